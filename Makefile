@@ -1,0 +1,62 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup up down test check deploy destroy demo-model lock clean
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+STAGE  ?= dev
+# The pinned Node of the virtual environment comes first; jsii and the CDK CLI find it by name.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Install everything into .venv/ (every other target does it when it is needed)
+
+$(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=..."; exit 1; }
+	@echo "setup: virtual environment"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@grep -A40 '^uv==' locks/dev.txt | awk 'NR == 1 || /^    --hash/ {print; next} {exit}' > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
+	@echo "setup: Python packages (about 350 MB the first time)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@echo "setup: CDK CLI"
+	@$(BIN)/npm ci --silent --no-audit --no-fund
+	@touch $@
+
+up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer
+	@$(BIN)/sluice up
+
+down: $(STAMP) ## Stop the local cloud
+	@$(BIN)/sluice down
+
+test: $(STAMP) ## Run the tests
+	@$(BIN)/pytest
+
+check: $(STAMP) ## Lint, types, layers, locks
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy STAGE=dev
+	@npx --no-install cdk deploy --all -c stage=$(STAGE)
+
+destroy: $(STAMP) ## Remove it again: make destroy STAGE=dev
+	@npx --no-install cdk destroy --all -c stage=$(STAGE)
+
+demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two cores)
+	@model/demo/train.sh
+
+# --no-header and --no-annotate keep index addresses out; hashes stay.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+lock: ## Compile locks/ from pyproject.toml
+	@$(COMPILE) --upgrade --group dev -o locks/dev.txt
+	@for group in function model infra local; do $(COMPILE) -c locks/dev.txt --group $$group -o locks/$$group.txt; done
+	@npm install --package-lock-only --silent
+
+clean: ## Remove what can be made again
+	@rm -rf $(VENV) node_modules build cdk.out .local

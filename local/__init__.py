@@ -1,0 +1,1 @@
+"""The local cloud: what the stacks use of AWS, on one machine."""
