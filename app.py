@@ -1,0 +1,5 @@
+"""What `cdk` runs."""
+
+from infra.compose import main
+
+main()

@@ -1,0 +1,1 @@
+"""Constructs, one a file, each with its own keyword-only properties."""

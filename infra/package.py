@@ -1,0 +1,175 @@
+"""The stream function's deployment package, built without Docker.
+
+`build/function-<target>/` becomes the zip's content: the dependencies of locks/function.txt as wheels of the target's
+platform and Python version (never this machine's, unless that is the target), lambda_fn/, and the executable bootstrap.
+The same input gives the same bytes, so that nothing is deployed again without need; an unchanged input costs only the
+reading of the sources.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from infra.bytecode import compile_tree, find_interpreter
+from infra.settings import Architecture, Wheels
+
+MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}
+# Never imported at run time: type stubs, C and Cython sources, and what installers and their scripts leave behind.
+_UNUSED_SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h"}
+_UNUSED_NAMES = {"tests", "bin", ".lock", "__pycache__"}
+# Licences and METADATA stay, as the licences ask.
+_UNUSED_DIST_INFO = {
+    "INSTALLER",
+    "RECORD",
+    "REQUESTED",
+    "WHEEL",
+    "direct_url.json",
+    "entry_points.txt",
+    "top_level.txt",
+    "uv_build.json",
+    "uv_cache.json",
+}
+
+
+class PackageError(RuntimeError):
+    """The package could not be built; the message says which step failed and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What the package is to run on."""
+
+    python_version: str
+    architecture: Architecture
+    wheels: Wheels
+
+    @property
+    def name(self) -> str:
+        """Names the folder, like `arm64-python3.14` or `host-python3.11`."""
+        return f"{'host' if self.wheels == 'host' else self.architecture}-python{self.python_version}"
+
+    @property
+    def platform_options(self) -> list[str]:
+        """uv's options for the platform: Amazon Linux 2023 has glibc 2.34, so manylinux_2_28 wheels run there."""
+        if self.wheels == "host":
+            return []
+        return ["--python-platform", f"{MACHINES[self.architecture]}-manylinux_2_28"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A built package: its folder, and the interpreter that made its bytecode (None: it has none and starts slower)."""
+
+    path: Path
+    bytecode: str | None
+
+
+def build(*, root: Path, target: Target) -> Package:
+    """Build, or find built, the package of the repository at `root`.
+
+    Raises PackageError when a source is missing, the target is not this machine's though `wheels` says so, or uv fails.
+    """
+    lock, sources, bootstrap = root / "locks/function.txt", root / "lambda_fn", root / "lambda_fn/bootstrap"
+    for needed in (lock, bootstrap):
+        if not needed.is_file():
+            raise PackageError(f"the function's package needs {needed.relative_to(root)}, which is missing")
+    if target.wheels == "host" and target.python_version != f"3.{sys.version_info.minor}":
+        raise PackageError(f"wheels=host builds for Python 3.{sys.version_info.minor}, not {target.python_version}")
+    compiler = find_interpreter(target.python_version)
+    bytecode = compiler.version if compiler else None
+    path = root / "build" / f"function-{target.name}"
+    stamp = path.with_suffix(path.suffix + ".json")
+    recipe = [Path(__file__), Path(compile_tree.__code__.co_filename)]
+    digest = _digest([lock, *_sources(sources), *recipe], [dataclasses.asdict(target), bytecode, _host()])
+    with _exclusive(path.with_suffix(path.suffix + ".lock")):
+        if path.is_dir() and stamp.is_file() and stamp.read_text() == digest:
+            return Package(path=path, bytecode=bytecode)
+        stamp.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".function-") as scratch:
+            made = Path(scratch) / "function"
+            _install(lock=lock, into=made, target=target)
+            _prune(made)
+            _copy_sources(sources, made)
+            if compiler:
+                compile_tree(made, compiler)
+            _set_modes(made)
+            if path.exists():
+                path.rename(Path(scratch) / "old")
+            made.rename(path)
+        stamp.write_text(digest)
+    return Package(path=path, bytecode=bytecode)
+
+
+def _install(*, lock: Path, into: Path, target: Target) -> None:
+    # Copies, not links into uv's cache: modes are changed and files removed below.
+    command = [find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--target", str(into), "--link-mode", "copy"]
+    command += ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--python", sys.executable]
+    command += ["--python-version", target.python_version, *target.platform_options, "-r", str(lock)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise PackageError(
+            f"the function's dependencies for {target.name} could not be installed:\n{done.stderr.strip()}"
+        )
+
+
+def _prune(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        in_dist_info = path.parent.suffix == ".dist-info"
+        if (
+            path.name in _UNUSED_NAMES
+            or path.suffix in _UNUSED_SUFFIXES
+            or (in_dist_info and path.name in _UNUSED_DIST_INFO)
+        ):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _copy_sources(sources: Path, made: Path) -> None:
+    for path in _sources(sources):
+        # The exec wrapper is found at the root: AWS_LAMBDA_EXEC_WRAPPER=/var/task/bootstrap.
+        to = made / "bootstrap" if path == sources / "bootstrap" else made / "lambda_fn" / path.relative_to(sources)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, to)
+
+
+def _set_modes(folder: Path) -> None:
+    # Whatever this machine's umask: Lambda runs the package as another user.
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() or path == folder / "bootstrap" else 0o644)
+
+
+def _digest(files: list[Path], facts: list[object]) -> str:
+    digest = hashlib.sha256(json.dumps([*facts, version("uv")], sort_keys=True).encode())
+    for path in sorted(files):
+        digest.update(f"\0{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _host() -> str:
+    return f"{sysconfig.get_platform()} {platform.libc_ver()}"
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Two syntheses at the same time build one after the other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
