@@ -1,0 +1,52 @@
+"""Stage 1: who calls. The origin secret first, then the key. Neither is ever logged."""
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lambda_fn import limits
+from lambda_fn.accounts import KEY_PREFIX, hash_key
+from lambda_fn.errors import AuthenticationFailed, PermissionDenied
+
+ORIGIN_HEADER = "x-sluice-origin-secret"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who presents a key. Whether the key is good, `admit` finds out in the same write that takes the reservation."""
+
+    key_hash: str
+
+
+def check_origin(headers: Mapping[str, str], secrets: Sequence[str]) -> None:
+    """Let through only what came by the distribution, which adds a secret header.
+
+    Raises:
+        PermissionDenied: the header is missing or wrong.
+
+    """
+    given = headers.get(ORIGIN_HEADER, "").encode("latin-1")
+    # every secret is compared, so that the time does not tell which one matched
+    if not any([hmac.compare_digest(given, secret.encode()) for secret in secrets]):  # noqa: C419 (see above)
+        raise PermissionDenied("This address takes requests only through its distribution.", code="origin_denied")
+
+
+def read_key(headers: Mapping[str, str]) -> Caller:
+    """Read the bearer key.
+
+    Raises:
+        AuthenticationFailed: there is none, or none that could be ours.
+
+    """
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or not key:
+        raise AuthenticationFailed("No API key given. Send it as 'Authorization: Bearer sk-...'.")
+    if not key.startswith(KEY_PREFIX) or len(key) > limits.MAX_KEY or not key.isascii():
+        raise wrong_key()
+    return Caller(key_hash=hash_key(key))
+
+
+def wrong_key() -> AuthenticationFailed:
+    """Give the one answer to every key that is not known."""
+    return AuthenticationFailed("Incorrect API key given.")

@@ -1,0 +1,173 @@
+"""One HTTP/1.1 connection, client side, on asyncio and httptools: one exchange at a time, bounded buffers.
+
+It exists because importing aiohttp or httpx costs a cold start more than the rest of the function. It does what the
+calls of AWS APIs and of the Lambda Runtime API need and no more: no redirects, cookies, content codings, proxies,
+interim answers, nor an answer that only the connection's end delimits.
+
+An exchange: `begin`, `write` as often as wanted, `head`, `read` until it gives `b""`. Then `reusable` says whether
+another may follow. Reading pauses while `READ_BUFFER` bytes wait to be read; writing waits while the peer does not
+take what was written.
+"""
+
+import asyncio
+
+import httptools
+
+from lambda_fn import limits
+
+
+class TransportError(Exception):
+    """The exchange failed below HTTP: no connection, a reset, a malformed answer, an answer that was cut off."""
+
+
+class Connection(asyncio.Protocol):
+    """Transport callbacks on one side, an exchange on the other."""
+
+    def __init__(self) -> None:
+        """Wait to be connected."""
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._error: TransportError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self.begin()
+        self._complete = True  # nothing is asked yet
+
+    def begin(self) -> None:
+        """Begin an exchange."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._paused = False
+        self._head = False
+        self._complete = False
+        self._keep_alive = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the exchange is over, both sides keep the connection, and it still stands."""
+        idle = self._complete and self._keep_alive and self._error is None
+        return idle and self._transport is not None and not self._transport.is_closing()
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes of the request, as one write.
+
+        Raises:
+            TransportError: the connection is gone.
+
+        """
+        if self._transport is None or self._error is not None:
+            raise self._error or TransportError("the connection is closed")
+        self._transport.write(data)
+        if self._drained is not None:
+            await self._drained
+            if self._error is not None:
+                raise self._error
+
+    async def head(self) -> None:
+        """Wait for the head of the answer: `status` and `headers`.
+
+        Raises:
+            TransportError: none came, or a malformed one.
+
+        """
+        while not self._head:
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """Give all bytes of the body that have come, waiting for some; `b""` is its end.
+
+        Raises:
+            TransportError: the body was cut off.
+
+        """
+        while not self._chunks:
+            if self._complete:
+                return b""
+            await self._wait()
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _wait(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self, future: "asyncio.Future[None] | None") -> None:
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        try:
+            if self._complete:
+                raise ValueError("bytes that nothing asked for")
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, ValueError) as error:
+            self._error = TransportError(f"a malformed answer: {type(error).__name__}")
+            self.abort()
+        self._wake(self._waiter)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits."""
+        self._transport = None
+        if self._error is None:
+            self._error = TransportError("the connection was closed before the end of the answer")
+        self._wake(self._waiter)
+        self._wake(self._drained)
+
+    def pause_writing(self) -> None:
+        """Have `write` wait."""
+        self._drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Let `write` go on."""
+        self._wake(self._drained)
+        self._drained = None
+
+    # httptools' callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; of repeated ones the last, and no trailers."""
+        if not self._head:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Keep what the head says."""
+        self.status = self._parser.get_status_code()
+        self._keep_alive = self._parser.should_keep_alive()
+        self._head = True
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, and pause when there are too many."""
+        self._chunks.append(body)
+        self._buffered += len(body)
+        if self._buffered > limits.READ_BUFFER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """Note the end."""
+        self._complete = True

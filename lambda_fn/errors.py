@@ -1,0 +1,170 @@
+"""The error tree. Every error that a client sees is one of these, in OpenAI's shape.
+
+APIError
+├── InvalidRequest        400  the request makes no sense
+│   └── ContextLengthExceeded
+├── AuthenticationFailed  401  no key, or one that nobody has
+├── PermissionDenied      403  a key that may not, or a caller that went round the distribution
+├── NotFound              404  no such path or model
+├── MethodNotAllowed      405
+├── BodyTooLarge          413
+├── RateLimited           429  the model has no room; it may be tried again
+└── ServerError           500  ours
+    ├── UpstreamFailed    502  the model failed, or was cut off
+    ├── Unavailable       503  a part that is needed is not there now
+    └── UpstreamTimeout   504  the model took longer than it may
+
+Foreign errors become these at one boundary each: the container's codes in `from_container`, msgspec's in `schema`.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+encode_json = msgspec.json.encode
+
+
+class APIError(Exception):
+    """An error with an HTTP status and OpenAI's four fields.
+
+    `message` is for the client: it never holds a prompt, a completion, a key or an address of ours.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after: int | None = None
+    ) -> None:
+        """Say what went wrong; `param` is the path of the wrong field, `retry_after` seconds."""
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.error_code = code or self.code
+        self.retry_after = retry_after
+
+    def body(self) -> bytes:
+        """Give the JSON body: `{"error": {"message", "type", "param", "code"}}`."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
+        return encode_json({"error": error})
+
+
+class InvalidRequest(APIError):
+    """The request makes no sense."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt does not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class AuthenticationFailed(APIError):
+    """No key, or one that nobody has."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class PermissionDenied(APIError):
+    """The caller is known, or not to be known, and may not."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
+
+
+class NotFound(APIError):
+    """No such path or model."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class MethodNotAllowed(APIError):
+    """The path exists, but not for this method."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(APIError):
+    """The request's body is over the limit."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class RateLimited(APIError):
+    """There is no room at the model now."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class ServerError(APIError):
+    """A fault of ours. Its details are in the log, under the request's id."""
+
+    code = "internal_error"
+
+
+class UpstreamFailed(ServerError):
+    """The model failed, or its answer was cut off."""
+
+    status = 502
+    code = "upstream_error"
+
+
+class Unavailable(ServerError):
+    """A part that is needed does not answer."""
+
+    status = 503
+    code = "service_unavailable"
+
+
+class UpstreamTimeout(ServerError):
+    """The model took longer than it may."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+CONTAINER_CODES: dict[str, type[APIError]] = {
+    "invalid_request": InvalidRequest,
+    "context_length_exceeded": ContextLengthExceeded,
+    "overloaded": RateLimited,
+    "not_ready": Unavailable,
+    "engine_error": UpstreamFailed,
+    "deadline_exceeded": UpstreamTimeout,
+    "cancelled": UpstreamFailed,
+    "cut": UpstreamFailed,
+    "garbled": UpstreamFailed,
+}
+"""The container's error codes, the last two being the decoder's for it, and what the client is told."""
+
+_OWN_WORDS = (InvalidRequest, RateLimited)  # these messages are meant for the caller; others may tell of the inside
+
+
+def from_container(code: str, message: str, param: str | None = None) -> APIError:
+    """Give the public error for an error of the container; an unknown code is `UpstreamFailed`."""
+    kind = CONTAINER_CODES.get(code, UpstreamFailed)
+    if issubclass(kind, _OWN_WORDS):
+        return kind(message, param=param, retry_after=1 if kind is RateLimited else None)
+    return kind(_PUBLIC_WORDS.get(code, "The model failed to answer."), code="upstream_cut" if code == "cut" else None)
+
+
+_PUBLIC_WORDS = {
+    "not_ready": "The model is not ready yet.",
+    "deadline_exceeded": "The answer took longer than it may, and was ended.",
+    "cancelled": "The answer was cancelled.",
+    "cut": "The model's answer was cut off.",
+}

@@ -1,0 +1,55 @@
+"""What the decoders yield and the encoders take: one type a record of the model's answer.
+
+An answer is `Start`, then `Delta`s with one `Finish` for each choice among them, then `Usage`, then `End`; or it
+breaks off with a `Failure` at any place. Parts that an encoder can pass on as they came are kept as raw JSON.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
+
+
+class Start(msgspec.Struct, frozen=True, tag="start"):
+    """The prompt was read; nothing is generated yet."""
+
+    prompt_tokens: Count
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta"):
+    """A piece of one choice. `delta` is OpenAI's delta object as JSON, `tokens` how many sampled tokens it holds."""
+
+    delta: msgspec.Raw
+    index: Index = 0
+    tokens: Count = 0
+    logprobs: msgspec.Raw | None = None
+
+
+class Finish(msgspec.Struct, frozen=True, tag="finish"):
+    """A choice ended by itself."""
+
+    finish_reason: str
+    index: Index = 0
+
+
+class Usage(msgspec.Struct, frozen=True, tag="usage"):
+    """The model's own count."""
+
+    prompt_tokens: Count
+    completion_tokens: Count
+
+
+class End(msgspec.Struct, frozen=True, tag="end"):
+    """The answer is whole."""
+
+
+class Failure(msgspec.Struct, frozen=True, tag="error"):
+    """The answer broke off. `code` is one of the container's codes."""
+
+    code: str
+    message: str
+
+
+Event = Start | Delta | Finish | Usage | End | Failure

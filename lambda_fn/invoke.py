@@ -1,0 +1,173 @@
+"""Stage 3: the only one that talks to SageMaker.
+
+Nothing is retried here: once the request has left, the model may be generating, and a repeat would be generated and
+paid twice. Whether closing the stream reaches the container is not known of SageMaker; what bounds the container is
+in the request.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from lambda_fn import limits
+from lambda_fn.aws import eventstream
+from lambda_fn.aws.signing import Credentials, sign
+from lambda_fn.connection import TransportError
+from lambda_fn.errors import APIError, RateLimited, Unavailable, UpstreamFailed, from_container
+from lambda_fn.http import Client, Response
+from lambda_fn.log import log
+
+_MAX_ERROR = 100_000
+_UNCERTAIN = "The model did not answer."
+
+
+class Invocation:
+    """One call of the endpoint, as an asynchronous context manager; leaving it closes the call, wherever it
+    stands.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        url: str,
+        region: str,
+        credentials: Credentials,
+        endpoint: str,
+        body: bytes,
+        request_id: str,
+    ) -> None:
+        """Prepare the call; entering the context sends it."""
+        self._client = client
+        self._url = url
+        self._path = f"/endpoints/{endpoint}/invocations-response-stream"
+        self._region = region
+        self._credentials = credentials
+        self._body = body
+        self._request_id = request_id
+        self._opening: asyncio.Task[Response] | None = None
+        self._response: Response | None = None
+        self._frames = eventstream.Decoder()
+        self._failed: APIError | None = None
+
+    async def __aenter__(self) -> Self:
+        """Send the request, without waiting for an answer."""
+        self._opening = asyncio.create_task(self._open())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the call."""
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
+        if self._opening is not None and not self._opening.cancelled() and self._opening.exception() is None:
+            self._opening.result().close()
+
+    async def read(self, wait: float) -> bytes | None:
+        """Give the bytes that the container sent: all that have come, at least one.
+
+        Args:
+            wait: Seconds to wait for some.
+
+        Returns:
+            `b""` at the end, None when nothing came within `wait`; then it may be called again.
+
+        Raises:
+            APIError: the endpoint refused, the container answered with an error, or the stream broke.
+
+        """
+        try:
+            async with asyncio.timeout(wait):
+                if self._response is None:
+                    assert self._opening is not None  # noqa: S101 (made on entering)
+                    self._response = await asyncio.shield(self._opening)
+                while True:
+                    if self._failed is not None:
+                        raise self._failed
+                    data = await self._response.read()
+                    if not data:
+                        if self._frames.pending:
+                            raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut")
+                        return b""
+                    if payload := self._payload(data):
+                        return payload
+        except TimeoutError:
+            return None
+        except (TransportError, eventstream.EventStreamError) as error:
+            log("upstream", request_id=self._request_id, error=str(error))
+            if self._response is None:
+                raise UpstreamFailed(_UNCERTAIN) from None
+            raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut") from None
+
+    def _payload(self, data: bytes) -> bytes:
+        parts = []
+        for frame in self._frames.feed(data):
+            if frame.headers.get(":event-type") == "PayloadPart":
+                parts.append(frame.payload)
+            elif frame.headers.get(":message-type") != "event":
+                kind = frame.headers.get(":exception-type") or frame.headers.get(":error-code", "")
+                log("upstream", request_id=self._request_id, error=kind)
+                self._failed = UpstreamFailed("The model failed while it answered.", code="upstream_cut")
+                break  # raised at the next reading, so that nothing before it is lost
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _open(self) -> Response:
+        headers = sign(
+            credentials=self._credentials,
+            region=self._region,
+            service="sagemaker",
+            host=self._url.partition("://")[2],
+            path=self._path,
+            headers={"content-type": "application/json", "x-amzn-sagemaker-accept": "application/jsonlines"},
+            body=self._body,
+        )
+        # the answer's head may take as long as SageMaker gives the container, and the way there
+        response = await self._client.request(
+            "POST", self._url, self._path, headers, self._body, timeout=limits.SAGEMAKER_FIRST_BYTE + 10
+        )
+        if response.status == 200:
+            return response
+        try:
+            answer = await response.read_all(_MAX_ERROR)
+        finally:
+            response.close()
+        kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]
+        raise self._refusal(response.status, kind, answer)
+
+    def _refusal(self, status: int, kind: str, answer: bytes) -> APIError:
+        try:
+            fields = msgspec.json.decode(answer, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            fields = {}
+        kind = kind or str(fields.get("__type", "")).rpartition("#")[2]
+        original = fields.get("OriginalStatusCode")
+        log("upstream", request_id=self._request_id, status=status, error=kind, original_status=original)
+        if status == 424 or kind == "ModelError":
+            return _container_error(str(fields.get("OriginalMessage", "")))
+        if status == 429 or kind == "ThrottlingException":
+            return RateLimited("The model is busy. Try again.", retry_after=1)
+        if status < 500:  # not deployed, or not allowed: the log says which
+            return Unavailable("The model is not available.")
+        return Unavailable("The model is not available now. Try again.", retry_after=1)
+
+
+class _ContainerError(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+    param: str | None = None
+
+
+class _ContainerAnswer(msgspec.Struct):
+    error: _ContainerError
+
+
+def _container_error(body: str) -> APIError:
+    try:
+        error = msgspec.json.decode(body, type=_ContainerAnswer).error
+    except msgspec.DecodeError:
+        return UpstreamFailed("The model failed to answer.")
+    return from_container(error.code, error.message, error.param)

@@ -1,0 +1,40 @@
+"""Where the process begins: reads the environment, puts the application together, serves."""
+
+import asyncio
+import os
+import sys
+
+from lambda_fn import limits
+from lambda_fn.app import create_app
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.connection import TransportError
+from lambda_fn.http import Client, tls_context
+from lambda_fn.log import log
+from lambda_fn.runtime.api import RuntimeApi
+from lambda_fn.runtime.loop import serve
+from lambda_fn.settings import Settings, SettingsError
+
+
+async def run() -> int:
+    """Serve until the Runtime API is gone; give the exit status."""
+    api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        limits.check()
+        settings = Settings.from_environment(os.environ)
+        concurrency = int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY") or "1")
+        if settings.sagemaker_url.startswith("https:"):
+            tls_context()  # now, where a cold start has most CPU, and not on the way to the first token
+    except (SettingsError, ValueError) as error:
+        log("fault", error=str(error))
+        await api.fail_init("Runtime.InvalidSettings", str(error))
+        return 1
+    app = create_app(settings, Client(), lambda: Credentials.from_environment(os.environ))
+    try:
+        await serve(app, api, concurrency=concurrency)
+    except* TransportError as group:
+        log("fault", error=str(group.exceptions[0]))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run()))

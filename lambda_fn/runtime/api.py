@@ -1,0 +1,182 @@
+"""The Lambda Runtime API, as a client.
+
+    GET  /2018-06-01/runtime/invocation/next                  waits until there is one
+    POST /2018-06-01/runtime/invocation/{id}/response         streamed: chunks, and trailers when it failed on the way
+    POST /2018-06-01/runtime/invocation/{id}/error            only before the response has begun
+    POST /2018-06-01/runtime/init/error
+
+Source: "Using the Lambda runtime API for custom runtimes" and "Response streaming for custom runtimes", AWS Lambda
+Developer Guide.
+"""
+
+import base64
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from lambda_fn import limits
+from lambda_fn.connection import Connection, TransportError
+from lambda_fn.http import Client, connect
+
+_VERSION = "/2018-06-01/runtime"
+_MAX_EVENT = 8 * 1024 * 1024  # Lambda's own limit is 6 MB, before base 64
+_PRELUDE_END = bytes(8)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Lambda says of an invocation. Headers that it does not send are empty strings."""
+
+    request_id: str
+    deadline: float
+    """Unix time, in seconds, at which the function is stopped."""
+    function_arn: str
+    trace_id: str
+    tenant_id: str
+
+    def remaining(self) -> float:
+        """Give the seconds left."""
+        return self.deadline - time.time()
+
+
+class RuntimeApi:
+    """The Runtime API at one address."""
+
+    def __init__(self, address: str) -> None:
+        """Take `AWS_LAMBDA_RUNTIME_API`: host and port."""
+        self._address = address
+        self._origin = f"http://{address}"
+        self._client = Client()
+
+    async def next(self) -> tuple[Context, bytes]:
+        """Wait for an invocation; give its context and its event.
+
+        Raises:
+            TransportError: the Runtime API is gone.
+
+        """
+        response = await self._client.request(
+            "GET", self._origin, f"{_VERSION}/invocation/next", {"host": self._address}, b"", timeout=None
+        )
+        try:
+            event = await response.read_all(_MAX_EVENT)
+        finally:
+            response.close()
+        headers = response.headers
+        request_id = headers.get("lambda-runtime-aws-request-id")
+        if response.status != 200 or not request_id:
+            raise TransportError(f"the Runtime API answered {response.status} to /next")
+        deadline = headers.get("lambda-runtime-deadline-ms", "")
+        context = Context(
+            request_id=request_id,
+            deadline=int(deadline) / 1000 if deadline.isdecimal() else time.time() + limits.STREAM_DEADLINE,
+            function_arn=headers.get("lambda-runtime-invoked-function-arn", ""),
+            trace_id=headers.get("lambda-runtime-trace-id", ""),
+            tenant_id=headers.get("lambda-runtime-aws-tenant-id", ""),
+        )
+        return context, event
+
+    async def respond(self, request_id: str) -> "ResponseStream":
+        """Open the response of an invocation.
+
+        Raises:
+            TransportError: the Runtime API is gone.
+
+        """
+        try:
+            connection = await connect(self._origin)
+        except OSError as error:
+            raise TransportError(f"no connection: {type(error).__name__}") from error
+        return ResponseStream(connection, f"{_VERSION}/invocation/{request_id}/response", self._address)
+
+    async def fail(self, request_id: str, kind: str, message: str) -> None:
+        """Report an invocation that failed before its response began. Raises as `next`."""
+        await self._post_error(f"{_VERSION}/invocation/{request_id}/error", kind, message)
+
+    async def fail_init(self, kind: str, message: str) -> None:
+        """Report that the function cannot start. Raises as `next`."""
+        await self._post_error(f"{_VERSION}/init/error", kind, message)
+
+    async def _post_error(self, path: str, kind: str, message: str) -> None:
+        headers = {
+            "host": self._address,
+            "content-type": "application/vnd.aws.lambda.error+json",
+            "lambda-runtime-function-error-type": kind,
+        }
+        response = await self._client.request("POST", self._origin, path, headers, _error(kind, message), timeout=5)
+        try:
+            await response.read_all(_MAX_EVENT)
+        finally:
+            response.close()
+
+
+class ResponseStream:
+    """One streamed response: `begin`, `write` as often as wanted, then `end` or `fail`. Its connection is closed
+    after it.
+    """
+
+    def __init__(self, connection: Connection, path: str, host: str) -> None:
+        """Take a fresh connection."""
+        self._connection = connection
+        self._head = (
+            f"POST {path} HTTP/1.1\r\nhost: {host}\r\n"
+            "lambda-runtime-function-response-mode: streaming\r\n"
+            "content-type: application/vnd.awslambda.http-integration-response\r\n"
+            "transfer-encoding: chunked\r\n"
+            "trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n\r\n"
+        ).encode()
+        self._written = False
+
+    async def begin(self, prelude: dict[str, Any]) -> None:
+        """Send the prelude: `statusCode`, `headers`, `cookies`.
+
+        It goes in writes of its own: when it shares a packet with body bytes, Lambda was reported to hold back the
+        whole response.
+        """
+        self._connection.begin()
+        await self._connection.write(self._head + _chunk(msgspec.json.encode(prelude)))
+        await self._connection.write(_chunk(_PRELUDE_END))
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body, waiting while Lambda does not take it.
+
+        Raises:
+            TransportError: Lambda broke the response off.
+
+        """
+        if data:
+            self._written = True
+            await self._connection.write(_chunk(data))
+
+    async def end(self) -> None:
+        """End the body. Raises as `write`."""
+        await self.write(b"" if self._written else b"\n")  # an empty body would never be delivered
+        await self._finish(b"0\r\n\r\n")
+
+    async def fail(self, kind: str, message: str) -> None:
+        """Break the body off with an error. Raises as `write`."""
+        body = base64.b64encode(_error(kind, message))
+        await self._finish(
+            b"0\r\nLambda-Runtime-Function-Error-Type: %s\r\nLambda-Runtime-Function-Error-Body: %s\r\n\r\n"
+            % (kind.encode(), body)
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.abort()
+
+    async def _finish(self, data: bytes) -> None:
+        await self._connection.write(data)
+        await self._connection.head()
+        if self._connection.status != 202:
+            raise TransportError(f"the Runtime API answered {self._connection.status} to a response")
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _error(kind: str, message: str) -> bytes:
+    return msgspec.json.encode({"errorMessage": message, "errorType": kind, "stackTrace": []})

@@ -1,0 +1,85 @@
+"""The ASGI side of one invocation.
+
+States of the answer: NONE -> BEGUN (`http.response.start` came, the prelude is out) -> ENDED. What the application
+does after ENDED, such as settling, still runs before the next invocation is asked for. The application is never told
+that the client left: Lambda does not know.
+"""
+
+import asyncio
+from typing import Any
+
+from lambda_fn.connection import TransportError
+from lambda_fn.log import log
+from lambda_fn.runtime.api import Context, ResponseStream, RuntimeApi
+
+App = Any  # an ASGI application
+Message = dict[str, Any]
+
+
+class Cycle:
+    """Carries one request through the application."""
+
+    def __init__(self, api: RuntimeApi, context: Context, body: bytes) -> None:
+        """Take the request's whole body."""
+        self._api = api
+        self._context = context
+        self._body: bytes | None = body
+        self._stream: ResponseStream | None = None
+        self._ended = False
+
+    async def run(self, app: App, scope: dict[str, Any]) -> None:
+        """Run the application to its end, and have an answer or an error go out, whatever it does.
+
+        Raises:
+            TransportError: the Runtime API is gone before anything was answered.
+
+        """
+        kind, message = "Runtime.NoResponse", "the application gave no whole answer"
+        try:
+            await app({**scope, "aws.context": self._context}, self._receive, self._send)
+        except Exception as error:  # noqa: BLE001 (the boundary: nothing may stop the loop)
+            kind, message = f"Runtime.{type(error).__name__}", "the application failed; the log says more"
+            log("fault", aws_request_id=self._context.request_id, error=type(error).__name__, ended=self._ended)
+        try:
+            if self._stream is None:
+                await self._api.fail(self._context.request_id, kind, message)
+            elif not self._ended:
+                await self._fail_stream(kind, message)
+        finally:
+            if self._stream is not None:
+                self._stream.close()
+
+    async def _fail_stream(self, kind: str, message: str) -> None:
+        assert self._stream is not None  # noqa: S101 (asked by `run`)
+        try:
+            await self._stream.fail(kind, message)
+        except TransportError as error:
+            log("fault", aws_request_id=self._context.request_id, error=str(error))
+
+    async def _receive(self) -> Message:
+        if self._body is None:
+            await asyncio.get_running_loop().create_future()  # there is no disconnect to wait for
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._stream = await self._api.respond(self._context.request_id)
+            await self._stream.begin(_prelude(message))
+        elif message["type"] == "http.response.body" and self._stream is not None and not self._ended:
+            await self._stream.write(message.get("body", b""))
+            if not message.get("more_body", False):
+                await self._stream.end()
+                self._ended = True
+
+
+def _prelude(message: Message) -> dict[str, Any]:
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+    for raw_name, raw_value in message.get("headers", []):
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        if name == "set-cookie":
+            cookies.append(value)
+        elif name != "content-length":  # a streamed response has none
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return {"statusCode": message["status"], "headers": headers, "cookies": cookies}

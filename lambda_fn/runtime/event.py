@@ -1,0 +1,80 @@
+"""A function URL's event (payload format 2.0) -> an ASGI scope, pure.
+
+Source: "Invoking Lambda function URLs", AWS Lambda Developer Guide. Fields that are missing or new are tolerated.
+"""
+
+import base64
+import binascii
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+
+class InvalidEvent(Exception):
+    """The event is not that of an HTTP request."""
+
+
+class _Http(msgspec.Struct):
+    method: str
+    path: str = "/"
+    protocol: str = "HTTP/1.1"
+    sourceIp: str = ""  # noqa: N815 (AWS's name)
+
+
+class _RequestContext(msgspec.Struct):
+    http: _Http
+    domainName: str = "localhost"  # noqa: N815 (AWS's name)
+
+
+class _Event(msgspec.Struct):
+    requestContext: _RequestContext  # noqa: N815 (AWS's name)
+    rawPath: str = ""  # noqa: N815 (AWS's name)
+    rawQueryString: str = ""  # noqa: N815 (AWS's name)
+    headers: dict[str, str] = {}  # msgspec makes a new dict for each
+    cookies: list[str] = []
+    body: str | None = None
+    isBase64Encoded: bool = False  # noqa: N815 (AWS's name)
+
+
+_decoder = msgspec.json.Decoder(_Event)
+
+
+def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
+    """Give the ASGI HTTP scope and the whole body of an event.
+
+    Raises:
+        InvalidEvent: it is not the event of an HTTP request.
+
+    """
+    try:
+        fields = _decoder.decode(event)
+        body = (fields.body or "").encode()
+        if fields.isBase64Encoded:
+            body = base64.b64decode(body, validate=True)
+    except (msgspec.DecodeError, UnicodeError, binascii.Error, RecursionError) as error:
+        raise InvalidEvent(f"not an HTTP request: {error}") from None
+    http = fields.requestContext.http
+    path = fields.rawPath or http.path
+    headers = [
+        (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+        for name, value in fields.headers.items()
+    ]
+    if fields.cookies:
+        headers.append((b"cookie", "; ".join(fields.cookies).encode("latin-1", "replace")))
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": http.protocol.removeprefix("HTTP/"),
+        "method": http.method.upper(),
+        "scheme": fields.headers.get("x-forwarded-proto", "https"),
+        "path": unquote(path),
+        "raw_path": path.encode("utf-8", "replace"),
+        "query_string": fields.rawQueryString.encode("utf-8", "replace"),
+        "root_path": "",
+        "headers": headers,
+        "client": (http.sourceIp, 0) if http.sourceIp else None,
+        "server": (fields.requestContext.domainName, 443),
+        "state": {},
+    }
+    return scope, body

@@ -1,0 +1,47 @@
+"""Asks for invocations and runs them: one at a time, or `AWS_LAMBDA_MAX_CONCURRENCY` at once in the one event
+loop.
+"""
+
+import asyncio
+import os
+from contextvars import ContextVar
+
+from lambda_fn.log import log
+from lambda_fn.runtime.api import RuntimeApi
+from lambda_fn.runtime.cycle import App, Cycle
+from lambda_fn.runtime.event import InvalidEvent, to_scope
+
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""The X-Ray trace id of the invocation that the current task serves."""
+
+
+async def serve(app: App, api: RuntimeApi, *, concurrency: int = 1) -> None:
+    """Serve until the Runtime API is gone.
+
+    Args:
+        app: An ASGI application.
+        api: Where invocations come from.
+        concurrency: How many to have in hand at once.
+
+    Raises:
+        TransportError: the Runtime API is gone; the process must end, Lambda starts another.
+
+    """
+    async with asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(_serve_one_by_one(app, api, alone=concurrency == 1))
+
+
+async def _serve_one_by_one(app: App, api: RuntimeApi, *, alone: bool) -> None:
+    while True:
+        context, event = await api.next()
+        trace_id.set(context.trace_id)
+        if alone:  # the variable is the process's; invocations that share it have the context variable only
+            os.environ["_X_AMZN_TRACE_ID"] = context.trace_id
+        try:
+            scope, body = to_scope(event)
+        except InvalidEvent as error:
+            log("fault", aws_request_id=context.request_id, error=str(error))
+            await api.fail(context.request_id, "Runtime.InvalidEvent", str(error))
+            continue
+        await Cycle(api, context, body).run(app, scope)

@@ -1,0 +1,71 @@
+"""The function's settings, read from the environment once, when it starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+
+class SettingsError(Exception):
+    """A setting is missing or makes no sense. The message names it, never its value."""
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One public model: where it runs, and the tokens its prompt and answer may take together."""
+
+    endpoint: str
+    context_tokens: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the function is told by its deployment."""
+
+    region: str
+    usage_table: str
+    models: Mapping[str, Model]
+    origin_secrets: tuple[str, ...]
+    """The current and, while the secret is rotated, the previous one. Never empty strings."""
+    dynamodb_url: str
+    sagemaker_url: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read `SLUICE_*` and AWS's own variables.
+
+        Raises:
+            SettingsError: one is missing or malformed.
+
+        """
+
+        def required(name: str) -> str:
+            value = environment.get(name, "")
+            if not value:
+                raise SettingsError(f"{name} is not set")
+            return value
+
+        def endpoint(service: str, host: str) -> str:
+            url = (
+                environment.get(f"AWS_ENDPOINT_URL_{service}")
+                or environment.get("AWS_ENDPOINT_URL")
+                or f"https://{host}"
+            )
+            return url.rstrip("/")
+
+        region = required("AWS_REGION")
+        try:
+            models = msgspec.json.decode(required("SLUICE_MODELS"), type=dict[str, Model])
+        except msgspec.DecodeError as error:
+            raise SettingsError(f"SLUICE_MODELS: {error}") from None
+        if not models:
+            raise SettingsError("SLUICE_MODELS names no model")
+        secrets = (required("SLUICE_ORIGIN_SECRET"), environment.get("SLUICE_ORIGIN_SECRET_PREVIOUS", ""))
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        return cls(
+            region=region,
+            usage_table=required("SLUICE_USAGE_TABLE"),
+            models=models,
+            origin_secrets=tuple(secret for secret in secrets if secret),
+            dynamodb_url=endpoint("DYNAMODB", f"dynamodb.{region}.{domain}"),
+            sagemaker_url=endpoint("SAGEMAKER_RUNTIME", f"runtime.sagemaker.{region}.{domain}"),
+        )
