@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROBE = "import json,sys; print(json.dumps([sys.implementation.cache_tag, '%d.%d.%d' % sys.version_info[:3]]))"
-# One process, files in order, optimisation level as Lambda runs it. A .pyc that is never checked against its source stays
-# valid whatever times the zip gives the files, and holds no time of its own.
+# One process, files in order. A .pyc that is never checked against its source stays valid whatever times the zip gives
+# the files, and holds no time of its own.
 _COMPILE = """
 import pathlib, py_compile, sys
 root = pathlib.Path(sys.argv[1])
@@ -37,7 +37,7 @@ class Interpreter:
 
 
 def find_interpreter(python_version: str) -> Interpreter | None:
-    """A CPython of this minor version (`3.14`): the running one, or `python3.14` on PATH; None when there is neither."""
+    """A CPython of this minor version (`3.14`): the running one, or `python3.14` on PATH, or None."""
     candidates = [sys.executable, shutil.which(f"python{python_version}")]
     for path in filter(None, candidates):
         found = _probe(path)
@@ -47,7 +47,7 @@ def find_interpreter(python_version: str) -> Interpreter | None:
 
 
 def compile_tree(folder: Path, interpreter: Interpreter) -> None:
-    """Compile every source under `folder`, the same bytes each time. Raises BytecodeError with the compiler's reason."""
+    """Compile every source under `folder`, to the same bytes each time. Raises BytecodeError with the reason."""
     # A fixed hash seed, because the order of constant sets in bytecode follows it; `-I` would ignore it.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONHASHSEED"] = "0"

@@ -26,12 +26,12 @@ class Limits:
     """SageMaker's wait for the container's answer."""
     sagemaker_response: int = 480
     """SageMaker's limit for a streamed response in all."""
-    admission: int = 10
+    admission: int = 12
     """The function's two writes before the model is invoked, at worst."""
     settlement: int = 30
     """The function's writes after the stream's end with their retries, at worst."""
     first_answer: int = 12
-    """The function waits this long for the first record, so that failures have their true status; then it answers 200."""
+    """So long the function waits for the first record, so that a failure has its true status; then it answers 200."""
     heartbeat: int = 15
     """The longest silence that the function leaves on the wire."""
     container_answer: int = 2

@@ -25,7 +25,7 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from infra.bytecode import compile_tree, find_interpreter
-from infra.settings import Architecture, Wheels
+from infra.settings import Architecture, Wheels, host_architecture, host_python_version
 
 MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}
 # Never imported at run time: type stubs, C and Cython sources, and what installers and their scripts leave behind.
@@ -64,7 +64,7 @@ class Target:
 
     @property
     def platform_options(self) -> list[str]:
-        """uv's options for the platform: Amazon Linux 2023 has glibc 2.34, so manylinux_2_28 wheels run there."""
+        """Options of uv for the platform: Amazon Linux 2023 has glibc 2.34, so manylinux_2_28 wheels run there."""
         if self.wheels == "host":
             return []
         return ["--python-platform", f"{MACHINES[self.architecture]}-manylinux_2_28"]
@@ -87,8 +87,10 @@ def build(*, root: Path, target: Target) -> Package:
     for needed in (lock, bootstrap):
         if not needed.is_file():
             raise PackageError(f"the function's package needs {needed.relative_to(root)}, which is missing")
-    if target.wheels == "host" and target.python_version != f"3.{sys.version_info.minor}":
-        raise PackageError(f"wheels=host builds for Python 3.{sys.version_info.minor}, not {target.python_version}")
+    host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
+    if target.wheels == "host" and target != host:
+        wanted, here = (f"{it.architecture} with Python {it.python_version}" for it in (target, host))
+        raise PackageError(f"wheels=host can only build for this machine, which is {here}, not for {wanted}")
     compiler = find_interpreter(target.python_version)
     bytecode = compiler.version if compiler else None
     path = root / "build" / f"function-{target.name}"
@@ -101,6 +103,7 @@ def build(*, root: Path, target: Target) -> Package:
         stamp.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".function-") as scratch:
             made = Path(scratch) / "function"
+            made.mkdir()
             _install(lock=lock, into=made, target=target)
             _prune(made)
             _copy_sources(sources, made)

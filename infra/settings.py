@@ -87,12 +87,16 @@ def check(name: str, value: object) -> None:
         return
     choices = choices_of(name)
     meta = FIELDS[name].metadata
-    least, most, pattern = meta.get("least"), meta.get("most"), meta.get("pattern")
+    pattern: str | None = meta.get("pattern")
     wrong_choice = choices is not None and value not in choices
-    out_of_bounds = least is not None and isinstance(value, int | float) and not least <= value <= most
+    out_of_bounds = isinstance(value, int | float) and _out_of_bounds(value, meta.get("least"), meta.get("most"))
     malformed = pattern is not None and re.fullmatch(pattern, str(value)) is None
     if wrong_choice or out_of_bounds or malformed:
         raise SettingsError(f"{name}={value}: must be {wanted(name)}")
+
+
+def _out_of_bounds(value: float, least: float | None, most: float | None) -> bool:
+    return least is not None and most is not None and not least <= value <= most
 
 
 def choices_of(name: str) -> tuple[Any, ...] | None:
@@ -149,18 +153,27 @@ PROD = DEV.replace(
 )
 
 
+def host_python_version() -> str:
+    """The minor version of the running interpreter, like `3.13`."""
+    return f"3.{sys.version_info.minor}"
+
+
+def host_architecture() -> Architecture:
+    """The machine we run on, by Lambda's name for it."""
+    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+
+
 def local() -> Settings:
     """The stage of the local cloud: no image is built, the function runs on this machine's own Python.
 
     Paced at 40 tokens/s, so that a person sees the demo model stream.
     """
-    arm = platform.machine().lower() in {"arm64", "aarch64"}
     return DEV.replace(
         stage="local",
         image_uri="123456789012.dkr.ecr.us-east-1.amazonaws.com/sluice-model:local",
         tokens_per_second=40.0,
-        python_version=f"3.{sys.version_info.minor}",
-        architecture="arm64" if arm else "x86_64",
+        python_version=host_python_version(),
+        architecture=host_architecture(),
         wheels="host",
         reserved_concurrency=256,
     )

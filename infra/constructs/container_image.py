@@ -8,9 +8,12 @@ from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from infra.settings import SettingsError
+
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<repository>[\w./-]+?)[:@].+"
 )
+DOCKERFILE = "model/Dockerfile"
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
 
 
@@ -22,11 +25,15 @@ class ContainerImage(Construct):
         super().__init__(scope, construct_id)
         self._repository_arn: str | None
         if image_uri is None:
+            if not (root / DOCKERFILE).is_file():
+                raise SettingsError(
+                    f"image_uri=none: {DOCKERFILE} is missing; give an image that is already in a registry"
+                )
             asset = ecr_assets.DockerImageAsset(
                 self,
                 "Built",
                 directory=str(root),
-                file="model/Dockerfile",
+                file=DOCKERFILE,
                 platform=ecr_assets.Platform.LINUX_AMD64,
                 # Only what the Dockerfile copies counts for the asset's hash: the weights come from S3.
                 exclude=["*", "!locks/model.txt", "!model", "model/demo", "**/__pycache__"],

@@ -60,8 +60,10 @@ class Edge(Construct):
         )
         accept(
             self,
-            CFR1="Who may call is decided by key, not by country.",
-            CFR2="Keys, rate limits and reserved concurrency bound what a caller can do and cost.",
-            CFR3="The function logs every request; a log of the edge would add the callers' addresses.",
-            CFR4="The certificate of cloudfront.net does not take a minimum version.",
+            {
+                "CFR1": "Who may call is decided by key, not by country.",
+                "CFR2": "Keys, rate limits and reserved concurrency bound what a caller can do and cost.",
+                "CFR3": "The function logs every request; a log of the edge would add the callers' addresses.",
+                "CFR4": "The certificate of cloudfront.net does not take a minimum version.",
+            },
         )

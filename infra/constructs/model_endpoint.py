@@ -1,7 +1,7 @@
 """The SageMaker endpoint: execution role, model, endpoint configuration, endpoint.
 
-These are L1s: the L2s know neither routing nor time-outs. Nothing has a name of its own, so that CloudFormation can replace
-the model and the configuration under a living endpoint.
+These are L1s: the L2s know neither routing nor time-outs. Nothing has a name of its own, so that CloudFormation can
+replace the model and the configuration under a living endpoint.
 """
 
 from collections.abc import Mapping
@@ -15,20 +15,19 @@ from constructs import Construct
 from infra.constructs.container_image import ContainerImage
 from infra.constructs.weights import Weights
 from infra.nag import accept
-from infra.settings import Settings, SettingsError
+from infra.settings import Settings
 
-ENVIRONMENT_VALUE_BYTES = 1024
-"""SageMaker refuses longer values."""
-_LOGS = "/aws/sagemaker/Endpoints/*"
 DOWNLOAD_SECONDS = 1200
 """For the weights; SageMaker takes 60 to 3600."""
+_LOGS = "/aws/sagemaker/Endpoints/*"
+_LOGS_FINDING = f"arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:{_LOGS}"
 
 
 class ModelEndpoint(Construct):
     """An endpoint that serves one container with one model."""
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
-        """Create it. Raises SettingsError for weights that do not exist or an environment that SageMaker would refuse."""
+        """Create it. Raises SettingsError when the weights or the Dockerfile are missing."""
         super().__init__(scope, construct_id)
         image = ContainerImage(self, "Image", root=root, image_uri=settings.image_uri)
         weights = Weights(self, "Weights", root=root, location=settings.weights)
@@ -105,23 +104,20 @@ class ModelEndpoint(Construct):
         )
         accept(
             role,
-            **{
+            {
                 "IAM5[Resource::*]": "ecr:GetAuthorizationToken and cloudwatch:PutMetricData know no resources.",
-                f"IAM5[Resource::arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:{_LOGS}]": "SageMaker names the log group after the endpoint, whose name is not known yet.",
+                f"IAM5[Resource::{_LOGS_FINDING}]": "The log group has the endpoint's name, which is not known yet.",
             },
         )
         return role
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:
-    environment = {
+    # SageMaker refuses values over 1,024 bytes; settings are far below.
+    return {
         "SLUICE_ENGINE": settings.engine,
         "SLUICE_MODEL_NAME": settings.model_name,
         "SLUICE_CONTEXT_TOKENS": str(settings.context_tokens),
         "SLUICE_PARALLEL": str(settings.parallel),
         "SLUICE_TOKENS_PER_SECOND": f"{settings.tokens_per_second:g}",
     }
-    for name, value in environment.items():
-        if len(value.encode()) > ENVIRONMENT_VALUE_BYTES:
-            raise SettingsError(f"{name} is over {ENVIRONMENT_VALUE_BYTES} bytes, more than SageMaker takes")
-    return environment

@@ -13,11 +13,11 @@ LENGTH = 48
 class OriginSecret(Construct):
     """The current and the previous secret, which the function both accepts, so that they can be changed without a gap.
 
-    They are two secrets, each generated, and not one JSON object with an empty `previous`: what CloudFormation makes of a
-    reference to an empty value is not documented, and a fixed word in its place would be a secret that everybody can read.
-    Until the first change, the previous one is a value that nobody sends.
+    They are two secrets, each generated, and not one JSON object with an empty `previous`: what CloudFormation makes of
+    a reference to an empty value is not documented, and a fixed word in its place would be a secret that everybody can
+    read. Until the first change, the previous one is a value that nobody sends.
 
-    CloudFormation reads them when it deploys the resource that refers to them, and again only when that resource changes.
+    CloudFormation reads them when it deploys a resource that refers to them, and again only when that resource changes.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -25,7 +25,10 @@ class OriginSecret(Construct):
         super().__init__(scope, construct_id)
         self._current = self._generated("Current", "sent by the distribution")
         self._previous = self._generated("Previous", "still accepted by the function")
-        accept(self, SMG4="Changing it takes a deployment of the function and then of the distribution, in that order.")
+        accept(
+            self,
+            {"SMG4": "Changing it takes a deployment of the function and then of the distribution, in that order."},
+        )
 
     @property
     def current(self) -> str:

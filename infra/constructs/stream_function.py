@@ -30,8 +30,8 @@ RETENTION: dict[LogRetention, logs.RetentionDays] = {
 class StreamFunction(Construct):
     """A Python function with a runtime of its own behind a streaming function URL.
 
-    The managed Python runtime cannot stream, so the exec wrapper puts ours in its place. The URL takes any caller, because
-    IAM would make every client sign its requests; the function refuses those without the origin secret.
+    The managed Python runtime cannot stream, so the exec wrapper puts ours in its place. The URL takes any caller,
+    because IAM would make every client sign its requests; the function refuses those without the origin secret.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class StreamFunction(Construct):
         )
         package = build(root=root, target=target)
         if package.bytecode is None:
-            message = f"No Python {settings.python_version} here to compile the function's package: its cold starts will be slower."
-            Annotations.of(self).add_warning_v2("sluice:no-bytecode", message)
+            missing = f"No Python {settings.python_version} here to compile the function's package"
+            Annotations.of(self).add_warning_v2("sluice:no-bytecode", f"{missing}: its cold starts will be slower.")
         log_group = logs.LogGroup(
             self,
             "Log",
@@ -100,5 +100,6 @@ class StreamFunction(Construct):
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )
-        accept(role, **{"IAM5[Resource::*]": "X-Ray's two actions, which tracing needs, know no resources."})
-        accept(self, L1="python3.14 on AWS; the local cloud runs the function on the Python of its machine.")
+        accept(role, {"IAM5[Resource::*]": "X-Ray's two actions, which tracing needs, know no resources."})
+        if settings.wheels == "host":
+            accept(self, {"L1": "The local cloud runs the function on the Python of its machine."})

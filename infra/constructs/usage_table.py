@@ -8,8 +8,8 @@ from constructs import Construct
 class UsageTable(Construct):
     """A DynamoDB table with string keys `pk` and `sk`, paid by request, restorable to any second of the last 35 days.
 
-    `retain`: it outlives its stack and refuses to be deleted. Encrypted at rest by a key that DynamoDB owns, which costs
-    nothing a request; a key of one's own adds a KMS call to what holds back the first token.
+    `retain`: it outlives its stack and refuses to be deleted. Encrypted at rest by a key that DynamoDB owns, which
+    costs nothing a request; a key of one's own may add a KMS call to what holds back the first token.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, retain: bool) -> None:

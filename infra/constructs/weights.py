@@ -8,14 +8,15 @@ from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from infra.nag import accept
 from infra.settings import SettingsError
 
 
 class Weights(Construct):
     """SageMaker's data source for `location`, and the grant to read exactly that.
 
-    A file becomes an asset, an `s3://` URI stays where it is; one that ends in a slash means everything under it. SageMaker
-    lays them under /opt/ml/model as they are (an object under the last part of its key), with nothing to unpack.
+    A file becomes an asset, an `s3://` URI stays where it is; one that ends in a slash means everything under it.
+    SageMaker lays them under /opt/ml/model as they are (an object under the last part of its key), nothing unpacked.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, location: str) -> None:
@@ -43,7 +44,11 @@ class Weights(Construct):
 
     def grant_read(self, role: iam.Role) -> None:
         """Let `role` read the weights and list their bucket, which SageMaker does before it downloads."""
+        prefix = self._key.endswith("/")
         bucket_arn = Stack.of(self).format_arn(service="s3", region="", account="", resource=self._bucket)
-        objects = f"{bucket_arn}/{self._key}" + ("*" if self._key.endswith("/") else "")
+        objects = f"{bucket_arn}/{self._key}" + ("*" if prefix else "")
         role.add_to_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=[objects]))
         role.add_to_policy(iam.PolicyStatement(actions=["s3:ListBucket"], resources=[bucket_arn]))
+        if prefix:
+            finding = f"arn:<AWS::Partition>:s3:::{self._bucket}/{self._key}*"
+            accept(role, {f"IAM5[Resource::{finding}]": "The model is every object under this prefix."})
