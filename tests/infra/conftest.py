@@ -1,0 +1,72 @@
+"""One synthesis a stage for all tests: each costs seconds, because it runs in Node."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from aws_cdk import App
+
+from infra.compose import compose
+from infra.settings import Stage, of_stage
+
+STAGES = get_args(Stage)
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """The templates of one stage."""
+
+    state: dict[str, Any]
+    service: dict[str, Any]
+
+    def resources(self, kind: str) -> list[dict[str, Any]]:
+        """The resources of one type in both stacks."""
+        both = [*self.state["Resources"].values(), *self.service["Resources"].values()]
+        return [resource for resource in both if resource["Type"] == kind]
+
+    def the(self, kind: str) -> dict[str, Any]:
+        """The properties of the only resource of its type."""
+        (resource,) = self.resources(kind)
+        properties: dict[str, Any] = resource["Properties"]
+        return properties
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with only what a synthesis reads, so that templates depend on no other part of this one."""
+    root = tmp_path_factory.mktemp("project")
+    for path, text in {
+        "lambda_fn/__init__.py": "",
+        "lambda_fn/bootstrap": "#!/bin/sh\n",
+        "locks/function.txt": "",
+        "locks/model.txt": "",
+        "model/Dockerfile": "FROM scratch\n",
+        "model/demo/weights/sluice-demo.gguf": "GGUF",
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+@pytest.fixture(scope="session")
+def syntheses(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Synthesis]:
+    """Every stage, synthesised."""
+    return {stage: synthesise(stage, project, tmp_path_factory.mktemp(stage)) for stage in STAGES}
+
+
+@pytest.fixture(scope="session", params=STAGES)
+def synthesis(request: pytest.FixtureRequest, syntheses: dict[str, Synthesis]) -> Synthesis:
+    """Each stage in turn."""
+    return syntheses[request.param]
+
+
+def synthesise(stage: str, project: Path, out: Path) -> Synthesis:
+    """Synthesise one stage as the CDK CLI would. Raises RuntimeError for a finding of cdk-nag that nobody accepted."""
+    app = App(outdir=str(out), analytics_reporting=False)
+    state, service = compose(app, settings=of_stage(stage), root=project)
+    assembly = app.synth()
+    return Synthesis(
+        state=assembly.get_stack_by_name(state.stack_name).template,
+        service=assembly.get_stack_by_name(service.stack_name).template,
+    )

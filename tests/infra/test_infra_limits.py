@@ -1,0 +1,53 @@
+"""The table of time limits."""
+
+import dataclasses
+
+import pytest
+
+from infra.limits import LIMITS, Limits, LimitsError
+from lambda_fn import limits as function_limits
+
+
+def test_the_limits_agree() -> None:
+    """The limits that are deployed do not contradict each other."""
+    LIMITS.check()
+
+
+@pytest.mark.parametrize(
+    ("change", "first", "second"),
+    [
+        ({"cloudfront_read": 180}, "cloudfront_read", "cloudfront_read_most"),
+        ({"lambda_timeout": 901}, "lambda_timeout", "lambda_timeout_most"),
+        ({"lambda_timeout": 500}, "sagemaker_response", "lambda_timeout"),
+        ({"sagemaker_first_byte": 500}, "sagemaker_first_byte", "sagemaker_response"),
+        ({"container_answer": 20}, "container_answer", "first_answer"),
+        ({"heartbeat": 40}, "heartbeat", "cloudfront_read"),
+        ({"cloudfront_read": 20}, "heartbeat", "cloudfront_read"),
+        ({"first_answer": 55}, "first_answer", "cloudfront_read"),
+        ({"container_answer": 61, "first_answer": 61}, "container_answer", "sagemaker_first_byte"),
+    ],
+)
+def test_a_contradiction_names_both_limits(change: dict[str, int], first: str, second: str) -> None:
+    """Whichever limit is moved too far, the error names it and the one it collides with."""
+    with pytest.raises(LimitsError) as caught:
+        dataclasses.replace(LIMITS, **change).check()
+    assert first in str(caught.value)
+    assert second in str(caught.value)
+
+
+def test_every_limit_is_held_against_another() -> None:
+    """No limit can grow without bound unnoticed, but the services' own maxima."""
+    for field in dataclasses.fields(Limits):
+        if not field.name.endswith("_most"):
+            with pytest.raises(LimitsError):
+                dataclasses.replace(LIMITS, **{field.name: 10_000}).check()
+
+
+def test_the_function_keeps_what_the_stacks_deploy() -> None:
+    """The function's own table of times fits the limits it is deployed under."""
+    assert LIMITS.cloudfront_read == function_limits.CLOUDFRONT_READ_TIMEOUT
+    assert LIMITS.sagemaker_first_byte == function_limits.SAGEMAKER_FIRST_BYTE
+    assert LIMITS.sagemaker_response == function_limits.SAGEMAKER_STREAM
+    assert LIMITS.heartbeat >= function_limits.HEARTBEAT
+    assert LIMITS.first_answer >= function_limits.FIRST_EVENT_WAIT
+    assert LIMITS.settlement >= function_limits.SETTLE_RESERVE

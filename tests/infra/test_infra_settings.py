@@ -1,0 +1,132 @@
+"""Settings and their overrides from CDK context."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.context import settings_from_context
+from infra.settings import DEV, PROD, Settings, SettingsError, host_python_version, local, of_stage
+
+
+@pytest.mark.parametrize("stage", ["local", "dev", "prod"])
+def test_a_stage_is_found_by_its_name(stage: str) -> None:
+    """Each stage's name gives settings that carry it."""
+    assert settings_from_context({"stage": stage}).stage == stage
+
+
+def test_the_default_stage_costs_least_on_aws() -> None:
+    """Without a stage, it is dev."""
+    assert settings_from_context({}) == DEV
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("parallel", "8", 8),
+        ("tokens_per_second", "12.5", 12.5),
+        ("retain", "true", True),
+        ("retain", False, False),
+        ("reserved_concurrency", "50", 50),
+        ("reserved_concurrency", "none", None),
+        ("log_retention_days", "30", 30),
+        ("engine", "scripted", "scripted"),
+        ("instance_type", "ml.c7i.xlarge", "ml.c7i.xlarge"),
+        ("image_uri", "none", None),
+        ("weights", "s3://bucket/models/one/", "s3://bucket/models/one/"),
+        ("name", "other", "other"),
+    ],
+)
+def test_a_single_setting_is_overridden_and_read_by_its_type(name: str, text: object, value: object) -> None:
+    """One context value changes one setting, and nothing else."""
+    settings = settings_from_context({"stage": "dev", name: text})
+    assert settings == DEV.replace(**{name: value})
+    assert type(getattr(settings, name)) is type(value)
+
+
+def test_the_keys_of_cdk_itself_are_not_settings() -> None:
+    """Context that CDK keeps for itself is left alone."""
+    context = {"aws:cdk:bundling-stacks": ["**"], "@aws-cdk/core:x": True, "hosted-zone:account=1": "z"}
+    assert settings_from_context(context) == DEV
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"stage": "production"}, "stage=production: must be local, dev or prod"),
+        ({"engine": "vlm"}, "engine=vlm: must be llama_cpp or scripted"),
+        ({"parallel": "0"}, "parallel=0: must be a whole number from 1 to 1024"),
+        ({"parallel": "many"}, "parallel=many: must be a whole number from 1 to 1024"),
+        ({"parallel": "2.5"}, "parallel=2.5: must be a whole number"),
+        ({"tokens_per_second": "-1"}, "must be a number from 0 to 10000"),
+        ({"tokens_per_second": "nan"}, "must be a number from 0 to 10000"),
+        ({"context_tokens": "99999999"}, "must be a whole number from 64 to 1048576"),
+        ({"reserved_concurrency": "0"}, "from 1 to 100000, or none"),
+        ({"retain": "maybe"}, "retain=maybe: must be true or false"),
+        ({"log_retention_days": "8"}, "must be 1, 7, 14, 30, 90 or 365"),
+        ({"instance_type": "c5.large"}, "must be like ml.c5.large"),
+        ({"image_uri": "sluice"}, "must be host/repository:tag, or none"),
+        ({"weights": "s3://bucket"}, "must be a file, or s3://bucket/key"),
+        ({"weights": ""}, "must be a file"),
+        ({"name": "My_Stack"}, "must be lower-case letters"),
+        ({"python_version": "2.7"}, "must be 3.11 or newer"),
+        ({"instnce_type": "ml.c5.large"}, "did you mean instance_type?"),
+        ({"colour": "blue"}, "Settings: architecture, context_tokens"),
+    ],
+)
+def test_an_unknown_or_absurd_setting_is_refused_with_the_choices(context: dict[str, object], said: str) -> None:
+    """The message names the setting, the value and what it may be."""
+    with pytest.raises(SettingsError) as caught:
+        settings_from_context(context)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_made_in_code_are_checked_too() -> None:
+    """A value in a stage's own definition is held against the same bounds."""
+    with pytest.raises(SettingsError, match="memory_mb=64"):
+        PROD.replace(memory_mb=64)
+
+
+def test_settings_cannot_be_changed() -> None:
+    """Settings are values."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DEV.parallel = 3  # type: ignore[misc]
+
+
+def test_the_local_stage_runs_on_this_machine_at_a_pace_that_can_be_watched() -> None:
+    """The local stage needs no image and no foreign Python."""
+    settings = local()
+    assert settings.image_uri is not None
+    assert (settings.python_version, settings.wheels) == (host_python_version(), "host")
+    assert settings.tokens_per_second == 40
+    assert settings.reserved_concurrency == 256
+
+
+def test_production_keeps_its_data_and_stands_on_two_instances() -> None:
+    """Production is retained, bounded and redundant; dev reserves nothing that a new account lacks."""
+    assert (PROD.retain, PROD.instance_count) == (True, 2)
+    assert PROD.reserved_concurrency is not None
+    assert of_stage("dev").reserved_concurrency is None
+
+
+def test_every_setting_can_be_described() -> None:
+    """Each field has choices, bounds or a form in words, so that a refusal always says what is wanted."""
+    for field in dataclasses.fields(Settings):
+        with pytest.raises(SettingsError, match=rf"^{field.name}=.*: must be \w+"):
+            settings_from_context({field.name: "s3://!"})
+
+
+def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
+    """The app exits with status 1 and one line, not with a traceback."""
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps({"stage": "nowhere"})}
+    done = subprocess.run(
+        [sys.executable, "app.py"], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == "sluice: stage=nowhere: must be local, dev or prod"
