@@ -1,0 +1,185 @@
+"""The HTTP answers to generation requests, as ASGI applications of their own.
+
+Before the first byte a failure has its HTTP status; after it, it is the last record. So the status waits for the first
+token, but not for longer than `Timing.open_after`; from then on heartbeats show that the request lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from starlette.responses import Response
+
+from model.errors import EngineError, ModelError, NotReadyError, RequestCancelledError
+from model.events import Event, Start
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.types import Receive, Scope, Send
+
+    from model.generation import Generation, Run
+    from model.schema import ChatRequest
+    from model.sse import WholeAnswer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Seconds. The heartbeat stays below the 15 s that every hop on the way to the client allows."""
+
+    open_after: float = 2.0
+    heartbeat: float = 10.0
+    last_write: float = 5.0
+
+
+class Encoder(Protocol):
+    """Events to the bytes of one stream format; see `model.lines` and `model.sse`."""
+
+    media_type: bytes
+
+    def opening(self) -> bytes: ...
+    def event(self, event: Event) -> bytes: ...
+    def heartbeat(self) -> bytes: ...
+    def end(self) -> bytes: ...
+    def error(self, error: ModelError) -> bytes: ...
+
+
+def error_response(error: ModelError) -> Response:
+    """The answer of a request that failed before it had one."""
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after else None
+    return Response(error.body(), error.status, headers, "application/json")
+
+
+class StreamResponse(Response):
+    """Generates while it answers."""
+
+    def __init__(self, generation: Generation, request: ChatRequest, encoder: Encoder, timing: Timing) -> None:
+        super().__init__()
+        self._generation = generation
+        self._request = request
+        self._encoder = encoder
+        self._timing = timing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; returns when all is sent and the engine has been told to stop."""
+        out = _Writer(scope, receive, send, self._encoder, self._timing)
+        try:
+            async with (
+                self._generation.run(self._request) as run,
+                _beside(_watch(receive, run), out.tick()),
+                contextlib.aclosing(self._generation.batches(self._request)) as batches,
+            ):
+                async for events in batches:
+                    await out.events(events)
+            await out.finish()
+        except ModelError as error:
+            await out.fail(error)
+        except asyncio.CancelledError:
+            await out.fail(NotReadyError("the container is shutting down"))
+            raise
+        except Exception:
+            await out.fail(EngineError("the container failed"))
+            raise  # logged with its trace by the server
+
+
+class WholeResponse(Response):
+    """Generates first and answers then, with one JSON body."""
+
+    def __init__(self, generation: Generation, request: ChatRequest, answer: WholeAnswer) -> None:
+        super().__init__()
+        self._generation = generation
+        self._request = request
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; a caller who leaves stops the generation."""
+        try:
+            async with (
+                self._generation.run(self._request) as run,
+                _beside(_watch(receive, run)),
+                contextlib.aclosing(self._generation.batches(self._request)) as batches,
+            ):
+                async for events in batches:
+                    for event in events:
+                        self._answer.add(event)
+            response = Response(self._answer.body(), media_type="application/json")
+        except ModelError as error:
+            response = error_response(error)
+        await response(scope, receive, send)
+
+
+class _Writer:
+    """Writes whole records, from the task that generates and from the ticker, one at a time."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, encoder: Encoder, timing: Timing) -> None:
+        self._asgi = (scope, receive, send)
+        self._send = send
+        self._encoder = encoder
+        self._timing = timing
+        self._lock = asyncio.Lock()
+        self._clock = asyncio.get_running_loop().time
+        self._last = self._clock()
+        self._pending: bytes | None = encoder.opening()  # None once the answer has begun
+
+    async def events(self, events: list[Event]) -> None:
+        data = b"".join(map(self._encoder.event, events))
+        if self._pending is not None and all(isinstance(event, Start) for event in events):
+            self._pending += data
+        elif data:
+            await self._write(data)
+
+    async def finish(self) -> None:
+        await self._write(self._encoder.end(), more=False)
+
+    async def fail(self, error: ModelError) -> None:
+        """The status while it is still open, an error record after; given up if the reader takes neither."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.last_write):
+                if self._pending is None or error.record_only:
+                    await self._write(self._encoder.error(error), more=False)
+                else:
+                    self._pending = None
+                    await error_response(error)(*self._asgi)
+
+    async def tick(self) -> None:
+        """Begin the answer when that is due, then fill every silence."""
+        await asyncio.sleep(self._timing.open_after)
+        if self._pending is not None:
+            await self._write(self._encoder.heartbeat())
+        while True:
+            rest = self._last + self._timing.heartbeat - self._clock()
+            if rest > 0:
+                await asyncio.sleep(rest)
+            else:
+                await self._write(self._encoder.heartbeat())
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        async with self._lock:
+            self._last = self._clock()
+            if self._pending is not None:
+                data, self._pending = self._pending + data, None
+                headers = [(b"content-type", self._encoder.media_type), (b"cache-control", b"no-cache")]
+                await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+
+async def _watch(receive: Receive, run: Run) -> None:
+    """Stop the run when the caller has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    run.stop(RequestCancelledError("the caller went away"))
+
+
+@contextlib.asynccontextmanager
+async def _beside(*coroutines: object) -> AsyncGenerator[None, None]:
+    """Run the coroutines as tasks for as long as the block lasts."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

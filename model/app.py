@@ -1,0 +1,90 @@
+"""The container's HTTP application: routes only."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from model.answers import StreamResponse, Timing, WholeResponse, error_response
+from model.errors import BodySizeError, EngineError, ModelError, NotReadyError, RequestCancelledError, RouteError
+from model.lines import LineEncoder
+from model.schema import MAX_BODY_BYTES, CancelRequest, parse_chat, parse_invocation
+from model.sse import SseEncoder, WholeAnswer
+
+if TYPE_CHECKING:
+    from model.generation import Generation
+
+
+def create_app(generation: Generation, model_name: str, timing: Timing | None = None) -> FastAPI:
+    """The application over a started engine. `model_name` is what the container calls its model."""
+    timing = timing or Timing()
+    started = int(time.time())
+    lines = LineEncoder()
+    # No middleware and no generated documentation: this API has one caller.
+    app = FastAPI(title="Sluice inference container", openapi_url=None)
+
+    @app.get("/ping")
+    async def ping() -> Response:
+        """SageMaker's health check: a flag in memory."""
+        return Response() if generation.healthy else error_response(NotReadyError("the engine is not up"))
+
+    @app.get("/v1/models")
+    async def models() -> Response:
+        """The one model that is loaded."""
+        model = {"id": model_name, "object": "model", "created": started, "owned_by": "sluice"}
+        return JSONResponse({"object": "list", "data": [model]})
+
+    @app.post("/invocations")
+    async def invocations(request: Request) -> Response:
+        """SageMaker's one route: generate, always streamed as lines, or cancel."""
+        asked = parse_invocation(await _body(request))
+        if isinstance(asked, CancelRequest):
+            return JSONResponse({"cancelled": generation.cancel(asked.request_id)})
+        return StreamResponse(generation, asked, lines, timing)
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        """OpenAI's route, for callers that reach the container itself."""
+        asked = parse_chat(await _body(request))
+        answer_id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        if not asked.stream:
+            return WholeResponse(generation, asked, WholeAnswer(answer_id, created, model_name, choices=asked.n))
+        usage = asked.stream_options is not None and asked.stream_options.include_usage
+        encoder = SseEncoder(answer_id, created, model_name, choices=asked.n, include_usage=usage)
+        return StreamResponse(generation, asked, encoder, timing)
+
+    @app.exception_handler(ModelError)
+    async def model_error(request: Request, error: ModelError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        return error_response(RouteError(error.status_code, f"{request.method} {request.url.path}: {error.detail}"))
+
+    @app.exception_handler(Exception)
+    async def failure(request: Request, error: Exception) -> Response:
+        return error_response(EngineError("the container failed"))
+
+    return app
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body, which is read no further than its limit."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise RequestCancelledError("the caller went away")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise BodySizeError(f"the body is larger than {MAX_BODY_BYTES} bytes")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)

@@ -1,0 +1,134 @@
+"""What can go wrong in the container.
+
+StartError                      the container does not start: one line on stderr, exit code 1
+ModelError                      one request failed
+├── InvalidRequestError         400 invalid_request
+│   ├── ContextLengthError      400 context_length_exceeded
+│   ├── BodySizeError           413 invalid_request
+│   └── RouteError              404 not_found, 405 method_not_allowed
+├── OverloadedError             429 overloaded, with retry-after
+├── NotReadyError               503 not_ready
+├── EngineError                 500 engine_error
+├── DeadlineError               deadline_exceeded ┐ in an error record even where nothing was
+└── RequestCancelledError       cancelled         ┘ sent yet; a whole answer has the status
+"""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+
+class StartError(Exception):
+    """The container cannot start; its text is one line that says why and what to change."""
+
+
+class ModelError(Exception):
+    """A failed request: `code` for programs, `status` over HTTP, `message` for people.
+
+    `param` names the offending field of the request ("messages.0.content") where there is one. `record_only` errors are
+    told in an error record of a stream, never by the status of its answer.
+    """
+
+    code: ClassVar[str] = "engine_error"
+    status: int = 500
+    record_only: ClassVar[bool] = False
+    retry_after: ClassVar[int | None] = None
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    @property
+    def type(self) -> str:
+        """OpenAI's class of the error."""
+        return "invalid_request_error" if self.status < 429 else "server_error"
+
+    def body(self) -> bytes:
+        """The JSON body of the answer; it has all four keys that OpenAI's clients read."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return json.dumps({"error": error}, ensure_ascii=False).encode("utf-8", "replace")
+
+
+class InvalidRequestError(ModelError):
+    """The request cannot be served as it stands."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class ContextLengthError(InvalidRequestError):
+    """The prompt alone does not fit."""
+
+    code = "context_length_exceeded"
+
+    @classmethod
+    def of(cls, prompt_tokens: int, limit: int, what: str = "context length") -> ContextLengthError:
+        """`limit` is the number of tokens of `what` (the context, or the caller's own bound)."""
+        return cls(f"The prompt has {prompt_tokens} tokens, the {what} is {limit} tokens.", "messages")
+
+
+class BodySizeError(InvalidRequestError):
+    """The body is larger than the container reads."""
+
+    status = 413
+
+
+class RouteError(InvalidRequestError):
+    """No such path, or not with this method."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")  # type: ignore[misc]
+
+
+class OverloadedError(ModelError):
+    """All places are taken and the queue is full."""
+
+    code = "overloaded"
+    status = 429
+    retry_after = 1
+
+
+class NotReadyError(ModelError):
+    """The engine is not up, or going down."""
+
+    code = "not_ready"
+    status = 503
+    retry_after = 5
+
+
+class EngineError(ModelError):
+    """The engine failed; the request may be sound."""
+
+
+class DeadlineError(ModelError):
+    """The caller's deadline passed."""
+
+    code = "deadline_exceeded"
+    status = 408
+    record_only = True
+
+
+class RequestCancelledError(ModelError):
+    """The caller cancelled, or went away."""
+
+    code = "cancelled"
+    status = 499
+    record_only = True
+
+
+BY_CODE: dict[str, type[ModelError]] = {
+    error.code: error
+    for error in (
+        InvalidRequestError,
+        ContextLengthError,
+        OverloadedError,
+        NotReadyError,
+        EngineError,
+        DeadlineError,
+        RequestCancelledError,
+    )
+}

@@ -1,0 +1,79 @@
+r"""Events to the container's own records: one JSON object and `\n` each, UTF-8, `application/jsonlines`.
+
+    {"type":"start","prompt_tokens":12}
+    {"type":"delta","index":0,"delta":{"content":" token"},"tokens":1}
+    {"type":"finish","index":0,"finish_reason":"stop"}
+    {"type":"usage","prompt_tokens":12,"completion_tokens":57}
+    {"type":"end"}                  or {"type":"error","code":"...","message":"..."}
+
+A delta that has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank line is a heartbeat.
+A body with neither `end` nor `error` was cut off.
+"""
+
+from __future__ import annotations
+
+import json
+from json.encoder import encode_basestring as quoted  # about 0.2 us a token, a whole json.dumps about 3 us
+from typing import TYPE_CHECKING, Any
+
+from model.events import Delta, Event, Finish, Start
+
+if TYPE_CHECKING:
+    from model.errors import ModelError
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class LineEncoder:
+    """Stateless; a class so that it stands where the encoder of OpenAI's stream stands."""
+
+    media_type = b"application/jsonlines"
+
+    def opening(self) -> bytes:
+        """Nothing comes before the first record."""
+        return b""
+
+    def event(self, event: Event) -> bytes:
+        """One record."""
+        if isinstance(event, Delta):
+            return _delta(event).encode()
+        if isinstance(event, Start):
+            return b'{"type":"start","prompt_tokens":%d}\n' % event.prompt_tokens
+        if isinstance(event, Finish):
+            return f'{{"type":"finish","index":{event.index},"finish_reason":"{event.reason}"}}\n'.encode()
+        return b'{"type":"usage","prompt_tokens":%d,"completion_tokens":%d}\n' % (
+            event.prompt_tokens,
+            event.completion_tokens,
+        )
+
+    def heartbeat(self) -> bytes:
+        """A blank line."""
+        return b"\n"
+
+    def end(self) -> bytes:
+        """The record that says the answer is whole."""
+        return b'{"type":"end"}\n'
+
+    def error(self, error: ModelError) -> bytes:
+        """The record that says why it is not."""
+        return (_json({"type": "error", "code": error.code, "message": error.message}) + "\n").encode(
+            "utf-8", "replace"
+        )
+
+
+def _delta(event: Delta) -> str:
+    if event.tool_calls or event.reasoning:
+        delta: dict[str, Any] = {}
+        if event.reasoning:
+            delta["reasoning_content"] = event.reasoning
+        if event.content:
+            delta["content"] = event.content
+        if event.tool_calls:
+            delta["tool_calls"] = list(event.tool_calls)
+        body = _json(delta)
+    else:
+        body = f'{{"content":{quoted(event.content)}}}'
+    logprobs = "" if event.logprobs is None else f',"logprobs":{{"content":{_json(list(event.logprobs))}}}'
+    return f'{{"type":"delta","index":{event.index},"delta":{body},"tokens":{event.tokens}{logprobs}}}\n'

@@ -1,0 +1,194 @@
+"""The body of a request: OpenAI's chat completion with our own object `sluice` beside it.
+
+Fields of OpenAI's that no engine here knows are accepted and have no effect, as with other servers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from model.errors import InvalidRequestError
+
+MAX_BODY_BYTES = 6 * 1024 * 1024  # what InvokeEndpointWithResponseStream takes
+
+Json: TypeAlias = dict[str, Any]
+StopString: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class TextPart(_Model):
+    """The only kind of content part that text models take."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ToolFunction(_Model):
+    """What the model called."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    arguments: str
+
+
+class ToolCall(_Model):
+    """A call that an assistant message made."""
+
+    id: str
+    type: Literal["function"]
+    function: ToolFunction
+
+
+class Message(_Model):
+    """One turn. Content may be missing only where the assistant called tools."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if self.content is None and not (self.role == "assistant" and self.tool_calls):
+            raise ValueError("content is needed")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The content as one string."""
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class JsonSchema(_Model):
+    """The schema of a structured answer, under the name OpenAI gives the field."""
+
+    name: str = "answer"
+    schema_: Json = Field(alias="schema", default_factory=dict)
+
+
+class ResponseFormat(_Model):
+    """How the answer is guided."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_schema(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("json_schema is needed with this type")
+        return self
+
+
+class StreamOptions(_Model):
+    """What a streamed answer carries beside its text."""
+
+    include_usage: bool = False
+
+
+class SluiceOptions(_Model):
+    """Our own part: what SageMaker would not pass on as headers."""
+
+    v: Literal[1]
+    request_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    deadline_ms: Annotated[int, Field(ge=1, le=24 * 3600 * 1000)] | None = None
+    max_prompt_tokens: Annotated[int, Field(ge=0)] | None = None
+
+
+class ChatRequest(_Model):
+    """One request for `n` answers to one prompt."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, strict=False)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=4)] | None = None
+    n: Annotated[int, Field(ge=1, le=8)] = 1
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Json], Field(max_length=128)] | None = None
+    tool_choice: str | Json | None = None
+    parallel_tool_calls: bool | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    sluice: SluiceOptions = SluiceOptions(v=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_default(cls, value: Any) -> Any:
+        # Clients send null for what they leave to the server.
+        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs")
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options needs stream")
+        return self
+
+    @property
+    def limit(self) -> int | None:
+        """The most tokens a choice may have; None is the rest of the context."""
+        given = [limit for limit in (self.max_completion_tokens, self.max_tokens) if limit is not None]
+        return min(given, default=None)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+
+class _CancelOptions(_Model):
+    v: Literal[1]
+    cancel: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class CancelRequest(_Model):
+    """Stops the running request that has this id."""
+
+    sluice: _CancelOptions
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request to be cancelled."""
+        return self.sluice.cancel
+
+
+def parse_chat(body: bytes) -> ChatRequest:
+    """Raises InvalidRequestError that names the first offending field."""
+    return _parsed(ChatRequest, body)
+
+
+def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
+    """The same, or a cancel."""
+    # Looking for the word first keeps the second parse away from every ordinary request.
+    if b'"cancel"' in body[:1024]:
+        try:
+            return CancelRequest.model_validate_json(body)
+        except ValidationError:
+            pass  # the word stood in a chat request
+    return parse_chat(body)
+
+
+def _parsed(kind: type[ChatRequest], body: bytes) -> ChatRequest:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        # Union members have names of pydantic's own in the path ("list[TextPart]").
+        path = [str(part) for part in first["loc"] if "[" not in str(part) and part not in ("str", "constrained-str")]
+        param = ".".join(path) or None
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequestError(f"{param}: {message}" if param else message, param) from None

@@ -1,0 +1,150 @@
+r"""Events to OpenAI's chat completions: server-sent chunks, or one whole body. Pure.
+
+The stream holds `data:` lines only, because stock clients fail on `event:`, `id:` and `retry:`: the role of every
+choice, deltas, an empty delta with the finish reason, the usage chunk when it was asked for, `data: [DONE]`.
+A heartbeat is a chunk with an empty delta. A failure is `data: {"error":{...}}` and then the end, without `[DONE]`.
+"""
+
+from __future__ import annotations
+
+import json
+from json.encoder import encode_basestring as quoted
+from typing import TYPE_CHECKING, Any
+
+from model.events import Delta, Event, Finish, Start, Usage
+
+if TYPE_CHECKING:
+    from model.errors import ModelError
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class SseEncoder:
+    """One streamed answer. `created` is in Unix seconds; the id, it and the model are the same in every chunk."""
+
+    media_type = b"text/event-stream; charset=utf-8"
+
+    def __init__(self, answer_id: str, created: int, model: str, *, choices: int, include_usage: bool) -> None:
+        head = {"id": answer_id, "object": "chat.completion.chunk", "created": created, "model": model}
+        self._head = "data: " + _json(head)[:-1]
+        self._usage = ',"usage":null' if include_usage else ""
+        self._include_usage = include_usage
+        self._choices = choices
+
+    def _chunk(self, index: int, delta: str, finish: str = "null", logprobs: str = "null") -> bytes:
+        choice = f'{{"index":{index},"delta":{delta},"logprobs":{logprobs},"finish_reason":{finish}}}'
+        return f'{self._head},"choices":[{choice}]{self._usage}}}\n\n'.encode()
+
+    def opening(self) -> bytes:
+        """The role chunk of every choice."""
+        role = '{"role":"assistant","content":""}'
+        return b"".join(self._chunk(index, role) for index in range(self._choices))
+
+    def event(self, event: Event) -> bytes:
+        """One chunk, or nothing for what OpenAI's stream does not say."""
+        if isinstance(event, Delta):
+            logprobs = "null" if event.logprobs is None else _json({"content": list(event.logprobs), "refusal": None})
+            return self._chunk(event.index, _delta(event), logprobs=logprobs)
+        if isinstance(event, Finish):
+            return self._chunk(event.index, "{}", f'"{event.reason}"')
+        if isinstance(event, Usage) and self._include_usage:
+            return f'{self._head},"choices":[],"usage":{_json(usage_of(event))}}}\n\n'.encode()
+        return b""
+
+    def heartbeat(self) -> bytes:
+        """A chunk that adds nothing: the only heartbeat that every client survives."""
+        return self._chunk(0, "{}")
+
+    def end(self) -> bytes:
+        """What says that the answer is whole."""
+        return b"data: [DONE]\n\n"
+
+    def error(self, error: ModelError) -> bytes:
+        """What says why it is not."""
+        return b"data: " + error.body() + b"\n\n"
+
+
+def _delta(event: Delta) -> str:
+    if not event.tool_calls and not event.reasoning:
+        return f'{{"content":{quoted(event.content)}}}'
+    delta: dict[str, Any] = {}
+    if event.reasoning:
+        delta["reasoning_content"] = event.reasoning
+    if event.content:
+        delta["content"] = event.content
+    if event.tool_calls:
+        delta["tool_calls"] = list(event.tool_calls)
+    return _json(delta)
+
+
+def usage_of(event: Usage) -> dict[str, int]:
+    """OpenAI's usage object."""
+    return {
+        "prompt_tokens": event.prompt_tokens,
+        "completion_tokens": event.completion_tokens,
+        "total_tokens": event.prompt_tokens + event.completion_tokens,
+    }
+
+
+class WholeAnswer:
+    """Collects the events of one request into one chat completion."""
+
+    def __init__(self, answer_id: str, created: int, model: str, *, choices: int) -> None:
+        self._head = {"id": answer_id, "object": "chat.completion", "created": created, "model": model}
+        self._choices = [_Choice() for _ in range(choices)]
+        self._usage: Usage | None = None
+
+    def add(self, event: Event) -> None:
+        """Take the next event; order as an engine gives it."""
+        if isinstance(event, Usage):
+            self._usage = event
+        elif isinstance(event, Finish):
+            self._choices[event.index].finish = event.reason
+        elif not isinstance(event, Start):
+            self._choices[event.index].add(event)
+
+    def body(self) -> bytes:
+        """The body; to be called after the last event."""
+        choices = [choice.body(index) for index, choice in enumerate(self._choices)]
+        usage = usage_of(self._usage) if self._usage else None
+        return _json({**self._head, "choices": choices, "usage": usage}).encode()
+
+
+class _Choice:
+    def __init__(self) -> None:
+        self.finish: str | None = None
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._tools: dict[int, dict[str, Any]] = {}
+        self._logprobs: list[Any] | None = None
+
+    def add(self, delta: Delta) -> None:
+        self._content.append(delta.content)
+        self._reasoning.append(delta.reasoning)
+        for part in delta.tool_calls:
+            self._add_tool(dict(part))
+        if delta.logprobs is not None:
+            self._logprobs = [*(self._logprobs or ()), *delta.logprobs]
+
+    def _add_tool(self, part: dict[str, Any]) -> None:
+        index = part.get("index", 0)
+        call = self._tools.setdefault(
+            index, {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+        )
+        call["id"] = part.get("id") or call["id"]
+        function = part.get("function") or {}
+        call["function"]["name"] += function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""
+
+    def body(self, index: int) -> dict[str, Any]:
+        content = "".join(self._content)
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+        if reasoning := "".join(self._reasoning):
+            message["reasoning_content"] = reasoning
+        if self._tools:
+            message["content"] = content or None
+            message["tool_calls"] = [self._tools[place] for place in sorted(self._tools)]
+        logprobs = None if self._logprobs is None else {"content": self._logprobs, "refusal": None}
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish}
