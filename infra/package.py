@@ -59,8 +59,9 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Names the folder, like `arm64-python3.14` or `host-python3.11`."""
-        return f"{'host' if self.wheels == 'host' else self.architecture}-python{self.python_version}"
+        """Names the folder, like `arm64-python314`; CDK would take a dot for a file's extension."""
+        machine = "host" if self.wheels == "host" else self.architecture
+        return f"{machine}-python{self.python_version.replace('.', '')}"
 
     @property
     def platform_options(self) -> list[str]:
@@ -94,10 +95,10 @@ def build(*, root: Path, target: Target) -> Package:
     compiler = find_interpreter(target.python_version)
     bytecode = compiler.version if compiler else None
     path = root / "build" / f"function-{target.name}"
-    stamp = path.with_suffix(path.suffix + ".json")
+    stamp = path.with_suffix(".json")
     recipe = [Path(__file__), Path(compile_tree.__code__.co_filename)]
     digest = _digest([lock, *_sources(sources), *recipe], [dataclasses.asdict(target), bytecode, _host()])
-    with _exclusive(path.with_suffix(path.suffix + ".lock")):
+    with _exclusive(path.with_suffix(".lock")):
         if path.is_dir() and stamp.is_file() and stamp.read_text() == digest:
             return Package(path=path, bytecode=bytecode)
         stamp.unlink(missing_ok=True)
