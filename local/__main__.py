@@ -1,0 +1,28 @@
+"""Runs the local cloud in the foreground: `python -m local --dir .local [--port N]`."""
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from local.server import DEFAULT_CONTAINER, Options, StartError, run
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT. Returns 1 after a failure, which is one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m local", description="A local stand-in for the AWS account.")
+    parser.add_argument("--dir", type=Path, required=True, help="folder for cloud.json, logs and what is unpacked")
+    parser.add_argument("--port", type=int, default=0, help="port of the AWS APIs; any free one if it is not given")
+    parser.add_argument("--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    try:
+        asyncio.run(run(Options(given.dir.absolute(), given.port, tuple(given.container))))
+    except StartError as error:
+        print(f"local: {error}", file=sys.stderr)  # noqa: T201 - the command's one line
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The local cloud as a background process, for tests and commands."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+FILE = "cloud.json"
+
+# A signal, then so long until the process is killed; it gives containers 5 s of that.
+_STOP_TIMEOUT_S = 20.0
+
+
+class LocalCloudError(Exception):
+    """The local cloud did not start or stop; the message is one line and names the log."""
+
+
+@dataclass(frozen=True)
+class LocalCloud:
+    """A running local cloud: its process, its address, and its folder."""
+
+    directory: Path
+    pid: int
+    endpoint_url: str
+
+    @classmethod
+    def start(
+        cls, directory: Path, *, port: int | None = None, container: Sequence[str] = (), timeout: float = 60
+    ) -> Self:
+        """Start it and wait until it is ready. Raises LocalCloudError.
+
+        It goes on when this process ends, until it is stopped. `container` is the command of every endpoint's
+        container instead of `python -m model serve`.
+        """
+        running = cls.find(directory)
+        if running is not None:
+            raise LocalCloudError(f"a local cloud is already running in {directory} (pid {running.pid})")
+        logs = directory / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "local", "--dir", str(directory)]
+        command += ["--port", str(port)] if port is not None else []
+        command += ["--container", json.dumps(list(container))] if container else []
+        with (logs / "cloud.log").open("ab") as output:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        ends = time.monotonic() + timeout
+        while time.monotonic() < ends:
+            found = cls.find(directory)
+            if found is not None and found.pid == process.pid:
+                return found
+            if process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        reason = "".join((logs / "cloud.log").read_text(errors="replace").splitlines()[-1:])
+        raise LocalCloudError(f"the local cloud did not start: {reason} (log: {logs / 'cloud.log'})")
+
+    @classmethod
+    def find(cls, directory: Path) -> Self | None:
+        """The one that runs in a folder, or None."""
+        try:
+            found = json.loads((directory / FILE).read_text())
+            pid = int(found["pid"])
+            os.kill(pid, 0)
+        except (OSError, ValueError, KeyError):
+            return None
+        return cls(directory, pid, found["endpoint_url"])
+
+    def aws_environment(self) -> dict[str, str]:
+        """What AWS clients need to use this cloud instead of AWS; to be added to an environment."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ENDPOINT_URL_S3": self.endpoint_url,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "CDK_DEFAULT_ACCOUNT": ACCOUNT,
+            "CDK_DEFAULT_REGION": REGION,
+        }
+
+    def stop(self) -> None:
+        """Stop it and everything it started. Raises LocalCloudError if it has to be killed."""
+        try:
+            os.kill(self.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return
+        ends = time.monotonic() + _STOP_TIMEOUT_S
+        while time.monotonic() < ends:
+            if _gone(self.pid):
+                return
+            time.sleep(0.05)
+        os.kill(self.pid, signal.SIGKILL)
+        (self.directory / FILE).unlink(missing_ok=True)
+        raise LocalCloudError(f"the local cloud did not stop within {_STOP_TIMEOUT_S:.0f} s and was killed")
+
+
+def _gone(pid: int) -> bool:
+    try:
+        # A child of this process has to be collected; another's child just disappears.
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False

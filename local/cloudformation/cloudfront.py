@@ -1,0 +1,111 @@
+"""AWS::CloudFront::*: distributions and the policies they name.
+
+They are kept in the exchange, not in moto: the edge reads CloudFormation's shape of a distribution's configuration.
+"""
+
+import secrets
+import string
+from typing import Any
+
+from local.cloudformation.resource import DeployError, Properties, Resource
+from local.control.exchange import APPLY_TIMEOUT_S, EXCHANGE
+
+_LETTERS = string.ascii_uppercase + string.digits
+
+
+class Distribution(Resource):
+    """A distribution, which the edge serves on a loopback port of its own: `DomainName` is localhost:PORT."""
+
+    type = "AWS::CloudFront::Distribution"
+
+    def create(self) -> None:
+        """Have the edge listen, and wait for its port."""
+        self.physical_id = "E" + "".join(secrets.choice(_LETTERS) for _ in range(13))
+        EXCHANGE.distributions[self.physical_id] = self.properties["DistributionConfig"]
+        EXCHANGE.changed()
+        seen = EXCHANGE.await_observed("distributions", self.physical_id, lambda _seen: True, APPLY_TIMEOUT_S)
+        if seen is None or seen["reason"]:
+            self.delete()
+            raise DeployError(seen["reason"] if seen else "the edge gave no answer")
+        self.port = seen["port"]
+
+    def update(self, properties: Properties) -> None:
+        """Change the behaviours and origins; the port stays."""
+        EXCHANGE.distributions[self.physical_id] = properties["DistributionConfig"]
+        EXCHANGE.changed()
+        EXCHANGE.settle()
+
+    def delete(self) -> None:
+        """Stop listening."""
+        EXCHANGE.distributions.pop(self.physical_id, None)
+        EXCHANGE.changed()
+
+    def attribute(self, name: str) -> Any:
+        """DomainName and Id."""
+        if name == "DomainName":
+            return f"localhost:{self.port}"
+        return self.physical_id if name == "Id" else super().attribute(name)
+
+
+class _Policy(Resource):
+    """Something with an id that distributions refer to. Ref is the id."""
+
+    config_property: str
+
+    def create(self) -> None:
+        """Keep it."""
+        self.physical_id = "-".join(secrets.token_hex(size) for size in (4, 2, 2, 2, 6))
+        self._keep(self.properties)
+
+    def update(self, properties: Properties) -> None:
+        """Keep it anew."""
+        self._keep(properties)
+
+    def _keep(self, properties: Properties) -> None:
+        EXCHANGE.policies[self.physical_id] = {"type": self.type, **properties[self.config_property]}
+        EXCHANGE.changed()
+
+    def delete(self) -> None:
+        """Forget it."""
+        EXCHANGE.policies.pop(self.physical_id, None)
+
+    def attribute(self, name: str) -> Any:
+        """Id."""
+        return self.physical_id if name == "Id" else super().attribute(name)
+
+
+class CachePolicy(_Policy):
+    """What is cached; the edge caches nothing."""
+
+    type = "AWS::CloudFront::CachePolicy"
+    config_property = "CachePolicyConfig"
+
+
+class OriginRequestPolicy(_Policy):
+    """Which headers, cookies and query strings reach the origin."""
+
+    type = "AWS::CloudFront::OriginRequestPolicy"
+    config_property = "OriginRequestPolicyConfig"
+
+
+class ResponseHeadersPolicy(_Policy):
+    """Which headers are added to answers."""
+
+    type = "AWS::CloudFront::ResponseHeadersPolicy"
+    config_property = "ResponseHeadersPolicyConfig"
+
+
+class OriginAccessControl(_Policy):
+    """How requests to an origin are signed."""
+
+    type = "AWS::CloudFront::OriginAccessControl"
+    config_property = "OriginAccessControlConfig"
+
+
+RESOURCES: list[type[Resource]] = [
+    Distribution,
+    CachePolicy,
+    OriginRequestPolicy,
+    ResponseHeadersPolicy,
+    OriginAccessControl,
+]

@@ -1,0 +1,88 @@
+"""AWS::DynamoDB::GlobalTable, which CDK's TableV2 makes. Only the replica of the stack's own region exists."""
+
+from typing import Any
+
+from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.resource import Properties, Resource
+
+
+class GlobalTable(Resource):
+    """A table. Ref is its name."""
+
+    type = "AWS::DynamoDB::GlobalTable"
+    name_property = "TableName"
+    replaced_by = frozenset({"KeySchema"})
+
+    def _call(self, operation: str, **parameters: Any) -> Any:
+        return call("dynamodb", self.context.region, operation, TableName=self.name, **parameters)
+
+    def _replica(self, properties: Properties) -> Properties:
+        replicas: list[Properties] = properties.get("Replicas", [])
+        return next((item for item in replicas if item.get("Region") == self.context.region), {})
+
+    def create(self) -> None:
+        """Create the table, and set what is set by calls of its own."""
+        properties = self.properties
+        self._call(
+            "create_table",
+            KeySchema=properties["KeySchema"],
+            AttributeDefinitions=properties["AttributeDefinitions"],
+            BillingMode=properties.get("BillingMode", "PAY_PER_REQUEST"),
+            GlobalSecondaryIndexes=_indexes(properties) or None,
+            LocalSecondaryIndexes=properties.get("LocalSecondaryIndexes"),
+            StreamSpecification=_stream(properties),
+            DeletionProtectionEnabled=bool(self._replica(properties).get("DeletionProtectionEnabled")),
+            Tags=self._replica(properties).get("Tags"),
+        )
+        self._time_to_live(properties)
+        self._recovery(properties)
+
+    def update(self, properties: Properties) -> None:
+        """Change indexes, protection, time to live and recovery."""
+        old = {index["IndexName"]: index for index in _indexes(self.properties)}
+        new = {index["IndexName"]: index for index in _indexes(properties)}
+        changes = [{"Delete": {"IndexName": name}} for name in old if name not in new]
+        changes += [{"Create": index} for name, index in new.items() if name not in old]
+        self._call(
+            "update_table",
+            AttributeDefinitions=properties["AttributeDefinitions"],
+            GlobalSecondaryIndexUpdates=changes or None,
+            DeletionProtectionEnabled=bool(self._replica(properties).get("DeletionProtectionEnabled")),
+        )
+        if properties.get("TimeToLiveSpecification") != self.properties.get("TimeToLiveSpecification"):
+            self._time_to_live(properties)
+        self._recovery(properties)
+
+    def _time_to_live(self, properties: Properties) -> None:
+        if wanted := properties.get("TimeToLiveSpecification"):
+            self._call("update_time_to_live", TimeToLiveSpecification=wanted)
+
+    def _recovery(self, properties: Properties) -> None:
+        if wanted := self._replica(properties).get("PointInTimeRecoverySpecification"):
+            enabled = {"PointInTimeRecoveryEnabled": bool(wanted.get("PointInTimeRecoveryEnabled"))}
+            self._call("update_continuous_backups", PointInTimeRecoverySpecification=enabled)
+
+    def delete(self) -> None:
+        """Delete the table with all its items."""
+        call_quietly("dynamodb", self.context.region, "delete_table", TableName=self.name)
+
+    def attribute(self, name: str) -> Any:
+        """Arn, StreamArn and TableId."""
+        member = {"Arn": "TableArn", "StreamArn": "LatestStreamArn", "TableId": "TableId"}.get(name)
+        return self._call("describe_table")["Table"][member] if member else super().attribute(name)
+
+
+def _stream(properties: Properties) -> Properties | None:
+    wanted = properties.get("StreamSpecification")
+    return {"StreamEnabled": True, **wanted} if wanted else None
+
+
+def _indexes(properties: Properties) -> list[Properties]:
+    # Capacity and insights are members of the index here, and calls of their own in the API.
+    wanted = ("IndexName", "KeySchema", "Projection")
+    return [
+        {key: index[key] for key in wanted if key in index} for index in properties.get("GlobalSecondaryIndexes", [])
+    ]
+
+
+RESOURCES: list[type[Resource]] = [GlobalTable]

@@ -1,0 +1,169 @@
+"""AWS::Lambda::*: functions, URLs, permissions, aliases and the settings of asynchronous invocations."""
+
+import io
+import zipfile
+from typing import Any
+
+from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.resource import Properties, Resource
+
+
+def _code(code: Properties) -> Properties:
+    if "ZipFile" not in code:
+        return code
+    # Here the text of one file; in the API the bytes of an archive.
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("index.py", code["ZipFile"])
+    return {"ZipFile": archive.getvalue()}
+
+
+class Function(Resource):
+    """A function. moto's own class forgets layers, tags, architectures, and concurrency when it updates."""
+
+    type = "AWS::Lambda::Function"
+    name_property = "FunctionName"
+    replaced_by = frozenset({"PackageType"})
+
+    def _call(self, operation: str, **parameters: Any) -> Any:
+        return call("lambda", self.context.region, operation, FunctionName=self.name, **parameters)
+
+    def create(self) -> None:
+        """Create it, and reserve its concurrency."""
+        properties = {key: value for key, value in self.properties.items() if key != "FunctionName"}
+        tags = {tag["Key"]: tag["Value"] for tag in properties.pop("Tags", [])}
+        self._call("create_function", **{**properties, "Code": _code(properties["Code"]), "Tags": tags})
+        self._reserve(self.properties.get("ReservedConcurrentExecutions"))
+
+    def update(self, properties: Properties) -> None:
+        """Change configuration, code and concurrency."""
+        defaults: Properties = {"Environment": {"Variables": {}}, "Timeout": 3, "MemorySize": 128, "Layers": []}
+        settings = {key: value for key, value in properties.items() if key not in {"FunctionName", "Code", "Tags"}}
+        self._call("update_function_configuration", **{**defaults, **settings})
+        if properties["Code"] != self.properties["Code"]:
+            self._call("update_function_code", **_code(properties["Code"]))
+        self._reserve(properties.get("ReservedConcurrentExecutions"))
+
+    def _reserve(self, count: int | None) -> None:
+        if count is None:
+            self._call("delete_function_concurrency")
+        else:
+            self._call("put_function_concurrency", ReservedConcurrentExecutions=int(count))
+
+    def delete(self) -> None:
+        """Delete it with all its versions."""
+        call_quietly("lambda", self.context.region, "delete_function", FunctionName=self.name)
+
+    def attribute(self, name: str) -> Any:
+        """Arn."""
+        if name == "Arn":
+            return f"arn:aws:lambda:{self.context.region}:{self.context.account}:function:{self.name}"
+        return super().attribute(name)
+
+
+class Url(Resource):
+    """A function URL. Ref is the function's ARN."""
+
+    type = "AWS::Lambda::Url"
+    replaced_by = frozenset({"TargetFunctionArn", "Qualifier"})
+
+    def _call(self, operation: str, properties: Properties) -> Any:
+        return call(
+            "lambda",
+            self.context.region,
+            operation,
+            **{**properties, "FunctionName": properties["TargetFunctionArn"]},
+        )
+
+    def create(self) -> None:
+        """Give the function a URL."""
+        answer = self._call("create_function_url_config", self.properties)
+        # AWS's addresses end in a slash, moto's do not.
+        self.url = answer["FunctionUrl"].rstrip("/") + "/"
+        self.physical_id = self.properties["TargetFunctionArn"]
+
+    def update(self, properties: Properties) -> None:
+        """Change authentication or mode; moto forgets the mode, so it is set by making the URL's settings anew."""
+        from moto.awslambda.models import lambda_backends
+
+        function = lambda_backends[self.context.account][self.context.region].get_function(
+            properties["TargetFunctionArn"]
+        )
+        function.url_config.config.update(properties)
+
+    def delete(self) -> None:
+        """Take the URL away."""
+        target = self.properties["TargetFunctionArn"]
+        call_quietly("lambda", self.context.region, "delete_function_url_config", FunctionName=target)
+
+    def attribute(self, name: str) -> Any:
+        """FunctionUrl and FunctionArn."""
+        if name == "FunctionUrl":
+            return self.url
+        return self.physical_id if name == "FunctionArn" else super().attribute(name)
+
+
+class Permission(Resource):
+    """A statement of a function's own policy. Ref is its id."""
+
+    type = "AWS::Lambda::Permission"
+    replaced_by = frozenset(
+        {"Action", "FunctionName", "Principal", "SourceArn", "FunctionUrlAuthType", "InvokedViaFunctionUrl"}
+    )
+
+    def create(self) -> None:
+        """Add the statement."""
+        call("lambda", self.context.region, "add_permission", **{**self.properties, "StatementId": self.name})
+
+    def delete(self) -> None:
+        """Remove the statement."""
+        target = self.properties["FunctionName"]
+        call_quietly("lambda", self.context.region, "remove_permission", FunctionName=target, StatementId=self.name)
+
+
+class Alias(Resource):
+    """A name for a version. Ref is its ARN."""
+
+    type = "AWS::Lambda::Alias"
+    replaced_by = frozenset({"FunctionName", "Name"})
+
+    def create(self) -> None:
+        """Create it."""
+        self.physical_id = call("lambda", self.context.region, "create_alias", **self.properties)["AliasArn"]
+
+    def update(self, properties: Properties) -> None:
+        """Point it elsewhere."""
+        call("lambda", self.context.region, "update_alias", **properties)
+
+    def delete(self) -> None:
+        """Delete it."""
+        keys = {key: self.properties[key] for key in ("FunctionName", "Name")}
+        call_quietly("lambda", self.context.region, "delete_alias", **keys)
+
+    def attribute(self, name: str) -> Any:
+        """AliasArn."""
+        return self.physical_id if name == "AliasArn" else super().attribute(name)
+
+
+class EventInvokeConfig(Resource):
+    """Retries and destinations of asynchronous invocations."""
+
+    type = "AWS::Lambda::EventInvokeConfig"
+    replaced_by = frozenset({"FunctionName", "Qualifier"})
+
+    def create(self) -> None:
+        """Set them."""
+        call("lambda", self.context.region, "put_function_event_invoke_config", **self.properties)
+
+    def update(self, properties: Properties) -> None:
+        """Set them anew."""
+        self.delete()
+        call("lambda", self.context.region, "put_function_event_invoke_config", **properties)
+
+    def delete(self) -> None:
+        """Take them away."""
+        name = self.properties["FunctionName"]
+        call_quietly("lambda", self.context.region, "delete_function_event_invoke_config", FunctionName=name)
+
+
+RESOURCES: list[type[Resource]] = [Function, Url, Permission, Alias, EventInvokeConfig]

@@ -1,0 +1,175 @@
+"""Alarms, scaling and schedules: resources that are one API call to make and one to delete.
+
+They are kept by moto and can be read there; that an alarm watches or a schedule fires is not emulated yet.
+"""
+
+from typing import Any, ClassVar
+
+from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.resource import Properties, Resource
+
+
+class _Call(Resource):
+    """A resource whose properties are the members of the call that makes it."""
+
+    service: ClassVar[str]
+    make: ClassVar[str]
+    change: ClassVar[str]
+    remove: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]
+
+    def parameters(self, properties: Properties) -> Properties:
+        """The members of the call."""
+        named = {self.name_property: self.name} if self.name_property else {}
+        return {**properties, **named}
+
+    def create(self) -> None:
+        """Make it."""
+        self._made(call(self.service, self.context.region, self.make, **self.parameters(self.properties)))
+
+    def update(self, properties: Properties) -> None:
+        """Change it."""
+        call(self.service, self.context.region, self.change, **self.parameters(properties))
+
+    def _made(self, answer: Properties) -> None:
+        """Take the physical id from the answer."""
+
+    def delete(self) -> None:
+        """Delete it."""
+        known = self.parameters(self.properties)
+        call_quietly(self.service, self.context.region, self.remove, **{key: known[key] for key in self.keys})
+
+
+class Alarm(_Call):
+    """A metric alarm. Ref is its name."""
+
+    type = "AWS::CloudWatch::Alarm"
+    name_property = "AlarmName"
+    service, make, change, remove, keys = "cloudwatch", "put_metric_alarm", "put_metric_alarm", "delete_alarms", ()
+
+    def delete(self) -> None:
+        """Delete it by the list of names that the call takes."""
+        call_quietly(self.service, self.context.region, self.remove, AlarmNames=[self.name])
+
+    def attribute(self, name: str) -> Any:
+        """Arn."""
+        if name == "Arn":
+            return f"arn:aws:cloudwatch:{self.context.region}:{self.context.account}:alarm:{self.name}"
+        return super().attribute(name)
+
+
+class CompositeAlarm(Alarm):
+    """An alarm made of alarms."""
+
+    type = "AWS::CloudWatch::CompositeAlarm"
+    make, change = "put_composite_alarm", "put_composite_alarm"
+
+
+class ScalableTarget(_Call):
+    """What Application Auto Scaling may change. Ref is `ResourceId|Dimension|Namespace`."""
+
+    type = "AWS::ApplicationAutoScaling::ScalableTarget"
+    service = "application-autoscaling"
+    make, change, remove = "register_scalable_target", "register_scalable_target", "deregister_scalable_target"
+    keys = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+    replaced_by = frozenset(keys)
+
+    def _made(self, answer: Properties) -> None:
+        parts = (self.properties[key] for key in ("ResourceId", "ScalableDimension", "ServiceNamespace"))
+        self.physical_id = "|".join(parts)
+
+
+class ScalingPolicy(_Call):
+    """How it is scaled. Ref is the policy's ARN."""
+
+    type = "AWS::ApplicationAutoScaling::ScalingPolicy"
+    name_property = "PolicyName"
+    service = "application-autoscaling"
+    make, change, remove = "put_scaling_policy", "put_scaling_policy", "delete_scaling_policy"
+    keys = ("PolicyName", "ServiceNamespace", "ResourceId", "ScalableDimension")
+    replaced_by = frozenset({"ScalingTargetId", "ResourceId", "ScalableDimension", "ServiceNamespace"})
+
+    def parameters(self, properties: Properties) -> Properties:
+        """The target may be given as one id."""
+        known = super().parameters(properties)
+        if "ScalingTargetId" in known:
+            resource, dimension, namespace = known["ScalingTargetId"].split("|")
+            known |= {"ResourceId": resource, "ScalableDimension": dimension, "ServiceNamespace": namespace}
+        return known
+
+    def _made(self, answer: Properties) -> None:
+        self.physical_id = answer["PolicyARN"]
+
+    def attribute(self, name: str) -> Any:
+        """Arn and PolicyName."""
+        return {"Arn": self.physical_id, "PolicyName": self.name}.get(name) or super().attribute(name)
+
+
+class Schedule(_Call):
+    """A schedule of EventBridge Scheduler. Ref is its name."""
+
+    type = "AWS::Scheduler::Schedule"
+    name_property = "Name"
+    service, make, change, remove = "scheduler", "create_schedule", "update_schedule", "delete_schedule"
+    keys = ("Name",)
+    replaced_by = frozenset({"GroupName"})
+
+    def delete(self) -> None:
+        """Delete it from its group."""
+        group = self.properties.get("GroupName")
+        call_quietly(self.service, self.context.region, self.remove, Name=self.name, GroupName=group)
+
+    def attribute(self, name: str) -> Any:
+        """Arn."""
+        if name == "Arn":
+            group = self.properties.get("GroupName", "default")
+            return f"arn:aws:scheduler:{self.context.region}:{self.context.account}:schedule/{group}/{self.name}"
+        return super().attribute(name)
+
+
+class ScheduleGroup(_Call):
+    """A group of schedules. Ref is its name."""
+
+    type = "AWS::Scheduler::ScheduleGroup"
+    name_property = "Name"
+    service, make, remove = "scheduler", "create_schedule_group", "delete_schedule_group"
+    keys = ("Name",)
+
+    def update(self, properties: Properties) -> None:
+        """Only tags can change."""
+
+
+class MetricFilter(_Call):
+    """A metric made from log lines. Ref is its name."""
+
+    type = "AWS::Logs::MetricFilter"
+    name_property = "FilterName"
+    service, make, change, remove = "logs", "put_metric_filter", "put_metric_filter", "delete_metric_filter"
+    keys = ("FilterName", "LogGroupName")
+    replaced_by = frozenset({"LogGroupName"})
+
+    def parameters(self, properties: Properties) -> Properties:
+        """The API's members begin with small letters."""
+        known = super().parameters(properties)
+        rules = [{_small(key): value for key, value in rule.items()} for rule in known["MetricTransformations"]]
+        return {_small(key): value for key, value in known.items()} | {"metricTransformations": rules}
+
+    def delete(self) -> None:
+        """Delete it."""
+        group = self.properties["LogGroupName"]
+        call_quietly(self.service, self.context.region, self.remove, filterName=self.name, logGroupName=group)
+
+
+def _small(name: str) -> str:
+    return name[0].lower() + name[1:]
+
+
+RESOURCES: list[type[Resource]] = [
+    Alarm,
+    CompositeAlarm,
+    ScalableTarget,
+    ScalingPolicy,
+    Schedule,
+    ScheduleGroup,
+    MetricFilter,
+]

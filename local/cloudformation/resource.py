@@ -1,0 +1,158 @@
+"""What the engine knows of a resource, and the three kinds that need no family of their own."""
+
+import re
+import secrets
+import string
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+Properties = dict[str, Any]
+
+
+class DeployError(Exception):
+    """A resource could not be created, updated or deleted; the message is the event's reason."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a resource belongs."""
+
+    account: str
+    region: str
+    stack_name: str
+    stack_id: str
+    logical_id: str
+    type: str
+
+
+class Resource(ABC):
+    """One deployed resource.
+
+    `physical_id` is what Ref gives. A change of a property in `replaced_by` makes a new resource, and the
+    old one is deleted once the whole stack is updated, as in CloudFormation.
+    """
+
+    type: ClassVar[str]
+    name_property: ClassVar[str] = ""
+    replaced_by: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, context: Context, properties: Properties) -> None:
+        """Take the resolved properties; nothing is created yet."""
+        self.context = context
+        self.properties = properties
+        self.name: str = properties.get(self.name_property) or generated_name(context)
+        self.physical_id = self.name
+
+    @abstractmethod
+    def create(self) -> None:
+        """Create it, and set `physical_id` if that is not the name."""
+
+    def update(self, properties: Properties) -> None:
+        """Take over changed properties. The old ones are still in `self.properties`."""
+
+    @abstractmethod
+    def delete(self) -> None:
+        """Delete it. Something already gone is no error."""
+
+    def attribute(self, name: str) -> Any:
+        """The value of Fn::GetAtt."""
+        raise DeployError(f"{self.context.type} has no attribute {name} in the local cloud")
+
+
+class Kept(Resource):
+    """A resource that is only noted: nothing reads it, or CloudFormation itself makes nothing of it."""
+
+    def create(self) -> None:
+        """Nothing to do."""
+
+    def delete(self) -> None:
+        """Nothing to do."""
+
+
+class Unhandled(Kept):
+    """A resource of a type nobody handles. The stack deploys, and the status names it."""
+
+    def attribute(self, name: str) -> Any:
+        """A value that says what it is, wherever it turns up."""
+        return f"unhandled:{self.context.type}:{self.context.logical_id}.{name}"
+
+
+class MotoResource(Resource):
+    """A resource of a type that moto's own CloudFormation handles, through its model class."""
+
+    def __init__(self, context: Context, properties: Properties, model: Any) -> None:
+        """`model` is the CloudFormationModel of the type."""
+        self.model = model
+        self.name_property = model.cloudformation_name_type() or ""  # type: ignore[misc] # differs with the model
+        super().__init__(context, properties)
+        if context.type == "AWS::S3::Bucket":
+            self.name = self.name.lower()
+        self.instance: Any = None
+
+    def _json(self, properties: Properties) -> Properties:
+        return {"Type": self.context.type, "Properties": properties}
+
+    def _take(self, instance: Any) -> None:
+        self.instance = instance
+        instance.logical_resource_id = self.context.logical_id
+        instance.cf_resource_type = self.context.type
+        self.physical_id = getattr(instance, "physical_resource_id", None) or self.name
+
+    def create(self) -> None:
+        """Create it by the model class."""
+        self._take(
+            self.model.create_from_cloudformation_json(
+                self.name,
+                self._json(self.properties),
+                self.context.account,
+                self.context.region,
+                LogicalId=self.context.logical_id,
+                StackId=self.context.stack_id,
+                ResourceType=self.context.type,
+            )
+        )
+
+    def update(self, properties: Properties) -> None:
+        """Update it by the model class; a class that cannot has it deleted and created again."""
+        method = self.model.update_from_cloudformation_json
+        if getattr(method, "__isabstractmethod__", False):
+            self.delete()
+            self.properties = properties
+            self.create()
+            return
+        self._take(
+            method(
+                original_resource=self.instance,
+                new_resource_name=properties.get(self.name_property) or self.name,
+                cloudformation_json=self._json(properties),
+                account_id=self.context.account,
+                region_name=self.context.region,
+            )
+        )
+
+    def delete(self) -> None:
+        """Delete it by whichever of moto's two ways the class has."""
+        own = getattr(self.instance, "delete", None)
+        if own is not None:
+            try:
+                own(self.context.account, self.context.region)
+                return
+            except TypeError:
+                pass  # not CloudFormation's method of that name
+        method = self.model.delete_from_cloudformation_json
+        if not getattr(method, "__isabstractmethod__", False):
+            method(self.physical_id, self._json(self.properties), self.context.account, self.context.region)
+
+    def attribute(self, name: str) -> Any:
+        """Ask the model."""
+        return self.instance.get_cfn_attribute(name)
+
+
+def generated_name(context: Context, limit: int = 63) -> str:
+    """A name as CloudFormation makes them, stack-logicalid-RANDOM, within the shortest limit of the services used."""
+    end = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(12))
+    stack = re.sub(r"[^A-Za-z0-9-]", "-", context.stack_name)
+    room = limit - len(end) - 2
+    logical = context.logical_id[: max(room - len(stack), room // 2)]
+    return f"{stack[: room - len(logical)]}-{logical}-{end}"

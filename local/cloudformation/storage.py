@@ -1,0 +1,107 @@
+"""AWS::S3::BucketPolicy and AWS::SecretsManager::Secret."""
+
+import json
+from typing import Any
+
+from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.resource import DeployError, Properties, Resource
+
+# GetRandomPassword's members; the others say where the password goes.
+_PASSWORD = (
+    "ExcludeCharacters",
+    "ExcludeLowercase",
+    "ExcludeNumbers",
+    "ExcludePunctuation",
+    "ExcludeUppercase",
+    "IncludeSpace",
+    "PasswordLength",
+    "RequireEachIncludedType",
+)
+
+
+class BucketPolicy(Resource):
+    """A bucket's policy. Ref is the bucket."""
+
+    type = "AWS::S3::BucketPolicy"
+    replaced_by = frozenset({"Bucket"})
+
+    def create(self) -> None:
+        """Put it."""
+        self._put(self.properties)
+        self.physical_id = self.properties["Bucket"]
+
+    def update(self, properties: Properties) -> None:
+        """Put it anew."""
+        self._put(properties)
+
+    def _put(self, properties: Properties) -> None:
+        policy = json.dumps(properties["PolicyDocument"])
+        call("s3", self.context.region, "put_bucket_policy", Bucket=properties["Bucket"], Policy=policy)
+
+    def delete(self) -> None:
+        """Delete it."""
+        call_quietly("s3", self.context.region, "delete_bucket_policy", Bucket=self.properties["Bucket"])
+
+
+class Secret(Resource):
+    """A secret, given or generated. Ref is its ARN."""
+
+    type = "AWS::SecretsManager::Secret"
+    name_property = "Name"
+
+    def create(self) -> None:
+        """Create it with its first value."""
+        answer = call(
+            "secretsmanager",
+            self.context.region,
+            "create_secret",
+            Name=self.name,
+            Description=self.properties.get("Description"),
+            SecretString=self._value(self.properties),
+            Tags=self.properties.get("Tags"),
+        )
+        self.physical_id = answer["ARN"]
+
+    def update(self, properties: Properties) -> None:
+        """A new value if what it is made from has changed, as in CloudFormation; else the value stays."""
+        made_from = ("SecretString", "GenerateSecretString")
+        if any(properties.get(key) != self.properties.get(key) for key in made_from):
+            value = self._value(properties)
+            call(
+                "secretsmanager",
+                self.context.region,
+                "put_secret_value",
+                SecretId=self.physical_id,
+                SecretString=value,
+            )
+
+    def _value(self, properties: Properties) -> str:
+        if "SecretString" in properties:
+            return str(properties["SecretString"])
+        wanted = properties.get("GenerateSecretString", {})
+        asked = {key: wanted[key] for key in _PASSWORD if key in wanted}
+        password = call("secretsmanager", self.context.region, "get_random_password", **asked)["RandomPassword"]
+        if "GenerateStringKey" not in wanted:
+            return str(password)
+        try:
+            template = json.loads(wanted["SecretStringTemplate"])
+        except (KeyError, ValueError) as error:
+            raise DeployError("SecretStringTemplate is not a JSON object") from error
+        return json.dumps({**template, wanted["GenerateStringKey"]: password})
+
+    def delete(self) -> None:
+        """Delete it for good: a name can be used again at once."""
+        call_quietly(
+            "secretsmanager",
+            self.context.region,
+            "delete_secret",
+            SecretId=self.physical_id,
+            ForceDeleteWithoutRecovery=True,
+        )
+
+    def attribute(self, name: str) -> Any:
+        """Id, which is the ARN."""
+        return self.physical_id if name == "Id" else super().attribute(name)
+
+
+RESOURCES: list[type[Resource]] = [BucketPolicy, Secret]

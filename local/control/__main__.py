@@ -1,0 +1,32 @@
+"""Runs the control plane: `python -m local.control`. Prints its port as a line of JSON, and ends when its input does."""
+
+import json
+import logging
+import os
+import sys
+import threading
+
+
+def main() -> None:
+    """Serve until standard input is closed, which is when the process that started this one is gone."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s control %(levelname)s %(message)s", stream=sys.stderr)
+    # Set before moto is imported: it reads them once.
+    os.environ.update({"MOTO_LAMBDA_STUB_ECR": "true", "MOTO_ENABLE_ISO_REGIONS": "false"})
+    from local.cloudformation import clients, install
+    from local.control import server
+
+    httpd = server.bind()
+    clients.configure(f"http://localhost:{httpd.port}")
+    install.install()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    print(json.dumps({"port": httpd.port}), flush=True)  # noqa: T201 - how the parent learns the port
+    httpd.serve_forever()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

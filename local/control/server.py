@@ -1,0 +1,131 @@
+"""The control plane's HTTP server: moto's own application, and beside it the paths under `/_control/`.
+
+    GET  /_control/state?after=VERSION     the desired state, as soon as it is newer (204 after 25 s)
+    POST /_control/report                  {"applied": version, "endpoints": {...}, "distributions": {...}}
+    GET  /_control/code?function=NAME&region=REGION            the function's zip
+    GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
+    GET  /_control/object?bucket=B&key=K   an object's bytes
+    GET  /_control/credentials?role=ARN&session=NAME           {"AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"}
+
+It listens on loopback, on a port that only the gateway is told.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from moto.awslambda.models import lambda_backends
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import s3_backends
+from moto.sagemaker.models import sagemaker_backends
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from local.cloudformation.clients import INTERNAL_HEADER, client
+from local.control.exchange import EXCHANGE
+from local.control.state import snapshot
+
+_POLL_S = 25.0
+# Services whose changes the data planes have to see.
+_WATCHED = ("/lambda/", "/sagemaker/", "/cloudfront/")
+_ENVIRON_INTERNAL = "HTTP_" + INTERNAL_HEADER.upper().replace("-", "_")
+
+Environ = dict[str, Any]
+Start = Callable[..., Any]
+
+
+class Application:
+    """The WSGI application."""
+
+    def __init__(self) -> None:
+        """Make moto's application; each service's part is made at its first request."""
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        # moto reads and writes a table without locks: a condition holds only if writes come one at a time.
+        self._dynamodb = threading.Lock()
+
+    def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
+        """Answer one request."""
+        path = environ.get("PATH_INFO", "")
+        if path.startswith("/_control/"):
+            query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+            return _control(path.removeprefix("/_control/"), query, environ, start_response)
+        if "HTTP_X_AMZ_TARGET" in environ and environ["HTTP_X_AMZ_TARGET"].startswith("DynamoDB_"):
+            with self._dynamodb:
+                return list(self.moto(environ, start_response))
+        if environ["REQUEST_METHOD"] == "GET" or not any(
+            service in environ.get("HTTP_AUTHORIZATION", "") for service in _WATCHED
+        ):
+            return self.moto(environ, start_response)  # type: ignore[no-any-return] # moto is untyped here
+        body = list(self.moto(environ, start_response))
+        EXCHANGE.changed()
+        if _ENVIRON_INTERNAL not in environ:
+            EXCHANGE.settle()
+        return body
+
+
+def _control(what: str, query: dict[str, str], environ: Environ, start_response: Start) -> Iterable[bytes]:
+    match what:
+        case "state":
+            if not EXCHANGE.wait_newer(int(query.get("after", "0")), _POLL_S):
+                return _answer(start_response, "204 No Content", b"")
+            return _json(start_response, snapshot())
+        case "report":
+            report = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            _show_statuses(report["endpoints"])
+            EXCHANGE.report(
+                report["applied"], {"endpoints": report["endpoints"], "distributions": report["distributions"]}
+            )
+            return _json(start_response, {})
+        case "code":
+            function = lambda_backends[DEFAULT_ACCOUNT_ID][query["region"]].get_function(query["function"])
+            return _answer(start_response, "200 OK", function.code_bytes)
+        case "objects":
+            parts = urlsplit(query["uri"])
+            pages = client("s3").get_paginator("list_objects_v2").paginate(Bucket=parts.netloc, Prefix=parts.path[1:])
+            found = [{"key": item["Key"], "size": item["Size"]} for page in pages for item in page.get("Contents", [])]
+            return _json(start_response, found)
+        case "object":
+            item = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(query["bucket"], query["key"])
+            return (
+                _answer(start_response, "200 OK", item.value) if item else _answer(start_response, "404 Not Found", b"")
+            )
+        case "credentials":
+            got = client("sts").assume_role(RoleArn=query["role"], RoleSessionName=query["session"])["Credentials"]
+            return _json(start_response, {**got, "Expiration": got["Expiration"].timestamp()})
+    return _answer(start_response, "404 Not Found", b"")
+
+
+def _show_statuses(endpoints: dict[str, dict[str, Any]]) -> None:
+    for regions in list(sagemaker_backends.values()):
+        for backend in list(regions.values()):
+            for name, endpoint in list(backend.endpoints.items()):
+                if name in endpoints:
+                    endpoint.endpoint_status = endpoints[name]["status"]
+                    endpoint.failure_reason = endpoints[name]["reason"]
+
+
+def _json(start_response: Start, value: Any) -> Iterable[bytes]:
+    return _answer(start_response, "200 OK", json.dumps(value).encode(), "application/json")
+
+
+def _answer(start_response: Start, status: str, body: bytes, kind: str = "application/octet-stream") -> Iterable[bytes]:
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+    return [body] if body else []
+
+
+class _Handler(MotoRequestHandler):  # type: ignore[misc] # moto is untyped here
+    """Keeps connections open (the gateway has a bounded pool of them), and logs failures only."""
+
+    protocol_version = "HTTP/1.1"
+    # A request line and its answer are small: without this each would wait for the other side's delayed ACK.
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing about what went well."""
+
+
+def bind() -> BaseWSGIServer:
+    """A server on a free loopback port; `port` says which, `serve_forever` runs it."""
+    return make_server("127.0.0.1", 0, Application(), threaded=True, request_handler=_Handler)

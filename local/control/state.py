@@ -1,0 +1,85 @@
+"""The desired state, read from moto's backends: what the data planes have to run.
+
+The shapes are those of `local.state`; values are JSON.
+"""
+
+from typing import Any
+
+from moto.awslambda.models import lambda_backends
+from moto.sagemaker.models import sagemaker_backends
+
+from local.control.exchange import EXCHANGE
+
+
+def snapshot() -> dict[str, Any]:
+    """All functions, endpoints and distributions, with the version they belong to."""
+    version = EXCHANGE.version
+    return {
+        "version": version,
+        "functions": [
+            _function(account, region, function)
+            for account, regions in list(lambda_backends.items())
+            for region, backend in list(regions.items())
+            for function in list(backend.list_functions())
+        ],
+        "endpoints": [
+            _endpoint(account, region, backend, endpoint)
+            for account, regions in list(sagemaker_backends.items())
+            for region, backend in list(regions.items())
+            for endpoint in list(backend.endpoints.values())
+        ],
+        "distributions": [{"id": key, "config": config} for key, config in list(EXCHANGE.distributions.items())],
+        "policies": dict(EXCHANGE.policies),
+        "unhandled": [
+            {"stack": stack, "logical_id": logical_id, "type": kind}
+            for (stack, logical_id), kind in list(EXCHANGE.unhandled.items())
+        ],
+    }
+
+
+def _function(account: str, region: str, function: Any) -> dict[str, Any]:
+    url = function.url_config
+    reserved = function.reserved_concurrency
+    return {
+        "account": account,
+        "region": region,
+        "name": function.function_name,
+        "arn": function.function_arn,
+        "role": function.role,
+        "handler": function.handler or "",
+        "runtime": function.run_time or "",
+        "environment": {key: str(value) for key, value in (function.environment_vars or {}).items()},
+        "timeout": int(function.timeout),
+        "memory": int(function.memory_size),
+        "reserved_concurrency": None if reserved is None else int(reserved),
+        "code_sha256": function.code_sha_256,
+        "url": url.url if url else None,
+        "invoke_mode": (url.config.get("InvokeMode") or "BUFFERED") if url else None,
+        "auth_type": url.config.get("AuthType") if url else None,
+    }
+
+
+def _endpoint(account: str, region: str, backend: Any, endpoint: Any) -> dict[str, Any]:
+    config = backend.endpoint_configs.get(endpoint.endpoint_config_name)
+    return {
+        "account": account,
+        "region": region,
+        "name": endpoint.endpoint_name,
+        "config": endpoint.endpoint_config_name,
+        "variants": [_variant(backend, variant) for variant in (config.production_variants if config else [])],
+    }
+
+
+def _variant(backend: Any, variant: dict[str, Any]) -> dict[str, Any]:
+    models = {model.model_name: model for model in backend._models.values()}  # noqa: SLF001 - moto has no other way
+    model = models.get(variant.get("ModelName"))
+    container = (model.primary_container or (model.containers or [{}])[0]) if model else {}
+    source = (container.get("ModelDataSource") or {}).get("S3DataSource", {})
+    return {
+        "name": variant["VariantName"],
+        "image": container.get("Image", ""),
+        "environment": {key: str(value) for key, value in (container.get("Environment") or {}).items()},
+        "model_data": source.get("S3Uri") or container.get("ModelDataUrl"),
+        "instances": int(variant.get("InitialInstanceCount", 1)),
+        "startup_timeout": int(variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 0)) or None,
+    }

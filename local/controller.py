@@ -1,0 +1,138 @@
+"""The data planes' side of the control plane: its process, its state by long poll, and what is reported back."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from local import processes
+from local.state import State, parse
+
+log = logging.getLogger("local.controller")
+
+Observed = dict[str, dict[str, dict[str, Any]]]
+# Importing moto and its models takes two to four seconds on a quiet machine.
+_START_TIMEOUT_S = 120.0
+
+
+class ControlPlaneError(RuntimeError):
+    """The control plane could not be started, or did not answer as expected."""
+
+
+class ControlPlane:
+    """The process that runs moto."""
+
+    def __init__(self, directory: Path) -> None:
+        """`directory` takes its log, logs/control.log."""
+        self._log = directory / "logs" / "control.log"
+        self._process: asyncio.subprocess.Process | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self.url = ""
+
+    async def start(self, environment: dict[str, str]) -> None:
+        """Start it and wait until it listens. Raises ControlPlaneError with the log's last lines."""
+        with self._log.open("ab") as output:
+            self._process = await processes.start(
+                [sys.executable, "-m", "local.control"],
+                environment=environment,
+                directory=Path.cwd(),
+                output=output,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), _START_TIMEOUT_S)
+            self.url = f"http://127.0.0.1:{json.loads(line)['port']}"
+        except (ValueError, KeyError, TimeoutError) as error:
+            reason = processes.last_lines(self._log) or "it printed no port"
+            raise ControlPlaneError(f"the control plane did not start: {reason}") from error
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300))
+
+    async def ended(self) -> None:
+        """Return when the process is gone."""
+        if self._process is not None:
+            await self._process.wait()
+
+    async def stop(self) -> None:
+        """Stop it."""
+        if self._session is not None:
+            await self._session.close()
+        if self._process is not None:
+            await processes.stop(self._process, grace=0)
+
+    async def get(self, what: str, **query: str) -> bytes:
+        """Read from `/_control/`. Raises ControlPlaneError, also for a status other than 200 and 204."""
+        assert self._session is not None  # noqa: S101 - start() has made it
+        try:
+            async with self._session.get(f"{self.url}/_control/{what}", params=query) as answer:
+                body = await answer.read()
+                if answer.status in {200, 204}:
+                    return body
+                raise ControlPlaneError(f"the control plane answers {answer.status} to {what} {query}")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ControlPlaneError(f"the control plane does not answer to {what}: {error}") from error
+
+    async def get_json(self, what: str, **query: str) -> Any:
+        """The same, as JSON."""
+        return json.loads(await self.get(what, **query))
+
+    async def report(self, applied: int, observed: Observed) -> None:
+        """Say what is observed, as of a version."""
+        assert self._session is not None  # noqa: S101 - start() has made it
+        async with self._session.post(f"{self.url}/_control/report", json={"applied": applied, **observed}) as answer:
+            answer.raise_for_status()
+
+
+class Reconciler:
+    """Keeps the data planes at the desired state, and the control plane told of what they observe."""
+
+    def __init__(
+        self, control: ControlPlane, apply: Callable[[State], Awaitable[None]], observe: Callable[[], Observed]
+    ) -> None:
+        """`apply` makes the data planes as a state says (slow things go on in the background), `observe` looks at them."""
+        self._control = control
+        self._apply = apply
+        self._observe = observe
+        self._changed = asyncio.Event()
+        self._reporting = asyncio.Lock()
+        self._applied = 0
+        self.state: State | None = None
+
+    def observed_changed(self) -> None:
+        """What `observe` returns has changed: report it."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Follow the control plane until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            group.create_task(self._report())
+
+    async def _follow(self) -> None:
+        while True:
+            body = await self._control.get("state", after=str(self._applied))
+            if not body:
+                continue
+            state = parse(json.loads(body))
+            try:
+                await self._apply(state)
+            except Exception:  # one bad resource must not stop all others from being deployed and reported
+                log.exception("could not apply version %d of the deployed state", state.version)
+            self.state, self._applied = state, state.version
+            await self._send()
+
+    async def _report(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._send()
+
+    async def _send(self) -> None:
+        async with self._reporting:
+            await self._control.report(self._applied, self._observe())

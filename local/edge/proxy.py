@@ -1,0 +1,139 @@
+"""One distribution's requests: to the origin and back, nothing held in between.
+
+CloudFront's own errors are short HTML pages; an origin that falls silent after the answer has begun gets the viewer's connection cut.
+"""
+
+import base64
+import logging
+import os
+from collections.abc import Callable
+from ipaddress import ip_address
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from local.edge.behaviours import Behaviour, Origin, choose, target, to_origin, via
+
+log = logging.getLogger("local.edge")
+
+# These belong to one connection, or are the edge's own.
+_NOT_BACK = {
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-amz-cf-id",
+}
+# CloudFront's default connection timeout.
+_CONNECT_S = 10.0
+
+
+class Proxy:
+    """Serves one distribution. `behaviours` may be replaced at any time."""
+
+    def __init__(self, distribution: str, session: aiohttp.ClientSession, function_port: Callable[[], int]) -> None:
+        """`distribution` is its id; function URLs are reached at `function_port` of loopback."""
+        self._distribution = distribution
+        self._session = session
+        self._function_port = function_port
+        self.behaviours: list[Behaviour] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one viewer request."""
+        request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
+        if not self.behaviours:
+            return self._error(503, "The distribution is not deployed.", request_id)
+        behaviour = choose(self.behaviours, request.raw_path.partition("?")[0])
+        if request.method not in behaviour.methods:
+            message = (
+                "This distribution is not configured to allow the HTTP request method that was used for this request. "
+                "The distribution supports only cachable requests."
+            )
+            return self._error(403, message, request_id)
+        base = self._address(behaviour.origin)
+        if base is None:
+            return self._error(
+                502, f"The local cloud has nothing that stands for the origin {behaviour.origin.domain}.", request_id
+            )
+        return await self._forward(request, behaviour, base, request_id)
+
+    def _address(self, origin: Origin) -> str | None:
+        """Where the origin is here: function URLs, and loopback addresses over HTTP."""
+        if ".lambda-url." in origin.domain and origin.domain.endswith(".on.aws"):
+            return f"http://127.0.0.1:{self._function_port()}"
+        if origin.port is not None and _is_loopback(origin.domain):
+            return f"http://{origin.domain}:{origin.port}"
+        return None
+
+    async def _forward(
+        self, request: web.Request, behaviour: Behaviour, base: str, request_id: str
+    ) -> web.StreamResponse:
+        headers = to_origin(
+            behaviour, list(request.headers.items()), request.remote or "", request_id, self._distribution
+        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=behaviour.origin.timeout)
+        response: web.StreamResponse | None = None
+        try:
+            async with self._session.request(
+                request.method,
+                URL(base + target(behaviour, request.raw_path), encoded=True),
+                headers=headers,
+                data=request.content if request.body_exists else None,
+                allow_redirects=False,
+                timeout=timeout,
+            ) as upstream:
+                response = self._begin(upstream, request_id)
+                await response.prepare(request)
+                if request.method != "HEAD":
+                    async for chunk in upstream.content.iter_any():
+                        await response.write(chunk)
+                await response.write_eof()
+                return response
+        except (TimeoutError, aiohttp.ClientError) as error:
+            if response is None or not response.prepared:
+                status = 504 if isinstance(error, TimeoutError) else 502
+                log.warning("%s %s: %d: %r", request.method, request.path, status, error)
+                return self._error(status, "The origin did not answer in time or closed the connection.", request_id)
+            log.warning("%s %s: cut after the answer had begun: %r", request.method, request.path, error)
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+
+    def _begin(self, upstream: aiohttp.ClientResponse, request_id: str) -> web.StreamResponse:
+        response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
+        response.headers.extend(
+            (name, value) for name, value in upstream.headers.items() if name.lower() not in _NOT_BACK
+        )
+        self._mark(response, request_id, "Miss from cloudfront" if upstream.status < 400 else "Error from cloudfront")
+        return response
+
+    def _error(self, status: int, message: str, request_id: str) -> web.Response:
+        page = (
+            f"<!DOCTYPE HTML><HTML><HEAD><TITLE>ERROR: The request could not be satisfied</TITLE></HEAD><BODY>"
+            f"<H1>{status} ERROR</H1><H2>The request could not be satisfied.</H2><P>{message}</P>"
+            f"<PRE>Generated by cloudfront (CloudFront)\nRequest ID: {request_id}</PRE></BODY></HTML>\n"
+        )
+        response = web.Response(status=status, text=page, content_type="text/html")
+        response.headers["Server"] = "CloudFront"
+        self._mark(response, request_id, "Error from cloudfront")
+        return response
+
+    def _mark(self, response: web.StreamResponse, request_id: str, cache: str) -> None:
+        response.headers["X-Cache"] = cache
+        response.headers["Via"] = via(self._distribution)
+        response.headers["X-Amz-Cf-Pop"] = "LOCAL1-P1"
+        response.headers["X-Amz-Cf-Id"] = request_id
+
+
+def _is_loopback(domain: str) -> bool:
+    if domain == "localhost":
+        return True
+    try:
+        return ip_address(domain).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Lambda functions of the local cloud: real processes on a real Runtime API, behind function URLs."""

@@ -1,0 +1,44 @@
+"""A function's code: the deployed zip, unpacked once."""
+
+import asyncio
+import hashlib
+import io
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Protocol
+
+from local.state import Function
+
+
+class Codes(Protocol):
+    """Reads code through the control plane."""
+
+    async def get(self, what: str, **query: str) -> bytes:
+        """Bytes."""
+
+
+async def unpack(codes: Codes, function: Function, directory: Path) -> Path:
+    """The folder that stands for /var/task. Raises OSError, zipfile.BadZipFile, and what `codes` raises."""
+    folder = directory / "code" / hashlib.sha256(function.code_sha256.encode()).hexdigest()[:32]
+    if not folder.exists():
+        body = await codes.get("code", function=function.name, region=function.region)
+        await asyncio.to_thread(_unpack, body, folder)
+    return folder
+
+
+def _unpack(body: bytes, folder: Path) -> None:
+    # Beside the place and then moved: a folder that exists is complete.
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        for item in archive.infolist():
+            target = Path(archive.extract(item, partial))
+            mode = item.external_attr >> 16 & 0o777
+            if mode and not item.is_dir():
+                target.chmod(mode)
+    if not folder.exists():
+        partial.rename(folder)
+    shutil.rmtree(partial, ignore_errors=True)

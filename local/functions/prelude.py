@@ -1,0 +1,88 @@
+"""What a function answers, read as it arrives. Pure.
+
+Streamed with the content type application/vnd.awslambda.http-integration-response: a JSON object with status, headers and cookies, eight NUL
+bytes, the body. Streamed otherwise: the body. Not streamed: one JSON value, "Response payload format" of the Lambda developer guide.
+"""
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+HTTP_INTEGRATION = "application/vnd.awslambda.http-integration-response"
+_END = b"\0" * 8
+# Far above what HTTP servers take as headers.
+_LONGEST = 1 << 20
+
+
+class InvalidResponse(Exception):
+    """The function's answer cannot be read: AWS answers 502."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """Status and headers; a cookie is the value of one Set-Cookie."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    cookies: tuple[str, ...] = ()
+
+
+class PreludeParser:
+    """Finds the end of the prelude, however the bytes are cut."""
+
+    def __init__(self) -> None:
+        """Nothing has been read yet."""
+        self._seen = bytearray()
+
+    def feed(self, data: bytes) -> tuple[Head, bytes] | None:
+        """The head and the first bytes of the body, once the prelude is complete; not to be called after that.
+
+        Raises InvalidResponse.
+        """
+        start = max(0, len(self._seen) - len(_END) + 1)
+        self._seen += data
+        at = self._seen.find(_END, start)
+        if at < 0:
+            if len(self._seen) > _LONGEST:
+                raise InvalidResponse(f"no end of the prelude within {_LONGEST} bytes")
+            return None
+        return _head(bytes(self._seen[:at])), bytes(self._seen[at + len(_END) :])
+
+
+def _head(text: bytes) -> Head:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InvalidResponse(f"the prelude is not JSON: {text[:200]!r}") from error
+    if not isinstance(found, dict):
+        raise InvalidResponse("the prelude is not a JSON object")
+    return _from_object(found)
+
+
+def _from_object(found: dict[str, Any]) -> Head:
+    status = found.get("statusCode", 200)
+    headers = found.get("headers") or {}
+    if not isinstance(status, int) or not 100 <= status <= 599 or not isinstance(headers, dict):
+        raise InvalidResponse("the prelude has no valid statusCode or headers")
+    cookies = tuple(str(cookie) for cookie in found.get("cookies") or ())
+    return Head(status, {str(name): str(value) for name, value in headers.items()}, cookies)
+
+
+def whole(result: bytes) -> tuple[Head, bytes]:
+    """Head and body of an answer that was not streamed.
+
+    Raises InvalidResponse.
+    """
+    try:
+        found = json.loads(result) if result else None
+    except ValueError as error:
+        raise InvalidResponse(f"the response is not JSON: {result[:200]!r}") from error
+    if not isinstance(found, dict) or "statusCode" not in found:
+        text = found if isinstance(found, str) else json.dumps(found)
+        return Head(200, {"content-type": "application/json"}), text.encode()
+    body = found.get("body") or ""
+    if not isinstance(body, str):
+        raise InvalidResponse("the response's body is not a string")
+    head = _from_object({"headers": {"content-type": "application/json"}, **found})
+    return head, base64.b64decode(body) if found.get("isBase64Encoded") else body.encode()

@@ -1,0 +1,107 @@
+"""Function URLs: one listener for all of them, told apart by the Host header."""
+
+import json
+import logging
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+
+from aiohttp import web
+
+from local.functions.environment import unsupported
+from local.functions.event import UrlRequest, build
+from local.functions.pool import Pool, Throttled
+from local.functions.response import FunctionError, Response
+from local.functions.runtime_api import MAX_BUFFERED, Invocation
+
+log = logging.getLogger("local.functions")
+
+# The listener decides these itself.
+_OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive", "date"}
+
+
+def _refuse(status: int, message: str) -> web.Response:
+    return web.Response(status=status, body=json.dumps({"Message": message}).encode(), content_type="application/json")
+
+
+def handler(find: Callable[[str], Pool | None]) -> Callable[[web.Request], "object"]:
+    """The request handler; `find` gives the function of a URL's host name."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        host = request.host.partition(":")[0]
+        pool = find(host)
+        if pool is None:
+            return _refuse(404, f"no function has the URL https://{host}/")
+        if reason := unsupported(pool.function):
+            log.warning("%s", reason)
+            return _refuse(501, reason)
+        if pool.function.auth_type != "NONE":
+            return _refuse(403, "Forbidden")
+        body = bytearray()
+        async for piece in request.content.iter_any():
+            body += piece
+            if len(body) > MAX_BUFFERED:
+                return _refuse(413, "Request must be smaller than 6291456 bytes for the InvokeFunction operation")
+        return await _invoke(request, host, bytes(body), pool)
+
+    return handle
+
+
+async def _invoke(request: web.Request, host: str, body: bytes, pool: Pool) -> web.StreamResponse:
+    now = time.time()
+    trace_id = f"Root=1-{int(now):x}-{secrets.token_hex(12)}"
+    path, _, query = request.raw_path.partition("?")
+    request_id = str(uuid.uuid4())
+    event = build(
+        UrlRequest(
+            method=request.method,
+            path=path,
+            query=query,
+            headers=tuple(request.headers.items()),
+            body=body,
+            source_ip=request.remote or "127.0.0.1",
+            host=host,
+            received=now,
+        ),
+        request_id,
+        trace_id,
+    )
+    function = pool.function
+    invocation = Invocation(request_id, event, int((now + function.timeout) * 1000), function.arn, trace_id)
+    response = invocation.response
+    try:
+        await pool.invoke(invocation)
+        head = await response.head
+    except Throttled:
+        return _refuse(429, "Rate Exceeded.")
+    except FunctionError as error:
+        log.warning("function %s %s: %s", function.name, request_id, error)
+        return _refuse(502, "Internal Server Error")
+    answer = web.StreamResponse(status=head.status)
+    for name, value in head.headers.items():
+        if name.lower() not in _OWN_HEADERS:
+            answer.headers.add(name, value)
+    for cookie in head.cookies:
+        answer.headers.add("Set-Cookie", cookie)
+    answer.headers["x-amzn-RequestId"] = request_id
+    answer.headers["X-Amzn-Trace-Id"] = trace_id
+    await _send(request, answer, response, function.name)
+    return answer
+
+
+async def _send(request: web.Request, answer: web.StreamResponse, response: Response, name: str) -> None:
+    try:
+        await answer.prepare(request)
+        if answer.status not in {204, 304} and request.method != "HEAD":
+            async for chunk in response.chunks():
+                await answer.write(chunk)
+        await answer.write_eof()
+    except FunctionError as error:
+        log.warning("function %s: %s, after the response had begun: the connection is cut", name, error)
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionError:
+        log.info("function %s: the client is gone; the function is not told", name)
+    finally:
+        response.discard()

@@ -1,0 +1,81 @@
+"""The one address of all AWS APIs: what the data planes serve goes to them, all else to the control plane."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+log = logging.getLogger("local.gateway")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# These belong to one connection; a proxy passes on all others.
+_HOP_BY_HOP = {
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+}
+# moto handles one request a thread; more at once only queue inside it.
+_CONNECTIONS = 64
+
+
+class Gateway:
+    """The aiohttp application."""
+
+    def __init__(self, control_url: Callable[[], str], invoke: Handler, status: Callable[[], object]) -> None:
+        """`invoke` answers the SageMaker runtime's calls, `status` is the JSON of `/_local/status`."""
+        self._control_url = control_url
+        self._status = status
+        self.app = web.Application(client_max_size=0)
+        self.app.router.add_get("/_local/status", self._show_status)
+        self.app.router.add_post("/endpoints/{name}/invocations", invoke)
+        self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
+        self.app.router.add_route("*", "/{path:.*}", self._forward)
+        self.app.cleanup_ctx.append(self._client)
+
+    async def _client(self, _app: web.Application) -> AsyncIterator[None]:
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=5),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+        )
+        yield
+        await self._session.close()
+
+    async def _show_status(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._status())
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        """Pass a request on as it is, Host included, because moto reads it; bodies are streamed."""
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
+        body = request.content if request.body_exists else None
+        try:
+            async with self._session.request(
+                request.method,
+                URL(self._control_url() + request.raw_path, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+            ) as upstream:
+                kept = [(name, value) for name, value in upstream.headers.items() if name.lower() not in _HOP_BY_HOP]
+                response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
+                response.headers.extend(kept)
+                await response.prepare(request)
+                if request.method != "HEAD":
+                    async for chunk in upstream.content.iter_any():
+                        await response.write(chunk)
+                await response.write_eof()
+                return response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            log.warning("the control plane does not answer to %s %s: %s", request.method, request.path, error)
+            return web.json_response(
+                {"message": f"the local cloud's control plane does not answer: {error}"}, status=503
+            )

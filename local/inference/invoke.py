@@ -1,0 +1,178 @@
+"""InvokeEndpoint and InvokeEndpointWithResponseStream.
+
+Errors have the status and shape that the API reference gives them and that botocore reads. What AWS does when the caller goes away
+is unconfirmed; here the container's request is closed.
+"""
+
+import asyncio
+import json
+import logging
+import random
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+
+from local import eventstream
+from local.inference.parts import Cutter
+from local.inference.serving import Instance, Serving
+
+log = logging.getLogger("local.inference")
+
+# BodyBlob of botocore's model of the runtime API.
+MAX_BODY: Final = 6_291_456
+# "A customer's model containers must respond to requests within 60 seconds"; a stream may take 8 minutes in all.
+FIRST_BYTE_S: Final = 60.0
+TOTAL_S: Final = 480.0
+# An error of the container is read so far; AWS's OriginalMessage is bounded too.
+_ERROR_BYTES: Final = 65_536
+
+
+class RuntimeError_(Exception):  # noqa: N801, N818 - the API's error, not Python's
+    """An error answer of the runtime API."""
+
+    def __init__(self, status: int, code: str, message: str, **members: object) -> None:
+        """`code` is the error's name in the API; `members` are those of its shape."""
+        super().__init__(message)
+        self.status, self.code, self.message, self.members = status, code, message, members
+
+    def response(self) -> web.Response:
+        """As HTTP."""
+        body = json.dumps({"Message": self.message, **self.members}).encode()
+        headers = {"x-amzn-ErrorType": self.code}
+        return web.Response(status=self.status, body=body, content_type="application/json", headers=headers)
+
+
+async def invoke(request: web.Request, serving: Serving | None, session: aiohttp.ClientSession) -> web.StreamResponse:
+    """Answer a call. `serving` is None if no endpoint of that name is in service."""
+    name = request.match_info["name"]
+    try:
+        body = await _body(request)
+        if serving is None:
+            raise RuntimeError_(400, "ValidationError", f"Endpoint {name} of account was not found.")
+        instance = serving.least_busy()
+        if instance is None:
+            raise RuntimeError_(503, "ServiceUnavailable", "The service is currently unavailable.")
+        instance.outstanding += 1
+        try:
+            return await _call(request, body, instance, serving, session)
+        finally:
+            instance.outstanding -= 1
+    except RuntimeError_ as error:
+        log.info("invoke %s: %d %s: %s", name, error.status, error.code, error.message)
+        return error.response()
+
+
+async def _body(request: web.Request) -> bytes:
+    whole = bytearray()
+    async for piece in request.content.iter_any():
+        whole += piece
+        if len(whole) > MAX_BODY:
+            raise RuntimeError_(
+                413, "RequestEntityTooLarge", f"Request body is larger than the limit of {MAX_BODY} bytes."
+            )
+    return bytes(whole)
+
+
+async def _call(
+    request: web.Request, body: bytes, instance: Instance, serving: Serving, session: aiohttp.ClientSession
+) -> web.StreamResponse:
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + TOTAL_S
+    headers = {
+        "Content-Type": request.headers.get("Content-Type", "application/octet-stream"),
+        "Accept": request.headers.get("X-Amzn-SageMaker-Accept", request.headers.get("Accept", "*/*")),
+    }
+    if attributes := request.headers.get("X-Amzn-SageMaker-Custom-Attributes"):
+        headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
+    try:
+        async with asyncio.timeout(FIRST_BYTE_S):
+            answer = await session.post(
+                f"http://127.0.0.1:{instance.port}/invocations", data=body, headers=headers, allow_redirects=False
+            )
+    except TimeoutError:
+        raise _model_error(
+            serving, instance, 0, "Your invocation timed out while waiting for a response from container primary."
+        ) from None
+    except aiohttp.ClientConnectorError as error:
+        raise RuntimeError_(500, "InternalFailure", "The request could not reach the container.") from error
+    except aiohttp.ClientError as error:
+        raise _model_error(serving, instance, 500, "The container closed the connection without an answer.") from error
+    async with answer:
+        if answer.status >= 400:
+            text = (await _some(answer)).decode(errors="replace")
+            raise _model_error(serving, instance, answer.status, text)
+        if not request.path.endswith("-response-stream"):
+            return await _whole(answer, instance, serving, ends)
+        return await _stream(request, answer, instance, ends)
+
+
+async def _some(answer: aiohttp.ClientResponse) -> bytes:
+    try:
+        async with asyncio.timeout(FIRST_BYTE_S):
+            return await answer.content.read(_ERROR_BYTES)
+    except (aiohttp.ClientError, TimeoutError):
+        return b""
+
+
+async def _whole(
+    answer: aiohttp.ClientResponse, instance: Instance, serving: Serving, ends: float
+) -> web.StreamResponse:
+    try:
+        async with asyncio.timeout_at(ends - TOTAL_S + FIRST_BYTE_S):
+            body = await answer.read()
+    except TimeoutError:
+        raise _model_error(
+            serving, instance, 0, "Your invocation timed out while waiting for a response from container primary."
+        ) from None
+    except aiohttp.ClientError as error:
+        raise _model_error(serving, instance, 500, "The container closed the connection within its answer.") from error
+    headers = {
+        "Content-Type": answer.headers.get("Content-Type", "application/octet-stream"),
+        "x-Amzn-Invoked-Production-Variant": instance.variant.name,
+    }
+    return web.Response(body=body, headers=headers)
+
+
+async def _stream(
+    request: web.Request, answer: aiohttp.ClientResponse, instance: Instance, ends: float
+) -> web.StreamResponse:
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "application/vnd.amazon.eventstream",
+            "X-Amzn-SageMaker-Content-Type": answer.headers.get("Content-Type", "application/octet-stream"),
+            "x-Amzn-Invoked-Production-Variant": instance.variant.name,
+        }
+    )
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    cutter = Cutter(random.getrandbits(64))
+    try:
+        async with asyncio.timeout_at(ends):
+            async for data in answer.content.iter_any():
+                await response.write(b"".join(eventstream.payload_part(piece) for piece in cutter.cut(data)))
+    except TimeoutError:
+        await response.write(_broken("ModelInvocationTimeExceeded", "The model invocation took longer than 8 minutes."))
+    except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        log.warning("the container's stream broke: %r", error)
+        await response.write(_broken("StreamBroken", "The connection to the model container was closed or reset."))
+    await response.write_eof()
+    return response
+
+
+def _broken(code: str, message: str) -> bytes:
+    return eventstream.exception("ModelStreamError", message, ErrorCode=code)
+
+
+def _model_error(serving: Serving, instance: Instance, status: int, original: str) -> RuntimeError_:
+    endpoint = serving.endpoint
+    kind = "client" if 400 <= status < 500 else "server"
+    return RuntimeError_(
+        424,
+        "ModelError",
+        f'Received {kind} error ({status}) from primary with message "{original}". See logs/{instance.log.name} of the local '
+        f"cloud for more information.",
+        OriginalStatusCode=status,
+        OriginalMessage=original,
+        LogStreamArn=f"arn:aws:logs:{endpoint.region}:{endpoint.account}:log-group:/aws/sagemaker/Endpoints/{endpoint.name}",
+    )

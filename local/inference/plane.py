@@ -1,0 +1,141 @@
+"""The data plane of SageMaker endpoints: brings them to the desired state, and finds one to invoke."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from local.inference.invoke import invoke
+from local.inference.runner import Runner
+from local.inference.serving import Serving, ServingError
+from local.inference.weights import Objects
+from local.state import Endpoint
+
+log = logging.getLogger("local.inference")
+
+# Shorter than any server's own, so that a pooled connection is never used when the container has just closed it.
+_KEEPALIVE_S = 2.0
+
+
+class _Entry:
+    """One endpoint: what is wanted, what serves, and what is being done about the difference."""
+
+    def __init__(self, wanted: Endpoint) -> None:
+        self.wanted = wanted
+        self.serving: Serving | None = None
+        self.status = "Creating"
+        self.reason: str | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class Endpoints:
+    """All endpoints."""
+
+    def __init__(
+        self, directory: Path, objects: Objects, runner: Runner, *, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_change` is called when `observe` has something new."""
+        self._directory = directory
+        self._objects = objects
+        self._runner = runner
+        self._on_change = on_change
+        self._entries: dict[str, _Entry] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the HTTP client."""
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False,
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def stop(self) -> None:
+        """Stop every container."""
+        await asyncio.gather(*(self._remove(entry) for entry in self._entries.values()))
+        if self._session is not None:
+            await self._session.close()
+
+    async def apply(self, wanted: tuple[Endpoint, ...]) -> None:
+        """Begin whatever is needed; containers start in the background, and those not wanted are stopped before this returns."""
+        by_name = {endpoint.name: endpoint for endpoint in wanted}
+        gone = [name for name in self._entries if name not in by_name]
+        await asyncio.gather(*(self._remove(self._entries.pop(name)) for name in gone))
+        for endpoint in wanted:
+            entry = self._entries.get(endpoint.name)
+            if entry is None:
+                entry = self._entries[endpoint.name] = _Entry(endpoint)
+            elif entry.wanted.config == endpoint.config:
+                continue
+            else:
+                await _cancel(entry)
+                entry.wanted, entry.status, entry.reason = endpoint, "Updating", None
+            entry.task = asyncio.create_task(self._bring_up(entry))
+
+    def observe(self) -> dict[str, dict[str, Any]]:
+        """Status, reason and configuration of each endpoint."""
+        return {
+            name: {"status": entry.status, "reason": entry.reason, "config": entry.wanted.config}
+            for name, entry in self._entries.items()
+        }
+
+    def status(self) -> list[dict[str, Any]]:
+        """For `/_local/status`: the port is that of the first container."""
+        return [
+            {
+                "name": name,
+                "status": entry.status,
+                "reason": entry.reason,
+                "port": next((item.port for item in entry.serving.instances), None) if entry.serving else None,
+            }
+            for name, entry in self._entries.items()
+        ]
+
+    async def invoke(self, request: web.Request) -> web.StreamResponse:
+        """Answer InvokeEndpoint and InvokeEndpointWithResponseStream."""
+        entry = self._entries.get(request.match_info["name"])
+        assert self._session is not None  # noqa: S101 - start() has made it
+        return await invoke(request, entry.serving if entry else None, self._session)
+
+    async def _bring_up(self, entry: _Entry) -> None:
+        endpoint = entry.wanted
+        old = entry.serving
+        if old is not None and old.endpoint.config == endpoint.config:
+            entry.status = "InService"  # an update that failed is taken back
+        else:
+            assert self._session is not None  # noqa: S101 - start() has made it
+            serving = Serving(endpoint, self._directory, self._runner, self._objects, self._session)
+            log.info("endpoint %s: starting %d container(s)", endpoint.name, len(serving.instances))
+            try:
+                await serving.start()
+            except BaseException as error:
+                await serving.stop()
+                if not isinstance(error, Exception):
+                    raise
+                known = isinstance(error, ServingError)
+                entry.reason = str(error) if known else f"The local cloud failed: {error!r}"
+                entry.status = "Failed"
+                log.log(logging.WARNING if known else logging.ERROR, "endpoint %s: %s", endpoint.name, entry.reason)
+                self._on_change()
+                return
+            entry.serving, entry.status = serving, "InService"
+            log.info("endpoint %s: in service", endpoint.name)
+            if old is not None:
+                await old.stop()
+        self._on_change()
+
+    async def _remove(self, entry: _Entry) -> None:
+        await _cancel(entry)
+        if entry.serving is not None:
+            await entry.serving.stop()
+
+
+async def _cancel(entry: _Entry) -> None:
+    if entry.task is not None:
+        entry.task.cancel()
+        await asyncio.gather(entry.task, return_exceptions=True)

@@ -1,0 +1,90 @@
+"""How a container is run: the seam between a process and an image run by an engine."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from local import processes
+
+# SageMaker gives 30 s between SIGTERM and SIGKILL; on a laptop nobody waits that long.
+_GRACE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Container:
+    """What to run. `weights` is the folder that SageMaker mounts at /opt/ml/model."""
+
+    name: str
+    image: str
+    environment: dict[str, str]
+    weights: Path
+    log: Path
+
+
+class Running(Protocol):
+    """A started container, listening on loopback or about to."""
+
+    port: int
+
+    async def ended(self) -> int:
+        """Wait for its end; its exit status."""
+
+    async def stop(self) -> None:
+        """Stop it: SIGTERM, then SIGKILL."""
+
+
+class Runner(Protocol):
+    """Starts containers."""
+
+    async def start(self, container: Container) -> Running:
+        """Start one. Raises OSError."""
+
+
+class ProcessRunner:
+    """Runs a command instead of the image, with the environment of the model and nothing of ours."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """`command` is what the image's entrypoint would run, with `serve` as its argument."""
+        self._command = tuple(command)
+
+    async def start(self, container: Container) -> Running:
+        """Start the process.
+
+        A process has no mounts of its own, so the folder with the weights is named by SLUICE_MODEL_DIR.
+        """
+        port = _free_port()
+        environment = {
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "HOME": str(container.weights),
+            **container.environment,
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+            "SLUICE_MODEL_DIR": str(container.weights),
+        }
+        with container.log.open("ab") as output:
+            process = await processes.start(
+                self._command, environment=environment, directory=container.weights, output=output
+            )
+        return _Process(process, port)
+
+
+class _Process:
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self._process = process
+        self.port = port
+
+    async def ended(self) -> int:
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        await processes.stop(self._process, _GRACE_S)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -1,0 +1,56 @@
+"""A model's weights, fetched from S3 before its container starts."""
+
+import asyncio
+import io
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+
+class WeightsError(Exception):
+    """The weights cannot be fetched; the message is the endpoint's failure reason."""
+
+
+class Objects(Protocol):
+    """Reads S3 through the control plane."""
+
+    async def get(self, what: str, **query: str) -> bytes:
+        """Bytes of an object."""
+
+    async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
+        """A listing."""
+
+
+async def fetch(objects: Objects, address: str | None, folder: Path) -> None:
+    """Fill `folder` with what is at an S3 address: all objects below a prefix, or the content of one tar.gz.
+
+    Raises WeightsError if there is nothing.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if address is None:
+        return
+    found = await objects.get_json("objects", uri=address)
+    if not found:
+        raise WeightsError(f"Could not find model data at {address}.")
+    parts = urlsplit(address)
+    for item in found:
+        body = await objects.get("object", bucket=parts.netloc, key=item["key"])
+        if item["key"].endswith(".tar.gz"):
+            await asyncio.to_thread(_unpack, body, folder)
+            continue
+        relative = item["key"].removeprefix(parts.path[1:]).lstrip("/") or Path(item["key"]).name
+        target = (folder / relative).resolve()
+        if not target.is_relative_to(folder.resolve()):
+            raise WeightsError(f"The key {item['key']} leaves the folder of the model.")
+        if item["key"].endswith("/"):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(target.write_bytes, body)
+
+
+def _unpack(body: bytes, folder: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        archive.extractall(folder, filter="data")

@@ -1,0 +1,48 @@
+"""Loopback listeners of the data planes."""
+
+import socket
+from collections.abc import Sequence
+
+from aiohttp import web
+
+# Many clients may come at once; the kernel cuts this to its own limit.
+_BACKLOG = 4096
+
+
+class PortTaken(Exception):
+    """The port that was asked for is in use."""
+
+
+def bind(ports: Sequence[int]) -> socket.socket:
+    """A listening socket on the first free one of `ports`, 0 being any.
+
+    Raises PortTaken if there is none.
+    """
+    for port in ports:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # A port whose last connections are not yet forgotten by the kernel can be used again at once.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+            sock.listen(_BACKLOG)
+        except OSError:
+            sock.close()
+            continue
+        sock.setblocking(False)
+        return sock
+    raise PortTaken(f"port {ports[0]} is in use")
+
+
+async def serve(app: web.Application, sock: socket.socket, *, cancel: bool, read_limit: int = 2**16) -> web.AppRunner:
+    """Serve an application on a socket; `cancel` says that a client which goes away cancels its handler."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=cancel,
+        shutdown_timeout=1,
+        read_bufsize=read_limit,
+        handle_signals=False,
+    )
+    await runner.setup()
+    await web.SockSite(runner, sock, backlog=_BACKLOG).start()
+    return runner

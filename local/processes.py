@@ -1,0 +1,75 @@
+"""Child processes that cannot outlive the local cloud."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> "partial[object] | None":
+    if sys.platform != "linux":
+        return None
+    # Loaded here, not between fork and exec.
+    return partial(ctypes.CDLL(None, use_errno=True).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+# The kernel kills a child whose parent is gone, however it went. On other systems a killed local cloud leaves its
+# children behind; a stopped one does not.
+DIE_WITH_PARENT = _die_with_parent()
+
+
+async def start(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    directory: Path,
+    output: IO[bytes] | int,
+    stdin: int = asyncio.subprocess.DEVNULL,
+    stdout: int | None = None,
+) -> asyncio.subprocess.Process:
+    """Start a process in a session of its own, so that a terminal's Ctrl-C reaches only us and a group can be killed.
+
+    `output` takes standard output and error; `stdout` may take the first of them instead. Raises OSError.
+    """
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=dict(environment),
+        cwd=directory,
+        stdin=stdin,
+        stdout=output if stdout is None else stdout,
+        stderr=output,
+        start_new_session=True,
+        preexec_fn=DIE_WITH_PARENT,  # this process runs one thread when it forks
+    )
+
+
+async def stop(process: asyncio.subprocess.Process, grace: float) -> None:
+    """End a process and all of its group: SIGTERM, after `grace` seconds SIGKILL."""
+    if process.returncode is None and grace > 0:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), grace)
+    # The leader may be gone and others of its group not.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def last_lines(path: Path, count: int = 5) -> str:
+    """The last lines of a log, joined by ' | ', to go into a one-line reason."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return " | ".join(line.strip() for line in lines[-count:] if line.strip())

@@ -1,0 +1,138 @@
+"""The whole local cloud in one asyncio process: composes the control plane, the gateway and the data planes."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local import listeners
+from local.cloud import ACCOUNT, FILE, REGION
+from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
+from local.edge.plane import Edge
+from local.functions.plane import Functions
+from local.gateway import Gateway
+from local.inference.plane import Endpoints
+from local.inference.runner import ProcessRunner
+from local.state import State
+
+log = logging.getLogger("local")
+
+# What SageMaker runs in the image: its entrypoint with `serve` as the argument.
+DEFAULT_CONTAINER = (sys.executable, "-m", "model", "serve")
+
+
+class StartError(Exception):
+    """The local cloud could not start, or had to end; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """`port` 0 is any free one; `container` is the command of an endpoint's container."""
+
+    directory: Path
+    port: int = 0
+    container: tuple[str, ...] = DEFAULT_CONTAINER
+
+
+async def run(options: Options) -> None:
+    """Run until SIGTERM or SIGINT. Raises StartError."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    (options.directory / "logs").mkdir(parents=True, exist_ok=True)
+    _log_to(options.directory / "logs" / "cloud.log")
+    try:
+        sock = listeners.bind([options.port])
+    except listeners.PortTaken as error:
+        raise StartError(str(error)) from error
+    async with AsyncExitStack() as stack:
+        stack.callback(sock.close)
+        control = ControlPlane(options.directory)
+        stack.push_async_callback(control.stop)
+        try:
+            await control.start(_control_environment())
+        except ControlPlaneError as error:
+            raise StartError(str(error)) from error
+        await _serve(options, sock, control, stack, stop)
+
+
+def _log_to(path: Path) -> None:
+    handlers: list[logging.Handler] = [logging.FileHandler(path)]
+    # In the background standard error is that file already.
+    handlers += [logging.StreamHandler()] if sys.stderr.isatty() else []
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", handlers=handlers)
+
+
+def _control_environment() -> dict[str, str]:
+    """The control plane sees nothing of the developer's AWS settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+
+
+async def _serve(
+    options: Options, sock: Any, control: ControlPlane, stack: AsyncExitStack, stop: asyncio.Event
+) -> None:
+    endpoint_url = f"http://localhost:{sock.getsockname()[1]}"
+
+    async def apply(state: State) -> None:
+        await functions.apply(state.functions)
+        await endpoints.apply(state.endpoints)
+        await edge.apply(state.distributions, state.policies)
+
+    def observe() -> Observed:
+        return {"endpoints": endpoints.observe(), "distributions": edge.observe()}
+
+    reconciler = Reconciler(control, apply, observe)
+    functions = Functions(options.directory, endpoint_url, control)
+    endpoints = Endpoints(
+        options.directory, control, ProcessRunner(options.container), on_change=reconciler.observed_changed
+    )
+    edge = Edge(functions.port)
+
+    def status() -> object:
+        state = reconciler.state
+        return {
+            "functions": functions.status(),
+            "endpoints": endpoints.status(),
+            "distributions": edge.status(),
+            "unhandled": list(state.unhandled) if state else [],
+            "function_urls": f"http://localhost:{functions.port()}",
+        }
+
+    gateway = Gateway(lambda: control.url, endpoints.invoke, status)
+    for plane in (endpoints, functions, edge):
+        await plane.start()
+        stack.push_async_callback(plane.stop)
+    runner = await listeners.serve(gateway.app, sock, cancel=True)
+    stack.push_async_callback(runner.cleanup)
+    tasks = {
+        "stop": asyncio.create_task(stop.wait()),
+        "control": asyncio.create_task(control.ended()),
+        "reconcile": asyncio.create_task(reconciler.run()),
+    }
+    _announce(options.directory, endpoint_url)
+    log.info("ready at %s", endpoint_url)
+    try:
+        await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        failed = [name for name in ("control", "reconcile") if tasks[name].done()]
+        if failed and not tasks["stop"].done():
+            error = tasks["reconcile"].exception() if tasks["reconcile"].done() else None
+            raise StartError(f"the control plane is gone ({failed[0]}: {error}); its log is logs/control.log")
+        log.info("stopping")
+    finally:
+        (options.directory / FILE).unlink(missing_ok=True)
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+def _announce(directory: Path, endpoint_url: str) -> None:
+    found = {"pid": os.getpid(), "endpoint_url": endpoint_url, "region": REGION, "account": ACCOUNT}
+    partial = directory / f"{FILE}.part"
+    partial.write_text(json.dumps(found) + "\n")
+    partial.replace(directory / FILE)

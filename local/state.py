@@ -1,0 +1,88 @@
+"""What is to run, as the control plane says it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function. `url` is its address or None; limits are seconds and MB; `reserved_concurrency` None means unreserved."""
+
+    account: str
+    region: str
+    name: str
+    arn: str
+    role: str
+    handler: str
+    runtime: str
+    environment: dict[str, str]
+    timeout: int
+    memory: int
+    reserved_concurrency: int | None
+    code_sha256: str
+    url: str | None
+    invoke_mode: str | None
+    auth_type: str | None
+
+    @property
+    def host(self) -> str | None:
+        """The host name of its URL."""
+        return self.url.removeprefix("https://").rstrip("/") if self.url else None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A production variant and the container of its model. `model_data` is an S3 address or None."""
+
+    name: str
+    image: str
+    environment: dict[str, str]
+    model_data: str | None
+    instances: int
+    startup_timeout: int | None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint; `config` is the name of its configuration, which is never changed but only replaced."""
+
+    account: str
+    region: str
+    name: str
+    config: str
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A distribution; `config` is CloudFormation's DistributionConfig."""
+
+    id: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything, at one version. `policies` are CloudFront's by id; `unhandled` is as in the status."""
+
+    version: int
+    functions: tuple[Function, ...]
+    endpoints: tuple[Endpoint, ...]
+    distributions: tuple[Distribution, ...]
+    policies: dict[str, dict[str, Any]]
+    unhandled: tuple[dict[str, str], ...]
+
+
+def parse(found: dict[str, Any]) -> State:
+    """The control plane's JSON as values."""
+    return State(
+        version=found["version"],
+        functions=tuple(Function(**item) for item in found["functions"]),
+        endpoints=tuple(
+            Endpoint(**{**item, "variants": tuple(Variant(**variant) for variant in item["variants"])})
+            for item in found["endpoints"]
+        ),
+        distributions=tuple(Distribution(**item) for item in found["distributions"]),
+        policies=found["policies"],
+        unhandled=tuple(found["unhandled"]),
+    )
