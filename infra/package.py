@@ -95,7 +95,7 @@ def build(*, root: Path, target: Target) -> Package:
     compiler = find_interpreter(target.python_version)
     bytecode = compiler.version if compiler else None
     path = root / "build" / f"function-{target.name}"
-    stamp = path.with_suffix(".json")
+    stamp = path.with_suffix(".stamp")
     recipe = [Path(__file__), Path(compile_tree.__code__.co_filename)]
     digest = _digest([lock, *_sources(sources), *recipe], [dataclasses.asdict(target), bytecode, _host()])
     with _exclusive(path.with_suffix(".lock")):
@@ -120,7 +120,7 @@ def build(*, root: Path, target: Target) -> Package:
 
 def _install(*, lock: Path, into: Path, target: Target) -> None:
     # Copies, not links into uv's cache: modes are changed and files removed below.
-    command = [find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--target", str(into), "--link-mode", "copy"]
+    command = [find_uv_bin(), "pip", "install", "--quiet", "--target", str(into), "--link-mode", "copy"]
     command += ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--python", sys.executable]
     command += ["--python-version", target.python_version, *target.platform_options, "-r", str(lock)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
