@@ -36,6 +36,7 @@ class Decoder:
     def __init__(self) -> None:
         """Begin at the start of a stream."""
         self._buffer = bytearray()
+        self._damage = ""
 
     @property
     def pending(self) -> int:
@@ -46,9 +47,16 @@ class Decoder:
         """Take bytes, give what they complete.
 
         Raises:
-            EventStreamError: a checksum or a length is wrong. The decoder is of no further use.
+            EventStreamError: a checksum or a length is wrong, and no whole frame is left to give before it. The decoder
+                is of no further use.
 
         """
+        frames = self._frames(data)
+        if self._damage and not frames:
+            raise EventStreamError(self._damage)
+        return frames
+
+    def _frames(self, data: bytes) -> list[Frame]:
         buffer = self._buffer
         buffer += data
         frames = []
@@ -56,17 +64,25 @@ class Decoder:
         while len(buffer) - offset >= _PRELUDE.size:
             total, headers_length, prelude_crc = _PRELUDE.unpack_from(buffer, offset)
             if crc32(buffer[offset : offset + 8]) != prelude_crc:
-                raise EventStreamError("a prelude's checksum is wrong")
+                self._damage = "a prelude's checksum is wrong"
+                break
             if not _OVERHEAD + headers_length <= total <= MAX_FRAME:
-                raise EventStreamError("a frame's length is wrong")
+                self._damage = "a frame's length is wrong"
+                break
             end = offset + total
             if len(buffer) < end:
                 break
             frame = bytes(buffer[offset:end])
             if crc32(frame[:-4]) != int.from_bytes(frame[-4:], "big"):
-                raise EventStreamError("a frame's checksum is wrong")
+                self._damage = "a frame's checksum is wrong"
+                break
             split = _PRELUDE.size + headers_length
-            frames.append(Frame(_headers(frame[_PRELUDE.size : split]), frame[split:-4]))
+            try:
+                headers = _headers(frame[_PRELUDE.size : split])
+            except EventStreamError as error:
+                self._damage = str(error)
+                break
+            frames.append(Frame(headers, frame[split:-4]))
             offset = end
         del buffer[:offset]
         return frames

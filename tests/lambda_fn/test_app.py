@@ -1,0 +1,300 @@
+"""The application over all its stages, called as its server calls it."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from lambda_fn import accounts, errors, limits
+from lambda_fn.app import AnswerBroken
+from lambda_fn.ids import ledger_partition
+from tests.lambda_fn.conftest import (
+    END,
+    FINISH,
+    HELLO,
+    START,
+    USAGE,
+    WHOLE,
+    WORLD,
+    Call,
+    Reply,
+    StandIn,
+    exception_frame,
+    lines,
+    part,
+)
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+STREAM = {**CHAT, "stream": True}
+pytestmark = pytest.mark.usefixtures("account")
+
+
+def events(reply: Reply) -> list[Any]:
+    """Split a stream into the data of its events."""
+    data = [block.removeprefix("data: ") for block in reply.body.decode().split("\n\n") if block]
+    return [line if line == "[DONE]" else json.loads(line) for line in data]
+
+
+def text(reply: Reply) -> str:
+    """Put the content of a stream together."""
+    chunks = [event for event in events(reply) if event != "[DONE]" and "choices" in event]
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+
+
+def ledger_item(items: Any, reply: Reply) -> dict[str, Any]:
+    """Find the ledger item of a reply by its request id."""
+    request_id = reply.headers["x-request-id"].removeprefix("req_")
+    item: dict[str, Any] = items.get_item(Key={"pk": ledger_partition(request_id), "sk": request_id})["Item"]
+    return item
+
+
+async def test_whole_way(call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]) -> None:
+    """A stream comes whole, the container is told what it needs, and the books say what was used."""
+    reply = await call(body=STREAM)
+    assert (reply.status, text(reply), events(reply)[-1]) == (200, "Hello world", "[DONE]")
+    assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert "content-encoding" not in reply.headers
+    request_id = reply.headers["x-request-id"].removeprefix("req_")
+    assert events(reply)[0]["id"] == f"chatcmpl-{request_id}"
+    assert sagemaker.bodies[0]["sluice"]["request_id"] == request_id
+    assert sagemaker.bodies[0]["sluice"]["deadline_ms"] == limits.STREAM_DEADLINE * 1000
+    item = ledger_item(items, reply)
+    found = {name: item[name] for name in ("state", "outcome", "finish_reason", "prompt_tokens", "completion_tokens")}
+    assert found == {
+        "state": "SETTLED",
+        "outcome": "complete",
+        "finish_reason": "stop",
+        "prompt_tokens": 4,
+        "completion_tokens": 2,
+    }
+    assert 0 <= item["ttft_ms"] <= item["duration_ms"]
+    booked = items.get_item(Key=account)["Item"]
+    assert (booked["in_flight"], booked["requests"], booked["completion_tokens"]) == ({}, 1, 2)
+
+
+async def test_one_json_body(call: Call) -> None:
+    """Without `stream` the answer is one object."""
+    reply = await call(body=CHAT)
+    body = json.loads(reply.body)
+    assert reply.status == 200
+    assert body["choices"][0]["message"]["content"] == "Hello world"
+    assert body["usage"]["total_tokens"] == 6
+
+
+async def test_first_token_is_not_held_back(call: Call, sagemaker: StandIn) -> None:
+    """A token goes out when it came, while the container is silent after it."""
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: "Hello" in text(reply))
+    assert not running.done()
+    go_on.set()
+    await running
+    assert text(reply) == "Hello world"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
+async def test_parts_are_no_records(call: Call, sagemaker: StandIn, size: int) -> None:
+    """However SageMaker cuts the container's bytes into parts, the answer is the same."""
+    sagemaker.script = [part(WHOLE[start : start + size]) for start in range(0, len(WHOLE), size)]
+    assert text(await call(body=STREAM)) == "Hello world"
+
+
+async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """An answer cut after its first token ends in an error event and no `[DONE]`; what was generated is booked."""
+    for script in (
+        [part(lines(START, HELLO))],
+        [part(lines(START, HELLO) + b'{"type":"del')],
+        [part(lines(START, HELLO)), exception_frame("InternalStreamFailure")],
+        [part(lines(START, HELLO)) + exception_frame("ModelStreamError")],
+        [part(lines(START, HELLO)) + part(lines(WORLD))[:20]],
+        [part(lines(START, HELLO)), None],
+        [part(lines(START, HELLO) + b"garbage\n")],
+        [part(lines(START, HELLO)) + b"garbage that is no frame"],
+        [part(lines(START, HELLO, {"type": "error", "code": "engine_error", "message": "secret detail"}))],
+    ):
+        sagemaker.script = script
+        reply = await call(body=STREAM)
+        last = events(reply)[-1]
+        assert reply.status == 200
+        assert text(reply) == "Hello"
+        assert last["error"].keys() == {"message", "type", "param", "code"}
+        assert b"secret detail" not in reply.body
+        item = ledger_item(items, reply)
+        assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "cut", 1)
+        assert item["finish_reason"] is None
+
+
+@pytest.mark.parametrize("body", [STREAM, CHAT], ids=["stream", "whole"])
+async def test_failure_before_tokens_is_a_status(call: Call, sagemaker: StandIn, items: Any, body: Any) -> None:
+    """An answer that breaks off before its first token is a 502, in either form."""
+    for script in (
+        [part(lines(START)), None],
+        [None],
+        [],
+        [exception_frame("ModelStreamError")],
+        [part(lines(START, {"type": "error", "code": "engine_error", "message": "x"}))],
+    ):
+        sagemaker.script = script
+        reply = await call(body=body)
+        assert (reply.status, reply.error["type"], reply.whole) == (502, "server_error", True)
+        item = ledger_item(items, reply)
+        assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "failed", 0)
+
+
+async def test_cut_whole_answer_is_not_shown(call: Call, sagemaker: StandIn) -> None:
+    """An unfinished answer in the one-body form is an error, and none of its text is shown."""
+    sagemaker.script = [part(lines(START, HELLO)), None]
+    with pytest.raises(AnswerBroken):
+        await call(body=CHAT)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected", "code"),
+    [
+        (424, {"OriginalStatusCode": 400, "OriginalMessage": '{"error":{"code":"context_length_exceeded","message":"m"}}'}, 400, "context_length_exceeded"),  # noqa: E501
+        (424, {"OriginalStatusCode": 400, "OriginalMessage": '{"error":{"code":"invalid_request","message":"m","param":"stop"}}'}, 400, None),  # noqa: E501
+        (424, {"OriginalStatusCode": 429, "OriginalMessage": '{"error":{"code":"overloaded","message":"m"}}'}, 429, "rate_limit_exceeded"),  # noqa: E501
+        (424, {"OriginalStatusCode": 503, "OriginalMessage": '{"error":{"code":"not_ready","message":"m"}}'}, 503, "service_unavailable"),  # noqa: E501
+        (424, {"OriginalStatusCode": 500, "OriginalMessage": "Traceback"}, 502, "upstream_error"),
+        (424, {}, 502, "upstream_error"),
+        (400, {"__type": "com.amazonaws.sagemaker#ValidationError"}, 503, "service_unavailable"),
+        (403, {"__type": "AccessDeniedException"}, 503, "service_unavailable"),
+        (429, {"__type": "ThrottlingException"}, 429, "rate_limit_exceeded"),
+        (503, {"__type": "ServiceUnavailable"}, 503, "service_unavailable"),
+        (500, b"<html>", 503, "service_unavailable"),
+    ],
+    ids=range(11),
+)  # fmt: skip
+async def test_refusals_of_the_endpoint(
+    call: Call, sagemaker: StandIn, status: int, body: Any, expected: int, code: str | None
+) -> None:
+    """Whatever the endpoint refuses with has its public status and code."""
+    sagemaker.status = status
+    sagemaker.script = [body if isinstance(body, bytes) else json.dumps(body).encode()]
+    reply = await call(body=STREAM)
+    assert (reply.status, reply.error["code"]) == (expected, code)
+    assert ("retry-after" in reply.headers) == (code == "rate_limit_exceeded" or (expected == 503 and status >= 500))
+
+
+async def test_heartbeats_in_silence(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that says nothing for long gets its 200, and the client a sign of life again and again."""
+    monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
+    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START)), go_on, part(lines(HELLO, WORLD, FINISH, USAGE, END))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: len(reply.chunks) >= 4)
+    go_on.set()
+    await running
+    assert text(reply) == "Hello world"
+    assert events(reply)[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert events(reply)[1]["choices"][0]["delta"] == {}
+
+
+async def test_deadline_ends_the_stream(
+    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that takes longer than it may ends in an error, and its call is closed."""
+    monkeypatch.setattr(limits, "STREAM_DEADLINE", 0.05)
+    monkeypatch.setattr(limits, "STREAM_GRACE", 0.05)
+    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    reply = await call(body=STREAM)
+    assert events(reply)[-1]["error"]["code"] == "upstream_timeout"
+    assert ledger_item(items, reply)["outcome"] == "cut"
+    async with asyncio.timeout(5):
+        await sagemaker.closed.wait()
+
+
+async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """A request whose task is cancelled closes its call and is settled with what was generated."""
+    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: "Hello" in text(reply))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with asyncio.timeout(5):
+        await sagemaker.closed.wait()
+    assert ledger_item(items, reply)["outcome"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code"),
+    [
+        ({"key": None}, 401, "invalid_api_key"),
+        ({"key": accounts.new_key()}, 401, "invalid_api_key"),
+        ({"key": "sk-" + "x" * 1000}, 401, "invalid_api_key"),
+        ({"key": "é"}, 401, "invalid_api_key"),
+        ({"origin": "wrong"}, 403, "origin_denied"),
+        ({"origin": ""}, 403, "origin_denied"),
+        ({"body": {**STREAM, "model": "other"}}, 404, "model_not_found"),
+        ({"body": b"{"}, 400, "invalid_json"),
+        ({"body": {**CHAT, "messages": []}}, 400, None),
+        ({"body": b" " * (limits.MAX_BODY + 1)}, 413, "request_too_large"),
+        ({"path": "/v1/nothing"}, 404, "not_found"),
+        ({"method": "GET"}, 405, "method_not_allowed"),
+        ({"method": "GET", "path": "/v1/models/other"}, 404, "model_not_found"),
+        ({"method": "GET", "path": "/v1/models", "key": None}, 401, "invalid_api_key"),
+    ],
+    ids=range(14),
+)
+async def test_refusals(call: Call, sagemaker: StandIn, options: dict[str, Any], status: int, code: str | None) -> None:
+    """What makes no sense or may not is refused in OpenAI's shape, and the model is not invoked."""
+    reply = await call(**{"body": STREAM, **options})
+    assert (reply.status, reply.error["code"]) == (status, code)
+    assert sagemaker.bodies == []
+
+
+async def test_previous_origin_secret_still_counts(call: Call) -> None:
+    """While the secret is rotated, both are accepted."""
+    assert (await call(body=CHAT, origin="previous")).status == 200
+
+
+async def test_disabled_key(call: Call, items: Any, account: dict[str, str]) -> None:
+    """A disabled key is 403, and the request is settled as refused."""
+    items.update_item(Key=account, UpdateExpression="SET enabled = :no", ExpressionAttributeValues={":no": False})
+    reply = await call(body=STREAM)
+    assert (reply.status, reply.error["code"]) == (403, "key_disabled")
+    assert ledger_item(items, reply)["outcome"] == "refused"
+    assert (await call("GET", "/v1/models")).status == 403
+
+
+async def test_models(call: Call) -> None:
+    """The models are listed and found one by one."""
+    listed = json.loads((await call("GET", "/v1/models")).body)
+    assert [model["id"] for model in listed["data"]] == ["m"]
+    assert json.loads((await call("GET", "/v1/models/m")).body) == listed["data"][0]
+
+
+async def test_meter_down_refuses(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When DynamoDB does not answer, nothing is generated: 503."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 0.0)
+    monkeypatch.setattr(limits, "META_TRIES", 1)
+    reply = await call(body=STREAM)
+    assert (reply.status, reply.error["code"]) == (503, "service_unavailable")
+    assert sagemaker.bodies == []
+
+
+async def test_nothing_secret_is_logged(call: Call, sagemaker: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    """The log has the figures of a request, and neither its prompt nor its completion nor the key."""
+    await call(body={**CHAT, "messages": [{"role": "user", "content": "my prompt"}]})
+    sagemaker.status, sagemaker.script = 424, [b'{"OriginalMessage":"my prompt"}']
+    await call(body=CHAT)
+    logged = capsys.readouterr().out
+    entries = [json.loads(line) for line in logged.splitlines()]
+    assert [entry["event"] for entry in entries] == ["request", "upstream", "request"]
+    assert entries[0]["completion_tokens"] == 2
+    assert not any(secret in logged for secret in ("my prompt", "Hello", "sk-"))
+
+
+def test_every_container_code_has_a_status() -> None:
+    """The table maps every code to an error with a status of its own, and unknown ones to 502."""
+    statuses = {code: errors.from_container(code, "m").status for code in (*errors.CONTAINER_CODES, "new")}
+    assert statuses["new"] == httpx.codes.BAD_GATEWAY
+    assert all(400 <= status <= 504 for status in statuses.values())

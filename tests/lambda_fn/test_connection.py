@@ -1,0 +1,166 @@
+"""The HTTP client against peers that cut, stall, reset and lie."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lambda_fn import limits
+from lambda_fn.connection import Connection, TransportError
+from lambda_fn.http import Client, Response
+from tests.lambda_fn.conftest import Wire, peer
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n"
+SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
+
+
+async def drain(connection: Connection) -> bytes:
+    """Read to the end."""
+    await connection.head()
+    parts = []
+    while part := await connection.read():
+        parts.append(part)
+    return b"".join(parts)
+
+
+@given(answer=st.sampled_from([CHUNKED, SIZED]), cuts=st.lists(st.integers(1, 90), max_size=6))
+@settings(deadline=None)
+def test_cuts_change_nothing(answer: bytes, cuts: list[int]) -> None:
+    """However an answer is cut into packets, its status, headers and body are the same."""
+
+    async def run() -> None:
+        connection = Connection()
+        connection.connection_made(Wire())
+        connection.begin()
+        edges = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]
+        for start, end in pairwise(edges):
+            if answer[start:end]:
+                connection.data_received(answer[start:end])
+        assert await drain(connection) == b"hello, world"
+        assert (connection.status, connection.headers["x-a"]) == (200, "b")
+        assert connection.reusable
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("length", range(1, len(CHUNKED) - 1, 7))
+async def test_truncation_is_noticed(length: int) -> None:
+    """A connection that closes before the answer's end raises, wherever it was."""
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.data_received(CHUNKED[:length])
+    connection.connection_lost(None)
+    with pytest.raises(TransportError):
+        await drain(connection)
+
+
+async def test_garbage_and_unasked_bytes() -> None:
+    """What is no HTTP breaks the exchange; bytes that nothing asked for make the connection useless."""
+    connection = Connection()
+    connection.connection_made(wire := Wire())
+    connection.begin()
+    connection.data_received(b"SSH-2.0-OpenSSH\r\n")
+    with pytest.raises(TransportError):
+        await connection.head()
+    assert wire.aborted
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.data_received(SIZED)
+    connection.data_received(b"HTTP/1.1 200 OK\r\n")
+    assert not connection.reusable
+
+
+async def test_unread_bytes_pause_the_peer() -> None:
+    """Reading pauses over the buffer's limit and goes on when it was read."""
+    connection = Connection()
+    connection.connection_made(wire := Wire())
+    connection.begin()
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(limits.READ_BUFFER + 1))
+    assert not wire.reading
+    assert len(await connection.read()) == limits.READ_BUFFER + 1
+    assert wire.reading
+
+
+async def test_writing_waits_for_the_peer() -> None:
+    """A write waits while the transport is full, and raises when the connection goes meanwhile."""
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.pause_writing()
+    write = asyncio.ensure_future(connection.write(b"x"))
+    await asyncio.sleep(0)
+    assert not write.done()
+    connection.resume_writing()
+    await write
+    connection.pause_writing()
+    write = asyncio.ensure_future(connection.write(b"x"))
+    await asyncio.sleep(0)
+    connection.connection_lost(None)
+    with pytest.raises(TransportError):
+        await write
+
+
+async def get(client: Client, origin: str, seconds: float = 5) -> Response:
+    """Send a request."""
+    return await client.request("GET", origin, "/", {"host": "x"}, b"", timeout=seconds)
+
+
+async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection read to its end is used again, but not after it was idle for longer than the limit."""
+    connections = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(SIZED)
+            await writer.drain()
+
+    async with peer(handler) as origin:
+        for _ in range(3):
+            response = await get(http, origin)
+            assert await response.read_all(100) == b"hello, world"
+            response.close()
+        assert connections == 1
+        monkeypatch.setattr(limits, "IDLE_CONNECTION", -1.0)
+        (await get(http, origin)).close()
+        assert connections == 2
+        (await get(http, origin)).close()  # the one before was not read, so it was closed
+        assert connections == 3
+
+
+async def test_limits_of_an_answer(http: Client) -> None:
+    """A body over the caller's limit, a silent peer and one that resets are transport errors."""
+    release = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SIZED)
+        await writer.drain()
+
+    async with peer(handler) as origin:
+        response = await get(http, origin)
+        with pytest.raises(TransportError, match="more than 5"):
+            await response.read_all(5)
+        response.close()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+
+    async with peer(silent) as origin:
+        with pytest.raises(TransportError, match="in time"):
+            await get(http, origin, seconds=0.05)
+        release.set()
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.transport.abort()
+
+    async with peer(reset) as origin:
+        with pytest.raises(TransportError):
+            await get(http, origin)

@@ -1,0 +1,132 @@
+"""Events -> the wire forms, held against the openai package's own types."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from lambda_fn.encode import ChatBody, ChatStream
+from lambda_fn.errors import UpstreamFailed
+from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
+
+
+def delta(content: dict[str, Any], index: int = 0, logprobs: dict[str, Any] | None = None) -> Delta:
+    """Make a delta as the decoder makes it."""
+    raw = None if logprobs is None else msgspec.Raw(json.dumps(logprobs).encode())
+    return Delta(msgspec.Raw(json.dumps(content, ensure_ascii=False).encode()), index=index, tokens=1, logprobs=raw)
+
+
+LOGPROBS = {"content": [{"token": "hé", "logprob": -0.5, "bytes": [104], "top_logprobs": []}], "refusal": None}
+TEXT: list[Event] = [
+    Start(3),
+    delta({"content": "hé"}, logprobs=LOGPROBS),
+    delta({"content": "llo\n🚰"}),
+    Finish("stop"),
+    Usage(3, 2),
+    End(),
+]
+TOOLS: list[Event] = [
+    delta({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]}),
+    delta({"tool_calls": [{"index": 0, "function": {"arguments": '{"a":'}}]}),
+    delta({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}),
+    Finish("tool_calls"),
+    Usage(3, 2),
+    End(),
+]
+
+
+def stream(events: list[Event], *, choices: int = 1, include_usage: bool = False) -> list[str]:
+    """Encode, and split into the data of the events, which must be nothing but `data:` lines."""
+    encoder = ChatStream(chat_id="chatcmpl-1", created=7, model="m", choices=choices, include_usage=include_usage)
+    text = (encoder.begin() + encoder.encode(events)).decode()
+    blocks = text.split("\n\n")
+    assert blocks.pop() == ""
+    assert all(block.startswith("data: ") and "\n" not in block for block in blocks)
+    return [block.removeprefix("data: ") for block in blocks]
+
+
+def chunks(events: list[Event], **options: Any) -> list[ChatCompletionChunk]:
+    """Encode and check every chunk's type."""
+    *data, done = stream(events, **options)
+    assert done == "[DONE]"
+    return [ChatCompletionChunk.model_validate_json(line, strict=True) for line in data]
+
+
+def test_stream_order() -> None:
+    """Role, content, finish, `[DONE]`; the same id, created and model in every chunk."""
+    found = chunks(TEXT)
+    assert [chunk.choices[0].delta.content for chunk in found] == ["", "hé", "llo\n🚰", None]
+    assert found[0].choices[0].delta.role == "assistant"
+    assert [chunk.choices[0].finish_reason for chunk in found] == [None, None, None, "stop"]
+    assert {(chunk.id, chunk.created, chunk.model) for chunk in found} == {("chatcmpl-1", 7, "m")}
+    assert found[1].choices[0].logprobs is not None
+    assert found[1].choices[0].logprobs.model_dump() == LOGPROBS
+
+
+def test_usage_chunk_only_when_asked() -> None:
+    """With include_usage the last chunk has the usage and no choices, and all others say null; without it nobody
+    does.
+    """
+    lines = [json.loads(line) for line in stream(TEXT, include_usage=True)[:-1]]
+    assert lines[-1]["choices"] == []
+    assert lines[-1]["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    assert all(line["usage"] is None for line in lines[:-1])
+    assert not any("usage" in json.loads(line) for line in stream(TEXT)[:-1])
+
+
+def test_several_choices() -> None:
+    """Each choice has its role chunk and keeps its index."""
+    texts: list[Event] = [delta({"content": "b"}, 1), delta({"content": "a"})]
+    found = chunks([*texts, Finish("stop", 1), Finish("length"), End()], choices=2)
+    assert [chunk.choices[0].index for chunk in found] == [0, 1, 1, 0, 1, 0]
+
+
+def test_tool_call_deltas_pass_as_they_are() -> None:
+    """Fragments of arguments keep their order and their bytes."""
+    calls = [chunk.choices[0].delta.tool_calls for chunk in chunks(TOOLS)]
+    assert "".join(call[0].function.arguments or "" for call in calls if call and call[0].function) == '{"a":1}'
+
+
+def test_heartbeat_is_an_ordinary_chunk() -> None:
+    """A heartbeat is a chunk with an empty delta."""
+    encoder = ChatStream(chat_id="x", created=1, model="m", choices=1, include_usage=False)
+    chunk = ChatCompletionChunk.model_validate_json(encoder.heartbeat().decode().removeprefix("data: "))
+    assert chunk.choices[0].delta.content is None
+
+
+def test_failure_in_a_stream() -> None:
+    """A failure is an error object with all four keys, and no `[DONE]`."""
+    encoder = ChatStream(chat_id="x", created=1, model="m", choices=1, include_usage=False)
+    error = json.loads(encoder.fail(UpstreamFailed("cut off", code="upstream_cut")).decode().removeprefix("data: "))
+    assert error == {"error": {"message": "cut off", "type": "server_error", "param": None, "code": "upstream_cut"}}
+
+
+def test_body() -> None:
+    """One JSON body says the same as the stream."""
+    encoder = ChatBody(chat_id="x", created=1, model="m", choices=1)
+    assert encoder.begin() == b""
+    assert encoder.encode(TEXT[:3]) == b""
+    body = ChatCompletion.model_validate_json(encoder.heartbeat() + encoder.encode(TEXT[3:]), strict=True)
+    assert body.choices[0].message.content == "héllo\n🚰"
+    assert body.choices[0].logprobs is not None
+    assert body.usage is not None
+    assert body.usage.total_tokens == 5
+
+
+def test_body_with_tools() -> None:
+    """Tool calls are put together, and the content is null beside them."""
+    encoder = ChatBody(chat_id="x", created=1, model="m", choices=1)
+    body = ChatCompletion.model_validate_json(encoder.encode(TOOLS), strict=True)
+    message = body.choices[0].message
+    assert message.content is None
+    assert message.tool_calls is not None
+    assert message.tool_calls[0].model_dump()["function"] == {"name": "f", "arguments": '{"a":1}'}
+
+
+def test_body_of_wrong_deltas() -> None:
+    """A delta whose content is no text is the model's failure, not ours."""
+    encoder = ChatBody(chat_id="x", created=1, model="m", choices=1)
+    with pytest.raises(UpstreamFailed):
+        encoder.encode([delta({"content": 5})])

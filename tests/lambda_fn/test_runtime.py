@@ -1,0 +1,305 @@
+"""The runtime against a Runtime API that notes every byte."""
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from lambda_fn.connection import Connection, TransportError
+from lambda_fn.runtime.api import ResponseStream, RuntimeApi
+from lambda_fn.runtime.event import InvalidEvent, to_scope
+from lambda_fn.runtime.loop import serve, trace_id
+from tests.lambda_fn.conftest import Wire, peer
+
+EVENT: dict[str, Any] = {
+    "version": "2.0",
+    "rawPath": "/v1/caf%C3%A9",
+    "rawQueryString": "a=1&b=%20",
+    "headers": {"Host": "x", "content-type": "application/json", "x-forwarded-proto": "https"},
+    "cookies": ["a=1", "b=2"],
+    "requestContext": {"http": {"method": "POST", "path": "/v1/café", "protocol": "HTTP/1.1", "sourceIp": "10.0.0.1"}},
+    "body": "hello",
+    "isBase64Encoded": False,
+    "somethingNew": {"x": 1},
+}
+
+
+def test_scope_of_an_event() -> None:
+    """An event becomes the scope of its request."""
+    scope, body = to_scope(json.dumps(EVENT).encode())
+    assert body == b"hello"
+    assert (scope["method"], scope["path"], scope["raw_path"]) == ("POST", "/v1/café", b"/v1/caf%C3%A9")
+    assert (scope["query_string"], scope["http_version"], scope["client"]) == (b"a=1&b=%20", "1.1", ("10.0.0.1", 0))
+    assert dict(scope["headers"])[b"host"] == b"x"
+    assert dict(scope["headers"])[b"cookie"] == b"a=1; b=2"
+
+
+def test_scope_of_a_binary_body() -> None:
+    """A body in base 64 is decoded."""
+    event = {**EVENT, "body": base64.b64encode(b"\x00\xff").decode(), "isBase64Encoded": True}
+    assert to_scope(json.dumps(event).encode())[1] == b"\x00\xff"
+
+
+@pytest.mark.parametrize("event", [b"", b"{}", b'"test"', b'{"requestContext":{"http":{}}}', b"[" * 10_000, b"\xff"])
+def test_other_events_are_refused(event: bytes) -> None:
+    """A test event of the console, or bytes that are none, are no requests."""
+    with pytest.raises(InvalidEvent):
+        to_scope(event)
+
+
+def is_whole(data: bytes) -> bool:
+    """Tell whether a request has come to its end."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    if b"chunked" in head:
+        return b"\r\n0\r\n" in body and body.endswith(b"\r\n\r\n")
+    return len(body) == int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+
+
+@dataclass
+class Lambda:
+    """A Runtime API: hands out `events`, and notes each other request with its packets as they came."""
+
+    events: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    requests: asyncio.Queue[tuple[str, list[bytes]]] = field(default_factory=asyncio.Queue)
+    headers: str = ""
+    waiting: int = 0
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    address: str = ""
+    break_off: bool = False
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        while True:
+            packets = [await reader.read(65536)]
+            if not packets[0]:
+                return
+            path = packets[0].split(b" ")[1].decode()
+            if path.endswith("/next"):
+                self.waiting += 1
+                self.ready.set()
+                event = await self.events.get()
+                self.waiting -= 1
+                number = self.events.qsize()
+                writer.write(
+                    f"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: r{number}\r\n{self.headers}"
+                    f"Content-Length: {len(event)}\r\n\r\n".encode()
+                    + event
+                )
+                continue
+            while not is_whole(b"".join(packets)):
+                if self.break_off:
+                    writer.transport.abort()
+                    return
+                packets.append(await reader.read(65536))
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            self.requests.put_nowait((path, packets))
+
+
+@pytest.fixture
+async def lambda_() -> AsyncIterator[Lambda]:
+    """Run a Runtime API."""
+    state = Lambda()
+    async with peer(state.handle) as origin:
+        state.address = origin.removeprefix("http://")
+        yield state
+
+
+async def run(lambda_: Lambda, app: Callable[..., Awaitable[None]], *events: Any) -> list[tuple[str, list[bytes]]]:
+    """Serve some events with an application, and give what the Runtime API got."""
+    server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
+    got = []
+    async with asyncio.timeout(5):
+        for event in events:
+            lambda_.events.put_nowait(json.dumps(event).encode())
+            got.append(await lambda_.requests.get())
+    server.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server
+    return got
+
+
+def unchunk(data: bytes) -> tuple[list[bytes], bytes]:
+    """Split a chunked body into its chunks and its trailers."""
+    chunks: list[bytes] = []
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        if int(size, 16) == 0:
+            return chunks, data
+        chunks.append(data[: int(size, 16)])
+        data = data[int(size, 16) + 2 :]
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    """Stream two pieces."""
+    headers = [(b"Content-Type", b"text/plain"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")]
+    headers += [(b"vary", b"a"), (b"vary", b"b")]
+    await send({"type": "http.response.start", "status": 201, "headers": headers})
+    for piece in (b"hello", b", ", b"world"):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+async def test_streamed_response(lambda_: Lambda) -> None:
+    """Prelude, eight NULs and each piece of the body are chunks of their own."""
+    [(path, packets)] = await run(lambda_, hello, EVENT)
+    head, _, body = b"".join(packets).partition(b"\r\n\r\n")
+    assert path == "/2018-06-01/runtime/invocation/r0/response"
+    assert b"lambda-runtime-function-response-mode: streaming" in head
+    assert b"content-type: application/vnd.awslambda.http-integration-response" in head
+    chunks, trailers = unchunk(body)
+    assert json.loads(chunks[0]) == {
+        "statusCode": 201,
+        "headers": {"content-type": "text/plain", "vary": "a, b"},
+        "cookies": ["a=1", "b=2"],
+    }
+    assert chunks[1:] == [bytes(8), b"hello", b", ", b"world"]
+    assert trailers == b"\r\n"
+
+
+async def test_prelude_is_written_apart() -> None:
+    """The prelude and its NULs leave in writes of their own, before any byte of the body."""
+    connection = Connection()
+    connection.connection_made(wire := Wire())
+    stream = ResponseStream(connection, "/response", "x")
+    await stream.begin({"statusCode": 200})
+    await stream.write(b"hello")
+    assert wire.writes[0].endswith(b'12\r\n{"statusCode":200}\r\n')
+    assert wire.writes[1:] == [b"8\r\n" + bytes(8) + b"\r\n", b"5\r\nhello\r\n"]
+
+
+async def test_empty_body_has_a_byte(lambda_: Lambda) -> None:
+    """An answer without a body gets one byte, since an empty one would never be delivered."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    [(_, packets)] = await run(lambda_, app, EVENT)
+    chunks, _ = unchunk(b"".join(packets).partition(b"\r\n\r\n")[2])
+    assert chunks[2:] == [b"\n"]
+
+
+async def test_failure_after_the_start_is_in_the_trailers(lambda_: Lambda) -> None:
+    """An application that fails in mid-answer breaks it off with trailers, which say what in base 64."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        raise RuntimeError("secret detail")
+
+    [(_, packets)] = await run(lambda_, app, EVENT)
+    _, trailers = unchunk(b"".join(packets).partition(b"\r\n\r\n")[2])
+    fields = dict(line.split(b": ") for line in trailers.strip().split(b"\r\n"))
+    assert fields[b"Lambda-Runtime-Function-Error-Type"] == b"Runtime.RuntimeError"
+    error = json.loads(base64.b64decode(fields[b"Lambda-Runtime-Function-Error-Body"]))
+    assert error["errorType"] == "Runtime.RuntimeError"
+    assert "secret" not in json.dumps(error)
+
+
+async def test_failures_before_the_start(lambda_: Lambda) -> None:
+    """A failing application, one that says nothing, and an event that is no request go to /error; all go on."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/raise":
+            raise ValueError("x")
+
+    got = await run(lambda_, app, {**EVENT, "rawPath": "/raise"}, {**EVENT, "rawPath": "/silent"}, {"test": 1})
+    assert [path.rpartition("/")[2] for path, _ in got] == ["error"] * 3
+    kinds = [b"".join(packets).partition(b"\r\n\r\n")[2] for _, packets in got]
+    assert [json.loads(kind)["errorType"] for kind in kinds] == [
+        "Runtime.ValueError",
+        "Runtime.NoResponse",
+        "Runtime.InvalidEvent",
+    ]
+
+
+async def test_context_of_an_invocation(lambda_: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadline, ARN, tenant and trace id reach the application; unknown headers do no harm."""
+    monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
+    lambda_.headers = (
+        "Lambda-Runtime-Deadline-Ms: 1790000000500\r\nLambda-Runtime-Invoked-Function-Arn: arn:x\r\n"
+        "Lambda-Runtime-Trace-Id: Root=1-2\r\nLambda-Runtime-Aws-Tenant-Id: t1\r\nLambda-Runtime-New: y\r\n"
+    )
+    seen: dict[str, Any] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.update(context=scope["aws.context"], trace=trace_id.get(), variable=os.environ["_X_AMZN_TRACE_ID"])
+        assert await receive() == {"type": "http.request", "body": b"hello", "more_body": False}
+        await hello(scope, receive, send)
+
+    await run(lambda_, app, EVENT)
+    context = seen["context"]
+    assert (context.deadline, context.function_arn, context.tenant_id) == (1790000000.5, "arn:x", "t1")
+    assert seen["trace"] == seen["variable"] == "Root=1-2"
+
+
+async def test_many_invocations_in_one_process(lambda_: Lambda) -> None:
+    """With a concurrency of three, three invocations are asked for and served at once."""
+    together = asyncio.Barrier(3)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await together.wait()
+        await hello(scope, receive, send)
+
+    server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address), concurrency=3))
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            lambda_.events.put_nowait(json.dumps(EVENT).encode())
+        for _ in range(3):
+            assert (await lambda_.requests.get())[0].endswith("/response")
+    server.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server
+
+
+async def test_response_that_lambda_breaks_off(lambda_: Lambda) -> None:
+    """When Lambda breaks a response off, the application's write fails, and the next invocation is served."""
+    lambda_.break_off = True
+    failed = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        except TransportError:
+            failed.set()
+            raise
+
+    server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
+    async with asyncio.timeout(5):
+        lambda_.events.put_nowait(json.dumps(EVENT).encode())
+        await lambda_.ready.wait()
+        lambda_.ready.clear()
+        await failed.wait()
+        await lambda_.ready.wait()  # asked for the next
+    server.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server
+
+
+async def test_runtime_api_that_is_gone() -> None:
+    """Without a Runtime API the loop ends, so that the process does."""
+    with pytest.raises(ExceptionGroup) as group:
+        await serve(hello, RuntimeApi("127.0.0.1:9"))
+    assert isinstance(group.value.exceptions[0], TransportError)
+
+
+async def test_init_error_is_reported(lambda_: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function whose settings make no sense says so to /init/error and ends; the value is not told."""
+    from lambda_fn.main import run as run_main
+
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", lambda_.address)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("SLUICE_MODELS", '{"m": "secret"}')
+    async with asyncio.timeout(5):
+        assert await run_main() == 1
+        path, packets = await lambda_.requests.get()
+    assert path == "/2018-06-01/runtime/init/error"
+    assert b"SLUICE_MODELS" in packets[-1]
+    assert b"secret" not in b"".join(packets)
