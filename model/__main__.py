@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 
 import uvicorn
@@ -47,6 +48,9 @@ async def serve(settings: Settings) -> None:
             file=sys.stderr,
             flush=True,
         )
+        # uvicorn raises the signal that stopped it once more when it is done: then the engine is still to be closed.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         await uvicorn.Server(config).serve()
     finally:
         await engine.close()

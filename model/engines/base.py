@@ -16,7 +16,7 @@ class Engine(Protocol):
 
     It must
     - count the prompt by its own tokenizer and say so in `Start` before it samples, so that the caller may close there;
-    - refuse a prompt that leaves no room in the context with `ContextLengthError`, and clamp the answer to the room that
+    - refuse a prompt that leaves no room in the context with `ContextLengthError`, and clamp the answer to the room
       there is (finish reason "length");
     - enforce max_tokens and stop strings, keep stop strings out of the text, and never end a text within a character;
     - count the prompt once for all choices;

@@ -1,0 +1,78 @@
+"""Events from threads to one reader on the event loop, through a bounded buffer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from model.errors import ModelError
+    from model.events import Event
+
+
+class Bridge:
+    """Made on the loop; `writers` threads write and end, one task reads.
+
+    Where the buffer holds `bound` events, a writer waits until the reader takes them or leaves. The loop is woken once
+    for all that is written before it runs, so a busy loop gets larger batches, not more wake-ups.
+    """
+
+    def __init__(self, writers: int, bound: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._room = threading.Condition()
+        self._bound = bound
+        self._events: list[Event] = []
+        self._writers = writers
+        self._error: ModelError | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody reads any more: a writer need not begin."""
+        return self._closed
+
+    def put(self, events: list[Event]) -> bool:
+        """From a thread: hand over, waiting for room; false if the reader has left."""
+        with self._room:
+            self._room.wait_for(lambda: self._closed or len(self._events) < self._bound)
+            if self._closed:
+                return False
+            self._events += events
+            if len(self._events) == len(events):
+                self._wake()
+            return True
+
+    def end(self, error: ModelError | None = None) -> None:
+        """From a thread: it writes no more; the first error is the reader's."""
+        with self._room:
+            self._writers -= 1
+            self._error = self._error or error
+            if not self._closed:
+                self._wake()
+
+    def _wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._ready.set)
+
+    async def take(self) -> list[Event]:
+        """All that has come, waiting for something; empty when every writer has ended. Raises a writer's error."""
+        while True:
+            await self._ready.wait()
+            with self._room:
+                self._ready.clear()
+                events, self._events = self._events, []
+                self._room.notify_all()
+                if events or (self._writers == 0 and self._error is None):
+                    if self._error is not None or self._writers == 0:
+                        self._ready.set()  # there is an end to be read after these
+                    return events
+                if self._error is not None:
+                    raise self._error
+
+    def close(self) -> None:
+        """The reader leaves; waiting writers go on and are told."""
+        with self._room:
+            self._closed = True
+            self._events = []
+            self._room.notify_all()

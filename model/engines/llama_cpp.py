@@ -1,0 +1,202 @@
+"""llama.cpp in this process, through xllamacpp: the engine for CPUs and for the demo model. It loads any GGUF file.
+
+llama.cpp batches continuously over `parallel` slots, each with a context of its own, so that answers do not depend on
+their neighbours. A request is a blocking call in a thread; llama.cpp hands its chunks to a callback there.
+
+- It samples on while a callback waits, up to the end of the answer: for a slow reader it holds at most one context of
+  chunks itself, beside the bounded buffer here.
+- A request ends early when its callback says so, that is at its next chunk: one token, or one batch of the prompt.
+- With n choices it counts the tokens of one only, so every choice is a call of its own, and its counts are exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xllamacpp
+
+from model.engines.bridge import Bridge
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
+from model.errors import EngineError, ModelError, StartError
+from model.events import Event, Start, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from model.schema import ChatRequest
+    from model.settings import Settings
+
+# Events held for a reader: about a second of the demo model. A waiting callback costs nothing but its thread.
+BUFFERED_EVENTS = 256
+_LOG_ERROR = re.compile(r"^\S+ E .*?: (.*)$", re.MULTILINE)
+
+
+class LlamaCppEngine:
+    """Implements `model.engines.base.Engine`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.healthy = False
+        self.active = 0
+        self._settings = settings
+        self._server: Any = None
+        self._threads = ThreadPoolExecutor(settings.parallel, "llama")
+        self._bridges: set[Bridge] = set()
+        self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
+
+    async def start(self) -> None:
+        """Load the one GGUF file in the folder of the settings."""
+        weights = _weights(self._settings.model_dir)
+        self._server = await asyncio.to_thread(self._load, weights)
+        self.healthy = True
+
+    def _load(self, weights: Path) -> Any:
+        try:
+            server = xllamacpp.Server(self._params(weights))
+        except RuntimeError:
+            server = self._load_and_log(weights)
+        # A server that never served hangs when it is destroyed.
+        request = {"messages": [{"role": "user", "content": "."}], "max_tokens": 1}
+        try:
+            server.handle_chat_completions(json.dumps(request), lambda chunk: False)
+        except (ValueError, RuntimeError) as error:
+            raise StartError(f"{weights}: the first request failed: {error}") from None
+        return server
+
+    def _params(self, weights: Path) -> Any:
+        settings = self._settings
+        params = xllamacpp.CommonParams()
+        params.model.path = str(weights)
+        params.n_parallel = settings.parallel
+        params.n_ctx = settings.parallel * settings.context_tokens  # llama.cpp divides it among the slots
+        params.kv_unified = False
+        params.cpuparams.n_threads = settings.engine_threads
+        params.cpuparams_batch.n_threads = settings.engine_threads
+        params.fit_params = False  # what does not fit fails, and is not made smaller unasked
+        params.cache_ram_mib = 0  # would keep up to 8 GiB of old prompts
+        params.verbosity = -1  # its log may quote prompts
+        # It insists on a listener of its own: one that nobody else can reach.
+        params.hostnames = [str(self._folder / f"{secrets.token_hex(4)}.sock")]
+        params.api_keys = [secrets.token_hex(16)]
+        params.ui = False
+        params.n_threads_http = 1
+        return params
+
+    def _load_and_log(self, weights: Path) -> Any:
+        """Load once more, because llama.cpp says only in its log why it could not."""
+        params = self._params(weights)
+        params.verbosity = 1
+        with _captured_stderr(self._folder / "log") as log:
+            try:
+                return xllamacpp.Server(params)
+            except RuntimeError:
+                time.sleep(0.2)  # a thread that cannot be waited for writes the log
+        found = _LOG_ERROR.search(log.read_text(errors="replace"))
+        raise StartError(f"{weights}: {found.group(1) if found else 'llama.cpp cannot load it'}")
+
+    async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
+        """The events of all choices, as they come."""
+        bridge = Bridge(request.n, BUFFERED_EVENTS)
+        self._bridges.add(bridge)
+        self.active += 1
+        loop = asyncio.get_running_loop()
+        calls = [
+            loop.run_in_executor(self._threads, self._call, json.dumps(request_body(request, choice)), bridge, reader)
+            for choice in range(request.n)
+            for reader in [ChunkReader(choice, request.top_logprobs or 0)]
+        ]
+        # Counted until llama.cpp has let go, which may be after the reader has.
+        asyncio.gather(*calls, return_exceptions=True).add_done_callback(lambda _: self._ended(bridge))
+        prompt_tokens: int | None = None
+        completion_tokens = 0
+        try:
+            while events := await bridge.take():
+                batch: list[Event] = []
+                for event in events:
+                    if isinstance(event, Usage):
+                        completion_tokens += event.completion_tokens
+                    elif not isinstance(event, Start):
+                        batch.append(event)
+                    elif prompt_tokens is None:  # every choice counts the same prompt
+                        prompt_tokens = event.prompt_tokens
+                        batch.append(event)
+                if batch:
+                    yield batch
+            yield [Usage(prompt_tokens or 0, completion_tokens)]
+        finally:
+            bridge.close()
+
+    def _ended(self, bridge: Bridge) -> None:
+        self._bridges.discard(bridge)
+        self.active -= 1
+
+    def _call(self, body: str, bridge: Bridge, reader: ChunkReader) -> None:
+        """One choice, in a thread, from its first chunk to its last."""
+        failures: list[ModelError] = []
+
+        def receive(chunk: str) -> bool:
+            # Returns whether to stop. Nothing may be raised through llama.cpp.
+            try:
+                events = reader.events(json.loads(chunk))
+                return not bridge.put(events) if events else bridge.closed
+            except ModelError as error:
+                failures.append(error)
+            except Exception as error:  # noqa: BLE001 - told to the request's reader, as any failure here
+                failures.append(EngineError(f"llama.cpp sent what cannot be read ({type(error).__name__})"))
+            return True
+
+        try:
+            if not bridge.closed:
+                self._server.handle_chat_completions(body, receive)
+                if not (reader.whole or failures):
+                    failures.append(EngineError("llama.cpp ended the answer early"))
+        except Exception as error:  # noqa: BLE001 - mapped: this is the boundary to the binding
+            failures.append(error_of(error))
+        bridge.end(failures[0] if failures else None)
+
+    async def close(self) -> None:
+        """Stop what runs, then the server."""
+        self.healthy = False
+        for bridge in list(self._bridges):
+            bridge.close()
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._destroy)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _destroy(self) -> None:
+        self._server = None  # the last reference: waits for llama.cpp's loop to end
+
+
+def _weights(folder: Path) -> Path:
+    try:
+        found = sorted(path for path in folder.iterdir() if path.suffix == ".gguf")
+    except OSError as error:
+        raise StartError(f"{folder}: {error.strerror}") from None
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise StartError(f"{folder}: exactly one *.gguf file is needed, there is {names}")
+    return found[0]
+
+
+@contextlib.contextmanager
+def _captured_stderr(path: Path) -> Iterator[Path]:
+    """What the process writes to file descriptor 2 goes to `path`."""
+    kept = os.dup(2)
+    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    os.dup2(file, 2)
+    try:
+        yield path
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(file)

@@ -1,0 +1,124 @@
+"""llama.cpp's requests and chunks, to and from ours. Pure; the shapes are those of llama.cpp's own OpenAI server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError
+from model.events import Delta, Event, Finish, FinishReason, Start, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from model.schema import ChatRequest
+
+_RANDOM_SEED = 2**32 - 1  # llama.cpp's word for "choose one"
+_PASSED_ON = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+)
+
+
+def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
+    """The body for one choice. What the request leaves open is llama.cpp's default (temperature 0.8, min_p 0.05)."""
+    body: dict[str, Any] = {
+        "messages": [_message(message.model_dump(exclude_none=True)) for message in request.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_progress": True,  # the first chunk says the length of the prompt before anything is sampled
+        "timings_per_token": True,  # every chunk says how many tokens were sampled so far
+        "stop": list(request.stops),
+    }
+    body.update({name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None})
+    if request.limit is not None:
+        body["max_tokens"] = request.limit
+    if request.seed is not None:
+        body["seed"] = (request.seed + choice) % _RANDOM_SEED
+    if request.logprobs:
+        # 0 would mean none at all.
+        body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}
+    if request.response_format is not None:
+        body["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
+    return body
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    if message["role"] == "developer":
+        message["role"] = "system"  # few templates know the newer name
+    content = message.get("content")
+    if isinstance(content, list):
+        message["content"] = "".join(part["text"] for part in content)
+    return message
+
+
+class ChunkReader:
+    """The chunks of one choice, in order, to events."""
+
+    def __init__(self, choice: int, top_logprobs: int) -> None:
+        self._choice = choice
+        self._top_logprobs = top_logprobs
+        self._started = False
+        self._tokens = 0
+        self._finish: FinishReason | None = None
+        self.whole = False
+
+    def events(self, chunk: Mapping[str, Any]) -> list[Event]:
+        """Raises what an error chunk says."""
+        if (error := chunk.get("error")) is not None:
+            raise error_of(error)
+        if (progress := chunk.get("prompt_progress")) is not None:
+            if self._started:
+                return []
+            self._started = True
+            return [Start(progress["total"])]
+        if (usage := chunk.get("usage")) is not None:
+            self.whole = self._finish is not None
+            return [Usage(usage["prompt_tokens"], usage["completion_tokens"])]
+        return [event for choice in chunk["choices"] for event in self._choice_events(choice, chunk)]
+
+    def _choice_events(self, choice: Mapping[str, Any], chunk: Mapping[str, Any]) -> list[Event]:
+        events: list[Event] = []
+        delta = choice["delta"]
+        content = delta.get("content") or ""
+        reasoning = delta.get("reasoning_content") or ""
+        calls = tuple(delta.get("tool_calls") or ())
+        if content or reasoning or calls:
+            sampled = chunk.get("timings", {}).get("predicted_n", self._tokens)
+            tokens, self._tokens = sampled - self._tokens, sampled
+            events.append(Delta(self._choice, tokens, content, reasoning, calls, self._logprobs(choice)))
+        if (reason := choice.get("finish_reason")) is not None:
+            self._finish = reason
+            events.append(Finish(self._choice, reason))
+        return events
+
+    def _logprobs(self, choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | None:
+        logprobs = choice.get("logprobs")
+        if logprobs is None:
+            return None
+        return tuple(
+            {**_logprob(entry), "top_logprobs": [_logprob(top) for top in entry["top_logprobs"][: self._top_logprobs]]}
+            for entry in logprobs["content"]
+        )
+
+
+def _logprob(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: entry[key] for key in ("token", "logprob", "bytes")}
+
+
+def error_of(error: Mapping[str, Any] | Exception) -> ModelError:
+    """Both forms in which llama.cpp fails a request: an error object, and an exception of the binding."""
+    if isinstance(error, ValueError):
+        return InvalidRequestError(str(error))  # a schema, template or tool that it cannot compile
+    if isinstance(error, Exception):
+        return EngineError(f"llama.cpp: {error}")
+    if error.get("type") == "exceed_context_size_error":
+        return ContextLengthError.of(error["n_prompt_tokens"], error["n_ctx"])
+    message, code = str(error.get("message")), error.get("code")
+    if code == 400:
+        return InvalidRequestError(message)
+    return NotReadyError(message) if code == 503 else EngineError(f"llama.cpp: {message}")
