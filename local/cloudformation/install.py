@@ -1,6 +1,6 @@
 """Puts our deployment of stacks in the place of moto's, behind moto's own reading of requests and writing of answers.
 
-Also: the instance types moto refuses, and an endpoint's true status.
+Also: the instance types moto refuses, an endpoint's true status, and no half-read bucket policies.
 """
 
 import contextlib
@@ -13,6 +13,8 @@ from moto.cloudformation.models import CloudFormationBackend, Event, Export, Sta
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import generate_stack_id
 from moto.core.responses import ActionResult, EmptyResult
+from moto.iam.access_control import PermissionResult
+from moto.s3.models import FakeBucket
 from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
 
 from local.cloudformation.clients import call
@@ -238,6 +240,8 @@ def install() -> None:
     Stack.stack_resources = property(
         lambda stack: [_Described(name, item) for name, item in list(_deployed(stack).resources.items())]
     )
+    # moto reads a policy's statements without their conditions: a Deny of insecure transport would deny everything.
+    FakeBucket.get_permission = lambda _bucket, _action, _resource: PermissionResult.NEUTRAL
     FakeEndpointConfig.validate_instance_type = lambda _config, _instance_type: None
     create_endpoint = SageMakerModelBackend.create_endpoint
 
