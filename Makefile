@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@touch $@
 
 up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer
-	@$(BIN)/sluice up
+	@$(BIN)/sluice up --detach
 
 down: $(STAMP) ## Stop the local cloud
 	@$(BIN)/sluice down

@@ -1,0 +1,68 @@
+"""`sluice chat`: talks to a deployed stack through the stock OpenAI client."""
+
+import sys
+import time
+from typing import Any
+
+from cli.project import CommandError
+from cli.steps import console
+
+_Message = dict[str, str]
+
+
+def answer(client: Any, *, model: str, messages: list[_Message]) -> str:
+    """Stream one answer to the screen, with its figures after it.
+
+    Raises:
+        CommandError: the API refused, or the answer broke off.
+
+    """
+    import openai
+
+    started = time.monotonic()
+    first = 0.0
+    parts: list[str] = []
+    tokens = 0
+    try:
+        options = {"include_usage": True}
+        with client.chat.completions.create(
+            model=model, messages=messages, stream=True, stream_options=options
+        ) as stream:
+            for chunk in stream:
+                if chunk.usage is not None:
+                    tokens = chunk.usage.completion_tokens
+                for choice in chunk.choices:
+                    if choice.delta.content:
+                        first = first or time.monotonic()
+                        parts.append(choice.delta.content)
+                        sys.stdout.write(choice.delta.content)
+                        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stdout.write(" …\n")
+        return "".join(parts)
+    except openai.APIError as error:
+        if parts:
+            sys.stdout.write("\n")
+        raise CommandError(f"The API says: {error.message}") from None
+    seconds = time.monotonic() - (first or started)
+    rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
+    sys.stdout.write("\n")
+    console.print(f"[dim]{tokens} tokens, first after {((first or started) - started) * 1000:.0f} ms{rate}[/dim]")
+    return "".join(parts)
+
+
+def converse(client: Any, *, model: str) -> None:
+    """Talk until the end of input."""
+    messages: list[_Message] = []
+    terminal = sys.stdin.isatty()
+    if terminal:
+        console.print(f"[dim]{model}. Ctrl-C stops an answer, Ctrl-D ends.[/dim]")
+    while True:
+        try:
+            line = input("> " if terminal else "").strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if line:
+            messages.append({"role": "user", "content": line})
+            text = answer(client, model=model, messages=messages)
+            messages.append({"role": "assistant", "content": text})

@@ -1,0 +1,110 @@
+"""The `sluice` command: reads the command line and calls what it names.
+
+Modules that take long to import are imported by the commands that need them.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from rich.markup import escape
+
+from cli.project import CommandError
+from cli.steps import console, errors
+
+
+def _up(given: argparse.Namespace) -> None:
+    from cli.up import up
+
+    up(detach=given.detach, context=dict(given.set))
+
+
+def _down(given: argparse.Namespace) -> None:
+    from cli.up import down
+
+    down()
+
+
+def _env(given: argparse.Namespace) -> None:
+    from cli.stack import LocalStack
+
+    stack = LocalStack.load()
+    sys.stdout.write(f"export OPENAI_BASE_URL={stack.base_url} OPENAI_API_KEY={stack.api_key}\n")
+
+
+def _chat(given: argparse.Namespace) -> None:
+    from cli.chat import answer, converse
+    from cli.stack import LocalStack
+    from cli.up import client
+
+    stack = LocalStack.load()
+    model = given.model or stack.model
+    if given.question:
+        answer(client(stack), model=model, messages=[{"role": "user", "content": " ".join(given.question)}])
+    else:
+        converse(client(stack), model=model)
+
+
+def _keys_create(given: argparse.Namespace) -> None:
+    from cli.keys import create
+    from cli.stack import usage_table
+
+    key = create(usage_table(given.stage, given.stack_name), name=given.name)
+    errors.print("[dim]This key is shown once and kept nowhere; the table has its hash.[/dim]")
+    sys.stdout.write(f"{key}\n")
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sluice", description="Stream a language model from your own AWS account.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    up = command("up", _up, "Start the local cloud, deploy the stacks into it, stream a first answer.")
+    up.add_argument("--detach", action="store_true", help="return, and leave it running")
+    up.add_argument(
+        "-c", dest="set", type=_setting, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
+    )
+    command("down", _down, "Stop the local cloud.")
+    command("env", _env, 'Print the variables of OpenAI clients, for eval "$(sluice env)".')
+    chat = command("chat", _chat, "Talk to the local stack.")
+    chat.add_argument("question", nargs="*", help="one question; without it, a conversation")
+    chat.add_argument("--model", help="another model than the stack's first")
+
+    keys = commands.add_parser("keys", help="API keys.").add_subparsers(required=True, metavar="COMMAND")
+    create = keys.add_parser("create", help="Make a key and print it.", description="Make a key and print it.")
+    create.set_defaults(run=_keys_create)
+    create.add_argument("--name", default="unnamed", help="what the key is called in reports")
+    create.add_argument("--stage", default="local", choices=["local", "dev", "prod"], help="of which stack (local)")
+    create.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; give the exit status: 0, 1 when it failed, 2 for a command line that makes no sense."""
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except CommandError as error:
+        errors.print("[red]✗[/red]", escape(str(error)))
+        if error.log is not None:
+            errors.print(f"  The log says more: {error.log}")
+        return 1
+    except KeyboardInterrupt:
+        console.print()
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""A deployed stack, as the commands see it: the local one by its folder, others by their CloudFormation outputs."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from cli.project import LOCAL, CommandError
+
+_FILE = LOCAL / "stack.json"
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """The stack that `sluice up` deployed, with a key for it."""
+
+    base_url: str
+    """Of the API, ending in `/v1`."""
+    api_key: str
+    model: str
+    usage_table: str
+
+    def save(self) -> None:
+        """Keep it, readable for the user alone."""
+        _FILE.touch(mode=0o600)
+        _FILE.write_text(json.dumps(asdict(self), indent=2))
+
+    @classmethod
+    def load(cls) -> Self:
+        """Give the running one.
+
+        Raises:
+            CommandError: none is running.
+
+        """
+        from local.cloud import LocalCloud
+
+        if LocalCloud.find(LOCAL) is None or not _FILE.exists():
+            raise CommandError("No local stack is running. Start one with: make up")
+        return cls(**json.loads(_FILE.read_text()))
+
+    @staticmethod
+    def forget() -> None:
+        """Drop what was kept."""
+        _FILE.unlink(missing_ok=True)
+
+
+def usage_table(stage: str, name: str) -> Any:
+    """Give boto3's table of a stage's UsageTable: the local cloud's for `local`, else that of the account in use.
+
+    Raises:
+        CommandError: there is no such stack, or no access to it.
+
+    """
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from local.cloud import LocalCloud
+
+    options: dict[str, str] = {}
+    if stage == "local":
+        cloud = LocalCloud.find(LOCAL)
+        if cloud is None:
+            raise CommandError("No local stack is running. Start one with: make up")
+        aws = cloud.aws_environment()
+        options = {
+            "endpoint_url": cloud.endpoint_url,
+            "region_name": aws["AWS_REGION"],
+            "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
+        }
+    stack = f"{name}-{stage}-state"
+    try:
+        described = boto3.client("cloudformation", **options).describe_stacks(StackName=stack)
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0].get("Outputs", [])}
+        return boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
+    except (BotoCoreError, ClientError, KeyError) as error:
+        raise CommandError(f"The stack {stack} cannot be read: {error}") from None

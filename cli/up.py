@@ -1,0 +1,126 @@
+"""`sluice up` and `sluice down`: the local cloud, with the stacks deployed into it by the real CDK CLI."""
+
+import signal
+import time
+from collections.abc import Mapping
+
+from cli import cdk, chat, keys
+from cli.project import LOCAL, LOGS, ROOT, CommandError
+from cli.stack import LocalStack, usage_table
+from cli.steps import console, step
+from local.cloud import LocalCloud, LocalCloudError
+
+PORT = 4566
+QUESTION = "Why stream tokens?"
+_DEPLOY_LOG = LOGS / "deploy.log"
+
+
+def up(*, detach: bool, context: Mapping[str, str]) -> None:
+    """Start the local cloud, deploy into it, make a key and stream a first answer.
+
+    Args:
+        detach: Return and leave it running; else stay until Ctrl-C, and stop it then.
+        context: Settings that replace those of the stage `local`.
+
+    Raises:
+        CommandError: a step failed. What was started goes on running, so that it can be looked at.
+
+    """
+    started = time.monotonic()
+    cloud = _start()
+    aws = cloud.aws_environment()
+    if not _bootstrapped(aws):
+        with step("Bootstrapping CDK in the local account") as detail:
+            target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
+            # without the application: bootstrapping needs no synthesis
+            cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=_DEPLOY_LOG, detail=detail)
+    with step("Deploying the stacks (cdk deploy --all)") as detail:
+        outputs = cdk.deploy(
+            context={**context, "stage": "local"},
+            aws=aws,
+            outputs=LOCAL / "outputs.json",
+            log=_DEPLOY_LOG,
+            detail=detail,
+        )
+    with step("Creating an API key"):
+        stack = LocalStack(
+            base_url=f"http://{outputs['DistributionDomain']}/v1",
+            api_key=keys.create(usage_table("local", context.get("name", "sluice")), name="local"),
+            model=outputs["ModelName"],
+            usage_table=outputs["UsageTableName"],
+        )
+        stack.save()
+    console.print(f"\n[bold]{QUESTION}[/bold]")
+    chat.answer(client(stack), model=stack.model, messages=[{"role": "user", "content": QUESTION}])
+    command = (ROOT / ".venv" / "bin" / "sluice").relative_to(ROOT)
+    console.print(
+        f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"
+        f'  eval "$({command} env)"     for any OpenAI client\n'
+        f"  {command} chat              to talk to it\n"
+        f"  make down                   to stop it"
+    )
+    if not detach:
+        _wait(cloud)
+
+
+def down() -> None:
+    """Stop the local cloud and all it started; say so when there is none."""
+    cloud = LocalCloud.find(LOCAL)
+    LocalStack.forget()
+    if cloud is None:
+        console.print("No local cloud is running.")
+        return
+    with step("Stopping the local cloud"):
+        try:
+            cloud.stop()
+        except LocalCloudError as error:
+            raise CommandError(str(error), log=LOGS / "cloud.log") from None
+
+
+def client(stack: LocalStack) -> object:
+    """Give the stock OpenAI client for a stack."""
+    from openai import OpenAI
+
+    return OpenAI(base_url=stack.base_url, api_key=stack.api_key, max_retries=0)
+
+
+def _start() -> LocalCloud:
+    running = LocalCloud.find(LOCAL)
+    if running is not None:
+        console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
+        return running
+    _DEPLOY_LOG.unlink(missing_ok=True)
+    with step("Starting the local cloud"):
+        try:
+            try:
+                return LocalCloud.start(LOCAL, port=PORT)
+            except LocalCloudError:  # most likely the port is taken; any other one will do
+                return LocalCloud.start(LOCAL)
+        except LocalCloudError as error:
+            raise CommandError(str(error), log=LOGS / "cloud.log") from None
+
+
+def _bootstrapped(aws: Mapping[str, str]) -> bool:
+    import boto3
+    from botocore.exceptions import ClientError
+
+    try:
+        found = boto3.client(
+            "cloudformation",
+            endpoint_url=aws["AWS_ENDPOINT_URL"],
+            region_name=aws["AWS_REGION"],
+            aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
+        ).describe_stacks(StackName="CDKToolkit")
+    except ClientError:
+        return False
+    return bool(found["Stacks"][0]["StackStatus"].endswith("_COMPLETE"))
+
+
+def _wait(cloud: LocalCloud) -> None:
+    console.print("\n[dim]Ctrl-C stops it.[/dim]")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        console.print()
+        down()
