@@ -6,6 +6,7 @@ Also: the instance types moto refuses, an endpoint's true status, and no half-re
 import contextlib
 import logging
 import threading
+from datetime import timedelta
 from typing import Any
 
 from moto.cloudformation.exceptions import ValidationError
@@ -83,7 +84,10 @@ class Stacks:
                 return
             if reason:
                 log.warning("%s %s (%s): %s", status, logical_id, kind, reason)
-            stack.events.append(Event(stack.stack_id, stack.name, logical_id, physical_id, kind, status, reason, None))
+            event = Event(stack.stack_id, stack.name, logical_id, physical_id, kind, status, reason, None)
+            # Clients sort by milliseconds, and much happens within one here.
+            event.timestamp = max(event.timestamp, stack.events[-1].timestamp + timedelta(milliseconds=1))
+            stack.events.append(event)
 
         operation = Operation(deployed, self._services(backend, stack), events)
         reason = None

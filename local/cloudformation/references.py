@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from local.cloudformation.intrinsics import TemplateError
 
-_REFERENCE = re.compile(r"\{\{resolve:([a-z-]+):(.*?)\}\}")
+_REFERENCE = re.compile(r"\{\{resolve:([a-z0-9-]+):(.*?)\}\}")
 
 # (secret id or ARN, version stage, version id) -> the secret's string; (parameter name, version) -> its value.
 SecretReader = Callable[[str, str, str], str]

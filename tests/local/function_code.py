@@ -1,0 +1,106 @@
+"""The code of a small function that streams, as bytes of a zip: a wrapper, and a runtime loop on plain sockets."""
+
+import io
+import zipfile
+
+WRAPPER = """#!/bin/sh
+exec "$1" "$LAMBDA_TASK_ROOT/main.py"
+"""
+
+# What the event's path asks for decides what is done.
+MAIN = r"""
+import base64, json, os, socket, sys, time
+
+host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
+BASE = "/2018-06-01/runtime/"
+
+
+def request(method, path, headers="", body=b""):
+    sock = socket.create_connection((host, int(port)))
+    sock.sendall(f"{method} {BASE}{path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode() + body)
+    return sock
+
+
+def answer(sock):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += sock.recv(65536)
+    head, body = data.split(b"\r\n\r\n", 1)
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    while len(body) < int(headers["Content-Length"]):
+        body += sock.recv(65536)
+    sock.close()
+    return headers, body
+
+
+def chunk(sock, data):
+    sock.sendall(b"%x\r\n" % len(data) + data + b"\r\n")
+
+
+print("starting", os.getpid(), flush=True)
+if os.environ.get("INIT") == "exit":
+    sys.exit("cannot start")
+if os.environ.get("INIT") == "error":
+    answer(request("POST", "init/error", "Content-Length: 42\r\n", b'{"errorType":"Init","errorMessage":"told"}'))
+    sys.exit(1)
+while True:
+    headers, body = answer(request("GET", "invocation/next"))
+    event = json.loads(body)
+    path = event["rawPath"]
+    where = "invocation/" + headers["Lambda-Runtime-Aws-Request-Id"] + "/"
+    if path == "/crash":
+        os._exit(3)
+    if path == "/error":
+        text = b'{"errorType":"E","errorMessage":"told to"}'
+        answer(request("POST", where + "error", f"Content-Length: {len(text)}\r\n", text))
+        continue
+    if path == "/sleep":
+        time.sleep(float(event["rawQueryString"]))
+    if path == "/buffered":
+        text = json.dumps({"statusCode": 201, "headers": {"x-a": "b"}, "cookies": ["c=d"], "body": "whole"}).encode()
+        answer(request("POST", where + "response", f"Content-Length: {len(text)}\r\n", text))
+        continue
+    sock = request(
+        "POST", where + "response",
+        "Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n"
+        "Content-Type: application/vnd.awslambda.http-integration-response\r\n"
+        "Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n",
+    )
+    chunk(sock, json.dumps({"statusCode": 200, "headers": {"content-type": "text/plain", "x-pid": str(os.getpid())}, "cookies": ["a=1", "b=2"]}).encode())
+    chunk(sock, b"\0" * 8)
+    if path == "/event":
+        chunk(sock, json.dumps(event).encode())
+    elif path == "/environment":
+        chunk(sock, json.dumps({"variables": dict(os.environ), "argv": sys.argv, "executable": sys.executable, "headers": headers}).encode())
+    elif path == "/big":
+        for _ in range(int(event["rawQueryString"])):
+            chunk(sock, b"x" * 65536)
+        with open(os.environ["MARK"], "w") as file:
+            file.write("done")
+    elif path == "/ticks":
+        for number in range(5):
+            chunk(sock, b"tick %d\n" % number)
+            time.sleep(0.1)
+    else:
+        chunk(sock, b"hello")
+    if path == "/cut":
+        kind = base64.b64encode(b'{"errorType":"E","errorMessage":"cut"}')
+        sock.sendall(b"0\r\nLambda-Runtime-Function-Error-Type: E.Cut\r\nLambda-Runtime-Function-Error-Body: " + kind + b"\r\n\r\n")
+    elif path == "/exit":
+        time.sleep(0.05)
+        os._exit(4)
+    else:
+        sock.sendall(b"0\r\n\r\n")
+    answer(sock)
+"""
+
+
+def zipped(main: str = MAIN) -> bytes:
+    """The package; the wrapper is executable."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        wrapper = zipfile.ZipInfo("bootstrap")
+        wrapper.external_attr = 0o755 << 16
+        archive.writestr(wrapper, WRAPPER)
+        archive.writestr("main.py", main)
+    return file.getvalue()
