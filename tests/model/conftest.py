@@ -1,0 +1,108 @@
+"""Engines, and the application over a real server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from model.answers import Timing
+from model.app import create_app
+from model.engines import create
+from model.engines.base import Engine
+from model.generation import Generation
+from model.schema import ChatRequest
+from model.settings import Settings
+
+WEIGHTS = Path(__file__).parents[2] / "model" / "demo" / "weights"
+
+
+def scripted(**script: Any) -> dict[str, Any]:
+    """A request body whose answer the scripted engine reads from it."""
+    return {"messages": [{"role": "user", "content": json.dumps(script)}]}
+
+
+def asked(body: dict[str, Any], **more: Any) -> ChatRequest:
+    """A checked request."""
+    return ChatRequest.model_validate_json(json.dumps({**body, **more}))
+
+
+def settings_for(engine: str, **more: Any) -> Settings:
+    """Settings small enough for tests."""
+    return Settings(engine=engine, **{"model_dir": WEIGHTS, "context_tokens": 256, "parallel": 4, "queue": 4, **more})
+
+
+@dataclass(frozen=True)
+class Container:
+    """A served application and what is behind it."""
+
+    client: httpx.AsyncClient
+    generation: Generation
+    engine: Any
+    server: uvicorn.Server
+
+    async def lines(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The records of a whole answer; None stands for a heartbeat."""
+        answer = await self.client.post("/invocations", json=body)
+        assert answer.status_code == 200, answer.text
+        return [json.loads(line) for line in answer.text.splitlines() if line]
+
+    async def idle(self) -> None:
+        """Until the engine has let go of every request."""
+        async with asyncio.timeout(5):
+            while self.engine.active:
+                await asyncio.sleep(0.005)
+
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[Container]]
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """Serve an engine (the scripted one unless named) with settings and timing of the test's own."""
+    return _serve
+
+
+@contextlib.asynccontextmanager
+async def _serve(engine: str = "scripted", timing: Timing | None = None, **more: Any) -> AsyncIterator[Container]:
+    settings = settings_for(engine, **more)
+    async with started(settings) as running:
+        generation = Generation(
+            running,
+            parallel=settings.parallel,
+            queue=settings.queue,
+            tokens_per_second=settings.tokens_per_second,
+        )
+        app = create_app(generation, settings.model_name, timing)
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            app, http="httptools", ws="none", lifespan="off", log_level="critical", timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, limits=limits) as client:
+            yield Container(client, generation, running, server)
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
+async def started(settings: Settings) -> AsyncIterator[Engine]:
+    """An engine, closed at the end."""
+    engine = create(settings)
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.close()

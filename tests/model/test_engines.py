@@ -1,0 +1,248 @@
+"""What every engine does, whichever it is: `model.engines.base.Engine` in tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from model.engines import ENGINES
+from model.engines.base import Engine
+from model.errors import ContextLengthError
+from model.events import Delta, Event, Finish, Start, Usage
+from model.schema import ChatRequest
+from tests.model.conftest import asked, scripted, settings_for, started
+
+
+@pytest.fixture(params=list(ENGINES))
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    """Every engine of the registry."""
+    async with started(settings_for(request.param)) as running:
+        yield running
+
+
+def saying(engine: Engine, text: str, **more: Any) -> ChatRequest:
+    """A request that makes this engine say `text`, in more than one token."""
+    if type(engine).__name__ == "ScriptedEngine":
+        return asked(scripted(say=list(text)), **more)
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"const": text}}}
+    return asked({"messages": [{"role": "user", "content": "Go on."}], "response_format": schema}, **more)
+
+
+def talking(engine: Engine, **more: Any) -> ChatRequest:
+    """A request whose answer goes on until something ends it."""
+    if type(engine).__name__ == "ScriptedEngine":
+        return asked(scripted(repeat=" w{i}", count=100_000), **more)
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
+    body = {"messages": [{"role": "user", "content": "Count."}]}
+    return asked(body, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}, **more)
+
+
+async def whole(engine: Engine, request: ChatRequest) -> list[Event]:
+    """All events of a request."""
+    async with contextlib.aclosing(engine.generate(request)) as batches:
+        return [event async for batch in batches for event in batch]
+
+
+def text_of(events: list[Event], index: int = 0) -> str:
+    """What a choice said."""
+    return "".join(event.content for event in events if isinstance(event, Delta) and event.index == index)
+
+
+def usage_of(events: list[Event]) -> Usage:
+    """The last event."""
+    assert isinstance(events[-1], Usage)
+    return events[-1]
+
+
+async def idle(engine: Engine) -> None:
+    """Until no request holds anything."""
+    async with asyncio.timeout(5):
+        while engine.active:
+            await asyncio.sleep(0.005)
+
+
+async def test_order(engine: Engine) -> None:
+    """An answer is a start, deltas, a finish and the usage, in this order."""
+    events = await whole(engine, saying(engine, "one two"))
+
+    kinds = [type(event) for event in events]
+    assert kinds[0] is Start
+    assert kinds[-2:] == [Finish, Usage]
+    assert set(kinds[1:-2]) == {Delta}
+    assert "one two" in text_of(events)
+    assert Finish(0, "stop") in events
+
+
+async def test_counts(engine: Engine) -> None:
+    """The deltas' token counts add up to the usage, but for the token that ends an answer and has no text."""
+    events = await whole(engine, saying(engine, "one two three"))
+
+    tokens = sum(event.tokens for event in events if isinstance(event, Delta))
+    assert all(event.tokens >= 1 for event in events if isinstance(event, Delta))
+    assert 0 <= usage_of(events).completion_tokens - tokens <= 1
+    start = events[0]
+    assert isinstance(start, Start)
+    assert usage_of(events).prompt_tokens == start.prompt_tokens > 0
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+async def test_max_tokens(engine: Engine, field: str) -> None:
+    """An answer ends with reason "length" after max_tokens tokens, exactly."""
+    events = await whole(engine, talking(engine, **{field: 7}))
+
+    assert Finish(0, "length") in events
+    assert usage_of(events).completion_tokens == 7
+
+
+async def test_prompt_too_long(engine: Engine) -> None:
+    """A prompt over the context is refused with both numbers, before any event."""
+    request = asked({"messages": [{"role": "user", "content": "word " * 400}]})
+
+    with pytest.raises(ContextLengthError, match=r"has \d{3,} tokens, .* is 256 tokens"):
+        await whole(engine, request)
+    await idle(engine)
+
+
+async def test_answer_fills_the_context(engine: Engine) -> None:
+    """An answer without a limit of its own ends with reason "length" where the context does."""
+    events = await whole(engine, talking(engine, max_tokens=10_000))
+
+    assert Finish(0, "length") in events
+    usage = usage_of(events)
+    # An engine may keep a place for the token it does not evaluate any more.
+    assert 255 <= usage.prompt_tokens + usage.completion_tokens <= 257
+
+
+async def test_stop_string(engine: Engine) -> None:
+    """A stop string ends the answer with reason "stop", and neither it nor what follows is in the text."""
+    events = await whole(engine, saying(engine, "one two three four", stop=["zzz", "two thr"]))
+
+    assert text_of(events).endswith("one ")
+    assert Finish(0, "stop") in events
+
+
+async def test_partial_stop_string_is_said(engine: Engine) -> None:
+    """What only begins like a stop string stays in the text."""
+    events = await whole(engine, saying(engine, "one two three", stop="two through"))
+
+    assert "one two three" in text_of(events)
+
+
+async def test_choices(engine: Engine) -> None:
+    """n choices come under their own indices, with the prompt counted once."""
+    one = await whole(engine, saying(engine, "one two", temperature=0))
+    events = await whole(engine, saying(engine, "one two", temperature=0, n=3))
+
+    assert [text_of(events, index) for index in range(3)] == [text_of(one)] * 3
+    assert sorted(event.index for event in events if isinstance(event, Finish)) == [0, 1, 2]
+    assert sum(isinstance(event, Start) for event in events) == 1
+    assert usage_of(events).prompt_tokens == usage_of(one).prompt_tokens
+    assert usage_of(events).completion_tokens == 3 * usage_of(one).completion_tokens
+
+
+async def test_logprobs(engine: Engine) -> None:
+    """Log probabilities have OpenAI's shape, one entry a token."""
+    request = {"messages": [{"role": "user", "content": "Please tell me a short story."}]}
+
+    events = await whole(engine, asked(request, max_tokens=5, temperature=0, logprobs=True, top_logprobs=2))
+
+    entries = [entry for event in events if isinstance(event, Delta) for entry in event.logprobs or ()]
+    assert len(entries) == 5
+    for entry in entries:
+        assert set(entry) == {"token", "logprob", "bytes", "top_logprobs"}
+        assert entry["logprob"] <= 0
+        assert bytes(entry["bytes"]).decode() == entry["token"]
+        assert len(entry["top_logprobs"]) <= 2
+
+
+async def test_no_logprobs_unasked(engine: Engine) -> None:
+    """Without being asked for, there are none."""
+    events = await whole(engine, saying(engine, "one"))
+
+    assert all(event.logprobs is None for event in events if isinstance(event, Delta))
+
+
+async def test_characters_stay_whole(engine: Engine) -> None:
+    """A character of several bytes, which may be several tokens, is in one delta."""
+    text = "né 漢字 😀 end"
+
+    events = await whole(engine, saying(engine, text))
+
+    said = text_of(events)
+    # A JSON string may spell them as escapes.
+    assert text in said or json.loads(said) == text
+    assert "\N{REPLACEMENT CHARACTER}" not in said
+
+
+async def test_seed(engine: Engine) -> None:
+    """The same seed gives the same answer."""
+    request = asked({"messages": [{"role": "user", "content": "Tell me a story."}]}, seed=7, max_tokens=40)
+
+    assert text_of(await whole(engine, request)) == text_of(await whole(engine, request)) != ""
+
+
+async def test_closing_frees(engine: Engine) -> None:
+    """A reader who leaves after the first token frees the sequence."""
+    async with contextlib.aclosing(engine.generate(talking(engine, n=2))) as batches:
+        async for batch in batches:
+            if any(isinstance(event, Delta) for event in batch):
+                break
+        assert engine.active == 1
+    await idle(engine)
+
+
+async def test_closing_after_the_start(engine: Engine) -> None:
+    """A reader who does not like the prompt's count may leave before anything is sampled."""
+    async with contextlib.aclosing(engine.generate(talking(engine))) as batches:
+        assert isinstance((await anext(batches))[0], Start)
+    await idle(engine)
+
+
+async def test_cancelling_frees(engine: Engine) -> None:
+    """Cancelling the task that reads frees the sequence."""
+    task = asyncio.create_task(whole(engine, talking(engine, n=2)))
+    async with asyncio.timeout(5):
+        while not engine.active:
+            await asyncio.sleep(0.005)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await idle(engine)
+
+
+async def test_concurrent_requests(engine: Engine) -> None:
+    """Requests at the same time get each their own answer, whole."""
+    texts = [f"answer {number} to its own question" for number in range(4)]
+
+    answers = await asyncio.gather(*(whole(engine, saying(engine, text)) for text in texts))
+
+    assert all(text in text_of(events) for text, events in zip(texts, answers, strict=True))
+
+
+async def test_reuse(engine: Engine) -> None:
+    """Many short requests one after the other leave nothing behind."""
+    for _ in range(20):
+        await whole(engine, saying(engine, "ok"))
+
+    await idle(engine)
+    assert engine.healthy
+
+
+async def test_closed(engine: Engine) -> None:
+    """A closed engine is not healthy, and what ran has ended."""
+    request = asyncio.create_task(whole(engine, talking(engine)))
+    async with asyncio.timeout(5):
+        while not engine.active:
+            await asyncio.sleep(0.005)
+        await engine.close()
+
+    assert not engine.healthy
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)

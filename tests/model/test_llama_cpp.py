@@ -1,0 +1,223 @@
+"""What is llama.cpp's own: structured answers, its refusals, loading weights, a reader that is slow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
+from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError, StartError
+from model.events import Delta, Event, Finish, Start, Usage
+from tests.model.conftest import WEIGHTS, asked, settings_for, started
+
+QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Any]:
+    """The engine with the demo model."""
+    async with started(settings_for("llama_cpp", context_tokens=2048)) as running:
+        yield running
+
+
+async def answer(engine: Any, **more: Any) -> str:
+    """The text of the answer to the question."""
+    async with contextlib.aclosing(engine.generate(asked(QUESTION, **more))) as batches:
+        return "".join([event.content async for batch in batches for event in batch if isinstance(event, Delta)])
+
+
+async def full(engine: Any) -> None:
+    """Until the buffer of the one running request is full."""
+    (bridge,) = engine._bridges
+    async with asyncio.timeout(10):
+        while len(bridge._events) < BUFFERED_EVENTS:
+            await asyncio.sleep(0.005)
+
+
+async def test_schema(engine: Any) -> None:
+    """An answer guided by a JSON schema is JSON of that schema."""
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}, "people": {"type": "integer"}},
+        "required": ["city", "people"],
+        "additionalProperties": False,
+    }
+
+    text = await answer(engine, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+
+    value = json.loads(text)
+    assert value["city"] in ("Paris", "Rome")
+    assert isinstance(value["people"], int)
+
+
+async def test_json_object(engine: Any) -> None:
+    """An answer in JSON mode begins as an object."""
+    text = await answer(engine, response_format={"type": "json_object"}, max_tokens=60)
+
+    assert text.lstrip().startswith("{")
+
+
+@pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"type": "array", "items": {}, "minItems": 100_000}])
+async def test_bad_schema(engine: Any, schema: dict[str, Any]) -> None:
+    """A schema that llama.cpp's grammar compiler refuses is the caller's error, with its message."""
+    with pytest.raises(InvalidRequestError, match="grammar|schema"):
+        await answer(engine, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+
+
+async def test_temperature(engine: Any) -> None:
+    """At temperature 0 the seed does not matter."""
+    answers = {await answer(engine, temperature=0, seed=seed, max_tokens=20) for seed in range(3)}
+
+    assert len(answers) == 1
+
+
+async def test_roles_and_parts(engine: Any) -> None:
+    """The developer's role and text in parts reach the template."""
+    messages = [
+        {"role": "developer", "content": "Be short."},
+        {"role": "user", "content": [{"type": "text", "text": "What is "}, {"type": "text", "text": "streaming?"}]},
+    ]
+
+    assert await answer(engine, messages=messages, max_tokens=5)
+
+
+async def test_slow_reader(engine: Any) -> None:
+    """A reader who pauses gets what has come meanwhile in one step, not more than the buffer, and loses nothing."""
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 800}
+    fmt = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    sizes: list[int] = []
+    tokens = 0
+    async with contextlib.aclosing(
+        engine.generate(asked(QUESTION, response_format=fmt, max_tokens=600, temperature=0))
+    ) as batches:
+        async for batch in batches:
+            if not sizes:
+                await full(engine)
+            sizes.append(len(batch))
+            tokens += sum(event.tokens for event in batch if isinstance(event, Delta))
+
+    assert BUFFERED_EVENTS <= max(sizes) <= BUFFERED_EVENTS + 8  # the events of the last chunk may go over it
+    assert tokens == 600
+
+
+async def test_leaving_while_the_writer_waits(engine: Any) -> None:
+    """A reader who leaves a full buffer frees the thread that waits for room in it."""
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 800}
+    fmt = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    async with contextlib.aclosing(engine.generate(asked(QUESTION, response_format=fmt, max_tokens=900))) as batches:
+        await anext(batches)
+        await full(engine)
+        assert engine.active == 1
+
+    async with asyncio.timeout(5):
+        while engine.active:
+            await asyncio.sleep(0.005)
+    assert await answer(engine, max_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\0" * 4096, "magic"),
+        (b"GGUF", "read|magic|failed|corrupt"),
+        (None, "exactly one .* none"),
+    ],
+)
+async def test_bad_weights(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """Weights that do not load are refused with one line that has the reason."""
+    if content is not None:
+        (tmp_path / "model.gguf").write_bytes(content)
+    engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
+
+    with pytest.raises(StartError, match=reason) as caught:
+        await engine.start()
+
+    assert "\n" not in str(caught.value)
+    await engine.close()
+
+
+async def test_cut_weights(tmp_path: Path) -> None:
+    """Weights whose end is missing are refused as such."""
+    (weights,) = WEIGHTS.glob("*.gguf")
+    (tmp_path / "cut.gguf").write_bytes(weights.read_bytes()[:1_000_000])
+    engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
+
+    with pytest.raises(StartError, match="corrupted or incomplete"):
+        await engine.start()
+    await engine.close()
+
+
+async def test_two_weights(tmp_path: Path) -> None:
+    """With two weight files it is not guessed which is meant."""
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).touch()
+    engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
+
+    with pytest.raises(StartError, match=r"a\.gguf, b\.gguf"):
+        await engine.start()
+    await engine.close()
+
+
+def test_body() -> None:
+    """What a request leaves open is left to llama.cpp; every choice has a seed of its own."""
+    request = asked(QUESTION, seed=-1, n=2, stop="x", logprobs=True)
+
+    bodies = [request_body(request, choice) for choice in range(2)]
+
+    assert [body["seed"] for body in bodies] == [2**32 - 2, 0]
+    assert bodies[0]["stop"] == ["x"]
+    assert bodies[0]["top_logprobs"] == 1
+    assert not {"temperature", "top_p", "max_tokens", "tools"} & set(bodies[0])
+
+
+def test_chunks() -> None:
+    """llama.cpp's chunks become events; a chunk that holds several tokens counts them."""
+    reader = ChunkReader(1, 0)
+    chunks: list[dict[str, Any]] = [
+        {"choices": [], "prompt_progress": {"total": 9, "processed": 0}},
+        {"choices": [], "prompt_progress": {"total": 9, "processed": 9}},
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": {"content": "a"}}], "timings": {"predicted_n": 1}},
+        {"choices": [{"index": 0, "delta": {"content": "é"}}], "timings": {"predicted_n": 4}},
+        {"choices": [{"index": 0, "delta": {"reasoning_content": "r"}}], "timings": {"predicted_n": 5}},
+        {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0}]}}], "timings": {"predicted_n": 6}},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 7}},
+    ]
+
+    events: list[Event] = [event for chunk in chunks for event in reader.events(chunk)]
+
+    assert events == [
+        Start(9),
+        Delta(1, 1, "a"),
+        Delta(1, 3, "é"),
+        Delta(1, 1, reasoning="r"),
+        Delta(1, 1, tool_calls=({"index": 0},)),
+        Finish(1, "stop"),
+        Usage(9, 7),
+    ]
+    assert reader.whole
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}, ContextLengthError),
+        ({"code": 400, "type": "invalid_request_error", "message": "m"}, InvalidRequestError),
+        ({"code": 503, "type": "unavailable_error", "message": "m"}, NotReadyError),
+        ({"code": 500, "type": "server_error", "message": "m"}, EngineError),
+        ({"message": "m"}, EngineError),
+        (ValueError("m"), InvalidRequestError),
+        (RuntimeError("m"), EngineError),
+    ],
+)
+def test_errors(error: Any, kind: type[ModelError]) -> None:
+    """Both forms of llama.cpp's errors become ours."""
+    assert type(error_of(error)) is kind
