@@ -98,7 +98,13 @@ class Environment:
         self._init_error: str | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._invocation: Invocation | None = None
         self.idle_since = 0.0
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the answer is complete, but the next invocation has not been asked for yet."""
+        return self._invocation is not None and self._invocation.response.over
 
     async def start(self) -> None:
         """Start the process and wait until it asks for its first invocation. Raises FunctionError."""
@@ -135,6 +141,7 @@ class Environment:
         """Hand over an invocation; only while it is idle."""
         remaining = invocation.deadline / 1000 - time.time()
         self._timer = asyncio.get_running_loop().call_later(max(0.0, remaining), self._timed_out)
+        self._invocation = invocation
         self._api.offer(invocation)
 
     async def stop(self) -> None:
@@ -148,6 +155,7 @@ class Environment:
 
     def _asked(self) -> None:
         self._clear_timer()
+        self._invocation = None
         self.idle_since = asyncio.get_running_loop().time()
         first = not self._asked_once.is_set()
         self._asked_once.set()

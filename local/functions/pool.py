@@ -18,6 +18,8 @@ log = logging.getLogger("local.functions")
 _ACCOUNT_CONCURRENCY = 1000
 # Starting is CPU work: more at once would only make all of them late. Waiting invocations take what becomes free first.
 _STARTS_AT_ONCE = 2 * (os.cpu_count() or 1)
+# An environment that has given its answer asks for the next invocation within a moment: worth waiting for.
+_FINISHING_S = 0.02
 # AWS keeps idle environments for minutes; here the memory is the developer's.
 IDLE_S = 60.0
 
@@ -47,16 +49,19 @@ class Pool:
         """Environments that run or are being started."""
         return len(self._environments) + len(self._starting)
 
+    @property
+    def _limit(self) -> int:
+        reserved = self.function.reserved_concurrency
+        return _ACCOUNT_CONCURRENCY if reserved is None else reserved
+
     def set_concurrency(self, function: Function) -> None:
         """Take over a change that needs no new environments."""
         self.function = function
 
     async def invoke(self, invocation: Invocation) -> None:
         """Have an environment take the invocation; returns when one has. Raises Throttled and FunctionError."""
-        reserved = self.function.reserved_concurrency
-        limit = _ACCOUNT_CONCURRENCY if reserved is None else reserved
-        busy = len(self._environments) - len(self._idle)
-        if busy + len(self._waiting) >= limit:
+        busy = sum(not one.finishing for one in self._environments) - len(self._idle)
+        if busy + len(self._waiting) >= self._limit:
             raise Throttled
         if self._idle:
             self._idle.pop().invoke(invocation)
@@ -89,13 +94,17 @@ class Pool:
     async def _start(self) -> None:
         environment: Environment | None = None
         try:
+            if any(one.finishing for one in self._environments):
+                await asyncio.sleep(_FINISHING_S)
             async with self._starts:
                 if not self._waiting:
                     return
+                if len(self) > self._limit:
+                    raise Throttled
                 environment = Environment(await self._launch(self.function), self._became_idle, self._ended)
                 await environment.start()
-        except FunctionError as error:
-            log.warning("function %s: %s", self.function.name, error)
+        except (FunctionError, Throttled) as error:
+            log.warning("function %s: %r", self.function.name, error)
             if self._waiting:
                 _, taken = self._waiting.popleft()
                 if not taken.done():

@@ -27,10 +27,10 @@ class Response:
     def __init__(self) -> None:
         """Nothing has come yet."""
         self.head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
+        self.over = False
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._ready = asyncio.Event()
-        self._over = False
         self._error: FunctionError | None = None
         self._discarded = False
         self._resume: Callable[[], None] | None = None
@@ -58,14 +58,14 @@ class Response:
 
     def finish(self) -> None:
         """The whole answer is here."""
-        self._over = True
+        self.over = True
         self._ready.set()
 
     def fail(self, error: FunctionError) -> None:
         """No more will come. What came before is still delivered."""
-        if self._over:
+        if self.over:
             return
-        self._error, self._over = error, True
+        self._error, self.over = error, True
         if not self.head.done():
             self.head.set_exception(error)
             # The caller may be gone; that nobody asks is no defect.
@@ -89,7 +89,7 @@ class Response:
                 self._size = 0
                 self._let_more_in()
                 yield data
-            elif self._over:
+            elif self.over:
                 if self._error is not None:
                     raise self._error
                 return
