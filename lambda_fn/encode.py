@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from lambda_fn.errors import APIError, UpstreamFailed
-from lambda_fn.events import Delta, End, Event, Finish, Usage
+from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
 
 _json = msgspec.json.encode
 
@@ -75,7 +75,7 @@ class ChatStream:
         out: list[bytes] = []
         for event in events:
             if type(event) is Delta:
-                if event.logprobs is None:
+                if event.logprobs is NULL:
                     out += (self._opened(event.index), event.delta, self._close_delta)
                 else:
                     logprobs = (b',"logprobs":', event.logprobs, b',"finish_reason":null}', self._tail)
@@ -153,7 +153,7 @@ class _DeltaFields(msgspec.Struct):
 
 
 _delta = msgspec.json.Decoder(_DeltaFields)
-_logprobs = msgspec.json.Decoder(dict[str, list[msgspec.Raw] | None])
+_logprobs = msgspec.json.Decoder(dict[str, list[msgspec.Raw] | None] | None)
 
 
 class _Choice:
@@ -169,6 +169,7 @@ class _Choice:
     def add(self, event: Delta) -> None:
         try:
             fields = _delta.decode(event.delta)
+            logprobs = _logprobs.decode(event.logprobs)
         except msgspec.DecodeError:
             raise UpstreamFailed("The model sent a record that makes no sense.") from None
         if fields.content is not None:
@@ -177,8 +178,8 @@ class _Choice:
             self._refusal.append(fields.refusal)
         for call in fields.tool_calls:
             self._add_tool(call)
-        if event.logprobs is not None:
-            self._logprobs = (self._logprobs or []) + (_logprobs.decode(event.logprobs).get("content") or [])
+        if logprobs is not None:
+            self._logprobs = (self._logprobs or []) + (logprobs.get("content") or [])
 
     def _add_tool(self, piece: dict[str, Any]) -> None:
         function = piece.get("function") or {}

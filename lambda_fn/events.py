@@ -12,6 +12,9 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
 
+NULL = msgspec.Raw(b"null")
+
+
 class Start(msgspec.Struct, frozen=True, tag="start"):
     """The prompt was read; nothing is generated yet."""
 
@@ -19,12 +22,14 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta"):
-    """A piece of one choice. `delta` is OpenAI's delta object as JSON, `tokens` how many sampled tokens it holds."""
+    """A piece of one choice. `delta` is OpenAI's delta object as JSON, `tokens` how many sampled tokens it holds,
+    `logprobs` OpenAI's object or `NULL`.
+    """
 
     delta: msgspec.Raw
     index: Index = 0
     tokens: Count = 0
-    logprobs: msgspec.Raw | None = None
+    logprobs: msgspec.Raw = NULL
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish"):

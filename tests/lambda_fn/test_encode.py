@@ -9,12 +9,12 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from lambda_fn.encode import ChatBody, ChatStream
 from lambda_fn.errors import UpstreamFailed
-from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
+from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
 
 
 def delta(content: dict[str, Any], index: int = 0, logprobs: dict[str, Any] | None = None) -> Delta:
     """Make a delta as the decoder makes it."""
-    raw = None if logprobs is None else msgspec.Raw(json.dumps(logprobs).encode())
+    raw = NULL if logprobs is None else msgspec.Raw(json.dumps(logprobs).encode())
     return Delta(msgspec.Raw(json.dumps(content, ensure_ascii=False).encode()), index=index, tokens=1, logprobs=raw)
 
 
