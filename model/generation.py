@@ -56,6 +56,11 @@ class Generation:
         """Whether new requests have a chance."""
         return self.engine.healthy
 
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._admission.waiting
+
     def cancel(self, request_id: str) -> bool:
         """Stop a running or waiting request; false if there is none with this id."""
         run = self._runs.get(request_id)

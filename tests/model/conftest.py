@@ -9,19 +9,21 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import uvicorn
 
-from model.answers import Timing
 from model.app import create_app
 from model.engines import create
-from model.engines.base import Engine
 from model.generation import Generation
 from model.schema import ChatRequest
 from model.settings import Settings
+
+if TYPE_CHECKING:
+    from model.answers import Timing
+    from model.engines.base import Engine
 
 WEIGHTS = Path(__file__).parents[2] / "model" / "demo" / "weights"
 
@@ -34,6 +36,13 @@ def scripted(**script: Any) -> dict[str, Any]:
 def asked(body: dict[str, Any], **more: Any) -> ChatRequest:
     """A checked request."""
     return ChatRequest.model_validate_json(json.dumps({**body, **more}))
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait for something that nobody announces."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - engines have no events for their tests
+            await asyncio.sleep(0.005)
 
 
 def settings_for(engine: str, **more: Any) -> Settings:
@@ -58,9 +67,7 @@ class Container:
 
     async def idle(self) -> None:
         """Until the engine has let go of every request."""
-        async with asyncio.timeout(5):
-            while self.engine.active:
-                await asyncio.sleep(0.005)
+        await until(lambda: self.engine.active == 0)
 
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[Container]]
@@ -91,10 +98,12 @@ async def _serve(engine: str = "scripted", timing: Timing | None = None, **more:
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, limits=limits) as client:
-            yield Container(client, generation, running, server)
-        server.should_exit = True
-        await task
+        try:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, limits=limits) as client:
+                yield Container(client, generation, running, server)
+        finally:
+            server.should_exit = True
+            await task
 
 
 @contextlib.asynccontextmanager

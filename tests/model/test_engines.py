@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from model.engines import ENGINES
-from model.engines.base import Engine
 from model.errors import ContextLengthError
 from model.events import Delta, Event, Finish, Start, Usage
-from model.schema import ChatRequest
-from tests.model.conftest import asked, scripted, settings_for, started
+from tests.model.conftest import asked, scripted, settings_for, started, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from model.engines.base import Engine
+    from model.schema import ChatRequest
 
 
 @pytest.fixture(params=list(ENGINES))
@@ -61,9 +64,7 @@ def usage_of(events: list[Event]) -> Usage:
 
 async def idle(engine: Engine) -> None:
     """Until no request holds anything."""
-    async with asyncio.timeout(5):
-        while engine.active:
-            await asyncio.sleep(0.005)
+    await until(lambda: engine.active == 0)
 
 
 async def test_order(engine: Engine) -> None:
@@ -134,7 +135,7 @@ async def test_partial_stop_string_is_said(engine: Engine) -> None:
 
 
 async def test_choices(engine: Engine) -> None:
-    """n choices come under their own indices, with the prompt counted once."""
+    """Choices come under their own indices, with the prompt counted once."""
     one = await whole(engine, saying(engine, "one two", temperature=0))
     events = await whole(engine, saying(engine, "one two", temperature=0, n=3))
 
@@ -206,9 +207,7 @@ async def test_closing_after_the_start(engine: Engine) -> None:
 async def test_cancelling_frees(engine: Engine) -> None:
     """Cancelling the task that reads frees the sequence."""
     task = asyncio.create_task(whole(engine, talking(engine, n=2)))
-    async with asyncio.timeout(5):
-        while not engine.active:
-            await asyncio.sleep(0.005)
+    await until(lambda: engine.active == 1)
 
     task.cancel()
 
@@ -238,9 +237,9 @@ async def test_reuse(engine: Engine) -> None:
 async def test_closed(engine: Engine) -> None:
     """A closed engine is not healthy, and what ran has ended."""
     request = asyncio.create_task(whole(engine, talking(engine)))
+    await until(lambda: engine.active == 1)
+
     async with asyncio.timeout(5):
-        while not engine.active:
-            await asyncio.sleep(0.005)
         await engine.close()
 
     assert not engine.healthy

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +12,11 @@ from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
 from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError, StartError
 from model.events import Delta, Event, Finish, Start, Usage
-from tests.model.conftest import WEIGHTS, asked, settings_for, started
+from tests.model.conftest import WEIGHTS, asked, settings_for, started, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
 
@@ -36,9 +37,7 @@ async def answer(engine: Any, **more: Any) -> str:
 async def full(engine: Any) -> None:
     """Until the buffer of the one running request is full."""
     (bridge,) = engine._bridges
-    async with asyncio.timeout(10):
-        while len(bridge._events) < BUFFERED_EVENTS:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(bridge._events) >= BUFFERED_EVENTS, 10)
 
 
 async def test_schema(engine: Any) -> None:
@@ -67,7 +66,7 @@ async def test_json_object(engine: Any) -> None:
 @pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"type": "array", "items": {}, "minItems": 100_000}])
 async def test_bad_schema(engine: Any, schema: dict[str, Any]) -> None:
     """A schema that llama.cpp's grammar compiler refuses is the caller's error, with its message."""
-    with pytest.raises(InvalidRequestError, match="grammar|schema"):
+    with pytest.raises(InvalidRequestError, match=r"grammar|schema"):
         await answer(engine, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
 
 
@@ -116,9 +115,7 @@ async def test_leaving_while_the_writer_waits(engine: Any) -> None:
         await full(engine)
         assert engine.active == 1
 
-    async with asyncio.timeout(5):
-        while engine.active:
-            await asyncio.sleep(0.005)
+    await until(lambda: engine.active == 0)
     assert await answer(engine, max_tokens=3)
 
 
