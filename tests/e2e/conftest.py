@@ -1,0 +1,109 @@
+"""The whole local cloud, with two deployments by the real CDK CLI: the demo model, slowed, and the scripted engine."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import boto3
+import openai
+import pytest
+
+from cli import cdk, keys
+from local.cloud import LocalCloud
+
+DEMO_RATE = 20.0
+SCRIPTED_MODEL = "scripted"
+
+
+def quiet(detail: str) -> None:
+    """Take a line of progress that nobody watches."""
+
+
+@dataclass
+class Deployment:
+    """One deployed pair of stacks, with a key for it."""
+
+    name: str
+    outputs: dict[str, str]
+    key: str
+    table: Any
+
+    @property
+    def origin(self) -> str:
+        """The address that the distribution answers on."""
+        return f"http://{self.outputs['DistributionDomain']}"
+
+    @property
+    def model(self) -> str:
+        """The public name of its model."""
+        return self.outputs["ModelName"]
+
+    @cached_property
+    def client(self) -> openai.OpenAI:
+        """The stock client, which does not retry."""
+        return openai.OpenAI(base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=60)
+
+    def async_client(self) -> openai.AsyncOpenAI:
+        """Give a stock asynchronous client, which does not retry."""
+        return openai.AsyncOpenAI(base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """Run the local cloud, with CDK's bootstrap stack in it."""
+    folder = tmp_path_factory.mktemp("cloud")
+    cloud = LocalCloud.start(folder)
+    aws = cloud.aws_environment()
+    target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
+    cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=folder / "bootstrap.log", detail=quiet)
+    yield cloud
+    cloud.stop()
+
+
+def options(cloud: LocalCloud) -> dict[str, str]:
+    """Give the arguments that lead boto3 to the local cloud."""
+    aws = cloud.aws_environment()
+    return {
+        "endpoint_url": cloud.endpoint_url,
+        "region_name": aws["AWS_REGION"],
+        "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
+    }
+
+
+@pytest.fixture(scope="session")
+def deployments(cloud: LocalCloud) -> Iterator[dict[str, Deployment]]:
+    """Deploy both pairs of stacks, side by side."""
+
+    def deploy(name: str, settings: dict[str, str]) -> Deployment:
+        outputs = cdk.deploy(
+            context={"stage": "local", "name": name, **settings},
+            aws=cloud.aws_environment(),
+            outputs=cloud.directory / f"{name}.json",
+            log=cloud.directory / f"{name}.log",
+            detail=quiet,
+        )
+        table = boto3.resource("dynamodb", **options(cloud)).Table(outputs["UsageTableName"])
+        return Deployment(name, outputs, keys.create(table, name="test"), table)
+
+    scripted = {"engine": "scripted", "model_name": SCRIPTED_MODEL, "tokens_per_second": "0", "parallel": "256"}
+    with ThreadPoolExecutor() as pool:
+        demo = pool.submit(deploy, "demo", {"tokens_per_second": str(DEMO_RATE)})
+        found = {"scripted": deploy("scripted", scripted), "demo": demo.result()}
+    yield found
+    for deployment in found.values():
+        deployment.client.close()
+
+
+@pytest.fixture(scope="session")
+def demo(deployments: dict[str, Deployment]) -> Deployment:
+    """Give the deployment of the demo model, at `DEMO_RATE` tokens a second."""
+    return deployments["demo"]
+
+
+@pytest.fixture(scope="session")
+def scripted(deployments: dict[str, Deployment]) -> Deployment:
+    """Give the deployment of the scripted engine."""
+    return deployments["scripted"]

@@ -1,0 +1,60 @@
+"""What was deployed, seen with stock boto3."""
+
+import json
+
+import boto3
+import httpx
+import pytest
+
+from local.cloud import LocalCloud
+from tests.e2e.conftest import Deployment, options
+from tests.e2e.test_refusals import check
+
+pytestmark = pytest.mark.e2e
+
+
+def test_every_resource_is_handled(cloud: LocalCloud, demo: Deployment) -> None:
+    """Every resource of both stacks exists, and the local cloud passed over none."""
+    status = httpx.get(f"{cloud.endpoint_url}/_local/status").json()
+    assert status["unhandled"] == []
+    assert all(endpoint["status"] == "InService" for endpoint in status["endpoints"])
+    client = boto3.client("cloudformation", **options(cloud))
+    for part in ("state", "service"):
+        resources = client.describe_stack_resources(StackName=f"{demo.name}-local-{part}")["StackResources"]
+        assert {resource["ResourceStatus"] for resource in resources} == {"CREATE_COMPLETE"}
+        assert all(resource["PhysicalResourceId"] for resource in resources)
+
+
+def test_no_dynamic_reference_survives(cloud: LocalCloud, demo: Deployment) -> None:
+    """The function and the distribution share a real secret, not the text of a reference to one."""
+    function = boto3.client("lambda", **options(cloud))
+    names = [item["FunctionName"] for item in function.list_functions()["Functions"]]
+    [name] = [name for name in names if name.startswith(demo.name)]
+    environment = function.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    assert "{{resolve:" not in json.dumps(environment)
+    assert len(environment["SLUICE_ORIGIN_SECRET"]) >= 32
+
+
+def test_way_round_the_distribution_is_closed(cloud: LocalCloud, demo: Deployment) -> None:
+    """The function URL itself refuses whoever does not come by the distribution, key or no key."""
+    listener = httpx.get(f"{cloud.endpoint_url}/_local/status").json()["function_urls"]
+    host = httpx.URL(demo.outputs["FunctionUrl"]).host
+    for secret in ({}, {"x-sluice-origin-secret": "guess"}):
+        headers = {"host": host, "authorization": f"Bearer {demo.key}", **secret}
+        check(httpx.get(f"{listener}/v1/models", headers=headers), 403, "origin_denied")
+
+
+def test_stock_boto3_reads_the_endpoint(cloud: LocalCloud, scripted: Deployment) -> None:
+    """boto3 invokes the deployed endpoint and reads its event stream, whose parts are cut anywhere."""
+    runtime = boto3.client("sagemaker-runtime", **options(cloud))
+    message = json.dumps({"say": ["Grüße", " 🚰"]})
+    answer = runtime.invoke_endpoint_with_response_stream(
+        EndpointName=scripted.outputs["EndpointName"],
+        ContentType="application/json",
+        Body=json.dumps({"messages": [{"role": "user", "content": message}]}),
+    )
+    data = b"".join(event["PayloadPart"]["Bytes"] for event in answer["Body"])
+    records = [json.loads(line) for line in data.splitlines() if line.strip()]
+    assert records[0]["type"] == "start"
+    assert "".join(record["delta"].get("content", "") for record in records if record["type"] == "delta") == "Grüße 🚰"
+    assert records[-1] == {"type": "end"}

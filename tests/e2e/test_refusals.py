@@ -1,0 +1,77 @@
+"""Bad input, sent raw through the distribution: the status, OpenAI's shape, and a request id, each time."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from lambda_fn import accounts
+from tests.e2e.conftest import Deployment
+
+pytestmark = pytest.mark.e2e
+
+USER = {"role": "user", "content": "hi"}
+
+
+def check(response: httpx.Response, status: int, code: str | None) -> None:
+    """Hold an answer against what is expected of every refusal."""
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["code"] == code
+    assert response.headers["x-request-id"].startswith("req_")
+    assert response.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ({"model": "other"}, 404, "model_not_found"),
+        ({"messages": []}, 400, None),
+        ({"messages": "hi"}, 400, None),
+        ({"messages": [{"role": "user", "content": 5}]}, 400, None),
+        ({"stream_options": {"include_usage": True}}, 400, None),
+        ({"max_tokens": -1}, 400, None),
+        ({"messages": [{"role": "user", "content": "many words " * 5000}]}, 400, "context_length_exceeded"),
+        ({"messages": [{"role": "user", "content": "x" * 1_000_001}]}, 413, "request_too_large"),
+    ],
+    ids=range(8),
+)
+def test_wrong_requests(demo: Deployment, change: dict[str, Any], status: int, code: str | None) -> None:
+    """A request that makes no sense is refused with its status, streamed or not."""
+    for stream in (False, True):
+        if stream and "stream_options" in change:
+            continue
+        body = {"model": demo.model, "messages": [USER], "stream": stream, **change}
+        headers = {"authorization": f"Bearer {demo.key}"}
+        check(httpx.post(f"{demo.origin}/v1/chat/completions", json=body, headers=headers, timeout=30), status, code)
+
+
+def test_malformed_json(demo: Deployment) -> None:
+    """A body that is no JSON is a 400."""
+    headers = {"authorization": f"Bearer {demo.key}"}
+    for body in (b"", b"{", b"\xff\xfe"):
+        check(httpx.post(f"{demo.origin}/v1/chat/completions", content=body, headers=headers), 400, "invalid_json")
+
+
+def test_unknown_path_and_method(demo: Deployment) -> None:
+    """An unknown path is a 404, a wrong method a 405."""
+    check(httpx.get(f"{demo.origin}/v2/nothing"), 404, "not_found")
+    check(httpx.get(f"{demo.origin}/v1/chat/completions"), 405, "method_not_allowed")
+
+
+def test_keys(demo: Deployment) -> None:
+    """No key and a wrong one are 401, a disabled one 403."""
+    body = {"model": demo.model, "messages": [USER]}
+    url = f"{demo.origin}/v1/chat/completions"
+    check(httpx.post(url, json=body), 401, "invalid_api_key")
+    wrong = {"authorization": f"Bearer {accounts.new_key()}"}
+    check(httpx.post(url, json=body, headers=wrong), 401, "invalid_api_key")
+    account = accounts.account_key(accounts.hash_key(demo.key))
+    change = {"Key": account, "UpdateExpression": "SET enabled = :value"}
+    demo.table.update_item(**change, ExpressionAttributeValues={":value": False})
+    try:
+        headers = {"authorization": f"Bearer {demo.key}"}
+        check(httpx.post(url, json=body, headers=headers), 403, "key_disabled")
+    finally:
+        demo.table.update_item(**change, ExpressionAttributeValues={":value": True})

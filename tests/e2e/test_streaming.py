@@ -1,0 +1,184 @@
+"""What a user sees of a stream, with the stock OpenAI client, over the whole local cloud."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletionChunk
+
+from lambda_fn.ids import ledger_partition
+from tests.e2e.conftest import DEMO_RATE, SCRIPTED_MODEL, Deployment
+
+pytestmark = pytest.mark.e2e
+
+
+def script(**fields: Any) -> Any:
+    """Give the messages that tell the scripted engine what to say."""
+    return [{"role": "user", "content": json.dumps(fields)}]
+
+
+def text(chunks: list[ChatCompletionChunk]) -> str:
+    """Put the text of a stream together."""
+    return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+
+
+def settled(deployment: Deployment, chat_id: str) -> dict[str, Any]:
+    """Wait until a request is settled and released, and give its ledger item."""
+    request_id = chat_id.removeprefix("chatcmpl-")
+    key = {"pk": ledger_partition(request_id), "sk": request_id}
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        item: dict[str, Any] = deployment.table.get_item(Key=key, ConsistentRead=True)["Item"]
+        if item["state"] == "SETTLED":
+            return item
+        time.sleep(0.02)
+    raise AssertionError(f"{request_id} is still OPEN")
+
+
+def test_real_model_streams_as_it_samples(demo: Deployment) -> None:
+    """Tokens of a real model come one by one at the model's pace, and are whole, counted and finished."""
+    chunks: list[ChatCompletionChunk] = []
+    times: list[float] = []
+    stream = demo.client.chat.completions.create(
+        model=demo.model,
+        messages=[{"role": "user", "content": "Tell me a story about a lighthouse."}],
+        stream=True,
+        stream_options={"include_usage": True},
+        max_tokens=40,
+    )
+    with stream:
+        for chunk in stream:
+            if chunk.choices and chunk.choices[0].delta.content:
+                times.append(time.monotonic())
+            chunks.append(chunk)
+    assert chunks[-1].usage is not None
+    tokens = chunks[-1].usage.completion_tokens
+    assert tokens >= 10
+    assert chunks[-2].choices[0].finish_reason in {"stop", "length"}
+    # a read brings what was sampled since the one before: at the model's pace that is about one token
+    reads = 1 + sum(late - early > 0.25 / DEMO_RATE for early, late in pairwise(times))
+    assert reads > 2 * tokens / 3
+    assert times[-1] - times[0] > 0.5 * (tokens - 1) / DEMO_RATE
+
+
+def test_whole_answer_in_one_body(demo: Deployment) -> None:
+    """Without `stream` the answer is one object, with logprobs when asked for."""
+    answer = demo.client.chat.completions.create(
+        model=demo.model, messages=[{"role": "user", "content": "Hello!"}], max_tokens=8, logprobs=True, seed=1
+    )
+    assert answer.usage is not None
+    assert answer.choices[0].message.content
+    assert answer.choices[0].logprobs is not None
+    assert len(answer.choices[0].logprobs.content or []) == answer.usage.completion_tokens
+
+
+def test_guided_json(demo: Deployment) -> None:
+    """A schema guides the real model: what it says is valid JSON of that form."""
+    schema = {
+        "type": "object",
+        "properties": {"name": {"enum": ["Ada", "Bob"]}, "adult": {"type": "boolean"}},
+        "required": ["name", "adult"],
+        "additionalProperties": False,
+    }
+    answer = demo.client.chat.completions.create(
+        model=demo.model,
+        messages=[{"role": "user", "content": "Give me a person as JSON."}],
+        response_format={"type": "json_schema", "json_schema": {"name": "person", "schema": schema, "strict": True}},
+        max_tokens=60,
+    )
+    person = json.loads(answer.choices[0].message.content or "")
+    assert person.keys() == {"name", "adult"}
+
+
+def test_exact_answer_exactly_counted(scripted: Deployment) -> None:
+    """What the model said arrives to the character, and the ledger has its counts."""
+    said = ["Grüße", " an 🚰", "\n\n", "data: [DONE]", ' "quoted" \\ ', "\u2028"]
+    stream = scripted.client.chat.completions.create(
+        model=SCRIPTED_MODEL, messages=script(say=said, prompt_tokens=7), stream=True
+    )
+    chunks = list(stream)
+    assert text(chunks) == "".join(said)
+    item = settled(scripted, chunks[0].id)
+    found = {name: item[name] for name in ("outcome", "finish_reason", "prompt_tokens", "completion_tokens", "model")}
+    assert found == {
+        "outcome": "complete",
+        "finish_reason": "stop",
+        "prompt_tokens": 7,
+        "completion_tokens": len(said),
+        "model": SCRIPTED_MODEL,
+    }
+
+
+def test_several_choices(scripted: Deployment) -> None:
+    """Two choices come through one stream, each whole."""
+    stream = scripted.client.chat.completions.create(
+        model=SCRIPTED_MODEL, messages=script(repeat=" {i}", count=5), n=2, stream=True
+    )
+    texts = {0: "", 1: ""}
+    for chunk in stream:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert texts == {0: " 0 1 2 3 4", 1: " 0 1 2 3 4"}
+
+
+async def test_two_hundred_at_once(scripted: Deployment) -> None:
+    """Two hundred concurrent streams are each whole and in order, and each is counted once."""
+    client = scripted.async_client()
+    count = 40
+
+    async def one(number: int) -> str:
+        stream = await client.chat.completions.create(
+            model=SCRIPTED_MODEL, messages=script(repeat=f" {number}:{{i}}", count=count, rate=20), stream=True
+        )
+        chunks = [chunk async for chunk in stream]
+        assert text(chunks) == "".join(f" {number}:{place}" for place in range(count))
+        assert chunks[-1].choices[0].finish_reason == "stop"
+        return chunks[0].id
+
+    async with client:
+        ids = await asyncio.gather(*(one(number) for number in range(200)))
+    assert len(set(ids)) == 200
+    for chat_id in ids:
+        assert settled(scripted, chat_id)["completion_tokens"] == count
+
+
+def test_models(demo: Deployment) -> None:
+    """The model is listed, and found by its name."""
+    assert [model.id for model in demo.client.models.list()] == [demo.model]
+    assert demo.client.models.retrieve(demo.model).id == demo.model
+
+
+@pytest.fixture
+def serving(scripted: Deployment) -> Iterator[Deployment]:
+    """Give the scripted deployment, and wait after the test until its container was replaced."""
+    yield scripted
+    # a 503 says when to try again, and the stock client does
+    patient = scripted.client.with_options(max_retries=20)
+    patient.chat.completions.create(model=SCRIPTED_MODEL, messages=script(say=["here"]))
+
+
+def test_cut_stream_raises(serving: Deployment) -> None:
+    """A container killed after three tokens ends the stream in an error that the stock client raises."""
+    stream = serving.client.chat.completions.create(
+        model=SCRIPTED_MODEL, messages=script(repeat=" x", count=10, rate=20, die_after=3), stream=True
+    )
+    chunks: list[ChatCompletionChunk] = []
+    with pytest.raises(openai.APIError) as failure:
+        chunks.extend(iter(stream))
+    assert failure.value.code == "upstream_cut"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_container_that_dies_at_once_is_a_502(serving: Deployment, stream: bool) -> None:
+    """A container killed before its first token is a 502 in OpenAI's shape, streamed or not."""
+    with pytest.raises(openai.InternalServerError) as failure:
+        serving.client.chat.completions.create(
+            model=SCRIPTED_MODEL, messages=script(count=10, first_after=0.3, die_after=0), stream=stream
+        )
+    assert failure.value.status_code == 502
+    assert failure.value.type == "server_error"
