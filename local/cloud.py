@@ -19,6 +19,10 @@ FILE = "cloud.json"
 _STOP_TIMEOUT_S = 20.0
 
 
+# Those that this process started: they have to be collected when they end.
+_children: dict[int, "subprocess.Popen[bytes]"] = {}
+
+
 class LocalCloudError(Exception):
     """The local cloud did not start or stop; the message is one line and names the log."""
 
@@ -56,6 +60,7 @@ class LocalCloud:
         while time.monotonic() < ends:
             found = cls.find(directory)
             if found is not None and found.pid == process.pid:
+                _children[process.pid] = process
                 return found
             if process.poll() is not None:
                 break
@@ -107,11 +112,11 @@ class LocalCloud:
 
 
 def _gone(pid: int) -> bool:
-    try:
-        # A child of this process has to be collected; another's child just disappears.
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        pass
+    if pid in _children:
+        if _children[pid].poll() is None:
+            return False
+        del _children[pid]
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -85,10 +85,14 @@ class Operation:
         before = (self.stack.template, self.stack.parameters)
         try:
             self._apply(template, parameters)
-        except (TemplateError, DeployError, Failed) as error:
-            self.events("", "", "", "ROLLBACK", str(error))
+        except Exception as error:
+            if not isinstance(error, (TemplateError, DeployError, Failed)):
+                # moto's own errors, and defects here: neither may leave a stack half made.
+                log.exception("stack %s", self.stack.stack_name)
+            reason = getattr(error, "message", None) or str(error) or type(error).__name__
+            self.events("", "", "", "ROLLBACK", reason)
             self._roll_back(*before)
-            raise Failed(str(error)) from error
+            raise Failed(reason) from error
 
     def delete(self) -> None:
         """Delete all resources but those with a DeletionPolicy of Retain.

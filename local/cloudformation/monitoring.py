@@ -58,13 +58,6 @@ class Alarm(_Call):
         return super().attribute(name)
 
 
-class CompositeAlarm(Alarm):
-    """An alarm made of alarms."""
-
-    type = "AWS::CloudWatch::CompositeAlarm"
-    make, change = "put_composite_alarm", "put_composite_alarm"
-
-
 class ScalableTarget(_Call):
     """What Application Auto Scaling may change. Ref is `ResourceId|Dimension|Namespace`."""
 
@@ -154,6 +147,11 @@ class MetricFilter(_Call):
         rules = [{_small(key): value for key, value in rule.items()} for rule in known["MetricTransformations"]]
         return {_small(key): value for key, value in known.items()} | {"metricTransformations": rules}
 
+    def update(self, properties: Properties) -> None:
+        """Put it anew; moto would keep both."""
+        self.delete()
+        super().update(properties)
+
     def delete(self) -> None:
         """Delete it."""
         group = self.properties["LogGroupName"]
@@ -166,7 +164,6 @@ def _small(name: str) -> str:
 
 RESOURCES: list[type[Resource]] = [
     Alarm,
-    CompositeAlarm,
     ScalableTarget,
     ScalingPolicy,
     Schedule,

@@ -145,8 +145,11 @@ class MotoResource(Resource):
             method(self.physical_id, self._json(self.properties), self.context.account, self.context.region)
 
     def attribute(self, name: str) -> Any:
-        """Ask the model."""
-        return self.instance.get_cfn_attribute(name)
+        """Ask the model; some have no attributes but those that are properties."""
+        ask = getattr(self.instance, "get_cfn_attribute", None)
+        if ask is None:
+            return self.properties[name] if name in self.properties else super().attribute(name)
+        return ask(name)
 
 
 def generated_name(context: Context, limit: int = 63) -> str:

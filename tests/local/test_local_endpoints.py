@@ -1,0 +1,222 @@
+"""SageMaker endpoints: deployed by CloudFormation, run as processes, read by stock boto3."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EventStreamError
+from tests.local.conftest import Client, Stacks
+
+from local.cloud import LocalCloud
+
+ROLE_ARN = "arn:aws:iam::123456789012:role/none"
+WEIGHTS = "sluice-test-weights"
+
+
+def _template(environment: dict[str, str], instances: int = 1, **container: Any) -> dict[str, Any]:
+    primary = {"Image": "image:tag", "Environment": environment, **container}
+    variant = {
+        "VariantName": "v",
+        "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
+        "InitialInstanceCount": instances,
+        "InitialVariantWeight": 1,
+        "InstanceType": "ml.g6.12xlarge",
+        "ContainerStartupHealthCheckTimeoutInSeconds": 60,
+    }
+    return {
+        "Model": {
+            "Type": "AWS::SageMaker::Model",
+            "Properties": {"ExecutionRoleArn": ROLE_ARN, "PrimaryContainer": primary},
+        },
+        "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
+        "Endpoint": {
+            "Type": "AWS::SageMaker::Endpoint",
+            "Properties": {"EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}},
+        },
+    }
+
+
+OUTPUTS = {"Name": {"Fn::GetAtt": ["Endpoint", "EndpointName"]}}
+
+
+@pytest.fixture(scope="module")
+def endpoint(client: Client) -> Iterator[str]:
+    """The name of an endpoint in service, with weights from S3."""
+    s3 = client("s3")
+    s3.create_bucket(Bucket=WEIGHTS)
+    s3.put_object(Bucket=WEIGHTS, Key="m/a.gguf", Body=b"weights")
+    s3.put_object(Bucket=WEIGHTS, Key="m/sub/b", Body=b"more")
+    source = {"S3DataSource": {"S3Uri": f"s3://{WEIGHTS}/m/", "S3DataType": "S3Prefix", "CompressionType": "None"}}
+    stacks = Stacks(client)
+    stack = stacks.create(_template({"OWN": "value"}, ModelDataSource=source), OUTPUTS)
+    assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
+    yield stacks.outputs(stack)["Name"]
+    stacks.delete(stack)
+
+
+def _stream(client: Client, endpoint: str, **told: Any) -> list[bytes]:
+    answer = client("sagemaker-runtime").invoke_endpoint_with_response_stream(
+        EndpointName=endpoint, Body=json.dumps(told).encode(), ContentType="application/json"
+    )
+    assert answer["ContentType"] == "application/jsonlines"
+    assert answer["InvokedProductionVariant"] == "v"
+    with contextlib.closing(answer["Body"]) as events:
+        return [event["PayloadPart"]["Bytes"] for event in events]
+
+
+def test_stream(client: Client, endpoint: str) -> None:
+    """boto3 reads the container's bytes whole and in order, in parts that are not the container's chunks."""
+    chunks = [f'{{"n": {number}, "text": "ä€😀"}}\n' for number in range(50)]
+    parts = _stream(client, endpoint, chunks=chunks, gap_s=0.002)
+    assert b"".join(parts).decode() == "".join(chunks)
+    assert parts != [chunk.encode() for chunk in chunks]
+
+
+def test_parts_arrive_as_they_are_written(client: Client, endpoint: str) -> None:
+    """A part is with the caller while the container still waits."""
+    runtime = client("sagemaker-runtime")
+    answer = runtime.invoke_endpoint_with_response_stream(
+        EndpointName=endpoint, Body=json.dumps({"chunks": ["first", "HOLD", "second"]})
+    )
+    parts = (event["PayloadPart"]["Bytes"] for event in answer["Body"])
+    begun = b""
+    while begun != b"first":
+        begun += next(parts)
+    runtime.invoke_endpoint(EndpointName=endpoint, Body=b"release")
+    assert b"".join(parts) == b"second"
+
+
+def test_whole_answers(client: Client, endpoint: str) -> None:
+    """InvokeEndpoint gives the whole body; the container has the model's environment, its weights, and nothing of ours."""
+    answer = client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=b"environment")
+    found = json.loads(answer["Body"].read())
+    assert found["environment"]["OWN"] == "value"
+    assert "VIRTUAL_ENV" not in found["environment"]
+    assert set(found["environment"]) <= {
+        "OWN", "PATH", "LANG", "LC_CTYPE", "HOME", "SAGEMAKER_BIND_TO_PORT", "SLUICE_MODEL_DIR"
+    }  # fmt: skip
+    assert found["files"] == ["a.gguf", "sub"]
+
+
+@pytest.mark.parametrize("status", [400, 429, 500, 503])
+def test_errors_of_the_container(client: Client, endpoint: str, status: int) -> None:
+    """A 4xx or 5xx of the container is a ModelError with the original status and message."""
+    with pytest.raises(client("sagemaker-runtime").exceptions.ModelError) as caught:
+        _stream(client, endpoint, status=status, text='{"error": 1}')
+    answer: Any = caught.value.response
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert answer["OriginalStatusCode"] == status
+    assert answer["OriginalMessage"] == '{"error": 1}'
+    assert answer["LogStreamArn"].startswith("arn:aws:logs:")
+    assert f"({status})" in answer["Error"]["Message"]
+
+
+def test_unknown_endpoint_and_too_much(client: Client, endpoint: str) -> None:
+    """An unknown endpoint is a ValidationError, a body over 6 MB a 413."""
+    with pytest.raises(ClientError, match="ValidationError"):
+        _stream(client, "unknown", chunks=[])
+    with pytest.raises(ClientError) as caught:
+        client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=bytes(6_291_457))
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+
+
+def test_the_caller_leaving_closes_the_containers_request(client: Client, endpoint: str) -> None:
+    """A caller that closes the stream ends the container's request."""
+    runtime = client("sagemaker-runtime")
+    body = json.dumps({"chunks": ["x"] * 2000, "gap_s": 0.01})
+    answer = runtime.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=body)
+    next(iter(answer["Body"]))
+    answer["Body"].close()
+    ends = time.monotonic() + 5
+    while time.monotonic() < ends:
+        if json.loads(runtime.invoke_endpoint(EndpointName=endpoint, Body=b"closed")["Body"].read()):
+            return
+    pytest.fail("the container's request is still open")
+
+
+def _status(cloud: LocalCloud, name: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{cloud.endpoint_url}/_local/status") as answer:
+        return next(item for item in json.loads(answer.read())["endpoints"] if item["name"] == name)
+
+
+def _until_in_service(client: Client, endpoint: str) -> None:
+    ends = time.monotonic() + 15
+    while time.monotonic() < ends:
+        try:
+            client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=b"closed")
+        except ClientError:
+            continue
+        return
+    pytest.fail("the container was not started again")
+
+
+def test_death_of_the_container(client: Client, endpoint: str) -> None:
+    """A container that dies in mid-stream ends it with an exception; before its answer it is a ModelError; it is started anew."""
+    with pytest.raises(EventStreamError, match="ModelStreamError"):
+        _stream(client, endpoint, chunks=["one", "two"], die=True)
+    _until_in_service(client, endpoint)
+    with pytest.raises(client("sagemaker-runtime").exceptions.ModelError):
+        _stream(client, endpoint, silent=True)
+    _until_in_service(client, endpoint)
+    assert _stream(client, endpoint, chunks=["again"])
+
+
+def test_hundred_streams_at_once(client: Client, endpoint: str) -> None:
+    """Many concurrent streams are each whole and in order."""
+    chunks = [f"{number}\n" for number in range(20)]
+    with concurrent.futures.ThreadPoolExecutor(16) as threads:
+        found = list(threads.map(lambda _: b"".join(_stream(client, endpoint, chunks=chunks)), range(100)))
+    assert set(found) == {"".join(chunks).encode()}
+
+
+def test_update_and_failure(cloud: LocalCloud, client: Client, stacks: Stacks) -> None:
+    """A new configuration replaces the containers; one that cannot start fails the stack, and the old one goes on serving."""
+    stack = stacks.create(_template({"N": "1"}, instances=2), OUTPUTS)
+    assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
+    name = stacks.outputs(stack)["Name"]
+    runtime = client("sagemaker-runtime")
+
+    def environment() -> dict[str, str]:
+        answer = runtime.invoke_endpoint(EndpointName=name, Body=b"environment")
+        return dict(json.loads(answer["Body"].read())["environment"])
+
+    assert environment()["N"] == "1"
+    stacks.update(stack, _template({"N": "2"}), OUTPUTS)
+    assert stacks.status(stack) == "UPDATE_COMPLETE", stacks.reasons(stack)
+    assert environment()["N"] == "2"
+    assert stacks.outputs(stack)["Name"] == name
+
+    stacks.update(stack, _template({"N": "3", "REFUSE": "no weights found"}), OUTPUTS)
+    assert stacks.status(stack) == "UPDATE_ROLLBACK_COMPLETE"
+    assert "no weights found" in stacks.reasons(stack)
+    assert environment()["N"] == "2"
+    assert client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
+    assert _status(cloud, name)["status"] == "InService"
+
+    pids = [int(item) for item in os.listdir("/proc") if item.isdigit() and _serves(item, environment())]
+    assert pids
+    stacks.delete(stack)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    with pytest.raises(ClientError, match="ValidationError"):
+        environment()
+
+
+def _serves(pid: str, environment: dict[str, str]) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"SAGEMAKER_BIND_TO_PORT={environment['SAGEMAKER_BIND_TO_PORT']}\0".encode() in file.read()
+    except OSError:
+        return False
+
+
+def test_failed_creation(stacks: Stacks) -> None:
+    """A container that does not start fails the stack with the last lines of its log."""
+    stack = stacks.create(_template({"REFUSE": "bad setting SLUICE_X"}))
+    assert stacks.status(stack) == "ROLLBACK_COMPLETE"
+    assert "bad setting SLUICE_X" in stacks.reasons(stack)

@@ -1,0 +1,132 @@
+"""Stacks themselves: failures, change sets, exports, and types that nobody handles."""
+
+import json
+import urllib.request
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.cloud import LocalCloud
+from tests.local.conftest import Client, Stacks
+
+TOPIC = {"Type": "AWS::SNS::Topic"}
+BAD = {"Type": "AWS::SageMaker::Endpoint", "Properties": {"EndpointConfigName": "none"}}
+
+
+def _status(cloud: LocalCloud) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{cloud.endpoint_url}/_local/status") as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+    return found
+
+
+def test_unhandled_type_is_named(cloud: LocalCloud, stacks: Stacks) -> None:
+    """A resource of an unknown type deploys, and the status and the log name it until it is gone."""
+    stack = stacks.create({"Thing": {"Type": "AWS::Unheard::Of", "Properties": {}}, "Topic": TOPIC})
+    assert stacks.status(stack) == "CREATE_COMPLETE"
+    named = {"stack": stack, "logical_id": "Thing", "type": "AWS::Unheard::Of"}
+    assert named in _status(cloud)["unhandled"]
+    assert "AWS::Unheard::Of (Thing)" in (cloud.directory / "logs" / "control.log").read_text()
+    stacks.delete(stack)
+    assert named not in _status(cloud)["unhandled"]
+
+
+def test_failed_creation_is_rolled_back(client: Client, stacks: Stacks) -> None:
+    """A failure has its reason in the events, and what was created before it is deleted again."""
+    stack = stacks.create({"Topic": TOPIC, "Bad": {**BAD, "DependsOn": "Topic"}})
+    assert stacks.status(stack) == "ROLLBACK_COMPLETE"
+    assert "Could not find endpoint" in stacks.reasons(stack)
+    assert not [topic for topic in client("sns").list_topics()["Topics"] if stack in topic["TopicArn"]]
+
+
+def test_failed_update_is_rolled_back(client: Client, stacks: Stacks) -> None:
+    """After a failed update the stack is what it was, new resources are gone and changed ones are changed back."""
+    parameter = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": "old", "Name": "/t/rolled"}}
+    changed = {"Type": "AWS::SSM::Parameter", "Properties": {**parameter["Properties"], "Value": "new"}}  # type: ignore[dict-item]
+    stack = stacks.create({"Parameter": parameter})
+    stacks.update(stack, {"Parameter": changed, "Topic": TOPIC, "Bad": {**BAD, "DependsOn": ["Topic", "Parameter"]}})
+    assert stacks.status(stack) == "UPDATE_ROLLBACK_COMPLETE"
+    assert client("ssm").get_parameter(Name="/t/rolled")["Parameter"]["Value"] == "old"
+    assert not [topic for topic in client("sns").list_topics()["Topics"] if stack in topic["TopicArn"]]
+    stacks.update(stack, {"Parameter": changed})
+    assert client("ssm").get_parameter(Name="/t/rolled")["Parameter"]["Value"] == "new"
+
+
+def _change_set(stacks: Stacks, stack: str, resources: dict[str, Any], kind: str) -> None:
+    template = json.dumps({"Resources": resources})
+    stacks.api.create_change_set(StackName=stack, ChangeSetName="same", ChangeSetType=kind, TemplateBody=template)
+    stacks.api.execute_change_set(StackName=stack, ChangeSetName="same")
+    stacks.wait(stack)
+
+
+def test_change_sets_of_one_name_in_two_stacks(stacks: Stacks) -> None:
+    """Change sets belong to their stacks, and one of a failed deployment does not block the next."""
+    first, second = "tchange1", "tchange2"
+    stacks.names += [first, second]
+    _change_set(stacks, first, {"Bad": BAD}, "CREATE")
+    assert stacks.status(first) == "ROLLBACK_COMPLETE"
+    _change_set(stacks, second, {"Topic": TOPIC}, "CREATE")
+    assert stacks.status(second) == "CREATE_COMPLETE"
+    stacks.api.delete_change_set(StackName=first, ChangeSetName="same")
+    stacks.delete(first)
+    stacks.names.append(first)
+    _change_set(stacks, first, {"Topic": TOPIC}, "CREATE")
+    assert stacks.status(first) == "CREATE_COMPLETE"
+    described = stacks.api.describe_stack_resources(StackName=first)["StackResources"]
+    assert [item["ResourceType"] for item in described] == ["AWS::SNS::Topic"]
+    with pytest.raises(ClientError, match="does not exist"):
+        stacks.api.describe_change_set(StackName=first, ChangeSetName="other")
+
+
+def test_exports_and_imports(stacks: Stacks) -> None:
+    """A stack imports what another one, made by a change set or not, exports."""
+    exports = {"Outputs": {"Out": {"Value": {"Ref": "Topic"}, "Export": {"Name": "t-export"}}}}
+    stacks.create({"Topic": TOPIC}, **exports)
+    properties = {"Type": "String", "Name": "/t/import", "Value": {"Fn::ImportValue": "t-export"}}
+    importing = stacks.create(
+        {"P": {"Type": "AWS::SSM::Parameter", "Properties": properties}}, {"Value": {"Fn::GetAtt": ["P", "Value"]}}
+    )
+    assert stacks.outputs(importing)["Value"].startswith("arn:aws:sns:")
+
+
+def test_conditions_and_parameters(client: Client, stacks: Stacks) -> None:
+    """Resources and outputs follow their conditions; parameters of Systems Manager are read."""
+    client("ssm").put_parameter(Name="/t/value", Type="String", Value="on", Overwrite=True)
+    stack = stacks.create(
+        {"Yes": {**TOPIC, "Condition": "On"}, "No": {**TOPIC, "Condition": "Off"}},
+        Parameters={"P": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/t/value"}},
+        Conditions={"On": {"Fn::Equals": [{"Ref": "P"}, "on"]}, "Off": {"Fn::Not": [{"Condition": "On"}]}},
+    )
+    assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
+    described = stacks.api.describe_stack_resources(StackName=stack)["StackResources"]
+    assert [item["LogicalResourceId"] for item in described] == ["Yes"]
+
+
+def test_retained_resources_stay(client: Client, stacks: Stacks) -> None:
+    """A resource with a DeletionPolicy of Retain outlives its stack."""
+    stack = stacks.create({"Topic": {**TOPIC, "DeletionPolicy": "Retain"}}, {"Arn": {"Ref": "Topic"}})
+    arn = stacks.outputs(stack)["Arn"]
+    stacks.delete(stack)
+    client("sns").get_topic_attributes(TopicArn=arn)
+    client("sns").delete_topic(TopicArn=arn)
+
+
+@pytest.mark.parametrize("resources", [{}, {"A": {**TOPIC, "DependsOn": "B"}, "B": {**TOPIC, "DependsOn": "A"}}])
+def test_bad_templates_are_rejected(stacks: Stacks, resources: dict[str, Any]) -> None:
+    """A template without resources or with a circle creates nothing."""
+    try:
+        stack = stacks.create(resources)
+    except ClientError as error:
+        assert "Resources" in str(error)  # noqa: PT017 - one of two ways to be refused
+        stacks.names.pop()
+    else:
+        assert stacks.status(stack) == "ROLLBACK_COMPLETE"
+        assert "Circular" in stacks.reasons(stack)
+
+
+def test_properties_that_the_api_refuses_fail_the_stack(stacks: Stacks) -> None:
+    """A property of a wrong type fails the stack with a reason that names it."""
+    properties = {"KeySchema": "no", "AttributeDefinitions": []}
+    stack = stacks.create({"Table": {"Type": "AWS::DynamoDB::GlobalTable", "Properties": properties}})
+    assert stacks.status(stack) == "ROLLBACK_COMPLETE"
+    assert "KeySchema" in stacks.reasons(stack)
