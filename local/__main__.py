@@ -19,7 +19,7 @@ def main() -> int:
     try:
         asyncio.run(run(Options(given.dir.absolute(), given.port, tuple(given.container))))
     except StartError as error:
-        print(f"local: {error}", file=sys.stderr)  # noqa: T201 - the command's one line
+        print(f"local: {error}", file=sys.stderr)
         return 1
     return 0
 

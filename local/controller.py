@@ -95,7 +95,7 @@ class Reconciler:
     def __init__(
         self, control: ControlPlane, apply: Callable[[State], Awaitable[None]], observe: Callable[[], Observed]
     ) -> None:
-        """`apply` makes the data planes as a state says (slow things go on in the background), `observe` looks at them."""
+        """`apply` makes the data planes as a state says, slow things in the background; `observe` looks at them."""
         self._control = control
         self._apply = apply
         self._observe = observe

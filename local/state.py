@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Function:
-    """A function. `url` is its address or None; limits are seconds and MB; `reserved_concurrency` None means unreserved."""
+    """A function. `url` is its address or None; limits are seconds and MB; concurrency None is unreserved."""
 
     account: str
     region: str

@@ -209,7 +209,7 @@ class Operation:
             else:
                 self._remove(list(reversed(list(self.stack.resources))))
         except (TemplateError, DeployError, Failed) as error:
-            log.error("stack %s: the rollback failed: %s", self.stack.stack_name, error)  # noqa: TRY400 - it is one line
+            log.error("stack %s: the rollback failed: %s", self.stack.stack_name, error)
 
 
 def _must_replace(old: Resource, properties: Properties) -> bool:

@@ -11,7 +11,8 @@ from local.cloudformation.clients import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
 from local.control.exchange import EXCHANGE
 
-# The data plane gives up by the variant's own start-up timeout, at most an hour; this only bounds a data plane that died.
+# The data plane gives up by the variant's own start-up timeout, at most an hour; this only bounds a data plane that
+# died.
 _READY_TIMEOUT_S = 3900.0
 
 

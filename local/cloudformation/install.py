@@ -27,7 +27,8 @@ from local.control.exchange import EXCHANGE
 
 log = logging.getLogger("local.cloudformation")
 
-# An operation is waited for so long within the request that starts it: clients poll every 2 to 30 s, and most are done at once.
+# An operation is waited for so long within the request that starts it: clients poll every 2 to 30 s, and most are
+# done at once.
 _WAIT_S = 5.0
 
 

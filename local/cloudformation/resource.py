@@ -48,7 +48,7 @@ class Resource(ABC):
     def create(self) -> None:
         """Create it, and set `physical_id` if that is not the name."""
 
-    def update(self, properties: Properties) -> None:
+    def update(self, properties: Properties) -> None:  # noqa: B027 - most that can be noted only need no more
         """Take over changed properties. The old ones are still in `self.properties`."""
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Runs the control plane: `python -m local.control`. Prints its port as a line of JSON, and ends when its input does."""
+"""Runs the control plane: `python -m local.control`. Prints its port as a line of JSON; ends when its input does."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ def main() -> None:
     clients.configure(f"http://localhost:{httpd.port}")
     install.install()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    print(json.dumps({"port": httpd.port}), flush=True)  # noqa: T201 - how the parent learns the port
+    print(json.dumps({"port": httpd.port}), flush=True)
     httpd.serve_forever()
 
 

@@ -1,7 +1,7 @@
 """Where the control plane and the data planes meet, inside the control plane's process.
 
-Desired state has a version. The data planes fetch it by a long poll, apply it, and report what they observe together with
-the version they have applied; whoever changed something can wait for that.
+Desired state has a version. The data planes fetch it by a long poll, apply it, and report what they observe together
+with the version they have applied; whoever changed something can wait for that.
 """
 
 import threading

@@ -5,7 +5,7 @@
     GET  /_control/code?function=NAME&region=REGION            the function's zip
     GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
     GET  /_control/object?bucket=B&key=K   an object's bytes
-    GET  /_control/credentials?role=ARN&session=NAME           {"AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"}
+    GET  /_control/credentials?role=ARN&session=NAME           of AssumeRole, Expiration in Unix seconds
 
 It listens on loopback, on a port that only the gateway is told.
 """

@@ -1,7 +1,7 @@
 """Which behaviour and origin a request belongs to, and what of it reaches the origin. Pure.
 
-Sources: the CloudFront developer guide, "Cache behavior settings", "Use managed origin request policies" and "Request and response behavior
-for custom origins".
+Sources: the CloudFront developer guide, "Cache behavior settings", "Use managed origin request policies" and "Request
+and response behavior for custom origins".
 """
 
 import re

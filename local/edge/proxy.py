@@ -1,6 +1,7 @@
 """One distribution's requests: to the origin and back, nothing held in between.
 
-CloudFront's own errors are short HTML pages; an origin that falls silent after the answer has begun gets the viewer's connection cut.
+CloudFront's own errors are short HTML pages; an origin that falls silent after the answer has begun gets the viewer's
+connection cut.
 """
 
 import base64

@@ -85,7 +85,7 @@ class Environment:
     """
 
     def __init__(
-        self, launch: Launch, on_idle: "Callable[[Environment], None]", on_end: "Callable[[Environment], None]"
+        self, launch: Launch, on_idle: Callable[["Environment"], None], on_end: Callable[["Environment"], None]
     ) -> None:
         """Nothing runs yet."""
         self.function = launch.function

@@ -1,7 +1,7 @@
 """The event of a function URL's invocation: payload format 2.0. Pure.
 
-Source: "Request payload format" of the Lambda developer guide. Which bodies arrive in base64 is not documented there in full: here, as
-observed of AWS by others, all but text, JSON, XML and JavaScript. A function must understand both.
+Source: "Request payload format" of the Lambda developer guide. Which bodies arrive in base64 is not documented there in
+full: here, as observed of AWS by others, all but text, JSON, XML and JavaScript. A function must understand both.
 """
 
 import base64

@@ -1,7 +1,8 @@
 """What a function answers, read as it arrives. Pure.
 
-Streamed with the content type application/vnd.awslambda.http-integration-response: a JSON object with status, headers and cookies, eight NUL
-bytes, the body. Streamed otherwise: the body. Not streamed: one JSON value, "Response payload format" of the Lambda developer guide.
+Streamed with the content type application/vnd.awslambda.http-integration-response: a JSON object with status, headers
+and cookies, eight NUL bytes, the body. Streamed otherwise: the body. Not streamed: one JSON value, "Response payload
+format" of the Lambda developer guide.
 """
 
 import base64

@@ -38,7 +38,7 @@ class Invocation:
 
 
 class RuntimeApi:
-    """The listener. `on_next` is called when the runtime asks for work, `on_init_error` when it says it cannot start."""
+    """The listener. `on_next` is called when the runtime asks for work, `on_init_error` when it cannot start."""
 
     def __init__(self, on_next: Callable[[], None], on_init_error: Callable[[str], None]) -> None:
         """Nothing listens yet."""
@@ -253,8 +253,8 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         reason = {200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found"}[status]
-        start = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
-        self._transport.write(start.encode() + body)
+        headers += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self._transport.write(f"HTTP/1.1 {status} {reason}\r\n{headers}\r\n".encode() + body)
         if not self._parser.should_keep_alive():
             self._transport.close()
 

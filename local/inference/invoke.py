@@ -1,7 +1,7 @@
 """InvokeEndpoint and InvokeEndpointWithResponseStream.
 
-Errors have the status and shape that the API reference gives them and that botocore reads. What AWS does when the caller goes away
-is unconfirmed; here the container's request is closed.
+Errors have the status and shape that the API reference gives them and that botocore reads. What AWS does when the
+caller goes away is unconfirmed; here the container's request is closed.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ TOTAL_S: Final = 480.0
 _ERROR_BYTES: Final = 65_536
 
 
-class RuntimeError_(Exception):  # noqa: N801, N818 - the API's error, not Python's
+class ApiError(Exception):
     """An error answer of the runtime API."""
 
     def __init__(self, status: int, code: str, message: str, **members: object) -> None:
@@ -49,16 +49,16 @@ async def invoke(request: web.Request, serving: Serving | None, session: aiohttp
     try:
         body = await _body(request)
         if serving is None:
-            raise RuntimeError_(400, "ValidationError", f"Endpoint {name} of account was not found.")
+            raise ApiError(400, "ValidationError", f"Endpoint {name} of account was not found.")
         instance = serving.least_busy()
         if instance is None:
-            raise RuntimeError_(503, "ServiceUnavailable", "The service is currently unavailable.")
+            raise ApiError(503, "ServiceUnavailable", "The service is currently unavailable.")
         instance.outstanding += 1
         try:
             return await _call(request, body, instance, serving, session)
         finally:
             instance.outstanding -= 1
-    except RuntimeError_ as error:
+    except ApiError as error:
         log.info("invoke %s: %d %s: %s", name, error.status, error.code, error.message)
         return error.response()
 
@@ -68,9 +68,7 @@ async def _body(request: web.Request) -> bytes:
     async for piece in request.content.iter_any():
         whole += piece
         if len(whole) > MAX_BODY:
-            raise RuntimeError_(
-                413, "RequestEntityTooLarge", f"Request body is larger than the limit of {MAX_BODY} bytes."
-            )
+            raise ApiError(413, "RequestEntityTooLarge", f"Request body is larger than the limit of {MAX_BODY} bytes.")
     return bytes(whole)
 
 
@@ -95,7 +93,7 @@ async def _call(
             serving, instance, 0, "Your invocation timed out while waiting for a response from container primary."
         ) from None
     except aiohttp.ClientConnectorError as error:
-        raise RuntimeError_(500, "InternalFailure", "The request could not reach the container.") from error
+        raise ApiError(500, "InternalFailure", "The request could not reach the container.") from error
     except aiohttp.ClientError as error:
         raise _model_error(serving, instance, 500, "The container closed the connection without an answer.") from error
     async with answer:
@@ -164,15 +162,16 @@ def _broken(code: str, message: str) -> bytes:
     return eventstream.exception("ModelStreamError", message, ErrorCode=code)
 
 
-def _model_error(serving: Serving, instance: Instance, status: int, original: str) -> RuntimeError_:
+def _model_error(serving: Serving, instance: Instance, status: int, original: str) -> ApiError:
     endpoint = serving.endpoint
+    group = f"/aws/sagemaker/Endpoints/{endpoint.name}"
     kind = "client" if 400 <= status < 500 else "server"
-    return RuntimeError_(
+    return ApiError(
         424,
         "ModelError",
-        f'Received {kind} error ({status}) from primary with message "{original}". See logs/{instance.log.name} of the local '
-        f"cloud for more information.",
+        f'Received {kind} error ({status}) from primary with message "{original}". '
+        f"See logs/{instance.log.name} of the local cloud for more information.",
         OriginalStatusCode=status,
         OriginalMessage=original,
-        LogStreamArn=f"arn:aws:logs:{endpoint.region}:{endpoint.account}:log-group:/aws/sagemaker/Endpoints/{endpoint.name}",
+        LogStreamArn=f"arn:aws:logs:{endpoint.region}:{endpoint.account}:log-group:{group}",
     )

@@ -1,7 +1,8 @@
 """Where the answer of a container is cut into payload parts.
 
-SageMaker's parts are not the container's chunks. Bytes are never held back here; at random places they are cut once more, so
-that half a record or half a character in a part is an everyday thing. The same seed cuts the same bytes at the same places.
+SageMaker's parts are not the container's chunks. Bytes are never held back here; at random places they are cut once
+more, so that half a record or half a character in a part is an everyday thing. The same seed cuts the same bytes at the
+same places.
 """
 
 import random

@@ -62,7 +62,7 @@ class Endpoints:
             await self._session.close()
 
     async def apply(self, wanted: tuple[Endpoint, ...]) -> None:
-        """Begin whatever is needed; containers start in the background, and those not wanted are stopped before this returns."""
+        """Begin whatever is needed: containers start in the background, and those not wanted are stopped first."""
         by_name = {endpoint.name: endpoint for endpoint in wanted}
         gone = [name for name in self._entries if name not in by_name]
         await asyncio.gather(*(self._remove(self._entries.pop(name)) for name in gone))

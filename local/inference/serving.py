@@ -129,8 +129,8 @@ class Serving:
                     await asyncio.wait([ended], timeout=_PING_EVERY_S)
                     if ended.done():
                         raise ServingError(
-                            f"The container of variant {variant.name} ended with status {ended.result()} before it answered "
-                            f"/ping: {processes.last_lines(instance.log)} (log: {instance.log})"
+                            f"The container of variant {variant.name} ended with status {ended.result()} before it "
+                            f"answered /ping: {processes.last_lines(instance.log)} (log: {instance.log})"
                         )
         except TimeoutError as error:
             raise ServingError(

@@ -28,8 +28,7 @@ async def fetch(objects: Objects, address: str | None, folder: Path) -> None:
 
     Raises WeightsError if there is nothing.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    await asyncio.to_thread(_empty, folder)
     if address is None:
         return
     found = await objects.get_json("objects", uri=address)
@@ -42,13 +41,21 @@ async def fetch(objects: Objects, address: str | None, folder: Path) -> None:
             await asyncio.to_thread(_unpack, body, folder)
             continue
         relative = item["key"].removeprefix(parts.path[1:]).lstrip("/") or Path(item["key"]).name
-        target = (folder / relative).resolve()
-        if not target.is_relative_to(folder.resolve()):
-            raise WeightsError(f"The key {item['key']} leaves the folder of the model.")
-        if item["key"].endswith("/"):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(target.write_bytes, body)
+        if not item["key"].endswith("/"):
+            await asyncio.to_thread(_write, folder, relative, body)
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _write(folder: Path, relative: str, body: bytes) -> None:
+    target = (folder / relative).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise WeightsError(f"The key {relative} leaves the folder of the model.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(body)
 
 
 def _unpack(body: bytes, folder: Path) -> None:

@@ -1,18 +1,24 @@
 """A stand-in for the model container: answers as the request tells it to, or as its environment does.
 
-Request: {"chunks": [str...], "gap_s": float, "status": int, "die": bool}. It writes each chunk apart from the others, and with `die` ends its
-process after the last one. `HOLD` in a chunk's place waits for a second request with the body "release".
+Request: {"chunks": [str...], "gap_s": float, "status": int, "die": bool}. It writes each chunk apart from the others,
+and with `die` ends its process after the last one. `HOLD` in a chunk's place waits for a second request with the body
+"release".
 """
 
 import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
 released = asyncio.Event()
 closed: list[str] = []
+
+
+def _weights() -> list[str]:
+    return sorted(path.name for path in Path(os.environ["SLUICE_MODEL_DIR"]).iterdir())
 
 
 async def ping(_request: web.Request) -> web.Response:
@@ -27,9 +33,7 @@ async def invocations(request: web.Request) -> web.StreamResponse:
         released.set()
         return web.Response(text="released")
     if body == b"environment":
-        return web.json_response(
-            {"environment": dict(os.environ), "files": sorted(os.listdir(os.environ["SLUICE_MODEL_DIR"]))}
-        )
+        return web.json_response({"environment": dict(os.environ), "files": _weights()})
     if body == b"closed":
         return web.json_response(closed)
     told = json.loads(body)

@@ -66,12 +66,14 @@ while True:
         "Content-Type: application/vnd.awslambda.http-integration-response\r\n"
         "Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n",
     )
-    chunk(sock, json.dumps({"statusCode": 200, "headers": {"content-type": "text/plain", "x-pid": str(os.getpid())}, "cookies": ["a=1", "b=2"]}).encode())
+    fields = {"content-type": "text/plain", "x-pid": str(os.getpid())}
+    chunk(sock, json.dumps({"statusCode": 200, "headers": fields, "cookies": ["a=1", "b=2"]}).encode())
     chunk(sock, b"\0" * 8)
     if path == "/event":
         chunk(sock, json.dumps(event).encode())
     elif path == "/environment":
-        chunk(sock, json.dumps({"variables": dict(os.environ), "argv": sys.argv, "executable": sys.executable, "headers": headers}).encode())
+        found = {"variables": dict(os.environ), "executable": sys.executable, "headers": headers}
+        chunk(sock, json.dumps(found).encode())
     elif path == "/big":
         for _ in range(int(event["rawQueryString"])):
             chunk(sock, b"x" * 65536)
@@ -85,7 +87,8 @@ while True:
         chunk(sock, b"hello")
     if path == "/cut":
         kind = base64.b64encode(b'{"errorType":"E","errorMessage":"cut"}')
-        sock.sendall(b"0\r\nLambda-Runtime-Function-Error-Type: E.Cut\r\nLambda-Runtime-Function-Error-Body: " + kind + b"\r\n\r\n")
+        name = b"Lambda-Runtime-Function-Error-"
+        sock.sendall(b"0\r\n" + name + b"Type: E.Cut\r\n" + name + b"Body: " + kind + b"\r\n\r\n")
     elif path == "/exit":
         time.sleep(0.05)
         os._exit(4)

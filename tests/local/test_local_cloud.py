@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.local import function_code
-from tests.local.conftest import CONTAINER, Client, Stacks
 
 from local.cloud import LocalCloud, LocalCloudError
+from tests.local import function_code
+from tests.local.conftest import CONTAINER, Client, Stacks
 
 BUCKET = "sluice-test-code"
 ASSUME = {
@@ -75,12 +75,12 @@ def _template(word: str) -> dict[str, Any]:
 
 
 def _get(url: str) -> Any:
-    with urllib.request.urlopen(url) as answer:
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
         return json.loads(answer.read())
 
 
 def test_from_a_template_to_a_stream(cloud: LocalCloud, client: Client, stacks: Stacks) -> None:
-    """A deployed distribution streams from the deployed function; a second deployment takes effect; deletion ends it."""
+    """A deployed distribution streams from its function; a second deployment takes effect; deletion ends it."""
     client("s3").create_bucket(Bucket=BUCKET)
     client("s3").put_object(Bucket=BUCKET, Key="code.zip", Body=function_code.zipped())
     outputs = {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}, "Id": {"Ref": "Distribution"}}

@@ -18,7 +18,7 @@ from local.state import Distribution
 ALL = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"]
 
 
-def _config(port: int = 80, **default: Any) -> dict[str, Any]:
+def _config(port: Any = 80, **default: Any) -> dict[str, Any]:
     origin = {
         "Id": "o",
         "DomainName": "localhost",

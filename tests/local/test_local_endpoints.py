@@ -3,17 +3,17 @@
 import concurrent.futures
 import contextlib
 import json
-import os
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
-from tests.local.conftest import Client, Stacks
 
 from local.cloud import LocalCloud
+from tests.local.conftest import Client, Stacks
 
 ROLE_ARN = "arn:aws:iam::123456789012:role/none"
 WEIGHTS = "sluice-test-weights"
@@ -93,7 +93,7 @@ def test_parts_arrive_as_they_are_written(client: Client, endpoint: str) -> None
 
 
 def test_whole_answers(client: Client, endpoint: str) -> None:
-    """InvokeEndpoint gives the whole body; the container has the model's environment, its weights, and nothing of ours."""
+    """InvokeEndpoint gives the whole body; the container has the model's environment and weights, none of ours."""
     answer = client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=b"environment")
     found = json.loads(answer["Body"].read())
     assert found["environment"]["OWN"] == "value"
@@ -141,7 +141,7 @@ def test_the_caller_leaving_closes_the_containers_request(client: Client, endpoi
 
 
 def _status(cloud: LocalCloud, name: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{cloud.endpoint_url}/_local/status") as answer:
+    with urllib.request.urlopen(f"{cloud.endpoint_url}/_local/status") as answer:  # noqa: S310 - loopback
         return next(item for item in json.loads(answer.read())["endpoints"] if item["name"] == name)
 
 
@@ -157,7 +157,7 @@ def _until_in_service(client: Client, endpoint: str) -> None:
 
 
 def test_death_of_the_container(client: Client, endpoint: str) -> None:
-    """A container that dies in mid-stream ends it with an exception; before its answer it is a ModelError; it is started anew."""
+    """A container's death in mid-stream is an exception, before its answer a ModelError; it is started anew."""
     with pytest.raises(EventStreamError, match="ModelStreamError"):
         _stream(client, endpoint, chunks=["one", "two"], die=True)
     _until_in_service(client, endpoint)
@@ -176,7 +176,7 @@ def test_hundred_streams_at_once(client: Client, endpoint: str) -> None:
 
 
 def test_update_and_failure(cloud: LocalCloud, client: Client, stacks: Stacks) -> None:
-    """A new configuration replaces the containers; one that cannot start fails the stack, and the old one goes on serving."""
+    """A new configuration replaces the containers; one that cannot start fails the stack, and the old one serves on."""
     stack = stacks.create(_template({"N": "1"}, instances=2), OUTPUTS)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     name = stacks.outputs(stack)["Name"]
@@ -199,18 +199,18 @@ def test_update_and_failure(cloud: LocalCloud, client: Client, stacks: Stacks) -
     assert client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
     assert _status(cloud, name)["status"] == "InService"
 
-    pids = [int(item) for item in os.listdir("/proc") if item.isdigit() and _serves(item, environment())]
-    assert pids
+    port = environment()["SAGEMAKER_BIND_TO_PORT"]
+    serving = [path for path in Path("/proc").glob("[0-9]*") if _serves(path, port)]
+    assert serving
     stacks.delete(stack)
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    assert not any(path.exists() for path in serving)
     with pytest.raises(ClientError, match="ValidationError"):
         environment()
 
 
-def _serves(pid: str, environment: dict[str, str]) -> bool:
+def _serves(process: Path, port: str) -> bool:
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"SAGEMAKER_BIND_TO_PORT={environment['SAGEMAKER_BIND_TO_PORT']}\0".encode() in file.read()
+        return f"SAGEMAKER_BIND_TO_PORT={port}\0".encode() in (process / "environ").read_bytes()
     except OSError:
         return False
 

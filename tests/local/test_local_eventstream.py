@@ -1,6 +1,7 @@
 """Frames of the event stream, read by botocore's own decoder."""
 
 import json
+from itertools import pairwise
 
 from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
@@ -14,7 +15,7 @@ def _decode(data: bytes, cuts: list[int]) -> list[tuple[dict[str, str], bytes]]:
     buffer = EventStreamBuffer()
     found = []
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         buffer.add_data(data[start:end])
         found += [(message.headers, message.payload) for message in buffer]
     return found

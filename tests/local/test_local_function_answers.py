@@ -2,6 +2,7 @@
 
 import base64
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ BODY = b"body\0\0with zeros" + b"\0" * 9
 def _feed(data: bytes, cuts: list[int]) -> tuple[Head, bytes]:
     edges = [0, *sorted(cuts), len(data)]
     parser = PreludeParser()
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if found := parser.feed(data[start:end]):
             return found[0], found[1] + data[end:]
     raise AssertionError
@@ -44,9 +45,9 @@ def test_bad_preludes(text: bytes) -> None:
 def test_endless_prelude() -> None:
     """A prelude without an end is refused after 1 MB."""
     parser = PreludeParser()
+    assert parser.feed(b"x" * 2**20) is None
     with pytest.raises(InvalidResponse):
-        for _ in range(100):
-            parser.feed(b"x" * 65536)
+        parser.feed(b"x")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +121,9 @@ async def test_event_and_answer(plane: Plane) -> None:
 async def test_chunks_arrive_as_they_are_written(plane: Plane) -> None:
     """Five ticks a tenth of a second apart are five reads about as far apart."""
     await plane.text("/")
-    times = []
     async with plane.call("/ticks") as answer:
-        async for _ in answer.content.iter_any():
-            times.append(asyncio.get_running_loop().time())
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        times = [asyncio.get_running_loop().time() async for _ in answer.content.iter_any()]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert len(times) == 5
     assert all(0.05 < gap < 0.3 for gap in gaps)
 
@@ -201,7 +200,7 @@ async def test_the_client_leaving_is_not_told(plane: Plane, tmp_path: Path) -> N
         await answer.content.readany()
         answer.close()
     async with asyncio.timeout(10):
-        while not mark.exists():
+        while not mark.exists():  # noqa: ASYNC110 - another process makes it
             await asyncio.sleep(0.02)
 
 
@@ -230,7 +229,7 @@ async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.M
     monkeypatch.setattr(pool, "IDLE_S", 0.1)
     await plane.text("/")
     async with asyncio.timeout(5):
-        while plane.functions.status()[0]["environments"]:
+        while plane.functions.status()[0]["environments"]:  # noqa: ASYNC110 - a timer's work
             await asyncio.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""Each resource type the local cloud adds to moto: created, updated and deleted by CloudFormation, read by stock boto3."""
+"""Each resource type the local cloud adds to moto: created, updated and deleted by templates, read by boto3."""
 
 import json
 from typing import Any
