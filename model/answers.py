@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from model.sse import WholeAnswer
 
 
+_STOPPING = "the container is shutting down"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """Seconds. The heartbeat stays below the 15 s that every hop on the way to the client allows."""
@@ -78,8 +81,8 @@ class StreamResponse(Response):
         except ModelError as error:
             await out.fail(error)
         except asyncio.CancelledError:
-            await out.fail(NotReadyError("the container is shutting down"))
-            raise
+            # Only the server cancels, when it stops; passed on to it, this would be logged as a failure.
+            await out.fail(NotReadyError(_STOPPING))
         except Exception:
             await out.fail(EngineError("the container failed"))
             raise  # logged with its trace by the server
@@ -108,6 +111,8 @@ class WholeResponse(Response):
             response = Response(self._answer.body(), media_type="application/json")
         except ModelError as error:
             response = error_response(error)
+        except asyncio.CancelledError:
+            response = error_response(NotReadyError(_STOPPING))
         await response(scope, receive, send)
 
 

@@ -443,6 +443,18 @@ async def test_shutdown_tells_streams(serve: Serve) -> None:
     assert records[-1] == {"type": "error", "code": "not_ready", "message": "the container is shutting down"}
 
 
+async def test_shutdown_tells_whole_answers(serve: Serve) -> None:
+    """A whole answer that outlives the grace period of a shutdown is a 503."""
+    async with serve() as container:
+        waiting = asyncio.create_task(container.client.post("/v1/chat/completions", json=ENDLESS))
+        await running(container, 1)
+        container.server.should_exit = True
+        answer = await waiting
+
+    assert answer.status_code == 503
+    assert error_of(answer)["code"] == "not_ready"
+
+
 async def test_llama_cpp_over_http(serve: Serve) -> None:
     """The demo model streams through the same routes, and leaving frees its slot."""
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 500}
