@@ -1,0 +1,87 @@
+"""How long a token takes from being sampled in the container to being read by the client, over the whole local cloud.
+
+    python -m bench.first_chunk [--requests 100]
+
+The scripted engine puts the time at which it samples each token into its text; client and container share one
+clock. One stream at a time, through edge, function URL, Runtime API, function, SageMaker's event stream and
+container, each a process or a connection of its own.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import boto3
+import httpx
+
+from cli import cdk, keys
+from cli.steps import console, step
+from local.cloud import LocalCloud
+
+
+def main() -> None:
+    """Deploy the scripted engine into a local cloud of its own, measure, and print p50, p90 and p99."""
+    parser = argparse.ArgumentParser(description="From sampled to read, in milliseconds.")
+    parser.add_argument("--requests", type=int, default=100)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cloud = LocalCloud.start(Path(folder))
+        try:
+            url, headers = _deploy(cloud, Path(folder))
+            _measure(url, headers, given.requests)
+        finally:
+            cloud.stop()
+
+
+def _deploy(cloud: LocalCloud, folder: Path) -> tuple[str, dict[str, str]]:
+    aws = cloud.aws_environment()
+    log = folder / "deploy.log"
+    with step("Deploying the scripted engine") as detail:
+        target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
+        cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=log, detail=detail)
+        context = {"stage": "local", "engine": "scripted", "tokens_per_second": "0"}
+        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
+    table = boto3.resource(
+        "dynamodb",
+        endpoint_url=cloud.endpoint_url,
+        region_name=aws["AWS_REGION"],
+        aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
+    ).Table(outputs["UsageTableName"])
+    key = keys.create(table, name="bench")
+    return f"http://{outputs['DistributionDomain']}/v1/chat/completions", {"authorization": f"Bearer {key}"}
+
+
+def _measure(url: str, headers: dict[str, str], requests: int) -> None:
+    script = json.dumps({"repeat": "x", "count": 10, "rate": 50, "stamp": True, "first_after": 0.05})
+    body = {"model": "sluice-demo", "stream": True, "messages": [{"role": "user", "content": script}]}
+    first: list[float] = []
+    later: list[float] = []
+    with httpx.Client(timeout=30) as client:
+        for number in range(requests + 5):
+            delays = _delays(client, url, headers, body)
+            if number >= 5:  # the first ones start the environment
+                first.append(delays[0])
+                later.extend(delays[1:])
+    for name, values in (("first token", first), ("later tokens", later)):
+        cuts = statistics.quantiles(values, n=100)
+        console.print(f"{name}: p50 {cuts[49]:.2f} ms, p90 {cuts[89]:.2f} ms, p99 {cuts[98]:.2f} ms ({len(values)})")
+
+
+def _delays(client: httpx.Client, url: str, headers: dict[str, str], body: object) -> list[float]:
+    """Give the milliseconds from sampled to read of each token of one answer."""
+    delays = []
+    with client.stream("POST", url, headers=headers, json=body) as answer:
+        for line in answer.iter_lines():
+            now = time.time_ns()
+            if line.startswith("data: {"):
+                for choice in json.loads(line[6:])["choices"]:
+                    delays += [(now - int(stamp)) / 1e6 for stamp in choice["delta"].get("content", "").split()]
+    return delays
+
+
+if __name__ == "__main__":
+    main()
