@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check deploy destroy demo-model lock clean
+.PHONY: help setup up down test check audit bench deploy destroy demo-model lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -36,11 +36,17 @@ down: $(STAMP) ## Stop the local cloud
 test: $(STAMP) ## Run the tests
 	@$(BIN)/pytest
 
-check: $(STAMP) ## Lint, types, layers, locks
+check: $(STAMP) ## Lint, format, types, layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages (needs PyPI's own vulnerability service)
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r locks/dev.txt
+
+bench: $(STAMP) ## Measure, over a local cloud of its own
+	@$(BIN)/python -m bench.first_chunk
 
 deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy STAGE=dev
 	@npx --no-install cdk deploy --all -c stage=$(STAGE)
