@@ -17,7 +17,7 @@ from model.errors import EngineError, ModelError, NotReadyError, RequestCancelle
 from model.events import Event, Start
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Coroutine
 
     from starlette.types import Receive, Scope, Send
 
@@ -179,9 +179,9 @@ async def _watch(receive: Receive, run: Run) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _beside(*coroutines: object) -> AsyncGenerator[None, None]:
+async def _beside(*coroutines: Coroutine[None, None, None]) -> AsyncGenerator[None, None]:
     """Run the coroutines as tasks for as long as the block lasts."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[call-overload]
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         yield
     finally:

@@ -30,7 +30,7 @@ class ModelError(Exception):
     told in an error record of a stream, never by the status of its answer.
     """
 
-    code: ClassVar[str] = "engine_error"
+    code: str = "engine_error"
     status: int = 500
     record_only: ClassVar[bool] = False
     retry_after: ClassVar[int | None] = None
@@ -81,7 +81,7 @@ class RouteError(InvalidRequestError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")  # type: ignore[misc]
+        self.code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
 
 
 class OverloadedError(ModelError):
