@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -20,26 +19,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lambda_fn import errors, limits
 from lambda_fn.admit import admit, check_key
+from lambda_fn.answer import Answer
 from lambda_fn.authenticate import check_origin, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.decode import LineDecoder
 from lambda_fn.encode import ChatBody, ChatStream, Encoder
-from lambda_fn.errors import APIError, UpstreamTimeout, from_container
-from lambda_fn.events import Event, Failure, Start
+from lambda_fn.errors import APIError
 from lambda_fn.http import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.invoke import Invocation
-from lambda_fn.log import log
+from lambda_fn.replies import EXCEPTION_HANDLERS, error_response, json_response, read_body
 from lambda_fn.schema import ChatRequest, Control, container_body, parse_chat
 from lambda_fn.settings import Settings
 from lambda_fn.settle import Tally, settle
-
-
-class AnswerBroken(Exception):
-    """An answer has begun and cannot be ended in its own form: whoever carries the application must break the
-    connection.
-    """
 
 
 def create_app(settings: Settings, client: Client, credentials: Callable[[], Credentials]) -> ASGIApp:
@@ -54,7 +47,7 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
             Route("/v1/models", models.list, methods=["GET"]),
             Route("/v1/models/{name:path}", models.get, methods=["GET"]),
         ],
-        exception_handlers={APIError: _on_api_error, HTTPException: _on_http_error, Exception: _on_exception},
+        exception_handlers=EXCEPTION_HANDLERS,
     )
     return Front(api, settings)
 
@@ -82,7 +75,7 @@ class Front:
         try:
             check_origin(Headers(scope=scope), self._secrets)
         except APIError as error:
-            await _error_response(error)(scope, receive, send_with_id)
+            await error_response(error)(scope, receive, send_with_id)
             return
         await self._api(scope, receive, send_with_id)
 
@@ -98,7 +91,7 @@ class Models:
     async def list(self, request: Request) -> Response:
         """Give all models."""
         await check_key(self._table, read_key(request.headers))
-        return _json_response({"object": "list", "data": [self._object(name) for name in self._models]})
+        return json_response({"object": "list", "data": [self._object(name) for name in self._models]})
 
     async def get(self, request: Request) -> Response:
         """Give one model."""
@@ -106,7 +99,7 @@ class Models:
         name = request.path_params["name"]
         if name not in self._models:
             raise _no_model(name)
-        return _json_response(self._object(name))
+        return json_response(self._object(name))
 
     @staticmethod
     def _object(name: str) -> dict[str, object]:
@@ -130,7 +123,7 @@ class ChatCompletions:
         tally = Tally()
         request_id: str = scope["sluice.request_id"]
         caller = read_key(Headers(scope=scope))
-        request = parse_chat(await _read_body(scope, receive))
+        request = parse_chat(await read_body(scope, receive))
         model = self._settings.models.get(request.model)
         if model is None:
             raise _no_model(request.model)
@@ -157,9 +150,9 @@ class ChatCompletions:
             ) as invocation:
                 answer = Answer(
                     invocation,
+                    LineDecoder(choices=request.n or 1),
                     _encoder(request, request_id),
                     tally,
-                    choices=request.n or 1,
                     seconds=seconds + limits.STREAM_GRACE,
                 )
                 await answer.send(send)
@@ -168,83 +161,6 @@ class ChatCompletions:
             raise
         finally:
             await asyncio.shield(settle(self._table, caller, request_id=request_id, model=request.model, tally=tally))
-
-
-class Answer:
-    """The way of one answer from the container to the client."""
-
-    def __init__(self, invocation: Invocation, encoder: Encoder, tally: Tally, *, choices: int, seconds: float) -> None:
-        """Join the two ends; the answer must be over in `seconds`."""
-        self._invocation = invocation
-        self._decoder = LineDecoder(choices)
-        self._encoder = encoder
-        self._tally = tally
-        self._deadline = time.monotonic() + seconds
-        self._started = False
-
-    async def send(self, send: Send) -> None:
-        """Send the whole answer, or what there is of it and an error.
-
-        Raises:
-            APIError: it failed before anything was sent.
-            AnswerBroken: it failed later, and its form cannot say so.
-
-        """
-        try:
-            events = await self._next(limits.FIRST_EVENT_WAIT)
-            if events and isinstance(events[0], Failure):
-                raise from_container(events[0].code, events[0].message)
-            await self._start(send)
-            while True:
-                await self._write(send, self._encoder.encode(events) if events else self._encoder.heartbeat())
-                if events and isinstance(failure := events[-1], Failure):
-                    raise from_container(failure.code, failure.message)
-                if self._tally.complete:
-                    break
-                events = await self._next(limits.HEARTBEAT)
-        except APIError as error:
-            if not self._started:
-                raise
-            ending = self._encoder.fail(error)
-            if ending is None:
-                raise AnswerBroken(error.error_code) from None
-            await self._write(send, ending)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _next(self, silence: float) -> list[Event]:
-        """Give the next events that have something for the client, or none after `silence` seconds without one.
-
-        Raises:
-            APIError: the call failed, or its time is over.
-
-        """
-        quiet_at = time.monotonic() + silence
-        while True:
-            now = time.monotonic()
-            if now >= self._deadline:
-                raise UpstreamTimeout("The answer took longer than it may, and was ended.")
-            data = await self._invocation.read(max(0.0, min(quiet_at, self._deadline) - now))
-            if data is None:
-                if time.monotonic() >= quiet_at:
-                    return []
-                continue
-            events = self._decoder.feed(data) if data else self._decoder.close()
-            self._tally.count(events)
-            if events := [event for event in events if type(event) is not Start]:
-                return events
-
-    async def _start(self, send: Send) -> None:
-        self._started = True
-        headers = [
-            (b"content-type", self._encoder.content_type.encode()),
-            (b"cache-control", b"no-cache, no-transform"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._write(send, self._encoder.begin())
-
-    async def _write(self, send: Send, data: bytes) -> None:
-        if data:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
 def _encoder(request: ChatRequest, request_id: str) -> Encoder:
@@ -273,51 +189,5 @@ def _seconds_left(scope: Scope) -> float:
     return max(1.0, min(limits.STREAM_DEADLINE, left))
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    parts = []
-    size = int(length) if (length := Headers(scope=scope).get("content-length", "")).isdecimal() else 0
-    more = True
-    while more and size <= limits.MAX_BODY:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise errors.InvalidRequest("The request was cut off.")
-        parts.append(message.get("body", b""))
-        size = sum(map(len, parts))
-        more = message.get("more_body", False)
-    if size > limits.MAX_BODY:
-        raise errors.BodyTooLarge(f"The body is over {limits.MAX_BODY} bytes.")
-    return b"".join(parts)
-
-
 def _no_model(name: str) -> errors.NotFound:
     return errors.NotFound(f"The model '{name[:80]}' does not exist.", param="model", code="model_not_found")
-
-
-def _json_response(content: object) -> Response:
-    return Response(errors.encode_json(content), media_type="application/json")
-
-
-def _error_response(error: APIError) -> Response:
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return Response(error.body(), status_code=error.status, headers=headers, media_type="application/json")
-
-
-async def _on_api_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, APIError)  # noqa: S101 (registered for it)
-    return _error_response(error)
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
-    if error.status_code == 405:
-        response = _error_response(errors.MethodNotAllowed(f"{request.method} is not allowed here."))
-        response.headers.update(error.headers or {})
-        return response
-    return _error_response(errors.NotFound("Nothing is found under this path."))
-
-
-async def _on_exception(request: Request, error: Exception) -> Response:
-    log("fault", request_id=request.scope.get("sluice.request_id"), error=type(error).__name__)
-    return _error_response(errors.ServerError("An internal error. The request id names it."))

@@ -229,6 +229,10 @@ class Reply:
                 self.grown.clear()
                 await self.grown.wait()
 
+    async def until_chunks(self, count: int) -> None:
+        """Wait until so many pieces of the body came."""
+        await self.until(lambda: len(self.chunks) >= count)
+
     @property
     def body(self) -> bytes:
         """Give all chunks in one."""

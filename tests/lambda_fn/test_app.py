@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from lambda_fn import accounts, errors, limits
-from lambda_fn.app import AnswerBroken
+from lambda_fn.answer import AnswerBroken
 from lambda_fn.ids import ledger_partition
 from tests.lambda_fn.conftest import (
     END,
@@ -145,11 +145,31 @@ async def test_failure_before_tokens_is_a_status(call: Call, sagemaker: StandIn,
         assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "failed", 0)
 
 
-async def test_cut_whole_answer_is_not_shown(call: Call, sagemaker: StandIn) -> None:
-    """An unfinished answer in the one-body form is an error, and none of its text is shown."""
+async def test_cut_whole_answer_is_a_502(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """An unfinished answer in the one-body form is a 502 that shows none of its text; its tokens are booked."""
     sagemaker.script = [part(lines(START, HELLO)), None]
-    with pytest.raises(AnswerBroken):
-        await call(body=CHAT)
+    reply = await call(body=CHAT)
+    assert (reply.status, reply.error["code"]) == (502, "upstream_cut")
+    assert ledger_item(items, reply)["completion_tokens"] == 1
+
+
+async def test_slow_whole_answer_is_kept_alive(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A one-body answer that takes long is preceded by white space; when it then fails, the connection breaks."""
+    monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
+    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
+    for ending in ([part(lines(WORLD, FINISH, USAGE, END))], [None]):
+        go_on = asyncio.Event()
+        sagemaker.script = [part(lines(START, HELLO)), go_on, *ending]
+        reply = Reply()
+        running = asyncio.ensure_future(call(body=CHAT, reply=reply))
+        await reply.until_chunks(3)
+        go_on.set()
+        if ending == [None]:
+            with pytest.raises(AnswerBroken):
+                await running
+        else:
+            await running
+            assert json.loads(reply.body)["choices"][0]["message"]["content"] == "Hello world"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +208,7 @@ async def test_heartbeats_in_silence(call: Call, sagemaker: StandIn, monkeypatch
     sagemaker.script = [part(lines(START)), go_on, part(lines(HELLO, WORLD, FINISH, USAGE, END))]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
-    await reply.until(lambda: len(reply.chunks) >= 4)
+    await reply.until_chunks(4)
     go_on.set()
     await running
     assert text(reply) == "Hello world"

@@ -1,0 +1,70 @@
+"""HTTP in the small: a request's body, bounded; values and errors as responses."""
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope
+
+from lambda_fn import errors, limits
+from lambda_fn.errors import APIError
+from lambda_fn.log import log
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """Give the whole body of a request.
+
+    Raises:
+        BodyTooLarge: it has more than `MAX_BODY` bytes.
+        InvalidRequest: it was cut off.
+
+    """
+    parts = []
+    size = int(length) if (length := Headers(scope=scope).get("content-length", "")).isdecimal() else 0
+    more = True
+    while more and size <= limits.MAX_BODY:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise errors.InvalidRequest("The request was cut off.")
+        parts.append(message.get("body", b""))
+        size = sum(map(len, parts))
+        more = message.get("more_body", False)
+    if size > limits.MAX_BODY:
+        raise errors.BodyTooLarge(f"The body is over {limits.MAX_BODY} bytes.")
+    return b"".join(parts)
+
+
+def json_response(content: object) -> Response:
+    """Give a 200 with a JSON body."""
+    return Response(errors.encode_json(content), media_type="application/json")
+
+
+def error_response(error: APIError) -> Response:
+    """Give an error its status, its headers and OpenAI's body."""
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return Response(error.body(), status_code=error.status, headers=headers, media_type="application/json")
+
+
+async def _on_api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, APIError)  # noqa: S101 (registered for it)
+    return error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
+    if error.status_code == 405:
+        response = error_response(errors.MethodNotAllowed(f"{request.method} is not allowed here."))
+        response.headers.update(error.headers or {})
+        return response
+    return error_response(errors.NotFound("Nothing is found under this path."))
+
+
+async def _on_exception(request: Request, error: Exception) -> Response:
+    log("fault", request_id=request.scope.get("sluice.request_id"), error=type(error).__name__)
+    return error_response(errors.ServerError("An internal error. The request id names it."))
+
+
+EXCEPTION_HANDLERS = {APIError: _on_api_error, HTTPException: _on_http_error, Exception: _on_exception}
+"""For Starlette: whatever an endpoint raises has its answer."""
