@@ -1,0 +1,59 @@
+"""How messages become one text (ChatML), for training and, as a Jinja template, for the engine."""
+
+START, END = "<|im_start|>", "<|im_end|>"
+PAD = "<|endoftext|>"
+
+# A developer message is a system message. Tools are listed in the first system message, which is added when there is
+# none. Parts of a content list are joined; no content is empty content. The engine derives from the template how a tool
+# call is written, and guides the answer by that; hence the tags, which are those of many models.
+TEMPLATE = """\
+{%- macro text(content) -%}
+{%- if content is string -%}{{- content -}}
+{%- elif content is iterable and content is not mapping -%}
+{%- for part in content -%}{{- part['text'] if part['text'] is defined else '' -}}{%- endfor -%}
+{%- endif -%}
+{%- endmacro -%}
+{%- set first = messages[0]['role'] if messages else '' -%}
+{%- set told = first == 'system' or first == 'developer' -%}
+{%- if tools -%}
+{{- '<|im_start|>system\\n' -}}
+{%- if told -%}{{- text(messages[0]['content']) + '\\n\\n' -}}{%- endif -%}
+{{- '<tools>' -}}
+{%- for tool in tools -%}{{- '\\n' + (tool | tojson) -}}{%- endfor -%}
+{{- '\\n</tools><|im_end|>\\n' -}}
+{%- endif -%}
+{%- for message in messages -%}
+{%- if not (tools and told and loop.first) -%}
+{%- set role = 'system' if message['role'] == 'developer' else message['role'] -%}
+{{- '<|im_start|>' + role + '\\n' + text(message['content']) -}}
+{%- if message['tool_calls'] -%}
+{%- for call in message['tool_calls'] -%}
+{%- set function = call['function'] if call['function'] is defined else call -%}
+{%- set given = function['arguments'] -%}
+{{- '<tool_call>\\n{"name": "' + function['name'] + '", "arguments": ' -}}
+{{- given if given is string else given | tojson -}}
+{{- '}\\n</tool_call>' -}}
+{%- endfor -%}
+{%- endif -%}
+{{- '<|im_end|>\\n' -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+
+def pieces(messages: list[tuple[str, str]]) -> list[tuple[str, bool]]:
+    """The text of a conversation in pieces, each with whether the model is to learn to write it."""
+    parts: list[tuple[str, bool]] = []
+    for role, text in messages:
+        parts.append((f"{START}{role}\n", False))
+        parts.append((text + END, role == "assistant"))
+        parts.append(("\n", False))
+    return parts
+
+
+def prompt(messages: list[tuple[str, str]]) -> str:
+    """The text the model answers to: `TEMPLATE` with the generation prompt."""
+    return "".join(text for text, _ in pieces(messages)) + f"{START}assistant\n"
