@@ -119,6 +119,7 @@ class Operation:
             if old is None:
                 self._create(name, node["Type"], properties)
             elif old.context.type != node["Type"] or _must_replace(old, properties):
+                _check_name(old, node["Type"], properties)
                 replaced.append((name, old))
                 self._create(name, node["Type"], properties)
             elif old.properties != properties:
@@ -215,6 +216,15 @@ class Operation:
 def _must_replace(old: Resource, properties: Properties) -> bool:
     watched = {*old.replaced_by, old.name_property}
     return any(old.properties.get(name) != properties.get(name) for name in watched)
+
+
+def _check_name(old: Resource, kind: str, properties: Properties) -> None:
+    given = properties.get(old.name_property)
+    if given and kind == old.context.type and given == old.properties.get(old.name_property):
+        raise TemplateError(
+            f"CloudFormation cannot update a stack when a custom-named resource requires replacing. "
+            f"Rename {given} and update the stack again."
+        )
 
 
 class _reported:  # noqa: N801 - a context manager, used like a function

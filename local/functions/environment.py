@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local import processes
-from local.functions.response import FunctionError
-from local.functions.runtime_api import Invocation, RuntimeApi
+from local.functions.response import FunctionError, Invocation
+from local.functions.runtime_api import RuntimeApi
 from local.state import Function
 
 # The interpreter of the machine, not of our virtual environment: what the package lacks is missing, as on AWS.

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from local.functions.environment import Environment, Launch
-from local.functions.response import FunctionError
-from local.functions.runtime_api import Invocation
+from local.functions.response import FunctionError, Invocation
 from local.state import Function
 
 log = logging.getLogger("local.functions")

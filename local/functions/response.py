@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 
 from local.functions.prelude import Head
 
@@ -101,3 +102,15 @@ class Response:
             resume, self._resume = self._resume, None
             with contextlib.suppress(RuntimeError):  # the connection may be closed by now
                 resume()
+
+
+@dataclass
+class Invocation:
+    """One event and its answer. `deadline` is in milliseconds since 1970."""
+
+    id: str
+    event: bytes
+    deadline: int
+    arn: str
+    trace_id: str
+    response: Response = field(default_factory=Response)

@@ -1,40 +1,17 @@
 """Lambda's Runtime API for one execution environment, on a loopback port of its own.
 
-    GET  /2018-06-01/runtime/invocation/next
-    POST /2018-06-01/runtime/invocation/{id}/response      whole, or streamed with trailers
-    POST /2018-06-01/runtime/invocation/{id}/error
-    POST /2018-06-01/runtime/init/error
-
-Own protocol code because of the trailers of a streamed response, which HTTP libraries drop.
+GET  /2018-06-01/runtime/invocation/next
+POST /2018-06-01/runtime/invocation/{id}/response      whole, or streamed with trailers
+POST /2018-06-01/runtime/invocation/{id}/error
+POST /2018-06-01/runtime/init/error
 """
 
 import asyncio
-import base64
-import json
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-import httptools
-
-from local.functions.prelude import HTTP_INTEGRATION, Head, InvalidResponse, PreludeParser, whole
-from local.functions.response import FunctionError, Response
-
-_BASE = "/2018-06-01/runtime/"
-# "Payload" quota of synchronous invocations.
-MAX_BUFFERED = 6 * 1024 * 1024
-
-
-@dataclass
-class Invocation:
-    """One event and its answer. `deadline` is in milliseconds since 1970."""
-
-    id: str
-    event: bytes
-    deadline: int
-    arn: str
-    trace_id: str
-    response: Response = field(default_factory=Response)
+from local.functions.response import FunctionError, Invocation
+from local.functions.runtime_connection import Connection
 
 
 class RuntimeApi:
@@ -44,14 +21,14 @@ class RuntimeApi:
         """Nothing listens yet."""
         self._on_next = on_next
         self.on_init_error = on_init_error
-        self._waiting: deque[_Connection] = deque()
+        self._waiting: deque[Connection] = deque()
         self.active: dict[str, Invocation] = {}
         self._server: asyncio.Server | None = None
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
 
     async def start(self) -> int:
         """Listen; the port."""
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), "127.0.0.1", 0)
         return int(self._server.sockets[0].getsockname()[1])
 
     def stop(self) -> None:
@@ -72,197 +49,17 @@ class RuntimeApi:
             invocation.response.fail(error)
         self.active.clear()
 
-    def opened(self, connection: "_Connection") -> None:
+    def opened(self, connection: Connection) -> None:
         """A connection was made."""
         self._connections.add(connection)
 
-    def closed(self, connection: "_Connection") -> None:
+    def closed(self, connection: Connection) -> None:
         """A connection is gone."""
         self._connections.discard(connection)
         if connection in self._waiting:
             self._waiting.remove(connection)
 
-    def asked(self, connection: "_Connection") -> None:
+    def asked(self, connection: Connection) -> None:
         """A connection waits for an invocation."""
         self._waiting.append(connection)
         self._on_next()
-
-
-class _Connection(asyncio.Protocol):
-    """One connection of the runtime; requests come one after another."""
-
-    def __init__(self, api: RuntimeApi) -> None:
-        self._api = api
-        self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
-        self._reset()
-
-    def _reset(self) -> None:
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._trailers: dict[bytes, bytes] = {}
-        self._in_body = False
-        self._body = bytearray()
-        self._invocation: Invocation | None = None
-        self._prelude: PreludeParser | None = None
-        self._streams = False
-        self._failed = False
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is a TCP server
-        self._transport = transport
-        self._api.opened(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._api.closed(self)
-        if self._streams and self._invocation is not None and self._in_body:
-            # A response that ends without its last chunk.
-            self._invocation.response.fail(
-                FunctionError("Runtime.TruncatedResponse", "the runtime closed the connection within its response")
-            )
-            self._api.active.pop(self._invocation.id, None)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.abort()
-
-    def abort(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    # httptools
-
-    def on_message_begin(self) -> None:
-        self._reset()
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        (self._trailers if self._in_body else self._headers)[name.lower()] = value
-
-    def on_headers_complete(self) -> None:
-        self._in_body = True
-        path = self._path()
-        if path.endswith("/response"):
-            self._invocation = self._api.active.get(path.split("/")[-2])
-            self._streams = self._headers.get(b"lambda-runtime-function-response-mode", b"").lower() == b"streaming"
-            if self._invocation is not None and self._streams:
-                kind = self._headers.get(b"content-type", b"").decode()
-                if kind == HTTP_INTEGRATION:
-                    self._prelude = PreludeParser()
-                else:
-                    self._invocation.response.begin(Head(200, {"content-type": kind or "application/octet-stream"}))
-
-    def on_body(self, data: bytes) -> None:
-        if not self._streams or self._invocation is None:
-            if len(self._body) <= MAX_BUFFERED:
-                self._body += data
-            return
-        response = self._invocation.response
-        if self._prelude is not None:
-            try:
-                found = self._prelude.feed(data)
-            except InvalidResponse as error:
-                self._failed = True
-                response.fail(FunctionError("Runtime.InvalidResponse", str(error)))
-                return
-            if found is None:
-                return
-            self._prelude = None
-            head, data = found
-            response.begin(head)
-        assert self._transport is not None  # noqa: S101 - it is connected
-        if not self._failed:
-            response.feed(data, self._transport.pause_reading, self._transport.resume_reading)
-
-    def on_message_complete(self) -> None:
-        self._in_body = False
-        path = self._path()
-        method = self._parser.get_method()
-        if method == b"GET" and path == "invocation/next":
-            self._api.asked(self)
-        elif method == b"POST" and path == "init/error":
-            self._api.on_init_error(_message(bytes(self._body)))
-            self._answer(202)
-        elif method == b"POST" and path.startswith("invocation/") and path.endswith(("/response", "/error")):
-            self._ended(path)
-        else:
-            self._answer(404)
-
-    # What the requests mean
-
-    def _path(self) -> str:
-        return self._url.decode().partition("?")[0].removeprefix(_BASE)
-
-    def give(self, invocation: Invocation) -> None:
-        """Answer the waiting `next`."""
-        headers = (
-            f"Lambda-Runtime-Aws-Request-Id: {invocation.id}\r\n"
-            f"Lambda-Runtime-Deadline-Ms: {invocation.deadline}\r\n"
-            f"Lambda-Runtime-Invoked-Function-Arn: {invocation.arn}\r\n"
-            f"Lambda-Runtime-Trace-Id: {invocation.trace_id}\r\n"
-        )
-        self._answer(200, invocation.event, headers)
-
-    def _ended(self, path: str) -> None:
-        _, request_id, what = path.split("/", 2)
-        invocation = self._api.active.pop(request_id, None)
-        if invocation is None:
-            self._answer(400, b'{"errorType":"InvalidRequestID","errorMessage":"Invalid request ID"}')
-            return
-        response = invocation.response
-        if what == "error":
-            response.fail(FunctionError(self._error_type(self._headers), _message(bytes(self._body))))
-        elif not self._streams:
-            self._whole(response)
-        elif self._prelude is not None:
-            response.fail(FunctionError("Runtime.InvalidResponse", "the response ended within its prelude"))
-        elif b"lambda-runtime-function-error-type" in self._trailers:
-            text = base64.b64decode(self._trailers.get(b"lambda-runtime-function-error-body", b""))
-            response.fail(FunctionError(self._error_type(self._trailers), _message(text)))
-        else:
-            response.finish()
-        self._answer(202, b'{"status":"OK"}')
-
-    def _whole(self, response: Response) -> None:
-        if len(self._body) > MAX_BUFFERED:
-            response.fail(
-                FunctionError("Function.ResponseSizeTooLarge", "Response payload size exceeded 6291556 bytes.")
-            )
-            return
-        try:
-            head, body = whole(bytes(self._body))
-        except InvalidResponse as error:
-            response.fail(FunctionError("Runtime.InvalidResponse", str(error)))
-            return
-        response.begin(head)
-        response.feed(body, lambda: None, lambda: None)
-        response.finish()
-
-    @staticmethod
-    def _error_type(headers: dict[bytes, bytes]) -> str:
-        return headers.get(b"lambda-runtime-function-error-type", b"Unhandled").decode(errors="replace")
-
-    def _answer(self, status: int, body: bytes = b"", headers: str = "") -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        reason = {200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found"}[status]
-        headers += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        self._transport.write(f"HTTP/1.1 {status} {reason}\r\n{headers}\r\n".encode() + body)
-        if not self._parser.should_keep_alive():
-            self._transport.close()
-
-
-def _message(body: bytes) -> str:
-    """The message of an error object, or the text itself."""
-    try:
-        found = json.loads(body)
-        return f"{found.get('errorType', '')} {found.get('errorMessage', '')}".strip()
-    except (ValueError, AttributeError):
-        return body.decode(errors="replace")[:500]

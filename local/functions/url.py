@@ -12,8 +12,8 @@ from aiohttp import web
 from local.functions.environment import unsupported
 from local.functions.event import UrlRequest, build
 from local.functions.pool import Pool, Throttled
-from local.functions.response import FunctionError, Response
-from local.functions.runtime_api import MAX_BUFFERED, Invocation
+from local.functions.response import FunctionError, Invocation, Response
+from local.functions.runtime_connection import MAX_BUFFERED
 
 log = logging.getLogger("local.functions")
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from local.functions.prelude import Head
-from local.functions.response import FunctionError
-from local.functions.runtime_api import Invocation, RuntimeApi
+from local.functions.response import FunctionError, Invocation
+from local.functions.runtime_api import RuntimeApi
 
 BASE = "/2018-06-01/runtime/"
 PRELUDE = b'{"statusCode":200,"headers":{"a":"b"}}'

@@ -74,7 +74,7 @@ def test_change_sets_of_one_name_in_two_stacks(stacks: Stacks) -> None:
     assert stacks.status(first) == "CREATE_COMPLETE"
     described = stacks.api.describe_stack_resources(StackName=first)["StackResources"]
     assert [item["ResourceType"] for item in described] == ["AWS::SNS::Topic"]
-    with pytest.raises(ClientError, match="does not exist"):
+    with pytest.raises(ClientError, match="ChangeSetNotFound"):
         stacks.api.describe_change_set(StackName=first, ChangeSetName="other")
 
 
@@ -130,3 +130,21 @@ def test_properties_that_the_api_refuses_fail_the_stack(stacks: Stacks) -> None:
     stack = stacks.create({"Table": {"Type": "AWS::DynamoDB::GlobalTable", "Properties": properties}})
     assert stacks.status(stack) == "ROLLBACK_COMPLETE"
     assert "KeySchema" in stacks.reasons(stack)
+
+
+def test_a_named_resource_is_not_replaced(client: Client, stacks: Stacks) -> None:
+    """A change that would replace a resource with a name of its own fails, and the resource stays."""
+
+    def template(key: str) -> dict[str, Any]:
+        properties = {
+            "TableName": "t-named",
+            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+        }
+        return {"Table": {"Type": "AWS::DynamoDB::GlobalTable", "Properties": properties}}
+
+    stack = stacks.create(template("a"))
+    stacks.update(stack, template("b"))
+    assert stacks.status(stack) == "UPDATE_ROLLBACK_COMPLETE"
+    assert "custom-named" in stacks.reasons(stack)
+    assert client("dynamodb").describe_table(TableName="t-named")["Table"]["KeySchema"][0]["AttributeName"] == "a"

@@ -1,0 +1,79 @@
+"""Change sets: of one stack each, found by name within it, and never in the way of the next deployment."""
+
+import contextlib
+from typing import Any
+
+from moto.cloudformation.exceptions import CloudFormationError, ValidationError
+from moto.cloudformation.models import CloudFormationBackend
+from moto.core.responses import ActionResult, EmptyResult
+
+from local.cloudformation.stacks import Stacks, find
+
+
+class NotFound(CloudFormationError):  # type: ignore[misc]  # moto is untyped here
+    """No such change set; the CDK CLI asks for one to see whether it is there."""
+
+    code = "ChangeSetNotFoundException"
+
+
+class ChangeSets:
+    """Answers to the API's four calls. `response` is moto's reading of a request."""
+
+    def __init__(self, stacks: Stacks) -> None:
+        """`stacks` does the deploying."""
+        self._stacks = stacks
+        self._create: Any = CloudFormationBackend.create_change_set
+
+    def create(self, backend: Any, stack_name: str, change_set_name: str, **options: Any) -> Any:
+        """Create one; its id and its stack's. A stack that only a failed or unused change set has made is used again."""
+        existing = find(backend, stack_name)
+        if existing is None:
+            return self._create(backend, stack_name, change_set_name, **options)
+        kind = options["change_set_type"]
+        if kind == "CREATE" and existing.status != "REVIEW_IN_PROGRESS":
+            raise ValidationError(
+                existing.stack_id, message=f"Stack [{stack_name}] already exists and cannot be created again"
+            )
+        forget(backend, existing, change_set_name)
+        made = self._create(backend, stack_name, change_set_name, **{**options, "change_set_type": "UPDATE"})
+        backend.change_sets[made[0]].change_set_type = kind
+        return made
+
+    def describe(self, response: Any) -> Any:
+        """Describe one."""
+        return ActionResult(_named(response))
+
+    def execute(self, response: Any) -> Any:
+        """Deploy one."""
+        found = _named(response)
+        if found.execution_status != "AVAILABLE":
+            raise ValidationError(found.stack_id, message=f"ChangeSet [{found.change_set_id}] cannot be executed")
+        found.execution_status = "EXECUTE_IN_PROGRESS"
+        verb = "CREATE" if found.stack.status == "REVIEW_IN_PROGRESS" else "UPDATE"
+        self._stacks.start(response.cloudformation_backend, found.stack, verb, found.template, found.parameters)
+        found.execution_status = "EXECUTE_COMPLETE"
+        return EmptyResult()
+
+    def delete(self, response: Any) -> Any:
+        """Delete one; one that is not there is no error."""
+        with contextlib.suppress(NotFound):
+            del response.cloudformation_backend.change_sets[_named(response).change_set_id]
+        return EmptyResult()
+
+
+def forget(backend: Any, stack: Any, name: str | None = None) -> None:
+    """Drop the change sets of a stack, all or those of one name."""
+    for key, found in list(backend.change_sets.items()):
+        if found.stack_id == stack.stack_id and name in {None, found.change_set_name}:
+            del backend.change_sets[key]
+
+
+def _named(response: Any) -> Any:
+    """The change set that a request names: by ARN, or by its name within its stack."""
+    name, stack = response._get_param("ChangeSetName"), response._get_param("StackName")  # noqa: SLF001 - moto's own way
+    for found in response.cloudformation_backend.change_sets.values():
+        if found.change_set_id == name or (
+            found.change_set_name == name and stack in {found.stack_name, found.stack_id}
+        ):
+            return found
+    raise NotFound(f"ChangeSet [{name}] does not exist")

@@ -1,0 +1,196 @@
+"""The operations on stacks, each in a thread of its own, and where moto's answers read what came of them."""
+
+import logging
+import threading
+from datetime import timedelta
+from typing import Any
+
+from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.models import Event, Export, Stack
+from moto.cloudformation.utils import generate_stack_id
+
+from local.cloudformation.clients import call
+from local.cloudformation.engine import Deployed, Failed, Operation, Services
+from local.cloudformation.families import Families
+from local.cloudformation.references import resolve
+from local.cloudformation.resource import Unhandled
+from local.control.exchange import EXCHANGE
+
+log = logging.getLogger("local.cloudformation")
+
+# An operation is waited for so long within the request that starts it: clients poll every 2 to 30 s, and most are
+# done at once.
+_WAIT_S = 5.0
+
+
+class _Outputs(dict[str, Any]):
+    """Outputs by key, as moto's stack expects them."""
+
+    exports: list[Any] = []  # noqa: RUF012 - moto reads an attribute
+
+
+class _Output:
+    def __init__(self, key: str, node: dict[str, Any]) -> None:
+        self.key, self.value, self.description = key, node["Value"], node.get("Description")
+
+
+class Stacks:
+    """The operations on stacks, one thread each."""
+
+    def __init__(self) -> None:
+        """Collect what can be deployed."""
+        self.families = Families()
+
+    def start(self, backend: Any, stack: Any, verb: str, template: str = "", parameters: Any = None) -> None:
+        """Begin to create, update or delete a stack (`verb` CREATE, UPDATE, DELETE), and wait a little for the end.
+
+        Raises moto's ValidationError if the stack is busy.
+        """
+        if stack.status.endswith("_IN_PROGRESS") and stack.status != "REVIEW_IN_PROGRESS":
+            raise ValidationError(
+                stack.stack_id, message=f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
+            )
+        body = stack.parse_template(template) if template else {}
+        if template and not body.get("Resources"):
+            raise ValidationError(
+                stack.stack_id, message="Template format error: At least one Resources member must be defined."
+            )
+        stack.status = f"{verb}_IN_PROGRESS"
+        stack._add_stack_event(stack.status, resource_status_reason="User Initiated")  # noqa: SLF001 - moto's own way
+        thread = threading.Thread(
+            target=self._run, args=(backend, stack, verb, template, body, dict(parameters or {})), daemon=True
+        )
+        thread.start()
+        thread.join(_WAIT_S)
+
+    def _run(
+        self, backend: Any, stack: Any, verb: str, template: str, body: dict[str, Any], parameters: dict[str, str]
+    ) -> None:
+        deployed = deployed_as(stack)
+        log.info("%s stack %s", verb, stack.name)
+
+        def events(logical_id: str, physical_id: str, kind: str, status: str, reason: str | None) -> None:
+            if status == "ROLLBACK":
+                stack.status = "ROLLBACK_IN_PROGRESS" if verb == "CREATE" else "UPDATE_ROLLBACK_IN_PROGRESS"
+                stack._add_stack_event(stack.status, resource_status_reason=reason)  # noqa: SLF001 - moto's own way
+                return
+            if reason:
+                log.warning("%s %s (%s): %s", status, logical_id, kind, reason)
+            event = Event(stack.stack_id, stack.name, logical_id, physical_id, kind, status, reason, None)
+            # Clients sort by milliseconds, and much happens within one here.
+            event.timestamp = max(event.timestamp, stack.events[-1].timestamp + timedelta(milliseconds=1))
+            stack.events.append(event)
+
+        operation = Operation(deployed, self._services(backend, stack), events)
+        reason = None
+        try:
+            if verb == "DELETE":
+                operation.delete()
+            else:
+                operation.deploy(body, parameters)
+                stack.template, stack.parameters = template, parameters
+            status = f"{verb}_COMPLETE"
+        except Failed as failure:
+            reason = str(failure)
+            status = {"CREATE": "ROLLBACK_COMPLETE", "UPDATE": "UPDATE_ROLLBACK_COMPLETE"}.get(verb, "DELETE_FAILED")
+        except Exception as error:  # a defect here must not leave the stack in progress for ever
+            log.exception("%s stack %s", verb, stack.name)
+            reason, status = f"the local cloud failed: {error}", f"{verb}_FAILED"
+        _publish(backend, stack, deployed)
+        if verb == "DELETE" and status == "DELETE_COMPLETE":
+            backend.stacks.pop(stack.stack_id, None)
+            backend.deleted_stacks[stack.stack_id] = stack
+        EXCHANGE.changed()
+        if not EXCHANGE.settle():
+            log.warning("the data planes have not taken over stack %s yet", stack.name)
+        stack._add_stack_event(status, resource_status_reason=reason)  # noqa: SLF001 - moto's own way
+        stack.status = status
+        log.info("%s %s", stack.name, status)
+
+    def _services(self, backend: Any, stack: Any) -> Services:
+        region = backend.region_name
+
+        def secret(secret_id: str, stage: str, version: str) -> str:
+            wanted = {"VersionStage": stage or None, "VersionId": version or None}
+            return str(call("secretsmanager", region, "get_secret_value", SecretId=secret_id, **wanted)["SecretString"])
+
+        def parameter(name: str, version: str = "") -> str:
+            full = f"{name}:{version}" if version else name
+            return str(call("ssm", region, "get_parameter", Name=full, WithDecryption=True)["Parameter"]["Value"])
+
+        return Services(
+            make=self.families.make,
+            text=lambda text: resolve(text, secret, parameter),
+            parameter=parameter,
+            exports=lambda: {name: export.value for name, export in backend.exports.items()},
+        )
+
+
+def deployed_as(stack: Any) -> Deployed:
+    """What a stack of moto's consists of."""
+    if not hasattr(stack, "deployed"):
+        stack.deployed = Deployed(stack.account_id, stack.region_name, stack.name, stack.stack_id)
+    found: Deployed = stack.deployed
+    return found
+
+
+def _publish(backend: Any, stack: Any, deployed: Deployed) -> None:
+    """Write what is deployed to where moto's answers are read from."""
+    for name in [name for name, export in backend.exports.items() if export.exporting_stack_id == stack.stack_id]:
+        del backend.exports[name]
+    for key in [key for key in EXCHANGE.unhandled if key[0] == stack.name]:
+        del EXCHANGE.unhandled[key]
+    stack.template_dict = deployed.template
+    stack.description = deployed.template.get("Description")
+    stack.resource_map._resource_json_map = deployed.template.get("Resources", {})  # noqa: SLF001 - moto's diff reads it
+    stack.resource_map.resolved_parameters = dict(deployed.parameters)
+    stack.resource_map.no_echo_parameter_keys = []
+    outputs = _Outputs({key: _Output(key, node) for key, node in deployed.outputs.items()})
+    outputs.exports = [
+        Export(stack.stack_id, node["Export"]["Name"], node["Value"])
+        for node in deployed.outputs.values()
+        if node.get("Export")
+    ]
+    stack.output_map = outputs
+    backend.exports.update({export.name: export for export in outputs.exports})
+    for logical_id, resource in deployed.resources.items():
+        if isinstance(resource, Unhandled):
+            log.warning(
+                "stack %s: nothing here handles %s (%s); what depends on it will not work",
+                stack.name,
+                resource.context.type,
+                logical_id,
+            )
+            EXCHANGE.unhandled[stack.name, logical_id] = resource.context.type
+
+
+class Described:
+    """A resource as moto's answers describe it."""
+
+    def __init__(self, logical_id: str, resource: Any) -> None:
+        """Take what the answers show."""
+        self.logical_resource_id = logical_id
+        self.physical_resource_id = resource.physical_id
+        self.cf_resource_type = resource.context.type
+
+
+def find(backend: Any, name: str) -> Any:
+    """The stack of that name or id that is not deleted, or None."""
+    return next((stack for stack in backend.stacks.values() if name in {stack.name, stack.stack_id}), None)
+
+
+def new(backend: Any, name: str, parameters: Any, tags: Any, role_arn: Any) -> Any:
+    """A stack of which nothing is deployed yet."""
+    stack_id = generate_stack_id(name, backend.region_name, backend.account_id)
+    stack = Stack(
+        stack_id=stack_id,
+        name=name,
+        template={},
+        parameters=parameters,
+        account_id=backend.account_id,
+        region_name=backend.region_name,
+        tags=tags,
+        role_arn=role_arn,
+    )
+    backend.stacks[stack_id] = stack
+    return stack
