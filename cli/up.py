@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 from cli import cdk, chat, keys
-from cli.project import LOCAL, LOGS, ROOT, CommandError
+from cli.project import LOCAL, LOGS, CommandError
 from cli.stack import LocalStack, usage_table
 from cli.steps import console, step
 from local.cloud import LocalCloud, LocalCloudError
@@ -52,12 +52,12 @@ def up(*, detach: bool, context: Mapping[str, str]) -> None:
         stack.save()
     console.print(f"\n[bold]{QUESTION}[/bold]")
     chat.answer(client(stack), model=stack.model, messages=[{"role": "user", "content": QUESTION}])
-    command = (ROOT / ".venv" / "bin" / "sluice").relative_to(ROOT)
     console.print(
         f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"
-        f'  eval "$({command} env)"     for any OpenAI client\n'
-        f"  {command} chat              to talk to it\n"
-        f"  make down                   to stop it"
+        "  source .venv/bin/activate   for these commands\n"
+        '  eval "$(sluice env)"        for any OpenAI client\n'
+        "  sluice chat                 to talk to it\n"
+        "  sluice down                 to stop it"
     )
     if not detach:
         _wait(cloud)

@@ -21,9 +21,9 @@ from model.demo.network import Network, Shape
 from model.demo.text import conversations
 
 SEED = 7
-BATCH_TOKENS = 1024
+ROW, ROWS = 384, 4  # tokens a row, and rows a step, of short conversations
+COPY_STEPS = 250  # in the first steps, one row is for copying
 LONG_FROM, LONG_SHARE = 0.7, 0.2  # from this part of the steps on, this share of them is long
-_POOL = 512  # conversations that are sorted by length before they are cut into batches
 
 Example = tuple[list[int], list[bool]]  # token ids, and which of them the model is to learn to write
 
@@ -37,19 +37,28 @@ def encode(tokenizer: Tokenizer, messages: list[conversations.Message], limit: i
     return ids[:limit], learn[:limit]
 
 
-def short_batches(tokenizer: Tokenizer, seed: int) -> Iterator[list[Example]]:
-    """Batches of short conversations of about the same length, for ever."""
-    rng, source = random.Random(seed), conversations.endless(seed)
+def short_rows(tokenizer: Tokenizer, seed: int) -> Iterator[Example]:
+    """Rows of short conversations, one after the other, the last one cut; for ever."""
+    row: Example = ([], [])
+    for messages in conversations.endless(seed):
+        ids, learn = encode(tokenizer, messages, ROW)
+        row = row[0] + ids, row[1] + learn
+        if len(row[0]) >= ROW:
+            yield row[0][:ROW], row[1][:ROW]
+            row = ([], [])
+
+
+def copy_rows(vocabulary: int, seed: int) -> Iterator[Example]:
+    """Rows of random tokens, each stretch of them twice, of which the second time is learned: how to copy."""
+    rng = random.Random(seed)
     while True:
-        pool = [encode(tokenizer, messages, BATCH_TOKENS) for messages in itertools.islice(source, _POOL)]
-        pool.sort(key=lambda example: len(example[0]))
-        batches: list[list[Example]] = [[]]
-        for example in pool:
-            if (len(batches[-1]) + 1) * len(example[0]) > BATCH_TOKENS:
-                batches.append([])
-            batches[-1].append(example)
-        rng.shuffle(batches)
-        yield from batches
+        ids: list[int] = []
+        learn: list[bool] = []
+        while len(ids) < ROW:
+            stretch = rng.choices(range(vocabulary), k=rng.randint(4, 48))
+            ids += stretch + stretch
+            learn += [False] * len(stretch) + [True] * len(stretch)
+        yield ids[:ROW], learn[:ROW]
 
 
 def long_batches(tokenizer: Tokenizer, seed: int, context: int) -> Iterator[list[Example]]:
@@ -93,11 +102,15 @@ def main() -> None:
     outer = [network.token_embd.weight, *(parameter for parameter in network.parameters() if parameter.ndim == 1)]
     optimizers = [Muon(inner, lr=0.02), torch.optim.AdamW(outer, lr=4e-3, betas=(0.9, 0.98), weight_decay=0.0)]
     base = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    short, long = short_batches(tokenizer, SEED), long_batches(tokenizer, SEED + 1, network.shape.context)
+    short, copies = short_rows(tokenizer, SEED), copy_rows(tokenizer.get_vocab_size(), SEED)
+    long = long_batches(tokenizer, SEED + 1, network.shape.context)
     rng, started, seen, mean = random.Random(SEED), time.monotonic(), 0, math.nan
     for step in range(options.steps):
         is_long = step > LONG_FROM * options.steps and rng.random() < LONG_SHARE
-        batch = next(long if is_long else short)
+        batch = next(long) if is_long else list(itertools.islice(short, ROWS))
+        if step < COPY_STEPS:
+            batch[0] = next(copies)
+            if (step+1)%25==0: print("copy", batch_loss(network, [batch[0]]).item(), "text", batch_loss(network, batch[1:]).item())
         loss = batch_loss(network, batch)
         loss.backward()
         for optimizer, lr in zip(optimizers, base, strict=True):

@@ -31,8 +31,10 @@ _COUNT_TO = (5, 10, 20, 30, 50, 100)
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
-    """A sum with a follow-up now and then, a sum in words, a count, or a sum that is too large."""
+    """A sum with a follow-up now and then, many sums in a row, a sum in words, a count, or a sum that is too large."""
     roll = rng.random()
+    if roll < 0.12:
+        return [turn for _ in range(rng.randint(4, 12)) for turn in _sum(rng)]
     if roll < 0.60:
         return _sum(rng)
     if roll < 0.72:
