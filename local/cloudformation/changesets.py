@@ -25,7 +25,7 @@ class ChangeSets:
         self._create: Any = CloudFormationBackend.create_change_set
 
     def create(self, backend: Any, stack_name: str, change_set_name: str, **options: Any) -> Any:
-        """Create one; its id and its stack's. A stack that only a failed or unused change set has made is used again."""
+        """Create one; its id and its stack's. A stack that only another change set has made is used again."""
         existing = find(backend, stack_name)
         if existing is None:
             return self._create(backend, stack_name, change_set_name, **options)
