@@ -11,7 +11,9 @@ It listens on loopback, on a port that only the gateway is told.
 """
 
 import json
+import re
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -29,7 +31,9 @@ from local.control.state import snapshot
 
 _POLL_S = 25.0
 # Services whose changes the data planes have to see.
-_WATCHED = ("/lambda/", "/sagemaker/", "/cloudfront/")
+_WATCHED = {"lambda", "sagemaker", "cloudfront"}
+# A signature names the service fourth: key, date, region, service.
+_SCOPE = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
 _ENVIRON_INTERNAL = "HTTP_" + INTERNAL_HEADER.upper().replace("-", "_")
 
 Environ = dict[str, Any]
@@ -37,13 +41,17 @@ Start = Callable[..., Any]
 
 
 class Application:
-    """The WSGI application."""
+    """The WSGI application.
+
+    moto has no locks: a condition of a DynamoDB write holds, and an S3 object can be read while it is replaced, only if
+    the requests of a service come one at a time. Those of CloudFormation wait for stacks, which make requests of their
+    own; `local.cloudformation` does its own locking by one operation a stack.
+    """
 
     def __init__(self) -> None:
         """Make moto's application; each service's part is made at its first request."""
         self.moto = DomainDispatcherApplication(create_backend_app)
-        # moto reads and writes a table without locks: a condition holds only if writes come one at a time.
-        self._dynamodb = threading.Lock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         """Answer one request."""
@@ -51,18 +59,22 @@ class Application:
         if path.startswith("/_control/"):
             query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
             return _control(path.removeprefix("/_control/"), query, environ, start_response)
-        if "HTTP_X_AMZ_TARGET" in environ and environ["HTTP_X_AMZ_TARGET"].startswith("DynamoDB_"):
-            with self._dynamodb:
-                return list(self.moto(environ, start_response))
-        if environ["REQUEST_METHOD"] == "GET" or not any(
-            service in environ.get("HTTP_AUTHORIZATION", "") for service in _WATCHED
-        ):
+        service = _service(environ)
+        if service == "cloudformation":
             return self.moto(environ, start_response)  # type: ignore[no-any-return] # moto is untyped here
-        body = list(self.moto(environ, start_response))
-        EXCHANGE.changed()
-        if _ENVIRON_INTERNAL not in environ:
-            EXCHANGE.settle()
+        with self._locks[service]:
+            body = list(self.moto(environ, start_response))
+        if service in _WATCHED and environ["REQUEST_METHOD"] != "GET":
+            EXCHANGE.changed()
+            if _ENVIRON_INTERNAL not in environ:
+                EXCHANGE.settle()
         return body
+
+
+def _service(environ: Environ) -> str:
+    """The service that a request is signed for; what is not signed in a header is S3's, as for moto."""
+    found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    return found[1] if found else "s3"
 
 
 def _control(what: str, query: dict[str, str], environ: Environ, start_response: Start) -> Iterable[bytes]:

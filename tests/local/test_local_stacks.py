@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -148,3 +149,33 @@ def test_a_named_resource_is_not_replaced(client: Client, stacks: Stacks) -> Non
     assert stacks.status(stack) == "UPDATE_ROLLBACK_COMPLETE"
     assert "custom-named" in stacks.reasons(stack)
     assert client("dynamodb").describe_table(TableName="t-named")["Table"]["KeySchema"][0]["AttributeName"] == "a"
+
+
+def test_moto_under_many_threads(client: Client) -> None:
+    """Conditions hold, and objects can be read, while many clients write the same ones at once."""
+    table, bucket = "t-threads", "t-threads"
+    key = [{"AttributeName": "pk", "KeyType": "HASH"}]
+    attribute = [{"AttributeName": "pk", "AttributeType": "S"}]
+    dynamodb, s3 = client("dynamodb"), client("s3")
+    dynamodb.create_table(TableName=table, KeySchema=key, AttributeDefinitions=attribute, BillingMode="PAY_PER_REQUEST")
+    dynamodb.put_item(TableName=table, Item={"pk": {"S": "a"}, "left": {"N": "20"}})
+    s3.create_bucket(Bucket=bucket)
+
+    def once(_: int) -> bool:
+        s3.put_object(Bucket=bucket, Key="k", Body=b"v" * 50_000)
+        assert len(s3.get_object(Bucket=bucket, Key="k")["Body"].read()) == 50_000
+        try:
+            dynamodb.update_item(
+                TableName=table,
+                Key={"pk": {"S": "a"}},
+                UpdateExpression="SET #l = #l - :one",
+                ConditionExpression="#l > :zero",
+                ExpressionAttributeNames={"#l": "left"},
+                ExpressionAttributeValues={":one": {"N": "1"}, ":zero": {"N": "0"}},
+            )
+        except dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(once, range(60))) == 20
