@@ -10,6 +10,8 @@ from lambda_fn.authenticate import Caller, wrong_key
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.errors import APIError, PermissionDenied, Unavailable
 
+_KEEP_GUESSES = 86_400.0  # seconds that the ledger keeps requests with keys that nobody has
+
 
 async def admit(table: Table, caller: Caller, *, request_id: str, model: str, reserved: int) -> None:
     """Open a request.
@@ -26,7 +28,8 @@ async def admit(table: Table, caller: Caller, *, request_id: str, model: str, re
         return_exceptions=True,
     )
     if opening is None and isinstance(reservation, accounts.KeyUnknown | accounts.KeyRefused):
-        await _close_refused(table, request_id)
+        unknown = isinstance(reservation, accounts.KeyUnknown)
+        await _close_refused(table, request_id, keep=_KEEP_GUESSES if unknown else None)
     for result in (reservation, opening):
         if result is not None:
             raise _public(result)
@@ -40,12 +43,12 @@ async def check_key(table: Table, caller: Caller) -> None:
         raise _public(error) from None
 
 
-async def _close_refused(table: Table, request_id: str) -> None:
+async def _close_refused(table: Table, request_id: str, *, keep: float | None) -> None:
     nothing = ledger.Settlement(
         outcome="refused", prompt_tokens=0, completion_tokens=0, finish_reason=None, ttft_ms=None, duration_ms=0
     )
     try:
-        await ledger.settle_request(table, request_id, nothing, now=time.time())
+        await ledger.settle_request(table, request_id, nothing, now=time.time(), keep=keep)
     except MeterUnavailable:
         return  # stays OPEN, and the sweeper settles it
 

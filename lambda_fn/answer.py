@@ -4,9 +4,10 @@ States: WAITING, in which a failure still has its own HTTP status, until there i
 `FIRST_EVENT_WAIT` is over; then STARTED, in which a failure is said in the answer's own form.
 """
 
+import asyncio
 import time
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from lambda_fn import limits
 from lambda_fn.decode import LineDecoder
@@ -15,6 +16,8 @@ from lambda_fn.errors import APIError, UpstreamTimeout, from_container
 from lambda_fn.events import Event, Failure
 from lambda_fn.invoke import Invocation
 from lambda_fn.settle import Tally
+
+_END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class AnswerBroken(Exception):
@@ -32,9 +35,8 @@ class Answer:
         self._decoder = decoder
         self._encoder = encoder
         self._tally = tally
-        now = time.monotonic()
-        self._deadline = now + seconds
-        self._quiet_at = now + limits.FIRST_EVENT_WAIT
+        self._seconds = seconds
+        self._quiet_at = time.monotonic() + limits.FIRST_EVENT_WAIT
         self._started = False
 
     async def send(self, send: Send) -> None:
@@ -46,38 +48,51 @@ class Answer:
 
         """
         try:
-            while not self._tally.complete:
-                events = await self._next()
-                data = self._encoder.encode(events)
-                if not data and time.monotonic() >= self._quiet_at:
-                    data = self._encoder.heartbeat()
-                if data:
-                    await self._write(send, data)
-                if events and isinstance(failure := events[-1], Failure):
-                    raise from_container(failure.code, failure.message)
+            # sending counts too: a client that does not read must not hold the model, or the settlement, for ever
+            async with asyncio.timeout(self._seconds):
+                await self._carry(send)
+                await send(_END)
+        except TimeoutError:
+            await self._fail(send, UpstreamTimeout("The answer took longer than it may, and was ended."))
         except APIError as error:
-            if not self._started:
-                raise
-            ending = self._encoder.fail(error)
-            if ending is None:
-                raise AnswerBroken(error.error_code) from None
-            await self._write(send, ending)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._fail(send, error)
+
+    async def _carry(self, send: Send) -> None:
+        while not self._tally.complete:
+            events = await self._next()
+            data = self._encoder.encode(events)
+            if not data and time.monotonic() >= self._quiet_at:
+                data = self._encoder.heartbeat()
+            if data:
+                await self._write(send, data)
+            if events and isinstance(failure := events[-1], Failure):
+                raise from_container(failure.code, failure.message)
+
+    async def _fail(self, send: Send, error: APIError) -> None:
+        if not self._started:
+            raise error from None
+        ending = self._encoder.fail(error)
+        if ending is None:
+            raise AnswerBroken(error.error_code) from None
+        try:
+            async with asyncio.timeout(limits.LAST_WRITE):
+                await self._write(send, ending)
+                await send(_END)
+        except TimeoutError:
+            raise AnswerBroken(error.error_code) from None
 
     async def _next(self) -> list[Event]:
         """Give the next events, or none when the silence towards the client has lasted long enough.
 
         Raises:
-            APIError: the call failed, or its time is over.
+            APIError: the call failed.
 
         """
         while True:
-            now = time.monotonic()
-            if now >= self._deadline:
-                raise UpstreamTimeout("The answer took longer than it may, and was ended.")
-            if now >= self._quiet_at:
+            wait = self._quiet_at - time.monotonic()
+            if wait <= 0:
                 return []
-            data = await self._invocation.read(min(self._quiet_at, self._deadline) - now)
+            data = await self._invocation.read(wait)
             if data is not None:
                 events = self._decoder.feed(data) if data else self._decoder.close()
                 self._tally.count(events)

@@ -49,6 +49,7 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
+    api.router.redirect_slashes = False  # a redirect would name the function URL, which clients must not go to
     return Front(api, settings)
 
 
@@ -123,11 +124,14 @@ class ChatCompletions:
         tally = Tally()
         request_id: str = scope["sluice.request_id"]
         caller = read_key(Headers(scope=scope))
-        request = parse_chat(await read_body(scope, receive))
-        model = self._settings.models.get(request.model)
-        if model is None:
-            raise _no_model(request.model)
-        seconds = _seconds_left(scope)
+        try:
+            request = parse_chat(await read_body(receive))
+            model = self._settings.models.get(request.model)
+            if model is None:
+                raise _no_model(request.model)
+        except APIError:
+            await check_key(self._table, caller)  # who has no key learns nothing but that
+            raise
         await admit(
             self._table,
             caller,
@@ -135,6 +139,7 @@ class ChatCompletions:
             model=request.model,
             reserved=_upper_bound(request, model.context_tokens),
         )
+        seconds = _seconds_left(scope)
         control = Control(
             request_id=request_id, deadline_ms=int(seconds * 1000), max_prompt_tokens=model.context_tokens
         )

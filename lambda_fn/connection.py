@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._head = False
         self._complete = False
+        self._nudged = False
         self._keep_alive = False
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -62,7 +63,7 @@ class Connection(asyncio.Protocol):
             raise self._error or TransportError("the connection is closed")
         self._transport.write(data)
         if self._drained is not None:
-            await self._drained
+            await asyncio.shield(self._drained)  # whoever gives up writing does not cancel it for the next
             if self._error is not None:
                 raise self._error
 
@@ -76,8 +77,8 @@ class Connection(asyncio.Protocol):
         while not self._head:
             await self._wait()
 
-    async def read(self) -> bytes:
-        """Give all bytes of the body that have come, waiting for some; `b""` is its end.
+    async def read(self) -> bytes | None:
+        """Give all bytes of the body that have come, waiting for some; `b""` is its end, None that `nudge` was called.
 
         Raises:
             TransportError: the body was cut off.
@@ -86,6 +87,9 @@ class Connection(asyncio.Protocol):
         while not self._chunks:
             if self._complete:
                 return b""
+            if self._nudged:
+                self._nudged = False
+                return None
             await self._wait()
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
@@ -94,6 +98,12 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return data
+
+    def nudge(self) -> None:
+        """Have a `read` that waits give None."""
+        if self._waiter is not None:
+            self._nudged = True
+            self._wake(self._waiter)
 
     def abort(self) -> None:
         """Close at once."""
@@ -123,7 +133,7 @@ class Connection(asyncio.Protocol):
         """Parse what came."""
         try:
             if self._complete:
-                raise ValueError("bytes that nothing asked for")
+                self.on_message_begin()
             self._parser.feed_data(data)
         except (httptools.HttpParserError, ValueError) as error:
             self._error = TransportError(f"a malformed answer: {type(error).__name__}")
@@ -148,6 +158,11 @@ class Connection(asyncio.Protocol):
         self._drained = None
 
     # httptools' callbacks
+
+    def on_message_begin(self) -> None:
+        """Refuse what nothing asked for: a second answer, in whichever packet it comes."""
+        if self._complete:
+            raise ValueError("bytes that nothing asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; of repeated ones the last, and no trailers."""

@@ -18,6 +18,7 @@ class LineDecoder:
 
     def __init__(self, choices: int = 1) -> None:
         """Begin at the start of an answer of so many choices; each must finish before the end."""
+        self._choices = choices
         self._unfinished = set(range(choices))
         self._rest = b""
         self._ended = False
@@ -44,6 +45,8 @@ class LineDecoder:
                 event = _record.decode(line)
                 if type(event) is Delta and memoryview(event.delta)[0] != _BRACE:
                     raise ValueError("a delta is an object")
+                if isinstance(event, Delta | Finish) and event.index >= self._choices:
+                    raise ValueError("a choice that nobody asked for")
                 if type(event) is Finish:
                     self._unfinished.discard(event.index)
             except (ValueError, RecursionError):

@@ -17,7 +17,10 @@ _json = msgspec.json.encode
 
 
 class Encoder(Protocol):
-    """The wire form of one answer. Every method gives bytes to send now, perhaps none."""
+    """The wire form of one answer. Every method gives bytes to send now, perhaps none.
+
+    It trusts the decoder: indexes are those of choices that were asked for, deltas are objects.
+    """
 
     content_type: ClassVar[str]
 
@@ -76,13 +79,13 @@ class ChatStream:
         for event in events:
             if type(event) is Delta:
                 if event.logprobs is NULL:
-                    out += (self._opened(event.index), event.delta, self._close_delta)
+                    out += (self._open_delta[event.index], event.delta, self._close_delta)
                 else:
                     logprobs = (b',"logprobs":', event.logprobs, b',"finish_reason":null}', self._tail)
-                    out += (self._opened(event.index), event.delta, *logprobs)
+                    out += (self._open_delta[event.index], event.delta, *logprobs)
             elif type(event) is Finish:
                 reason = (b'{},"logprobs":null,"finish_reason":', _json(event.finish_reason), b"}", self._tail)
-                out += (self._opened(event.index), *reason)
+                out += (self._open_delta[event.index], *reason)
             elif type(event) is Usage and self._include_usage:
                 out += (self._head, b'],"usage":', _json(_usage(event)), b"}\n\n")
             elif type(event) is End:
@@ -96,11 +99,6 @@ class ChatStream:
     def fail(self, error: APIError) -> bytes:
         """Give the error object as an event; no `[DONE]` follows, so that no client takes the answer for whole."""
         return b"data: " + error.body() + b"\n\n"
-
-    def _opened(self, index: int) -> bytes:
-        if 0 <= index < self._choices:
-            return self._open_delta[index]
-        return self._head + b'{"index":%d,"delta":' % index
 
 
 class ChatBody:
@@ -122,9 +120,9 @@ class ChatBody:
         """Collect, and give the whole object at the end."""
         for event in events:
             if type(event) is Delta:
-                self._choice(event.index).add(event)
+                self._choices[event.index].add(event)
             elif type(event) is Finish:
-                self._choice(event.index).finish_reason = event.finish_reason
+                self._choices[event.index].finish_reason = event.finish_reason
             elif type(event) is Usage:
                 self._usage = event
             elif type(event) is End:
@@ -140,16 +138,22 @@ class ChatBody:
     def fail(self, error: APIError) -> None:
         """Have the connection broken: a 200 with an error in it would pass for an answer."""
 
-    def _choice(self, index: int) -> "_Choice":
-        while len(self._choices) <= index:
-            self._choices.append(_Choice())
-        return self._choices[index]
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolPiece(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function = msgspec.field(default_factory=_Function)
 
 
 class _DeltaFields(msgspec.Struct):
     content: str | None = None
     refusal: str | None = None
-    tool_calls: list[dict[str, Any]] = []  # msgspec makes a new list for each
+    tool_calls: list[_ToolPiece] = []  # msgspec makes a new list for each
 
 
 _delta = msgspec.json.Decoder(_DeltaFields)
@@ -179,16 +183,14 @@ class _Choice:
         for call in fields.tool_calls:
             self._add_tool(call)
         if logprobs is not None:
-            self._logprobs = (self._logprobs or []) + (logprobs.get("content") or [])
+            self._logprobs = self._logprobs or []
+            self._logprobs.extend(logprobs.get("content") or [])
 
-    def _add_tool(self, piece: dict[str, Any]) -> None:
-        function = piece.get("function") or {}
-        call = self._tools.setdefault(
-            int(piece.get("index", 0)), {"id": "", "type": "function", "name": "", "arguments": []}
-        )
-        call["id"] = piece.get("id") or call["id"]
-        call["name"] = function.get("name") or call["name"]
-        call["arguments"].append(function.get("arguments") or "")
+    def _add_tool(self, piece: _ToolPiece) -> None:
+        call = self._tools.setdefault(piece.index, {"id": "", "name": "", "arguments": []})
+        call["id"] = piece.id or call["id"]
+        call["name"] = piece.function.name or call["name"]
+        call["arguments"].append(piece.function.arguments or "")
 
     def body(self, index: int) -> dict[str, Any]:
         message: dict[str, Any] = {
@@ -200,7 +202,7 @@ class _Choice:
             message["tool_calls"] = [
                 {
                     "id": call["id"],
-                    "type": call["type"],
+                    "type": "function",
                     "function": {"name": call["name"], "arguments": "".join(call["arguments"])},
                 }
                 for _, call in sorted(self._tools.items())

@@ -1,13 +1,15 @@
 """A small HTTP client: a pool over `Connection`.
 
 A connection that was idle over `IDLE_CONNECTION` is closed instead of used: Lambda freezes environments, and a socket
-may have died meanwhile unseen.
+may have died meanwhile unseen. Two clocks are asked, because the monotonic one may stand still in a frozen environment.
 """
 
 import asyncio
 import ssl
+import time
 from collections.abc import Mapping
 from functools import cache
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from lambda_fn import limits
@@ -42,12 +44,20 @@ async def connect(origin: str) -> Connection:
     return connection
 
 
+class _Idle(NamedTuple):
+    """A connection in the pool, and since when by both clocks."""
+
+    wall: float
+    monotonic: float
+    connection: Connection
+
+
 class Client:
     """Sends requests to any number of origins, over pooled connections."""
 
     def __init__(self) -> None:
         """Begin with no connection."""
-        self._idle: dict[str, list[tuple[float, Connection]]] = {}
+        self._idle: dict[str, list[_Idle]] = {}
 
     async def request(
         self,
@@ -96,16 +106,16 @@ class Client:
     def close(self) -> None:
         """Close the idle connections."""
         for connections in self._idle.values():
-            for _, connection in connections:
-                connection.abort()
+            for idle in connections:
+                idle.connection.abort()
         self._idle.clear()
 
     def _take(self, origin: str) -> Connection | None:
         idle = self._idle.get(origin, [])
-        oldest = asyncio.get_running_loop().time() - limits.IDLE_CONNECTION
         while idle:
-            since, connection = idle.pop()
-            if connection.reusable and since >= oldest:
+            wall, monotonic, connection = idle.pop()
+            seconds = max(time.time() - wall, time.monotonic() - monotonic)
+            if connection.reusable and seconds <= limits.IDLE_CONNECTION:
                 return connection
             connection.abort()
         return None
@@ -114,14 +124,14 @@ class Client:
 class Response:
     """An answer whose head has come. Whoever has it closes it."""
 
-    def __init__(self, connection: Connection, pool: list[tuple[float, Connection]]) -> None:
+    def __init__(self, connection: Connection, pool: list[_Idle]) -> None:
         """Wrap a connection, to go into `pool` if it can."""
         self._connection = connection
         self._pool = pool
         self.status = connection.status
         self.headers = connection.headers
         self.read = connection.read
-        """Gives the bytes that have come; `b""` is the end. Raises TransportError."""
+        self.nudge = connection.nudge
 
     async def read_all(self, limit: int) -> bytes:
         """Give the whole body.
@@ -142,6 +152,6 @@ class Response:
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close it."""
         if self._connection.reusable:
-            self._pool.append((asyncio.get_running_loop().time(), self._connection))
+            self._pool.append(_Idle(time.time(), time.monotonic(), self._connection))
         else:
             self._connection.abort()

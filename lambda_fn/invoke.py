@@ -20,7 +20,6 @@ from lambda_fn.http import Client, Response
 from lambda_fn.log import log
 
 _MAX_ERROR = 100_000
-_UNCERTAIN = "The model did not answer."
 
 
 class Invocation:
@@ -51,6 +50,10 @@ class Invocation:
         self._response: Response | None = None
         self._frames = eventstream.Decoder()
         self._failed: APIError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._heard = 0.0
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         """Send the request, without waiting for an answer."""
@@ -60,11 +63,15 @@ class Invocation:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the call."""
+        """Close the call; one that was read to its end leaves its connection for the next."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
             await asyncio.wait({self._opening})
         if self._opening is not None and not self._opening.cancelled() and self._opening.exception() is None:
+            if error is None:
+                await self._read_out(self._opening.result())
             self._opening.result().close()
 
     async def read(self, wait: float) -> bytes | None:
@@ -81,27 +88,67 @@ class Invocation:
 
         """
         try:
-            async with asyncio.timeout(wait):
-                if self._response is None:
-                    assert self._opening is not None  # noqa: S101 (made on entering)
-                    self._response = await asyncio.shield(self._opening)
-                while True:
-                    if self._failed is not None:
-                        raise self._failed
-                    data = await self._response.read()
-                    if not data:
-                        if self._frames.pending:
-                            raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut")
-                        return b""
-                    if payload := self._payload(data):
-                        return payload
-        except TimeoutError:
-            return None
+            if self._response is None and not await self._opened(wait):
+                return None
+            self._wait_until(self._loop.time() + wait)
+            return await self._read()
         except (TransportError, eventstream.EventStreamError) as error:
             log("upstream", request_id=self._request_id, error=str(error))
             if self._response is None:
-                raise UpstreamFailed(_UNCERTAIN) from None
+                raise UpstreamFailed("The model did not answer.") from None
             raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut") from None
+
+    async def _opened(self, wait: float) -> bool:
+        """Wait for the answer's head. Raises what `_open` raises."""
+        assert self._opening is not None  # noqa: S101 (made on entering)
+        done, _ = await asyncio.wait({self._opening}, timeout=wait)
+        if not done:
+            return False
+        self._response = self._opening.result()
+        self._heard = self._loop.time()
+        return True
+
+    async def _read(self) -> bytes | None:
+        assert self._response is not None  # noqa: S101 (asked by `read`)
+        while True:
+            if self._failed is not None:
+                raise self._failed
+            data = await self._response.read()
+            if data is None:
+                if self._loop.time() - self._heard > limits.UPSTREAM_SILENCE:
+                    raise TransportError("the endpoint is silent")
+                return None
+            self._heard = self._loop.time()
+            if not data:
+                if self._frames.pending:
+                    raise TransportError("a frame was cut off")
+                return b""
+            if payload := self._payload(data):
+                return payload
+
+    def _wait_until(self, when: float) -> None:
+        """Have the response nudged then. One timer serves many readings: one that rings too early is set anew."""
+        self._until = when
+        if self._timer is not None and self._timer.when() > when:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._until:
+            self._wait_until(self._until)
+        elif self._response is not None:
+            self._response.nudge()
+
+    async def _read_out(self, response: Response) -> None:
+        try:
+            async with asyncio.timeout(limits.LAST_BYTES):
+                while await response.read() != b"":
+                    pass
+        except (TimeoutError, TransportError):
+            return  # it is closed then, and that is all
 
     def _payload(self, data: bytes) -> bytes:
         parts = []
@@ -113,6 +160,8 @@ class Invocation:
                 log("upstream", request_id=self._request_id, error=kind)
                 self._failed = UpstreamFailed("The model failed while it answered.", code="upstream_cut")
                 break  # raised at the next reading, so that nothing before it is lost
+        if self._frames.damaged:
+            self._failed = self._failed or UpstreamFailed("The model's answer was cut off.", code="upstream_cut")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _open(self) -> Response:
@@ -132,7 +181,10 @@ class Invocation:
         if response.status == 200:
             return response
         try:
-            answer = await response.read_all(_MAX_ERROR)
+            async with asyncio.timeout(limits.META_TIMEOUT):
+                answer = await response.read_all(_MAX_ERROR)
+        except (TimeoutError, TransportError):
+            answer = b""  # the status alone must do
         finally:
             response.close()
         kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]

@@ -7,6 +7,7 @@ key       the key's hash
 model     the public name
 reserved  tokens, an upper bound
 opened    Unix seconds, with milliseconds
+ttl       Unix seconds, of requests with a key that nobody has: DynamoDB may delete the item after them
 and once SETTLED: settled, outcome, finish_reason, prompt_tokens, completion_tokens, ttft_ms, duration_ms
 """
 
@@ -60,8 +61,10 @@ async def open_request(table: Table, request_id: str, *, key_hash: str, model: s
         return  # ids do not repeat: this is our own write, of a try whose answer was lost
 
 
-async def settle_request(table: Table, request_id: str, settlement: Settlement, *, now: float) -> None:
-    """Move the item from OPEN to SETTLED; the first settlement stays.
+async def settle_request(
+    table: Table, request_id: str, settlement: Settlement, *, now: float, keep: float | None = None
+) -> None:
+    """Move the item from OPEN to SETTLED; the first settlement stays. `keep` is for how many seconds, None for ever.
 
     Raises:
         MeterUnavailable: it is not known whether it was done.
@@ -78,15 +81,22 @@ async def settle_request(table: Table, request_id: str, settlement: Settlement, 
         ":ttft": {"NULL": True} if settlement.ttft_ms is None else {"N": str(settlement.ttft_ms)},
         ":duration": {"N": str(settlement.duration_ms)},
     }
+    names = {"#state": "state"}
+    forget = ""
+    if keep is not None:
+        names["#ttl"] = "ttl"
+        values[":ttl"] = {"N": str(int(now + keep))}
+        forget = ", #ttl = :ttl"
     try:
         await table.update(
             ledger_key(request_id),
             update=(
                 "SET #state = :settled, settled = :now, outcome = :outcome, finish_reason = :reason, "
                 "prompt_tokens = :prompt, completion_tokens = :completion, ttft_ms = :ttft, duration_ms = :duration"
+                + forget
             ),
             condition="#state = :open",
-            names={"#state": "state"},
+            names=names,
             values=values,
         )
     except ConditionFailed:

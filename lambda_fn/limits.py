@@ -22,11 +22,20 @@ HEARTBEAT = 12.0
 STREAM_DEADLINE = 465.0
 """The container must have ended its answer by then: SageMaker's limit less what the way there and back may take."""
 
+UPSTREAM_SILENCE = 70.0
+"""Longest silence of the endpoint, heartbeats counted; our container sends one every 10 s. Longer, and it is dead."""
+
+LAST_BYTES = 0.5
+"""How long the end of a whole answer's HTTP body is waited for, so that its connection can be used again."""
+
+LAST_WRITE = 1.0
+"""How long a client that does not read gets to take the error that ends its answer."""
+
 STREAM_GRACE = 5.0
 """How long after the container's deadline its own last record is waited for, before the stream is called cut."""
 
-SETTLE_RESERVE = 8.0
-"""Kept free before the Lambda deadline, for the last event and the settlement."""
+SETTLE_RESERVE = 30.0
+"""Kept free before the Lambda deadline, for the last event and the settlement's two writes at their worst."""
 
 CONNECT_TIMEOUT = 5.0
 """To open a connection to an AWS API."""
@@ -36,6 +45,12 @@ META_TIMEOUT = 3.0
 
 META_TRIES = 4
 """Tries of one DynamoDB call that failed in transport, or was throttled."""
+
+META_BACKOFF = 0.05
+"""The wait before the n-th further try is a random share of this, times 2 to the n."""
+
+ACCEPTANCE = 5.0
+"""For the Runtime API to accept the end of a response."""
 
 IDLE_CONNECTION = 5.0
 """A pooled connection that was idle for longer is not used again: in an environment that was frozen, it may be dead
@@ -55,6 +70,11 @@ READ_BUFFER = 65_536
 """Bytes taken from a peer and not yet used; beyond them reading pauses."""
 
 
+def meta_worst() -> float:
+    """Give the longest that one DynamoDB call can take, all its tries together."""
+    return META_TIMEOUT * META_TRIES + META_BACKOFF * (2.0**META_TRIES - 2)
+
+
 def check() -> None:
     """Hold the limits against each other.
 
@@ -72,7 +92,11 @@ def check() -> None:
             STREAM_DEADLINE + STREAM_GRACE < SAGEMAKER_STREAM,
             "STREAM_DEADLINE + STREAM_GRACE must be under SAGEMAKER_STREAM",
         ),
-        (META_TIMEOUT * META_TRIES < FIRST_EVENT_WAIT + 1, "META_TIMEOUT * META_TRIES must fit FIRST_EVENT_WAIT"),
+        (
+            2 * meta_worst() + LAST_BYTES + LAST_WRITE < SETTLE_RESERVE,
+            "SETTLE_RESERVE must hold two writes at their worst (META_TIMEOUT * META_TRIES)",
+        ),
+        (SAGEMAKER_FIRST_BYTE < UPSTREAM_SILENCE, "UPSTREAM_SILENCE must be over SAGEMAKER_FIRST_BYTE"),
     ]
     for holds, message in rules:
         if not holds:

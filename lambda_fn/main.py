@@ -31,8 +31,8 @@ async def run() -> int:
     app = create_app(settings, Client(), lambda: Credentials.from_environment(os.environ))
     try:
         await serve(app, api, concurrency=concurrency)
-    except* TransportError as group:
-        log("fault", error=str(group.exceptions[0]))
+    except TransportError as error:
+        log("fault", error=str(error))
     return 1
 
 

@@ -1,17 +1,16 @@
 """HTTP in the small: a request's body, bounded; values and errors as responses."""
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
 from lambda_fn import errors, limits
 from lambda_fn.errors import APIError
 from lambda_fn.log import log
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
     """Give the whole body of a request.
 
     Raises:
@@ -20,14 +19,14 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
 
     """
     parts = []
-    size = int(length) if (length := Headers(scope=scope).get("content-length", "")).isdecimal() else 0
+    size = 0
     more = True
     while more and size <= limits.MAX_BODY:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise errors.InvalidRequest("The request was cut off.")
         parts.append(message.get("body", b""))
-        size = sum(map(len, parts))
+        size += len(parts[-1])
         more = message.get("more_body", False)
     if size > limits.MAX_BODY:
         raise errors.BodyTooLarge(f"The body is over {limits.MAX_BODY} bytes.")

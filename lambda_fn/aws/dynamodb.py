@@ -100,7 +100,7 @@ class Table:
         reason = ""
         for attempt in range(limits.META_TRIES):
             if attempt:
-                await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
+                await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
             try:
                 async with asyncio.timeout(limits.META_TIMEOUT):
                     status, answer = await self._try(operation, body)

@@ -39,6 +39,11 @@ class Decoder:
         self._damage = ""
 
     @property
+    def damaged(self) -> bool:
+        """Whether what follows the frames given so far is no event stream; feeding more raises."""
+        return bool(self._damage)
+
+    @property
     def pending(self) -> int:
         """Bytes of a frame that is not whole yet; at the end of a stream anything but 0 means that it was cut."""
         return len(self._buffer)

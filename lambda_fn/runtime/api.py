@@ -9,6 +9,7 @@ Source: "Using the Lambda runtime API for custom runtimes" and "Response streami
 Developer Guide.
 """
 
+import asyncio
 import base64
 import time
 from dataclasses import dataclass
@@ -57,9 +58,12 @@ class RuntimeApi:
             TransportError: the Runtime API is gone.
 
         """
-        response = await self._client.request(
-            "GET", self._origin, f"{_VERSION}/invocation/next", {"host": self._address}, b"", timeout=None
-        )
+        request = ("GET", self._origin, f"{_VERSION}/invocation/next", {"host": self._address}, b"")
+        try:
+            response = await self._client.request(*request, timeout=None)
+        except TransportError:  # perhaps of a pooled connection only
+            self._client.close()
+            response = await self._client.request(*request, timeout=None)
         try:
             event = await response.read_all(_MAX_EVENT)
         finally:
@@ -169,7 +173,11 @@ class ResponseStream:
 
     async def _finish(self, data: bytes) -> None:
         await self._connection.write(data)
-        await self._connection.head()
+        try:
+            async with asyncio.timeout(limits.ACCEPTANCE):
+                await self._connection.head()
+        except TimeoutError:
+            raise TransportError("the Runtime API did not accept the response") from None
         if self._connection.status != 202:
             raise TransportError(f"the Runtime API answered {self._connection.status} to a response")
 

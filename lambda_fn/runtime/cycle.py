@@ -30,9 +30,7 @@ class Cycle:
     async def run(self, app: App, scope: dict[str, Any]) -> None:
         """Run the application to its end, and have an answer or an error go out, whatever it does.
 
-        Raises:
-            TransportError: the Runtime API is gone before anything was answered.
-
+        When not even that can be said to the Runtime API, it is logged: other invocations go on.
         """
         kind, message = "Runtime.NoResponse", "the application gave no whole answer"
         try:
@@ -44,17 +42,12 @@ class Cycle:
             if self._stream is None:
                 await self._api.fail(self._context.request_id, kind, message)
             elif not self._ended:
-                await self._fail_stream(kind, message)
+                await self._stream.fail(kind, message)
+        except TransportError as error:
+            log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
             if self._stream is not None:
                 self._stream.close()
-
-    async def _fail_stream(self, kind: str, message: str) -> None:
-        assert self._stream is not None  # noqa: S101 (asked by `run`)
-        try:
-            await self._stream.fail(kind, message)
-        except TransportError as error:
-            log("fault", aws_request_id=self._context.request_id, error=str(error))
 
     async def _receive(self) -> Message:
         if self._body is None:

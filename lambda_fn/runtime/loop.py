@@ -3,9 +3,12 @@ loop.
 """
 
 import asyncio
+import contextlib
 import os
 from contextvars import ContextVar
+from typing import NoReturn
 
+from lambda_fn.connection import TransportError
 from lambda_fn.log import log
 from lambda_fn.runtime.api import RuntimeApi
 from lambda_fn.runtime.cycle import App, Cycle
@@ -15,7 +18,7 @@ trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 """The X-Ray trace id of the invocation that the current task serves."""
 
 
-async def serve(app: App, api: RuntimeApi, *, concurrency: int = 1) -> None:
+async def serve(app: App, api: RuntimeApi, *, concurrency: int = 1) -> NoReturn:
     """Serve until the Runtime API is gone.
 
     Args:
@@ -27,12 +30,13 @@ async def serve(app: App, api: RuntimeApi, *, concurrency: int = 1) -> None:
         TransportError: the Runtime API is gone; the process must end, Lambda starts another.
 
     """
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(_serve_one_by_one(app, api, alone=concurrency == 1))
+    # when the Runtime API is gone, each loop ends as it finds out, and what the others have in hand is finished
+    workers = (_serve_one_by_one(app, api, alone=concurrency == 1) for _ in range(concurrency))
+    errors = await asyncio.gather(*workers, return_exceptions=True)
+    raise next(error for error in errors if error is not None)
 
 
-async def _serve_one_by_one(app: App, api: RuntimeApi, *, alone: bool) -> None:
+async def _serve_one_by_one(app: App, api: RuntimeApi, *, alone: bool) -> NoReturn:
     while True:
         context, event = await api.next()
         trace_id.set(context.trace_id)
@@ -42,6 +46,7 @@ async def _serve_one_by_one(app: App, api: RuntimeApi, *, alone: bool) -> None:
             scope, body = to_scope(event)
         except InvalidEvent as error:
             log("fault", aws_request_id=context.request_id, error=str(error))
-            await api.fail(context.request_id, "Runtime.InvalidEvent", str(error))
+            with contextlib.suppress(TransportError):
+                await api.fail(context.request_id, "Runtime.InvalidEvent", str(error))
             continue
         await Cycle(api, context, body).run(app, scope)

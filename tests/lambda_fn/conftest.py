@@ -172,6 +172,7 @@ class StandIn:
     url: str = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    connections: set[Any] = field(default_factory=set)
     script: Sequence[bytes | asyncio.Event | None] = field(default_factory=tuple)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -179,6 +180,7 @@ class StandIn:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one invocation."""
         self.bodies.append(await request.json())
+        self.connections.add(request.transport)
         response = web.StreamResponse(status=self.status, headers=self.headers)
         await response.prepare(request)
         try:
@@ -272,6 +274,8 @@ def call(moto_url: str, sagemaker: StandIn, http: Client) -> Call:
         key: str | None = KEY,
         origin: str = ORIGIN,
         reply: Reply | None = None,
+        context: object = None,
+        stuck: asyncio.Event | None = None,
     ) -> Reply:
         reply = reply or Reply()
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -279,19 +283,32 @@ def call(moto_url: str, sagemaker: StandIn, http: Client) -> Call:
         if key is not None:
             headers.append((b"authorization", f"Bearer {key}".encode()))
 
+        pieces = [data[: len(data) // 2], data[len(data) // 2 :]]
+
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": data, "more_body": False}
+            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
                 reply.status = message["status"]
                 reply.headers = {name.decode(): value.decode() for name, value in message["headers"]}
             else:
+                if stuck is not None and reply.chunks:
+                    await stuck.wait()  # a client that reads no further
                 reply.chunks.append(message.get("body", b""))
                 reply.whole = not message.get("more_body", False)
             reply.grown.set()
 
-        scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b"", "state": {}}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": headers,
+            "query_string": b"",
+            "state": {},
+        }
+        if context is not None:
+            scope["aws.context"] = context
         await app({**scope, "raw_path": path.encode(), "root_path": "", "http_version": "1.1"}, receive, send)
         return reply
 

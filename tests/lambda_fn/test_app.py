@@ -2,9 +2,9 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
-import httpx
 import pytest
 
 from lambda_fn import accounts, errors, limits
@@ -230,6 +230,89 @@ async def test_deadline_ends_the_stream(
         await sagemaker.closed.wait()
 
 
+async def test_lambda_deadline_bounds_the_answer(call: Call, sagemaker: StandIn) -> None:
+    """The container is given what Lambda leaves, less what settling may take."""
+
+    class Context:
+        def remaining(self) -> float:
+            return 100.0
+
+    await call(body=STREAM, context=Context())
+    given = sagemaker.bodies[0]["sluice"]["deadline_ms"]
+    assert given == pytest.approx((100 - limits.SETTLE_RESERVE - limits.STREAM_GRACE) * 1000)
+
+
+async def test_client_that_does_not_read_is_given_up(
+    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that takes nothing more is waited for until the deadline; then the request is ended and settled."""
+    monkeypatch.setattr(limits, "STREAM_DEADLINE", 0.1)
+    monkeypatch.setattr(limits, "STREAM_GRACE", 0.1)
+    monkeypatch.setattr(limits, "LAST_WRITE", 0.05)
+    sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
+    reply = Reply()
+    with pytest.raises(AnswerBroken):
+        await call(body=STREAM, reply=reply, stuck=asyncio.Event())
+    assert ledger_item(items, reply)["outcome"] == "cut"
+
+
+async def test_silent_endpoint_is_dead(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that sends nothing for long, not even a heartbeat, is given up before the deadline."""
+    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(limits, "UPSTREAM_SILENCE", 0.1)
+    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    reply = await call(body=STREAM)
+    assert events(reply)[-1]["error"]["code"] == "upstream_cut"
+
+
+async def test_damage_is_noticed_at_once(call: Call, sagemaker: StandIn) -> None:
+    """Bytes that are no event stream end the answer while the endpoint keeps the connection open."""
+    sagemaker.script = [part(lines(START, HELLO)) + b"garbage that is no frame", asyncio.Event()]
+    reply = await call(body=STREAM)
+    assert text(reply) == "Hello"
+    assert events(reply)[-1]["error"]["code"] == "upstream_cut"
+
+
+async def test_refusal_whose_body_stalls(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal whose body does not come has the status that its own status says."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 0.3)
+    sagemaker.status, sagemaker.script = 424, [b"{", asyncio.Event()]
+    assert (await call(body=STREAM)).status == 502
+
+
+async def test_connection_to_the_endpoint_is_kept(call: Call, sagemaker: StandIn) -> None:
+    """Answers that came whole leave their connection for the next, streamed or not."""
+    for body in (STREAM, CHAT, STREAM):
+        assert (await call(body=body)).status == 200
+    assert len(sagemaker.connections) == 1
+
+
+async def test_meter_down_at_settlement(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When DynamoDB is gone at the end, the client has its whole answer, and the log has every figure."""
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: "Hello" in text(reply))
+    monkeypatch.setattr(limits, "META_TIMEOUT", 0.0)
+    monkeypatch.setattr(limits, "META_TRIES", 1)
+    go_on.set()
+    await running
+    assert text(reply) == "Hello world"
+    assert reply.whole
+    entry = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (entry["event"], entry["completion_tokens"], entry["outcome"]) == ("settlement_failed", 2, "complete")
+
+
+async def test_guesses_are_forgotten(call: Call, items: Any) -> None:
+    """The ledger keeps a request with a key that nobody has for a day only."""
+    item = ledger_item(items, await call(body=STREAM, key=accounts.new_key()))
+    assert item["outcome"] == "refused"
+    assert 0 < int(item["ttl"]) - time.time() <= 86_400
+
+
 async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> None:
     """A request whose task is cancelled closes its call and is settled with what was generated."""
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
@@ -257,12 +340,15 @@ async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> N
         ({"body": b"{"}, 400, "invalid_json"),
         ({"body": {**CHAT, "messages": []}}, 400, None),
         ({"body": b" " * (limits.MAX_BODY + 1)}, 413, "request_too_large"),
+        ({"body": b"{", "key": accounts.new_key()}, 401, "invalid_api_key"),
+        ({"body": {**STREAM, "model": "other"}, "key": accounts.new_key()}, 401, "invalid_api_key"),
         ({"path": "/v1/nothing"}, 404, "not_found"),
+        ({"path": "/v1/chat/completions/"}, 404, "not_found"),
         ({"method": "GET"}, 405, "method_not_allowed"),
         ({"method": "GET", "path": "/v1/models/other"}, 404, "model_not_found"),
         ({"method": "GET", "path": "/v1/models", "key": None}, 401, "invalid_api_key"),
     ],
-    ids=range(14),
+    ids=range(17),
 )
 async def test_refusals(call: Call, sagemaker: StandIn, options: dict[str, Any], status: int, code: str | None) -> None:
     """What makes no sense or may not is refused in OpenAI's shape, and the model is not invoked."""
@@ -314,7 +400,35 @@ async def test_nothing_secret_is_logged(call: Call, sagemaker: StandIn, capsys: 
 
 
 def test_every_container_code_has_a_status() -> None:
-    """The table maps every code to an error with a status of its own, and unknown ones to 502."""
+    """The table maps every code to its status, and unknown ones to 502."""
     statuses = {code: errors.from_container(code, "m").status for code in (*errors.CONTAINER_CODES, "new")}
-    assert statuses["new"] == httpx.codes.BAD_GATEWAY
-    assert all(400 <= status <= 504 for status in statuses.values())
+    assert statuses == {
+        "invalid_request": 400,
+        "context_length_exceeded": 400,
+        "overloaded": 429,
+        "not_ready": 503,
+        "engine_error": 502,
+        "deadline_exceeded": 504,
+        "cancelled": 502,
+        "cut": 502,
+        "garbled": 502,
+        "new": 502,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HEARTBEAT", 31.0),
+        ("FIRST_EVENT_WAIT", 31.0),
+        ("STREAM_DEADLINE", 476.0),
+        ("META_TRIES", 5),
+        ("UPSTREAM_SILENCE", 60.0),
+    ],
+)
+def test_limits_are_held_against_each_other(monkeypatch: pytest.MonkeyPatch, name: str, value: float) -> None:
+    """A limit that contradicts another stops the start, and is named."""
+    limits.check()
+    monkeypatch.setattr(limits, name, value)
+    with pytest.raises(ValueError, match=name):
+        limits.check()

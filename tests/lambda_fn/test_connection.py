@@ -1,6 +1,7 @@
 """The HTTP client against peers that cut, stall, reset and lie."""
 
 import asyncio
+import time
 from itertools import pairwise
 
 import pytest
@@ -74,6 +75,19 @@ async def test_garbage_and_unasked_bytes() -> None:
     assert not connection.reusable
 
 
+async def test_a_second_answer_is_refused_in_any_packet() -> None:
+    """A second answer breaks the connection, whether it comes in the first one's packet or after it."""
+    for packets in ([SIZED + SIZED], [SIZED, SIZED], [SIZED + SIZED[:10], SIZED[10:]]):
+        connection = Connection()
+        connection.connection_made(Wire())
+        connection.begin()
+        for packet in packets:
+            connection.data_received(packet)
+        assert await drain(connection) == b"hello, world"
+        assert connection.status == 200
+        assert not connection.reusable
+
+
 async def test_unread_bytes_pause_the_peer() -> None:
     """Reading pauses over the buffer's limit and goes on when it was read."""
     connection = Connection()
@@ -81,7 +95,7 @@ async def test_unread_bytes_pause_the_peer() -> None:
     connection.begin()
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(limits.READ_BUFFER + 1))
     assert not wire.reading
-    assert len(await connection.read()) == limits.READ_BUFFER + 1
+    assert await connection.read() == bytes(limits.READ_BUFFER + 1)
     assert wire.reading
 
 
@@ -102,6 +116,23 @@ async def test_writing_waits_for_the_peer() -> None:
     connection.connection_lost(None)
     with pytest.raises(TransportError):
         await write
+
+
+async def test_giving_up_a_write_harms_no_other() -> None:
+    """A write that is cancelled while it waits leaves the next one to wait for itself."""
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.pause_writing()
+    first = asyncio.ensure_future(connection.write(b"x"))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = asyncio.ensure_future(connection.write(b"y"))
+    await asyncio.sleep(0)
+    connection.resume_writing()
+    await second
 
 
 async def get(client: Client, origin: str, seconds: float = 5) -> Response:
@@ -132,6 +163,49 @@ async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest
         assert connections == 2
         (await get(http, origin)).close()  # the one before was not read, so it was closed
         assert connections == 3
+
+
+async def test_pool_trusts_neither_clock_alone(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is old by the wall clock is not used, even if the monotonic one stood still."""
+    accepted = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal accepted
+        accepted += 1
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(SIZED)
+            await writer.drain()
+
+    async with peer(handler) as origin:
+        for _ in range(2):
+            response = await get(http, origin)
+            await response.read_all(100)
+            response.close()
+        assert accepted == 1
+        later = time.time() + 3600
+        monkeypatch.setattr(time, "time", lambda: later)
+        (await get(http, origin)).close()
+        assert accepted == 2
+
+
+async def test_pool_passes_over_closed_connections(http: Client) -> None:
+    """A pooled connection that the peer has closed is not used again."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SIZED)
+        await writer.drain()
+
+    async with peer(handler) as origin:
+        for _ in range(3):
+            response = await get(http, origin)
+            connection = response._connection
+            assert await response.read_all(100) == b"hello, world"
+            response.close()
+            async with asyncio.timeout(5):
+                while connection.reusable:  # noqa: ASYNC110 (the connection has no event for it)
+                    await asyncio.sleep(0.001)
 
 
 async def test_limits_of_an_answer(http: Client) -> None:

@@ -84,13 +84,15 @@ def test_end_without_finish_is_a_cut() -> None:
         b'{"type":"delta","delta":{"content":"\xff"}}',
         b'{"type":"delta","delta":{"content":\r"a"}}',
         b'{"type":"delta","index":-1,"delta":{}}',
+        b'{"type":"delta","index":1,"delta":{}}',
+        b'{"type":"finish","index":1,"finish_reason":"stop"}',
         b'{"type":"delta","tokens":-1,"delta":{}}',
         b'{"type":"usage","prompt_tokens":-5,"completion_tokens":1}',
         b'{"type":"start","prompt_tokens":"1"}',
         b'{"type":"delta","delta":' + b"[" * 100_000,
         b'"' + b"x" * limits.MAX_LINE + b'"',
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_garbage_is_a_failure(line: bytes) -> None:
     """What is no record ends the answer in a failure; what came before it is kept, what comes after is not read."""

@@ -128,5 +128,7 @@ def test_body_with_tools() -> None:
 def test_body_of_wrong_deltas() -> None:
     """A delta whose content is no text is the model's failure, not ours."""
     encoder = ChatBody(chat_id="x", created=1, model="m", choices=1)
-    with pytest.raises(UpstreamFailed):
-        encoder.encode([delta({"content": 5})])
+    wrong: dict[str, Any]
+    for wrong in ({"content": 5}, {"tool_calls": [{"index": "x"}]}, {"tool_calls": [{"function": {"arguments": {}}}]}):
+        with pytest.raises(UpstreamFailed):
+            encoder.encode([delta(wrong)])

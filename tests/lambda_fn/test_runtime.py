@@ -71,6 +71,9 @@ class Lambda:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     address: str = ""
     break_off: bool = False
+    refuse_errors: bool = False
+    refused: asyncio.Event = field(default_factory=asyncio.Event)
+    status: str = "202 Accepted"
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -96,7 +99,11 @@ class Lambda:
                     writer.transport.abort()
                     return
                 packets.append(await reader.read(65536))
-            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            if self.refuse_errors and path.endswith("/error"):
+                self.refused.set()
+                writer.transport.abort()
+                return
+            writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: 0\r\n\r\n".encode())
             self.requests.put_nowait((path, packets))
 
 
@@ -285,9 +292,43 @@ async def test_response_that_lambda_breaks_off(lambda_: Lambda) -> None:
 
 async def test_runtime_api_that_is_gone() -> None:
     """Without a Runtime API the loop ends, so that the process does."""
-    with pytest.raises(ExceptionGroup) as group:
+    with pytest.raises(TransportError):
         await serve(hello, RuntimeApi("127.0.0.1:9"))
-    assert isinstance(group.value.exceptions[0], TransportError)
+
+
+async def test_one_lost_error_stops_nobody_else(lambda_: Lambda) -> None:
+    """When the Runtime API does not take one invocation's error, the others in the process are finished."""
+    lambda_.refuse_errors = True
+    failed, finished = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/raise":
+            failed.set()
+            raise ValueError("x")
+        await failed.wait()
+        await lambda_.refused.wait()
+        await hello(scope, receive, send)
+        finished.set()
+
+    server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address), concurrency=2))
+    async with asyncio.timeout(5):
+        lambda_.events.put_nowait(json.dumps(EVENT).encode())
+        lambda_.events.put_nowait(json.dumps({**EVENT, "rawPath": "/raise"}).encode())
+        await finished.wait()
+    server.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server
+
+
+async def test_response_that_is_not_accepted(lambda_: Lambda) -> None:
+    """Anything but a 202 to a response is a failure of the transport."""
+    lambda_.status = "413 Too Large"
+    api = RuntimeApi(lambda_.address)
+    stream = await api.respond("r1")
+    await stream.begin({"statusCode": 200})
+    with pytest.raises(TransportError, match="413"):
+        await stream.end()
+    stream.close()
 
 
 async def test_init_error_is_reported(lambda_: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
