@@ -26,7 +26,7 @@ class Limits:
     """SageMaker's wait for the container's answer."""
     sagemaker_response: int = 480
     """SageMaker's limit for a streamed response in all."""
-    admission: int = 12
+    admission: int = 13
     """The function's two writes before the model is invoked, at worst."""
     settlement: int = 30
     """The function's writes after the stream's end with their retries, at worst."""

@@ -51,3 +51,4 @@ def test_the_function_keeps_what_the_stacks_deploy() -> None:
     assert LIMITS.heartbeat >= function_limits.HEARTBEAT
     assert LIMITS.first_answer >= function_limits.FIRST_EVENT_WAIT
     assert LIMITS.settlement >= function_limits.SETTLE_RESERVE
+    assert LIMITS.admission >= function_limits.meta_worst()

@@ -124,7 +124,8 @@ def test_every_setting_can_be_described() -> None:
 def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
     """The app exits with status 1 and one line, not with a traceback."""
     root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps({"stage": "nowhere"})}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the pinned Node: another may warn
+    environment = {**os.environ, "PATH": path, "CDK_CONTEXT_JSON": json.dumps({"stage": "nowhere"})}
     done = subprocess.run(
         [sys.executable, "app.py"], cwd=root, env=environment, capture_output=True, text=True, check=False
     )
