@@ -1,5 +1,6 @@
 """`sluice chat`: talks to a deployed stack through the stock OpenAI client."""
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -10,8 +11,8 @@ from cli.steps import console
 _Message = dict[str, str]
 
 
-def answer(client: Any, *, model: str, messages: list[_Message]) -> str:
-    """Stream one answer to the screen, with its figures after it.
+def answer(client: Any, *, model: str, messages: list[_Message], temperature: float | None = None) -> str:
+    """Stream one answer to the screen, with its figures after it; no temperature is the model's own.
 
     Raises:
         CommandError: the API refused, or the answer broke off.
@@ -23,10 +24,10 @@ def answer(client: Any, *, model: str, messages: list[_Message]) -> str:
     first = 0.0
     parts: list[str] = []
     tokens = 0
+    options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
     try:
-        options = {"include_usage": True}
         with client.chat.completions.create(
-            model=model, messages=messages, stream=True, stream_options=options
+            model=model, messages=messages, stream=True, stream_options={"include_usage": True}, **options
         ) as stream:
             for chunk in stream:
                 if chunk.usage is not None:
@@ -56,11 +57,15 @@ def converse(client: Any, *, model: str) -> None:
     messages: list[_Message] = []
     terminal = sys.stdin.isatty()
     if terminal:
+        with contextlib.suppress(ImportError):  # where it exists, `input` gets line editing and a history
+            import readline  # noqa: F401
         console.print(f"[dim]{model}. Ctrl-C stops an answer, Ctrl-D ends.[/dim]")
     while True:
         try:
             line = input("> " if terminal else "").strip()
         except (EOFError, KeyboardInterrupt):
+            if terminal:
+                sys.stdout.write("\n")
             return
         if line:
             messages.append({"role": "user", "content": line})

@@ -100,6 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.log is not None:
             errors.print(f"  The log says more: {error.log}")
         return 1
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        errors.print("[red]✗[/red]", escape(f"{error.strerror or error}{place}"))
+        return 1
     except KeyboardInterrupt:
         console.print()
         return 130

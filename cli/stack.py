@@ -34,9 +34,18 @@ class LocalStack:
         """
         from local.cloud import LocalCloud
 
-        if LocalCloud.find(LOCAL) is None or not _FILE.exists():
+        earlier = cls.earlier()
+        if LocalCloud.find(LOCAL) is None or earlier is None:
             raise CommandError("No local stack is running. Start one with: make up")
-        return cls(**json.loads(_FILE.read_text()))
+        return earlier
+
+    @classmethod
+    def earlier(cls) -> Self | None:
+        """Give what was kept last, whether or not it still runs."""
+        try:
+            return cls(**json.loads(_FILE.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
 
     @staticmethod
     def forget() -> None:

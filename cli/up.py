@@ -1,6 +1,7 @@
 """`sluice up` and `sluice down`: the local cloud, with the stacks deployed into it by the real CDK CLI."""
 
 import signal
+import socket
 import time
 from collections.abc import Mapping
 
@@ -8,6 +9,8 @@ from cli import cdk, chat, keys
 from cli.project import LOCAL, LOGS, CommandError
 from cli.stack import LocalStack, usage_table
 from cli.steps import console, step
+from infra.context import settings_from_context
+from infra.settings import SettingsError
 from local.cloud import LocalCloud, LocalCloudError
 
 PORT = 4566
@@ -24,10 +27,38 @@ def up(*, detach: bool, context: Mapping[str, str]) -> None:
 
     Raises:
         CommandError: a step failed. What was started goes on running, so that it can be looked at.
+        KeyboardInterrupt: Ctrl-C; a local cloud that was started here is stopped.
 
     """
     started = time.monotonic()
-    cloud = _start()
+    try:  # a mistake is said now, and not after a minute
+        settings = settings_from_context({**context, "stage": "local"})
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    found = LocalCloud.find(LOCAL)
+    try:
+        cloud = _start(found)
+        stack = _deploy(cloud, context, name=settings.name)
+        console.print(f"\n[bold]{QUESTION}[/bold]")
+        messages = [{"role": "user", "content": QUESTION}]
+        chat.answer(client(stack), model=stack.model, messages=messages, temperature=0)
+    except KeyboardInterrupt:
+        console.print()
+        if found is None:
+            down()
+        raise
+    console.print(
+        f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"
+        "  source .venv/bin/activate   for these commands\n"
+        '  eval "$(sluice env)"        for any OpenAI client\n'
+        "  sluice chat                 to talk to it\n"
+        "  sluice down                 to stop it"
+    )
+    if not detach:
+        _wait()
+
+
+def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str) -> LocalStack:
     aws = cloud.aws_environment()
     if not _bootstrapped(aws):
         with step("Bootstrapping CDK in the local account") as detail:
@@ -42,25 +73,20 @@ def up(*, detach: bool, context: Mapping[str, str]) -> None:
             log=_DEPLOY_LOG,
             detail=detail,
         )
-    with step("Creating an API key"):
-        stack = LocalStack(
-            base_url=f"http://{outputs['DistributionDomain']}/v1",
-            api_key=keys.create(usage_table("local", context.get("name", "sluice")), name="local"),
-            model=outputs["ModelName"],
-            usage_table=outputs["UsageTableName"],
-        )
-        stack.save()
-    console.print(f"\n[bold]{QUESTION}[/bold]")
-    chat.answer(client(stack), model=stack.model, messages=[{"role": "user", "content": QUESTION}])
-    console.print(
-        f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"
-        "  source .venv/bin/activate   for these commands\n"
-        '  eval "$(sluice env)"        for any OpenAI client\n'
-        "  sluice chat                 to talk to it\n"
-        "  sluice down                 to stop it"
+    earlier = LocalStack.earlier()
+    if earlier is not None and earlier.usage_table == outputs["UsageTableName"]:
+        key = earlier.api_key
+    else:
+        with step("Creating an API key"):
+            key = keys.create(usage_table("local", name), name="local")
+    stack = LocalStack(
+        base_url=f"http://{outputs['DistributionDomain']}/v1",
+        api_key=key,
+        model=outputs["ModelName"],
+        usage_table=outputs["UsageTableName"],
     )
-    if not detach:
-        _wait(cloud)
+    stack.save()
+    return stack
 
 
 def down() -> None:
@@ -84,20 +110,28 @@ def client(stack: LocalStack) -> object:
     return OpenAI(base_url=stack.base_url, api_key=stack.api_key, max_retries=0)
 
 
-def _start() -> LocalCloud:
-    running = LocalCloud.find(LOCAL)
+def _start(running: LocalCloud | None) -> LocalCloud:
     if running is not None:
         console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
         return running
     _DEPLOY_LOG.unlink(missing_ok=True)
     with step("Starting the local cloud"):
         try:
-            try:
-                return LocalCloud.start(LOCAL, port=PORT)
-            except LocalCloudError:  # most likely the port is taken; any other one will do
-                return LocalCloud.start(LOCAL)
+            return LocalCloud.start(LOCAL, port=_port())
         except LocalCloudError as error:
             raise CommandError(str(error), log=LOGS / "cloud.log") from None
+
+
+def _port() -> int | None:
+    """Give the usual port, or None when another program has it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PORT))
+        except OSError:
+            console.print(f"[dim]Port {PORT} is taken; the AWS APIs get another one.[/dim]")
+            return None
+    return PORT
 
 
 def _bootstrapped(aws: Mapping[str, str]) -> bool:
@@ -117,7 +151,7 @@ def _bootstrapped(aws: Mapping[str, str]) -> bool:
     return bool(found["Stacks"][0]["StackStatus"].endswith("_COMPLETE"))
 
 
-def _wait(cloud: LocalCloud) -> None:
+def _wait() -> None:
     console.print("\n[dim]Ctrl-C stops it.[/dim]")
     try:
         signal.pause()

@@ -50,7 +50,7 @@ class Settings:
     engine: Engine
     model_name: str = _setting(pattern=r"[\w][\w.:/-]{0,63}", form="letters, digits and ._:/-, 64 at most")
     context_tokens: int = _setting(least=64, most=1_048_576)
-    parallel: int = _setting(least=1, most=1024)
+    parallel: int = _setting(least=1, most=256)
     tokens_per_second: float = _setting(least=0, most=10_000)  # paces each answer; 0 is as fast as it goes
     # The endpoint.
     instance_type: str = _setting(pattern=r"ml\.[a-z0-9-]+\.[a-z0-9]+", form="like ml.c5.large")

@@ -125,6 +125,8 @@ def parse_chat(body: bytes) -> ChatRequest:
         other.
 
     """
+    if not body:
+        raise InvalidRequest("The body is empty; a JSON object is expected.", code="invalid_json")
     try:
         request = _chat_decoder.decode(body)
     except msgspec.ValidationError as error:

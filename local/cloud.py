@@ -57,14 +57,19 @@ class LocalCloud:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         ends = time.monotonic() + timeout
-        while time.monotonic() < ends:
-            found = cls.find(directory)
-            if found is not None and found.pid == process.pid:
-                _children[process.pid] = process
-                return found
-            if process.poll() is not None:
-                break
-            time.sleep(0.05)
+        try:
+            while time.monotonic() < ends:
+                found = cls.find(directory)
+                if found is not None and found.pid == process.pid:
+                    _children[process.pid] = process
+                    return found
+                if process.poll() is not None:
+                    break
+                time.sleep(0.05)
+        except KeyboardInterrupt:  # it is a session of its own, and got no signal
+            process.kill()
+            process.wait()
+            raise
         process.kill()
         process.wait()
         reason = "".join((logs / "cloud.log").read_text(errors="replace").splitlines()[-1:])

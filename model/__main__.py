@@ -32,7 +32,7 @@ async def serve(settings: Settings) -> None:
         )
         config = uvicorn.Config(
             create_app(generation, settings.model_name),
-            host="0.0.0.0",
+            host=settings.host,
             port=settings.port,
             http="httptools",
             ws="none",

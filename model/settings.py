@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +27,7 @@ class Settings:
     queue: int = 256
     tokens_per_second: float = 0.0
     engine_threads: int = 1
+    host: str = "0.0.0.0"
     port: int = 8080
 
     @classmethod
@@ -77,6 +79,10 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def _address(text: str) -> str:
+    return str(ipaddress.ip_address(text))
+
+
 def _engine(text: str) -> str:
     if text not in ENGINES:
         raise ValueError(f"one of {', '.join(ENGINES)} is needed")
@@ -92,5 +98,6 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "queue": _whole(0, 100_000),
     "tokens_per_second": _rate,
     "engine_threads": _whole(1, 256),
+    "host": _address,
     "port": _whole(1, 65535),
 }

@@ -54,7 +54,8 @@ class ProcessRunner:
     async def start(self, container: Container) -> Running:
         """Start the process.
 
-        A process has no mounts of its own, so the folder with the weights is named by SLUICE_MODEL_DIR.
+        A process has no mounts of its own, so the folder with the weights is named by SLUICE_MODEL_DIR, and no network
+        of its own, so it is told to listen on loopback.
         """
         port = _free_port()
         environment = {
@@ -64,6 +65,7 @@ class ProcessRunner:
             **container.environment,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SLUICE_MODEL_DIR": str(container.weights),
+            "SLUICE_HOST": "127.0.0.1",  # a container's network of its own is not here either
         }
         with container.log.open("ab") as output:
             process = await processes.start(

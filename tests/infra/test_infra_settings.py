@@ -59,8 +59,8 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
     [
         ({"stage": "production"}, "stage=production: must be local, dev or prod"),
         ({"engine": "vlm"}, "engine=vlm: must be llama_cpp or scripted"),
-        ({"parallel": "0"}, "parallel=0: must be a whole number from 1 to 1024"),
-        ({"parallel": "many"}, "parallel=many: must be a whole number from 1 to 1024"),
+        ({"parallel": "0"}, "parallel=0: must be a whole number from 1 to 256"),
+        ({"parallel": "many"}, "parallel=many: must be a whole number from 1 to 256"),
         ({"parallel": "2.5"}, "parallel=2.5: must be a whole number"),
         ({"tokens_per_second": "-1"}, "must be a number from 0 to 10000"),
         ({"tokens_per_second": "nan"}, "must be a number from 0 to 10000"),
