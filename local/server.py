@@ -98,7 +98,7 @@ async def _serve(
     reconciler = Reconciler(control, apply, observe)
     functions = Functions(options.directory, endpoint_url, control)
     endpoints = Endpoints(options.directory, control, _runner(options), on_change=reconciler.observed_changed)
-    edge = Edge(functions.port)
+    edge = Edge(functions.port, lambda: control.url)
 
     def status() -> object:
         state = reconciler.state
