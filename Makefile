@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check audit bench deploy destroy demo-model lock clean
+.PHONY: help setup up down test test-container check audit bench deploy destroy demo-model lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -10,7 +10,7 @@ STAGE  ?= dev
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Install everything into .venv/ (every other target does it when it is needed)
 
@@ -35,6 +35,9 @@ down: $(STAMP) ## Stop the local cloud
 
 test: $(STAMP) ## Run the tests
 	@$(BIN)/pytest
+
+test-container: $(STAMP) ## Build the container and test it, the stacks around it; needs docker or podman
+	@BIN=$(BIN) tests/container/run.sh
 
 check: $(STAMP) ## Lint, format, types, layers
 	@$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from cli.steps import console, errors
 def _up(given: argparse.Namespace) -> None:
     from cli.up import up
 
-    up(detach=given.detach, context=dict(given.set))
+    up(detach=given.detach, context=dict(given.set), container=given.container)
 
 
 def _down(given: argparse.Namespace) -> None:
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     up = command("up", _up, "Start the local cloud, deploy the stacks into it, stream a first answer.")
     up.add_argument("--detach", action="store_true", help="return, and leave it running")
+    up.add_argument("--container", action="store_true", help="build the model's image and run it by docker or podman")
     up.add_argument(
         "-c", dest="set", type=_setting, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
     )

@@ -6,24 +6,28 @@ import time
 from collections.abc import Mapping
 
 from cli import cdk, chat, keys
+from cli import container as containers
 from cli.project import LOCAL, LOGS, CommandError
 from cli.stack import LocalStack, usage_table
 from cli.steps import console, step
 from infra.context import settings_from_context
 from infra.settings import SettingsError
 from local.cloud import LocalCloud, LocalCloudError
+from local.inference.engine import EngineError, sweep
 
 PORT = 4566
 QUESTION = "Why stream tokens?"
 _DEPLOY_LOG = LOGS / "deploy.log"
 
 
-def up(*, detach: bool, context: Mapping[str, str]) -> None:
+def up(*, detach: bool, context: Mapping[str, str], container: bool = False) -> None:
     """Start the local cloud, deploy into it, make a key and stream a first answer.
 
     Args:
         detach: Return and leave it running; else stay until Ctrl-C, and stop it then.
         context: Settings that replace those of the stage `local`.
+        container: Build the model's image and run it by a container engine, instead of a process. An `image_uri` in
+            `context` is run as it is.
 
     Raises:
         CommandError: a step failed. What was started goes on running, so that it can be looked at.
@@ -35,9 +39,13 @@ def up(*, detach: bool, context: Mapping[str, str]) -> None:
         settings = settings_from_context({**context, "stage": "local"})
     except SettingsError as error:
         raise CommandError(str(error)) from None
+    engine = containers.engine() if container else None
     found = LocalCloud.find(LOCAL)
     try:
-        cloud = _start(found)
+        cloud = _start(found, engine)
+        if engine is not None and "image_uri" not in context:
+            with step(f"Building the container ({engine} build)") as detail:
+                context = {**context, "image_uri": containers.build(engine, log=LOGS / "image.log", detail=detail)}
         stack = _deploy(cloud, context, name=settings.name)
         console.print(f"\n[bold]{QUESTION}[/bold]")
         messages = [{"role": "user", "content": QUESTION}]
@@ -93,14 +101,16 @@ def down() -> None:
     """Stop the local cloud and all it started; say so when there is none."""
     cloud = LocalCloud.find(LOCAL)
     LocalStack.forget()
-    if cloud is None:
-        console.print("No local cloud is running.")
-        return
-    with step("Stopping the local cloud"):
-        try:
-            cloud.stop()
-        except LocalCloudError as error:
-            raise CommandError(str(error), log=LOGS / "cloud.log") from None
+    try:
+        if cloud is None:
+            console.print("No local cloud is running.")
+        else:
+            with step("Stopping the local cloud"):
+                cloud.stop()
+        if left := sweep(LOCAL):
+            console.print(f"Removed {left} container(s) that it had left behind.")
+    except (LocalCloudError, EngineError) as error:
+        raise CommandError(str(error), log=LOGS / "cloud.log") from None
 
 
 def client(stack: LocalStack) -> object:
@@ -110,14 +120,17 @@ def client(stack: LocalStack) -> object:
     return OpenAI(base_url=stack.base_url, api_key=stack.api_key, max_retries=0)
 
 
-def _start(running: LocalCloud | None) -> LocalCloud:
+def _start(running: LocalCloud | None, engine: str | None) -> LocalCloud:
     if running is not None:
+        if running.engine != engine:
+            runs = f"containers by {running.engine}" if running.engine else "processes in place of containers"
+            raise CommandError(f"The local cloud that is running runs {runs}. Stop it first: sluice down")
         console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
         return running
     _DEPLOY_LOG.unlink(missing_ok=True)
     with step("Starting the local cloud"):
         try:
-            return LocalCloud.start(LOCAL, port=_port())
+            return LocalCloud.start(LOCAL, port=_port(), engine=engine)
         except LocalCloudError as error:
             raise CommandError(str(error), log=LOGS / "cloud.log") from None
 

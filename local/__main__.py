@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from local.inference.engine import EngineError
 from local.server import DEFAULT_CONTAINER, Options, StartError, run
 
 
@@ -15,10 +16,11 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, required=True, help="folder for cloud.json, logs and what is unpacked")
     parser.add_argument("--port", type=int, default=0, help="port of the AWS APIs; any free one if it is not given")
     parser.add_argument("--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS)
+    parser.add_argument("--engine", help="docker or podman: run the images of endpoints with it, not processes")
     given = parser.parse_args()
     try:
-        asyncio.run(run(Options(given.dir.absolute(), given.port, tuple(given.container))))
-    except StartError as error:
+        asyncio.run(run(Options(given.dir.absolute(), given.port, tuple(given.container), given.engine)))
+    except (StartError, EngineError) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
     return 0

@@ -15,8 +15,8 @@ REGION = "us-east-1"
 ACCOUNT = "123456789012"
 FILE = "cloud.json"
 
-# A signal, then so long until the process is killed; it gives containers 5 s of that.
-_STOP_TIMEOUT_S = 20.0
+# A signal, then so long until the process is killed; it gives containers 30 s of that.
+_STOP_TIMEOUT_S = 60.0
 
 
 # Those that this process started: they have to be collected when they end.
@@ -29,20 +29,30 @@ class LocalCloudError(Exception):
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """A running local cloud: its process, its address, and its folder."""
+    """A running local cloud: its process, its address, and its folder.
+
+    `engine` is what runs its endpoints' images, None if they are processes.
+    """
 
     directory: Path
     pid: int
     endpoint_url: str
+    engine: str | None = None
 
     @classmethod
     def start(
-        cls, directory: Path, *, port: int | None = None, container: Sequence[str] = (), timeout: float = 60
+        cls,
+        directory: Path,
+        *,
+        port: int | None = None,
+        container: Sequence[str] = (),
+        engine: str | None = None,
+        timeout: float = 60,
     ) -> Self:
         """Start it and wait until it is ready. Raises LocalCloudError.
 
         It goes on when this process ends, until it is stopped. `container` is the command of every endpoint's
-        container instead of `python -m model serve`.
+        container instead of `python -m model serve`; with an `engine`, the image that is deployed is run by it.
         """
         running = cls.find(directory)
         if running is not None:
@@ -52,6 +62,7 @@ class LocalCloud:
         command = [sys.executable, "-m", "local", "--dir", str(directory)]
         command += ["--port", str(port)] if port is not None else []
         command += ["--container", json.dumps(list(container))] if container else []
+        command += ["--engine", engine] if engine is not None else []
         with (logs / "cloud.log").open("ab") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -84,7 +95,7 @@ class LocalCloud:
             os.kill(pid, 0)
         except (OSError, ValueError, KeyError):
             return None
-        return cls(directory, pid, found["endpoint_url"])
+        return cls(directory, pid, found["endpoint_url"], found.get("engine"))
 
     def aws_environment(self) -> dict[str, str]:
         """What AWS clients need to use this cloud instead of AWS; to be added to an environment."""

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from local import listeners
-from local.cloud import ACCOUNT, FILE, REGION
+from local.cloud import ACCOUNT, FILE, REGION, LocalCloud
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
 from local.edge.plane import Edge
 from local.functions.plane import Functions
 from local.gateway import Gateway
+from local.inference.container import ContainerRunner
+from local.inference.engine import sweep
 from local.inference.plane import Endpoints
-from local.inference.runner import ProcessRunner
+from local.inference.runner import ProcessRunner, Runner
 from local.state import State
 
 log = logging.getLogger("local")
@@ -33,20 +35,26 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """`port` 0 is any free one; `container` is the command of an endpoint's container."""
+    """`port` 0 is any free one; `container` is the command of an endpoint's container.
+
+    With an `engine`, docker or podman, the endpoint's image is run by it instead.
+    """
 
     directory: Path
     port: int = 0
     container: tuple[str, ...] = DEFAULT_CONTAINER
+    engine: str | None = None
 
 
 async def run(options: Options) -> None:
-    """Run until SIGTERM or SIGINT. Raises StartError."""
+    """Run until SIGTERM or SIGINT. Raises StartError, and EngineError for containers that cannot be cleared away."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     (options.directory / "logs").mkdir(parents=True, exist_ok=True)
     _log_to(options.directory / "logs" / "cloud.log")
+    if LocalCloud.find(options.directory) is None and (left := sweep(options.directory)):
+        log.warning("removed %d container(s) of a local cloud that was killed", left)
     try:
         sock = listeners.bind([options.port])
     except listeners.PortTaken as error:
@@ -89,10 +97,8 @@ async def _serve(
 
     reconciler = Reconciler(control, apply, observe)
     functions = Functions(options.directory, endpoint_url, control)
-    endpoints = Endpoints(
-        options.directory, control, ProcessRunner(options.container), on_change=reconciler.observed_changed
-    )
-    edge = Edge(functions.port)
+    endpoints = Endpoints(options.directory, control, _runner(options), on_change=reconciler.observed_changed)
+    edge = Edge(functions.port, lambda: control.url)
 
     def status() -> object:
         state = reconciler.state
@@ -115,7 +121,7 @@ async def _serve(
         "control": asyncio.create_task(control.ended()),
         "reconcile": asyncio.create_task(reconciler.run()),
     }
-    _announce(options.directory, endpoint_url)
+    _announce(options, endpoint_url)
     log.info("ready at %s", endpoint_url)
     try:
         await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -131,8 +137,14 @@ async def _serve(
         await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
-def _announce(directory: Path, endpoint_url: str) -> None:
+def _runner(options: Options) -> Runner:
+    if options.engine is not None:
+        return ContainerRunner(options.engine, options.directory)
+    return ProcessRunner(options.container)
+
+
+def _announce(options: Options, endpoint_url: str) -> None:
     found = {"pid": os.getpid(), "endpoint_url": endpoint_url, "region": REGION, "account": ACCOUNT}
-    partial = directory / f"{FILE}.part"
-    partial.write_text(json.dumps(found) + "\n")
-    partial.replace(directory / FILE)
+    partial = options.directory / f"{FILE}.part"
+    partial.write_text(json.dumps({**found, "engine": options.engine}) + "\n")
+    partial.replace(options.directory / FILE)

@@ -6,10 +6,12 @@ and response behavior for custom origins".
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
+
+from local.edge.answers import MANAGED
 
 Headers = list[tuple[str, str]]
 
@@ -45,7 +47,10 @@ _REMOVED = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where requests go. `timeout` is the seconds to the first byte and between packets."""
+    """Where requests go. `timeout` is the seconds to the first byte and between packets.
+
+    `signed`: it has an origin access control by which requests to it are signed.
+    """
 
     domain: str
     path: str
@@ -53,16 +58,18 @@ class Origin:
     headers: tuple[tuple[str, str], ...]
     timeout: float
     kind: str
+    signed: bool = False
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What is done with the requests of one path pattern."""
+    """What is done with the requests of one path pattern. `answers` is a ResponseHeadersPolicyConfig."""
 
     pattern: str
     methods: tuple[str, ...]
     origin: Origin
     policy: dict[str, Any]
+    answers: dict[str, Any] = field(default_factory=dict)
 
 
 class ConfigError(Exception):
@@ -74,18 +81,19 @@ def behaviours(config: dict[str, Any], policies: dict[str, dict[str, Any]]) -> l
 
     `config` is CloudFormation's DistributionConfig. Raises ConfigError.
     """
-    origins = {item["Id"]: _origin(item) for item in config.get("Origins", [])}
+    origins = {item["Id"]: _origin(item, policies) for item in config.get("Origins", [])}
     found = []
     for item in [*config.get("CacheBehaviors", []), {"PathPattern": "*", **config["DefaultCacheBehavior"]}]:
         if item["TargetOriginId"] not in origins:
             raise ConfigError(f"One or more of your origins or origin groups do not exist: {item['TargetOriginId']}")
         policy = _policy(item.get("OriginRequestPolicyId"), policies)
         methods = tuple(item.get("AllowedMethods", _DEFAULT_METHODS))
-        found.append(Behaviour(item["PathPattern"], methods, origins[item["TargetOriginId"]], policy))
+        answers = _answers(item.get("ResponseHeadersPolicyId"), policies)
+        found.append(Behaviour(item["PathPattern"], methods, origins[item["TargetOriginId"]], policy, answers))
     return found
 
 
-def _origin(item: dict[str, Any]) -> Origin:
+def _origin(item: dict[str, Any], policies: dict[str, dict[str, Any]]) -> Origin:
     custom = item.get("CustomOriginConfig")
     port = None
     if custom is not None and custom.get("OriginProtocolPolicy") == "http-only":
@@ -93,7 +101,20 @@ def _origin(item: dict[str, Any]) -> Origin:
     headers = tuple((one["HeaderName"], one["HeaderValue"]) for one in item.get("OriginCustomHeaders", []))
     timeout = float((custom or {}).get("OriginReadTimeout", _DEFAULT_READ_TIMEOUT_S))
     kind = "custom" if custom is not None else "s3"
-    return Origin(item["DomainName"], item.get("OriginPath", ""), port, headers, timeout, kind)
+    control: str = item.get("OriginAccessControlId") or ""
+    if control and control not in policies:
+        raise ConfigError(f"The specified origin access control does not exist: {control}")
+    signed = bool(control) and policies[control]["SigningBehavior"] != "never"
+    return Origin(item["DomainName"], item.get("OriginPath", ""), port, headers, timeout, kind, signed)
+
+
+def _answers(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if policy_id is None:
+        return {}
+    known = {**MANAGED, **policies}
+    if policy_id not in known:
+        raise ConfigError(f"The local cloud does not know the response headers policy {policy_id}")
+    return known[policy_id]
 
 
 def _policy(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import aiohttp
 from aiohttp import web
 
 from local import listeners
+from local.edge.answers import error_pages
 from local.edge.behaviours import Behaviour, ConfigError, behaviours
 from local.edge.proxy import Proxy
 from local.state import Distribution
@@ -34,9 +35,10 @@ class _Served:
 class Edge:
     """All distributions."""
 
-    def __init__(self, function_port: Callable[[], int]) -> None:
-        """`function_port` says where function URLs are served."""
+    def __init__(self, function_port: Callable[[], int], s3_url: Callable[[], str] = lambda: "") -> None:
+        """`function_port` says where function URLs are served, `s3_url` where S3 is."""
         self._function_port = function_port
+        self._s3_url = s3_url
         self._served: dict[str, _Served] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -73,10 +75,14 @@ class Edge:
                 self._served[distribution.id] = served
             served.reason = reason
             served.proxy.behaviours = found
+            served.proxy.error_pages = error_pages(distribution.config)
+            served.proxy.root = distribution.config.get("DefaultRootObject", "")
+            if any({"CorsConfig", "ServerTimingHeadersConfig"} & item.answers.keys() for item in found):
+                log.warning("distribution %s: CORS and Server-Timing of its policies are not applied", distribution.id)
 
     async def _listen(self, distribution: Distribution) -> _Served:
         assert self._session is not None  # noqa: S101 - start() has made it
-        proxy = Proxy(distribution.id, self._session, self._function_port)
+        proxy = Proxy(distribution.id, self._session, self._function_port, self._s3_url)
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
         sock = listeners.bind([PREFERRED_PORT, 0])

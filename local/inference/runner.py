@@ -57,7 +57,7 @@ class ProcessRunner:
         A process has no mounts of its own, so the folder with the weights is named by SLUICE_MODEL_DIR, and no network
         of its own, so it is told to listen on loopback.
         """
-        port = _free_port()
+        port = free_port()
         environment = {
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
@@ -86,7 +86,8 @@ class _Process:
         await processes.stop(self._process, _GRACE_S)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody has now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

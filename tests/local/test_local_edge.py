@@ -94,6 +94,7 @@ class Origin:
         """Nothing has been asked yet."""
         self.closed = asyncio.Event()
         self.release = asyncio.Event()
+        self.received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer."""
@@ -102,6 +103,9 @@ class Origin:
             return web.json_response(
                 {"headers": dict(request.headers), "query": request.raw_path.partition("?")[2], "body": body}
             )
+        if request.path == "/upload":
+            self.received.set_result(await request.content.readany())
+            return web.Response(body=await request.content.read())
         if request.path == "/slow-first":
             await asyncio.sleep(1)
         response = web.StreamResponse()
@@ -171,6 +175,34 @@ async def test_streams_without_buffering(site: Site) -> None:
         assert await answer.content.readany() == b"one"
         site.origin.release.set()
         assert await answer.content.readany() == b"two"
+
+
+async def test_uploads_without_buffering(site: Site) -> None:
+    """The first part of a body is with the origin while the viewer still holds the second."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"one"
+        assert await site.origin.received == b"one"
+        yield b"two"
+
+    async with site.session.post(f"{site.url}/upload", data=body()) as answer:
+        assert await answer.read() == b"two"
+
+
+async def test_connections_are_kept(site: Site) -> None:
+    """One connection of a viewer carries one request after another, an error among them."""
+    made: list[object] = []
+
+    async def count(*told: object) -> None:
+        made.append(told)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(count)
+    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+        for path in ("/echo", "/slow-first", "/echo"):
+            async with session.get(f"{site.url}{path}") as answer:
+                await answer.read()
+    assert len(made) == 1
 
 
 async def test_timeout_to_the_first_byte(site: Site) -> None:

@@ -1,0 +1,170 @@
+"""The model's image, run by docker or podman as SageMaker runs it, with the stacks around it."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import openai
+import pytest
+
+from local.cloud import LocalCloud
+from local.inference.container import ContainerRunner
+from local.inference.engine import sweep
+from local.inference.runner import Container, Running
+from tests.container.conftest import Deployed, Engine
+
+pytestmark = pytest.mark.container
+
+STARTUP_S = 60
+WRONG_PORT = {"SLUICE_ENGINE": "scripted", "SAGEMAKER_BIND_TO_PORT": "9090"}
+
+
+@pytest.fixture(scope="session")
+def doomed(aws: dict[str, str], image: str) -> str:
+    """The name of a stack whose container never answers /ping, being created; it takes its minute meanwhile."""
+    variant = {
+        "VariantName": "v",
+        "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
+        "InitialInstanceCount": 1,
+        "InitialVariantWeight": 1,
+        "InstanceType": "ml.c5.large",
+        "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_S,
+    }
+    model = {
+        "ExecutionRoleArn": "arn:aws:iam::123456789012:role/none",
+        "PrimaryContainer": {"Image": image, "Environment": WRONG_PORT},
+    }
+    config = {"EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}}
+    resources = {
+        "Model": {"Type": "AWS::SageMaker::Model", "Properties": model},
+        "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
+        "Endpoint": {"Type": "AWS::SageMaker::Endpoint", "Properties": config},
+    }
+    boto3.client("cloudformation", **aws).create_stack(
+        StackName="doomed", TemplateBody=json.dumps({"Resources": resources})
+    )
+    return "doomed"
+
+
+@pytest.fixture
+def running(engine: Engine, deployed: Deployed, doomed: str) -> dict[str, Any]:
+    """What the engine says of the deployed endpoint's container."""
+    name = f"{deployed.outputs['EndpointName']}-primary-0"
+    found = engine.containers(deployed.cloud.directory)
+    [container] = [one for one in found if one["Config"]["Labels"]["sluice.local.container"] == name]
+    return dict(container)
+
+
+def test_stock_client_streams_from_the_container(deployed: Deployed, doomed: str) -> None:
+    """The stock client streams an answer, by all of the stacks, out of the container."""
+    url = f"http://{deployed.outputs['DistributionDomain']}/v1"
+    with openai.OpenAI(base_url=url, api_key=deployed.key, max_retries=0, timeout=60) as client:
+        chunks = list(
+            client.chat.completions.create(
+                model=deployed.outputs["ModelName"],
+                messages=[{"role": "user", "content": "Why stream tokens?"}],
+                stream=True,
+            )
+        )
+    assert len([chunk for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]) > 5
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_container_gets_what_sagemaker_gives(engine: Engine, running: dict[str, Any], deployed: Deployed) -> None:
+    """The argument is `serve`, port 8080 is published on loopback, and the environment is the model's and image's."""
+    assert running["Args"][-1] == "serve"
+    assert running["Config"]["Cmd"] == ["serve"]
+    assert [(port, at[0]["HostIp"]) for port, at in running["NetworkSettings"]["Ports"].items()] == [
+        ("8080/tcp", "127.0.0.1")
+    ]
+    image = json.loads(engine.ask("image", "inspect", running["Image"]))[0]["Config"]["Env"]
+    own = {line.partition("=")[0] for line in image} | {"HOME", "HOSTNAME", "TERM", "container"}  # the engines' own
+    found = dict(line.split("=", 1) for line in engine.ask("exec", running["Id"], "env").splitlines())
+    assert {name for name in found if name not in own} == {
+        "SLUICE_ENGINE", "SLUICE_MODEL_NAME", "SLUICE_CONTEXT_TOKENS", "SLUICE_PARALLEL", "SLUICE_TOKENS_PER_SECOND"
+    }  # fmt: skip
+    assert found["SLUICE_MODEL_NAME"] == deployed.outputs["ModelName"]
+
+
+def test_weights_are_mounted_read_only(engine: Engine, running: dict[str, Any]) -> None:
+    """The weights lie below /opt/ml/model, where nobody can write, and the image's own user can read them."""
+    assert engine.ask("exec", running["Id"], "id", "-u").strip() == "1000"
+    assert ".gguf" in engine.ask("exec", running["Id"], "ls", "/opt/ml/model")
+    write = "open('/opt/ml/model/x', 'w')"
+    refused = engine.ask("exec", "--user", "0", running["Id"], "sh", "-c", f'python -c "{write}" 2>&1 || true')
+    assert "Read-only file system" in refused
+
+
+def test_output_is_in_the_endpoints_log(deployed: Deployed, doomed: str) -> None:
+    """What the container prints is in the endpoint's log file."""
+    log = deployed.cloud.directory / "logs" / f"endpoint-{deployed.outputs['EndpointName']}-primary-0.log"
+    assert f"model: serving {deployed.outputs['ModelName']} with llama_cpp on port 8080" in log.read_text()
+
+
+async def _start(engine: Engine, image: str, folder: Path) -> Running:
+    weights = folder / "weights"
+    weights.mkdir()
+    runner = ContainerRunner(engine.name, folder)
+    environment = {"SLUICE_ENGINE": "scripted"}
+    running = await runner.start(Container("test", image, environment, weights, folder / "container.log"))
+    async with asyncio.timeout(30), httpx.AsyncClient() as client:
+        while True:
+            try:
+                if (await client.get(f"http://127.0.0.1:{running.port}/ping")).status_code == 200:
+                    return running
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+
+
+async def test_stop_lets_answers_end(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
+    """SIGTERM ends the container as soon as the answers under way are whole; SIGKILL would come 30 s later."""
+    running = await _start(engine, image, tmp_path)
+    [container] = engine.containers(tmp_path)
+    assert container["Config"]["StopTimeout"] == 30
+    script = {"repeat": " word", "count": 20, "rate": 10}
+    body = {"messages": [{"role": "user", "content": json.dumps(script)}]}
+    async with (
+        httpx.AsyncClient() as client,
+        client.stream("POST", f"http://127.0.0.1:{running.port}/invocations", json=body) as answer,
+    ):
+        lines = answer.aiter_lines()
+        records = [await anext(lines)]
+        began = time.monotonic()
+        stopping = asyncio.create_task(running.stop())
+        records += [line async for line in lines if line]
+    await stopping
+    assert json.loads(records[-1]) == {"type": "end"}
+    assert await running.ended() == 0
+    assert time.monotonic() - began < 20
+    assert engine.containers(tmp_path) == []
+
+
+async def test_killed_cloud_is_swept(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
+    """A container whose local cloud was killed is removed by the next start or stop in its folder."""
+    running = await _start(engine, image, tmp_path)
+    # The kernel kills the engine's client with the local cloud; the container is not its child.
+    running._client.kill()  # type: ignore[attr-defined]
+    await running.ended()
+    assert len(engine.containers(tmp_path)) == 1
+    assert await asyncio.to_thread(sweep, tmp_path) == 1
+    assert engine.containers(tmp_path) == []
+
+
+def test_failing_health_check_fails_the_stack(
+    engine: Engine, cloud: LocalCloud, deployed: Deployed, aws: dict[str, str], doomed: str
+) -> None:
+    """A container that does not answer /ping within its start-up timeout fails its stack, with its log's last line."""
+    client = boto3.client("cloudformation", **aws)
+    while client.describe_stacks(StackName=doomed)["Stacks"][0]["StackStatus"].endswith("_IN_PROGRESS"):
+        pass  # calls wait up to 5 s for the end of an operation themselves
+    assert client.describe_stacks(StackName=doomed)["Stacks"][0]["StackStatus"] == "ROLLBACK_COMPLETE"
+    events = client.describe_stack_events(StackName=doomed)["StackEvents"]
+    reasons = "\n".join(event.get("ResourceStatusReason", "") for event in events)
+    assert f"did not pass the ping health check within {STARTUP_S} s" in reasons
+    assert "model: serving sluice-demo with scripted on port 9090" in reasons
+    labels = [one["Config"]["Labels"]["sluice.local.container"] for one in engine.containers(cloud.directory)]
+    assert labels == [f"{deployed.outputs['EndpointName']}-primary-0"]
