@@ -19,6 +19,8 @@ from local.functions.plane import Functions
 from local.gateway import Gateway
 from local.inference.plane import Endpoints
 from local.inference.runner import ProcessRunner
+from local.permissions.gate import Gate
+from local.permissions.reader import RoleReader
 from local.state import State
 
 log = logging.getLogger("local")
@@ -80,6 +82,7 @@ async def _serve(
     endpoint_url = f"http://localhost:{sock.getsockname()[1]}"
 
     async def apply(state: State) -> None:
+        gate.apply(state)
         await functions.apply(state.functions)
         await endpoints.apply(state.endpoints)
         await edge.apply(state.distributions, state.policies)
@@ -88,9 +91,13 @@ async def _serve(
         return {"endpoints": endpoints.observe(), "distributions": edge.observe()}
 
     reconciler = Reconciler(control, apply, observe)
+    gate = Gate(control)
     functions = Functions(options.directory, endpoint_url, control)
     endpoints = Endpoints(
-        options.directory, control, ProcessRunner(options.container), on_change=reconciler.observed_changed
+        options.directory,
+        RoleReader(control, gate.roles, REGION),
+        ProcessRunner(options.container),
+        on_change=reconciler.observed_changed,
     )
     edge = Edge(functions.port)
 
@@ -104,7 +111,7 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(lambda: control.url, endpoints.invoke, status)
+    gateway = Gateway(lambda: control.url, endpoints.invoke, status, gate.middleware)
     for plane in (endpoints, functions, edge):
         await plane.start()
         stack.push_async_callback(plane.stop)
