@@ -82,8 +82,10 @@ def _inline(properties: Properties) -> dict[str, str]:
 
 
 def _text(document: Any) -> str:
-    # A template's YAML reads a version as a date.
-    return document if isinstance(document, str) else json.dumps(document, default=str)
+    if isinstance(document, str):
+        return document
+    # IAM takes a document without a version, moto does not; a template's YAML reads a version as a date.
+    return json.dumps({"Version": "2012-10-17", **document}, default=str)
 
 
 RESOURCES: list[type[Resource]] = [Role]

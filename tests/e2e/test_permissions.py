@@ -49,7 +49,7 @@ class Deployed:
         self.physical = {item["LogicalResourceId"]: item["PhysicalResourceId"] for item in found}
 
     def roles(self) -> dict[str, Document]:
-        """Give the policy document of each role that the template makes, with its grants resolved, by the role's name."""
+        """Give the policy document of each role that the template makes, with its grants resolved, by the role."""
         found = {}
         for resource in self.template["Resources"].values():
             if resource["Type"] == "AWS::IAM::Policy":
