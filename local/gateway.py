@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from yarl import URL
 
 log = logging.getLogger("local.gateway")
@@ -32,11 +33,16 @@ _CONNECTIONS = 16
 class Gateway:
     """The aiohttp application."""
 
-    def __init__(self, control_url: Callable[[], str], invoke: Handler, status: Callable[[], object]) -> None:
-        """`invoke` answers the SageMaker runtime's calls, `status` is the JSON of `/_local/status`."""
+    def __init__(
+        self, control_url: Callable[[], str], invoke: Handler, status: Callable[[], object], gate: Middleware
+    ) -> None:
+        """`invoke` answers the SageMaker runtime's calls, `status` is the JSON of `/_local/status`.
+
+        `gate` lets requests through or refuses them; a body that it has read is the request's "body".
+        """
         self._control_url = control_url
         self._status = status
-        self.app = web.Application(client_max_size=0)
+        self.app = web.Application(client_max_size=0, middlewares=[gate])
         self.app.router.add_get("/_local/status", self._show_status)
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)
         self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
@@ -59,8 +65,8 @@ class Gateway:
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on as it is, Host included, because moto reads it; bodies are streamed."""
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
-        body: Any = None
-        if request.body_exists:
+        body: Any = request.get("body")
+        if body is None and request.body_exists:
             small = (request.content_length or _SMALL + 1) <= _SMALL
             body = await request.read() if small else request.content
         try:

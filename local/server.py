@@ -21,6 +21,9 @@ from local.inference.container import ContainerRunner
 from local.inference.engine import sweep
 from local.inference.plane import Endpoints
 from local.inference.runner import ProcessRunner, Runner
+from local.inference.runner import ProcessRunner
+from local.permissions.gate import Gate
+from local.permissions.reader import RoleReader
 from local.state import State
 
 log = logging.getLogger("local")
@@ -88,6 +91,7 @@ async def _serve(
     endpoint_url = f"http://localhost:{sock.getsockname()[1]}"
 
     async def apply(state: State) -> None:
+        gate.apply(state)
         await functions.apply(state.functions)
         await endpoints.apply(state.endpoints)
         await edge.apply(state.distributions, state.policies)
@@ -96,8 +100,14 @@ async def _serve(
         return {"endpoints": endpoints.observe(), "distributions": edge.observe()}
 
     reconciler = Reconciler(control, apply, observe)
+    gate = Gate(control)
     functions = Functions(options.directory, endpoint_url, control)
-    endpoints = Endpoints(options.directory, control, _runner(options), on_change=reconciler.observed_changed)
+    endpoints = Endpoints(
+        options.directory,
+        RoleReader(control, gate.roles, REGION),
+        _runner(options),
+        on_change=reconciler.observed_changed,
+    )
     edge = Edge(functions.port, lambda: control.url)
 
     def status() -> object:
@@ -110,7 +120,7 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(lambda: control.url, endpoints.invoke, status)
+    gateway = Gateway(lambda: control.url, endpoints.invoke, status, gate.middleware)
     for plane in (endpoints, functions, edge):
         await plane.start()
         stack.push_async_callback(plane.stop)

@@ -23,6 +23,8 @@ class Function:
     url: str | None
     invoke_mode: str | None
     auth_type: str | None
+    # Its own policy, JSON: who may invoke it.
+    policy: str
 
     @property
     def host(self) -> str | None:
@@ -32,7 +34,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Variant:
-    """A production variant and the container of its model. `model_data` is an S3 address or None."""
+    """A production variant and the container of its model. `model_data` is an S3 address or None, `role` an ARN."""
 
     name: str
     image: str
@@ -40,6 +42,7 @@ class Variant:
     model_data: str | None
     instances: int
     startup_timeout: int | None
+    role: str
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,21 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Role:
+    """An IAM role: its policies, inline and managed, its permissions boundary, and who may assume it."""
+
+    arn: str
+    policies: tuple[dict[str, Any], ...]
+    boundary: dict[str, Any] | None
+    trust: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class State:
-    """Everything, at one version. `policies` are CloudFront's by id; `unhandled` is as in the status."""
+    """Everything, at one version. `policies` are CloudFront's by id; `unhandled` is as in the status.
+
+    `bucket_policies` are by the bucket's name.
+    """
 
     version: int
     functions: tuple[Function, ...]
@@ -71,6 +87,8 @@ class State:
     distributions: tuple[Distribution, ...]
     policies: dict[str, dict[str, Any]]
     unhandled: tuple[dict[str, str], ...]
+    roles: tuple[Role, ...]
+    bucket_policies: dict[str, Any]
 
 
 def parse(found: dict[str, Any]) -> State:
@@ -85,4 +103,6 @@ def parse(found: dict[str, Any]) -> State:
         distributions=tuple(Distribution(**item) for item in found["distributions"]),
         policies=found["policies"],
         unhandled=tuple(found["unhandled"]),
+        roles=tuple(Role(**{**item, "policies": tuple(item["policies"])}) for item in found["roles"]),
+        bucket_policies=found["bucket_policies"],
     )

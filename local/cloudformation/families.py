@@ -11,7 +11,7 @@ from local.cloudformation.resource import Context, Kept, MotoResource, Propertie
 # Types that CloudFormation makes nothing of, or of which nothing can be noticed here.
 _KEPT = {"AWS::CDK::Metadata", "AWS::CloudFormation::WaitConditionHandle"}
 
-_MODULES = ("cloudfront", "database", "functions", "inference", "monitoring", "storage")
+_MODULES = ("cloudfront", "database", "functions", "identity", "inference", "monitoring", "storage")
 
 
 class Families:

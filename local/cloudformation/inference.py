@@ -74,6 +74,8 @@ class Endpoint(_Named):
     def create(self) -> None:
         """Start the containers and wait for them."""
         super().create()
+        # AWS writes the name in an endpoint's ARN in lower case, and policies are held against that.
+        self.physical_id = self.physical_id.lower()
         try:
             self._await(self.properties["EndpointConfigName"])
         except DeployError:

@@ -11,7 +11,14 @@ def main() -> None:
     """Serve until standard input is closed, which is when the process that started this one is gone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s control %(levelname)s %(message)s", stream=sys.stderr)
     # Set before moto is imported: it reads them once.
-    os.environ.update({"MOTO_LAMBDA_STUB_ECR": "true", "MOTO_ENABLE_ISO_REGIONS": "false"})
+    os.environ.update(
+        {
+            "MOTO_LAMBDA_STUB_ECR": "true",
+            "MOTO_ENABLE_ISO_REGIONS": "false",
+            # AdministratorAccess and the like, which CDK's bootstrap template attaches.
+            "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+        }
+    )
     from local.cloudformation import clients, install
     from local.control import server
 

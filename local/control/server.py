@@ -6,6 +6,8 @@
     GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
     GET  /_control/object?bucket=B&key=K   an object's bytes
     GET  /_control/credentials?role=ARN&session=NAME           of AssumeRole, Expiration in Unix seconds
+    GET  /_control/caller?key=ACCESSKEYID  {"role", "session", "session_policy"} of AssumeRole's keys, or null
+    GET  /_control/secret?id=NAME&region=REGION                a secret's ARN, or null
 
 It listens on loopback, on a port that only the gateway is told.
 """
@@ -26,12 +28,13 @@ from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from local.cloudformation.clients import INTERNAL_HEADER, client
+from local.control import access
 from local.control.exchange import EXCHANGE
 from local.control.state import snapshot
 
 _POLL_S = 25.0
 # Services whose changes the data planes have to see.
-_WATCHED = {"lambda", "sagemaker", "cloudfront"}
+_WATCHED = {"lambda", "sagemaker", "cloudfront", "iam"}
 # A signature names the service fourth: key, date, region, service.
 _SCOPE = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
 _ENVIRON_INTERNAL = "HTTP_" + INTERNAL_HEADER.upper().replace("-", "_")
@@ -64,7 +67,8 @@ class Application:
             return self.moto(environ, start_response)  # type: ignore[no-any-return] # moto is untyped here
         with self._locks[service]:
             body = list(self.moto(environ, start_response))
-        if service in _WATCHED and environ["REQUEST_METHOD"] != "GET":
+        watched = service in _WATCHED or (service == "s3" and environ["QUERY_STRING"].startswith("policy"))
+        if watched and environ["REQUEST_METHOD"] != "GET":
             EXCHANGE.changed()
             if _ENVIRON_INTERNAL not in environ:
                 EXCHANGE.settle()
@@ -106,6 +110,10 @@ def _control(what: str, query: dict[str, str], environ: Environ, start_response:
         case "credentials":
             got = client("sts").assume_role(RoleArn=query["role"], RoleSessionName=query["session"])["Credentials"]
             return _json(start_response, {**got, "Expiration": got["Expiration"].timestamp()})
+        case "caller":
+            return _json(start_response, access.caller(query["key"]))
+        case "secret":
+            return _json(start_response, access.secret_arn(query["id"], query["region"]))
     return _answer(start_response, "404 Not Found", b"")
 
 

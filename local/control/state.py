@@ -8,6 +8,7 @@ from typing import Any
 from moto.awslambda.models import lambda_backends
 from moto.sagemaker.models import sagemaker_backends
 
+from local.control import access
 from local.control.exchange import EXCHANGE
 
 
@@ -30,6 +31,8 @@ def snapshot() -> dict[str, Any]:
         ],
         "distributions": [{"id": key, "config": config} for key, config in list(EXCHANGE.distributions.items())],
         "policies": dict(EXCHANGE.policies),
+        "roles": access.roles(),
+        "bucket_policies": access.bucket_policies(),
         "unhandled": [
             {"stack": stack, "logical_id": logical_id, "type": kind}
             for (stack, logical_id), kind in list(EXCHANGE.unhandled.items())
@@ -56,6 +59,7 @@ def _function(account: str, region: str, function: Any) -> dict[str, Any]:
         "url": url.url if url else None,
         "invoke_mode": (url.config.get("InvokeMode") or "BUFFERED") if url else None,
         "auth_type": url.config.get("AuthType") if url else None,
+        "policy": access.function_policy(function),
     }
 
 
@@ -82,4 +86,5 @@ def _variant(backend: Any, variant: dict[str, Any]) -> dict[str, Any]:
         "model_data": source.get("S3Uri") or container.get("ModelDataUrl"),
         "instances": int(variant.get("InitialInstanceCount", 1)),
         "startup_timeout": int(variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 0)) or None,
+        "role": model.execution_role_arn if model else "",
     }

@@ -153,6 +153,6 @@ class Pool:
 
 def same_environment(one: Function, other: Function) -> bool:
     """Whether the environments of one deployment may go on for the other."""
-    return replace(one, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None) == replace(
-        other, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None
+    return replace(one, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy="") == replace(
+        other, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
     )

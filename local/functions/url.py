@@ -14,6 +14,7 @@ from local.functions.event import UrlRequest, build
 from local.functions.pool import Pool, Throttled
 from local.functions.response import FunctionError, Invocation, Response
 from local.functions.runtime_connection import MAX_BUFFERED
+from local.permissions.urls import FORBIDDEN, open_to_all
 
 log = logging.getLogger("local.functions")
 
@@ -38,6 +39,9 @@ def handler(find: Callable[[str], Pool | None]) -> Callable[[web.Request], "obje
             return _refuse(501, reason)
         if pool.function.auth_type != "NONE":
             return _refuse(403, "Forbidden")
+        if not open_to_all(pool.function.policy, pool.function.arn):
+            log.warning("AccessDenied: the policy of %s does not open its URL to all", pool.function.arn)
+            return _refuse(403, FORBIDDEN)
         body = bytearray()
         async for piece in request.content.iter_any():
             body += piece

@@ -77,7 +77,7 @@ class Serving:
         try:
             for variant in self.endpoint.variants:
                 folder = next(item.weights for item in self.instances if item.variant is variant)
-                await fetch(self._objects, variant.model_data, folder)
+                await fetch(self._objects, variant.model_data, folder, variant.role)
         except WeightsError as error:
             raise ServingError(str(error)) from error
         starts = [asyncio.create_task(self._bring_up(instance)) for instance in self.instances]

@@ -23,20 +23,20 @@ class Objects(Protocol):
         """A listing."""
 
 
-async def fetch(objects: Objects, address: str | None, folder: Path) -> None:
+async def fetch(objects: Objects, address: str | None, folder: Path, role: str) -> None:
     """Fill `folder` with what is at an S3 address: all objects below a prefix, or the content of one tar.gz.
 
-    Raises WeightsError if there is nothing.
+    They are read as `role`. Raises WeightsError if there is nothing, or nothing for that role.
     """
     await asyncio.to_thread(_empty, folder)
     if address is None:
         return
-    found = await objects.get_json("objects", uri=address)
+    found = await objects.get_json("objects", uri=address, role=role)
     if not found:
         raise WeightsError(f"Could not find model data at {address}.")
     parts = urlsplit(address)
     for item in found:
-        body = await objects.get("object", bucket=parts.netloc, key=item["key"])
+        body = await objects.get("object", bucket=parts.netloc, key=item["key"], role=role)
         if item["key"].endswith(".tar.gz"):
             await asyncio.to_thread(_unpack, body, folder)
             continue

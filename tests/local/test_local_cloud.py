@@ -24,6 +24,11 @@ ASSUME = {
 }
 
 
+def _permission(action: str, **condition: Any) -> dict[str, Any]:
+    properties = {"FunctionName": {"Ref": "Function"}, "Action": action, "Principal": "*", **condition}
+    return {"Type": "AWS::Lambda::Permission", "Properties": properties}
+
+
 def _template(word: str) -> dict[str, Any]:
     """A function with a URL behind a distribution that sends a secret."""
     origin = {
@@ -56,6 +61,8 @@ def _template(word: str) -> dict[str, Any]:
                 "InvokeMode": "RESPONSE_STREAM",
             },
         },
+        "Open": _permission("lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE"),
+        "OpenToo": _permission("lambda:InvokeFunction", InvokedViaFunctionUrl=True),
         "Distribution": {
             "Type": "AWS::CloudFront::Distribution",
             "Properties": {

@@ -15,8 +15,28 @@ from botocore.exceptions import ClientError, EventStreamError
 from local.cloud import LocalCloud
 from tests.local.conftest import Client, Stacks
 
-ROLE_ARN = "arn:aws:iam::123456789012:role/none"
 WEIGHTS = "sluice-test-weights"
+ROLE = {
+    "Type": "AWS::IAM::Role",
+    "Properties": {
+        "AssumeRolePolicyDocument": {
+            "Statement": [
+                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "sagemaker.amazonaws.com"}}
+            ]
+        },
+        "Policies": [
+            {
+                "PolicyName": "weights",
+                "PolicyDocument": {
+                    "Statement": [
+                        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{WEIGHTS}"},
+                        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{WEIGHTS}/*"},
+                    ]
+                },
+            }
+        ],
+    },
+}
 
 
 def _template(environment: dict[str, str], instances: int = 1, **container: Any) -> dict[str, Any]:
@@ -30,9 +50,10 @@ def _template(environment: dict[str, str], instances: int = 1, **container: Any)
         "ContainerStartupHealthCheckTimeoutInSeconds": 60,
     }
     return {
+        "Role": ROLE,
         "Model": {
             "Type": "AWS::SageMaker::Model",
-            "Properties": {"ExecutionRoleArn": ROLE_ARN, "PrimaryContainer": primary},
+            "Properties": {"ExecutionRoleArn": {"Fn::GetAtt": ["Role", "Arn"]}, "PrimaryContainer": primary},
         },
         "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
         "Endpoint": {

@@ -36,6 +36,7 @@ FUNCTION = Function(
     url=f"https://{HOST}/",
     invoke_mode="RESPONSE_STREAM",
     auth_type="NONE",
+    policy='{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunction*", "Resource": "*"}}',
 )
 
 

@@ -1,0 +1,85 @@
+"""What moto knows of permissions: roles, the policies of resources, and whose a temporary key is."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.iam.models import iam_backends
+from moto.s3.models import s3_backends
+from moto.secretsmanager.models import secretsmanager_backends
+from moto.sts.models import sts_backends
+
+
+def _each(backends: Any) -> Iterable[Any]:
+    for regions in list(backends.values()):
+        yield from list(regions.values())
+
+
+def _document(found: Any) -> Any:
+    return json.loads(found) if isinstance(found, str | bytes) else found
+
+
+def roles() -> list[dict[str, Any]]:
+    """All roles, as `local.state.Role`."""
+    return [_role(backend, role) for backend in _each(iam_backends) for role in list(backend.roles.values())]
+
+
+def _role(backend: Any, role: Any) -> dict[str, Any]:
+    inline = [_document(found) for found in list(role.policies.values())]
+    managed = [_default_version(policy) for policy in list(role.managed_policies.values())]
+    boundary = None
+    if role.permissions_boundary_arn:
+        policy = backend.managed_policies.get(role.permissions_boundary_arn)
+        # One that is gone allows nothing.
+        boundary = _default_version(policy) if policy else {"Statement": []}
+    return {
+        "arn": role.arn,
+        "policies": inline + managed,
+        "boundary": boundary,
+        "trust": _document(role.assume_role_policy_document),
+    }
+
+
+def _default_version(policy: Any) -> Any:
+    return _document(next(version.document for version in policy.versions if version.is_default))
+
+
+def bucket_policies() -> dict[str, Any]:
+    """The policies of the buckets that have one, by the bucket's name."""
+    return {
+        name: _document(bucket.policy)
+        for backend in _each(s3_backends)
+        for name, bucket in list(backend.buckets.items())
+        if bucket.policy
+    }
+
+
+def function_policy(function: Any) -> str:
+    """A function's own policy, as AWS writes it; moto leaves what a statement says of URLs beside its conditions."""
+    return json.dumps({"Statement": [_permission(statement) for statement in function.policy.statements]})
+
+
+def _permission(statement: dict[str, Any]) -> dict[str, Any]:
+    conditions = dict(statement.get("Condition", {}))
+    if auth_type := statement.get("FunctionUrlAuthType"):
+        conditions["StringEquals"] = {**conditions.get("StringEquals", {}), "lambda:FunctionUrlAuthType": auth_type}
+    if "InvokedViaFunctionUrl" in statement:
+        conditions["Bool"] = {"lambda:InvokedViaFunctionUrl": str(statement["InvokedViaFunctionUrl"]).lower()}
+    return {**statement, "Condition": conditions}
+
+
+def caller(key: str) -> dict[str, str] | None:
+    """Who was given a temporary access key."""
+    for backend in _each(sts_backends):
+        if found := backend.get_assumed_role_from_access_key(key):
+            return {"role": found.role_arn, "session": found.session_name, "session_policy": found.policy or ""}
+    return None
+
+
+def secret_arn(name: str, region: str) -> str | None:
+    """The ARN of the secret that a name, or an ARN without its random end, means."""
+    for secret in list(secretsmanager_backends[DEFAULT_ACCOUNT_ID][region].secrets.values()):
+        if name == secret.name or secret.arn.rpartition("-")[0] == name:
+            return str(secret.arn)
+    return None

@@ -1,0 +1,119 @@
+"""The gate: who calls, what that needs, whether it may. It stands before the control plane and before the data planes.
+
+A caller is known by the access key that its request is signed with. Keys of AssumeRole belong to their role; every
+other key is the developer's, who is the account's administrator. Signatures themselves are not checked. Policies come
+with the deployed state, so that a change holds once the call that makes it has returned.
+"""
+
+import logging
+import re
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from local.gateway import Handler
+from local.permissions import operations
+from local.permissions.actions import needs
+from local.permissions.policy import Need
+from local.permissions.refusals import Kind, refuse
+from local.permissions.roles import Caller, Roles
+from local.state import State
+
+log = logging.getLogger("local.permissions")
+
+# What AssumeRole gives begins so; keys of users and the developer's own do not.
+_TEMPORARY = "ASIA"
+_INVOCATION = re.compile(r"/endpoints/[^/]+/invocations(-response-stream)?")
+_WHOLE_SECRET = re.compile(r"arn:aws:secretsmanager:.+-[A-Za-z0-9]{6}")
+
+
+class Control(Protocol):
+    """Asks the control plane."""
+
+    async def get_json(self, what: str, **query: str) -> Any:
+        """Whose key it is; the ARN of a secret."""
+
+
+class Gate:
+    """Decides on every request."""
+
+    def __init__(self, control: Control) -> None:
+        """Nobody is known yet."""
+        self._control = control
+        self.roles = Roles()
+        self._callers: dict[str, Caller] = {}
+
+    def apply(self, state: State) -> None:
+        """Take over the policies that are deployed."""
+        self.roles.apply(state.roles, state.bucket_policies)
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request through, or answer it with a refusal."""
+        if request.path.startswith("/_local/"):
+            return await handler(request)
+        scope = operations.scope(request.headers.get("Authorization"), request.query)
+        if scope is None:
+            return refuse(request, "", Kind.UNSIGNED)
+        if not scope.key.startswith(_TEMPORARY):
+            return await handler(request)
+        caller = await self._caller(scope.key)
+        if caller is None:
+            return refuse(request, scope.service, Kind.UNKNOWN_KEY)
+        # The data plane is found by the path: another service's name in the signature must not get by the check.
+        if _INVOCATION.fullmatch(request.path) and request.method == "POST" and scope.service != "sagemaker":
+            return refuse(request, scope.service, Kind.WRONG_SERVICE)
+        try:
+            refused = await self._refusal(request, scope, caller)
+        except (ValueError, KeyError, TypeError, AttributeError, SyntaxError):
+            return refuse(request, scope.service, Kind.MALFORMED)
+        if refused is not None:
+            log.warning("AccessDenied: %s", refused)
+            return refuse(request, scope.service, Kind.DENIED, refused)
+        return await handler(request)
+
+    async def _caller(self, key: str) -> Caller | None:
+        if key not in self._callers:
+            found = await self._control.get_json("caller", key=key)
+            if found is None:
+                return None
+            self._callers[key] = Caller(**found)
+        return self._callers[key]
+
+    async def _refusal(self, request: web.Request, scope: operations.Scope, caller: Caller) -> str | None:
+        query = dict(request.query)
+        body = b""
+        if operations.needs_body(scope.service, request.method, query):
+            # Kept for whoever passes the request on: a stream can be read once.
+            body = request["body"] = await request.read()
+        call = operations.Call(
+            scope=scope,
+            account=caller.account,
+            method=request.method,
+            host=request.host,
+            path=request.raw_path.partition("?")[0],
+            query=query,
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=body,
+        )
+        wanted = needs(call)
+        if wanted is None:
+            named = operations.operation(call) if scope.service != "s3" else None
+            action = f"{scope.service}:{named[0] if named else f'{request.method} {call.path}'}"
+            return (
+                f"User: {caller.arn} is not authorized to perform: {action} (the local cloud does not know which "
+                "permissions this operation needs)"
+            )
+        for need in wanted:
+            if refused := self.roles.refusal(caller, await self._resolved(need, scope.region), scope.region):
+                return refused
+        return None
+
+    async def _resolved(self, need: Need, region: str) -> Need:
+        if not need.action.startswith("secretsmanager:") or need.resource == "*":
+            return need
+        if _WHOLE_SECRET.fullmatch(need.resource):
+            return need
+        found = await self._control.get_json("secret", id=need.resource, region=region)
+        # One that does not exist is judged by the name that was asked for.
+        return Need(need.action, found or need.resource)

@@ -1,0 +1,68 @@
+"""Refusals in the shape of each protocol: the codes of each API's common errors, the messages as AWS words them."""
+
+import json
+import uuid
+from enum import Enum
+from xml.sax.saxutils import escape
+
+from aiohttp import web
+
+
+class Kind(Enum):
+    """Why a request is refused: the error's code in JSON, in query answers and in S3's, and what is said."""
+
+    DENIED = ("AccessDeniedException", "AccessDenied", "AccessDenied", "")
+    UNSIGNED = (
+        "MissingAuthenticationTokenException",
+        "MissingAuthenticationToken",
+        "AccessDenied",
+        "Request is missing Authentication Token",
+    )
+    UNKNOWN_KEY = (
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "InvalidAccessKeyId",
+        "The security token included in the request is invalid.",
+    )
+    WRONG_SERVICE = (
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "SignatureDoesNotMatch",
+        "Credential should be scoped to correct service.",
+    )
+    MALFORMED = (
+        "SerializationException",
+        "MalformedInput",
+        "MalformedXML",
+        "The request could not be read.",
+    )
+
+
+def refuse(request: web.Request, service: str, kind: Kind, message: str = "") -> web.Response:
+    """Answer in the protocol that the request is written in: JSON, REST-JSON, S3's XML, or query."""
+    rest, query, s3, usual = kind.value
+    text = message or usual
+    request_id = str(uuid.uuid4())
+    headers = {"x-amzn-RequestId": request_id}
+    if "X-Amz-Target" in request.headers:
+        version = request.content_type.removeprefix("application/x-amz-json-")
+        # JSON 1.0 names the whole shape.
+        name = f"com.amazon.coral.service#{rest}" if version == "1.0" else rest
+        body = json.dumps({"__type": name, "Message": text, "message": text})
+        return web.Response(status=400, text=body, content_type=request.content_type, headers=headers)
+    if service in {"sagemaker", "lambda", "xray"} or request.path.startswith("/endpoints/"):
+        headers["x-amzn-ErrorType"] = rest
+        body = json.dumps({"Message": text, "message": text})
+        return web.Response(status=403, text=body, content_type="application/json", headers=headers)
+    if service == "s3" or not (request.content_type.endswith("form-urlencoded") or "Action" in request.query):
+        headers = {"x-amz-request-id": request_id}
+        body = (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{s3}</Code><Message>{escape(text)}</Message>'
+            f"<RequestId>{request_id}</RequestId><HostId>local</HostId></Error>"
+        )
+        return web.Response(status=403, text=body, content_type="application/xml", headers=headers)
+    body = (
+        f"<ErrorResponse><Error><Type>Sender</Type><Code>{query}</Code><Message>{escape(text)}</Message></Error>"
+        f"<RequestId>{request_id}</RequestId></ErrorResponse>"
+    )
+    return web.Response(status=403, text=body, content_type="text/xml", headers=headers)
