@@ -21,7 +21,6 @@ from local.inference.container import ContainerRunner
 from local.inference.engine import sweep
 from local.inference.plane import Endpoints
 from local.inference.runner import ProcessRunner, Runner
-from local.inference.runner import ProcessRunner
 from local.permissions.gate import Gate
 from local.permissions.reader import RoleReader
 from local.state import State
