@@ -15,6 +15,7 @@ from local import listeners
 from local.cloud import ACCOUNT, FILE, REGION
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
 from local.edge.plane import Edge
+from local.faults.plan import Plan
 from local.functions.plane import Functions
 from local.gateway import Gateway
 from local.inference.plane import Endpoints
@@ -88,9 +89,14 @@ async def _serve(
         return {"endpoints": endpoints.observe(), "distributions": edge.observe()}
 
     reconciler = Reconciler(control, apply, observe)
-    functions = Functions(options.directory, endpoint_url, control)
+    faults = Plan()
+    functions = Functions(options.directory, endpoint_url, control, faults)
     endpoints = Endpoints(
-        options.directory, control, ProcessRunner(options.container), on_change=reconciler.observed_changed
+        options.directory,
+        control,
+        ProcessRunner(options.container),
+        faults=faults,
+        on_change=reconciler.observed_changed,
     )
     edge = Edge(functions.port)
 
@@ -104,7 +110,7 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(lambda: control.url, endpoints.invoke, status)
+    gateway = Gateway(lambda: control.url, endpoints.invoke, status, faults)
     for plane in (endpoints, functions, edge):
         await plane.start()
         stack.push_async_callback(plane.stop)
