@@ -18,10 +18,6 @@ class Seen:
     end: str
     wrong: str = ""
 
-    def __str__(self) -> str:
-        """Give how it ended."""
-        return self.end
-
     @property
     def turned_away(self) -> bool:
         """Whether it may have failed before it was admitted: the meter did not answer."""

@@ -115,41 +115,36 @@ def _deploy(cloud: LocalCloud, folder: Path) -> Target:
 
 
 def _soak(target: Target, given: argparse.Namespace) -> list[str]:
-    found = []
     with step("Warming up"):
-        found += asyncio.run(
-            _run(target, given.streams // 10, given.concurrency, given.seed - 1, time.monotonic() + 120)
-        )
+        warm, first = asyncio.run(_run(target, given, given.streams // 10, given.seed - 1))
         before = _at_rest(target)
     with step(f"{given.streams} streams, {given.concurrency} at once, seed {given.seed}"):
-        ends = time.monotonic() + given.minutes * 60
-        found += asyncio.run(_run(target, given.streams, given.concurrency, given.seed, ends))
-    console.print(
-        "  clients: " + ", ".join(f"{count} {what}" for what, count in Counter(map(str, found)).most_common())
-    )
-    kills = _kills(target)
+        found, second = asyncio.run(_run(target, given, given.streams, given.seed))
+    console.print("  clients: " + _counts(found))
+    console.print("  faults: " + ", ".join(f"{one['landed'] or one['struck']} {one['kind']}" for one in second))
     with step("Waiting until all is quiet"):
         after = _at_rest(target, before)
-    console.print(f"  before: {before}\n  after:  {after}")
-    wrong = [f"{one.request_id}: {one.wrong}" for one in found if one.wrong]
-    wrong += leftovers.grown(before, after)
-    logs = target.cloud.directory / "logs"
+    for role in after:
+        console.print(f"  {role}: {before.get(role)} -> {after[role]}")
+    seen = warm + found
+    kills = sum(one["landed"] for one in first + second if one["kind"].startswith("function-killed"))
     with step("Accounting"):
-        summary, more = accounting.check(target.table, found, accounting.logged(logs), kills)
+        summary, wrong = accounting.check(target.table, seen, accounting.logged(target.cloud.directory / "logs"), kills)
     console.print(f"  {summary}")
-    return wrong + more
+    if len(found) < given.streams:
+        wrong.append(f"only {len(found)} of {given.streams} streams in {given.minutes:g} minutes")
+    return [*(f"{one.request_id}: {one.wrong}" for one in seen if one.wrong), *leftovers.grown(before, after), *wrong]
 
 
-_landed: list[dict[str, Any]] = []
+def _counts(found: list[accounting.Seen]) -> str:
+    return ", ".join(f"{count} {end}" for end, count in Counter(one.end for one in found).most_common())
 
 
-def _kills(target: Target) -> int:
-    """How many functions the faults have killed, warm-up included."""
-    return sum(one["landed"] for one in _landed if one["kind"].startswith("function-killed"))
-
-
-async def _run(target: Target, streams: int, concurrency: int, seed: int, ends: float) -> list[accounting.Seen]:
-    """Send streams under faults; afterwards there are none."""
+async def _run(
+    target: Target, given: argparse.Namespace, streams: int, seed: int
+) -> tuple[list[accounting.Seen], list[dict[str, Any]]]:
+    """Send streams under faults; what the clients saw, and the faults with their counts. Afterwards there are none."""
+    ends = time.monotonic() + given.minutes * 60
     url = f"{target.cloud.endpoint_url}/_local/faults"
     async with httpx.AsyncClient() as faults:
         for number, fault in enumerate(FAULTS):
@@ -162,18 +157,19 @@ async def _run(target: Target, streams: int, concurrency: int, seed: int, ends: 
         ) as client:
 
             async def send() -> list[accounting.Seen]:
-                return [
-                    await _stream(client, random.Random(f"{seed}/{number}"))
-                    for number in left
-                    if time.monotonic() < ends
-                ]
+                seen = []
+                for number in left:
+                    if time.monotonic() > ends:
+                        break
+                    seen.append(await _stream(client, random.Random(f"{seed}/{number}")))  # noqa: S311 (reproducible)
+                    if seen[-1].turned_away:
+                        await asyncio.sleep(1)  # as its retry-after says
+                return seen
 
-            found = [one for some in await asyncio.gather(*(send() for _ in range(concurrency))) for one in some]
+            found = [one for some in await asyncio.gather(*(send() for _ in range(given.concurrency))) for one in some]
         listing = (await faults.get(url)).json()["faults"]
         await faults.delete(url)
-    _landed.extend(listing)
-    console.print("  faults: " + ", ".join(f"{one['landed'] or one['struck']} {one['kind']}" for one in listing))
-    return found
+    return found, listing
 
 
 async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounting.Seen:

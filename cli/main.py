@@ -55,6 +55,12 @@ def _keys_create(given: argparse.Namespace) -> None:
     sys.stdout.write(f"{key}\n")
 
 
+def _doctor(given: argparse.Namespace) -> None:
+    from cli.doctor import doctor
+
+    doctor(given.stage, given.stack_name)
+
+
 def _fault_list(given: argparse.Namespace) -> None:
     from cli.fault import show
 
@@ -112,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--name", default="unnamed", help="what the key is called in reports")
     create.add_argument("--stage", default="local", choices=["local", "dev", "prod"], help="of which stack (local)")
     create.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
+    doctor = command("doctor", _doctor, "Show every hop's limits as deployed; fail if they contradict each other.")
+    doctor.add_argument("--stage", default="local", choices=["local", "dev", "prod"], help="of which stack (local)")
+    doctor.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
     _add_fault(commands)
     return parser
 
