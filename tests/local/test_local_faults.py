@@ -1,14 +1,20 @@
 """Which fault strikes which request, and where answers are cut."""
 
+import contextlib
 import json
+import urllib.request
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError
 
+from local.cloud import LocalCloud
 from local.faults import dynamodb
 from local.faults.parts import Boundary, Cutting, Joined, OneByte
 from local.faults.plan import KINDS, FaultError, Plan, parse
+from tests.local.conftest import Client
 
 
 def _struck(plan: Plan, requests: int = 200) -> list[tuple[int, int]]:
@@ -116,3 +122,46 @@ def test_every_kind_is_told_apart_by_its_place() -> None:
     for kind, (target, _) in KINDS.items():
         plan = _plan({"kind": kind})
         assert [place for place in ("endpoint", "table", "function") if plan.watches(place)] == [target]
+
+
+@contextlib.contextmanager
+def _fault(cloud: LocalCloud, **fields: object) -> Iterator[None]:
+    address = f"{cloud.endpoint_url}/_local/faults"
+    with urllib.request.urlopen(address, data=json.dumps(fields).encode()):  # noqa: S310 - loopback
+        yield
+    with urllib.request.urlopen(urllib.request.Request(address, method="DELETE")):  # noqa: S310 - loopback
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "status"),
+    [("table-throttled", "ProvisionedThroughputExceededException", 400), ("table-down", "InternalServerError", 500)],
+)
+def test_dynamodbs_own_errors(cloud: LocalCloud, client: Client, kind: str, code: str, status: int) -> None:
+    """Stock boto3 reads a table's fault as DynamoDB's own error; other tables and calls go on."""
+    dynamodb = client("dynamodb")
+    with _fault(cloud, kind=kind, scope="struck", operation="Put*"):
+        with pytest.raises(ClientError) as caught:
+            dynamodb.put_item(TableName="struck", Item={"pk": {"S": "1"}})
+        answer = caught.value.response
+        assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
+        for call in (dynamodb.put_item, dynamodb.get_item):
+            argument = "Item" if call == dynamodb.put_item else "Key"
+            with pytest.raises(dynamodb.exceptions.ResourceNotFoundException):
+                call(TableName="other", **{argument: {"pk": {"S": "1"}}})
+
+
+def test_a_lost_answer(cloud: LocalCloud, client: Client) -> None:
+    """A call whose answer is lost was made, one that did not arrive was not."""
+    dynamodb = client("dynamodb")
+    dynamodb.create_table(
+        TableName="lost",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    for kind in ("table-answer-lost", "table-unreachable"):
+        with _fault(cloud, kind=kind, scope="lost"), pytest.raises(ConnectionClosedError):
+            dynamodb.put_item(TableName="lost", Item={"pk": {"S": kind}})
+    assert [item["pk"]["S"] for item in dynamodb.scan(TableName="lost")["Items"]] == ["table-answer-lost"]
+    dynamodb.delete_table(TableName="lost")
