@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-container check audit bench deploy destroy demo-model lock clean
+.PHONY: help setup up down test test-container check audit bench soak soak-short deploy destroy demo-model lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -50,6 +50,12 @@ audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages (needs P
 
 bench: $(STAMP) ## Measure, over a local cloud of its own
 	@$(BIN)/python -m bench.first_chunk
+
+soak: $(STAMP) ## 2,000 streams under random faults; at most 10 minutes (Linux)
+	@$(BIN)/python -m bench.soak
+
+soak-short: $(STAMP) ## The same with 300 streams; at most 2 minutes
+	@$(BIN)/python -m bench.soak --streams 300 --minutes 2
 
 deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy STAGE=dev
 	@npx --no-install cdk deploy --all -c stage=$(STAGE)

@@ -6,6 +6,7 @@ Modules that take long to import are imported by the commands that need them.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rich.markup import escape
 
@@ -54,6 +55,36 @@ def _keys_create(given: argparse.Namespace) -> None:
     sys.stdout.write(f"{key}\n")
 
 
+def _doctor(given: argparse.Namespace) -> None:
+    from cli.doctor import doctor
+
+    doctor(given.stage, given.stack_name)
+
+
+def _fault_list(given: argparse.Namespace) -> None:
+    from cli.fault import show
+
+    show()
+
+
+def _fault_set(given: argparse.Namespace) -> None:
+    from cli.fault import add
+
+    after, _, most = given.after.partition("-")
+    names = ("kind", "scope", "operation", "count", "probability", "seed", "seconds", "status")
+    fields = {name: getattr(given, name) for name in names}
+    try:
+        add({**fields, "after": int(after), "after_most": int(most) if most else None})
+    except ValueError:
+        raise CommandError(f"--after {given.after}: must be BYTES or LEAST-MOST") from None
+
+
+def _fault_clear(given: argparse.Namespace) -> None:
+    from cli.fault import clear
+
+    clear(given.id)
+
+
 def _setting(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator:
@@ -88,7 +119,38 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--name", default="unnamed", help="what the key is called in reports")
     create.add_argument("--stage", default="local", choices=["local", "dev", "prod"], help="of which stack (local)")
     create.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
+    doctor = command("doctor", _doctor, "Show every hop's limits as deployed; fail if they contradict each other.")
+    doctor.add_argument("--stage", default="local", choices=["local", "dev", "prod"], help="of which stack (local)")
+    doctor.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
+    _add_fault(commands)
     return parser
+
+
+def _add_fault(commands: Any) -> None:
+    from cli.fault import kinds
+
+    text = "Make things go wrong in the running local cloud, the same way each time."
+    fault = commands.add_parser("fault", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+    text = "Show the faults that are set, and how many requests each has seen and struck."
+    fault.add_parser("list", help=text, description=text).set_defaults(run=_fault_list)
+    text = "Set a fault and print its id. Without --count and --probability it strikes once."
+    added = fault.add_parser(
+        "set", help=text, description=text, epilog=kinds(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    added.set_defaults(run=_fault_set)
+    added.add_argument("kind", metavar="KIND", help="what goes wrong, see below")
+    added.add_argument("--scope", default="*", metavar="PATTERN", help="names of what it strikes, with * and ? (all)")
+    added.add_argument("--operation", default="*", metavar="PATTERN", help="DynamoDB calls, such as PutItem (all)")
+    added.add_argument("--count", type=int, metavar="N", help="strike so many requests at most")
+    added.add_argument("--probability", type=float, metavar="P", help="strike each request with this probability")
+    added.add_argument("--seed", type=int, default=0, metavar="N", help="decides which ones, with their number (0)")
+    added.add_argument("--after", default="0", metavar="BYTES", help="bytes of the answer before it, or LEAST-MOST (0)")
+    added.add_argument("--seconds", type=float, metavar="S", help="how long, for those that wait (1)")
+    added.add_argument("--status", type=int, metavar="STATUS", help="of a container's error (500)")
+    text = "Take all faults away, or one."
+    cleared = fault.add_parser("clear", help=text, description=text)
+    cleared.set_defaults(run=_fault_clear)
+    cleared.add_argument("id", nargs="?", help="as `sluice fault set` printed it")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -53,6 +53,29 @@ class LocalStack:
         _FILE.unlink(missing_ok=True)
 
 
+def aws_options(stage: str) -> dict[str, str]:
+    """Give the arguments of boto3's clients for a stage: the local cloud's for `local`, else none.
+
+    Raises:
+        CommandError: no local cloud is running.
+
+    """
+    from local.cloud import LocalCloud
+
+    if stage != "local":
+        return {}
+    cloud = LocalCloud.find(LOCAL)
+    if cloud is None:
+        raise CommandError("No local stack is running. Start one with: make up")
+    aws = cloud.aws_environment()
+    return {
+        "endpoint_url": cloud.endpoint_url,
+        "region_name": aws["AWS_REGION"],
+        "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
+    }
+
+
 def usage_table(stage: str, name: str) -> Any:
     """Give boto3's table of a stage's UsageTable: the local cloud's for `local`, else that of the account in use.
 
@@ -63,20 +86,7 @@ def usage_table(stage: str, name: str) -> Any:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from local.cloud import LocalCloud
-
-    options: dict[str, str] = {}
-    if stage == "local":
-        cloud = LocalCloud.find(LOCAL)
-        if cloud is None:
-            raise CommandError("No local stack is running. Start one with: make up")
-        aws = cloud.aws_environment()
-        options = {
-            "endpoint_url": cloud.endpoint_url,
-            "region_name": aws["AWS_REGION"],
-            "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
-            "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
-        }
+    options = aws_options(stage)
     stack = f"{name}-{stage}-state"
     try:
         described = boto3.client("cloudformation", **options).describe_stacks(StackName=stack)

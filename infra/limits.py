@@ -1,4 +1,5 @@
-"""Every time limit on the way of a request, in one table, checked against each other at synth.
+"""Every time limit on the way of a request, in one table, checked against each other at synth, and with the deployed
+figures by `sluice doctor`.
 
 Seconds throughout. The services' own limits are facts; the others are chosen to fit between them.
 """
@@ -14,31 +15,42 @@ class LimitsError(ValueError):
 class Limits:
     """One way's limits, from the client inwards."""
 
-    cloudfront_read: int = 60
+    cloudfront_read: float = 60
     """CloudFront's wait for the first byte and for each packet after it (origin read timeout)."""
-    cloudfront_read_most: int = 120
+    cloudfront_read_most: float = 120
     """What CloudFront takes for it without a raised quota; CDK accepts more and only the deployment fails."""
-    lambda_timeout: int = 540
+    lambda_timeout: float = 540
     """The stream function's timeout."""
-    lambda_timeout_most: int = 900
+    lambda_timeout_most: float = 900
     """Lambda's own limit."""
-    sagemaker_first_byte: int = 60
+    sagemaker_first_byte: float = 60
     """SageMaker's wait for the container's answer."""
-    sagemaker_response: int = 480
+    sagemaker_response: float = 480
     """SageMaker's limit for a streamed response in all."""
-    admission: int = 13
+    admission: float = 13
     """The function's two writes before the model is invoked, at worst."""
-    settlement: int = 30
+    settlement: float = 30
     """The function's writes after the stream's end with their retries, at worst."""
-    first_answer: int = 12
+    first_answer: float = 12
     """So long the function waits for the first record, so that a failure has its true status; then it answers 200."""
-    heartbeat: int = 15
+    heartbeat: float = 15
     """The longest silence that the function leaves on the wire."""
-    container_answer: int = 2
+    container_answer: float = 2
     """The container waits this long for its first event before it answers 200."""
+    container_heartbeat: float = 10
+    """The longest silence that the container leaves."""
+    stream_deadline: float = 465
+    """The container is told to be done by then."""
+    stream_grace: float = 5
+    """The function waits so much longer for the container's own last record."""
 
     def check(self) -> None:
-        """Raise LimitsError at the first pair that contradicts each other."""
+        """Raise LimitsError for the first pair that contradicts each other."""
+        for message in self.contradictions():
+            raise LimitsError(message)
+
+    def contradictions(self) -> list[str]:
+        """All pairs that contradict each other, in words that name both."""
         needed = self.sagemaker_response + self.admission + self.settlement
         rules = [
             ("cloudfront_read", self.cloudfront_read, "cloudfront_read_most", self.cloudfront_read_most),
@@ -47,13 +59,22 @@ class Limits:
             ("sagemaker_first_byte", self.sagemaker_first_byte, "sagemaker_response", self.sagemaker_response),
             ("container_answer", self.container_answer, "first_answer", self.first_answer),
             ("container_answer", self.container_answer, "sagemaker_first_byte", self.sagemaker_first_byte),
+            ("container_heartbeat", self.container_heartbeat, "heartbeat", self.heartbeat),
+            (
+                "stream_deadline + stream_grace",
+                self.stream_deadline + self.stream_grace,
+                "sagemaker_response",
+                self.sagemaker_response,
+            ),
             # A heartbeat that is late by as much again must still arrive before CloudFront cuts the connection.
             ("twice the heartbeat", 2 * self.heartbeat, "cloudfront_read", self.cloudfront_read),
             ("admission + first_answer", self.admission + self.first_answer, "cloudfront_read", self.cloudfront_read),
         ]
-        for name, value, limit_name, limit in rules:
-            if value > limit:
-                raise LimitsError(f"{name} ({value} s) must not be over {limit_name} ({limit} s)")
+        return [
+            f"{name} ({value:g} s) must not be over {limit_name} ({limit:g} s)"
+            for name, value, limit_name, limit in rules
+            if value > limit
+        ]
 
 
 LIMITS = Limits()

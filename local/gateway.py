@@ -9,6 +9,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from yarl import URL
 
+from local.faults import api, dynamodb
+from local.faults.plan import Plan
+
 log = logging.getLogger("local.gateway")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,7 +37,12 @@ class Gateway:
     """The aiohttp application."""
 
     def __init__(
-        self, control_url: Callable[[], str], invoke: Handler, status: Callable[[], object], gate: Middleware
+        self,
+        control_url: Callable[[], str],
+        invoke: Handler,
+        status: Callable[[], object],
+        gate: Middleware,
+        faults: Plan,
     ) -> None:
         """`invoke` answers the SageMaker runtime's calls, `status` is the JSON of `/_local/status`.
 
@@ -44,9 +52,10 @@ class Gateway:
         self._status = status
         self.app = web.Application(client_max_size=0, middlewares=[gate])
         self.app.router.add_get("/_local/status", self._show_status)
+        self.app.router.add_routes(api.routes(faults))
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)
         self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
-        self.app.router.add_route("*", "/{path:.*}", self._forward)
+        self.app.router.add_route("*", "/{path:.*}", dynamodb.around(faults, self._forward))
         self.app.cleanup_ctx.append(self._client)
 
     async def _client(self, _app: web.Application) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ from local import listeners
 from local.cloud import ACCOUNT, FILE, REGION, LocalCloud
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
 from local.edge.plane import Edge
+from local.faults.plan import Plan
 from local.functions.plane import Functions
 from local.gateway import Gateway
 from local.inference.container import ContainerRunner
@@ -100,11 +101,13 @@ async def _serve(
 
     reconciler = Reconciler(control, apply, observe)
     gate = Gate(control)
-    functions = Functions(options.directory, endpoint_url, control)
+    faults = Plan()
+    functions = Functions(options.directory, endpoint_url, control, faults)
     endpoints = Endpoints(
         options.directory,
         RoleReader(control, gate.roles, REGION),
         _runner(options),
+        faults=faults,
         on_change=reconciler.observed_changed,
     )
     edge = Edge(functions.port, lambda: control.url)
@@ -119,7 +122,7 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(lambda: control.url, endpoints.invoke, status, gate.middleware)
+    gateway = Gateway(lambda: control.url, endpoints.invoke, status, gate.middleware, faults)
     for plane in (endpoints, functions, edge):
         await plane.start()
         stack.push_async_callback(plane.stop)

@@ -28,7 +28,7 @@ from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from local.cloudformation.clients import INTERNAL_HEADER, client
-from local.control import access
+from local.control import access, cloudfront
 from local.control.exchange import EXCHANGE
 from local.control.state import snapshot
 
@@ -62,6 +62,8 @@ class Application:
         if path.startswith("/_control/"):
             query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
             return _control(path.removeprefix("/_control/"), query, environ, start_response)
+        if environ["REQUEST_METHOD"] == "GET" and (found := cloudfront.config(path)) is not None:
+            return _answer(start_response, "200 OK", found, "text/xml")
         service = _service(environ)
         if service == "cloudformation":
             return self.moto(environ, start_response)  # type: ignore[no-any-return] # moto is untyped here

@@ -142,6 +142,7 @@ class Environment:
         remaining = invocation.deadline / 1000 - time.time()
         self._timer = asyncio.get_running_loop().call_later(max(0.0, remaining), self._timed_out)
         self._invocation = invocation
+        invocation.response.taken(self._kill)
         self._api.offer(invocation)
 
     async def stop(self) -> None:
@@ -168,6 +169,9 @@ class Environment:
 
     def _timed_out(self) -> None:
         self._api.fail(FunctionError("Sandbox.Timedout", f"Task timed out after {self.function.timeout:.2f} seconds"))
+        self._kill()
+
+    def _kill(self) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from local import listeners
+from local.faults.plan import Plan
 from local.functions.code import Codes, unpack
 from local.functions.environment import Launch, unsupported
 from local.functions.pool import Pool, same_environment
@@ -33,8 +34,9 @@ class Control(Codes, Protocol):
 class Functions:
     """All functions."""
 
-    def __init__(self, directory: Path, endpoint_url: str, control: Control) -> None:
+    def __init__(self, directory: Path, endpoint_url: str, control: Control, faults: Plan) -> None:
         """`endpoint_url` is what the functions use for AWS."""
+        self._faults = faults
         self._directory = directory
         self._endpoint_url = endpoint_url
         self._control = control
@@ -49,7 +51,7 @@ class Functions:
     async def start(self) -> None:
         """Listen."""
         app = web.Application(client_max_size=0)
-        app.router.add_route("*", "/{path:.*}", handler(self._hosts.get))  # type: ignore[arg-type] # returns a coroutine
+        app.router.add_route("*", "/{path:.*}", handler(self._hosts.get, self._faults))  # type: ignore[arg-type] # returns a coroutine
         sock = listeners.bind([0])
         self._port = int(sock.getsockname()[1])
         # A client that goes away does not end its invocation: see url._send.

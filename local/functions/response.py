@@ -41,6 +41,9 @@ class Response:
         """Whether the caller has been told a status, or a failure instead."""
         return self.head.done()
 
+    def taken(self, kill: Callable[[], None]) -> None:
+        """An environment has the invocation; `kill` ends its process, which only faults on demand do."""
+
     def begin(self, head: Head) -> None:
         """Status and headers."""
         if not self.head.done():

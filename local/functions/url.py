@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from local.faults.function import response as new_response
+from local.faults.plan import Plan
 from local.functions.environment import unsupported
 from local.functions.event import UrlRequest, build
 from local.functions.pool import Pool, Throttled
@@ -26,7 +28,7 @@ def _refuse(status: int, message: str) -> web.Response:
     return web.Response(status=status, body=json.dumps({"Message": message}).encode(), content_type="application/json")
 
 
-def handler(find: Callable[[str], Pool | None]) -> Callable[[web.Request], "object"]:
+def handler(find: Callable[[str], Pool | None], faults: Plan) -> Callable[[web.Request], "object"]:
     """The request handler; `find` gives the function of a URL's host name."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -47,12 +49,12 @@ def handler(find: Callable[[str], Pool | None]) -> Callable[[web.Request], "obje
             body += piece
             if len(body) > MAX_BUFFERED:
                 return _refuse(413, "Request must be smaller than 6291456 bytes for the InvokeFunction operation")
-        return await _invoke(request, host, bytes(body), pool)
+        return await _invoke(request, host, bytes(body), pool, faults)
 
     return handle
 
 
-async def _invoke(request: web.Request, host: str, body: bytes, pool: Pool) -> web.StreamResponse:
+async def _invoke(request: web.Request, host: str, body: bytes, pool: Pool, faults: Plan) -> web.StreamResponse:
     now = time.time()
     trace_id = f"Root=1-{int(now):x}-{secrets.token_hex(12)}"
     path, _, query = request.raw_path.partition("?")
@@ -72,8 +74,9 @@ async def _invoke(request: web.Request, host: str, body: bytes, pool: Pool) -> w
         trace_id,
     )
     function = pool.function
-    invocation = Invocation(request_id, event, int((now + function.timeout) * 1000), function.arn, trace_id)
-    response = invocation.response
+    response = new_response(faults, function.name)
+    deadline = int((now + function.timeout) * 1000)
+    invocation = Invocation(request_id, event, deadline, function.arn, trace_id, response)
     try:
         await pool.invoke(invocation)
         head = await response.head

@@ -14,6 +14,9 @@ import aiohttp
 from aiohttp import web
 
 from local import eventstream
+from local.faults import container
+from local.faults.parts import cutting
+from local.faults.plan import Plan, Strike
 from local.inference.parts import Cutter
 from local.inference.serving import Instance, Serving
 
@@ -43,7 +46,9 @@ class ApiError(Exception):
         return web.Response(status=self.status, body=body, content_type="application/json", headers=headers)
 
 
-async def invoke(request: web.Request, serving: Serving | None, session: aiohttp.ClientSession) -> web.StreamResponse:
+async def invoke(
+    request: web.Request, serving: Serving | None, session: aiohttp.ClientSession, faults: Plan
+) -> web.StreamResponse:
     """Answer a call. `serving` is None if no endpoint of that name is in service."""
     name = request.match_info["name"]
     try:
@@ -55,7 +60,7 @@ async def invoke(request: web.Request, serving: Serving | None, session: aiohttp
             raise ApiError(503, "ServiceUnavailable", "The service is currently unavailable.")
         instance.outstanding += 1
         try:
-            return await _call(request, body, instance, serving, session)
+            return await _call(request, body, instance, serving, session, faults.strike("endpoint", name))
         finally:
             instance.outstanding -= 1
     except ApiError as error:
@@ -73,7 +78,12 @@ async def _body(request: web.Request) -> bytes:
 
 
 async def _call(
-    request: web.Request, body: bytes, instance: Instance, serving: Serving, session: aiohttp.ClientSession
+    request: web.Request,
+    body: bytes,
+    instance: Instance,
+    serving: Serving,
+    session: aiohttp.ClientSession,
+    strike: Strike | None,
 ) -> web.StreamResponse:
     loop = asyncio.get_running_loop()
     ends = loop.time() + TOTAL_S
@@ -85,6 +95,7 @@ async def _call(
         headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
     try:
         async with asyncio.timeout(FIRST_BYTE_S):
+            await container.before(strike, instance.kill)
             answer = await session.post(
                 f"http://127.0.0.1:{instance.port}/invocations", data=body, headers=headers, allow_redirects=False
             )
@@ -92,6 +103,10 @@ async def _call(
         raise _model_error(
             serving, instance, 0, "Your invocation timed out while waiting for a response from container primary."
         ) from None
+    except container.ErrorAnswer as error:
+        raise _model_error(serving, instance, error.status, error.body) from None
+    except container.CallerCut:
+        return _cut(request, web.StreamResponse())
     except aiohttp.ClientConnectorError as error:
         raise ApiError(500, "InternalFailure", "The request could not reach the container.") from error
     except aiohttp.ClientError as error:
@@ -102,7 +117,7 @@ async def _call(
             raise _model_error(serving, instance, answer.status, text)
         if not request.path.endswith("-response-stream"):
             return await _whole(answer, instance, serving, ends)
-        return await _stream(request, answer, instance, ends)
+        return await _stream(request, answer, instance, ends, strike)
 
 
 async def _some(answer: aiohttp.ClientResponse) -> bytes:
@@ -133,7 +148,7 @@ async def _whole(
 
 
 async def _stream(
-    request: web.Request, answer: aiohttp.ClientResponse, instance: Instance, ends: float
+    request: web.Request, answer: aiohttp.ClientResponse, instance: Instance, ends: float, strike: Strike | None
 ) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={
@@ -144,17 +159,27 @@ async def _stream(
     )
     response.enable_chunked_encoding()
     await response.prepare(request)
-    cutter = Cutter(random.getrandbits(64))
+    cutter = cutting(strike) or Cutter(random.getrandbits(64))
     try:
         async with asyncio.timeout_at(ends):
-            async for data in answer.content.iter_any():
+            async for data in container.spoil(strike, answer.content.iter_any(), instance.kill):
                 await response.write(b"".join(eventstream.payload_part(piece) for piece in cutter.cut(data)))
+        if rest := cutter.rest():
+            await response.write(eventstream.payload_part(rest))
+    except container.CallerCut:
+        return _cut(request, response)
     except TimeoutError:
         await response.write(_broken("ModelInvocationTimeExceeded", "The model invocation took longer than 8 minutes."))
     except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         log.warning("the container's stream broke: %r", error)
         await response.write(_broken("StreamBroken", "The connection to the model container was closed or reset."))
     await response.write_eof()
+    return response
+
+
+def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
     return response
 
 

@@ -27,3 +27,7 @@ class Cutter:
             yield data[at:]
         elif data:
             yield data
+
+    def rest(self) -> bytes:
+        """What was held back: nothing."""
+        return b""

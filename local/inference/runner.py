@@ -33,6 +33,9 @@ class Running(Protocol):
     async def ended(self) -> int:
         """Wait for its end; its exit status."""
 
+    def kill(self) -> None:
+        """SIGKILL, without waiting for its end."""
+
     async def stop(self) -> None:
         """Stop it: SIGTERM, then SIGKILL."""
 
@@ -81,6 +84,10 @@ class _Process:
 
     async def ended(self) -> int:
         return await self._process.wait()
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
 
     async def stop(self) -> None:
         await processes.stop(self._process, _GRACE_S)

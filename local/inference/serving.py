@@ -40,6 +40,11 @@ class Instance:
         self.running: Running | None = None
         self.healthy = False
 
+    def kill(self) -> None:
+        """SIGKILL; it is started anew."""
+        if self.running is not None:
+            self.running.kill()
+
     @property
     def port(self) -> int | None:
         """Where it listens, while it can be invoked."""

@@ -25,6 +25,8 @@ def test_the_limits_agree() -> None:
         ({"cloudfront_read": 20}, "heartbeat", "cloudfront_read"),
         ({"first_answer": 55}, "first_answer", "cloudfront_read"),
         ({"container_answer": 61, "first_answer": 61}, "container_answer", "sagemaker_first_byte"),
+        ({"container_heartbeat": 20}, "container_heartbeat", "heartbeat"),
+        ({"stream_deadline": 476}, "stream_deadline", "sagemaker_response"),
     ],
 )
 def test_a_contradiction_names_both_limits(change: dict[str, int], first: str, second: str) -> None:
@@ -50,5 +52,7 @@ def test_the_function_keeps_what_the_stacks_deploy() -> None:
     assert LIMITS.sagemaker_response == function_limits.SAGEMAKER_STREAM
     assert LIMITS.heartbeat >= function_limits.HEARTBEAT
     assert LIMITS.first_answer >= function_limits.FIRST_EVENT_WAIT
+    assert LIMITS.stream_deadline == function_limits.STREAM_DEADLINE
+    assert LIMITS.stream_grace == function_limits.STREAM_GRACE
     assert LIMITS.settlement >= function_limits.SETTLE_RESERVE
     assert LIMITS.admission >= function_limits.meta_worst()

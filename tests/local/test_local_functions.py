@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from local.faults.plan import Plan
 from local.functions import pool
 from local.functions.plane import Functions
 from local.state import Function
@@ -79,7 +80,7 @@ class Plane:
 async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     """With the function deployed."""
     (tmp_path / "logs").mkdir()
-    functions = Functions(tmp_path, "http://localhost:1", Control())
+    functions = Functions(tmp_path, "http://localhost:1", Control(), Plan())
     await functions.start()
     await functions.apply((FUNCTION,))
     async with aiohttp.ClientSession() as session:

@@ -1,0 +1,106 @@
+"""Holds the usage table against what the clients saw and the function logged."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+OUTCOMES = {"complete", "cut", "failed", "cancelled"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a client saw: the request's id if it was told one, how it ended, and what is wrong with that."""
+
+    request_id: str
+    end: str
+    wrong: str = ""
+
+    @property
+    def turned_away(self) -> bool:
+        """Whether it may have failed before it was admitted: the meter did not answer."""
+        return self.end == "503 service_unavailable"
+
+
+def logged(folder: Path) -> dict[str, set[str]]:
+    """Give the events that the function logged of each request id."""
+    found: dict[str, set[str]] = {}
+    for path in folder.glob("function-*.log"):
+        for line in path.read_text(errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and "request_id" in entry:
+                found.setdefault(entry["request_id"], set()).add(entry["event"])
+    return found
+
+
+def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: int) -> tuple[str, list[str]]:
+    """Account for every request.
+
+    Args:
+        table: boto3's UsageTable, at rest.
+        seen: What the clients saw.
+        log: As `logged` gives it.
+        kills: How many functions were killed.
+
+    Returns:
+        A summary, and what is wrong.
+
+    """
+    clients = {one.request_id: one for one in seen if one.request_id}
+    items = _scan(table)
+    ledger = [item for item in items if item["pk"].startswith("LEDGER#")]
+    [account] = [item for item in items if item["pk"].startswith("KEY#")]
+    by_id = {item["sk"]: item for item in ledger}
+    flying = set(account["in_flight"])
+    away = {name for name, one in clients.items() if one.turned_away}
+    lost = {name for name, events in log.items() if "settlement_failed" in events}
+
+    wrong = [f"{name}: {count} ledger items" for name, count in Counter(i["sk"] for i in ledger).items() if count > 1]
+    wrong += [f"{name}: no ledger item" for name in (clients.keys() | log.keys()) - by_id.keys() - away]
+    for name, item in by_id.items():
+        if item["state"] == "SETTLED":
+            if item["outcome"] not in OUTCOMES:
+                wrong.append(f"{name}: outcome {item['outcome']}")
+            elif name in clients and clients[name].end == "whole" and item["outcome"] != "complete":
+                wrong.append(f"{name}: the client has a whole answer, the ledger says {item['outcome']}")
+            elif name in flying and name not in lost and name not in away and name in log and "request" in log[name]:
+                wrong.append(f"{name}: settled, and still in flight")
+    open_items = {name for name, item in by_id.items() if item["state"] == "OPEN"}
+    killed = open_items - lost - away
+    if len(killed) > kills:
+        wrong.append(f"{len(killed)} requests are OPEN, and only {kills} functions were killed: {sorted(killed)[:5]}")
+    wrong += [f"{name}: in flight without a ledger item" for name in flying - by_id.keys() - away]
+    booked = [item for name, item in by_id.items() if item["state"] == "SETTLED" and name not in flying]
+    sums = {
+        "requests": len(booked),
+        "prompt_tokens": sum(item["prompt_tokens"] for item in booked),
+        "completion_tokens": sum(item["completion_tokens"] for item in booked),
+    }
+    wrong += [
+        f"the account's {name} are {account.get(name, 0)}, those of its settled requests {value}"
+        for name, value in sums.items()
+        if account.get(name, 0) != value
+    ]
+    outcomes = Counter(item["outcome"] for item in booked)
+    summary = (
+        f"{len(clients)} ids seen by clients, {len(log)} logged, {len(ledger)} ledger items: "
+        f"{', '.join(f'{count} {what}' for what, count in outcomes.most_common())}; {len(open_items)} OPEN "
+        f"({len(killed)} of {kills} killed functions, {len(open_items & lost)} not settled, "
+        f"{len(open_items & away)} turned away), {len(flying)} in flight, {sums['completion_tokens']} tokens booked"
+    )
+    return summary, wrong
+
+
+def _scan(table: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    page = table.scan(ConsistentRead=True)
+    found += page["Items"]
+    while "LastEvaluatedKey" in page:
+        page = table.scan(ConsistentRead=True, ExclusiveStartKey=page["LastEvaluatedKey"])
+        found += page["Items"]
+    return found

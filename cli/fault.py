@@ -1,0 +1,84 @@
+"""`sluice fault`: makes things go wrong in the running local cloud, on demand."""
+
+import http.client
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.markup import escape
+from rich.table import Table
+
+from cli.project import LOCAL, CommandError
+from cli.steps import console
+from local.cloud import LocalCloud
+from local.faults.plan import KINDS
+
+PLACES = {
+    "endpoint": "of an endpoint's answers, --scope being endpoint names",
+    "table": "of DynamoDB calls, --scope being table names",
+    "function": "of a function's invocations, --scope being function names",
+}
+
+
+def kinds() -> str:
+    """All kinds, for the help text."""
+    lines = []
+    for place, text in PLACES.items():
+        lines += ["", f"kinds {text}:"]
+        lines += [f"  {kind:<30} {what.replace('`', '')}" for kind, (target, what) in KINDS.items() if target == place]
+    return "\n".join(lines[1:])
+
+
+def show() -> None:
+    """List the faults that are set.
+
+    Raises:
+        CommandError: no local cloud is running.
+
+    """
+    faults = _call("GET")["faults"]
+    if not faults:
+        console.print("No faults are set.")
+        return
+    table = Table("id", "kind", "scope", "strikes", "seed", "seen", "struck", "landed", box=None)
+    for fault in faults:
+        scope = fault["scope"] if fault["operation"] == "*" else f"{fault['scope']} {fault['operation']}"
+        bound = "" if fault["count"] is None else f", {fault['count']} at most"
+        strikes = f"{fault['probability']:.0%}{bound}"
+        counts = (str(fault[name]) for name in ("seed", "seen", "struck", "landed"))
+        table.add_row(fault["id"], fault["kind"], escape(scope), strikes, *counts)
+    console.print(table)
+
+
+def add(fields: Mapping[str, object]) -> None:
+    """Set a fault and print its id.
+
+    Raises:
+        CommandError: no local cloud is running, or the fault makes no sense.
+
+    """
+    console.print(_call("POST", body=fields)["id"])
+
+
+def clear(fault_id: str | None) -> None:
+    """Take one fault away, or all. Raises as `add`."""
+    _call("DELETE", f"/{fault_id}" if fault_id else "")
+
+
+def _call(method: str, path: str = "", body: object = None) -> Any:
+    cloud = LocalCloud.find(LOCAL)
+    if cloud is None:
+        raise CommandError("No local cloud is running. Start one with: make up")
+    connection = http.client.HTTPConnection(urlsplit(cloud.endpoint_url).netloc, timeout=10)
+    try:
+        connection.request(method, f"/_local/faults{path}", json.dumps(body) if body is not None else None)
+        response = connection.getresponse()
+        found = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise CommandError(f"The local cloud does not answer: {error}") from None
+    finally:
+        connection.close()
+    if response.status >= 400:
+        raise CommandError(found["message"])
+    return found

@@ -1,0 +1,96 @@
+"""Faults of a container and of the connections to both sides of the SageMaker plane. The container is not touched,
+but for being killed.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+
+from local.faults.plan import Strike
+
+log = logging.getLogger("local.faults")
+
+_GARBAGE_BYTES = 2000
+# Four times what the longest record may have.
+_ENDLESS_BYTES = 16 * 1024 * 1024
+_PIECE = b"x" * 65_536
+_PAGE = "<html><body><h1>{status}</h1>The container is not well.</body></html>"
+
+
+class ErrorAnswer(Exception):
+    """The container answers with an error; `status` and `body` are the answer."""
+
+    def __init__(self, status: int) -> None:
+        """Of that status."""
+        super().__init__(f"status {status}")
+        self.status, self.body = status, _PAGE.format(status=status)
+
+
+class CallerCut(Exception):
+    """The connection to the caller is lost."""
+
+
+async def before(strike: Strike | None, kill: Callable[[], None]) -> None:
+    """Do what is due before the container has answered.
+
+    Raises ErrorAnswer, CallerCut, or as a lost connection does, aiohttp.ClientError.
+    """
+    if strike is None:
+        return
+    log.info("%s strikes %s", strike.fault, strike.entry.id)
+    if strike.kind == "container-error":
+        strike.landed()
+        raise ErrorAnswer(strike.fault.status)
+    if strike.after == 0:
+        await _break(strike, kill, aiohttp.ServerDisconnectedError())
+
+
+async def spoil(strike: Strike | None, source: AsyncIterator[bytes], kill: Callable[[], None]) -> AsyncIterator[bytes]:
+    """The bytes of an answer, with what goes wrong after so many of them. Raises as `before`."""
+    left = strike.after if strike else 0
+    due = strike is not None
+    async for data in source:
+        if strike is None or not due or len(data) < left:
+            left -= len(data)
+            yield data
+            continue
+        if data[:left]:
+            yield data[:left]
+        due = False
+        async for extra in _spoilt(strike, kill):
+            yield extra
+        if strike.kind == "container-endless-line":
+            return
+        if data[left:]:
+            yield data[left:]
+
+
+async def _spoilt(strike: Strike, kill: Callable[[], None]) -> AsyncIterator[bytes]:
+    if strike.after:
+        await _break(strike, kill, aiohttp.ClientPayloadError("a fault on demand"))
+    if strike.kind == "container-garbage":
+        strike.landed()
+        yield strike.chance.randbytes(_GARBAGE_BYTES)
+    elif strike.kind == "container-endless-line":
+        strike.landed()
+        for _ in range(_ENDLESS_BYTES // len(_PIECE)):
+            yield _PIECE
+
+
+async def _break(strike: Strike, kill: Callable[[], None], lost: aiohttp.ClientError) -> None:
+    match strike.kind:
+        case "container-killed":
+            strike.landed()
+            kill()
+            raise lost
+        case "container-reset":
+            strike.landed()
+            raise lost
+        case "container-stalled":
+            strike.landed()
+            await asyncio.sleep(strike.fault.seconds)
+        case "stream-cut":
+            strike.landed()
+            raise CallerCut

@@ -1,0 +1,99 @@
+"""Faults of tables: between the caller and the control plane, in DynamoDB's own error shapes.
+
+Source: "Error handling with DynamoDB" of its developer guide, which has shape, statuses and words.
+"""
+
+import asyncio
+import json
+import logging
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from local.faults.plan import Plan, Strike
+
+log = logging.getLogger("local.faults")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_TARGET = "DynamoDB_20120810."
+_PREFIX = "com.amazonaws.dynamodb.v20120810#"
+# Bodies up to this are read to find their tables; an item has 400 kB at most.
+_READ = 256 * 1024
+_THROTTLED = (
+    "You exceeded your maximum allowed provisioned throughput for a table or for one or more global secondary indexes."
+)
+_ERRORS = {
+    "table-throttled": (400, "ProvisionedThroughputExceededException", _THROTTLED),
+    "table-down": (
+        500,
+        "InternalServerError",
+        "The server encountered an internal error trying to fulfill the request.",
+    ),
+}
+
+
+def around(plan: Plan, forward: Handler) -> Handler:
+    """A handler that lets faults strike DynamoDB calls, and passes all else on."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        strike = await _strike(plan, request) if plan.watches("table") else None
+        return await (_struck(strike, request, forward) if strike else forward(request))
+
+    return handle
+
+
+async def _strike(plan: Plan, request: web.Request) -> Strike | None:
+    target = request.headers.get("X-Amz-Target", "")
+    if not target.startswith(_TARGET) or (request.content_length or _READ + 1) > _READ:
+        return None
+    operation = target.removeprefix(_TARGET)
+    try:
+        call = json.loads(await request.read())
+    except ValueError:
+        return None
+    for table in sorted(_tables(call)):
+        if strike := plan.strike("table", table, operation):
+            return strike
+    return None
+
+
+def _tables(call: object) -> set[str]:
+    """The names in TableName, wherever it stands, and those that RequestItems has as keys."""
+    found: set[str] = set()
+    if isinstance(call, list):
+        found.update(*(_tables(item) for item in call))
+    elif isinstance(call, dict):
+        if isinstance(name := call.get("TableName"), str):
+            return {name.rpartition("/")[2]}
+        if isinstance(items := call.get("RequestItems"), dict):
+            return {name.rpartition("/")[2] for name in items}
+        found.update(*(_tables(item) for item in call.get("TransactItems", [])))
+        found.update(*(_tables(item) for item in call.values() if isinstance(item, dict)))
+    return found
+
+
+async def _struck(strike: Strike, request: web.Request, forward: Handler) -> web.StreamResponse:
+    log.info("%s strikes %s", strike.fault, request.headers["X-Amz-Target"])
+    strike.landed()
+    if strike.kind == "table-slow":
+        await asyncio.sleep(strike.fault.seconds)
+        return await forward(request)
+    if strike.kind in _ERRORS:
+        return _error(*_ERRORS[strike.kind])
+    response = await forward(request) if strike.kind == "table-answer-lost" else web.Response(status=500)
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+def _error(status: int, kind: str, message: str) -> web.Response:
+    body = json.dumps({"__type": _PREFIX + kind, "message": message}).encode()
+    headers = {
+        "Content-Type": "application/x-amz-json-1.0",
+        "x-amzn-RequestId": uuid.uuid4().hex.upper(),
+        "x-amz-crc32": str(zlib.crc32(body)),
+    }
+    return web.Response(status=status, body=body, headers=headers)

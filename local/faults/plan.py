@@ -1,0 +1,191 @@
+"""Which fault strikes which request. Pure.
+
+A fault is of a kind, which fixes where it strikes (an endpoint's answers, a table's calls, a function's invocations),
+and has a scope (a pattern of names), a seed, and a bound: a count, a probability or both. It sees the requests in its
+scope one by one and decides about the n-th by its seed and n alone: neither other faults nor the clock change that.
+"""
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+Target = Literal["endpoint", "table", "function"]
+
+# Kind: where it strikes, what happens. `after`, `seconds` and `status` are the fault's.
+KINDS: dict[str, tuple[Target, str]] = {
+    "one-byte-parts": ("endpoint", "every part of the event stream has one byte"),
+    "boundary": ("endpoint", "a part ends after `after` bytes, one further at each strike, and nowhere else"),
+    "joined-parts": ("endpoint", "a part is held back until it has `after` line feeds (4)"),
+    "container-killed": ("endpoint", "SIGKILL after `after` bytes of the answer"),
+    "container-stalled": ("endpoint", "silence of `seconds` after `after` bytes, then the rest"),
+    "container-reset": ("endpoint", "the container's connection is lost after `after` bytes"),
+    "container-error": ("endpoint", "the container answers with `status` and an HTML page"),
+    "container-garbage": ("endpoint", "2,000 random bytes after `after` bytes, then the rest"),
+    "container-endless-line": ("endpoint", "16 MB without a line feed after `after` bytes, then the end"),
+    "stream-cut": ("endpoint", "the caller's connection is lost after `after` bytes"),
+    "table-throttled": ("table", "ProvisionedThroughputExceededException"),
+    "table-slow": ("table", "the call is passed on after `seconds`"),
+    "table-down": ("table", "InternalServerError"),
+    "table-unreachable": ("table", "the connection is closed, the call not made"),
+    "table-answer-lost": ("table", "the call is made, and the connection closed instead of an answer"),
+    "function-killed-at-start": ("function", "SIGKILL `seconds` after it got the invocation, unless it has answered"),
+    "function-killed-at-response": ("function", "SIGKILL when its response begins; nothing of it is passed on"),
+    "function-killed-in-response": ("function", "SIGKILL after `after` bytes of its response"),
+    "function-killed-at-settlement": ("function", "SIGKILL when its response is whole, before it asks for more"),
+}
+
+
+class FaultError(ValueError):
+    """A description of a fault makes no sense; the message names the field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What goes wrong, where, and how often.
+
+    `scope` and `operation` are patterns with `*` and `?`; `operation` is a table's API call, such as PutItem. `after`
+    is drawn anew for each strike when `after_most` is given, between the two.
+    """
+
+    kind: str
+    scope: str = "*"
+    operation: str = "*"
+    count: int | None = None
+    probability: float = 1.0
+    seed: int = 0
+    after: int = 0
+    after_most: int | None = None
+    seconds: float = 1.0
+    status: int = 500
+
+
+_BOUNDS: dict[str, tuple[type, float, float]] = {
+    "count": (int, 1, 1_000_000_000),
+    "probability": (float, 0, 1),
+    "seed": (int, -math.inf, math.inf),
+    "after": (int, 0, 1_000_000_000),
+    "after_most": (int, 0, 1_000_000_000),
+    "seconds": (float, 0, 3600),
+    "status": (int, 400, 599),
+}
+
+
+def parse(found: object) -> Fault:
+    """A fault from JSON; without a count and a probability it strikes once. Raises FaultError."""
+    if not isinstance(found, Mapping):
+        raise FaultError("a fault is a JSON object")
+    given = {name: value for name, value in found.items() if value is not None}
+    for name, value in given.items():
+        _check(str(name), value)
+    if given.get("kind") not in KINDS:
+        raise FaultError(f"kind: must be one of {', '.join(KINDS)}")
+    if given.get("after_most", math.inf) < given.get("after", 0):
+        raise FaultError("after_most: must not be under after")
+    if "count" not in given and "probability" not in given:
+        given["count"] = 1
+    return Fault(**given)
+
+
+def _check(name: str, value: object) -> None:
+    if name not in {one.name for one in fields(Fault)}:
+        raise FaultError(f"{name}: there is no such field")
+    if name not in _BOUNDS:
+        if not isinstance(value, str) or not value:
+            raise FaultError(f"{name}: must be a text")
+        return
+    kind, least, most = _BOUNDS[name]
+    right = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
+    if not right or not least <= value <= most:  # type: ignore[operator] # it is a number
+        raise FaultError(f"{name}: must be {'a number' if kind is float else 'a whole number'}, {least} to {most}")
+
+
+@dataclass
+class Entry:
+    """A fault that is set, and what came of it: requests in its scope, those struck, those where it took effect."""
+
+    id: str
+    fault: Fault
+    seen: int = 0
+    struck: int = 0
+    landed: int = 0
+
+    def decide(self) -> "Strike | None":
+        """Whether the next request in scope is struck."""
+        chance = random.Random(f"{self.fault.seed}/{self.seen}")  # noqa: S311 - reproducible, not secret
+        self.seen += 1
+        spent = self.fault.count is not None and self.struck >= self.fault.count
+        if spent or chance.random() >= self.fault.probability:
+            return None
+        self.struck += 1
+        most = self.fault.after_most
+        after = self.fault.after if most is None else chance.randint(self.fault.after, most)
+        return Strike(self, self.fault, self.struck - 1, after, chance)
+
+
+@dataclass(frozen=True)
+class Strike:
+    """One fault on one request, the `number`-th that it strikes, from 0. `chance` is seeded by both."""
+
+    entry: Entry
+    fault: Fault
+    number: int
+    after: int
+    chance: random.Random
+
+    @property
+    def kind(self) -> str:
+        """The fault's."""
+        return self.fault.kind
+
+    def landed(self) -> None:
+        """Note that it took effect: an answer may be over before its fault is due."""
+        self.entry.landed += 1
+
+
+class Plan:
+    """The faults that are set, in the order in which they were."""
+
+    def __init__(self) -> None:
+        """Nothing goes wrong."""
+        self._entries: dict[str, Entry] = {}
+        self._next = 1
+
+    def set(self, fault: Fault) -> Entry:
+        """Add a fault."""
+        entry = Entry(f"f{self._next}", fault)
+        self._next += 1
+        self._entries[entry.id] = entry
+        return entry
+
+    def clear(self, entry_id: str | None = None) -> bool:
+        """Take one fault away, or all; whether there was one."""
+        if entry_id is not None:
+            return self._entries.pop(entry_id, None) is not None
+        there = bool(self._entries)
+        self._entries.clear()
+        return there
+
+    def listing(self) -> list[dict[str, Any]]:
+        """All faults with their counts, as JSON."""
+        return [
+            {**asdict(entry.fault), "id": entry.id, "seen": entry.seen, "struck": entry.struck, "landed": entry.landed}
+            for entry in self._entries.values()
+        ]
+
+    def watches(self, target: Target) -> bool:
+        """Whether any fault may strike there."""
+        return any(KINDS[entry.fault.kind][0] == target for entry in self._entries.values())
+
+    def strike(self, target: Target, name: str, operation: str = "") -> Strike | None:
+        """The fault that strikes a request, or None. Each one in scope decides about it; the first to strike does."""
+        decided = [
+            entry.decide()
+            for entry in self._entries.values()
+            if KINDS[entry.fault.kind][0] == target
+            and fnmatchcase(name, entry.fault.scope)
+            and fnmatchcase(operation, entry.fault.operation)
+        ]
+        return next((strike for strike in decided if strike is not None), None)

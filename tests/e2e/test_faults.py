@@ -1,0 +1,213 @@
+"""A stream under each fault, as the stock OpenAI client sees it: a whole answer or an exception, and a ledger item."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai.types.chat import ChatCompletionChunk
+
+from lambda_fn import accounts, limits
+from lambda_fn.ids import ledger_partition
+from local.cloud import LocalCloud
+from tests.e2e.conftest import SCRIPTED_MODEL, Deployment
+from tests.e2e.faults import fault, listed
+from tests.e2e.test_streaming import script, settled, text
+
+pytestmark = pytest.mark.e2e
+
+WORDS = 12
+SAID = "".join(f" wört{number}" for number in range(WORDS))
+# The start record and a few more.
+MIDDLE = 300
+# Of the container's answer "ö", rounded up.
+LENGTH = 280
+
+
+@dataclass
+class Seen:
+    """What a client saw of one stream."""
+
+    chunks: list[ChatCompletionChunk] = field(default_factory=list)
+    error: Exception | None = None
+    request_id: str = ""
+
+    @property
+    def code(self) -> str | None:
+        """Of its error; the status where it is Lambda's own, `connection` where the connection broke."""
+        if self.error is None:
+            return None
+        if isinstance(self.error, openai.APIConnectionError | httpx.TransportError):
+            return "connection"
+        assert isinstance(self.error, openai.APIError)
+        if isinstance(self.error, openai.APIStatusError) and self.error.code is None:
+            return str(self.error.status_code)
+        return self.error.code
+
+    @property
+    def whole(self) -> bool:
+        """Whether all was said, and finished."""
+        return text(self.chunks) == SAID and self.chunks[-1].choices[0].finish_reason == "stop"
+
+
+def stream(deployment: Deployment, **said: Any) -> Seen:
+    """Stream one answer of the scripted engine, and hold it against what every stream must be."""
+    seen = Seen()
+    fields = {"repeat": " wört{i}", "count": WORDS, "rate": 100, **said}
+    try:
+        with deployment.client.chat.completions.with_streaming_response.create(
+            model=SCRIPTED_MODEL, messages=script(**fields), stream=True, timeout=30
+        ) as raw:
+            seen.request_id = raw.headers.get("x-request-id", "").removeprefix("req_")
+            seen.chunks.extend(raw.parse())
+    except (openai.APIError, httpx.TransportError) as error:
+        seen.error = error
+        if isinstance(error, openai.APIStatusError):
+            seen.request_id = error.response.headers.get("x-request-id", "").removeprefix("req_")
+    assert seen.whole or seen.error, f"a silent end after {text(seen.chunks)!r}"
+    assert SAID.startswith(text(seen.chunks))
+    return seen
+
+
+def wait_for_container(deployment: Deployment) -> None:
+    """Wait until a container serves again."""
+    patient = deployment.client.with_options(max_retries=20)
+    patient.chat.completions.create(model=SCRIPTED_MODEL, messages=script(say=["here"]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "outcome"),
+    [
+        ({"kind": "one-byte-parts"}, None, "complete"),
+        ({"kind": "joined-parts"}, None, "complete"),
+        ({"kind": "container-stalled", "after": MIDDLE, "seconds": 0.5}, None, "complete"),
+        ({"kind": "container-stalled", "seconds": 13}, None, "complete"),
+        ({"kind": "container-killed"}, "upstream_error", "failed"),
+        ({"kind": "container-killed", "after": MIDDLE}, "upstream_cut", "cut"),
+        ({"kind": "container-reset"}, "upstream_error", "failed"),
+        ({"kind": "container-reset", "after": MIDDLE}, "upstream_cut", "cut"),
+        ({"kind": "container-error", "status": 500}, "upstream_error", "failed"),
+        ({"kind": "container-error", "status": 404}, "upstream_error", "failed"),
+        ({"kind": "container-garbage"}, "upstream_error", "failed"),
+        ({"kind": "container-garbage", "after": MIDDLE}, "upstream_error", "cut"),
+        ({"kind": "container-endless-line"}, "upstream_error", "failed"),
+        ({"kind": "container-endless-line", "after": MIDDLE}, "upstream_error", "cut"),
+        ({"kind": "stream-cut"}, "upstream_error", "failed"),
+        ({"kind": "stream-cut", "after": MIDDLE}, "upstream_cut", "cut"),
+        ({"kind": "table-throttled", "count": 3}, None, "complete"),
+        ({"kind": "table-slow", "count": 4, "seconds": 0.5}, None, "complete"),
+        ({"kind": "table-down", "count": 3}, None, "complete"),
+        ({"kind": "table-unreachable", "count": 3}, None, "complete"),
+        ({"kind": "table-answer-lost", "count": 3}, None, "complete"),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
+)
+def test_a_stream_that_is_settled(
+    cloud: LocalCloud, scripted: Deployment, fields: dict[str, Any], code: str | None, outcome: str
+) -> None:
+    """Under a fault of container, connection or table the stream is whole or raises, and the ledger is settled."""
+    with fault(cloud.endpoint_url, scope="scripted*", **fields) as fault_id:
+        seen = stream(scripted)
+        assert seen.code == code
+        assert settled(scripted, seen.request_id)["outcome"] == outcome
+        if "parts" not in fields["kind"]:
+            assert listed(cloud.endpoint_url, fault_id)["landed"] == fields.get("count", 1)
+    if fields["kind"] == "container-killed":
+        wait_for_container(scripted)
+
+
+def test_a_boundary_at_every_byte(cloud: LocalCloud, scripted: Deployment) -> None:
+    """Wherever the event stream's parts end, the client reads the same."""
+    with fault(cloud.endpoint_url, kind="boundary", scope="scripted*", probability=1) as fault_id:
+        said = script(say=["ö"])
+        for _ in range(LENGTH):
+            chunks = list(scripted.client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True))
+            assert (text(chunks), chunks[-1].choices[0].finish_reason) == ("ö", "stop")
+        assert listed(cloud.endpoint_url, fault_id)["struck"] == LENGTH
+
+
+def test_a_meter_that_is_down(cloud: LocalCloud, scripted: Deployment) -> None:
+    """While the table takes nothing a request is a 503 in OpenAI's shape, and nothing is generated."""
+    for kind in ("table-throttled", "table-down", "table-unreachable"):
+        with fault(cloud.endpoint_url, kind=kind, scope="scripted*", probability=1):
+            assert stream(scripted).code == "service_unavailable"
+
+
+def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deployment) -> None:
+    """When only the settlement fails the client has its whole answer, and the item stays OPEN."""
+    with scripted.client.chat.completions.create(
+        model=SCRIPTED_MODEL, messages=script(count=10, rate=10), stream=True
+    ) as chunks:
+        request_id = next(chunks).id.removeprefix("chatcmpl-")
+        with fault(cloud.endpoint_url, kind="table-down", scope="scripted*", probability=1) as fault_id:
+            assert list(chunks)[-1].choices[0].finish_reason == "stop"
+            ends = time.monotonic() + 10
+            while listed(cloud.endpoint_url, fault_id)["struck"] < limits.META_TRIES and time.monotonic() < ends:
+                time.sleep(0.02)
+    key = {"pk": ledger_partition(request_id), "sk": request_id}
+    assert scripted.table.get_item(Key=key, ConsistentRead=True)["Item"]["state"] == "OPEN"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"kind": "function-killed-at-start", "seconds": 0.3}, "502"),
+        ({"kind": "function-killed-at-response"}, "502"),
+        ({"kind": "function-killed-in-response", "after": 700}, "connection"),
+        ({"kind": "function-killed-at-settlement"}, None),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else None,
+)
+def test_a_function_that_is_killed(
+    cloud: LocalCloud, scripted: Deployment, fields: dict[str, Any], code: str | None
+) -> None:
+    """A function killed on the way breaks the connection or is a 502; its item stays OPEN; the next request is well."""
+    before = in_flight(scripted)
+    with fault(cloud.endpoint_url, scope="scripted*", **fields) as fault_id:
+        seen = stream(scripted, first_after=1)
+        assert seen.code == code
+        assert listed(cloud.endpoint_url, fault_id)["landed"] == 1
+    [request_id] = in_flight(scripted) - before
+    assert seen.request_id in {"", request_id}
+    key = {"pk": ledger_partition(request_id), "sk": request_id}
+    assert scripted.table.get_item(Key=key, ConsistentRead=True)["Item"]["state"] == "OPEN"
+    assert stream(scripted).whole
+
+
+def in_flight(deployment: Deployment) -> set[str]:
+    """The requests that the test's key has in flight."""
+    key = accounts.account_key(accounts.hash_key(deployment.key))
+    return set(deployment.table.get_item(Key=key, ConsistentRead=True)["Item"]["in_flight"])
+
+
+def test_a_slow_reader(scripted: Deployment) -> None:
+    """A client that stops reading for a while gets all of a long answer, in order."""
+    count, padding = 3000, "-" * 400
+    said = script(repeat=f" {{i}}{padding}", count=count)
+    with scripted.client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True) as chunks:
+        found = [next(chunks)]
+        time.sleep(2)
+        found.extend(chunks)
+    assert text(found) == "".join(f" {number}{padding}" for number in range(count))
+    assert settled(scripted, found[0].id)["completion_tokens"] == count
+
+
+def test_a_client_that_goes_away(scripted: Deployment) -> None:
+    """A client that leaves is not told to the function: the answer is generated to its end, and booked whole."""
+    said = script(repeat=" x", count=20, rate=40)
+    with scripted.client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True) as chunks:
+        chat_id = next(chunks).id
+    item = settled(scripted, chat_id)
+    assert (item["outcome"], item["completion_tokens"]) == ("complete", 20)
+
+
+def test_faults_that_make_no_sense(cloud: LocalCloud) -> None:
+    """What is no fault is refused with a reason; one that is not there cannot be cleared."""
+    address = f"{cloud.endpoint_url}/_local/faults"
+    for content in (b"{", b"[]", b'{"kind": "flood"}'):
+        answer = httpx.post(address, content=content)
+        assert answer.status_code == 400
+        assert answer.json()["message"]
+    assert httpx.delete(f"{address}/f0").status_code == 404
