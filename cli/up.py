@@ -17,7 +17,7 @@ QUESTION = "Why stream tokens?"
 _DEPLOY_LOG = LOGS / "deploy.log"
 
 
-def up(*, detach: bool, context: Mapping[str, str], container: bool = False) -> None:
+def up(*, detach: bool, context: Mapping[str, str], container: bool = False, tls: bool = False) -> None:
     """Start the local cloud, deploy into it, make a key and stream a first answer.
 
     Args:
@@ -25,6 +25,7 @@ def up(*, detach: bool, context: Mapping[str, str], container: bool = False) -> 
         context: Settings that replace those of the stage `local`.
         container: Build the model's image and run it by a container engine, instead of a process. An `image_uri` in
             `context` is run as it is.
+        tls: Let the API speak HTTPS.
 
     Raises:
         CommandError: a step failed. What was started goes on running, so that it can be looked at.
@@ -32,7 +33,7 @@ def up(*, detach: bool, context: Mapping[str, str], container: bool = False) -> 
     """
     started = time.monotonic()
     engine = containers.engine() if container else None
-    cloud = _start(engine)
+    cloud = _start(engine, tls=tls)
     if engine is not None and "image_uri" not in context:
         with step(f"Building the container ({engine} build)") as detail:
             context = {**context, "image_uri": containers.build(engine, log=LOGS / "image.log", detail=detail)}
@@ -52,10 +53,11 @@ def up(*, detach: bool, context: Mapping[str, str], container: bool = False) -> 
         )
     with step("Creating an API key"):
         stack = LocalStack(
-            base_url=f"http://{outputs['DistributionDomain']}/v1",
+            base_url=f"{'https' if tls else 'http'}://{outputs['DistributionDomain']}/v1",
             api_key=keys.create(usage_table("local", context.get("name", "sluice")), name="local"),
             model=outputs["ModelName"],
             usage_table=outputs["UsageTableName"],
+            authority=cloud.authority,
         )
         stack.save()
     console.print(f"\n[bold]{QUESTION}[/bold]")
@@ -89,26 +91,37 @@ def down() -> None:
 
 def client(stack: LocalStack) -> object:
     """Give the stock OpenAI client for a stack."""
-    from openai import OpenAI
+    import ssl
 
-    return OpenAI(base_url=stack.base_url, api_key=stack.api_key, max_retries=0)
+    from openai import DefaultHttpxClient, OpenAI
+
+    trust = ssl.create_default_context(cafile=stack.authority) if stack.authority else True
+    return OpenAI(
+        base_url=stack.base_url,
+        api_key=stack.api_key,
+        max_retries=0,
+        http_client=DefaultHttpxClient(verify=trust),
+    )
 
 
-def _start(engine: str | None) -> LocalCloud:
+def _start(engine: str | None, *, tls: bool) -> LocalCloud:
     running = LocalCloud.find(LOCAL)
     if running is not None:
         if running.engine != engine:
             runs = f"containers by {running.engine}" if running.engine else "processes in place of containers"
             raise CommandError(f"The local cloud that is running runs {runs}. Stop it first: sluice down")
+        if tls != (running.authority is not None):
+            speaks = "plain HTTP" if tls else "HTTPS (--tls)"
+            raise CommandError(f"The local cloud that is running speaks {speaks}. Stop it first: sluice down")
         console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
         return running
     _DEPLOY_LOG.unlink(missing_ok=True)
     with step("Starting the local cloud"):
         try:
             try:
-                return LocalCloud.start(LOCAL, port=PORT, engine=engine)
+                return LocalCloud.start(LOCAL, port=PORT, engine=engine, tls=tls)
             except LocalCloudError:  # most likely the port is taken; any other one will do
-                return LocalCloud.start(LOCAL, engine=engine)
+                return LocalCloud.start(LOCAL, engine=engine, tls=tls)
         except LocalCloudError as error:
             raise CommandError(str(error), log=LOGS / "cloud.log") from None
 
