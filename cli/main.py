@@ -17,7 +17,7 @@ from cli.steps import console, errors
 def _up(given: argparse.Namespace) -> None:
     from cli.up import up
 
-    up(detach=given.detach, context=dict(given.set), container=given.container)
+    up(detach=given.detach, context=dict(given.set), container=given.container, tls=given.tls)
 
 
 def _down(given: argparse.Namespace) -> None:
@@ -31,6 +31,11 @@ def _env(given: argparse.Namespace) -> None:
 
     stack = LocalStack.load()
     sys.stdout.write(f"export OPENAI_BASE_URL={stack.base_url} OPENAI_API_KEY={stack.api_key}\n")
+    if stack.authority is not None:
+        from cli.trust import bundle
+
+        trusted = bundle(stack.authority)
+        sys.stdout.write(f"export SSL_CERT_FILE={trusted} NODE_EXTRA_CA_CERTS={trusted}\n")
 
 
 def _chat(given: argparse.Namespace) -> None:
@@ -107,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "-c", dest="set", type=_setting, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
     )
+    up.add_argument("--tls", action="store_true", help="speak HTTPS, with a certificate of its own")
     command("down", _down, "Stop the local cloud.")
     command("env", _env, 'Print the variables of OpenAI clients, for eval "$(sluice env)".')
     chat = command("chat", _chat, "Talk to the local stack.")

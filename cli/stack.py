@@ -18,6 +18,8 @@ class LocalStack:
     api_key: str
     model: str
     usage_table: str
+    authority: str | None = None
+    """The file of the certificate authority to trust, if the API speaks HTTPS."""
 
     def save(self) -> None:
         """Keep it, readable for the user alone."""

@@ -20,7 +20,7 @@ QUESTION = "Why stream tokens?"
 _DEPLOY_LOG = LOGS / "deploy.log"
 
 
-def up(*, detach: bool, context: Mapping[str, str], container: bool = False) -> None:
+def up(*, detach: bool, context: Mapping[str, str], container: bool = False, tls: bool = False) -> None:
     """Start the local cloud, deploy into it, make a key and stream a first answer.
 
     Args:
@@ -28,6 +28,7 @@ def up(*, detach: bool, context: Mapping[str, str], container: bool = False) -> 
         context: Settings that replace those of the stage `local`.
         container: Build the model's image and run it by a container engine, instead of a process. An `image_uri` in
             `context` is run as it is.
+        tls: Let the API speak HTTPS.
 
     Raises:
         CommandError: a step failed. What was started goes on running, so that it can be looked at.
@@ -42,11 +43,11 @@ def up(*, detach: bool, context: Mapping[str, str], container: bool = False) -> 
     engine = containers.engine() if container else None
     found = LocalCloud.find(LOCAL)
     try:
-        cloud = _start(found, engine)
+        cloud = _start(found, engine, tls=tls)
         if engine is not None and "image_uri" not in context:
             with step(f"Building the container ({engine} build)") as detail:
                 context = {**context, "image_uri": containers.build(engine, log=LOGS / "image.log", detail=detail)}
-        stack = _deploy(cloud, context, name=settings.name)
+        stack = _deploy(cloud, context, name=settings.name, tls=tls)
         console.print(f"\n[bold]{QUESTION}[/bold]")
         messages = [{"role": "user", "content": QUESTION}]
         chat.answer(client(stack), model=stack.model, messages=messages, temperature=0)
@@ -66,7 +67,7 @@ def up(*, detach: bool, context: Mapping[str, str], container: bool = False) -> 
         _wait()
 
 
-def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str) -> LocalStack:
+def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str, tls: bool) -> LocalStack:
     aws = cloud.aws_environment()
     if not _bootstrapped(aws):
         with step("Bootstrapping CDK in the local account") as detail:
@@ -88,10 +89,11 @@ def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str) -> Loca
         with step("Creating an API key"):
             key = keys.create(usage_table("local", name), name="local")
     stack = LocalStack(
-        base_url=f"http://{outputs['DistributionDomain']}/v1",
+        base_url=f"{'https' if tls else 'http'}://{outputs['DistributionDomain']}/v1",
         api_key=key,
         model=outputs["ModelName"],
         usage_table=outputs["UsageTableName"],
+        authority=cloud.authority,
     )
     stack.save()
     return stack
@@ -115,22 +117,33 @@ def down() -> None:
 
 def client(stack: LocalStack) -> object:
     """Give the stock OpenAI client for a stack."""
-    from openai import OpenAI
+    import ssl
 
-    return OpenAI(base_url=stack.base_url, api_key=stack.api_key, max_retries=0)
+    from openai import DefaultHttpxClient, OpenAI
+
+    trust = ssl.create_default_context(cafile=stack.authority) if stack.authority else True
+    return OpenAI(
+        base_url=stack.base_url,
+        api_key=stack.api_key,
+        max_retries=0,
+        http_client=DefaultHttpxClient(verify=trust),
+    )
 
 
-def _start(running: LocalCloud | None, engine: str | None) -> LocalCloud:
+def _start(running: LocalCloud | None, engine: str | None, *, tls: bool) -> LocalCloud:
     if running is not None:
         if running.engine != engine:
             runs = f"containers by {running.engine}" if running.engine else "processes in place of containers"
             raise CommandError(f"The local cloud that is running runs {runs}. Stop it first: sluice down")
+        if tls != (running.authority is not None):
+            speaks = "plain HTTP" if tls else "HTTPS (--tls)"
+            raise CommandError(f"The local cloud that is running speaks {speaks}. Stop it first: sluice down")
         console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
         return running
     _DEPLOY_LOG.unlink(missing_ok=True)
     with step("Starting the local cloud"):
         try:
-            return LocalCloud.start(LOCAL, port=_port(), engine=engine)
+            return LocalCloud.start(LOCAL, port=_port(), engine=engine, tls=tls)
         except LocalCloudError as error:
             raise CommandError(str(error), log=LOGS / "cloud.log") from None
 

@@ -17,9 +17,11 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="port of the AWS APIs; any free one if it is not given")
     parser.add_argument("--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS)
     parser.add_argument("--engine", help="docker or podman: run the images of endpoints with it, not processes")
+    parser.add_argument("--tls", action="store_true", help="distributions speak HTTPS, with a certificate of DIR/tls")
     given = parser.parse_args()
     try:
-        asyncio.run(run(Options(given.dir.absolute(), given.port, tuple(given.container), given.engine)))
+        options = Options(given.dir.absolute(), given.port, tuple(given.container), given.engine, given.tls)
+        asyncio.run(run(options))
     except (StartError, EngineError) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1

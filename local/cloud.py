@@ -31,13 +31,15 @@ class LocalCloudError(Exception):
 class LocalCloud:
     """A running local cloud: its process, its address, and its folder.
 
-    `engine` is what runs its endpoints' images, None if they are processes.
+    `engine` is what runs its endpoints' images, None if they are processes. `authority` is the file of what clients of
+    distributions have to trust, None if those speak plain HTTP.
     """
 
     directory: Path
     pid: int
     endpoint_url: str
     engine: str | None = None
+    authority: str | None = None
 
     @classmethod
     def start(
@@ -47,6 +49,7 @@ class LocalCloud:
         port: int | None = None,
         container: Sequence[str] = (),
         engine: str | None = None,
+        tls: bool = False,
         timeout: float = 60,
     ) -> Self:
         """Start it and wait until it is ready. Raises LocalCloudError.
@@ -63,6 +66,7 @@ class LocalCloud:
         command += ["--port", str(port)] if port is not None else []
         command += ["--container", json.dumps(list(container))] if container else []
         command += ["--engine", engine] if engine is not None else []
+        command += ["--tls"] if tls else []
         with (logs / "cloud.log").open("ab") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -95,7 +99,7 @@ class LocalCloud:
             os.kill(pid, 0)
         except (OSError, ValueError, KeyError):
             return None
-        return cls(directory, pid, found["endpoint_url"], found.get("engine"))
+        return cls(directory, pid, found["endpoint_url"], found.get("engine"), found.get("authority"))
 
     def aws_environment(self) -> dict[str, str]:
         """What AWS clients need to use this cloud instead of AWS; to be added to an environment."""

@@ -1,6 +1,7 @@
 """Loopback listeners of the data planes."""
 
 import socket
+import ssl
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -33,7 +34,14 @@ def bind(ports: Sequence[int]) -> socket.socket:
     raise PortTaken(f"port {ports[0]} is in use")
 
 
-async def serve(app: web.Application, sock: socket.socket, *, cancel: bool, read_limit: int = 2**16) -> web.AppRunner:
+async def serve(
+    app: web.Application,
+    sock: socket.socket,
+    *,
+    cancel: bool,
+    read_limit: int = 2**16,
+    tls: ssl.SSLContext | None = None,
+) -> web.AppRunner:
     """Serve an application on a socket; `cancel` says that a client which goes away cancels its handler."""
     runner = web.AppRunner(
         app,
@@ -44,5 +52,5 @@ async def serve(app: web.Application, sock: socket.socket, *, cancel: bool, read
         handle_signals=False,
     )
     await runner.setup()
-    await web.SockSite(runner, sock, backlog=_BACKLOG).start()
+    await web.SockSite(runner, sock, backlog=_BACKLOG, ssl_context=tls).start()
     return runner

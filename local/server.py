@@ -14,6 +14,7 @@ from typing import Any
 from local import listeners
 from local.cloud import ACCOUNT, FILE, REGION, LocalCloud
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
+from local.edge.certificate import ensure
 from local.edge.plane import Edge
 from local.faults.plan import Plan
 from local.functions.plane import Functions
@@ -40,13 +41,15 @@ class StartError(Exception):
 class Options:
     """`port` 0 is any free one; `container` is the command of an endpoint's container.
 
-    With an `engine`, docker or podman, the endpoint's image is run by it instead.
+    With an `engine`, docker or podman, the endpoint's image is run by it instead. With `tls`, distributions speak
+    HTTPS and nothing else.
     """
 
     directory: Path
     port: int = 0
     container: tuple[str, ...] = DEFAULT_CONTAINER
     engine: str | None = None
+    tls: bool = False
 
 
 async def run(options: Options) -> None:
@@ -110,7 +113,8 @@ async def _serve(
         faults=faults,
         on_change=reconciler.observed_changed,
     )
-    edge = Edge(functions.port, lambda: control.url)
+    tls = ensure(options.directory).context() if options.tls else None
+    edge = Edge(functions.port, lambda: control.url, tls)
 
     def status() -> object:
         state = reconciler.state
@@ -157,6 +161,7 @@ def _runner(options: Options) -> Runner:
 
 def _announce(options: Options, endpoint_url: str) -> None:
     found = {"pid": os.getpid(), "endpoint_url": endpoint_url, "region": REGION, "account": ACCOUNT}
+    authority = str(ensure(options.directory).authority) if options.tls else None
     partial = options.directory / f"{FILE}.part"
-    partial.write_text(json.dumps({**found, "engine": options.engine}) + "\n")
+    partial.write_text(json.dumps({**found, "engine": options.engine, "authority": authority}) + "\n")
     partial.replace(options.directory / FILE)

@@ -1,6 +1,7 @@
 """The data plane of CloudFront distributions: a listener each, kept at the deployed configuration."""
 
 import logging
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,10 +36,17 @@ class _Served:
 class Edge:
     """All distributions."""
 
-    def __init__(self, function_port: Callable[[], int], s3_url: Callable[[], str] = lambda: "") -> None:
-        """`function_port` says where function URLs are served, `s3_url` where S3 is."""
+    def __init__(
+        self,
+        function_port: Callable[[], int],
+        s3_url: Callable[[], str] = lambda: "",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`function_port` says where function URLs are served, `s3_url` where S3 is; `tls` is spoken to viewers."""
         self._function_port = function_port
         self._s3_url = s3_url
+        self._tls = tls
+        self._scheme = "https" if tls else "http"
         self._served: dict[str, _Served] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -88,8 +96,8 @@ class Edge:
         sock = listeners.bind([PREFERRED_PORT, 0])
         port = int(sock.getsockname()[1])
         # A viewer that goes away ends the origin's request.
-        runner = await listeners.serve(app, sock, cancel=True)
-        log.info("distribution %s: listening at http://localhost:%d", distribution.id, port)
+        runner = await listeners.serve(app, sock, cancel=True, tls=self._tls)
+        log.info("distribution %s: listening at %s://localhost:%d", distribution.id, self._scheme, port)
         return _Served(proxy, port, None, runner)
 
     def observe(self) -> dict[str, dict[str, Any]]:
@@ -99,7 +107,7 @@ class Edge:
     def status(self) -> list[dict[str, Any]]:
         """For `/_local/status`."""
         return [
-            {"id": key, "domain": f"localhost:{served.port}", "url": f"http://localhost:{served.port}"}
+            {"id": key, "domain": f"localhost:{served.port}", "url": f"{self._scheme}://localhost:{served.port}"}
             for key, served in self._served.items()
         ]
 

@@ -75,6 +75,10 @@ class _Running:
     async def ended(self) -> int:
         return await self._client.wait()
 
+    def kill(self) -> None:
+        # the client hands SIGKILL to nobody: the engine is asked, and nobody waits for it
+        self._killing = asyncio.ensure_future(self._ask("kill", self.name))
+
     async def stop(self) -> None:
         if self._client.returncode is None:
             await self._ask("stop", self.name)
