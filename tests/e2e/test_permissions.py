@@ -32,6 +32,11 @@ NOT_EXERCISED = {
         "logs:DescribeLogStreams": "SageMaker looks for the container's log stream",
         "logs:PutLogEvents": "SageMaker writes the container's output there",
         "cloudwatch:PutMetricData": "SageMaker publishes the instances' metrics",
+        # The container is a process here, so that nothing is pulled.
+        "ecr:GetAuthorizationToken": "SageMaker logs in to the registry",
+        "ecr:BatchCheckLayerAvailability": "SageMaker pulls the image",
+        "ecr:BatchGetImage": "SageMaker pulls the image",
+        "ecr:GetDownloadUrlForLayer": "SageMaker pulls the image",
     },
 }
 

@@ -170,13 +170,16 @@ _ACTIONS = st.builds("s:{}".format, _WORDS) | st.just("*")
 _RESOURCES = st.builds("arn:aws:s:::{}/{}".format, _WORDS, _WORDS) | st.just("*")
 
 
+def _either(one: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    return one | st.lists(one, min_size=1, max_size=3)
+
+
 @st.composite
 def _statements(draw: st.DrawFn) -> dict[str, Any]:
-    either = lambda one: one | st.lists(one, min_size=1, max_size=3)  # noqa: E731 - twice in two lines
     return {
         "Effect": draw(st.sampled_from(["Allow", "Deny"])),
-        draw(st.sampled_from(["Action", "NotAction"])): draw(either(_ACTIONS)),
-        "Resource": draw(either(_RESOURCES)),
+        draw(st.sampled_from(["Action", "NotAction"])): draw(_either(_ACTIONS)),
+        "Resource": draw(_either(_RESOURCES)),
     }
 
 
