@@ -71,10 +71,11 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
             elif name in flying and name not in lost and name not in away and name in log and "request" in log[name]:
                 wrong.append(f"{name}: settled, and still in flight")
     open_items = {name for name, item in by_id.items() if item["state"] == "OPEN"}
-    killed = open_items - lost - away
+    # killed between the two writes of admission; neither client nor log knows of these
+    half_admitted = flying - by_id.keys() - away
+    killed = (open_items - lost - away) | half_admitted
     if len(killed) > kills:
-        wrong.append(f"{len(killed)} requests are OPEN, and only {kills} functions were killed: {sorted(killed)[:5]}")
-    wrong += [f"{name}: in flight without a ledger item" for name in flying - by_id.keys() - away]
+        wrong.append(f"{len(killed)} requests are not settled, and only {kills} functions killed: {sorted(killed)[:5]}")
     booked = [item for name, item in by_id.items() if item["state"] == "SETTLED" and name not in flying]
     sums = {
         "requests": len(booked),
@@ -90,8 +91,9 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
     summary = (
         f"{len(clients)} ids seen by clients, {len(log)} logged, {len(ledger)} ledger items: "
         f"{', '.join(f'{count} {what}' for what, count in outcomes.most_common())}; {len(open_items)} OPEN "
-        f"({len(killed)} of {kills} killed functions, {len(open_items & lost)} not settled, "
-        f"{len(open_items & away)} turned away), {len(flying)} in flight, {sums['completion_tokens']} tokens booked"
+        f"({len(killed & open_items)} by {kills} killed functions, {len(open_items & lost)} settlement failed, "
+        f"{len(open_items & away)} turned away), {len(flying)} in flight ({len(half_admitted)} without an item: killed "
+        f"within admission), {sums['completion_tokens']} tokens booked"
     )
     return summary, wrong
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 import httpx
+import httpx2
 import openai
 
 from bench import accounting, leftovers
@@ -200,7 +201,7 @@ async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounti
     except openai.APIStatusError as error:
         request_id = error.response.headers.get("x-request-id", "").removeprefix("req_")
         return accounting.Seen(request_id, f"{error.status_code} {error.code or 'of Lambda or CloudFront'}")
-    except (openai.APIConnectionError, httpx.TransportError):
+    except (openai.APIConnectionError, httpx2.TransportError):  # the latter in the body of an error
         return accounting.Seen(request_id, "connection lost")
     except openai.APIError as error:
         return accounting.Seen(request_id, f"error event {error.code}")

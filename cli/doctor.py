@@ -8,11 +8,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rich.table import Table
-
 from cli.project import CommandError
 from cli.stack import aws_options
-from cli.steps import console
+from cli.steps import columns, console
 from infra.limits import LIMITS, Limits
 from lambda_fn import limits as function
 from model.answers import Timing
@@ -117,7 +115,7 @@ def rows(found: Deployed) -> list[Row]:
         Row("Lambda", "streamed response", 200 * 1024 * 1024, "bytes", _LAMBDA, ("answer size",)),
         Row("Lambda", "memory", found.memory, "MB", "deployed"),
         Row("Lambda", "reserved concurrency", found.concurrency, "", "deployed"),
-        Row("function", "first byte sent after (admission and first record)", _admission() + function.FIRST_EVENT_WAIT,
+        Row("function", "first byte at the latest (admission, first record)", _admission() + function.FIRST_EVENT_WAIT,
             "s", mine),
         Row("function", "heartbeat", function.HEARTBEAT, "s", mine),
         Row("function", "deadline given to the container", function.STREAM_DEADLINE, "s", mine, ("duration",)),
@@ -186,11 +184,8 @@ def doctor(stage: str, name: str) -> None:
     """
     found = read(stage, name)
     table = rows(found)
-    shown = Table("hop", "limit", "value", "bounds", "source", box=None)
-    shown.columns[2].justify = "right"
-    for row in table:
-        shown.add_row(row.hop, row.what, row.figure, ", ".join(row.bounds), row.source)
-    console.print(shown)
+    lines = [(row.hop, row.what, row.figure, ", ".join(row.bounds), row.source) for row in table]
+    columns(("hop", "limit", "value", "bounds", "source"), lines, right=("value",))
     console.print()
     for bound, least in tightest(table).items():
         names = " and ".join(f"{row.hop}'s {row.what}" for row in least)

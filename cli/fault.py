@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from rich.markup import escape
-from rich.table import Table
-
 from cli.project import LOCAL, CommandError
-from cli.steps import console
+from cli.steps import columns, console
 from local.cloud import LocalCloud
 from local.faults.plan import KINDS
 
+_COUNTS = ("seed", "seen", "struck", "landed")
 PLACES = {
     "endpoint": "of an endpoint's answers, --scope being endpoint names",
     "table": "of DynamoDB calls, --scope being table names",
@@ -41,14 +39,13 @@ def show() -> None:
     if not faults:
         console.print("No faults are set.")
         return
-    table = Table("id", "kind", "scope", "strikes", "seed", "seen", "struck", "landed", box=None)
+    lines = []
     for fault in faults:
         scope = fault["scope"] if fault["operation"] == "*" else f"{fault['scope']} {fault['operation']}"
         bound = "" if fault["count"] is None else f", {fault['count']} at most"
-        strikes = f"{fault['probability']:.0%}{bound}"
-        counts = (str(fault[name]) for name in ("seed", "seen", "struck", "landed"))
-        table.add_row(fault["id"], fault["kind"], escape(scope), strikes, *counts)
-    console.print(table)
+        counts = (str(fault[name]) for name in _COUNTS)
+        lines.append((fault["id"], fault["kind"], scope, f"{fault['probability']:.0%}{bound}", *counts))
+    columns(("id", "kind", "scope", "strikes", *_COUNTS), lines, right=_COUNTS)
 
 
 def add(fields: Mapping[str, object]) -> None:

@@ -1,7 +1,7 @@
 """Shows what is being done: one line a step, with its time, and the newest detail while it lasts."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -11,6 +11,18 @@ console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Detail = Callable[[str], None]
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """Print a table as wide as it is; the columns of `right` are aligned so."""
+    table = [head, *rows]
+    widths = [max(len(row[place]) for row in table) for place in range(len(head))]
+    for number, row in enumerate(table):
+        cells = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(head, row, widths, strict=True)
+        ]
+        console.print(escape("  ".join(cells).rstrip()), style="bold" if number == 0 else None)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Seen:
     """What a client saw of one stream."""
 
     chunks: list[ChatCompletionChunk] = field(default_factory=list)
-    error: Exception | None = None
+    error: openai.APIError | None = None
     request_id: str = ""
 
     @property
@@ -39,9 +39,8 @@ class Seen:
         """Of its error; the status where it is Lambda's own, `connection` where the connection broke."""
         if self.error is None:
             return None
-        if isinstance(self.error, openai.APIConnectionError | httpx.TransportError):
+        if isinstance(self.error, openai.APIConnectionError):
             return "connection"
-        assert isinstance(self.error, openai.APIError)
         if isinstance(self.error, openai.APIStatusError) and self.error.code is None:
             return str(self.error.status_code)
         return self.error.code
@@ -62,7 +61,7 @@ def stream(deployment: Deployment, **said: Any) -> Seen:
         ) as raw:
             seen.request_id = raw.headers.get("x-request-id", "").removeprefix("req_")
             seen.chunks.extend(raw.parse())
-    except (openai.APIError, httpx.TransportError) as error:
+    except openai.APIError as error:
         seen.error = error
         if isinstance(error, openai.APIStatusError):
             seen.request_id = error.response.headers.get("x-request-id", "").removeprefix("req_")
