@@ -69,7 +69,10 @@ def read(stage: str, name: str) -> Deployed:
     options = aws_options(stage)
     stack = f"{name}-{stage}-service"
     try:
-        resources = boto3.client("cloudformation", **options).describe_stack_resources(StackName=stack)
+        cloudformation = boto3.client("cloudformation", **options)
+        [described] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+        resources = cloudformation.describe_stack_resources(StackName=stack)
         ids: dict[str, str] = {}
         for resource in resources["StackResources"]:
             ids.setdefault(resource["ResourceType"], resource["PhysicalResourceId"])
@@ -80,7 +83,7 @@ def read(stage: str, name: str) -> Deployed:
         deployed = lambda_.get_function_configuration(FunctionName=ids["AWS::Lambda::Function"])
         concurrency = lambda_.get_function_concurrency(FunctionName=ids["AWS::Lambda::Function"])
         sagemaker = boto3.client("sagemaker", **options)
-        endpoint = sagemaker.describe_endpoint(EndpointName=ids["AWS::SageMaker::Endpoint"].rpartition("/")[2])
+        endpoint = sagemaker.describe_endpoint(EndpointName=outputs["EndpointName"])
         config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
         [variant] = config["ProductionVariants"]
         model = sagemaker.describe_model(ModelName=variant["ModelName"])

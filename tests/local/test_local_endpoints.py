@@ -119,9 +119,8 @@ def test_whole_answers(client: Client, endpoint: str) -> None:
     found = json.loads(answer["Body"].read())
     assert found["environment"]["OWN"] == "value"
     assert "VIRTUAL_ENV" not in found["environment"]
-    assert set(found["environment"]) <= {
-        "OWN", "PATH", "LANG", "LC_CTYPE", "HOME", "SAGEMAKER_BIND_TO_PORT", "SLUICE_MODEL_DIR"
-    }  # fmt: skip
+    ours = {"PATH", "LANG", "LC_CTYPE", "HOME", "SAGEMAKER_BIND_TO_PORT", "SLUICE_HOST", "SLUICE_MODEL_DIR"}
+    assert set(found["environment"]) <= {"OWN", *ours}
     assert found["files"] == ["a.gguf", "sub"]
 
 
