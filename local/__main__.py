@@ -15,9 +15,16 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, required=True, help="folder for cloud.json, logs and what is unpacked")
     parser.add_argument("--port", type=int, default=0, help="port of the AWS APIs; any free one if it is not given")
     parser.add_argument("--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS)
+    parser.add_argument("--time-scale", type=float, default=1.0, help="seconds of AWS's limits in one of ours")
+    parser.add_argument(
+        "--lambda-concurrency", type=int, default=1, help="invocations in one environment, as on Managed Instances"
+    )
     given = parser.parse_args()
     try:
-        asyncio.run(run(Options(given.dir.absolute(), given.port, tuple(given.container))))
+        options = Options(
+            given.dir.absolute(), given.port, tuple(given.container), given.time_scale, given.lambda_concurrency
+        )
+        asyncio.run(run(options))
     except StartError as error:
         print(f"local: {error}", file=sys.stderr)
         return 1

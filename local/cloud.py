@@ -37,12 +37,18 @@ class LocalCloud:
 
     @classmethod
     def start(
-        cls, directory: Path, *, port: int | None = None, container: Sequence[str] = (), timeout: float = 60
+        cls,
+        directory: Path,
+        *,
+        port: int | None = None,
+        container: Sequence[str] = (),
+        options: Sequence[str] = (),
+        timeout: float = 60,
     ) -> Self:
         """Start it and wait until it is ready. Raises LocalCloudError.
 
         It goes on when this process ends, until it is stopped. `container` is the command of every endpoint's
-        container instead of `python -m model serve`.
+        container instead of `python -m model serve`; `options` are further ones of `python -m local`.
         """
         running = cls.find(directory)
         if running is not None:
@@ -52,6 +58,7 @@ class LocalCloud:
         command = [sys.executable, "-m", "local", "--dir", str(directory)]
         command += ["--port", str(port)] if port is not None else []
         command += ["--container", json.dumps(list(container))] if container else []
+        command += options
         with (logs / "cloud.log").open("ab") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -32,14 +32,20 @@ _CONNECTIONS = 16
 class Gateway:
     """The aiohttp application."""
 
-    def __init__(self, control_url: Callable[[], str], invoke: Handler, status: Callable[[], object]) -> None:
-        """`invoke` answers the SageMaker runtime's calls, `status` is the JSON of `/_local/status`."""
+    def __init__(
+        self, control_url: Callable[[], str], invoke: Handler, status: Callable[[], object], invoke_function: Handler
+    ) -> None:
+        """`invoke` answers the SageMaker runtime's calls, `invoke_function` Lambda's.
+
+        `status` is the JSON of `/_local/status`.
+        """
         self._control_url = control_url
         self._status = status
         self.app = web.Application(client_max_size=0)
         self.app.router.add_get("/_local/status", self._show_status)
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)
         self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
+        self.app.router.add_post("/2015-03-31/functions/{name}/invocations", invoke_function)
         self.app.router.add_route("*", "/{path:.*}", self._forward)
         self.app.cleanup_ctx.append(self._client)
 

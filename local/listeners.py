@@ -33,8 +33,19 @@ def bind(ports: Sequence[int]) -> socket.socket:
     raise PortTaken(f"port {ports[0]} is in use")
 
 
-async def serve(app: web.Application, sock: socket.socket, *, cancel: bool, read_limit: int = 2**16) -> web.AppRunner:
-    """Serve an application on a socket; `cancel` says that a client which goes away cancels its handler."""
+async def serve(
+    app: web.Application,
+    sock: socket.socket,
+    *,
+    cancel: bool,
+    read_limit: int = 2**16,
+    longest_head: int = 8190,
+    idle_s: float = 3630.0,
+) -> web.AppRunner:
+    """Serve an application on a socket; `cancel` says that a client which goes away cancels its handler.
+
+    A request line or header of more than `longest_head` bytes is a 400; a connection idle for `idle_s` is closed.
+    """
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -42,6 +53,9 @@ async def serve(app: web.Application, sock: socket.socket, *, cancel: bool, read
         shutdown_timeout=1,
         read_bufsize=read_limit,
         handle_signals=False,
+        keepalive_timeout=idle_s,
+        max_line_size=longest_head,
+        max_field_size=longest_head,
     )
     await runner.setup()
     await web.SockSite(runner, sock, backlog=_BACKLOG).start()

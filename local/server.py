@@ -19,6 +19,7 @@ from local.functions.plane import Functions
 from local.gateway import Gateway
 from local.inference.plane import Endpoints
 from local.inference.runner import ProcessRunner
+from local.limits import Limits
 from local.state import State
 
 log = logging.getLogger("local")
@@ -33,11 +34,17 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """`port` 0 is any free one; `container` is the command of an endpoint's container."""
+    """`port` 0 is any free one; `container` is the command of an endpoint's container.
+
+    `time_scale` is how many of AWS's seconds go by in one of ours; `lambda_concurrency` over 1 has one environment take
+    so many invocations at once, as on Managed Instances.
+    """
 
     directory: Path
     port: int = 0
     container: tuple[str, ...] = DEFAULT_CONTAINER
+    time_scale: float = 1.0
+    lambda_concurrency: int = 1
 
 
 async def run(options: Options) -> None:
@@ -81,6 +88,7 @@ async def _serve(
 
     async def apply(state: State) -> None:
         await functions.apply(state.functions)
+        functions.schedule(state.schedules)
         await endpoints.apply(state.endpoints)
         await edge.apply(state.distributions, state.policies)
 
@@ -88,11 +96,18 @@ async def _serve(
         return {"endpoints": endpoints.observe(), "distributions": edge.observe()}
 
     reconciler = Reconciler(control, apply, observe)
-    functions = Functions(options.directory, endpoint_url, control)
-    endpoints = Endpoints(
-        options.directory, control, ProcessRunner(options.container), on_change=reconciler.observed_changed
+    limits = Limits(options.time_scale)
+    functions = Functions(
+        options.directory, endpoint_url, control, limits=limits, concurrency=options.lambda_concurrency
     )
-    edge = Edge(functions.port)
+    endpoints = Endpoints(
+        options.directory,
+        control,
+        ProcessRunner(options.container),
+        on_change=reconciler.observed_changed,
+        limits=limits,
+    )
+    edge = Edge(functions.port, limits)
 
     def status() -> object:
         state = reconciler.state
@@ -104,11 +119,11 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(lambda: control.url, endpoints.invoke, status)
+    gateway = Gateway(lambda: control.url, endpoints.invoke, status, functions.invoke)
     for plane in (endpoints, functions, edge):
         await plane.start()
         stack.push_async_callback(plane.stop)
-    runner = await listeners.serve(gateway.app, sock, cancel=True)
+    runner = await listeners.serve(gateway.app, sock, cancel=True, idle_s=limits.seconds("idle_connection"))
     stack.push_async_callback(runner.cleanup)
     tasks = {
         "stop": asyncio.create_task(stop.wait()),

@@ -6,7 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Function:
-    """A function. `url` is its address or None; limits are seconds and MB; concurrency None is unreserved."""
+    """A function. `url` is its address or None; limits are seconds and MB; concurrency None is unreserved.
+
+    `log_group` None is the one of its name; `log_format` is Text or JSON.
+    """
 
     account: str
     region: str
@@ -23,6 +26,8 @@ class Function:
     url: str | None
     invoke_mode: str | None
     auth_type: str | None
+    log_group: str | None = None
+    log_format: str = "Text"
 
     @property
     def host(self) -> str | None:
@@ -62,6 +67,17 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """When the function of an ARN is invoked; `input` None is the service's own event."""
+
+    arn: str
+    expression: str
+    enabled: bool
+    target: str
+    input: str | None
+
+
+@dataclass(frozen=True)
 class State:
     """Everything, at one version. `policies` are CloudFront's by id; `unhandled` is as in the status."""
 
@@ -71,6 +87,7 @@ class State:
     distributions: tuple[Distribution, ...]
     policies: dict[str, dict[str, Any]]
     unhandled: tuple[dict[str, str], ...]
+    schedules: tuple[Schedule, ...] = ()
 
 
 def parse(found: dict[str, Any]) -> State:
@@ -85,4 +102,7 @@ def parse(found: dict[str, Any]) -> State:
         distributions=tuple(Distribution(**item) for item in found["distributions"]),
         policies=found["policies"],
         unhandled=tuple(found["unhandled"]),
+        schedules=tuple(
+            Schedule(**item) for item in found["schedules"] if item["target"].split(":")[2:3] == ["lambda"]
+        ),
     )

@@ -9,8 +9,10 @@ import aiohttp
 from aiohttp import web
 
 from local import listeners
+from local.edge import admission
 from local.edge.behaviours import Behaviour, ConfigError, behaviours
 from local.edge.proxy import Proxy
+from local.limits import Limits
 from local.state import Distribution
 
 log = logging.getLogger("local.edge")
@@ -34,8 +36,9 @@ class _Served:
 class Edge:
     """All distributions."""
 
-    def __init__(self, function_port: Callable[[], int]) -> None:
+    def __init__(self, function_port: Callable[[], int], limits: Limits | None = None) -> None:
         """`function_port` says where function URLs are served."""
+        self._limits = limits or Limits()
         self._function_port = function_port
         self._served: dict[str, _Served] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -47,6 +50,7 @@ class Edge:
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+            max_field_size=admission.READABLE,
         )
 
     async def stop(self) -> None:
@@ -76,13 +80,13 @@ class Edge:
 
     async def _listen(self, distribution: Distribution) -> _Served:
         assert self._session is not None  # noqa: S101 - start() has made it
-        proxy = Proxy(distribution.id, self._session, self._function_port)
+        proxy = Proxy(distribution.id, self._session, self._function_port, self._limits)
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
         sock = listeners.bind([PREFERRED_PORT, 0])
         port = int(sock.getsockname()[1])
         # A viewer that goes away ends the origin's request.
-        runner = await listeners.serve(app, sock, cancel=True)
+        runner = await listeners.serve(app, sock, cancel=True, longest_head=admission.READABLE)
         log.info("distribution %s: listening at http://localhost:%d", distribution.id, port)
         return _Served(proxy, port, None, runner)
 

@@ -14,7 +14,9 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from local.edge import admission
 from local.edge.behaviours import Behaviour, Origin, choose, target, to_origin, via
+from local.limits import Limits
 
 log = logging.getLogger("local.edge")
 
@@ -37,8 +39,11 @@ _CONNECT_S = 10.0
 class Proxy:
     """Serves one distribution. `behaviours` may be replaced at any time."""
 
-    def __init__(self, distribution: str, session: aiohttp.ClientSession, function_port: Callable[[], int]) -> None:
+    def __init__(
+        self, distribution: str, session: aiohttp.ClientSession, function_port: Callable[[], int], limits: Limits
+    ) -> None:
         """`distribution` is its id; function URLs are reached at `function_port` of loopback."""
+        self._limits = limits
         self._distribution = distribution
         self._session = session
         self._function_port = function_port
@@ -49,6 +54,10 @@ class Proxy:
         request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
         if not self.behaviours:
             return self._error(503, "The distribution is not deployed.", request_id)
+        if refusal := admission.refuse(request):
+            response = self._error(*refusal, request_id)
+            response.force_close()
+            return response
         behaviour = choose(self.behaviours, request.raw_path.partition("?")[0])
         if request.method not in behaviour.methods:
             message = (
@@ -77,7 +86,9 @@ class Proxy:
         headers = to_origin(
             behaviour, list(request.headers.items()), request.remote or "", request_id, self._distribution
         )
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=behaviour.origin.timeout)
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_S, sock_read=self._limits.real(behaviour.origin.timeout)
+        )
         response: web.StreamResponse | None = None
         try:
             async with self._session.request(
@@ -88,6 +99,8 @@ class Proxy:
                 allow_redirects=False,
                 timeout=timeout,
             ) as upstream:
+                if admission.too_long(upstream):
+                    return self._error(502, "The origin's response headers are too long.", request_id)
                 response = self._begin(upstream, request_id)
                 await response.prepare(request)
                 if request.method != "HEAD":

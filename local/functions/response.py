@@ -37,6 +37,11 @@ class Response:
         self._resume: Callable[[], None] | None = None
 
     @property
+    def error(self) -> FunctionError | None:
+        """Why it failed, if it did."""
+        return self._error
+
+    @property
     def started(self) -> bool:
         """Whether the caller has been told a status, or a failure instead."""
         return self.head.done()
@@ -106,11 +111,15 @@ class Response:
 
 @dataclass
 class Invocation:
-    """One event and its answer. `deadline` is in milliseconds since 1970."""
+    """One event and its answer. `deadline`, in milliseconds since 1970, is set when an environment takes it.
+
+    `raw` is for callers that want the function's result as it is, not as the answer of a URL.
+    """
 
     id: str
     event: bytes
     deadline: int
     arn: str
     trace_id: str
+    raw: bool = False
     response: Response = field(default_factory=Response)

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from local.functions import pool
+from local.functions.environment import Environment
 from local.functions.plane import Functions
 from local.state import Function
 from tests.local import function_code
@@ -41,7 +42,16 @@ FUNCTION = Function(
 
 
 class Control:
-    """Gives the small package, and credentials."""
+    """Gives the small package, and credentials; keeps the log lines."""
+
+    def __init__(self) -> None:
+        """No line yet."""
+        self.lines: list[dict[str, Any]] = []
+
+    async def post(self, what: str, value: Any) -> None:
+        """Keep lines."""
+        assert what == "telemetry"
+        self.lines += value
 
     async def get(self, what: str, **query: str) -> bytes:
         """The zip."""
@@ -57,9 +67,9 @@ class Control:
 class Plane:
     """The data plane and a client of it."""
 
-    def __init__(self, functions: Functions, session: aiohttp.ClientSession, directory: Path) -> None:
+    def __init__(self, functions: Functions, session: aiohttp.ClientSession, directory: Path, control: Control) -> None:
         """A started one."""
-        self.functions, self.session, self.directory = functions, session, directory
+        self.functions, self.session, self.directory, self.control = functions, session, directory, control
 
     def call(self, path: str, **options: Any) -> Any:
         """A request to the URL."""
@@ -68,6 +78,18 @@ class Plane:
         return self.session.request(
             method, f"http://127.0.0.1:{self.functions.port()}{path}", headers=headers, **options
         )
+
+    @property
+    def environments(self) -> list[Environment]:
+        """The environments of the function."""
+        (found,) = self.functions._pools.values()
+        return list(found._environments)
+
+    async def at_rest(self) -> None:
+        """Wait until no environment has anything in hand."""
+        async with asyncio.timeout(10):
+            while not all(one.at_rest for one in self.environments):  # noqa: ASYNC110 - other processes' work
+                await asyncio.sleep(0.005)
 
     async def text(self, path: str, **options: Any) -> tuple[int, str]:
         """Status and body."""
@@ -79,11 +101,12 @@ class Plane:
 async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     """With the function deployed."""
     (tmp_path / "logs").mkdir()
-    functions = Functions(tmp_path, "http://localhost:1", Control())
+    control = Control()
+    functions = Functions(tmp_path, "http://localhost:1", control)
     await functions.start()
     await functions.apply((FUNCTION,))
     async with aiohttp.ClientSession() as session:
-        yield Plane(functions, session, tmp_path)
+        yield Plane(functions, session, tmp_path, control)
     await functions.stop()
 
 
@@ -134,10 +157,11 @@ async def test_warm_reuse_and_one_environment_for_each_concurrent_call(plane: Pl
     for _ in range(2):
         async with plane.call("/") as answer:
             pids.append(answer.headers["x-pid"])
+        await plane.at_rest()
     assert pids[0] == pids[1]
 
     async def pid() -> str:
-        async with plane.call("/sleep?0.5") as answer:
+        async with plane.call("/sleep?2") as answer:
             await answer.read()
             return str(answer.headers["x-pid"])
 
