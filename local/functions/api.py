@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from local.functions.environment import unsupported
+from local.functions.launch import unsupported
 from local.functions.pool import Pool, Throttled
 from local.functions.response import FunctionError, Invocation
 from local.limits import value

@@ -8,87 +8,20 @@ import contextlib
 import math
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from local import processes
+from local.functions.launch import Launch, command, variables
 from local.functions.response import FunctionError, Invocation
 from local.functions.runtime_api import RuntimeApi
-from local.functions.telemetry import LogStream, Report, Shipper, peak, resident
-from local.limits import Limits
-from local.state import Function
+from local.functions.telemetry import LogStream, Report, peak, resident
 
-# The interpreter of the machine, not of our virtual environment: what the package lacks is missing, as on AWS.
-INTERPRETER: str = getattr(sys, "_base_executable", sys.executable)
-# What AWS gives a wrapper after the interpreter's path.
-_BOOTSTRAP = "/var/runtime/bootstrap.py"
-TASK_ROOT = "/var/task"
 # Output that is still in the pipe when an invocation ends comes before its REPORT line.
 _REPORT_AFTER_S = 0.02
 # What a killed process had printed is waited for so long: something it left behind may hold its output open.
 _OUTPUT_S = 0.5
-
-
-@dataclass(frozen=True)
-class Launch:
-    """All that a new environment of a function needs."""
-
-    function: Function
-    code: Path
-    log: Path
-    endpoint_url: str
-    credentials: dict[str, str]
-    shipper: Shipper
-    limits: Limits = field(default_factory=Limits)
-    concurrency: int = 1
-
-
-def unsupported(function: Function) -> str | None:
-    """Why the function cannot be run here, or None."""
-    if "AWS_LAMBDA_EXEC_WRAPPER" not in function.environment:
-        return (
-            f"the local cloud cannot run {function.name}: it runs functions with AWS_LAMBDA_EXEC_WRAPPER only, "
-            f"not the managed {function.runtime or 'image'} runtime's own loop"
-        )
-    return None
-
-
-def variables(launch: Launch, runtime_api: str, group: str, stream: str) -> dict[str, str]:
-    """The environment of the process: the deployed variables and AWS's own, nothing of ours."""
-    function = launch.function
-    deployed = {name: _mapped(value, launch.code) for name, value in function.environment.items()}
-    return {
-        "PATH": f"{Path(INTERPRETER).parent}:/usr/local/bin:/usr/bin:/bin",
-        "LANG": "en_US.UTF-8",
-        "TZ": ":UTC",
-        "PYTHONNOUSERSITE": "1",
-        **deployed,
-        "AWS_ENDPOINT_URL": launch.endpoint_url,
-        "AWS_REGION": function.region,
-        "AWS_DEFAULT_REGION": function.region,
-        **launch.credentials,
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_LAMBDA_LOG_GROUP_NAME": group,
-        "AWS_LAMBDA_LOG_STREAM_NAME": stream,
-        "AWS_LAMBDA_RUNTIME_API": runtime_api,
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
-        "LAMBDA_TASK_ROOT": str(launch.code),
-        "LAMBDA_RUNTIME_DIR": "/var/runtime",
-        "_HANDLER": function.handler,
-        **({"AWS_LAMBDA_MAX_CONCURRENCY": str(launch.concurrency)} if launch.concurrency > 1 else {}),
-    }
-
-
-def _mapped(value: str, code: Path) -> str:
-    if value == TASK_ROOT or value.startswith(TASK_ROOT + "/"):
-        return str(code) + value.removeprefix(TASK_ROOT)
-    return value
 
 
 @dataclass
@@ -161,10 +94,10 @@ class Environment:
         began = time.monotonic()
         port = await self._api.start()
         environment = variables(self._launch, f"127.0.0.1:{port}", self._log.group, self._log.name)
-        command = [environment["AWS_LAMBDA_EXEC_WRAPPER"], INTERPRETER, _BOOTSTRAP]
+        argv = command(environment)
         try:
             process = await processes.start(
-                command,
+                argv,
                 environment=environment,
                 directory=self._launch.code,
                 output=asyncio.subprocess.STDOUT,
@@ -172,7 +105,7 @@ class Environment:
             )
         except OSError as error:
             self._api.stop()
-            raise FunctionError("Runtime.InvalidEntrypoint", f"{command[0]}: {error}") from error
+            raise FunctionError("Runtime.InvalidEntrypoint", f"{argv[0]}: {error}") from error
         assert process.stdout is not None  # noqa: S101 - it was asked for
         self._process = process
         self._output = asyncio.create_task(self._log.copy(process.stdout))

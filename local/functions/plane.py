@@ -13,7 +13,7 @@ from aiohttp import web
 from local import listeners
 from local.functions.api import Invoker
 from local.functions.code import Codes, unpack
-from local.functions.environment import Launch, unsupported
+from local.functions.launch import Launch, unsupported
 from local.functions.pool import Pool, same_environment
 from local.functions.response import FunctionError
 from local.functions.schedules import Schedules

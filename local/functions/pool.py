@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from local.functions.environment import Environment, Launch
+from local.functions.environment import Environment
+from local.functions.launch import Launch
 from local.functions.response import FunctionError, Invocation
 from local.limits import value
 from local.state import Function

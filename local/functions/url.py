@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from local.functions.environment import unsupported
 from local.functions.event import UrlRequest, build
+from local.functions.launch import unsupported
 from local.functions.pool import Pool, Throttled
 from local.functions.response import FunctionError, Invocation, Response
 from local.limits import Limits, value
