@@ -107,9 +107,9 @@ async def _answer(pool: Pool, event: bytes) -> web.Response:
     except Throttled:
         return _refuse(429, "TooManyRequestsException", "Rate Exceeded.")
     except FunctionError as error:
-        text = json.dumps({"errorType": error.kind, "errorMessage": str(error).partition(": ")[2]})
+        own = json.dumps({"errorType": error.kind, "errorMessage": str(error).partition(": ")[2]}).encode()
         headers["X-Amz-Function-Error"] = "Unhandled"
-        return web.Response(body=text.encode(), content_type="application/json", headers=headers)
+        return web.Response(body=error.payload or own, content_type="application/json", headers=headers)
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 

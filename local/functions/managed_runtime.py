@@ -59,6 +59,7 @@ def _load() -> Callable[[Any, Context], Any]:
 
 def main() -> None:
     """Serve until killed."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a pipe, which is the log
     try:
         handler = _load()
     except Exception as error:  # noqa: BLE001 - whatever the package's import raises

@@ -16,10 +16,11 @@ _LOW_WATER = 64 * 1024
 class FunctionError(Exception):
     """The invocation failed: before the answer had begun it becomes a status, after that the connection is cut."""
 
-    def __init__(self, kind: str, message: str) -> None:
-        """`kind` is Lambda's error type, such as Runtime.ExitError."""
+    def __init__(self, kind: str, message: str, payload: bytes = b"") -> None:
+        """`kind` is Lambda's error type, such as Runtime.ExitError; `payload` the runtime's own error object."""
         super().__init__(f"{kind}: {message}")
         self.kind = kind
+        self.payload = payload
 
 
 class Response:

@@ -165,7 +165,8 @@ class Connection(asyncio.Protocol):
             self._answer(400, _error("InvalidFunctionResponseMode", "Invalid function response mode"))
             return
         if what == "error":
-            response.fail(FunctionError(self._error_type(self._headers), _message(bytes(self._body))))
+            text = bytes(self._body)
+            response.fail(FunctionError(self._error_type(self._headers), _message(text), text))
         elif not self._streams:
             self._whole(response, raw=invocation.raw)
         elif self._prelude is not None:

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import boto3
@@ -16,10 +16,12 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from local import listeners
 from local.inference.invoke import invoke
-from local.inference.serving import Serving
 from local.limits import TABLE, Limits
 from local.state import Endpoint, Variant
 from tests.local.conftest import Client
+
+if TYPE_CHECKING:
+    from local.inference.serving import Serving
 
 # Where the test of each row is.
 TRIPPED_BY = {
