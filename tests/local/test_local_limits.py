@@ -137,7 +137,7 @@ async def test_a_container_that_does_not_answer(runtime: Any) -> None:
 
     with pytest.raises(runtime.exceptions.ModelError, match="timed out while waiting for a response") as caught:
         await asyncio.to_thread(call)
-    assert cast("ClientError", caught.value).response["OriginalStatusCode"] == 0  # type: ignore[typeddict-item]
+    assert cast("ClientError", caught.value).response["OriginalStatusCode"] == 0
 
 
 async def test_a_stream_that_does_not_end(runtime: Any) -> None:
