@@ -41,6 +41,9 @@ class RuntimeApi:
 
     def offer(self, invocation: Invocation) -> None:
         """Give an invocation to the runtime, which has asked for one."""
+        if not self._waiting:
+            invocation.response.fail(FunctionError("Runtime.ExitError", "the runtime no longer waits for invocations"))
+            return
         self.active[invocation.id] = invocation
         self._waiting.popleft().give(invocation)
 
