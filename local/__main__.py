@@ -18,9 +18,21 @@ def main() -> int:
     parser.add_argument("--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS)
     parser.add_argument("--engine", help="docker or podman: run the images of endpoints with it, not processes")
     parser.add_argument("--tls", action="store_true", help="distributions speak HTTPS, with a certificate of DIR/tls")
+    parser.add_argument("--time-scale", type=float, default=1.0, help="seconds of AWS's limits in one of ours")
+    parser.add_argument(
+        "--lambda-concurrency", type=int, default=1, help="invocations in one environment, as on Managed Instances"
+    )
     given = parser.parse_args()
     try:
-        options = Options(given.dir.absolute(), given.port, tuple(given.container), given.engine, given.tls)
+        options = Options(
+            directory=given.dir.absolute(),
+            port=given.port,
+            container=tuple(given.container),
+            engine=given.engine,
+            tls=given.tls,
+            time_scale=given.time_scale,
+            lambda_concurrency=given.lambda_concurrency,
+        )
         asyncio.run(run(options))
     except (StartError, EngineError) as error:
         print(f"local: {error}", file=sys.stderr)

@@ -50,12 +50,14 @@ class LocalCloud:
         container: Sequence[str] = (),
         engine: str | None = None,
         tls: bool = False,
+        options: Sequence[str] = (),
         timeout: float = 60,
     ) -> Self:
         """Start it and wait until it is ready. Raises LocalCloudError.
 
         It goes on when this process ends, until it is stopped. `container` is the command of every endpoint's
         container instead of `python -m model serve`; with an `engine`, the image that is deployed is run by it.
+        `options` are further ones of `python -m local`.
         """
         running = cls.find(directory)
         if running is not None:
@@ -67,6 +69,7 @@ class LocalCloud:
         command += ["--container", json.dumps(list(container))] if container else []
         command += ["--engine", engine] if engine is not None else []
         command += ["--tls"] if tls else []
+        command += options
         with (logs / "cloud.log").open("ab") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -82,6 +82,16 @@ class ControlPlane:
         """The same, as JSON."""
         return json.loads(await self.get(what, **query))
 
+    async def post(self, what: str, value: object) -> None:
+        """Send JSON to `/_control/`. Raises ControlPlaneError."""
+        assert self._session is not None  # noqa: S101 - start() has made it
+        try:
+            async with self._session.post(f"{self.url}/_control/{what}", json=value) as answer:
+                if answer.status >= 400:
+                    raise ControlPlaneError(f"the control plane answers {answer.status} to {what}")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ControlPlaneError(f"the control plane does not answer to {what}: {error}") from error
+
     async def report(self, applied: int, observed: Observed) -> None:
         """Say what is observed, as of a version."""
         assert self._session is not None  # noqa: S101 - start() has made it

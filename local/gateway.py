@@ -40,13 +40,15 @@ class Gateway:
         self,
         control_url: Callable[[], str],
         invoke: Handler,
+        invoke_function: Handler,
         status: Callable[[], object],
         gate: Middleware,
         faults: Plan,
     ) -> None:
-        """`invoke` answers the SageMaker runtime's calls, `status` is the JSON of `/_local/status`.
+        """`invoke` answers the SageMaker runtime's calls, `invoke_function` Lambda's.
 
-        `gate` lets requests through or refuses them; a body that it has read is the request's "body".
+        `status` is the JSON of `/_local/status`. `gate` lets requests through or refuses them; a body that it has read
+        is the request's "body".
         """
         self._control_url = control_url
         self._status = status
@@ -55,6 +57,7 @@ class Gateway:
         self.app.router.add_routes(api.routes(faults))
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)
         self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
+        self.app.router.add_post("/2015-03-31/functions/{name}/invocations", invoke_function)
         self.app.router.add_route("*", "/{path:.*}", dynamodb.around(faults, self._forward))
         self.app.cleanup_ctx.append(self._client)
 

@@ -40,9 +40,14 @@ async def serve(
     *,
     cancel: bool,
     read_limit: int = 2**16,
+    longest_head: int = 8190,
+    idle_s: float = 3630.0,
     tls: ssl.SSLContext | None = None,
 ) -> web.AppRunner:
-    """Serve an application on a socket; `cancel` says that a client which goes away cancels its handler."""
+    """Serve an application on a socket; `cancel` says that a client which goes away cancels its handler.
+
+    A request line or header of more than `longest_head` bytes is a 400; a connection idle for `idle_s` is closed.
+    """
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -50,6 +55,9 @@ async def serve(
         shutdown_timeout=1,
         read_bufsize=read_limit,
         handle_signals=False,
+        keepalive_timeout=idle_s,
+        max_line_size=longest_head,
+        max_field_size=longest_head,
     )
     await runner.setup()
     await web.SockSite(runner, sock, backlog=_BACKLOG, ssl_context=tls).start()

@@ -23,6 +23,7 @@ from local.inference.container import ContainerRunner
 from local.inference.engine import sweep
 from local.inference.plane import Endpoints
 from local.inference.runner import ProcessRunner, Runner
+from local.limits import Limits
 from local.permissions.gate import Gate
 from local.permissions.reader import RoleReader
 from local.state import State
@@ -42,7 +43,8 @@ class Options:
     """`port` 0 is any free one; `container` is the command of an endpoint's container.
 
     With an `engine`, docker or podman, the endpoint's image is run by it instead. With `tls`, distributions speak
-    HTTPS and nothing else.
+    HTTPS and nothing else. `time_scale` is how many of AWS's seconds go by in one of ours; `lambda_concurrency` over 1
+    has one environment take so many invocations at once, as on Managed Instances.
     """
 
     directory: Path
@@ -50,6 +52,8 @@ class Options:
     container: tuple[str, ...] = DEFAULT_CONTAINER
     engine: str | None = None
     tls: bool = False
+    time_scale: float = 1.0
+    lambda_concurrency: int = 1
 
 
 async def run(options: Options) -> None:
@@ -96,6 +100,7 @@ async def _serve(
     async def apply(state: State) -> None:
         gate.apply(state)
         await functions.apply(state.functions)
+        functions.schedule(state.schedules)
         await endpoints.apply(state.endpoints)
         await edge.apply(state.distributions, state.policies)
 
@@ -105,16 +110,20 @@ async def _serve(
     reconciler = Reconciler(control, apply, observe)
     gate = Gate(control)
     faults = Plan()
-    functions = Functions(options.directory, endpoint_url, control, faults)
+    limits = Limits(options.time_scale)
+    functions = Functions(
+        options.directory, endpoint_url, control, faults, limits=limits, concurrency=options.lambda_concurrency
+    )
     endpoints = Endpoints(
         options.directory,
         RoleReader(control, gate.roles, REGION),
         _runner(options),
         faults=faults,
         on_change=reconciler.observed_changed,
+        limits=limits,
     )
     tls = ensure(options.directory).context() if options.tls else None
-    edge = Edge(functions.port, lambda: control.url, tls)
+    edge = Edge(functions.port, lambda: control.url, tls, limits=limits)
 
     def status() -> object:
         state = reconciler.state
@@ -126,11 +135,11 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(lambda: control.url, endpoints.invoke, status, gate.middleware, faults)
+    gateway = Gateway(lambda: control.url, endpoints.invoke, functions.invoke, status, gate.middleware, faults)
     for plane in (endpoints, functions, edge):
         await plane.start()
         stack.push_async_callback(plane.stop)
-    runner = await listeners.serve(gateway.app, sock, cancel=True)
+    runner = await listeners.serve(gateway.app, sock, cancel=True, idle_s=limits.seconds("idle_connection"))
     stack.push_async_callback(runner.cleanup)
     tasks = {
         "stop": asyncio.create_task(stop.wait()),

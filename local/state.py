@@ -6,7 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Function:
-    """A function. `url` is its address or None; limits are seconds and MB; concurrency None is unreserved."""
+    """A function. `url` is its address or None; limits are seconds and MB; concurrency None is unreserved.
+
+    `log_group` None is the one of its name; `log_format` is Text or JSON.
+    """
 
     account: str
     region: str
@@ -25,6 +28,8 @@ class Function:
     auth_type: str | None
     # Its own policy, JSON: who may invoke it.
     policy: str
+    log_group: str | None = None
+    log_format: str = "Text"
 
     @property
     def host(self) -> str | None:
@@ -75,6 +80,17 @@ class Role:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """When the function of an ARN is invoked; `input` None is the service's own event."""
+
+    arn: str
+    expression: str
+    enabled: bool
+    target: str
+    input: str | None
+
+
+@dataclass(frozen=True)
 class State:
     """Everything, at one version. `policies` are CloudFront's by id; `unhandled` is as in the status.
 
@@ -89,6 +105,7 @@ class State:
     unhandled: tuple[dict[str, str], ...]
     roles: tuple[Role, ...]
     bucket_policies: dict[str, Any]
+    schedules: tuple[Schedule, ...] = ()
 
 
 def parse(found: dict[str, Any]) -> State:
@@ -105,4 +122,7 @@ def parse(found: dict[str, Any]) -> State:
         unhandled=tuple(found["unhandled"]),
         roles=tuple(Role(**{**item, "policies": tuple(item["policies"])}) for item in found["roles"]),
         bucket_policies=found["bucket_policies"],
+        schedules=tuple(
+            Schedule(**item) for item in found["schedules"] if item["target"].split(":")[2:3] == ["lambda"]
+        ),
     )

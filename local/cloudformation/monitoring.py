@@ -1,6 +1,7 @@
 """Alarms, scaling and schedules: resources that are one API call to make and one to delete.
 
-They are kept by moto and can be read there; that an alarm watches or a schedule fires is not emulated yet.
+They are kept by moto and can be read there. Schedules fire (`local.functions.schedules`); that an alarm watches is not
+emulated.
 """
 
 from typing import Any, ClassVar

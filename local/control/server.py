@@ -2,6 +2,7 @@
 
     GET  /_control/state?after=VERSION     the desired state, as soon as it is newer (204 after 25 s)
     POST /_control/report                  {"applied": version, "endpoints": {...}, "distributions": {...}}
+    POST /_control/telemetry               [{"region", "group", "stream", "timestamp", "message"}], as CloudWatch
     GET  /_control/code?function=NAME&region=REGION            the function's zip
     GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
     GET  /_control/object?bucket=B&key=K   an object's bytes
@@ -31,10 +32,11 @@ from local.cloudformation.clients import INTERNAL_HEADER, client
 from local.control import access, cloudfront
 from local.control.exchange import EXCHANGE
 from local.control.state import snapshot
+from local.control.telemetry import take
 
 _POLL_S = 25.0
 # Services whose changes the data planes have to see.
-_WATCHED = {"lambda", "sagemaker", "cloudfront", "iam"}
+_WATCHED = {"lambda", "sagemaker", "cloudfront", "iam", "scheduler", "events"}
 # A signature names the service fourth: key, date, region, service.
 _SCOPE = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
 _ENVIRON_INTERNAL = "HTTP_" + INTERNAL_HEADER.upper().replace("-", "_")
@@ -59,6 +61,11 @@ class Application:
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         """Answer one request."""
         path = environ.get("PATH_INFO", "")
+        if path == "/_control/telemetry":
+            lines = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            with self._locks["logs"], self._locks["monitoring"]:
+                take(lines)
+            return _json(start_response, {})
         if path.startswith("/_control/"):
             query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
             return _control(path.removeprefix("/_control/"), query, environ, start_response)

@@ -3,10 +3,13 @@
 The shapes are those of `local.state`; values are JSON.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from moto.awslambda.models import lambda_backends
+from moto.events.models import events_backends
 from moto.sagemaker.models import sagemaker_backends
+from moto.scheduler.models import scheduler_backends
 
 from local.control import access
 from local.control.exchange import EXCHANGE
@@ -33,6 +36,7 @@ def snapshot() -> dict[str, Any]:
         "policies": dict(EXCHANGE.policies),
         "roles": access.roles(),
         "bucket_policies": access.bucket_policies(),
+        "schedules": [*_schedules(), *_rules()],
         "unhandled": [
             {"stack": stack, "logical_id": logical_id, "type": kind}
             for (stack, logical_id), kind in list(EXCHANGE.unhandled.items())
@@ -42,6 +46,7 @@ def snapshot() -> dict[str, Any]:
 
 def _function(account: str, region: str, function: Any) -> dict[str, Any]:
     url = function.url_config
+    logging = getattr(function, "logging_config", None) or {}
     reserved = function.reserved_concurrency
     return {
         "account": account,
@@ -60,7 +65,38 @@ def _function(account: str, region: str, function: Any) -> dict[str, Any]:
         "invoke_mode": (url.config.get("InvokeMode") or "BUFFERED") if url else None,
         "auth_type": url.config.get("AuthType") if url else None,
         "policy": access.function_policy(function),
+        "log_group": logging.get("LogGroup"),
+        "log_format": logging.get("LogFormat", "Text"),
     }
+
+
+def _schedules() -> Iterator[dict[str, Any]]:
+    for regions in list(scheduler_backends.values()):
+        for backend in list(regions.values()):
+            for group in list(backend.schedule_groups.values()):
+                for schedule in list(group.schedules.values()):
+                    yield {
+                        "arn": schedule.arn,
+                        "expression": schedule.schedule_expression,
+                        "enabled": schedule.state != "DISABLED",
+                        "target": schedule.target["Arn"],
+                        "input": schedule.target.get("Input"),
+                    }
+
+
+def _rules() -> Iterator[dict[str, Any]]:
+    for regions in list(events_backends.values()):
+        for backend in list(regions.values()):
+            for bus in list(backend.event_buses.values()):
+                for rule in list(bus.rules.values()):
+                    for target in rule.targets if rule.scheduled_expression else ():
+                        yield {
+                            "arn": rule.arn,
+                            "expression": rule.scheduled_expression,
+                            "enabled": rule.state != "DISABLED",
+                            "target": target["Arn"],
+                            "input": target.get("Input"),
+                        }
 
 
 def _endpoint(account: str, region: str, backend: Any, endpoint: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from local.edge.admission import bad_origin
 from local.edge.answers import MANAGED
 
 Headers = list[tuple[str, str]]
@@ -81,6 +82,9 @@ def behaviours(config: dict[str, Any], policies: dict[str, dict[str, Any]]) -> l
 
     `config` is CloudFormation's DistributionConfig. Raises ConfigError.
     """
+    for item in config.get("Origins", []):
+        if reason := bad_origin(item):
+            raise ConfigError(reason)
     origins = {item["Id"]: _origin(item, policies) for item in config.get("Origins", [])}
     found = []
     for item in [*config.get("CacheBehaviors", []), {"PathPattern": "*", **config["DefaultCacheBehavior"]}]:

@@ -10,9 +10,11 @@ import aiohttp
 from aiohttp import web
 
 from local import listeners
+from local.edge import admission
 from local.edge.answers import error_pages
 from local.edge.behaviours import Behaviour, ConfigError, behaviours
 from local.edge.proxy import Proxy
+from local.limits import Limits
 from local.state import Distribution
 
 log = logging.getLogger("local.edge")
@@ -41,8 +43,11 @@ class Edge:
         function_port: Callable[[], int],
         s3_url: Callable[[], str] = lambda: "",
         tls: ssl.SSLContext | None = None,
+        *,
+        limits: Limits | None = None,
     ) -> None:
         """`function_port` says where function URLs are served, `s3_url` where S3 is; `tls` is spoken to viewers."""
+        self._limits = limits or Limits()
         self._function_port = function_port
         self._s3_url = s3_url
         self._tls = tls
@@ -57,6 +62,7 @@ class Edge:
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+            max_field_size=admission.READABLE,
         )
 
     async def stop(self) -> None:
@@ -90,13 +96,13 @@ class Edge:
 
     async def _listen(self, distribution: Distribution) -> _Served:
         assert self._session is not None  # noqa: S101 - start() has made it
-        proxy = Proxy(distribution.id, self._session, self._function_port, self._s3_url)
+        proxy = Proxy(distribution.id, self._session, self._function_port, self._s3_url, self._limits)
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
         sock = listeners.bind([PREFERRED_PORT, 0])
         port = int(sock.getsockname()[1])
         # A viewer that goes away ends the origin's request.
-        runner = await listeners.serve(app, sock, cancel=True, tls=self._tls)
+        runner = await listeners.serve(app, sock, cancel=True, longest_head=admission.READABLE, tls=self._tls)
         log.info("distribution %s: listening at %s://localhost:%d", distribution.id, self._scheme, port)
         return _Served(proxy, port, None, runner)
 

@@ -15,9 +15,10 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from local.edge import s3
+from local.edge import admission, s3
 from local.edge.answers import ErrorPage, apply_policy
 from local.edge.behaviours import Behaviour, Origin, choose, target, to_origin, via
+from local.limits import Limits
 
 log = logging.getLogger("local.edge")
 
@@ -49,8 +50,10 @@ class Proxy:
         session: aiohttp.ClientSession,
         function_port: Callable[[], int],
         s3_url: Callable[[], str],
+        limits: Limits,
     ) -> None:
         """`distribution` is its id; function URLs are reached at `function_port` of loopback, buckets at `s3_url`."""
+        self._limits = limits
         self._distribution = distribution
         self._session = session
         self._function_port = function_port
@@ -64,6 +67,10 @@ class Proxy:
         request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
         if not self.behaviours:
             return self._error(503, "The distribution is not deployed.", request_id)
+        if refusal := admission.refuse(request):
+            response = self._error(*refusal, request_id)
+            response.force_close()
+            return response
         path, _, query = request.raw_path.partition("?")
         path = f"/{self.root}" if path == "/" and self.root else path
         behaviour = choose(self.behaviours, path)
@@ -102,7 +109,9 @@ class Proxy:
         if behaviour.origin.kind == "s3":  # the distribution's own signature takes its place
             headers = [(name, value) for name, value in headers if name.lower() != "authorization"]
             headers.extend(s3.SIGNATURE.items())
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=behaviour.origin.timeout)
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_S, sock_read=self._limits.real(behaviour.origin.timeout)
+        )
         response: web.StreamResponse | None = None
         try:
             async with self._session.request(
@@ -113,6 +122,9 @@ class Proxy:
                 allow_redirects=False,
                 timeout=timeout,
             ) as upstream:
+                if admission.too_long(upstream):
+                    page = await self._page(502, request_id)
+                    return page or self._error(502, "The origin's response headers are too long.", request_id)
                 if (page := await self._page(upstream.status, request_id)) is not None:
                     return page
                 response = self._begin(upstream, behaviour, request_id)
@@ -163,7 +175,7 @@ class Proxy:
         base = self._address(behaviour.origin)
         if base is None or await self._is_denied(behaviour.origin, "GET", page.path):
             return None
-        timeout = aiohttp.ClientTimeout(total=behaviour.origin.timeout)
+        timeout = aiohttp.ClientTimeout(total=self._limits.real(behaviour.origin.timeout))
         headers = to_origin(behaviour, [], "", request_id, self._distribution)
         headers += s3.SIGNATURE.items() if behaviour.origin.kind == "s3" else ()
         address = URL(base + behaviour.origin.path + page.path, encoded=True)

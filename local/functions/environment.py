@@ -1,87 +1,43 @@
-"""One execution environment: a process of the deployed code and its Runtime API."""
+"""One execution environment: a process of the deployed code and its Runtime API.
+
+An environment without an invocation is frozen: every process of its group is stopped (SIGSTOP) until the next one.
+"""
 
 import asyncio
 import contextlib
+import math
 import os
-import sys
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from local import processes
+from local.functions.launch import Launch, command, variables
 from local.functions.response import FunctionError, Invocation
 from local.functions.runtime_api import RuntimeApi
-from local.state import Function
+from local.functions.telemetry import LogStream, Report, peak, resident
 
-# The interpreter of the machine, not of our virtual environment: what the package lacks is missing, as on AWS.
-INTERPRETER: str = getattr(sys, "_base_executable", sys.executable)
-# What AWS gives a wrapper after the interpreter's path.
-_BOOTSTRAP = "/var/runtime/bootstrap.py"
-TASK_ROOT = "/var/task"
-# AWS starts an initialisation that takes 10 s again within the invocation's own time; here it simply goes on.
-_INIT_S = 10.0
+# Output that is still in the pipe when an invocation ends comes before its REPORT line.
+_REPORT_AFTER_S = 0.02
+# What a killed process had printed is waited for so long: something it left behind may hold its output open.
+_OUTPUT_S = 0.5
 
 
-@dataclass(frozen=True)
-class Launch:
-    """All that a new environment of a function needs."""
+@dataclass
+class _Running:
+    """An invocation that the process has in hand."""
 
-    function: Function
-    code: Path
-    log: Path
-    endpoint_url: str
-    credentials: dict[str, str]
-
-
-def unsupported(function: Function) -> str | None:
-    """Why the function cannot be run here, or None."""
-    if "AWS_LAMBDA_EXEC_WRAPPER" not in function.environment:
-        return (
-            f"the local cloud cannot run {function.name}: it runs functions with AWS_LAMBDA_EXEC_WRAPPER only, "
-            f"not the managed {function.runtime or 'image'} runtime's own loop"
-        )
-    return None
-
-
-def variables(launch: Launch, runtime_api: str) -> dict[str, str]:
-    """The environment of the process: the deployed variables and AWS's own, nothing of ours."""
-    function = launch.function
-    deployed = {name: _mapped(value, launch.code) for name, value in function.environment.items()}
-    return {
-        "PATH": f"{Path(INTERPRETER).parent}:/usr/local/bin:/usr/bin:/bin",
-        "LANG": "en_US.UTF-8",
-        "TZ": ":UTC",
-        "PYTHONNOUSERSITE": "1",
-        **deployed,
-        "AWS_ENDPOINT_URL": launch.endpoint_url,
-        "AWS_REGION": function.region,
-        "AWS_DEFAULT_REGION": function.region,
-        **launch.credentials,
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
-        "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d')}/[$LATEST]{os.urandom(16).hex()}",
-        "AWS_LAMBDA_RUNTIME_API": runtime_api,
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
-        "LAMBDA_TASK_ROOT": str(launch.code),
-        "LAMBDA_RUNTIME_DIR": "/var/runtime",
-        "_HANDLER": function.handler,
-    }
-
-
-def _mapped(value: str, code: Path) -> str:
-    if value == TASK_ROOT or value.startswith(TASK_ROOT + "/"):
-        return str(code) + value.removeprefix(TASK_ROOT)
-    return value
+    invocation: Invocation
+    began: float
+    timer: asyncio.TimerHandle
+    initialised: float | None
 
 
 class Environment:
-    """One environment, for one invocation at a time.
+    """One environment, for `launch.concurrency` invocations at a time.
 
-    `on_idle` is called when it asks for an invocation, `on_end` once when its process is gone.
+    `on_idle` is called whenever it asks for a further invocation, `on_end` once when its process is gone.
     """
 
     def __init__(
@@ -92,103 +48,195 @@ class Environment:
         self._launch = launch
         self._on_idle = on_idle
         self._on_end = on_end
-        self._api = RuntimeApi(self._asked, self._init_failed)
+        self._log = LogStream(launch.function, launch.log, launch.shipper)
+        self._api = RuntimeApi(self._asked, self._init_failed, launch.concurrency)
         self._process: asyncio.subprocess.Process | None = None
+        self._output: asyncio.Task[None] | None = None
         self._asked_once = asyncio.Event()
         self._init_error: str | None = None
+        self._initialised: float | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._invocation: Invocation | None = None
+        self._running: dict[str, _Running] = {}
+        self._reports: list[tuple[asyncio.TimerHandle, Callable[[], None]]] = []
+        self._killed_for: FunctionError | None = None
+        self.frozen = False
         self.idle_since = 0.0
 
     @property
+    def busy(self) -> int:
+        """Invocations whose answer is not complete."""
+        return sum(not one.invocation.response.over for one in self._running.values())
+
+    @property
     def finishing(self) -> bool:
-        """Whether the answer is complete, but the next invocation has not been asked for yet."""
-        return self._invocation is not None and self._invocation.response.over
+        """Whether an answer is complete, but the next invocation has not been asked for yet."""
+        return any(one.invocation.response.over for one in self._running.values())
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it has nothing in hand."""
+        return not self._running
 
     async def start(self) -> None:
-        """Start the process and wait until it asks for its first invocation. Raises FunctionError."""
-        port = await self._api.start()
-        environment = variables(self._launch, f"127.0.0.1:{port}")
-        command = [environment["AWS_LAMBDA_EXEC_WRAPPER"], INTERPRETER, _BOOTSTRAP]
-        try:
-            with self._launch.log.open("ab") as output:
-                self._process = await processes.start(
-                    command, environment=environment, directory=self._launch.code, output=output
-                )
-        except OSError as error:
-            self._api.stop()
-            raise FunctionError("Runtime.InvalidEntrypoint", f"{command[0]}: {error}") from error
-        self._watcher = asyncio.create_task(self._watch(self._process))
-        asked = asyncio.create_task(self._asked_once.wait())
-        await asyncio.wait(
-            [asked, self._watcher],
-            timeout=max(_INIT_S, self.function.timeout),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        asked.cancel()
-        if self._init_error is not None or not self._asked_once.is_set():
-            ended = self._watcher.done()
-            await self.stop()
-            if self._init_error is not None:
-                raise FunctionError("Runtime.InitError", self._init_error)
-            if ended:
-                lines = processes.last_lines(self._launch.log, 2)
-                raise FunctionError("Runtime.ExitError", f"{self._exit()} during initialisation: {lines}")
+        """Start the process and wait until it asks for its first invocation. Raises FunctionError.
+
+        An initialisation that takes too long is made once more, within the function's own time.
+        """
+        limits = self._launch.limits
+        if await self._initialise(limits.seconds("lambda_init")):
+            return
+        self._log.initialisation_timed_out(limits.seconds("lambda_init"))
+        self._api = RuntimeApi(self._asked, self._init_failed, self._launch.concurrency)
+        if not await self._initialise(limits.real(self.function.timeout)):
             raise FunctionError("Sandbox.Timedout", "the initialisation took too long")
 
+    async def _initialise(self, seconds: float) -> bool:
+        began = time.monotonic()
+        port = await self._api.start()
+        environment = variables(self._launch, f"127.0.0.1:{port}", self._log.group, self._log.name)
+        argv = command(environment)
+        try:
+            process = await processes.start(
+                argv,
+                environment=environment,
+                directory=self._launch.code,
+                output=asyncio.subprocess.STDOUT,
+                stdout=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            self._api.stop()
+            raise FunctionError("Runtime.InvalidEntrypoint", f"{argv[0]}: {error}") from error
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        self._process = process
+        self._output = asyncio.create_task(self._log.copy(process.stdout))
+        self._watcher = asyncio.create_task(self._watch(process))
+        asked = asyncio.create_task(self._asked_once.wait())
+        await asyncio.wait([asked, self._watcher], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if self._init_error is None and self._asked_once.is_set():
+            self._initialised = time.monotonic() - began
+            return True
+        ended = self._watcher.done()
+        await self.stop()
+        if self._init_error is not None:
+            raise FunctionError("Runtime.InitError", self._init_error)
+        if ended:
+            lines = processes.last_lines(self._launch.log, 2)
+            raise FunctionError("Runtime.ExitError", f"{self._exit()} during initialisation: {lines}")
+        return False
+
     def invoke(self, invocation: Invocation) -> None:
-        """Hand over an invocation; only while it is idle."""
-        remaining = invocation.deadline / 1000 - time.time()
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, remaining), self._timed_out)
-        self._invocation = invocation
-        invocation.response.taken(self._kill)
+        """Hand over an invocation; only while it waits for one. Its time begins now."""
+        self._write_reports()
+        timeout = self._launch.limits.real(self.function.timeout)
+        invocation.deadline = int((time.time() + timeout) * 1000)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(timeout, self._timed_out, invocation.id)
+        self._running[invocation.id] = _Running(invocation, time.monotonic(), timer, self._initialised)
+        self._initialised = None
+        self._log.started(invocation.id)
+        if self.frozen:
+            self._signal(signal.SIGCONT)
+            self.frozen = False
+        invocation.response.taken(lambda: self._signal(signal.SIGKILL))
         self._api.offer(invocation)
+
+    def freeze(self) -> None:
+        """Stop all of its processes until the next invocation. One for several invocations is never frozen."""
+        if self._launch.concurrency == 1 and not self.frozen:
+            self._signal(signal.SIGSTOP)
+            self.frozen = True
+
+    def check_memory(self) -> None:
+        """Kill the process if it has more memory than the function's."""
+        size = self.function.memory * 2**20
+        if self._process is not None and not self.frozen and resident(self._process.pid) > size:
+            self._kill(FunctionError("Runtime.OutOfMemory", "Runtime exited with error: signal: killed"))
 
     async def stop(self) -> None:
         """Kill the process: a Lambda function without extensions is given no time either."""
-        self._clear_timer()
+        for one in self._running.values():
+            one.timer.cancel()
         if self._process is not None:
             await processes.stop(self._process, grace=0)
         if self._watcher is not None:
             await asyncio.gather(self._watcher, return_exceptions=True)
         self._api.stop()
 
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
     def _asked(self) -> None:
-        self._clear_timer()
-        self._invocation = None
+        for one in [one for one in self._running.values() if one.invocation.response.over]:
+            self._finish(one, None)
         self.idle_since = asyncio.get_running_loop().time()
         first = not self._asked_once.is_set()
         self._asked_once.set()
         if not first:
             self._on_idle(self)
 
+    def _finish(self, one: _Running, error: FunctionError | None) -> None:
+        """An invocation is over: `error` is set if its process was killed or died."""
+        one.timer.cancel()
+        del self._running[one.invocation.id]
+        error = error or one.invocation.response.error
+        kind = error.kind if error else None
+        status = "success" if error is None else "timeout" if kind == "Sandbox.Timedout" else "error"
+        memory = math.ceil(peak(self._process.pid) / 2**20) if self._process is not None else 0
+        if kind == "Runtime.OutOfMemory":
+            memory = self.function.memory
+        duration = time.monotonic() - one.began
+        report = Report(duration, status, memory, one.initialised, kind if status == "error" else None)
+
+        def write() -> None:
+            self._log.ended(one.invocation.id, report)
+
+        handle = asyncio.get_running_loop().call_later(_REPORT_AFTER_S, self._write_reports)
+        self._reports.append((handle, write))
+
+    def _write_reports(self) -> None:
+        reports, self._reports = self._reports, []
+        for handle, write in reports:
+            handle.cancel()
+            write()
+
     def _init_failed(self, reason: str) -> None:
         self._init_error = reason
         self._asked_once.set()
 
-    def _timed_out(self) -> None:
-        self._api.fail(FunctionError("Sandbox.Timedout", f"Task timed out after {self.function.timeout:.2f} seconds"))
-        self._kill()
+    def _timed_out(self, request_id: str) -> None:
+        error = FunctionError("Sandbox.Timedout", f"Task timed out after {self.function.timeout:.2f} seconds")
+        self._log.timed_out(request_id, self.function.timeout)
+        if self._launch.concurrency > 1:
+            # What becomes of the process's other invocations is not documented: they go on.
+            self._running[request_id].invocation.response.fail(error)
+            return
+        self._signal(signal.SIGSTOP)
+        self._kill(error)
 
-    def _kill(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
-    def _clear_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _kill(self, error: FunctionError) -> None:
+        self._killed_for = error
+        self._api.fail(error)
+        self._signal(signal.SIGKILL)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         await process.wait()
-        self._clear_timer()
-        self._api.fail(FunctionError("Runtime.ExitError", self._exit()))
+        error = self._killed_for or FunctionError("Runtime.ExitError", self._exit())
+        self._api.fail(error)
         self._api.stop()
+        if self._output is not None:
+            await asyncio.wait([self._output], timeout=_OUTPUT_S)
+            self._output.cancel()
+        for one in list(self._running.values()):
+            self._finish(one, error)
+        self._write_reports()
         if self._asked_once.is_set():
             self._on_end(self)
 
     def _exit(self) -> str:
         status = self._process.returncode if self._process is not None else None
-        return f"the runtime exited with status {status}"
+        if status is not None and status < 0:
+            return f"Runtime exited with error: signal: {signal.Signals(-status).name}"
+        return f"Runtime exited with error: exit status {status}"

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 import zipfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,17 +12,25 @@ from aiohttp import web
 
 from local import listeners
 from local.faults.plan import Plan
+from local.functions.api import Invoker
 from local.functions.code import Codes, unpack
-from local.functions.environment import Launch, unsupported
+from local.functions.launch import Launch, unsupported
 from local.functions.pool import Pool, same_environment
 from local.functions.response import FunctionError
+from local.functions.schedules import Schedules
+from local.functions.telemetry import Shipper
 from local.functions.url import handler
-from local.state import Function
+from local.limits import Limits
+from local.state import Function, Schedule
 
 log = logging.getLogger("local.functions")
 
 # Credentials are fetched anew so long before they expire.
 _REFRESH_S = 600.0
+# How often the memory of the environments at work is looked at.
+_MEMORY_S = 0.25
+# A distribution lets as much through.
+_LONGEST_HEAD = 65_536
 
 
 class Control(Codes, Protocol):
@@ -30,18 +39,37 @@ class Control(Codes, Protocol):
     async def get_json(self, what: str, **query: str) -> dict[str, Any]:
         """Credentials."""
 
+    async def post(self, what: str, value: object) -> None:
+        """Log lines."""
+
 
 class Functions:
     """All functions."""
 
-    def __init__(self, directory: Path, endpoint_url: str, control: Control, faults: Plan) -> None:
-        """`endpoint_url` is what the functions use for AWS."""
+    def __init__(
+        self,
+        directory: Path,
+        endpoint_url: str,
+        control: Control,
+        faults: Plan,
+        *,
+        limits: Limits | None = None,
+        concurrency: int = 1,
+    ) -> None:
+        """`endpoint_url` is what the functions use for AWS; `concurrency` over 1 is as on Managed Instances."""
         self._faults = faults
+        self._limits = limits or Limits()
+        self._concurrency = concurrency
+        self._shipper = Shipper(self._send_lines)
+        self._memory: asyncio.Task[None] | None = None
         self._directory = directory
         self._endpoint_url = endpoint_url
         self._control = control
         self._pools: dict[str, Pool] = {}
         self._hosts: dict[str, Pool] = {}
+        self._names: dict[str, Pool] = {}
+        self._invoker = Invoker(self._names.get)
+        self._schedules = Schedules(self._invoker.fire, self._limits)
         self._retired: list[Pool] = []
         self._credentials: dict[str, tuple[float, dict[str, str]]] = {}
         self._unpacking = asyncio.Lock()
@@ -51,21 +79,38 @@ class Functions:
     async def start(self) -> None:
         """Listen."""
         app = web.Application(client_max_size=0)
-        app.router.add_route("*", "/{path:.*}", handler(self._hosts.get, self._faults))  # type: ignore[arg-type] # returns a coroutine
+        handle = handler(self._hosts.get, self._faults, self._limits)
+        app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type] # returns a coroutine
         sock = listeners.bind([0])
         self._port = int(sock.getsockname()[1])
         # A client that goes away does not end its invocation: see url._send.
-        self._runner = await listeners.serve(app, sock, cancel=False)
+        self._runner = await listeners.serve(app, sock, cancel=False, longest_head=_LONGEST_HEAD)
+        self._memory = asyncio.create_task(self._watch_memory())
 
     async def stop(self) -> None:
         """Stop all environments and the listener."""
+        await self._schedules.stop()
+        await self._invoker.stop()
+        if self._memory is not None:
+            self._memory.cancel()
+            await asyncio.gather(self._memory, return_exceptions=True)
         await asyncio.gather(*(pool.stop() for pool in (*self._pools.values(), *self._retired)))
+        await self._shipper.flush()
         if self._runner is not None:
             await self._runner.cleanup()
 
     def port(self) -> int:
         """Where the URLs are served."""
         return self._port
+
+    @property
+    def invoke(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Answers lambda:Invoke."""
+        return self._invoker.handle
+
+    def schedule(self, wanted: tuple[Schedule, ...]) -> None:
+        """Take over the deployed schedules."""
+        self._schedules.apply(wanted)
 
     async def apply(self, wanted: tuple[Function, ...]) -> None:
         """Take over what is deployed: changed functions get new environments, deleted ones lose theirs."""
@@ -83,9 +128,11 @@ class Functions:
             if arn in self._pools:
                 self._pools[arn].set_concurrency(function)
             else:
-                self._pools[arn] = Pool(function, self._launch)
+                self._pools[arn] = Pool(function, self._launch, self._concurrency)
                 if reason := unsupported(function):
                     log.warning("%s", reason)
+        self._names.clear()
+        self._names.update({pool.function.name: pool for pool in self._pools.values()})
         self._hosts.clear()
         self._hosts.update({pool.function.host: pool for pool in self._pools.values() if pool.function.host})
 
@@ -104,7 +151,25 @@ class Functions:
         except (OSError, zipfile.BadZipFile, RuntimeError) as error:
             raise FunctionError("Runtime.InvalidCode", str(error)) from error
         log_file = self._directory / "logs" / f"function-{function.name}.log"
-        return Launch(function, code, log_file, self._endpoint_url, credentials)
+        return Launch(
+            function,
+            code,
+            log_file,
+            self._endpoint_url,
+            credentials,
+            self._shipper,
+            self._limits,
+            self._concurrency,
+        )
+
+    async def _send_lines(self, lines: list[dict[str, Any]]) -> None:
+        await self._control.post("telemetry", lines)
+
+    async def _watch_memory(self) -> None:
+        while True:
+            await asyncio.sleep(_MEMORY_S)
+            for pool in (*self._pools.values(), *self._retired):
+                pool.check_memory()
 
     async def _role(self, function: Function) -> dict[str, str]:
         expires, found = self._credentials.get(function.role, (0.0, {}))

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from local.functions.environment import Environment, Launch
+from local.functions.environment import Environment
+from local.functions.launch import Launch
 from local.functions.response import FunctionError, Invocation
+from local.limits import value
 from local.state import Function
 
 log = logging.getLogger("local.functions")
 
-# An account's default quota of concurrent executions.
-_ACCOUNT_CONCURRENCY = 1000
 # Starting is CPU work: more at once would only make all of them late. Waiting invocations take what becomes free first.
 _STARTS_AT_ONCE = 2 * (os.cpu_count() or 1)
 # An environment that has given its answer asks for the next invocation within a moment: worth waiting for.
@@ -32,11 +32,18 @@ class Pool:
 
     _starts = asyncio.Semaphore(_STARTS_AT_ONCE)
 
-    def __init__(self, function: Function, launch: Callable[[Function], Awaitable[Launch]]) -> None:
-        """`launch` gathers what a new environment needs, and may raise FunctionError."""
+    def __init__(
+        self, function: Function, launch: Callable[[Function], Awaitable[Launch]], concurrency: int = 1
+    ) -> None:
+        """`launch` gathers what a new environment needs, and may raise FunctionError.
+
+        `concurrency` is how many invocations one environment takes at once.
+        """
         self.function = function
+        self._concurrency = concurrency
         self._launch = launch
         self._environments: set[Environment] = set()
+        # An environment is in it once for each further invocation it would take.
         self._idle: list[Environment] = []
         self._waiting: deque[tuple[Invocation, asyncio.Future[None]]] = deque()
         self._starting: set[asyncio.Task[None]] = set()
@@ -51,7 +58,7 @@ class Pool:
     @property
     def _limit(self) -> int:
         reserved = self.function.reserved_concurrency
-        return _ACCOUNT_CONCURRENCY if reserved is None else reserved
+        return value("lambda_account_concurrency") if reserved is None else reserved
 
     def set_concurrency(self, function: Function) -> None:
         """Take over a change that needs no new environments."""
@@ -59,7 +66,7 @@ class Pool:
 
     async def invoke(self, invocation: Invocation) -> None:
         """Have an environment take the invocation; returns when one has. Raises Throttled and FunctionError."""
-        busy = sum(not one.finishing for one in self._environments) - len(self._idle)
+        busy = sum(one.busy for one in self._environments)
         if busy + len(self._waiting) >= self._limit:
             raise Throttled
         if self._idle:
@@ -67,7 +74,7 @@ class Pool:
             return
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((invocation, taken))
-        if len(self._starting) < len(self._waiting):
+        if len(self._starting) * self._concurrency < len(self._waiting):
             task = asyncio.create_task(self._start())
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
@@ -77,7 +84,12 @@ class Pool:
         """Take no more: what is idle is stopped now, what is busy when it has finished."""
         self._retired = True
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(environment.stop() for environment in idle))
+        await asyncio.gather(*(environment.stop() for environment in set(idle) if environment.at_rest))
+
+    def check_memory(self) -> None:
+        """Kill what has more memory than the function's."""
+        for environment in list(self._environments):
+            environment.check_memory()
 
     async def stop(self) -> None:
         """Stop everything at once."""
@@ -124,21 +136,23 @@ class Pool:
                 environment.invoke(invocation)
                 return
         if self._retired:
-            self._stop_later(environment)
+            if environment.at_rest:
+                self._stop_later(environment)
             return
         self._idle.append(environment)
+        if environment.at_rest:
+            environment.freeze()
         if self._reaper is None:
             self._reaper = asyncio.get_running_loop().call_later(IDLE_S, self._reap)
 
     def _ended(self, environment: Environment) -> None:
         self._environments.discard(environment)
-        if environment in self._idle:
-            self._idle.remove(environment)
+        self._idle = [one for one in self._idle if one is not environment]
 
     def _reap(self) -> None:
         self._reaper = None
         now = asyncio.get_running_loop().time()
-        old = [environment for environment in self._idle if now - environment.idle_since >= IDLE_S]
+        old = {one for one in self._idle if one.at_rest and now - one.idle_since >= IDLE_S}
         self._idle = [environment for environment in self._idle if environment not in old]
         for environment in old:
             self._stop_later(environment)

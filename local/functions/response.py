@@ -16,10 +16,11 @@ _LOW_WATER = 64 * 1024
 class FunctionError(Exception):
     """The invocation failed: before the answer had begun it becomes a status, after that the connection is cut."""
 
-    def __init__(self, kind: str, message: str) -> None:
-        """`kind` is Lambda's error type, such as Runtime.ExitError."""
+    def __init__(self, kind: str, message: str, payload: bytes = b"") -> None:
+        """`kind` is Lambda's error type, such as Runtime.ExitError; `payload` the runtime's own error object."""
         super().__init__(f"{kind}: {message}")
         self.kind = kind
+        self.payload = payload
 
 
 class Response:
@@ -35,6 +36,11 @@ class Response:
         self._error: FunctionError | None = None
         self._discarded = False
         self._resume: Callable[[], None] | None = None
+
+    @property
+    def error(self) -> FunctionError | None:
+        """Why it failed, if it did."""
+        return self._error
 
     @property
     def started(self) -> bool:
@@ -109,11 +115,15 @@ class Response:
 
 @dataclass
 class Invocation:
-    """One event and its answer. `deadline` is in milliseconds since 1970."""
+    """One event and its answer. `deadline`, in milliseconds since 1970, is set when an environment takes it.
+
+    `raw` is for callers that want the function's result as it is, not as the answer of a URL.
+    """
 
     id: str
     event: bytes
     deadline: int
     arn: str
     trace_id: str
+    raw: bool = False
     response: Response = field(default_factory=Response)

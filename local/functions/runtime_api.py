@@ -17,8 +17,9 @@ from local.functions.runtime_connection import Connection
 class RuntimeApi:
     """The listener. `on_next` is called when the runtime asks for work, `on_init_error` when it cannot start."""
 
-    def __init__(self, on_next: Callable[[], None], on_init_error: Callable[[str], None]) -> None:
-        """Nothing listens yet."""
+    def __init__(self, on_next: Callable[[], None], on_init_error: Callable[[str], None], concurrency: int = 1) -> None:
+        """Nothing listens yet. `concurrency` is how many invocations the runtime may ask for at once."""
+        self._concurrency = concurrency
         self._on_next = on_next
         self.on_init_error = on_init_error
         self._waiting: deque[Connection] = deque()
@@ -40,6 +41,9 @@ class RuntimeApi:
 
     def offer(self, invocation: Invocation) -> None:
         """Give an invocation to the runtime, which has asked for one."""
+        if not self._waiting:
+            invocation.response.fail(FunctionError("Runtime.ExitError", "the runtime no longer waits for invocations"))
+            return
         self.active[invocation.id] = invocation
         self._waiting.popleft().give(invocation)
 
@@ -59,7 +63,10 @@ class RuntimeApi:
         if connection in self._waiting:
             self._waiting.remove(connection)
 
-    def asked(self, connection: Connection) -> None:
-        """A connection waits for an invocation."""
+    def asked(self, connection: Connection) -> bool:
+        """A connection waits for an invocation; False if the runtime has as many as it may and answers none."""
+        if len(self._waiting) + len(self.active) >= self._concurrency:
+            return False
         self._waiting.append(connection)
         self._on_next()
+        return True

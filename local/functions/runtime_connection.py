@@ -6,19 +6,21 @@ Own protocol code because of the trailers of a streamed response, which HTTP lib
 import asyncio
 import base64
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httptools
 
 from local.functions.prelude import HTTP_INTEGRATION, Head, InvalidResponse, PreludeParser, whole
 from local.functions.response import FunctionError, Invocation, Response
+from local.limits import value
 
 if TYPE_CHECKING:
     from local.functions.runtime_api import RuntimeApi
 
 _BASE = "/2018-06-01/runtime/"
-# "Payload" quota of synchronous invocations.
-MAX_BUFFERED = 6 * 1024 * 1024
+_MAX_BUFFERED = value("lambda_buffered_response")
+_MAX_STREAMED = value("lambda_streamed_response")
 
 
 class Connection(asyncio.Protocol):
@@ -41,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._prelude: PreludeParser | None = None
         self._streams = False
         self._failed = False
+        self._sent = 0
 
     # asyncio.Protocol
 
@@ -85,17 +88,17 @@ class Connection(asyncio.Protocol):
         path = self._path()
         if path.endswith("/response"):
             self._invocation = self._api.active.get(path.split("/")[-2])
-            self._streams = self._headers.get(b"lambda-runtime-function-response-mode", b"").lower() == b"streaming"
+            self._streams = self._mode() == b"streaming"
             if self._invocation is not None and self._streams:
                 kind = self._headers.get(b"content-type", b"").decode()
-                if kind == HTTP_INTEGRATION:
+                if kind == HTTP_INTEGRATION and not self._invocation.raw:
                     self._prelude = PreludeParser()
                 else:
                     self._invocation.response.begin(Head(200, {"content-type": kind or "application/octet-stream"}))
 
     def on_body(self, data: bytes) -> None:
         if not self._streams or self._invocation is None:
-            if len(self._body) <= MAX_BUFFERED:
+            if len(self._body) <= _MAX_BUFFERED:
                 self._body += data
             return
         response = self._invocation.response
@@ -112,6 +115,11 @@ class Connection(asyncio.Protocol):
             head, data = found
             response.begin(head)
         assert self._transport is not None  # noqa: S101 - it is connected
+        self._sent += len(data)
+        if self._sent > _MAX_STREAMED:
+            self._failed = True
+            message = f"Response payload size exceeded maximum allowed payload size ({_MAX_STREAMED} bytes)."
+            response.fail(FunctionError("Function.ResponseSizeTooLarge", message))
         if not self._failed:
             response.feed(data, self._transport.pause_reading, self._transport.resume_reading)
 
@@ -120,7 +128,8 @@ class Connection(asyncio.Protocol):
         path = self._path()
         method = self._parser.get_method()
         if method == b"GET" and path == "invocation/next":
-            self._api.asked(self)
+            if not self._api.asked(self):
+                self._answer(403, _error("InvalidStateTransition", "Transition from Running to Ready is not allowed"))
         elif method == b"POST" and path == "init/error":
             self._api.on_init_error(_message(bytes(self._body)))
             self._answer(202)
@@ -148,13 +157,18 @@ class Connection(asyncio.Protocol):
         _, request_id, what = path.split("/", 2)
         invocation = self._api.active.pop(request_id, None)
         if invocation is None:
-            self._answer(400, b'{"errorType":"InvalidRequestID","errorMessage":"Invalid request ID"}')
+            self._answer(400, _error("InvalidRequestID", "Invalid request ID"))
             return
         response = invocation.response
+        if what == "response" and self._mode() not in {b"", b"buffered", b"streaming"}:
+            response.fail(FunctionError("Runtime.InvalidResponseModeHeader", "Invalid function response mode"))
+            self._answer(400, _error("InvalidFunctionResponseMode", "Invalid function response mode"))
+            return
         if what == "error":
-            response.fail(FunctionError(self._error_type(self._headers), _message(bytes(self._body))))
+            text = bytes(self._body)
+            response.fail(FunctionError(self._error_type(self._headers), _message(text), text))
         elif not self._streams:
-            self._whole(response)
+            self._whole(response, raw=invocation.raw)
         elif self._prelude is not None:
             response.fail(FunctionError("Runtime.InvalidResponse", "the response ended within its prelude"))
         elif b"lambda-runtime-function-error-type" in self._trailers:
@@ -164,14 +178,17 @@ class Connection(asyncio.Protocol):
             response.finish()
         self._answer(202, b'{"status":"OK"}')
 
-    def _whole(self, response: Response) -> None:
-        if len(self._body) > MAX_BUFFERED:
+    def _mode(self) -> bytes:
+        return self._headers.get(b"lambda-runtime-function-response-mode", b"").lower()
+
+    def _whole(self, response: Response, *, raw: bool) -> None:
+        if len(self._body) > _MAX_BUFFERED:
             response.fail(
                 FunctionError("Function.ResponseSizeTooLarge", "Response payload size exceeded 6291556 bytes.")
             )
             return
         try:
-            head, body = whole(bytes(self._body))
+            head, body = (Head(), bytes(self._body)) if raw else whole(bytes(self._body))
         except InvalidResponse as error:
             response.fail(FunctionError("Runtime.InvalidResponse", str(error)))
             return
@@ -186,11 +203,15 @@ class Connection(asyncio.Protocol):
     def _answer(self, status: int, body: bytes = b"", headers: str = "") -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        reason = {200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found"}[status]
+        reason = HTTPStatus(status).phrase
         headers += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         self._transport.write(f"HTTP/1.1 {status} {reason}\r\n{headers}\r\n".encode() + body)
         if not self._parser.should_keep_alive():
             self._transport.close()
+
+
+def _error(kind: str, message: str) -> bytes:
+    return json.dumps({"errorType": kind, "errorMessage": message}).encode()
 
 
 def _message(body: bytes) -> str:

@@ -1,5 +1,6 @@
 """Function URLs: one listener for all of them, told apart by the Host header."""
 
+import asyncio
 import json
 import logging
 import secrets
@@ -11,15 +12,16 @@ from aiohttp import web
 
 from local.faults.function import response as new_response
 from local.faults.plan import Plan
-from local.functions.environment import unsupported
 from local.functions.event import UrlRequest, build
+from local.functions.launch import unsupported
 from local.functions.pool import Pool, Throttled
 from local.functions.response import FunctionError, Invocation, Response
-from local.functions.runtime_connection import MAX_BUFFERED
+from local.limits import Limits, value
 from local.permissions.urls import FORBIDDEN, open_to_all
 
 log = logging.getLogger("local.functions")
 
+_MAX_BODY = value("lambda_request")
 # The listener decides these itself.
 _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive", "date"}
 
@@ -28,7 +30,7 @@ def _refuse(status: int, message: str) -> web.Response:
     return web.Response(status=status, body=json.dumps({"Message": message}).encode(), content_type="application/json")
 
 
-def handler(find: Callable[[str], Pool | None], faults: Plan) -> Callable[[web.Request], "object"]:
+def handler(find: Callable[[str], Pool | None], faults: Plan, limits: Limits) -> Callable[[web.Request], "object"]:
     """The request handler; `find` gives the function of a URL's host name."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -47,14 +49,16 @@ def handler(find: Callable[[str], Pool | None], faults: Plan) -> Callable[[web.R
         body = bytearray()
         async for piece in request.content.iter_any():
             body += piece
-            if len(body) > MAX_BUFFERED:
+            if len(body) > _MAX_BODY:
                 return _refuse(413, "Request must be smaller than 6291456 bytes for the InvokeFunction operation")
-        return await _invoke(request, host, bytes(body), pool, faults)
+        return await _invoke(request, host, bytes(body), pool, faults, limits)
 
     return handle
 
 
-async def _invoke(request: web.Request, host: str, body: bytes, pool: Pool, faults: Plan) -> web.StreamResponse:
+async def _invoke(
+    request: web.Request, host: str, body: bytes, pool: Pool, faults: Plan, limits: Limits
+) -> web.StreamResponse:
     now = time.time()
     trace_id = f"Root=1-{int(now):x}-{secrets.token_hex(12)}"
     path, _, query = request.raw_path.partition("?")
@@ -75,8 +79,7 @@ async def _invoke(request: web.Request, host: str, body: bytes, pool: Pool, faul
     )
     function = pool.function
     response = new_response(faults, function.name)
-    deadline = int((now + function.timeout) * 1000)
-    invocation = Invocation(request_id, event, deadline, function.arn, trace_id, response)
+    invocation = Invocation(request_id, event, 0, function.arn, trace_id, response=response)
     try:
         await pool.invoke(invocation)
         head = await response.head
@@ -86,22 +89,40 @@ async def _invoke(request: web.Request, host: str, body: bytes, pool: Pool, faul
         log.warning("function %s %s: %s", function.name, request_id, error)
         return _refuse(502, "Internal Server Error")
     answer = web.StreamResponse(status=head.status)
-    for name, value in head.headers.items():
+    for name, text in head.headers.items():
         if name.lower() not in _OWN_HEADERS:
-            answer.headers.add(name, value)
+            answer.headers.add(name, text)
     for cookie in head.cookies:
         answer.headers.add("Set-Cookie", cookie)
     answer.headers["x-amzn-RequestId"] = request_id
     answer.headers["X-Amzn-Trace-Id"] = trace_id
-    await _send(request, answer, response, function.name)
+    await _send(request, answer, response, function.name, _Pace(limits))
     return answer
 
 
-async def _send(request: web.Request, answer: web.StreamResponse, response: Response, name: str) -> None:
+class _Pace:
+    """Lambda's bandwidth: what comes after the first 6 MB of a response waits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._left = value("lambda_stream_burst")
+        self._rate = limits.rate("lambda_stream_rate")
+        self._free_at = 0.0
+
+    async def take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            now = asyncio.get_running_loop().time()
+            over, self._left = -self._left, 0
+            self._free_at = max(self._free_at, now) + over / self._rate
+            await asyncio.sleep(self._free_at - now)
+
+
+async def _send(request: web.Request, answer: web.StreamResponse, response: Response, name: str, pace: _Pace) -> None:
     try:
         await answer.prepare(request)
         if answer.status not in {204, 304} and request.method != "HEAD":
             async for chunk in response.chunks():
+                await pace.take(len(chunk))
                 await answer.write(chunk)
         await answer.write_eof()
     except FunctionError as error:

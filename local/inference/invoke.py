@@ -19,14 +19,15 @@ from local.faults.parts import cutting
 from local.faults.plan import Plan, Strike
 from local.inference.parts import Cutter
 from local.inference.serving import Instance, Serving
+from local.limits import Limits, value
 
 log = logging.getLogger("local.inference")
 
-# BodyBlob of botocore's model of the runtime API.
-MAX_BODY: Final = 6_291_456
-# "A customer's model containers must respond to requests within 60 seconds"; a stream may take 8 minutes in all.
-FIRST_BYTE_S: Final = 60.0
-TOTAL_S: Final = 480.0
+_MAX_BODY: Final = value("sagemaker_body")
+_TIMED_OUT = (
+    "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for "
+    "each container in Amazon CloudWatch, resolve the issue, and try again."
+)
 # An error of the container is read so far; AWS's OriginalMessage is bounded too.
 _ERROR_BYTES: Final = 65_536
 
@@ -47,7 +48,7 @@ class ApiError(Exception):
 
 
 async def invoke(
-    request: web.Request, serving: Serving | None, session: aiohttp.ClientSession, faults: Plan
+    request: web.Request, serving: Serving | None, session: aiohttp.ClientSession, faults: Plan, limits: Limits
 ) -> web.StreamResponse:
     """Answer a call. `serving` is None if no endpoint of that name is in service."""
     name = request.match_info["name"]
@@ -60,7 +61,7 @@ async def invoke(
             raise ApiError(503, "ServiceUnavailable", "The service is currently unavailable.")
         instance.outstanding += 1
         try:
-            return await _call(request, body, instance, serving, session, faults.strike("endpoint", name))
+            return await _call(request, body, instance, serving, session, faults.strike("endpoint", name), limits)
         finally:
             instance.outstanding -= 1
     except ApiError as error:
@@ -72,8 +73,8 @@ async def _body(request: web.Request) -> bytes:
     whole = bytearray()
     async for piece in request.content.iter_any():
         whole += piece
-        if len(whole) > MAX_BODY:
-            raise ApiError(413, "RequestEntityTooLarge", f"Request body is larger than the limit of {MAX_BODY} bytes.")
+        if len(whole) > _MAX_BODY:
+            raise ApiError(413, "RequestEntityTooLarge", f"Request body is larger than the limit of {_MAX_BODY} bytes.")
     return bytes(whole)
 
 
@@ -84,9 +85,10 @@ async def _call(
     serving: Serving,
     session: aiohttp.ClientSession,
     strike: Strike | None,
+    limits: Limits,
 ) -> web.StreamResponse:
-    loop = asyncio.get_running_loop()
-    ends = loop.time() + TOTAL_S
+    began = asyncio.get_running_loop().time()
+    first_by = began + limits.seconds("sagemaker_first_byte")
     headers = {
         "Content-Type": request.headers.get("Content-Type", "application/octet-stream"),
         "Accept": request.headers.get("X-Amzn-SageMaker-Accept", request.headers.get("Accept", "*/*")),
@@ -94,15 +96,13 @@ async def _call(
     if attributes := request.headers.get("X-Amzn-SageMaker-Custom-Attributes"):
         headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
     try:
-        async with asyncio.timeout(FIRST_BYTE_S):
+        async with asyncio.timeout_at(first_by):
             await container.before(strike, instance.kill)
             answer = await session.post(
                 f"http://127.0.0.1:{instance.port}/invocations", data=body, headers=headers, allow_redirects=False
             )
     except TimeoutError:
-        raise _model_error(
-            serving, instance, 0, "Your invocation timed out while waiting for a response from container primary."
-        ) from None
+        raise _model_error(serving, instance, 0, _TIMED_OUT) from None
     except container.ErrorAnswer as error:
         raise _model_error(serving, instance, error.status, error.body) from None
     except container.CallerCut:
@@ -113,16 +113,16 @@ async def _call(
         raise _model_error(serving, instance, 500, "The container closed the connection without an answer.") from error
     async with answer:
         if answer.status >= 400:
-            text = (await _some(answer)).decode(errors="replace")
+            text = (await _some(answer, first_by)).decode(errors="replace")
             raise _model_error(serving, instance, answer.status, text)
         if not request.path.endswith("-response-stream"):
-            return await _whole(answer, instance, serving, ends)
-        return await _stream(request, answer, instance, ends, strike)
+            return await _whole(answer, instance, serving, first_by)
+        return await _stream(request, answer, instance, began + limits.seconds("sagemaker_total"), strike)
 
 
-async def _some(answer: aiohttp.ClientResponse) -> bytes:
+async def _some(answer: aiohttp.ClientResponse, ends: float) -> bytes:
     try:
-        async with asyncio.timeout(FIRST_BYTE_S):
+        async with asyncio.timeout_at(ends):
             return await answer.content.read(_ERROR_BYTES)
     except (aiohttp.ClientError, TimeoutError):
         return b""
@@ -132,12 +132,10 @@ async def _whole(
     answer: aiohttp.ClientResponse, instance: Instance, serving: Serving, ends: float
 ) -> web.StreamResponse:
     try:
-        async with asyncio.timeout_at(ends - TOTAL_S + FIRST_BYTE_S):
+        async with asyncio.timeout_at(ends):
             body = await answer.read()
     except TimeoutError:
-        raise _model_error(
-            serving, instance, 0, "Your invocation timed out while waiting for a response from container primary."
-        ) from None
+        raise _model_error(serving, instance, 0, _TIMED_OUT) from None
     except aiohttp.ClientError as error:
         raise _model_error(serving, instance, 500, "The container closed the connection within its answer.") from error
     headers = {
@@ -169,7 +167,8 @@ async def _stream(
     except container.CallerCut:
         return _cut(request, response)
     except TimeoutError:
-        await response.write(_broken("ModelInvocationTimeExceeded", "The model invocation took longer than 8 minutes."))
+        message = "Your model primary did not complete sending the inference response in the allotted time."
+        await response.write(_broken("ModelInvocationTimeExceeded", message))
     except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         log.warning("the container's stream broke: %r", error)
         await response.write(_broken("StreamBroken", "The connection to the model container was closed or reset."))

@@ -14,6 +14,7 @@ from local.inference.invoke import invoke
 from local.inference.runner import Runner
 from local.inference.serving import Serving, ServingError
 from local.inference.weights import Objects
+from local.limits import Limits
 from local.state import Endpoint
 
 log = logging.getLogger("local.inference")
@@ -44,9 +45,11 @@ class Endpoints:
         *,
         faults: Plan,
         on_change: Callable[[], None] = lambda: None,
+        limits: Limits | None = None,
     ) -> None:
         """`on_change` is called when `observe` has something new."""
         self._faults = faults
+        self._limits = limits or Limits()
         self._directory = directory
         self._objects = objects
         self._runner = runner
@@ -108,7 +111,7 @@ class Endpoints:
         """Answer InvokeEndpoint and InvokeEndpointWithResponseStream."""
         entry = self._entries.get(request.match_info["name"])
         assert self._session is not None  # noqa: S101 - start() has made it
-        return await invoke(request, entry.serving if entry else None, self._session, self._faults)
+        return await invoke(request, entry.serving if entry else None, self._session, self._faults, self._limits)
 
     async def _bring_up(self, entry: _Entry) -> None:
         endpoint = entry.wanted

@@ -23,7 +23,11 @@ log = logging.getLogger("local.permissions")
 
 # What AssumeRole gives begins so; keys of users and the developer's own do not.
 _TEMPORARY = "ASIA"
-_INVOCATION = re.compile(r"/endpoints/[^/]+/invocations(-response-stream)?")
+# By the path of their calls: what a data plane answers, and the service that it has to be signed for.
+_INVOCATIONS = {
+    "sagemaker": re.compile(r"/endpoints/[^/]+/invocations(-response-stream)?"),
+    "lambda": re.compile(r"/2015-03-31/functions/[^/]+/invocations"),
+}
 _WHOLE_SECRET = re.compile(r"arn:aws:secretsmanager:.+-[A-Za-z0-9]{6}")
 
 
@@ -61,7 +65,9 @@ class Gate:
         if caller is None:
             return refuse(request, scope.service, Kind.UNKNOWN_KEY)
         # The data plane is found by the path: another service's name in the signature must not get by the check.
-        if _INVOCATION.fullmatch(request.path) and request.method == "POST" and scope.service != "sagemaker":
+        if request.method == "POST" and any(
+            path.fullmatch(request.path) for service, path in _INVOCATIONS.items() if service != scope.service
+        ):
             return refuse(request, scope.service, Kind.WRONG_SERVICE)
         try:
             refused = await self._refusal(request, scope, caller)

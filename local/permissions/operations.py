@@ -51,7 +51,7 @@ def scope(authorization: str | None, query: Mapping[str, str]) -> Scope | None:
 
 def needs_body(service: str, method: str, query: Mapping[str, str]) -> bool:
     """Whether the body says what is asked for. S3's bodies, which may be large, do only in one operation."""
-    return "delete" in query and method == "POST" if service == "s3" else service not in {"sagemaker", "xray"}
+    return "delete" in query and method == "POST" if service == "s3" else service not in {"lambda", "sagemaker", "xray"}
 
 
 def operation(call: Call) -> tuple[str, dict[str, Any]] | None:

@@ -3,7 +3,7 @@
 import json
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from botocore.config import Config
 
 from local.cloud import REGION, LocalCloud
+from tests.local.function_plane import Plane, started
 
 CONTAINER = (sys.executable, str(Path(__file__).parent / "container.py"))
 
@@ -111,3 +112,10 @@ def stacks(client: Client) -> Iterator[Stacks]:
     yield made
     for name in list(made.names):
         made.delete(name)
+
+
+@pytest.fixture
+async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
+    """The data plane of functions, with the small one deployed."""
+    async with started(tmp_path) as made:
+        yield made

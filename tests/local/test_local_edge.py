@@ -106,6 +106,8 @@ class Origin:
         if request.path == "/upload":
             self.received.set_result(await request.content.readany())
             return web.Response(body=await request.content.read())
+        if request.path == "/long-head":
+            return web.Response(headers={"x-long": "l" * 20_480})
         if request.path == "/slow-first":
             await asyncio.sleep(1)
         response = web.StreamResponse()
@@ -145,12 +147,12 @@ async def site() -> AsyncIterator[Site]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", origin.handle)
     sock = listeners.bind([0])
-    runner = await listeners.serve(app, sock, cancel=True)
+    runner = await listeners.serve(app, sock, cancel=True, longest_head=65_536)
     port = sock.getsockname()[1]
     edge = Edge(lambda: 0)
     await edge.start()
     await edge.apply((Distribution("E1", _config(port)),), {})
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(max_field_size=65_536, max_line_size=65_536) as session:
         yield Site(origin, edge, session, port)
     await edge.stop()
     await runner.cleanup()
@@ -263,3 +265,40 @@ async def test_bad_configuration_is_reported(site: Site) -> None:
     """A configuration that cannot be served is reported with its reason."""
     await site.edge.apply((Distribution("E1", _config(TargetOriginId="none")),), {})
     assert "none" in site.edge.observe()["E1"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("GET", "/echo?" + "q" * 8180, {}, None, 200),
+        ("GET", "/echo?" + "q" * 8190, {}, None, 413),
+        ("POST", "/echo", {"x-a": "b" * 19_000}, "body", 200),
+        ("POST", "/echo", {"x-a": "b" * 20_480}, "body", 413),
+        ("GET", "/echo", {}, "body", 403),
+        ("GET", "/long-head", {}, None, 502),
+    ],
+)
+async def test_lengths(
+    site: Site, method: str, path: str, headers: dict[str, str], body: str | None, status: int
+) -> None:
+    """A URL, header fields or an origin's head over the limits are refused, and so is a GET with a body."""
+    async with site.session.request(method, site.url + path, headers=headers, data=body) as answer:
+        assert answer.status == status
+        if status == 413:
+            assert answer.headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"CustomOriginConfig": {"OriginReadTimeout": 121}}, "InvalidOriginReadTimeout"),
+        ({"OriginCustomHeaders": [{"HeaderName": "x" * 257, "HeaderValue": ""}]}, "HeaderName"),
+        ({"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": "v" * 1784}]}, "HeaderValue"),
+    ],
+)
+def test_origins_over_the_limits(change: dict[str, Any], reason: str) -> None:
+    """A read timeout, or a custom header's name or value, over CloudFront's limits is refused at deployment."""
+    config = _config()
+    config["Origins"][0].update(change)
+    with pytest.raises(ConfigError, match=reason):
+        behaviours(config, {})

@@ -192,6 +192,7 @@ def allow(action: str, resource: str = "*") -> dict[str, Any]:
             403,
             "sagemaker:InvokeEndpoint",
         ),
+        ("lambda", "invoke", {"FunctionName": "f"}, "AccessDeniedException", 403, "lambda:InvokeFunction"),
         ("s3", "get_object", {"Bucket": "b", "Key": "k"}, "AccessDenied", 403, "s3:GetObject"),
         ("cloudformation", "describe_stacks", {}, "AccessDenied", 403, "cloudformation:DescribeStacks"),
         ("iam", "list_roles", {}, "AccessDenied", 403, "iam:ListRoles"),
@@ -254,6 +255,25 @@ def test_secret_by_name(client: Client, assume: Assume) -> None:
     assert api.get_secret_value(SecretId=name)["SecretString"] == "x"
     with pytest.raises(ClientError, match="AccessDenied"):
         api.get_secret_value(SecretId=name + "2")
+
+
+def test_functions_are_invoked_by_who_may(assume: Assume) -> None:
+    """A role that may invoke a function gets through to the data plane, and to no other function."""
+    api = assume(allow("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:absent")).client("lambda")
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        api.invoke(FunctionName="absent", Payload=b"{}")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        api.invoke(FunctionName="other", Payload=b"{}")
+
+
+@pytest.mark.parametrize("path", ["/endpoints/e/invocations", "/2015-03-31/functions/f/invocations"])
+def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str) -> None:
+    """A data plane's call that is signed for another service is refused, whatever the role may do there."""
+    key = assume(allow("s3:*")).credentials["AccessKeyId"]
+    signed = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{REGION}/s3/aws4_request, SignedHeaders=host, Signature=0"
+    request = urllib.request.Request(cloud.endpoint_url + path, b"{}", {"Authorization": signed})  # noqa: S310 - loopback
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request)  # noqa: S310 - loopback
 
 
 def test_who_is_not_known(cloud: LocalCloud) -> None:

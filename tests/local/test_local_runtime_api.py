@@ -205,3 +205,17 @@ async def test_backpressure(runtime: Runtime) -> None:
         size += len(chunk)
     assert size == total * len(block)
     await sending
+
+
+async def test_a_runtime_that_hung_up(runtime: Runtime) -> None:
+    """A runtime that closes its connection while it waits fails the next invocation."""
+    _, writer = await runtime.open()
+    writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await runtime.asked.wait()
+    writer.close()
+    while runtime.api._waiting:  # noqa: ASYNC110 - the other end's work
+        await asyncio.sleep(0)
+    invocation = Invocation("id-1", b"{}", 0, "arn", "trace")
+    runtime.api.offer(invocation)
+    with pytest.raises(FunctionError, match="no longer waits"):
+        await invocation.response.head

@@ -1,0 +1,79 @@
+"""What the services refuse at deployment and moto takes: environments that are too large.
+
+Also keeps a function's LoggingConfig, which moto forgets. Sources: the rows `*_environment*` of `local.limits`.
+"""
+
+import json
+from typing import Any
+
+from moto.awslambda.exceptions import InvalidParameterValueException
+from moto.awslambda.models import LambdaBackend
+from moto.sagemaker.exceptions import AWSValidationException
+from moto.sagemaker.models import SageMakerModelBackend
+
+from local.limits import value
+
+
+def install() -> None:
+    """Take over. Once, in the control plane's process."""
+    create_function = LambdaBackend.create_function
+    update_function = LambdaBackend.update_function_configuration
+    create_model = SageMakerModelBackend.create_model
+
+    def create(backend: Any, spec: dict[str, Any]) -> Any:
+        _check_function(spec)
+        made = create_function(backend, spec)
+        backend.get_function(spec["FunctionName"]).logging_config = spec.get("LoggingConfig")
+        return made
+
+    def update(backend: Any, function_name: str, qualifier: str, body: dict[str, Any]) -> Any:
+        _check_function(body)
+        changed = update_function(backend, function_name, qualifier, body)
+        if changed and "LoggingConfig" in body:
+            backend.get_function(function_name, qualifier).logging_config = body["LoggingConfig"]
+        return changed
+
+    def model(backend: Any, *args: Any, **named: Any) -> Any:
+        if named.get("primary_container"):
+            _check_container(named["primary_container"], "primaryContainer")
+        for number, container in enumerate(named.get("containers") or (), 1):
+            _check_container(container, f"containers.{number}.member")
+        return create_model(backend, *args, **named)
+
+    LambdaBackend.create_function = create
+    LambdaBackend.update_function_configuration = update
+    SageMakerModelBackend.create_model = model
+
+
+def _check_function(spec: dict[str, Any]) -> None:
+    text = json.dumps((spec.get("Environment") or {}).get("Variables") or {}, separators=(",", ":"), ensure_ascii=False)
+    if len(text.encode()) > value("lambda_environment"):
+        raise InvalidParameterValueException(
+            "Lambda was unable to configure your environment variables because the environment variables you have "
+            f"provided exceeded the 4KB limit. String measured: {text}"
+        )
+
+
+def _check_container(container: dict[str, Any], where: str) -> None:
+    variables = container.get("Environment") or {}
+    most_key, most = value("sagemaker_environment_key"), value("sagemaker_environment_value")
+    constraint = None
+    if len(variables) > value("sagemaker_environment_entries"):
+        constraint = f"Member must have length less than or equal to {value('sagemaker_environment_entries')}"
+    elif any(len(name) > most_key for name in variables):
+        constraint = (
+            f"Map keys must satisfy constraint: [Member must have length less than or equal to {most_key}, Member must "
+            "have length greater than or equal to 0, Member must satisfy regular expression pattern: "
+            "[a-zA-Z_][a-zA-Z0-9_]*]"
+        )
+    elif any(len(text) > most for text in variables.values()):
+        constraint = (
+            f"Map value must satisfy constraint: [Member must have length less than or equal to {most}, Member must "
+            r"have length greater than or equal to 0, Member must satisfy regular expression pattern: [\S\s]*]"
+        )
+    if constraint:
+        shown = "{" + ", ".join(f"{name}={text}" for name, text in variables.items()) + "}"
+        raise AWSValidationException(
+            f"1 validation error detected: Value '{shown}' at '{where}.environment' failed to satisfy constraint: "
+            f"{constraint}"
+        )

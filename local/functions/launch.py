@@ -1,0 +1,82 @@
+"""How an execution environment is started: its command and its variables."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local.functions.telemetry import Shipper
+from local.limits import Limits
+from local.state import Function
+
+# The interpreter of the machine, not of our virtual environment: what the package lacks is missing, as on AWS.
+INTERPRETER: str = getattr(sys, "_base_executable", sys.executable)
+# What AWS gives a wrapper after the interpreter's path.
+_BOOTSTRAP = "/var/runtime/bootstrap.py"
+TASK_ROOT = "/var/task"
+_LOOP = Path(__file__).with_name("managed_runtime.py")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """All that a new environment of a function needs."""
+
+    function: Function
+    code: Path
+    log: Path
+    endpoint_url: str
+    credentials: dict[str, str]
+    shipper: Shipper
+    limits: Limits = field(default_factory=Limits)
+    concurrency: int = 1
+
+
+def unsupported(function: Function) -> str | None:
+    """Why the function cannot be run here, or None."""
+    if "AWS_LAMBDA_EXEC_WRAPPER" not in function.environment and not function.runtime.startswith("python"):
+        return (
+            f"the local cloud cannot run {function.name}: it runs functions of a Python runtime, or with "
+            f"AWS_LAMBDA_EXEC_WRAPPER, not the managed {function.runtime or 'image'} runtime"
+        )
+    return None
+
+
+def command(environment: Mapping[str, str]) -> list[str]:
+    """What to run: the exec wrapper, or the managed runtime's loop."""
+    wrapper = environment.get("AWS_LAMBDA_EXEC_WRAPPER")
+    return [wrapper, INTERPRETER, _BOOTSTRAP] if wrapper else [INTERPRETER, str(_LOOP)]
+
+
+def variables(launch: Launch, runtime_api: str, group: str, stream: str) -> dict[str, str]:
+    """The environment of the process: the deployed variables and AWS's own, nothing of ours."""
+    function = launch.function
+    deployed = {name: _mapped(value, launch.code) for name, value in function.environment.items()}
+    return {
+        "PATH": f"{Path(INTERPRETER).parent}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "PYTHONNOUSERSITE": "1",
+        **deployed,
+        "AWS_ENDPOINT_URL": launch.endpoint_url,
+        "AWS_REGION": function.region,
+        "AWS_DEFAULT_REGION": function.region,
+        **launch.credentials,
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
+        "LAMBDA_TASK_ROOT": str(launch.code),
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+        "_HANDLER": function.handler,
+        **({"AWS_LAMBDA_MAX_CONCURRENCY": str(launch.concurrency)} if launch.concurrency > 1 else {}),
+    }
+
+
+def _mapped(value: str, code: Path) -> str:
+    if value == TASK_ROOT or value.startswith(TASK_ROOT + "/"):
+        return str(code) + value.removeprefix(TASK_ROOT)
+    return value

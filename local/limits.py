@@ -1,0 +1,147 @@
+"""The services' limits that the local cloud enforces: one table, each row with its source.
+
+A row without a value is a limit that the deployed stack sets itself. Times can be scaled: with `Limits(480)` eight
+minutes take a second. What the deployed code measures for itself is not scaled.
+"""
+
+from dataclasses import dataclass
+
+_LAMBDA = "Lambda developer guide"
+_EDGE = "CloudFront developer guide"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit: `value` in `unit` (None is what the stack says), what happens over it, and where that is written."""
+
+    value: float | None
+    unit: str
+    over: str
+    source: str
+
+
+TABLE: dict[str, Limit] = {
+    "sagemaker_body": Limit(
+        6_291_456, "bytes", "413", "botocore's model: BodyBlob; the error's name and words are unconfirmed"
+    ),
+    "sagemaker_first_byte": Limit(
+        60,
+        "s",
+        "424 ModelError, OriginalStatusCode 0",
+        "API reference, InvokeEndpoint; the message: aws/sagemaker-python-sdk#1119",
+    ),
+    "sagemaker_total": Limit(
+        480,
+        "s",
+        "ModelStreamError, ModelInvocationTimeExceeded, then the stream ends",
+        "SageMaker developer guide; botocore's model: ModelStreamError; the message: a question on AWS re:Post",
+    ),
+    "sagemaker_environment_key": Limit(
+        1024, "characters", "ValidationException at CreateModel", "botocore's model: EnvironmentKey"
+    ),
+    "sagemaker_environment_value": Limit(
+        1024,
+        "characters",
+        "ValidationException at CreateModel",
+        "botocore's model: EnvironmentValue; the message: aws/sagemaker-sparkml-serving-container#12",
+    ),
+    "sagemaker_environment_entries": Limit(
+        100, "entries", "ValidationException at CreateModel", "botocore's model: EnvironmentMap"
+    ),
+    "lambda_request": Limit(6_291_456, "bytes", "413", f"{_LAMBDA}, Lambda quotas"),
+    "lambda_buffered_response": Limit(
+        6_291_456, "bytes", "502, Function.ResponseSizeTooLarge", f"{_LAMBDA}, Lambda quotas"
+    ),
+    "lambda_streamed_response": Limit(
+        209_715_200,
+        "bytes",
+        "the connection is cut (unconfirmed)",
+        f"{_LAMBDA}, Response streaming: 200 MB; counted in binary, as the 6 MB are",
+    ),
+    "lambda_stream_burst": Limit(
+        6_291_456, "bytes", "then lambda_stream_rate", f"{_LAMBDA}, Bandwidth limits for response streaming"
+    ),
+    "lambda_stream_rate": Limit(
+        2_097_152, "bytes/s", "the response waits", f"{_LAMBDA}, Bandwidth limits for response streaming"
+    ),
+    "lambda_timeout": Limit(
+        None,
+        "s",
+        "frozen, then killed: 502, or a cut connection",
+        f"{_LAMBDA}, Configure function timeout; the 502 is unconfirmed",
+    ),
+    "lambda_memory": Limit(
+        None,
+        "MB",
+        "killed: 502, or a cut connection",
+        f"{_LAMBDA}, Troubleshoot: Runtime exited with error: signal: killed",
+    ),
+    "lambda_reserved_concurrency": Limit(None, "invocations", "429", f"{_LAMBDA}, Configuring reserved concurrency"),
+    "lambda_account_concurrency": Limit(1000, "invocations", "429", f"{_LAMBDA}, Lambda quotas"),
+    "lambda_init": Limit(
+        10,
+        "s",
+        "started again, in the function's own time",
+        f"{_LAMBDA}, Lambda execution environment lifecycle",
+    ),
+    "lambda_environment": Limit(
+        4096,
+        "bytes of JSON",
+        "InvalidParameterValueException",
+        f"{_LAMBDA}, Lambda quotas; the message: github-aws-runners/terraform-aws-github-runner#3594",
+    ),
+    "cloudfront_read": Limit(
+        None, "s", "504 before the first byte, a cut connection after", f"{_EDGE}, Origin response timeout"
+    ),
+    "cloudfront_read_most": Limit(
+        120, "s", "InvalidOriginReadTimeout", f"{_EDGE}, Quotas; the message: botocore's model"
+    ),
+    "cloudfront_methods": Limit(None, "methods", "403", f"{_EDGE}, HTTP 403 status code (Invalid method)"),
+    "cloudfront_url": Limit(
+        8192, "bytes", "413, connection closed", f"{_EDGE}, Maximum length of a request and maximum length of a URL"
+    ),
+    "cloudfront_request": Limit(
+        20_480,
+        "bytes, body excluded",
+        "413, connection closed",
+        f"{_EDGE}, Maximum length of a request and maximum length of a URL",
+    ),
+    "cloudfront_get_body": Limit(
+        0, "bytes", "403", f"{_EDGE}, GET requests that include a body"
+    ),
+    "cloudfront_response_headers": Limit(
+        20_480, "bytes", "502", f"{_EDGE}, Quotas: maximum length of an origin response; the 502 is unconfirmed"
+    ),
+    "cloudfront_header_name": Limit(256, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
+    "cloudfront_header_value": Limit(1783, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
+    "idle_connection": Limit(
+        20, "s", "an AWS API closes the connection", "unconfirmed: a choice; the services do it at times of their own"
+    ),
+}  # fmt: skip
+
+
+class Limits:
+    """The table at one time scale."""
+
+    def __init__(self, time_scale: float = 1.0) -> None:
+        """`time_scale` is how many of AWS's seconds go by in one of ours."""
+        self.time_scale = time_scale
+
+    def real(self, seconds: float) -> float:
+        """How long a deployed time takes here, in seconds."""
+        return seconds / self.time_scale
+
+    def seconds(self, name: str) -> float:
+        """A row's time, scaled."""
+        return self.real(value(name))
+
+    def rate(self, name: str) -> float:
+        """A row's bytes a second, scaled."""
+        return value(name) * self.time_scale
+
+
+def value(name: str) -> int:
+    """A row's value."""
+    found = TABLE[name].value
+    assert found is not None  # noqa: S101 - callers ask for rows of AWS's own
+    return int(found)
