@@ -157,7 +157,7 @@ async def test_a_stream_that_does_not_end(runtime: Any) -> None:
     began = asyncio.get_running_loop().time()
     with pytest.raises(EventStreamError, match=r"ModelStreamError.*in the allotted time"):
         await asyncio.to_thread(call)
-    assert 0.9 < asyncio.get_running_loop().time() - began < 3
+    assert 0.9 < asyncio.get_running_loop().time() - began < 30
     assert b"".join(parts).startswith(b"xxxxx")
 
 
