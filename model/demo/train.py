@@ -110,8 +110,7 @@ def main() -> None:
         batch = next(long) if is_long else list(itertools.islice(short, ROWS))
         if step < COPY_STEPS:
             batch[0] = next(copies)
-            if (step + 1) % 25 == 0:
-                print("copy", batch_loss(network, [batch[0]]).item(), "text", batch_loss(network, batch[1:]).item())
+            if (step+1)%25==0: print("copy", batch_loss(network, [batch[0]]).item(), "text", batch_loss(network, batch[1:]).item())
         loss = batch_loss(network, batch)
         loss.backward()
         for optimizer, lr in zip(optimizers, base, strict=True):
