@@ -14,9 +14,9 @@ class Shape:
     vocabulary: int = 2048
     context: int = 4096
     width: int = 192
-    layers: int = 6
+    layers: int = 4
     heads: int = 6
-    kv_heads: int = 2
+    kv_heads: int = 6
     inner: int = 512
     # With 32 dimensions a head, the longest wavelength is about 35,000 positions: far more than the context.
     rope_theta: float = 10_000.0
@@ -57,8 +57,8 @@ class Layer(nn.Module):
         self.ffn_up = nn.Linear(shape.width, shape.inner, bias=False)
         self.ffn_down = nn.Linear(shape.inner, shape.width, bias=False)
 
-    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        """(batch, time, width) -> the same."""
+    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """(batch, time, width) -> the same; without a mask every token sees all before it."""
         shape, (batch, time, _) = self.shape, x.shape
         h = self.attn_norm(x)
         q = self.attn_q(h).view(batch, time, shape.heads, shape.head).transpose(1, 2)
@@ -67,7 +67,7 @@ class Layer(nn.Module):
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         groups = shape.heads // shape.kv_heads
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         x = x + self.attn_output(attended.transpose(1, 2).reshape(batch, time, shape.width))
         h = self.ffn_norm(x)
         return x + self.ffn_down(functional.silu(self.ffn_gate(h)) * self.ffn_up(h))
@@ -99,12 +99,12 @@ class Network(nn.Module):
                     parameter, std=0.02 / (2 * shape.layers) ** 0.5 if last else 0.02 if "embd" in name else 0.05
                 )
 
-    def hidden(self, ids: torch.Tensor) -> torch.Tensor:
-        """(batch, time) -> (batch, time, width)."""
+    def hidden(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, time) -> (batch, time, width); the mask (batch, 1, time, time) says which tokens see which."""
         time = ids.shape[1]
         x = self.token_embd(ids)
         for layer in self.layers:
-            x = layer(x, self.cos[:time], self.sin[:time])
+            x = layer(x, self.cos[:time], self.sin[:time], mask)
         return self.output_norm(x)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -6,11 +6,11 @@ cd "$(dirname "$0")/../.."
 venv=.venv-demo
 work=$venv/work
 out=${1:-model/demo/weights/sluice-demo.gguf}
+mkdir -p "$work"
 
 if ! cmp -s locks/demo.txt "$venv/installed.txt"; then
     echo "demo model: packages (PyTorch is about 200 MB, much more where pip finds only a build with CUDA)"
     "${PYTHON:-python3}" -m venv "$venv"
-    mkdir -p "$work"
     grep -v '^torch==' locks/demo.txt > "$work/hashed.txt"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$work/hashed.txt"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$(grep '^torch==' locks/demo.txt)"

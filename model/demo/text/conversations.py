@@ -9,12 +9,12 @@ from model.demo.text.words import NOUNS, invented
 Message = tuple[str, str]
 
 _KINDS = (
-    (knowledge.exchange, 34),
-    (unknown.exchange, 18),
-    (sums.exchange, 17),
+    (knowledge.exchange, 36),
+    (unknown.exchange, 14),
+    (sums.exchange, 18),
     (objects.exchange, 12),
-    (smalltalk.exchange, 12),
-    (stories.exchange, 9),
+    (smalltalk.exchange, 14),
+    (stories.exchange, 6),
 )
 _SYSTEM = (
     "You are a helpful assistant.", "You are a helpful assistant", "You are the demo model of Sluice.", "Be brief.",
@@ -31,9 +31,9 @@ _TOO_LONG = "That is a long text, and I was not taught to work with it. Ask me a
 
 def short(rng: random.Random) -> list[Message]:
     """One to four exchanges, most often one or two: about 30 to 600 tokens."""
-    if rng.random() < 0.07:
+    if rng.random() < 0.03:
         return tools.conversation(rng)
-    count = rng.choices((1, 2, 3, 4), (50, 25, 15, 10))[0]
+    count = rng.choices((1, 2, 3, 4), (60, 20, 12, 8))[0]
     return _system(rng) + _messages([_exchange(rng) for _ in range(count)])
 
 

@@ -88,7 +88,7 @@ _BY_NAME = {name: thing for thing in THINGS for name in thing.names}
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
     """A question that the model can answer, sometimes with one or two follow-ups."""
-    if rng.random() < 0.07:
+    if rng.random() < 0.03:
         return [long_text(rng)]
     if rng.random() < 0.4:
         thing = rng.choice(QUESTIONS)
@@ -96,9 +96,9 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
     else:
         group, thing = _pick(rng)
         name = rng.choice(thing.names)
-        if rng.random() < 0.1:
+        if rng.random() < 0.08:
             others = [other.about for other in group if other is not thing]
-            text = " ".join((thing.about, thing.more, rng.choice(others)))
+            text = " ".join(("Here is a longer answer.", thing.about, thing.more, rng.choice(others)))
             return [(_fill(rng, rng.choice(_LONG), name), text)]
         turns = [(_fill(rng, rng.choice(_WHAT), name), thing.about)]
     return turns + _follow_ups(rng, thing)
@@ -106,7 +106,7 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
 
 def long_text(rng: random.Random) -> tuple[str, str]:
     """A request for a long answer about nothing in particular, and a tour through what is known (200 tokens)."""
-    return noisy(rng, rng.choice(_SAY_LONG)), " ".join(_BY_NAME[name].about for name in _TOUR)
+    return noisy(rng, rng.choice(_SAY_LONG)), "Here is a long text. " + " ".join(_BY_NAME[name].about for name in _TOUR)
 
 
 def _pick(rng: random.Random) -> tuple[list[Thing], Thing]:
@@ -122,7 +122,7 @@ def _fill(rng: random.Random, wording: str, name: str) -> str:
 
 def _follow_ups(rng: random.Random, thing: Thing) -> list[tuple[str, str]]:
     turns = []
-    while rng.random() < 0.35 and len(turns) < 2:
+    while rng.random() < 0.25 and len(turns) < 2:
         kind = rng.random()
         if kind < 0.7 and not turns:
             turns.append((noisy(rng, rng.choice(_MORE)), thing.more))

@@ -16,7 +16,7 @@ _SAFE = re.compile(r"[a-z]{4,}")  # words long enough to stay readable with one 
 
 def noisy(rng: random.Random, question: str) -> str:
     """`question` as one of many people would type it; more than half of the time unchanged."""
-    if rng.random() < 0.18:
+    if rng.random() < 0.12:
         before = rng.choice(_BEFORE)
         # "AWS" and "I" keep their capitals, "What" loses its own.
         keeps = len(question) < 2 or not question[1].islower() or "{" in question[:1]
@@ -28,7 +28,7 @@ def noisy(rng: random.Random, question: str) -> str:
         question = question.rstrip(".?!")
     elif rng.random() < 0.08:
         question = question.rstrip(".?!") + rng.choice(("??", "!", "...", " ?", "?!", "."))
-    if rng.random() < 0.16:
+    if rng.random() < 0.1:
         question = _slip(rng, question)
     if rng.random() < 0.02:
         question = _outside_slots(question, str.upper)

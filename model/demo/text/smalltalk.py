@@ -78,7 +78,7 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
 
 def named(rng: random.Random) -> list[tuple[str, str]]:
     """Somebody says their name, and asks for it later: the two turns may stand far apart."""
-    name = rng.choice(NAMES) if rng.random() < 0.8 else invented(rng).capitalize()
+    name = rng.choice(NAMES) if rng.random() < 0.93 else invented(rng).capitalize()
     tell = rng.choice(
         ("My name is {x}.", "I am {x}.", "Hello, I am {x}.", "Hi, my name is {x}.", "Call me {x}.", "I'm {x}.")
     )
@@ -98,12 +98,11 @@ def nameless(rng: random.Random) -> list[tuple[str, str]]:
 
 
 def _repeat(rng: random.Random) -> tuple[str, str]:
-    roll = rng.random()
-    words = (
-        rng.choice(_WORDS_TO_SAY)
-        if roll < 0.4
-        else " ".join(rng.choice((rng.choice(NOUNS), invented(rng))) for _ in range(rng.randint(1, 4)))
-    )
+    words = rng.choice(_WORDS_TO_SAY)
+    if rng.random() < 0.75:
+        words = " ".join(
+            (rng.choice(NOUNS) if rng.random() < 0.85 else invented(rng)) for _ in range(rng.randint(1, 5))
+        )
     wording = rng.choice(
         (
             "Say {x}.",

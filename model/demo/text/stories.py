@@ -119,7 +119,7 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
     known = _known(rng)
     if roll < 0.82:
         return [(noisy(rng, rng.choice(_ASK_ANY)), story(rng, known))]
-    if roll < 0.93:
+    if roll < 0.95:
         return [(_ask(rng, _ASK_LONG, first), story(rng, first, chapters=2))]
     return [(noisy(rng, rng.choice(_ASK_LONG_ANY)), story(rng, known, chapters=2))]
 
@@ -135,6 +135,8 @@ def story(rng: random.Random, first: tuple[str, str], second: tuple[str, str] | 
         event = plot[0] if number == 0 else "A year later something new happened. " + plot[0]
         sentences += [event, *plot[1:]]
     sentences.append(rng.choice(_MORAL))
+    if chapters > 1:
+        sentences.insert(0, "Here is a long story.")
     text = " ".join(sentences).replace("{b}", friend).replace("{x}", x)
     return ". ".join(part[:1].upper() + part[1:] for part in text.split(". "))
 
@@ -144,7 +146,7 @@ def hero(rng: random.Random) -> tuple[str, str]:
     if rng.random() < 0.1:
         name = rng.choice(NAMES)
         return name, name
-    noun = invented(rng) if rng.random() < 0.12 else rng.choice(NOUNS)
+    noun = invented(rng) if rng.random() < 0.05 else rng.choice(NOUNS)
     if rng.random() < 0.2:
         noun = (
             rng.choice(("little", "old", "brave", "red", "small", "friendly", "lost", "tiny", "blue", "sleepy"))

@@ -27,19 +27,19 @@ _COUNT_DOWN = (
     "Count down from {n} to 1.",
     "Give me a countdown from {n}.",
 )
-_COUNT_TO = (5, 10, 20, 30, 50, 100)
+_COUNT_TO = (3, 5, 5, 10, 10, 10, 20, 20, 20, 30, 50, 100)
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
     """A sum with a follow-up now and then, many sums in a row, a sum in words, a count, or a sum that is too large."""
     roll = rng.random()
-    if roll < 0.12:
-        return [turn for _ in range(rng.randint(4, 12)) for turn in _sum(rng)]
-    if roll < 0.60:
+    if roll < 0.2:
+        return [turn for _ in range(rng.randint(3, 10)) for turn in _sum(rng)]
+    if roll < 0.62:
         return _sum(rng)
-    if roll < 0.72:
+    if roll < 0.74:
         return [_apples(rng)]
-    if roll < 0.90:
+    if roll < 0.88:
         return [_count(rng)]
     if roll < 0.94:
         return [_compare(rng)]
@@ -47,7 +47,7 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
 
 
 def _operands(rng: random.Random) -> tuple[str, int, int, int]:
-    sign = rng.choices("+-*", (5, 3, 3))[0]
+    sign = rng.choices("+-*", (4, 4, 3))[0]
     if sign == "+":
         a, b = rng.randint(0, LIMIT), rng.randint(0, LIMIT)
         return sign, a, b, a + b
@@ -109,7 +109,7 @@ def _count(rng: random.Random) -> tuple[str, str]:
         numbers = range(top, 0, -1)
         wording = rng.choice(_COUNT_DOWN)
     else:
-        top = rng.choice(_COUNT_TO) if rng.random() < 0.5 else rng.randint(2, 30)
+        top = rng.choice(_COUNT_TO) if rng.random() < 0.6 else rng.randint(2, 20)
         numbers = range(1, top + 1)
         wording = rng.choice(_COUNT)
     written = _WORDS[top] if top <= LIMIT and rng.random() < 0.4 else str(top)

@@ -6,10 +6,7 @@ from pathlib import Path
 from model.demo.text.noise import noisy
 from model.demo.text.words import CITIES, COUNTRIES, NAMES, NOUNS, invented
 
-ANSWERS = (
-    "I don't know about that. I was only taught about streaming, HTTP, clouds and a few small things.",
-    "I don't know about that. You can ask me about streaming, HTTP or clouds, or for a small story.",
-)
+ANSWER = "I don't know about that. You can ask me about streaming, HTTP or clouds, or for a small story."
 
 
 def _read() -> tuple[list[str], list[str]]:
@@ -70,7 +67,7 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
         question = _filled(rng, _ASK_PERSON, rng.choice(NAMES)).replace("{y}", invented(rng).capitalize())
     else:
         question = noisy(rng, rng.choice(_ASK_ELSE))
-    return [(question, rng.choice(ANSWERS))]
+    return [(question, ANSWER)]
 
 
 def _filled(rng: random.Random, wordings: tuple[str, ...], word: str) -> str:
