@@ -163,7 +163,7 @@ def test_it_tolerates_every_role(server: xllamacpp.Server) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_whole_context_works(server: xllamacpp.Server, seed: int) -> None:
-    """After about 3,000 and more tokens of earlier turns a question is still answered, if less well (see the model card)."""
+    """After some 3,000 tokens of earlier turns a question is still answered, if less well (see the card)."""
     rng = random.Random(seed)
     lessons = [
         "What is HTTP?",
