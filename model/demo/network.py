@@ -16,7 +16,7 @@ class Shape:
     width: int = 192
     layers: int = 4
     heads: int = 6
-    kv_heads: int = 6
+    kv_heads: int = 2
     inner: int = 512
     # With 32 dimensions a head, the longest wavelength is about 35,000 positions: far more than the context.
     rope_theta: float = 10_000.0
