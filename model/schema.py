@@ -10,10 +10,13 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from model.errors import InvalidRequestError
+from model.tools import Tool, ToolChoice, Tools, problem, visible
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # what InvokeEndpointWithResponseStream takes
 
 Json: TypeAlias = dict[str, Any]
+TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
+Bias: TypeAlias = Annotated[float, Field(ge=-100, le=100, strict=False)]
 StopString: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
@@ -117,9 +120,11 @@ class ChatRequest(_Model):
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
-    tools: Annotated[list[Json], Field(max_length=128)] | None = None
-    tool_choice: str | Json | None = None
-    parallel_tool_calls: bool | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool = True
+    logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=1024)] | None = None
+    model: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     sluice: SluiceOptions = SluiceOptions(v=1)
@@ -136,7 +141,19 @@ class ChatRequest(_Model):
             raise ValueError("top_logprobs needs logprobs")
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream")
+        if (reason := problem(self.tools, self.tool_choice)) is not None:
+            raise ValueError(reason)
         return self
+
+    @property
+    def visible_tools(self) -> list[Tool]:
+        """The tools that the prompt shows, by the choice among them."""
+        return visible(self.tools, self.tool_choice)
+
+    @property
+    def must_call(self) -> bool:
+        """Whether the answer has to be a tool call."""
+        return self.tool_choice not in (None, "none", "auto")
 
     @property
     def limit(self) -> int | None:

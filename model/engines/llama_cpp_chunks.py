@@ -18,9 +18,7 @@ _PASSED_ON = (
     "top_p",
     "presence_penalty",
     "frequency_penalty",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
+    "logit_bias",
 )
 
 
@@ -42,7 +40,12 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     if request.logprobs:
         # 0 would mean none at all.
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}
-    if request.response_format is not None:
+    if tools := request.visible_tools:
+        # One visible tool that is required is a forced one: llama.cpp knows no choice by name.
+        body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
+        body["tool_choice"] = "required" if request.must_call else "auto"
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    if request.response_format is not None and not request.must_call:
         body["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
     return body
 

@@ -70,6 +70,74 @@ async def test_bad_schema(engine: Any, schema: dict[str, Any]) -> None:
         await answer(engine, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
 
 
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "Look something up.",
+            "parameters": {"type": "object", "properties": {key: {"type": kind}}, "required": [key]},
+        },
+    }
+    for name, key, kind in (("get_weather", "city", "string"), ("get_count", "number", "integer"))
+]
+
+
+async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, Any]]], str, str]:
+    """The tool calls of an answer with their arguments, its text, and its finish reason."""
+    calls: dict[int, list[str]] = {}
+    text = reason = ""
+    request = asked({"messages": [{"role": "user", "content": "What is the weather in Rome?"}]}, tools=TOOLS, **more)
+    async with contextlib.aclosing(engine.generate(request)) as batches:
+        async for event in (event async for batch in batches for event in batch):
+            if isinstance(event, Finish):
+                reason = event.reason
+            elif isinstance(event, Delta):
+                text += event.content
+                for part in event.tool_calls:
+                    function = part["function"]
+                    call = calls.setdefault(part["index"], ["", ""])
+                    call[0] += function.get("name", "")
+                    call[1] += function.get("arguments", "")
+    return [(name, json.loads(arguments)) for name, arguments in calls.values()], text, reason
+
+
+async def test_required_tool(engine: Any) -> None:
+    """A required call is made, with arguments of the tool's schema, whatever form the text was to have."""
+    calls, text, reason = await called(engine, tool_choice="required", response_format={"type": "json_object"})
+
+    assert (text, reason) == ("", "tool_calls")
+    assert calls
+    for name, arguments in calls:
+        assert name in ("get_weather", "get_count")
+        assert set(arguments) == {"city" if name == "get_weather" else "number"}
+
+
+async def test_forced_tool(engine: Any) -> None:
+    """A call of the tool that the request names is made, once where only one is allowed."""
+    choice = {"type": "function", "function": {"name": "get_count"}}
+
+    calls, text, _ = await called(engine, tool_choice=choice, parallel_tool_calls=False)
+
+    [(name, arguments)] = calls
+    assert (name, text) == ("get_count", "")
+    assert isinstance(arguments["number"], int)
+
+
+async def test_no_tools_chosen(engine: Any) -> None:
+    """With the choice "none" the model does not see the tools, and calls none."""
+    calls, text, reason = await called(engine, tool_choice="none", max_tokens=30, temperature=0)
+
+    assert not calls
+    assert "tool" not in text
+    assert reason in ("stop", "length")
+
+
+async def test_logit_bias(engine: Any) -> None:
+    """A bias towards a token makes it the answer."""
+    assert await answer(engine, logit_bias={"65": 100}, max_tokens=3, temperature=0) == "___"
+
+
 async def test_temperature(engine: Any) -> None:
     """At temperature 0 the seed does not matter."""
     answers = {await answer(engine, temperature=0, seed=seed, max_tokens=20) for seed in range(3)}

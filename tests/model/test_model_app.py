@@ -167,6 +167,11 @@ async def test_models_and_ping(serve: Serve) -> None:
         (b'{"messages":[{"role":"user","content":"a"}],"sluice":{"v":2}}', "sluice.v"),
         (b'{"messages":[{"role":"user","content":"a"}],"sluice":{"v":1,"deadline_ms":0}}', "sluice.deadline_ms"),
         (b'{"messages":[{"role":"user","content":"{}}"}]}', "messages"),
+        (b'{"messages":[{"role":"user","content":"a"}],"logit_bias":{"word":1}}', "logit_bias.word"),
+        (b'{"messages":[{"role":"user","content":"a"}],"logit_bias":{"7":101}}', "logit_bias.7"),
+        (b'{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"search"}]}', "tools.0.type"),
+        (b'{"messages":[{"role":"user","content":"a"}],"tool_choice":"required"}', None),
+        (b'{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":"any"}', "tool_choice"),
     ],
 )
 async def test_invalid(serve: Serve, body: bytes, param: str | None) -> None:
