@@ -76,7 +76,7 @@ def _fault_set(given: argparse.Namespace) -> None:
     from cli.fault import add
 
     after, _, most = given.after.partition("-")
-    names = ("kind", "scope", "operation", "count", "probability", "seed", "seconds", "status")
+    names = ("kind", "scope", "operation", "containing", "count", "probability", "seed", "seconds", "status")
     fields = {name: getattr(given, name) for name in names}
     try:
         add({**fields, "after": int(after), "after_most": int(most) if most else None})
@@ -147,6 +147,7 @@ def _add_fault(commands: Any) -> None:
     added.add_argument("kind", metavar="KIND", help="what goes wrong, see below")
     added.add_argument("--scope", default="*", metavar="PATTERN", help="names of what it strikes, with * and ? (all)")
     added.add_argument("--operation", default="*", metavar="PATTERN", help="DynamoDB calls, such as PutItem (all)")
+    added.add_argument("--containing", metavar="TEXT", help="only DynamoDB calls that have this text in their JSON")
     added.add_argument("--count", type=int, metavar="N", help="strike so many requests at most")
     added.add_argument("--probability", type=float, metavar="P", help="strike each request with this probability")
     added.add_argument("--seed", type=int, default=0, metavar="N", help="decides which ones, with their number (0)")

@@ -44,11 +44,12 @@ class Gateway:
         status: Callable[[], object],
         gate: Middleware,
         faults: Plan,
+        kill: dynamodb.Kill,
     ) -> None:
         """`invoke` answers the SageMaker runtime's calls, `invoke_function` Lambda's.
 
         `status` is the JSON of `/_local/status`. `gate` lets requests through or refuses them; a body that it has read
-        is the request's "body".
+        is the request's "body". `kill` ends the function's environment that has an access key, for a fault.
         """
         self._control_url = control_url
         self._status = status
@@ -58,7 +59,7 @@ class Gateway:
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)
         self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
         self.app.router.add_post("/2015-03-31/functions/{name}/invocations", invoke_function)
-        self.app.router.add_route("*", "/{path:.*}", dynamodb.around(faults, self._forward))
+        self.app.router.add_route("*", "/{path:.*}", dynamodb.around(faults, self._forward, kill))
         self.app.cleanup_ctx.append(self._client)
 
     async def _client(self, _app: web.Application) -> AsyncIterator[None]:

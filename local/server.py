@@ -135,7 +135,9 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(lambda: control.url, endpoints.invoke, functions.invoke, status, gate.middleware, faults)
+    gateway = Gateway(
+        lambda: control.url, endpoints.invoke, functions.invoke, status, gate.middleware, faults, functions.kill
+    )
     for plane in (endpoints, functions, edge):
         await plane.start()
         stack.push_async_callback(plane.stop)

@@ -6,6 +6,7 @@ Source: "Error handling with DynamoDB" of its developer guide, which has shape, 
 import asyncio
 import json
 import logging
+import re
 import uuid
 import zlib
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,10 @@ from local.faults.plan import Plan, Strike
 log = logging.getLogger("local.faults")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Kill = Callable[[str], bool]
+"""Kills the function's environment that has these credentials' access key; whether there was one."""
 
+_KEY = re.compile(r"Credential=([^/,\s]+)/")
 _TARGET = "DynamoDB_20120810."
 _PREFIX = "com.amazonaws.dynamodb.v20120810#"
 # Bodies up to this are read to find their tables; an item has 400 kB at most.
@@ -35,12 +39,12 @@ _ERRORS = {
 }
 
 
-def around(plan: Plan, forward: Handler) -> Handler:
+def around(plan: Plan, forward: Handler, kill: Kill) -> Handler:
     """A handler that lets faults strike DynamoDB calls, and passes all else on."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         strike = await _strike(plan, request) if plan.watches("table") else None
-        return await (_struck(strike, request, forward) if strike else forward(request))
+        return await (_struck(strike, request, forward, kill) if strike else forward(request))
 
     return handle
 
@@ -51,11 +55,12 @@ async def _strike(plan: Plan, request: web.Request) -> Strike | None:
         return None
     operation = target.removeprefix(_TARGET)
     try:
-        call = json.loads(await request.read())
+        body = await request.text()
+        call = json.loads(body)
     except ValueError:
         return None
     for table in sorted(_tables(call)):
-        if strike := plan.strike("table", table, operation):
+        if strike := plan.strike("table", table, operation, body):
             return strike
     return None
 
@@ -75,8 +80,10 @@ def _tables(call: object) -> set[str]:
     return found
 
 
-async def _struck(strike: Strike, request: web.Request, forward: Handler) -> web.StreamResponse:
+async def _struck(strike: Strike, request: web.Request, forward: Handler, kill: Kill) -> web.StreamResponse:
     log.info("%s strikes %s", strike.fault, request.headers["X-Amz-Target"])
+    if strike.kind.startswith("caller-killed"):
+        return await _killed(strike, request, forward, kill)
     strike.landed()
     if strike.kind == "table-slow":
         await asyncio.sleep(strike.fault.seconds)
@@ -86,6 +93,23 @@ async def _struck(strike: Strike, request: web.Request, forward: Handler) -> web
     response = await forward(request) if strike.kind == "table-answer-lost" else web.Response(status=500)
     if request.transport is not None:
         request.transport.abort()
+    return response
+
+
+async def _killed(strike: Strike, request: web.Request, forward: Handler, kill: Kill) -> web.StreamResponse:
+    """A caller that is no function lives, and its call is made."""
+    found = _KEY.search(request.headers.get("Authorization", ""))
+    key = found[1] if found else ""
+    if strike.kind == "caller-killed-before":
+        # what the function does beside this call goes on meanwhile
+        await asyncio.sleep(strike.fault.seconds)
+        if kill(key):
+            strike.landed()
+            return web.Response(status=500)
+        return await forward(request)
+    response = await forward(request)
+    if kill(key):
+        strike.landed()
     return response
 
 

@@ -31,6 +31,8 @@ KINDS: dict[str, tuple[Target, str]] = {
     "table-down": ("table", "InternalServerError"),
     "table-unreachable": ("table", "the connection is closed, the call not made"),
     "table-answer-lost": ("table", "the call is made, and the connection closed instead of an answer"),
+    "caller-killed-before": ("table", "SIGKILL of the function `seconds` after its call came; the call is not made"),
+    "caller-killed-after": ("table", "the call is made, then SIGKILL of the function instead of an answer"),
     "function-killed-at-start": ("function", "SIGKILL `seconds` after it got the invocation, unless it has answered"),
     "function-killed-at-response": ("function", "SIGKILL when its response begins; nothing of it is passed on"),
     "function-killed-in-response": ("function", "SIGKILL after `after` bytes of its response"),
@@ -46,13 +48,15 @@ class FaultError(ValueError):
 class Fault:
     """What goes wrong, where, and how often.
 
-    `scope` and `operation` are patterns with `*` and `?`; `operation` is a table's API call, such as PutItem. `after`
-    is drawn anew for each strike when `after_most` is given, between the two.
+    `scope` and `operation` are patterns with `*` and `?`; `operation` is a table's API call, such as PutItem, and
+    `containing` a text that such a call's JSON has, which tells apart what an operation is used for. `after` is drawn
+    anew for each strike when `after_most` is given, between the two.
     """
 
     kind: str
     scope: str = "*"
     operation: str = "*"
+    containing: str | None = None
     count: int | None = None
     probability: float = 1.0
     seed: int = 0
@@ -179,13 +183,17 @@ class Plan:
         """Whether any fault may strike there."""
         return any(KINDS[entry.fault.kind][0] == target for entry in self._entries.values())
 
-    def strike(self, target: Target, name: str, operation: str = "") -> Strike | None:
-        """The fault that strikes a request, or None. Each one in scope decides about it; the first to strike does."""
+    def strike(self, target: Target, name: str, operation: str = "", text: str = "") -> Strike | None:
+        """The fault that strikes a request, or None. Each one in scope decides about it; the first to strike does.
+
+        `text` is what `containing` is looked for in.
+        """
         decided = [
             entry.decide()
             for entry in self._entries.values()
             if KINDS[entry.fault.kind][0] == target
             and fnmatchcase(name, entry.fault.scope)
             and fnmatchcase(operation, entry.fault.operation)
+            and (entry.fault.containing is None or entry.fault.containing in text)
         ]
         return next((strike for strike in decided if strike is not None), None)

@@ -45,6 +45,7 @@ class Environment:
     ) -> None:
         """Nothing runs yet."""
         self.function = launch.function
+        self.access_key = launch.credentials.get("AWS_ACCESS_KEY_ID", "")
         self._launch = launch
         self._on_idle = on_idle
         self._on_end = on_end
@@ -138,8 +139,12 @@ class Environment:
         if self.frozen:
             self._signal(signal.SIGCONT)
             self.frozen = False
-        invocation.response.taken(lambda: self._signal(signal.SIGKILL))
+        invocation.response.taken(self.kill)
         self._api.offer(invocation)
+
+    def kill(self) -> None:
+        """SIGKILL the process, whatever it has in hand."""
+        self._signal(signal.SIGKILL)
 
     def freeze(self) -> None:
         """Stop all of its processes until the next invocation. One for several invocations is never frozen."""

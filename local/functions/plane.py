@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,8 +24,6 @@ from local.state import Function, Schedule
 
 log = logging.getLogger("local.functions")
 
-# Credentials are fetched anew so long before they expire.
-_REFRESH_S = 600.0
 # How often the memory of the environments at work is looked at.
 _MEMORY_S = 0.25
 # A distribution lets as much through.
@@ -71,7 +68,6 @@ class Functions:
         self._invoker = Invoker(self._names.get)
         self._schedules = Schedules(self._invoker.fire, self._limits)
         self._retired: list[Pool] = []
-        self._credentials: dict[str, tuple[float, dict[str, str]]] = {}
         self._unpacking = asyncio.Lock()
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -107,6 +103,10 @@ class Functions:
     def invoke(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Answers lambda:Invoke."""
         return self._invoker.handle
+
+    def kill(self, access_key: str) -> bool:
+        """SIGKILL the environment that was given an access key; whether there is one."""
+        return any(pool.kill(access_key) for pool in (*self._pools.values(), *self._retired))
 
     def schedule(self, wanted: tuple[Schedule, ...]) -> None:
         """Take over the deployed schedules."""
@@ -172,13 +172,10 @@ class Functions:
                 pool.check_memory()
 
     async def _role(self, function: Function) -> dict[str, str]:
-        expires, found = self._credentials.get(function.role, (0.0, {}))
-        if expires - time.time() < _REFRESH_S:
-            got = await self._control.get_json("credentials", role=function.role, session=function.name)
-            found = {
-                "AWS_ACCESS_KEY_ID": got["AccessKeyId"],
-                "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"],
-                "AWS_SESSION_TOKEN": got["SessionToken"],
-            }
-            self._credentials[function.role] = (float(got["Expiration"]), found)
-        return found
+        # each environment has its own, as on AWS: so a call tells which one made it
+        got = await self._control.get_json("credentials", role=function.role, session=function.name)
+        return {
+            "AWS_ACCESS_KEY_ID": got["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": got["SessionToken"],
+        }

@@ -91,6 +91,13 @@ class Pool:
         for environment in list(self._environments):
             environment.check_memory()
 
+    def kill(self, access_key: str) -> bool:
+        """SIGKILL the environment that has these credentials; whether there is one."""
+        found = [environment for environment in self._environments if environment.access_key == access_key]
+        for environment in found:
+            environment.kill()
+        return bool(found)
+
     async def stop(self) -> None:
         """Stop everything at once."""
         self._retired = True

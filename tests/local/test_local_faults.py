@@ -58,6 +58,9 @@ def test_scope_and_count() -> None:
     assert plan.strike("table", "sluice-a", "UpdateItem") is None
     assert plan.strike("function", "sluice-a") is None
     assert [bool(plan.strike("table", "sluice-a", "PutItem")) for _ in range(4)] == [True, True, False, False]
+    plan = _plan({"kind": "caller-killed-after", "containing": "SETTLED"})
+    assert not plan.strike("table", "a", "UpdateItem", '{"state": "OPEN"}')
+    assert plan.strike("table", "a", "UpdateItem", '{"state": "SETTLED"}')
     assert parse({"kind": "table-down"}).count == 1
     assert parse({"kind": "table-down", "probability": 1}).count is None
 

@@ -47,6 +47,16 @@ async def test_event_and_answer(plane: Plane) -> None:
     assert event["headers"]["host"] == HOST
 
 
+async def test_killed_by_its_credentials(plane: Plane) -> None:
+    """A fault kills the environment that has an access key, in the middle of its work, and no other."""
+    async with plane.call("/ticks") as answer:
+        await answer.content.readany()
+        assert not plane.functions.kill("another")
+        assert plane.functions.kill("AK")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.content.read()
+
+
 async def test_chunks_arrive_as_they_are_written(plane: Plane) -> None:
     """Five ticks a tenth of a second apart are five reads."""
     await plane.text("/")
