@@ -82,6 +82,8 @@ def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str, tls: bo
             log=_DEPLOY_LOG,
             detail=detail,
         )
+    for item in cloud.unhandled():
+        console.print(f"[yellow]![/yellow] {item['type']} ({item['logical_id']}) is not emulated: {item['effect']}.")
     earlier = LocalStack.earlier()
     if earlier is not None and earlier.usage_table == outputs["UsageTableName"]:
         key = earlier.api_key

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,12 @@ class LocalCloud:
             "CDK_DEFAULT_ACCOUNT": ACCOUNT,
             "CDK_DEFAULT_REGION": REGION,
         }
+
+    def unhandled(self) -> list[dict[str, str]]:
+        """Deployed resources that nothing here handles: stack, logical_id, type, and the effect in words."""
+        with urllib.request.urlopen(f"{self.endpoint_url}/_local/status", timeout=30) as answer:  # noqa: S310 - loopback
+            found: list[dict[str, str]] = json.load(answer)["unhandled"]
+        return found
 
     def stop(self) -> None:
         """Stop it and everything it started. Raises LocalCloudError if it has to be killed."""

@@ -8,6 +8,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from local.inference.engine import sweep
 from local.inference.plane import Endpoints
 from local.inference.runner import ProcessRunner, Runner
 from local.limits import Limits
+from local.permissions import schedules
 from local.permissions.gate import Gate
 from local.permissions.reader import RoleReader
 from local.state import State
@@ -112,7 +114,13 @@ async def _serve(
     faults = Plan()
     limits = Limits(options.time_scale)
     functions = Functions(
-        options.directory, endpoint_url, control, faults, limits=limits, concurrency=options.lambda_concurrency
+        options.directory,
+        endpoint_url,
+        control,
+        faults,
+        limits=limits,
+        concurrency=options.lambda_concurrency,
+        permitted=partial(schedules.refusal, gate.roles),
     )
     endpoints = Endpoints(
         options.directory,

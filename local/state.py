@@ -52,13 +52,24 @@ class Variant:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint; `config` is the name of its configuration, which is never changed but only replaced."""
+    """An endpoint; `config` is the name of its configuration, which is never changed but only replaced.
+
+    An inference component is one too, with its own name in `component`; `hosts_components` is an endpoint whose
+    variants have no model of their own.
+    """
 
     account: str
     region: str
     name: str
     config: str
     variants: tuple[Variant, ...]
+    component: str = ""
+    hosts_components: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        return f"{self.name}/{self.component}" if self.component else self.name
 
 
 @dataclass(frozen=True)
@@ -81,13 +92,17 @@ class Role:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When the function of an ARN is invoked; `input` None is the service's own event."""
+    """When the function of an ARN is invoked; `input` None is the service's own event.
+
+    `role` is whom Scheduler acts as, an ARN; a rule of EventBridge has none, and needs the function's own policy.
+    """
 
     arn: str
     expression: str
     enabled: bool
     target: str
     input: str | None
+    role: str | None = None
 
 
 @dataclass(frozen=True)

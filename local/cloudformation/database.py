@@ -3,7 +3,7 @@
 from typing import Any
 
 from local.cloudformation.clients import call, call_quietly
-from local.cloudformation.resource import Properties, Resource
+from local.cloudformation.resource import DeployError, Properties, Resource
 
 
 class GlobalTable(Resource):
@@ -41,6 +41,8 @@ class GlobalTable(Resource):
         """Change indexes, protection, time to live and recovery."""
         old = {index["IndexName"]: index for index in _indexes(self.properties)}
         new = {index["IndexName"]: index for index in _indexes(properties)}
+        if len(old.keys() ^ new.keys()) > 1:
+            raise DeployError("Cannot perform more than one GSI creation or deletion in a single update")
         changes = [{"Delete": {"IndexName": name}} for name in old if name not in new]
         changes += [{"Create": index} for name, index in new.items() if name not in old]
         self._call(

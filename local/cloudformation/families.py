@@ -11,7 +11,35 @@ from local.cloudformation.resource import Context, Kept, MotoResource, Propertie
 # Types that CloudFormation makes nothing of, or of which nothing can be noticed here.
 _KEPT = {"AWS::CDK::Metadata", "AWS::CloudFormation::WaitConditionHandle"}
 
-_MODULES = ("cloudfront", "database", "functions", "identity", "inference", "monitoring", "storage")
+_MODULES = ("cloudfront", "components", "database", "functions", "identity", "inference", "monitoring", "storage")
+
+
+# What will not work without them; of any other type that nobody handles, whatever depends on it.
+_EFFECTS = {
+    "AWS::CloudFront::Function": "its code does not run at the edge",
+    "AWS::CloudFront::KeyValueStore": "functions at the edge have no such store",
+    "AWS::CloudWatch::AnomalyDetector": "nothing is detected",
+    "AWS::CloudWatch::CompositeAlarm": "it never changes its state",
+    "AWS::EC2::VPCEndpoint": "there is no network that it could be in",
+    "AWS::IAM::ServiceLinkedRole": "the service acts without it",
+    "AWS::Lambda::CapacityProvider": "functions run on this machine, as many at once as it says elsewhere",
+    "AWS::Logs::QueryDefinition": "the query is not saved",
+    "AWS::Route53::RecordSet": "the name leads nowhere; use the address that is printed",
+    "AWS::SNS::Subscription": "nobody is told",
+    "AWS::SNS::TopicPolicy": "the topic takes messages from everybody",
+    "AWS::SQS::QueuePolicy": "the queue takes messages from everybody",
+    "AWS::SecretsManager::ResourcePolicy": "only the roles' own policies count",
+    "AWS::SecretsManager::RotationSchedule": "the secret is never rotated",
+    "AWS::WAFv2::WebACL": "no request is looked at or blocked by it",
+    "AWS::WAFv2::WebACLAssociation": "no request is looked at or blocked by it",
+}
+
+
+def effect(kind: str) -> str:
+    """What will not work because nobody handles a type."""
+    if kind.startswith("Custom::") or kind == "AWS::CloudFormation::CustomResource":
+        return "its function is not called, and its attributes are placeholders"
+    return _EFFECTS.get(kind, "what depends on it will not work")
 
 
 class Families:

@@ -121,6 +121,30 @@ class Permission(Resource):
         call_quietly("lambda", self.context.region, "remove_permission", FunctionName=target, StatementId=self.name)
 
 
+class Version(Resource):
+    """What a function is now, kept under a number. Ref is its ARN."""
+
+    type = "AWS::Lambda::Version"
+    replaced_by = frozenset({"FunctionName"})
+
+    def create(self) -> None:
+        """Publish it."""
+        answer = call("lambda", self.context.region, "publish_version", **self.properties)
+        self.number, self.physical_id = answer["Version"], f"{answer['FunctionArn']}"
+        if not self.physical_id.endswith(f":{self.number}"):
+            self.physical_id += f":{self.number}"
+
+    def delete(self) -> None:
+        """Delete it; the function itself stays."""
+        name = self.properties["FunctionName"]
+        call_quietly("lambda", self.context.region, "delete_function", FunctionName=name, Qualifier=self.number)
+
+    def attribute(self, name: str) -> Any:
+        """Version and FunctionArn."""
+        known = {"Version": self.number, "FunctionArn": self.physical_id}
+        return known[name] if name in known else super().attribute(name)
+
+
 class Alias(Resource):
     """A name for a version. Ref is its ARN."""
 
@@ -166,4 +190,4 @@ class EventInvokeConfig(Resource):
         call_quietly("lambda", self.context.region, "delete_function_event_invoke_config", FunctionName=name)
 
 
-RESOURCES: list[type[Resource]] = [Function, Url, Permission, Alias, EventInvokeConfig]
+RESOURCES: list[type[Resource]] = [Function, Url, Permission, Version, Alias, EventInvokeConfig]

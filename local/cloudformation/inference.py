@@ -58,9 +58,20 @@ class EndpointConfig(_Named):
 
     type = "AWS::SageMaker::EndpointConfig"
     name_property = "EndpointConfigName"
-    replaced_by = frozenset({"ProductionVariants", "KmsKeyId", "DataCaptureConfig", "AsyncInferenceConfig"})
+    replaced_by = frozenset(
+        {"ProductionVariants", "KmsKeyId", "DataCaptureConfig", "AsyncInferenceConfig", "ExecutionRoleArn"}
+    )
     operations = ("create_endpoint_config", "delete_endpoint_config")
     arn_member = "EndpointConfigArn"
+
+    def create(self) -> None:
+        """Create it; moto forgets the role that inference components run with."""
+        role = self.properties.get("ExecutionRoleArn")
+        if role is None and any("ModelName" not in item for item in self.properties["ProductionVariants"]):
+            raise DeployError("ExecutionRoleArn is required when a production variant has no ModelName.")
+        super().create()
+        backend = sagemaker_backends[self.context.account][self.context.region]
+        backend.endpoint_configs[self.name].execution_role_arn = role
 
 
 class Endpoint(_Named):

@@ -3,9 +3,12 @@
 Also what else of moto stands in the way of deployed stacks; each with its reason.
 """
 
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+from moto.applicationautoscaling import models as scaling_models
+from moto.applicationautoscaling import responses as scaling_responses
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.responses import CloudFormationResponse
@@ -23,6 +26,10 @@ def install() -> None:
     """Take over. Once, in the control plane's process."""
     _stacks(Stacks())
     _endpoints()
+    # Younger than moto's list.
+    known = {item.name: item.value for item in scaling_models.ScalableDimensionValueSet}
+    dimensions = Enum("dimensions", {**known, "COPIES": "sagemaker:inference-component:DesiredCopyCount"})
+    scaling_models.ScalableDimensionValueSet = scaling_responses.ScalableDimensionValueSet = dimensions
     # moto reads a policy's statements without their conditions: a Deny of insecure transport would deny everything.
     FakeBucket.get_permission = lambda _bucket, _action, _resource: PermissionResult.NEUTRAL
     # moto keeps every instance of every model for ever, each version of each DynamoDB item included.
@@ -73,6 +80,13 @@ def _stacks(stacks: Stacks) -> None:
 def _endpoints() -> None:
     # moto's list of instance types ends in 2021.
     FakeEndpointConfig.validate_instance_type = lambda _config, _instance_type: None
+    check_variants = SageMakerModelBackend.validate_production_variants
+
+    def check(backend: Any, variants: list[dict[str, Any]]) -> None:
+        # A variant without a model takes inference components.
+        check_variants(backend, [variant for variant in variants if variant.get("ModelName")])
+
+    SageMakerModelBackend.validate_production_variants = check
     create_endpoint = SageMakerModelBackend.create_endpoint
 
     def create(backend: Any, *args: Any, **named: Any) -> Any:

@@ -71,6 +71,30 @@ class ScalableTarget(_Call):
     def _made(self, answer: Properties) -> None:
         parts = (self.properties[key] for key in ("ResourceId", "ScalableDimension", "ServiceNamespace"))
         self.physical_id = "|".join(parts)
+        self._act(self.properties)
+
+    def update(self, properties: Properties) -> None:
+        """Change it, and its scheduled actions."""
+        super().update(properties)
+        kept = {item["ScheduledActionName"] for item in properties.get("ScheduledActions", ())}
+        for item in self.properties.get("ScheduledActions", ()):
+            if item["ScheduledActionName"] not in kept:
+                self._scheduled("delete_scheduled_action", item)
+        self._act(properties)
+
+    def delete(self) -> None:
+        """Delete its scheduled actions with it."""
+        for item in self.properties.get("ScheduledActions", ()):
+            self._scheduled("delete_scheduled_action", item)
+        super().delete()
+
+    def _act(self, properties: Properties) -> None:
+        for item in properties.get("ScheduledActions", ()):
+            self._scheduled("put_scheduled_action", item)
+
+    def _scheduled(self, operation: str, item: Properties) -> None:
+        target = {key: self.properties[key] for key in self.keys}
+        call(self.service, self.context.region, operation, **target, **item)
 
 
 class ScalingPolicy(_Call):

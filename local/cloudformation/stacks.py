@@ -11,7 +11,7 @@ from moto.cloudformation.utils import generate_stack_id
 
 from local.cloudformation.clients import call
 from local.cloudformation.engine import Deployed, Failed, Operation, Services
-from local.cloudformation.families import Families
+from local.cloudformation.families import Families, effect
 from local.cloudformation.references import resolve
 from local.cloudformation.resource import Unhandled
 from local.control.exchange import EXCHANGE
@@ -156,10 +156,11 @@ def _publish(backend: Any, stack: Any, deployed: Deployed) -> None:
     for logical_id, resource in deployed.resources.items():
         if isinstance(resource, Unhandled):
             log.warning(
-                "stack %s: nothing here handles %s (%s); what depends on it will not work",
+                "stack %s: nothing here handles %s (%s): %s",
                 stack.name,
                 resource.context.type,
                 logical_id,
+                effect(resource.context.type),
             )
             EXCHANGE.unhandled[stack.name, logical_id] = resource.context.type
 

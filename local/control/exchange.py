@@ -25,6 +25,8 @@ class Exchange:
         # What moto has no place for.
         self.distributions: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, dict[str, Any]] = {}
+        # Inference components by name, as `local.control.components` describes them.
+        self.components: dict[str, dict[str, Any]] = {}
         self.unhandled: dict[tuple[str, str], str] = {}
 
     def changed(self) -> None:

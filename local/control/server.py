@@ -29,7 +29,7 @@ from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from local.cloudformation.clients import INTERNAL_HEADER, client
-from local.control import access, cloudfront
+from local.control import access, cloudfront, components
 from local.control.exchange import EXCHANGE
 from local.control.state import snapshot
 from local.control.telemetry import take
@@ -72,6 +72,8 @@ class Application:
         if environ["REQUEST_METHOD"] == "GET" and (found := cloudfront.config(path)) is not None:
             return _answer(start_response, "200 OK", found, "text/xml")
         service = _service(environ)
+        if (answered := components.answer(environ, start_response)) is not None:
+            return answered
         if service == "cloudformation":
             return self.moto(environ, start_response)  # type: ignore[no-any-return] # moto is untyped here
         with self._locks[service]:

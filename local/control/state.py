@@ -11,6 +11,7 @@ from moto.events.models import events_backends
 from moto.sagemaker.models import sagemaker_backends
 from moto.scheduler.models import scheduler_backends
 
+from local.cloudformation.families import effect
 from local.control import access
 from local.control.exchange import EXCHANGE
 
@@ -31,14 +32,15 @@ def snapshot() -> dict[str, Any]:
             for account, regions in list(sagemaker_backends.items())
             for region, backend in list(regions.items())
             for endpoint in list(backend.endpoints.values())
-        ],
+        ]
+        + [_component(name, found) for name, found in list(EXCHANGE.components.items())],
         "distributions": [{"id": key, "config": config} for key, config in list(EXCHANGE.distributions.items())],
         "policies": dict(EXCHANGE.policies),
         "roles": access.roles(),
         "bucket_policies": access.bucket_policies(),
         "schedules": [*_schedules(), *_rules()],
         "unhandled": [
-            {"stack": stack, "logical_id": logical_id, "type": kind}
+            {"stack": stack, "logical_id": logical_id, "type": kind, "effect": effect(kind)}
             for (stack, logical_id), kind in list(EXCHANGE.unhandled.items())
         ],
     }
@@ -81,6 +83,7 @@ def _schedules() -> Iterator[dict[str, Any]]:
                         "enabled": schedule.state != "DISABLED",
                         "target": schedule.target["Arn"],
                         "input": schedule.target.get("Input"),
+                        "role": schedule.target.get("RoleArn") or "",
                     }
 
 
@@ -101,12 +104,46 @@ def _rules() -> Iterator[dict[str, Any]]:
 
 def _endpoint(account: str, region: str, backend: Any, endpoint: Any) -> dict[str, Any]:
     config = backend.endpoint_configs.get(endpoint.endpoint_config_name)
+    variants = config.production_variants if config else []
     return {
         "account": account,
         "region": region,
         "name": endpoint.endpoint_name,
         "config": endpoint.endpoint_config_name,
-        "variants": [_variant(backend, variant) for variant in (config.production_variants if config else [])],
+        "variants": [_variant(backend, variant) for variant in variants if variant.get("ModelName")],
+        "hosts_components": any(not variant.get("ModelName") for variant in variants),
+    }
+
+
+def _component(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """A component as an endpoint of its own: its copies are the instances of its one variant."""
+    backend = sagemaker_backends[found["account"]][found["region"]]
+    specification = found["specification"]
+    given = {
+        "VariantName": found["variant"],
+        "ModelName": specification.get("ModelName"),
+        "InitialInstanceCount": found["copies"],
+        "ContainerStartupHealthCheckTimeoutInSeconds": specification.get("StartupParameters", {}).get(
+            "ContainerStartupHealthCheckTimeoutInSeconds", 0
+        ),
+    }
+    variant = _variant(backend, given)
+    if container := specification.get("Container"):
+        variant["image"] = container.get("Image", variant["image"])
+        variant["environment"] |= {key: str(value) for key, value in container.get("Environment", {}).items()}
+        variant["model_data"] = container.get("ArtifactUrl", variant["model_data"])
+    endpoint = backend.endpoints.get(found["endpoint"])
+    config = backend.endpoint_configs.get(endpoint.endpoint_config_name) if endpoint else None
+    # Without a model the role is the one of the endpoint's configuration.
+    if variant["role"] in {"", "arn:test"}:  # moto's word for none
+        variant["role"] = getattr(config, "execution_role_arn", None) or ""
+    return {
+        "account": found["account"],
+        "region": found["region"],
+        "name": found["endpoint"],
+        "config": f"{name}-{found['version']}",
+        "variants": [variant],
+        "component": name,
     }
 
 

@@ -67,12 +67,12 @@ class Invoker:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def fire(self, target: str, event: bytes) -> None:
-        """Invoke the function of an ARN without waiting. Raises FunctionError if there is none."""
+    def pool(self, target: str) -> Pool:
+        """The environments of the function of an ARN. Raises FunctionError if there is none."""
         pool = self._find(_name(target))
         if pool is None:
             raise FunctionError("ResourceNotFoundException", f"Function not found: {target}")
-        self.later(pool, event)
+        return pool
 
 
 def _name(given: str) -> str:

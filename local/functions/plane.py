@@ -52,8 +52,12 @@ class Functions:
         *,
         limits: Limits | None = None,
         concurrency: int = 1,
+        permitted: Callable[[Schedule, str], str | None] = lambda _schedule, _policy: None,
     ) -> None:
-        """`endpoint_url` is what the functions use for AWS; `concurrency` over 1 is as on Managed Instances."""
+        """`endpoint_url` is what the functions use for AWS; `concurrency` over 1 is as on Managed Instances.
+
+        `permitted` says why a schedule may not invoke a function with a policy (JSON), or None.
+        """
         self._faults = faults
         self._limits = limits or Limits()
         self._concurrency = concurrency
@@ -66,7 +70,8 @@ class Functions:
         self._hosts: dict[str, Pool] = {}
         self._names: dict[str, Pool] = {}
         self._invoker = Invoker(self._names.get)
-        self._schedules = Schedules(self._invoker.fire, self._limits)
+        self._permitted = permitted
+        self._schedules = Schedules(self._fire, self._limits)
         self._retired: list[Pool] = []
         self._unpacking = asyncio.Lock()
         self._runner: web.AppRunner | None = None
@@ -111,6 +116,13 @@ class Functions:
     def schedule(self, wanted: tuple[Schedule, ...]) -> None:
         """Take over the deployed schedules."""
         self._schedules.apply(wanted)
+
+    async def _fire(self, schedule: Schedule, event: bytes) -> None:
+        pool = self._invoker.pool(schedule.target)
+        if reason := self._permitted(schedule, pool.function.policy):
+            log.warning("AccessDenied: %s", reason)
+            return
+        self._invoker.later(pool, event)
 
     async def apply(self, wanted: tuple[Function, ...]) -> None:
         """Take over what is deployed: changed functions get new environments, deleted ones lose theirs."""

@@ -23,7 +23,7 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 # A cron expression that says nothing within so long says nothing.
 _HORIZON = timedelta(days=366 * 4)
 
-Fire = Callable[[str, bytes], Awaitable[None]]
+Fire = Callable[[Schedule, bytes], Awaitable[None]]
 
 
 class BadExpression(ValueError):
@@ -86,7 +86,7 @@ class Schedules:
     """All schedules, each a task."""
 
     def __init__(self, fire: Fire, limits: Limits) -> None:
-        """`fire` invokes the function of an ARN with an event, and may raise any Exception of the data plane."""
+        """`fire` invokes a schedule's function with an event, and may raise any Exception of the data plane."""
         self._fire = fire
         self._limits = limits
         self._tasks: dict[Schedule, asyncio.Task[None]] = {}
@@ -122,7 +122,7 @@ class Schedules:
             await asyncio.sleep(began + self._limits.real((moment - started).total_seconds()) - loop.time())
             log.info("schedule %s fires", schedule.arn)
             try:
-                await self._fire(schedule.target, _event(schedule, moment))
+                await self._fire(schedule, _event(schedule, moment))
             except Exception as error:  # noqa: BLE001 - whatever it was, the schedule goes on
                 log.warning("schedule %s: %r", schedule.arn, error)
 

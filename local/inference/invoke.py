@@ -28,6 +28,15 @@ _TIMED_OUT = (
     "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for "
     "each container in Amazon CloudWatch, resolve the issue, and try again."
 )
+# As users report them.
+_NO_COMPONENT = (
+    "Inference Component Name header is required for endpoints to which you plan to deploy inference components. "
+    "Please include Inference Component Name header or consider using SageMaker models."
+)
+_NO_CAPACITY = (
+    "Inference Component has no capacity to process this request. ApplicationAutoScaling may be in-progress (if "
+    "configured) or try to increase the capacity by invoking UpdateInferenceComponentRuntimeConfig API."
+)
 # An error of the container is read so far; AWS's OriginalMessage is bounded too.
 _ERROR_BYTES: Final = 65_536
 
@@ -55,7 +64,15 @@ async def invoke(
     try:
         body = await _body(request)
         if serving is None:
-            raise ApiError(400, "ValidationError", f"Endpoint {name} of account was not found.")
+            component = request.headers.get("X-Amzn-SageMaker-Inference-Component")
+            missing = (
+                f"Inference Component {component} of endpoint {name}" if component else f"Endpoint {name} of account"
+            )
+            raise ApiError(400, "ValidationError", f"{missing} was not found.")
+        if serving.endpoint.hosts_components:
+            raise ApiError(400, "ValidationError", _NO_COMPONENT)
+        if not serving.instances:
+            raise ApiError(400, "ValidationError", _NO_CAPACITY)
         instance = serving.least_busy()
         if instance is None:
             raise ApiError(503, "ServiceUnavailable", "The service is currently unavailable.")

@@ -74,13 +74,13 @@ class Endpoints:
 
     async def apply(self, wanted: tuple[Endpoint, ...]) -> None:
         """Begin whatever is needed: containers start in the background, and those not wanted are stopped first."""
-        by_name = {endpoint.name: endpoint for endpoint in wanted}
+        by_name = {endpoint.key: endpoint for endpoint in wanted}
         gone = [name for name in self._entries if name not in by_name]
         await asyncio.gather(*(self._remove(self._entries.pop(name)) for name in gone))
         for endpoint in wanted:
-            entry = self._entries.get(endpoint.name)
+            entry = self._entries.get(endpoint.key)
             if entry is None:
-                entry = self._entries[endpoint.name] = _Entry(endpoint)
+                entry = self._entries[endpoint.key] = _Entry(endpoint)
             elif entry.wanted.config == endpoint.config:
                 continue
             else:
@@ -109,7 +109,8 @@ class Endpoints:
 
     async def invoke(self, request: web.Request) -> web.StreamResponse:
         """Answer InvokeEndpoint and InvokeEndpointWithResponseStream."""
-        entry = self._entries.get(request.match_info["name"])
+        name, component = request.match_info["name"], request.headers.get("X-Amzn-SageMaker-Inference-Component")
+        entry = self._entries.get(f"{name}/{component}" if component else name)
         assert self._session is not None  # noqa: S101 - start() has made it
         return await invoke(request, entry.serving if entry else None, self._session, self._faults, self._limits)
 
@@ -121,7 +122,7 @@ class Endpoints:
         else:
             assert self._session is not None  # noqa: S101 - start() has made it
             serving = Serving(endpoint, self._directory, self._runner, self._objects, self._session)
-            log.info("endpoint %s: starting %d container(s)", endpoint.name, len(serving.instances))
+            log.info("endpoint %s: starting %d container(s)", endpoint.key, len(serving.instances))
             try:
                 await serving.start()
             except BaseException as error:
@@ -131,11 +132,11 @@ class Endpoints:
                 known = isinstance(error, ServingError)
                 entry.reason = str(error) if known else f"The local cloud failed: {error!r}"
                 entry.status = "Failed"
-                log.log(logging.WARNING if known else logging.ERROR, "endpoint %s: %s", endpoint.name, entry.reason)
+                log.log(logging.WARNING if known else logging.ERROR, "endpoint %s: %s", endpoint.key, entry.reason)
                 self._on_change()
                 return
             entry.serving, entry.status = serving, "InService"
-            log.info("endpoint %s: in service", endpoint.name)
+            log.info("endpoint %s: in service", endpoint.key)
             if old is not None:
                 await old.stop()
         self._on_change()

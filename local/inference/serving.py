@@ -69,7 +69,7 @@ class Serving:
                 variant,
                 number,
                 folder / variant.name,
-                directory / "logs" / f"endpoint-{endpoint.name}-{variant.name}-{number}.log",
+                directory / "logs" / f"endpoint-{endpoint.key.replace('/', '-')}-{variant.name}-{number}.log",
             )
             for variant in endpoint.variants
             for number in range(variant.instances)
@@ -77,11 +77,14 @@ class Serving:
 
     async def start(self) -> None:
         """Fetch the weights, start all instances and wait until each answers. Raises ServingError."""
-        if not self.instances:
+        endpoint = self.endpoint
+        if not self.instances and not endpoint.hosts_components and not endpoint.component:
             raise ServingError(f"The endpoint configuration {self.endpoint.config} has no variant with an instance.")
         try:
-            for variant in self.endpoint.variants:
-                folder = next(item.weights for item in self.instances if item.variant is variant)
+            for variant in endpoint.variants:
+                folder = next((item.weights for item in self.instances if item.variant is variant), None)
+                if folder is None:  # a component without copies
+                    continue
                 await fetch(self._objects, variant.model_data, folder, variant.role)
         except WeightsError as error:
             raise ServingError(str(error)) from error

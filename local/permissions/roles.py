@@ -67,6 +67,12 @@ class Roles:
             self._decided[asked] = self._decide(caller, need, region)
         return self._decided[asked]
 
+    def trusts(self, role: str, service: str, context: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> bool:
+        """Whether a service may assume a role."""
+        found = self._roles.get(role)
+        need = Need("sts:AssumeRole", role, context)
+        return found is not None and evaluate(found.trust, need, {}, Principal((service,))) is Verdict.ALLOWED
+
     def _decide(self, caller: Caller, need: Need, region: str) -> str | None:
         role = self._roles.get(caller.role)
         context: Context = {

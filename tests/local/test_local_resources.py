@@ -58,8 +58,11 @@ def test_function_with_all_that_belongs_to_it(client: Client, stacks: Stacks) ->
             "Version": {"Type": "AWS::Lambda::Version", "Properties": {"FunctionName": name}},
             "Alias": {
                 "Type": "AWS::Lambda::Alias",
-                "Properties": {"FunctionName": name, "FunctionVersion": "1", "Name": word},
-                "DependsOn": "Version",
+                "Properties": {
+                    "FunctionName": name,
+                    "FunctionVersion": {"Fn::GetAtt": ["Version", "Version"]},
+                    "Name": word,
+                },
             },
             "Async": {
                 "Type": "AWS::Lambda::EventInvokeConfig",
@@ -97,7 +100,7 @@ def test_function_with_all_that_belongs_to_it(client: Client, stacks: Stacks) ->
 
 
 def test_global_table(client: Client, stacks: Stacks) -> None:
-    """A table with an index, a time to live and recovery; an index can be added later."""
+    """A table with an index, a time to live and recovery; an index can be added later, one at a time."""
     api = client("dynamodb")
 
     def template(indexes: int, protected: bool) -> dict[str, Any]:
@@ -140,6 +143,8 @@ def test_global_table(client: Client, stacks: Stacks) -> None:
     assert stacks.status(stack) == "UPDATE_COMPLETE", stacks.reasons(stack)
     table = api.describe_table(TableName=name)["Table"]
     assert sorted(index["IndexName"] for index in table["GlobalSecondaryIndexes"]) == ["gsi0", "gsi1"]
+    stacks.update(stack, template(4, False), {"Name": {"Ref": "Table"}})
+    assert "Cannot perform more than one GSI creation or deletion in a single update" in stacks.reasons(stack)
     assert api.scan(TableName=name)["Count"] == 1
 
     stacks.delete(stack)
@@ -262,7 +267,22 @@ def test_alarms_scaling_and_schedules(client: Client, stacks: Stacks) -> None:
             },
             "Target": {
                 "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
-                "Properties": {**scaled, "MinCapacity": 1, "MaxCapacity": number},
+                "Properties": {
+                    **scaled,
+                    "MinCapacity": 1,
+                    "MaxCapacity": number,
+                    "ScheduledActions": [{"ScheduledActionName": f"a{number}", "Schedule": "cron(0 1 * * ? *)"}],
+                },
+            },
+            "Copies": {
+                "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+                "Properties": {
+                    "ServiceNamespace": "sagemaker",
+                    "ScalableDimension": "sagemaker:inference-component:DesiredCopyCount",
+                    "ResourceId": "inference-component/c",
+                    "MinCapacity": 0,
+                    "MaxCapacity": number,
+                },
             },
             "Scaling": {
                 "Type": "AWS::ApplicationAutoScaling::ScalingPolicy",
@@ -311,17 +331,21 @@ def test_alarms_scaling_and_schedules(client: Client, stacks: Stacks) -> None:
         policies = scaling.describe_scaling_policies(ServiceNamespace="lambda")["ScalingPolicies"]
         schedules = client("scheduler").list_schedules()["Schedules"]
         filters = client("logs").describe_metric_filters()["metricFilters"]
+        actions = scaling.describe_scheduled_actions(ServiceNamespace="lambda")["ScheduledActions"]
+        copies = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
         return (
             [alarm["Threshold"] for alarm in alarms],
             [target["MaxCapacity"] for target in targets],
             [policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] for policy in policies],
             [client("scheduler").get_schedule(Name=item["Name"])["ScheduleExpression"] for item in schedules],
             [item["filterPattern"] for item in filters],
+            [action["ScheduledActionName"] for action in actions],
+            [target["MaxCapacity"] for target in copies],
         )
 
-    assert seen() == ([3.0], [3], [3.0], ["rate(3 minutes)"], ["a3"])
+    assert seen() == ([3.0], [3], [3.0], ["rate(3 minutes)"], ["a3"], ["a3"], [3])
     stacks.update(stack, template(4))
     assert stacks.status(stack) == "UPDATE_COMPLETE", stacks.reasons(stack)
-    assert seen() == ([4.0], [4], [4.0], ["rate(4 minutes)"], ["a4"])
+    assert seen() == ([4.0], [4], [4.0], ["rate(4 minutes)"], ["a4"], ["a4"], [4])
     stacks.delete(stack)
-    assert seen() == ([], [], [], [], [])
+    assert seen() == ([], [], [], [], [], [], [])

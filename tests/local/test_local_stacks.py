@@ -25,9 +25,10 @@ def test_unhandled_type_is_named(cloud: LocalCloud, stacks: Stacks) -> None:
     """A resource of an unknown type deploys, and the status and the log name it until it is gone."""
     stack = stacks.create({"Thing": {"Type": "AWS::Unheard::Of", "Properties": {}}, "Topic": TOPIC})
     assert stacks.status(stack) == "CREATE_COMPLETE"
-    named = {"stack": stack, "logical_id": "Thing", "type": "AWS::Unheard::Of"}
+    effect = "what depends on it will not work"
+    named = {"stack": stack, "logical_id": "Thing", "type": "AWS::Unheard::Of", "effect": effect}
     assert named in _status(cloud)["unhandled"]
-    assert "AWS::Unheard::Of (Thing)" in (cloud.directory / "logs" / "control.log").read_text()
+    assert f"AWS::Unheard::Of (Thing): {effect}" in (cloud.directory / "logs" / "control.log").read_text()
     stacks.delete(stack)
     assert named not in _status(cloud)["unhandled"]
 

@@ -25,11 +25,33 @@ def handler(event, context):
 """
 ASSUME = {
     "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}],
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Principal": {"Service": ["lambda.amazonaws.com", "scheduler.amazonaws.com"]},
+        }
+    ],
+}
+GRANTS = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "lambda:InvokeFunction"],
+            "Resource": "*",
+        }
+    ],
 }
 ARN = {"Fn::GetAtt": ["Function", "Arn"]}
 TEMPLATE: dict[str, Any] = {
-    "Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": ASSUME}},
+    "Role": {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": ASSUME,
+            "Policies": [{"PolicyName": "p", "PolicyDocument": GRANTS}],
+        },
+    },
     "Function": {
         "Type": "AWS::Lambda::Function",
         "Properties": {
@@ -56,6 +78,15 @@ TEMPLATE: dict[str, Any] = {
         "Properties": {
             "ScheduleExpression": "rate(1 minute)",
             "Targets": [{"Id": "t", "Arn": ARN, "Input": '{"by": "rule"}'}],
+        },
+    },
+    "Permission": {
+        "Type": "AWS::Lambda::Permission",
+        "Properties": {
+            "FunctionName": ARN,
+            "Action": "lambda:InvokeFunction",
+            "Principal": "events.amazonaws.com",
+            "SourceArn": {"Fn::GetAtt": ["Rule", "Arn"]},
         },
     },
 }
@@ -122,7 +153,7 @@ def test_invoked_scheduled_logged_and_measured(scaled: Client) -> None:
 
     changed = json.loads(json.dumps(TEMPLATE))
     changed["Function"]["Properties"]["Environment"]["Variables"]["WORD"] = "b"
-    del changed["Schedule"], changed["Rule"]
+    del changed["Schedule"], changed["Rule"], changed["Permission"]
     stacks.update(stack, changed)
     answer = scaled("lambda").invoke(FunctionName="told", Payload=json.dumps({"by": "hand"}))
     assert json.loads(answer["Payload"].read())["word"] == "b"

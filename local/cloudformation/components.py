@@ -1,0 +1,65 @@
+"""AWS::SageMaker::InferenceComponent: copies of a model on an endpoint whose variants have none of their own."""
+
+from typing import Any
+
+from local.cloudformation.resource import DeployError, Properties, Resource
+from local.control import components
+from local.control.exchange import EXCHANGE
+
+# The data plane gives up by the component's own start-up timeout, at most an hour.
+_READY_TIMEOUT_S = 3900.0
+
+
+class InferenceComponent(Resource):
+    """A component. Ref is its ARN."""
+
+    type = "AWS::SageMaker::InferenceComponent"
+    name_property = "InferenceComponentName"
+    replaced_by = frozenset({"EndpointName", "VariantName"})
+
+    def create(self) -> None:
+        """Start its copies and wait for them."""
+        members = {"VariantName": "AllTraffic", **self.properties, "InferenceComponentName": self.name}
+        try:
+            self.physical_id = components.create(members, self.context.region)
+            self._await()
+        except components.Refused as error:
+            raise DeployError(str(error)) from error
+        except DeployError:
+            self.delete()
+            raise
+
+    def update(self, properties: Properties) -> None:
+        """Bring up what has changed beside the old, then switch."""
+        copies = properties.get("RuntimeConfig", {}).get("CopyCount")
+        components.change(
+            self.name, copies=None if copies is None else int(copies), specification=properties["Specification"]
+        )
+        self._await()
+
+    def delete(self) -> None:
+        """Stop the copies."""
+        components.delete(self.name)
+
+    def _await(self) -> None:
+        found = EXCHANGE.components[self.name]
+        config = f"{self.name}-{found['version']}"
+
+        def over(seen: dict[str, Any]) -> bool:
+            return seen["config"] == config and seen["status"] in {"InService", "Failed"}
+
+        seen = EXCHANGE.await_observed("endpoints", f"{found['endpoint']}/{self.name}", over, _READY_TIMEOUT_S)
+        if seen is None or seen["status"] == "Failed":
+            raise DeployError(seen["reason"] if seen else "the data plane gave no answer")
+
+    def attribute(self, name: str) -> Any:
+        """InferenceComponentArn, InferenceComponentName and InferenceComponentStatus."""
+        known = {
+            "InferenceComponentArn": self.physical_id,
+            "InferenceComponentName": self.name,
+            "InferenceComponentStatus": "InService",
+        }
+        return known[name] if name in known else super().attribute(name)
+
+
+RESOURCES: list[type[Resource]] = [InferenceComponent]

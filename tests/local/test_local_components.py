@@ -1,0 +1,108 @@
+"""Inference components: copies of a model on an endpoint, down to none."""
+
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local.conftest import Client, Stacks
+
+TRUST = {
+    "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "sagemaker.amazonaws.com"}}]
+}
+OUTPUTS = {
+    "Endpoint": {"Fn::GetAtt": ["Endpoint", "EndpointName"]},
+    "Component": {"Fn::GetAtt": ["Component", "InferenceComponentName"]},
+}
+
+
+def _template(copies: int, word: str = "first", **configuration: Any) -> dict[str, Any]:
+    role = {"Fn::GetAtt": ["Role", "Arn"]}
+    return {
+        "Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": TRUST}},
+        "Model": {
+            "Type": "AWS::SageMaker::Model",
+            "Properties": {
+                "ExecutionRoleArn": role,
+                "PrimaryContainer": {"Image": "image:tag", "Environment": {"WORD": word}},
+            },
+        },
+        "Config": {
+            "Type": "AWS::SageMaker::EndpointConfig",
+            "Properties": {
+                "ExecutionRoleArn": role,
+                "ProductionVariants": [
+                    {"VariantName": "v", "InstanceType": "ml.g6.12xlarge", "InitialInstanceCount": 1}
+                ],
+                **configuration,
+            },
+        },
+        "Endpoint": {
+            "Type": "AWS::SageMaker::Endpoint",
+            "Properties": {"EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}},
+        },
+        "Component": {
+            "Type": "AWS::SageMaker::InferenceComponent",
+            "Properties": {
+                "EndpointName": {"Fn::GetAtt": ["Endpoint", "EndpointName"]},
+                "VariantName": "v",
+                "Specification": {
+                    "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
+                    "ComputeResourceRequirements": {"MinMemoryRequiredInMb": 1024},
+                },
+                "RuntimeConfig": {"CopyCount": copies},
+            },
+        },
+    }
+
+
+def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks) -> None:
+    """A component answers by its name; without copies it has no capacity; it follows the template and the API."""
+    stack = stacks.create(_template(1), OUTPUTS)
+    assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
+    names = stacks.outputs(stack)
+    runtime, api = client("sagemaker-runtime"), client("sagemaker")
+
+    def ask(**component: str) -> dict[str, str]:
+        answer = runtime.invoke_endpoint(EndpointName=names["Endpoint"], Body=b"environment", **component)
+        found: dict[str, str] = json.loads(answer["Body"].read())["environment"]
+        return found
+
+    def describe() -> dict[str, Any]:
+        found: dict[str, Any] = api.describe_inference_component(InferenceComponentName=names["Component"])
+        return found
+
+    named = {"InferenceComponentName": names["Component"]}
+    assert ask(**named)["WORD"] == "first"
+    with pytest.raises(ClientError, match="Inference Component Name header is required"):
+        ask()
+    with pytest.raises(ClientError, match=r"other of endpoint .* was not found"):
+        ask(InferenceComponentName="other")
+
+    stacks.update(stack, _template(1, "second"), OUTPUTS)
+    assert ask(**named)["WORD"] == "second"
+
+    api.update_inference_component_runtime_config(**named, DesiredRuntimeConfig={"CopyCount": 0})
+    while describe()["InferenceComponentStatus"] != "InService":
+        pass
+    assert describe()["RuntimeConfig"] == {"DesiredCopyCount": 0, "CurrentCopyCount": 0}
+    with pytest.raises(ClientError, match="has no capacity to process this request"):
+        ask(**named)
+    api.update_inference_component_runtime_config(**named, DesiredRuntimeConfig={"CopyCount": 1})
+    while describe()["InferenceComponentStatus"] != "InService":
+        pass
+    assert ask(**named)["WORD"] == "second"
+    assert [item["InferenceComponentName"] for item in api.list_inference_components()["InferenceComponents"]] == [
+        names["Component"]
+    ]
+    stacks.delete(stack)
+    with pytest.raises(ClientError, match="Could not find inference component"):
+        describe()
+
+
+def test_component_needs_what_it_names(stacks: Stacks) -> None:
+    """A variant without a model needs a role in its configuration."""
+    stack = stacks.create(_template(1, ExecutionRoleArn={"Ref": "AWS::NoValue"}))
+    assert stacks.status(stack) == "ROLLBACK_COMPLETE"
+    assert "ExecutionRoleArn is required when a production variant has no ModelName" in stacks.reasons(stack)
