@@ -1,6 +1,6 @@
 """SageMaker's inference components, which moto does not have: kept in the exchange, run by the data plane.
 
-Operations: Create, Describe, List, Delete, and UpdateInferenceComponentRuntimeConfig. Copies of a component are processes
+Operations: Create, Describe, List, Delete and UpdateInferenceComponentRuntimeConfig. A copy of a component is a container
 on its endpoint; CopyCount 0 is none. `version` changes with whatever needs new containers.
 """
 
