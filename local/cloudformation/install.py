@@ -27,8 +27,9 @@ def install() -> None:
     _stacks(Stacks())
     _endpoints()
     # Younger than moto's list.
-    known = {item.name: item.value for item in scaling_models.ScalableDimensionValueSet}
-    dimensions = Enum("dimensions", {**known, "COPIES": "sagemaker:inference-component:DesiredCopyCount"})
+    known = [(item.name, item.value) for item in scaling_models.ScalableDimensionValueSet]
+    make: Any = Enum
+    dimensions = make("dimensions", [*known, ("COPIES", "sagemaker:inference-component:DesiredCopyCount")])
     scaling_models.ScalableDimensionValueSet = scaling_responses.ScalableDimensionValueSet = dimensions
     # moto reads a policy's statements without their conditions: a Deny of insecure transport would deny everything.
     FakeBucket.get_permission = lambda _bucket, _action, _resource: PermissionResult.NEUTRAL

@@ -1,7 +1,7 @@
 """SageMaker's inference components, which moto does not have: kept in the exchange, run by the data plane.
 
-Operations: Create, Describe, List, Delete and UpdateInferenceComponentRuntimeConfig. A copy of a component is a container
-on its endpoint; CopyCount 0 is none. `version` changes with whatever needs new containers.
+Operations: Create, Describe, List, Delete and UpdateInferenceComponentRuntimeConfig. Each copy of a component is a
+container on its endpoint; CopyCount 0 is none. `version` changes with whatever needs new containers.
 """
 
 import json
