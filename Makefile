@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-container check audit bench soak soak-short deploy destroy demo-model lock clean
+.PHONY: docs help setup up down test test-container check audit bench soak soak-short deploy destroy demo-model lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -32,6 +32,9 @@ up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first
 
 down: $(STAMP) ## Stop the local cloud
 	@$(BIN)/sluice down
+
+docs: $(STAMP) ## Write the generated tables into docs/
+	@$(BIN)/python -m tests.lambda_fn.bad_requests
 
 test: $(STAMP) ## Run the tests
 	@$(BIN)/pytest

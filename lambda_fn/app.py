@@ -24,13 +24,13 @@ from lambda_fn.authenticate import check_origin, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.decode import LineDecoder
-from lambda_fn.encode import ChatBody, ChatStream, Encoder
+from lambda_fn.encode import ChatBody, ChatStream, Encoder, Head
 from lambda_fn.errors import APIError
 from lambda_fn.http import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.invoke import Invocation
 from lambda_fn.replies import EXCEPTION_HANDLERS, error_response, json_response, read_body
-from lambda_fn.schema import ChatRequest, Control, container_body, parse_chat
+from lambda_fn.schema import ChatRequest, Control, StreamOptions, container_body, parse_chat
 from lambda_fn.settings import Settings
 from lambda_fn.settle import Tally, settle
 
@@ -68,9 +68,12 @@ class Front:
         request_id = scope["sluice.request_id"] = new_request_id()
         name = (b"x-request-id", f"req_{request_id}".encode())
 
+        started = time.monotonic()
+
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], name]
+                took = b"%d" % ((time.monotonic() - started) * 1000)
+                message["headers"] = [*message["headers"], name, (b"openai-processing-ms", took)]
             await send(message)
 
         try:
@@ -156,7 +159,7 @@ class ChatCompletions:
                 answer = Answer(
                     invocation,
                     LineDecoder(choices=request.n or 1),
-                    _encoder(request, request_id),
+                    _encoder(request, self._head(request, request_id)),
                     tally,
                     seconds=seconds + limits.STREAM_GRACE,
                 )
@@ -167,14 +170,23 @@ class ChatCompletions:
         finally:
             await asyncio.shield(settle(self._table, caller, request_id=request_id, model=request.model, tally=tally))
 
+    def _head(self, request: ChatRequest, request_id: str) -> Head:
+        return Head(
+            answer_id=request_id,
+            created=int(time.time()),
+            model=request.model,
+            choices=request.n or 1,
+            fingerprint=self._settings.fingerprint(request.model),
+            service_tier=None if request.service_tier is None else "default",
+        )
 
-def _encoder(request: ChatRequest, request_id: str) -> Encoder:
-    chat_id, created, choices = f"chatcmpl-{request_id}", int(time.time()), request.n or 1
+
+def _encoder(request: ChatRequest, head: Head) -> Encoder:
     if not request.stream:
-        return ChatBody(chat_id=chat_id, created=created, model=request.model, choices=choices)
-    include_usage = request.stream_options is not None and request.stream_options.include_usage
+        return ChatBody(head)
+    options = request.stream_options or StreamOptions()
     return ChatStream(
-        chat_id=chat_id, created=created, model=request.model, choices=choices, include_usage=include_usage
+        head, include_usage=bool(options.include_usage), obfuscate=options.include_obfuscation is not False
     )
 
 

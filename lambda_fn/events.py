@@ -40,10 +40,12 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
 
 
 class Usage(msgspec.Struct, frozen=True, tag="usage"):
-    """The model's own count."""
+    """The model's own count; of the prompt so much was cached, of the completion so much reasoning."""
 
     prompt_tokens: Count
     completion_tokens: Count
+    cached_tokens: Count = 0
+    reasoning_tokens: Count = 0
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):

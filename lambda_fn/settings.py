@@ -1,7 +1,8 @@
 """The function's settings, read from the environment once, when it starts."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -28,6 +29,15 @@ class Settings:
     """The current and, while the secret is rotated, the previous one. Never empty strings."""
     dynamodb_url: str
     sagemaker_url: str
+    _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def fingerprint(self, model: str) -> str:
+        """Give what names the configuration that a model runs with: it changes when that does."""
+        found = self._fingerprints.get(model)
+        if found is None:
+            told = msgspec.json.encode([model, self.models[model]])
+            found = self._fingerprints[model] = f"fp_{hashlib.sha256(told).hexdigest()[:10]}"
+        return found
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

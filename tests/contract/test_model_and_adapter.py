@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import model.errors
 from lambda_fn.decode import LineDecoder
-from lambda_fn.encode import ChatBody
+from lambda_fn.encode import ChatBody, Head
 from lambda_fn.errors import CONTAINER_CODES, UpstreamFailed, from_container
 from lambda_fn.events import Delta, Event, Failure
 from lambda_fn.schema import Control, container_body, parse_chat
@@ -57,7 +57,7 @@ async def test_answer_is_understood(container: httpx.AsyncClient) -> None:
     events, raw = await ask(container, script, n=2, logprobs=True)
     assert not any(isinstance(event, Failure) for event in events)
     assert len(events) == sum(1 for line in raw.splitlines() if line.strip())
-    answer = json.loads(ChatBody(chat_id="c", created=1, model="m", choices=2).encode(events))
+    answer = json.loads(ChatBody(Head("c", 1, "m", 2)).encode(events))
     for choice in answer["choices"]:
         assert choice["message"]["content"] == 'Grüße 🚰\n"'
         assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a":1}'}
@@ -68,7 +68,7 @@ async def test_counts_agree(container: httpx.AsyncClient) -> None:
     """The tokens counted on the way are those that the usage record says."""
     events, _ = await ask(container, {"repeat": " x", "count": 30}, n=3)
     counted = sum(event.tokens for event in events if isinstance(event, Delta))
-    answer = json.loads(ChatBody(chat_id="c", created=1, model="m", choices=3).encode(events))
+    answer = json.loads(ChatBody(Head("c", 1, "m", 3)).encode(events))
     assert counted == answer["usage"]["completion_tokens"] == 90
 
 
@@ -112,7 +112,8 @@ requests = st.fixed_dictionaries(
         "stop": st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=5), max_size=4),
         "n": st.integers(1, 8),
         "logprobs": st.booleans(),
-        "parallel_tool_calls": st.booleans(),
+        "logit_bias": st.dictionaries(st.integers(0, 2000).map(str), st.floats(-100, 100), max_size=3),
+        "tools": st.just([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]),
         "response_format": st.sampled_from([{"type": "text"}, {"type": "json_object"}]),
     },
 )

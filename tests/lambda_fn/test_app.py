@@ -56,6 +56,7 @@ async def test_whole_way(call: Call, sagemaker: StandIn, items: Any, account: di
     assert (reply.status, text(reply), events(reply)[-1]) == (200, "Hello world", "[DONE]")
     assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert "content-encoding" not in reply.headers
+    assert reply.headers["openai-processing-ms"].isdigit()
     request_id = reply.headers["x-request-id"].removeprefix("req_")
     assert events(reply)[0]["id"] == f"chatcmpl-{request_id}"
     assert sagemaker.bodies[0]["sluice"]["request_id"] == request_id
@@ -338,7 +339,7 @@ async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> N
         ({"origin": ""}, 403, "origin_denied"),
         ({"body": {**STREAM, "model": "other"}}, 404, "model_not_found"),
         ({"body": b"{"}, 400, "invalid_json"),
-        ({"body": {**CHAT, "messages": []}}, 400, None),
+        ({"body": {**CHAT, "messages": []}}, 400, "empty_array"),
         ({"body": b" " * (limits.MAX_BODY + 1)}, 413, "request_too_large"),
         ({"body": b"{", "key": accounts.new_key()}, 401, "invalid_api_key"),
         ({"body": {**STREAM, "model": "other"}, "key": accounts.new_key()}, 401, "invalid_api_key"),

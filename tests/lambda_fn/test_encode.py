@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from lambda_fn.encode import ChatBody, ChatStream
+from lambda_fn.encode import ChatBody, ChatStream, Head
 from lambda_fn.errors import UpstreamFailed
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
 
@@ -39,7 +39,7 @@ TOOLS: list[Event] = [
 
 def stream(events: list[Event], *, choices: int = 1, include_usage: bool = False) -> list[str]:
     """Encode, and split into the data of the events, which must be nothing but `data:` lines."""
-    encoder = ChatStream(chat_id="chatcmpl-1", created=7, model="m", choices=choices, include_usage=include_usage)
+    encoder = ChatStream(Head("1", 7, "m", choices), include_usage=include_usage)
     text = (encoder.begin() + encoder.encode(events)).decode()
     blocks = text.split("\n\n")
     assert blocks.pop() == ""
@@ -71,7 +71,8 @@ def test_usage_chunk_only_when_asked() -> None:
     """
     lines = [json.loads(line) for line in stream(TEXT, include_usage=True)[:-1]]
     assert lines[-1]["choices"] == []
-    assert lines[-1]["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    usage = lines[-1]["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (3, 2, 5)
     assert all(line["usage"] is None for line in lines[:-1])
     assert not any("usage" in json.loads(line) for line in stream(TEXT)[:-1])
 
@@ -89,23 +90,33 @@ def test_tool_call_deltas_pass_as_they_are() -> None:
     assert "".join(call[0].function.arguments or "" for call in calls if call and call[0].function) == '{"a":1}'
 
 
+def test_chunks_are_padded_unless_that_is_declined() -> None:
+    """Chunks of short tokens have one size, whatever they say; without padding there is no such field."""
+    said = [delta({"content": text}) for text in ("a", " word", " seventeen letter")]
+    lines = stream([*said, delta({"content": " t"}, logprobs=LOGPROBS), Finish("stop")])
+    assert len({len(line.encode()) for line in lines[1:4]}) == 1
+    assert all("obfuscation" in json.loads(line) for line in lines)
+    encoder = ChatStream(Head("1", 7, "m"), obfuscate=False)
+    assert b"obfuscation" not in encoder.begin() + encoder.encode(TEXT) + encoder.heartbeat()
+
+
 def test_heartbeat_is_an_ordinary_chunk() -> None:
     """A heartbeat is a chunk with an empty delta."""
-    encoder = ChatStream(chat_id="x", created=1, model="m", choices=1, include_usage=False)
+    encoder = ChatStream(Head("x", 1, "m"))
     chunk = ChatCompletionChunk.model_validate_json(encoder.heartbeat().decode().removeprefix("data: "))
     assert chunk.choices[0].delta.content is None
 
 
 def test_failure_in_a_stream() -> None:
     """A failure is an error object with all four keys, and no `[DONE]`."""
-    encoder = ChatStream(chat_id="x", created=1, model="m", choices=1, include_usage=False)
+    encoder = ChatStream(Head("x", 1, "m"))
     error = json.loads(encoder.fail(UpstreamFailed("cut off", code="upstream_cut")).decode().removeprefix("data: "))
     assert error == {"error": {"message": "cut off", "type": "server_error", "param": None, "code": "upstream_cut"}}
 
 
 def test_body() -> None:
     """One JSON body says the same as the stream."""
-    encoder = ChatBody(chat_id="x", created=1, model="m", choices=1)
+    encoder = ChatBody(Head("x", 1, "m"))
     assert encoder.begin() == b""
     assert encoder.encode(TEXT[:3]) == b""
     body = ChatCompletion.model_validate_json(encoder.heartbeat() + encoder.encode(TEXT[3:]), strict=True)
@@ -117,7 +128,7 @@ def test_body() -> None:
 
 def test_body_with_tools() -> None:
     """Tool calls are put together, and the content is null beside them."""
-    encoder = ChatBody(chat_id="x", created=1, model="m", choices=1)
+    encoder = ChatBody(Head("x", 1, "m"))
     body = ChatCompletion.model_validate_json(encoder.encode(TOOLS), strict=True)
     message = body.choices[0].message
     assert message.content is None
@@ -127,7 +138,7 @@ def test_body_with_tools() -> None:
 
 def test_body_of_wrong_deltas() -> None:
     """A delta whose content is no text is the model's failure, not ours."""
-    encoder = ChatBody(chat_id="x", created=1, model="m", choices=1)
+    encoder = ChatBody(Head("x", 1, "m"))
     wrong: dict[str, Any]
     for wrong in ({"content": 5}, {"tool_calls": [{"index": "x"}]}, {"tool_calls": [{"function": {"arguments": {}}}]}):
         with pytest.raises(UpstreamFailed):

@@ -1,0 +1,117 @@
+"""One `chat.completion` object."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import msgspec
+
+from lambda_fn.encode.base import Head, ToolPiece, raw_logprobs, read_delta, usage_of
+from lambda_fn.errors import APIError
+from lambda_fn.events import Delta, End, Event, Finish, Usage
+
+
+class ChatBody:
+    """The answer of a whole chat completion. Silence is broken with white space, which JSON allows before it."""
+
+    content_type: ClassVar[str] = "application/json"
+
+    def __init__(self, head: Head) -> None:
+        """Begin with no text."""
+        self._head = head
+        self._choices = [_Choice() for _ in range(head.choices)]
+        self._usage: Usage | None = None
+
+    def begin(self) -> bytes:
+        """Give nothing yet."""
+        return b""
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """Collect, and give the whole object at the end."""
+        for event in events:
+            if type(event) is Delta:
+                self._choices[event.index].add(event)
+            elif type(event) is Finish:
+                self._choices[event.index].finish_reason = event.finish_reason
+            elif type(event) is Usage:
+                self._usage = event
+            elif type(event) is End:
+                return msgspec.json.encode(self._body())
+        return b""
+
+    def _body(self) -> dict[str, Any]:
+        head = self._head
+        body = {
+            "id": f"chatcmpl-{head.answer_id}",
+            "object": "chat.completion",
+            "created": head.created,
+            "model": head.model,
+            "choices": [choice.body(index) for index, choice in enumerate(self._choices)],
+            "system_fingerprint": head.fingerprint,
+        }
+        if self._usage is not None:
+            body["usage"] = usage_of(self._usage)
+        if head.service_tier is not None:
+            body["service_tier"] = head.service_tier
+        return body
+
+    def heartbeat(self) -> bytes:
+        """Give a space."""
+        return b" "
+
+    def fail(self, error: APIError) -> None:
+        """Have the connection broken: a 200 with an error in it would pass for an answer."""
+
+
+class _Choice:
+    """One choice, put together from its deltas."""
+
+    def __init__(self) -> None:
+        self.finish_reason: str | None = None
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._tools: dict[int, dict[str, Any]] = {}
+        self._logprobs: list[msgspec.Raw] | None = None
+
+    def add(self, event: Delta) -> None:
+        fields = read_delta(event)
+        logprobs = raw_logprobs(event)
+        for found, text in (
+            (self._content, fields.content),
+            (self._reasoning, fields.reasoning_content),
+            (self._refusal, fields.refusal),
+        ):
+            if text is not None:
+                found.append(text)
+        for call in fields.tool_calls or ():
+            self._add_tool(call)
+        if logprobs is not None:
+            self._logprobs = self._logprobs or []
+            self._logprobs.extend(logprobs)
+
+    def _add_tool(self, piece: ToolPiece) -> None:
+        call = self._tools.setdefault(piece.index, {"id": "", "name": "", "arguments": []})
+        call["id"] = piece.id or call["id"]
+        call["name"] = piece.function.name or call["name"]
+        call["arguments"].append(piece.function.arguments or "")
+
+    def body(self, index: int) -> dict[str, Any]:
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if self._tools and not any(self._content) else "".join(self._content),
+            "refusal": "".join(self._refusal) or None,
+            "annotations": [],
+        }
+        if reasoning := "".join(self._reasoning):
+            message["reasoning_content"] = reasoning
+        if self._tools:
+            message["tool_calls"] = [
+                {
+                    "id": call["id"],
+                    "type": "function",
+                    "function": {"name": call["name"], "arguments": "".join(call["arguments"])},
+                }
+                for _, call in sorted(self._tools.items())
+            ]
+        logprobs = None if self._logprobs is None else {"content": self._logprobs, "refusal": None}
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason}

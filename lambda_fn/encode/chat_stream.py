@@ -1,0 +1,84 @@
+"""`chat.completion.chunk` objects as server-sent events.
+
+There are `data:` lines only, because stock clients fail on `event:`, `id:` or `retry:`. What is the same in every
+chunk is put together once; the delta that the model's container sent is passed on as the JSON it is.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import msgspec
+
+from lambda_fn.encode.base import Head, usage_of
+from lambda_fn.encode.sse import BLOCK, delta_tails, tails
+from lambda_fn.errors import APIError
+from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
+
+_json = msgspec.json.encode
+_FILL = BLOCK - 1  # `-size & _FILL` is `-size % BLOCK`
+
+
+class ChatStream:
+    """The answer of a streamed chat completion."""
+
+    content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+
+    def __init__(self, head: Head, *, include_usage: bool = False, obfuscate: bool = True) -> None:
+        """Put together what is the same in every chunk.
+
+        Args:
+            head: What is the same in every chunk.
+            include_usage: Whether a usage chunk ends the answer; every other one then has `"usage": null`.
+            obfuscate: Whether chunks are padded.
+
+        """
+        self._include_usage = include_usage
+        fields = {
+            "id": f"chatcmpl-{head.answer_id}",
+            "object": "chat.completion.chunk",
+            "created": head.created,
+            "model": head.model,
+            "system_fingerprint": head.fingerprint,
+        }
+        if head.service_tier is not None:
+            fields["service_tier"] = head.service_tier
+        self._head = b"data: " + _json(fields)[:-1] + b',"choices":['
+        self._tails = tails(include_usage, obfuscate)
+        self._delta_tails = delta_tails(include_usage, obfuscate)
+        self._open_delta = [self._head + b'{"index":%d,"delta":' % index for index in range(head.choices)]
+
+    def begin(self) -> bytes:
+        """Give the role chunk of every choice."""
+        role = b'{"role":"assistant","content":"","refusal":null}'
+        return b"".join(opened + role + self._delta_tails[-len(role) & _FILL] for opened in self._open_delta)
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """Give one chunk an event, and `[DONE]` for the end."""
+        out: list[bytes] = []
+        for event in events:
+            if type(event) is Delta:
+                delta = event.delta
+                size = -len(delta)
+                if event.logprobs is NULL:
+                    out += (self._open_delta[event.index], delta, self._delta_tails[size & _FILL])
+                else:
+                    size -= len(event.logprobs)
+                    logprobs = (b',"logprobs":', event.logprobs, b',"finish_reason":null}', self._tails[size & _FILL])
+                    out += (self._open_delta[event.index], delta, *logprobs)
+            elif type(event) is Finish:
+                reason = _json(event.finish_reason)
+                said = (b'{},"logprobs":null,"finish_reason":', reason, b"}", self._tails[-len(reason) & _FILL])
+                out += (self._open_delta[event.index], *said)
+            elif type(event) is Usage and self._include_usage:
+                out += (self._head, b'],"usage":', _json(usage_of(event)), b"}\n\n")
+            elif type(event) is End:
+                out.append(b"data: [DONE]\n\n")
+        return b"".join(out)
+
+    def heartbeat(self) -> bytes:
+        """Give a chunk with an empty delta: a comment breaks some clients, an empty chunk none."""
+        return self._open_delta[0] + b"{}" + self._delta_tails[-2 & _FILL]
+
+    def fail(self, error: APIError) -> bytes:
+        """Give the error object as an event; no `[DONE]` follows, so that no client takes the answer for whole."""
+        return b"data: " + error.body() + b"\n\n"

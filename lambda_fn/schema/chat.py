@@ -1,0 +1,138 @@
+"""The body of `POST /v1/chat/completions`."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from lambda_fn.errors import InvalidRequest
+from lambda_fn.schema.messages import Message, check_tool_answers
+from lambda_fn.schema.parse import parse
+from lambda_fn.schema.parts import (
+    Choices,
+    LogitBias,
+    Metadata,
+    Penalty,
+    Seed,
+    Stop,
+    StreamOptions,
+    Temperature,
+    Tokens,
+    TopP,
+)
+from lambda_fn.schema.tools import FunctionTool, JsonSchema, ResponseFormat, ToolChoice, Tools, check_depth, chosen
+
+
+class ChatRequest(Struct, frozen=True, omit_defaults=True):
+    """What can be asked for. The last group has no effect on the answer, the one before it is refused by name."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=4096)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    n: Choices | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    logit_bias: LogitBias | None = None
+    response_format: ResponseFormat | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+
+    modalities: list[Literal["text", "audio"]] | None = None
+    reasoning_effort: str | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    audio: Any = None
+    prediction: Any = None
+    web_search_options: Any = None
+    moderation: Any = None
+    functions: Any = None
+    function_call: Any = None
+
+    user: Annotated[str, Meta(max_length=512)] | None = None
+    safety_identifier: Annotated[str, Meta(max_length=64)] | None = None
+    metadata: Metadata | None = None
+    store: bool | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    prompt_cache_key: Annotated[str, Meta(max_length=512)] | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+
+
+UNSUPPORTED = {
+    "audio": "this is a text model",
+    "prediction": "predicted outputs are not available",
+    "web_search_options": "the model cannot search the web",
+    "moderation": "moderation is not available",
+    "functions": "use 'tools'",
+    "function_call": "use 'tool_choice'",
+}
+"""What is refused whenever it is given, and why."""
+
+_decoder = msgspec.json.Decoder(ChatRequest)
+
+
+def parse_chat(body: bytes) -> ChatRequest:
+    """Read and check the body of a chat request.
+
+    Raises:
+        InvalidRequest: it is not JSON, has a field of a wrong type or out of range, fields that exclude each other,
+        or one that cannot be honoured.
+
+    """
+    request = parse(_decoder, body)
+    _check(request)
+    return request
+
+
+def _check(request: ChatRequest) -> None:
+    if request.stream_options is not None and not request.stream:
+        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
+    if request.top_logprobs and not request.logprobs:
+        raise InvalidRequest("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise InvalidRequest(
+            "'max_tokens' and 'max_completion_tokens' are two names of one limit: give one.", param="max_tokens"
+        )
+    _check_honoured(request)
+    _check_tools(request)
+    check_tool_answers(request.messages)
+
+
+def _check_honoured(request: ChatRequest) -> None:
+    for name, why in UNSUPPORTED.items():
+        if getattr(request, name) is not None:
+            raise unsupported(name, why)
+    if request.modalities is not None and request.modalities != ["text"]:
+        raise unsupported("modalities", "this is a text model, whose only modality is 'text'")
+    if request.reasoning_effort not in (None, "none"):
+        raise unsupported("reasoning_effort", "this model does not reason before it answers; 'none' is allowed")
+    if request.verbosity not in (None, "medium"):
+        raise unsupported("verbosity", "it cannot be steered here; 'medium', the default, is allowed")
+
+
+def _check_tools(request: ChatRequest) -> None:
+    if type(request.response_format) is JsonSchema:
+        check_depth(request.response_format.json_schema.schema, "response_format.json_schema.schema")
+    if request.tools is None:
+        for name in ("tool_choice", "parallel_tool_calls"):
+            value = getattr(request, name)
+            if value is not None and value != "none":
+                raise InvalidRequest(f"'{name}' is only allowed when 'tools' are specified.", param=name)
+        return
+    chosen(request.tools, request.tool_choice)
+    for number, tool in enumerate(request.tools):
+        if type(tool) is FunctionTool:
+            check_depth(tool.function.parameters, f"tools[{number}].function.parameters")
+
+
+def unsupported(name: str, why: str) -> InvalidRequest:
+    """Give the refusal of a parameter that cannot be honoured."""
+    return InvalidRequest(f"Unsupported parameter: '{name}': {why}.", param=name, code="unsupported_parameter")

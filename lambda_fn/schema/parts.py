@@ -1,0 +1,48 @@
+"""What several requests have in common: names, counts, and the refusal of what a text model cannot do."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
+StopString = Annotated[str, Meta(min_length=1, max_length=1_000)]
+Stop = StopString | Annotated[list[StopString], Meta(max_length=4)]
+Name = Annotated[str, Meta(max_length=256)]
+Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[a-zA-Z0-9_-]+$")]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TopP = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Choices = Annotated[int, Meta(ge=1, le=8)]
+LogitBias = Annotated[
+    dict[Annotated[str, Meta(pattern="^[0-9]{1,9}$")], Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)
+]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+
+
+class Unsupported(ValueError):
+    """A part of a request that is OpenAI's and cannot be honoured here; `field` is its name in its object."""
+
+    def __init__(self, why: str, field: str) -> None:
+        """Keep both."""
+        super().__init__(why)
+        self.field = field
+
+
+class Refused(Struct, frozen=True):
+    """An object that is known by its tag, only to say why it is refused."""
+
+    why: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Refuse it."""
+        raise Unsupported(self.why, str(self.__struct_config__.tag_field))
+
+
+class StreamOptions(Struct, frozen=True, omit_defaults=True):
+    """How to stream."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None

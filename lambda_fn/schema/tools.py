@@ -1,0 +1,136 @@
+"""Tools, the choice of them, and the form of an answer."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta, Struct
+
+from lambda_fn.errors import InvalidRequest
+from lambda_fn.schema.parts import Identifier, Refused
+
+MAX_DEPTH = 64
+"""Levels of a JSON schema. OpenAI takes ten; a grammar is made by recursion."""
+
+Description = Annotated[str, Meta(max_length=100_000)]
+
+
+class Function(Struct, frozen=True, omit_defaults=True):
+    """A function that the model may call; `parameters` is a JSON schema."""
+
+    name: Identifier
+    description: Description | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(Struct, frozen=True, tag="function", tag_field="type"):
+    """The one kind of tool."""
+
+    function: Function
+
+
+class CustomTool(Refused, frozen=True, tag="custom", tag_field="type"):
+    """A tool whose input is free text."""
+
+    why: ClassVar[str] = "custom tools are not supported: use tools of type 'function'"
+
+
+class FunctionName(Struct, frozen=True):
+    """Which function."""
+
+    name: Identifier
+
+
+class ChosenFunction(Struct, frozen=True, tag="function", tag_field="type"):
+    """The function that must be called."""
+
+    function: FunctionName
+
+
+class AllowedSet(Struct, frozen=True):
+    """The tools that may be called now, and whether one must."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[ChosenFunction | CustomTool], Meta(min_length=1, max_length=128)]
+
+
+class AllowedTools(Struct, frozen=True, tag="allowed_tools", tag_field="type"):
+    """A choice among some of the tools."""
+
+    allowed_tools: AllowedSet
+
+
+Tools = Annotated[list[FunctionTool | CustomTool], Meta(min_length=1, max_length=128)]
+ToolChoice = Literal["none", "auto", "required"] | ChosenFunction | AllowedTools | CustomTool
+
+
+class TextFormat(Struct, frozen=True, tag="text", tag_field="type"):
+    """Any text."""
+
+
+class JsonObject(Struct, frozen=True, tag="json_object", tag_field="type"):
+    """Some JSON object."""
+
+
+class Schema(Struct, frozen=True, omit_defaults=True):
+    """A JSON schema with a name; `strict` or not, the answer is guided by it."""
+
+    name: Identifier
+    description: Description | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class JsonSchema(Struct, frozen=True, tag="json_schema", tag_field="type"):
+    """JSON of a given schema; the model's own container checks the schema."""
+
+    json_schema: Schema
+
+
+ResponseFormat = TextFormat | JsonObject | JsonSchema
+
+
+def chosen(tools: list[FunctionTool | CustomTool], choice: ToolChoice | None) -> tuple[Any, Any]:
+    """Give the tools and the choice as the container takes them: of allowed tools only those, with their mode.
+
+    Raises:
+        InvalidRequest: the choice names a tool that is not there, or two tools have one name.
+
+    """
+    names = [tool.function.name for tool in tools if type(tool) is FunctionTool]
+    if len(set(names)) < len(names):
+        raise InvalidRequest("Two tools have the same name.", param="tools")
+    if type(choice) is ChosenFunction and choice.function.name not in names:
+        raise InvalidRequest(
+            f"The function '{choice.function.name}' is not among the tools.", param="tool_choice.function.name"
+        )
+    if type(choice) is not AllowedTools:
+        return tools, choice
+    allowed = {tool.function.name for tool in choice.allowed_tools.tools if type(tool) is ChosenFunction}
+    if not allowed <= set(names):
+        raise InvalidRequest(
+            f"The function '{min(allowed - set(names))}' is not among the tools.",
+            param="tool_choice.allowed_tools.tools",
+        )
+    kept = [tool for tool in tools if type(tool) is FunctionTool and tool.function.name in allowed]
+    return kept, choice.allowed_tools.mode
+
+
+def check_depth(value: Any, param: str) -> None:
+    """Hold a schema's nesting against `MAX_DEPTH`, without recursion.
+
+    Raises:
+        InvalidRequest: it is deeper.
+
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                inner += item.values()
+            elif type(item) is list:
+                inner += item
+        if not inner:
+            return
+        level = inner
+    raise InvalidRequest(f"'{param}' has more than {MAX_DEPTH} levels.", param=param)

@@ -1,0 +1,224 @@
+"""What is refused of a chat request, as a table: it is tested row by row, and printed into docs/api.md.
+
+`make docs` writes it there; a test fails where that was forgotten.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+USER = {"role": "user", "content": "hi"}
+GOOD: dict[str, Any] = {"model": "m", "messages": [USER]}
+
+
+def function(name: str = "f", **fields: Any) -> dict[str, Any]:
+    """Make a tool."""
+    return {"type": "function", "function": {"name": name, **fields}}
+
+
+def deep(levels: int) -> dict[str, Any]:
+    """Make a JSON schema of so many levels."""
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
+def call(call_id: str = "c1", **fields: Any) -> dict[str, Any]:
+    """Make a tool call of an earlier answer."""
+    return {"id": call_id, "type": "function", "function": {"name": "f", "arguments": "{}"}, **fields}
+
+
+CALLED = {"role": "assistant", "tool_calls": [call()]}
+ANSWER = {"role": "tool", "tool_call_id": "c1", "content": "1"}
+TOOLS = [function()]
+
+
+def messages(*given: Any) -> dict[str, Any]:
+    """Make the change that gives these messages."""
+    return {"messages": list(given)}
+
+
+def user(content: Any) -> dict[str, Any]:
+    """Make the change that gives one message of the user."""
+    return messages({"role": "user", "content": content})
+
+
+def schema(**fields: Any) -> dict[str, Any]:
+    """Make the change that asks for JSON of a schema."""
+    return {"response_format": {"type": "json_schema", "json_schema": fields}}
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A refused request: `GOOD` with `change`; `shown` is what the documentation says is wrong."""
+
+    shown: str
+    change: dict[str, Any]
+    param: str
+    code: str | None
+
+
+BAD = [
+    Bad("`model` missing", {"model": ...}, "model", "missing_required_parameter"),
+    Bad("`model: null`", {"model": None}, "model", "invalid_type"),
+    Bad("`model: \"\"`", {"model": ""}, "model", "string_below_min_length"),
+    Bad("`model` of 257 characters", {"model": "m" * 257}, "model", "string_above_max_length"),
+    Bad("`messages` missing", {"messages": ...}, "messages", "missing_required_parameter"),
+    Bad("`messages: \"hi\"`", {"messages": "hi"}, "messages", "invalid_type"),
+    Bad("`messages: []`", {"messages": []}, "messages", "empty_array"),
+    Bad("4,097 messages", {"messages": [USER] * 4097}, "messages", "array_above_max_length"),
+    Bad("a message that is a string", messages("hi"), "messages[0]", "invalid_type"),
+    Bad("a role of no chat: `bot`", messages({"role": "bot", "content": "x"}), "messages[0].role", "invalid_value"),
+    Bad("no role", messages({"content": "x"}), "messages[0].role", "missing_required_parameter"),
+    Bad("the role `function`", messages({"role": "function", "name": "f", "content": "1"}), "messages[0].role", "unsupported_value"),
+    Bad("no content", messages({"role": "user"}), "messages[0].content", "missing_required_parameter"),
+    Bad("`content: null` of a user", user(None), "messages[0].content", "invalid_type"),
+    Bad("`content: 5`", messages(USER, {"role": "user", "content": 5}), "messages[1].content", "invalid_type"),
+    Bad("`content: []`", user([]), "messages[0].content", "empty_array"),
+    Bad("an image", user([{"type": "image_url", "image_url": {"url": "x"}}]), "messages[0].content[0].type", "unsupported_value"),
+    Bad("a sound", user([{"type": "input_audio", "input_audio": {}}]), "messages[0].content[0].type", "unsupported_value"),
+    Bad("a file", user([{"type": "text", "text": ""}, {"type": "file", "file": {}}]), "messages[0].content[1].type", "unsupported_value"),
+    Bad("a content part of no kind", user([{"type": "smell"}]), "messages[0].content[0].type", "invalid_value"),
+    Bad("a text part without text", user([{"type": "text"}]), "messages[0].content[0].text", "missing_required_parameter"),
+    Bad("a `name` of 257 characters", messages({**USER, "name": "n" * 257}), "messages[0].name", "string_above_max_length"),
+    Bad("an assistant who says nothing", messages({"role": "assistant", "content": None}), "messages[0]", "invalid_value"),
+    Bad("`tool_calls: []`", messages({"role": "assistant", "tool_calls": []}), "messages[0].tool_calls", "empty_array"),
+    Bad("a tool call without `id`", messages({"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": ""}}]}), "messages[0].tool_calls[0].id", "missing_required_parameter"),
+    Bad("arguments that are an object", messages({"role": "assistant", "tool_calls": [call(function={"name": "f", "arguments": {}})]}), "messages[0].tool_calls[0].function.arguments", "invalid_type"),
+    Bad("two tool calls of one `id`", messages({"role": "assistant", "tool_calls": [call(), call()]}, ANSWER), "messages[0].tool_calls", None),
+    Bad("a call of a custom tool", messages({"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}), "messages[0].tool_calls[0].type", "unsupported_value"),
+    Bad("an assistant's `function_call`", messages({"role": "assistant", "content": "", "function_call": {"name": "f"}}), "messages[0].function_call", "unsupported_value"),
+    Bad("an assistant's `audio`", messages({"role": "assistant", "audio": {"id": "a"}}), "messages[0].audio", "unsupported_value"),
+    Bad("a tool call without its answer", messages(USER, CALLED, USER), "messages[1].tool_calls", None),
+    Bad("an answer without its call", messages(USER, ANSWER), "messages[1].role", None),
+    Bad("an answer to another call", messages(CALLED, {**ANSWER, "tool_call_id": "c2"}), "messages[1].tool_call_id", None),
+    Bad("a tool's answer without `tool_call_id`", messages(CALLED, {"role": "tool", "content": "1"}), "messages[1].tool_call_id", "missing_required_parameter"),
+    Bad("`stream: \"yes\"`", {"stream": "yes"}, "stream", "invalid_type"),
+    Bad("`stream_options` without `stream`", {"stream_options": {"include_usage": True}}, "stream_options", None),
+    Bad("`include_usage: 1`", {"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage", "invalid_type"),
+    Bad("`max_tokens: 0`", {"max_tokens": 0}, "max_tokens", "integer_below_min_value"),
+    Bad("`max_tokens: 1.5`", {"max_tokens": 1.5}, "max_tokens", "invalid_type"),
+    Bad("`max_tokens: 10000001`", {"max_tokens": 10_000_001}, "max_tokens", "integer_above_max_value"),
+    Bad("`max_completion_tokens: -1`", {"max_completion_tokens": -1}, "max_completion_tokens", "integer_below_min_value"),
+    Bad("both of them", {"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens", None),
+    Bad("`temperature: \"hot\"`", {"temperature": "hot"}, "temperature", "invalid_type"),
+    Bad("`temperature: -0.1`", {"temperature": -0.1}, "temperature", "decimal_below_min_value"),
+    Bad("`temperature: 2.1`", {"temperature": 2.1}, "temperature", "decimal_above_max_value"),
+    Bad("`top_p: -0.1`", {"top_p": -0.1}, "top_p", "decimal_below_min_value"),
+    Bad("`top_p: 1.1`", {"top_p": 1.1}, "top_p", "decimal_above_max_value"),
+    Bad("`frequency_penalty: 2.1`", {"frequency_penalty": 2.1}, "frequency_penalty", "decimal_above_max_value"),
+    Bad("`presence_penalty: -2.1`", {"presence_penalty": -2.1}, "presence_penalty", "decimal_below_min_value"),
+    Bad("`presence_penalty: []`", {"presence_penalty": []}, "presence_penalty", "invalid_type"),
+    Bad("`seed: 9223372036854775808`", {"seed": 2**63}, "seed", "integer_above_max_value"),
+    Bad("`seed: 0.5`", {"seed": 0.5}, "seed", "invalid_type"),
+    Bad("`stop: \"\"`", {"stop": ""}, "stop", "string_below_min_length"),
+    Bad("`stop` of 1,001 characters", {"stop": "x" * 1001}, "stop", "string_above_max_length"),
+    Bad("five stop strings", {"stop": ["a"] * 5}, "stop", "array_above_max_length"),
+    Bad("10,000 stop strings", {"stop": ["a"] * 10_000}, "stop", "array_above_max_length"),
+    Bad("`stop: [5]`", {"stop": [5]}, "stop[0]", "invalid_type"),
+    Bad("`n: 0`", {"n": 0}, "n", "integer_below_min_value"),
+    Bad("`n: 9`", {"n": 9}, "n", "integer_above_max_value"),
+    Bad("`n: true`", {"n": True}, "n", "invalid_type"),
+    Bad("`logprobs: 5`", {"logprobs": 5}, "logprobs", "invalid_type"),
+    Bad("`top_logprobs` without `logprobs`", {"top_logprobs": 3}, "top_logprobs", None),
+    Bad("`top_logprobs: 21`", {"logprobs": True, "top_logprobs": 21}, "top_logprobs", "integer_above_max_value"),
+    Bad("a bias of 101", {"logit_bias": {"5": 101}}, "logit_bias", "decimal_above_max_value"),
+    Bad("a bias for what is no token's number", {"logit_bias": {"the": 1}}, "logit_bias", "invalid_value"),
+    Bad("1,025 biases", {"logit_bias": {str(number): 1 for number in range(1025)}}, "logit_bias", "object_above_max_properties"),
+    Bad("`response_format: \"json\"`", {"response_format": "json"}, "response_format", "invalid_type"),
+    Bad("`response_format: {\"type\": \"xml\"}`", {"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
+    Bad("`json_schema` without one", {"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing_required_parameter"),
+    Bad("a schema without a name", schema(schema={}), "response_format.json_schema.name", "missing_required_parameter"),
+    Bad("a schema named `a b`", schema(name="a b", schema={}), "response_format.json_schema.name", "invalid_value"),
+    Bad("a schema that is a string", schema(name="a", schema="{}"), "response_format.json_schema.schema", "invalid_type"),
+    Bad("a schema of 65 levels", schema(name="a", schema=deep(65)), "response_format.json_schema.schema", None),
+    Bad("`tools: {}`", {"tools": {}}, "tools", "invalid_type"),
+    Bad("`tools: []`", {"tools": []}, "tools", "empty_array"),
+    Bad("129 tools", {"tools": [function(f"f{number}") for number in range(129)]}, "tools", "array_above_max_length"),
+    Bad("two tools of one name", {"tools": [function(), function()]}, "tools", None),
+    Bad("a custom tool", {"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type", "unsupported_value"),
+    Bad("a tool's name of 65 characters", {"tools": [function("f" * 65)]}, "tools[0].function.name", "string_above_max_length"),
+    Bad("a tool named `a.b`", {"tools": [function("a.b")]}, "tools[0].function.name", "invalid_value"),
+    Bad("`parameters: []`", {"tools": [function(parameters=[])]}, "tools[0].function.parameters", "invalid_type"),
+    Bad("`parameters` of 65 levels", {"tools": [function(parameters=deep(65))]}, "tools[0].function.parameters", None),
+    Bad("`tool_choice` without `tools`", {"tool_choice": "auto"}, "tool_choice", None),
+    Bad("`tool_choice: \"any\"`", {"tools": TOOLS, "tool_choice": "any"}, "tool_choice", "invalid_value"),
+    Bad("a choice that is no tool", {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice.function.name", None),
+    Bad("allowed tools that are none", {"tools": TOOLS, "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [function("g")]}}}, "tool_choice.allowed_tools.tools", None),
+    Bad("`parallel_tool_calls` without `tools`", {"parallel_tool_calls": True}, "parallel_tool_calls", None),
+    Bad("`modalities: [\"text\", \"audio\"]`", {"modalities": ["text", "audio"]}, "modalities", "unsupported_parameter"),
+    Bad("`audio`", {"audio": {"voice": "alloy", "format": "wav"}}, "audio", "unsupported_parameter"),
+    Bad("`prediction`", {"prediction": {"type": "content", "content": "x"}}, "prediction", "unsupported_parameter"),
+    Bad("`web_search_options`", {"web_search_options": {}}, "web_search_options", "unsupported_parameter"),
+    Bad("`moderation`", {"moderation": {}}, "moderation", "unsupported_parameter"),
+    Bad("`functions`", {"functions": [{"name": "f"}]}, "functions", "unsupported_parameter"),
+    Bad("`function_call`", {"function_call": "auto"}, "function_call", "unsupported_parameter"),
+    Bad("`reasoning_effort: \"high\"`", {"reasoning_effort": "high"}, "reasoning_effort", "unsupported_parameter"),
+    Bad("`verbosity: \"low\"`", {"verbosity": "low"}, "verbosity", "unsupported_parameter"),
+    Bad("17 pairs of `metadata`", {"metadata": {str(number): "x" for number in range(17)}}, "metadata", "object_above_max_properties"),
+    Bad("a `metadata` value of 513 characters", {"metadata": {"a": "x" * 513}}, "metadata", "string_above_max_length"),
+    Bad("a `metadata` key of 65 characters", {"metadata": {"k" * 65: "x"}}, "metadata", "string_above_max_length"),
+    Bad("`store: \"no\"`", {"store": "no"}, "store", "invalid_type"),
+    Bad("`service_tier: \"gold\"`", {"service_tier": "gold"}, "service_tier", "invalid_value"),
+    Bad("`user: 5`", {"user": 5}, "user", "invalid_type"),
+    Bad("a NUL character in a message", user("a\0b"), "messages[0].content", "invalid_value"),
+    Bad("a NUL character in a schema", schema(name="a", schema={"title": "\0"}), "response_format.json_schema.schema.title", "invalid_value"),
+]  # fmt: skip
+
+ACCEPTED: dict[str, list[dict[str, Any]]] = {
+    "model": [{"model": "m" * 256}],
+    "messages": [
+        {"messages": [USER] * 4096},
+        messages({"role": "developer", "content": "Be short."}, {"role": "system", "content": "x"}, USER),
+        user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
+        messages(CALLED, ANSWER),
+        messages({"role": "assistant", "tool_calls": [call("a"), call("b")]}, {**ANSWER, "tool_call_id": "b"}, {**ANSWER, "tool_call_id": "a"}),
+        messages({"role": "assistant", "content": None, "refusal": "No."}, USER),
+        messages({"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER),
+    ],
+    "stream_options": [{"stream": True, "stream_options": {}}, {"stream": True, "stream_options": {"include_usage": None, "include_obfuscation": False}}],
+    "max_tokens": [{"max_tokens": 1}, {"max_tokens": 10_000_000}, {"max_completion_tokens": 1}, {"max_tokens": None}],
+    "temperature": [{"temperature": 0}, {"temperature": 2}, {"temperature": 1.5}],
+    "top_p": [{"top_p": 0}, {"top_p": 1}],
+    "penalties": [{"frequency_penalty": -2, "presence_penalty": 2}],
+    "seed": [{"seed": 2**63 - 1}, {"seed": -(2**63)}],
+    "stop": [{"stop": "x"}, {"stop": ["a"] * 4}, {"stop": []}, {"stop": "x" * 1000}],
+    "n": [{"n": 1}, {"n": 8}],
+    "logprobs": [{"logprobs": True, "top_logprobs": 20}, {"logprobs": True, "top_logprobs": 0}],
+    "logit_bias": [{"logit_bias": {"5": -100, "6": 100}}, {"logit_bias": {}}],
+    "response_format": [{"response_format": {"type": "text"}}, {"response_format": {"type": "json_object"}}, schema(name="a", schema={}, strict=True), schema(name="a", schema=deep(63))],
+    "tools": [
+        {"tools": [function(description="d", parameters={"type": "object", "properties": {}}, strict=True)], "tool_choice": choice, "parallel_tool_calls": True}
+        for choice in ("none", "auto", "required", {"type": "function", "function": {"name": "f"}}, {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [function()]}})
+    ],
+    "no effect": [{"user": "u", "safety_identifier": "s", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "prompt_cache_key": "k", "modalities": ["text"], "reasoning_effort": "none", "verbosity": "medium"}],
+    "unknown": [{"tomorrow": [{"x": 1}]}],
+}  # fmt: skip
+"""What lies within the limits, at their edges."""
+
+
+def body(change: dict[str, Any]) -> bytes:
+    """Make the request of a row."""
+    return json.dumps({name: value for name, value in {**GOOD, **change}.items() if value is not ...}).encode()
+
+
+def table() -> str:
+    """Give the table of the documentation."""
+    rows = [f"| {bad.shown} | `{bad.param}` | {f'`{bad.code}`' if bad.code else ''} |" for bad in BAD]
+    return "\n".join(["| what is wrong | `param` | `code` |", "|---|---|---|", *rows])
+
+
+_PLACE = re.compile(r"(<!-- bad requests: `make docs` -->\n).*?(\n<!-- end -->)", re.DOTALL)
+
+
+def documented() -> str:
+    """Give the document with the current table in it."""
+    return _PLACE.sub(lambda place: f"{place[1]}{table()}{place[2]}", DOCUMENT.read_text())
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(documented())
