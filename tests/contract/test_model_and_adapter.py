@@ -94,7 +94,7 @@ def test_every_code_has_a_public_status() -> None:
     assert reachable <= set(CONTAINER_CODES)
 
 
-text = st.text(st.characters(codec="utf-8"), max_size=20)
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 messages = st.fixed_dictionaries({"role": st.just("user"), "content": text})
 requests = st.fixed_dictionaries(
     {
@@ -109,7 +109,9 @@ requests = st.fixed_dictionaries(
         "frequency_penalty": st.floats(-2, 2),
         "presence_penalty": st.floats(-2, 2),
         "seed": st.integers(0, 2**31),
-        "stop": st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=5), max_size=4),
+        "stop": st.lists(
+            st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=5), max_size=4
+        ),
         "n": st.integers(1, 8),
         "logprobs": st.booleans(),
         "logit_bias": st.dictionaries(st.integers(0, 2000).map(str), st.floats(-100, 100), max_size=3),
