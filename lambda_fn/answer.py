@@ -10,7 +10,7 @@ import time
 from starlette.types import Message, Send
 
 from lambda_fn import limits
-from lambda_fn.decode import LineDecoder
+from lambda_fn.decode import Decoder
 from lambda_fn.encode import Encoder
 from lambda_fn.errors import APIError, UpstreamTimeout, from_container
 from lambda_fn.events import Event, Failure
@@ -28,7 +28,7 @@ class Answer:
     """One answer."""
 
     def __init__(
-        self, invocation: Invocation, decoder: LineDecoder, encoder: Encoder, tally: Tally, *, seconds: float
+        self, invocation: Invocation, decoder: Decoder, encoder: Encoder, tally: Tally, *, seconds: float
     ) -> None:
         """Join the two ends; the answer must be over in `seconds`."""
         self._invocation = invocation

@@ -17,20 +17,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lambda_fn import errors, limits
+from lambda_fn import dialects, errors, limits
 from lambda_fn.admit import admit, check_key
 from lambda_fn.answer import Answer
 from lambda_fn.authenticate import check_origin, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.decode import LineDecoder
 from lambda_fn.encode import ChatBody, ChatStream, Encoder, Head
 from lambda_fn.errors import APIError
 from lambda_fn.http import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.invoke import Invocation
 from lambda_fn.replies import EXCEPTION_HANDLERS, error_response, json_response, read_body
-from lambda_fn.schema import ChatRequest, Control, StreamOptions, container_body, parse_chat
+from lambda_fn.schema import ChatRequest, Control, StreamOptions, parse_chat
 from lambda_fn.settings import Settings
 from lambda_fn.settle import Tally, settle
 
@@ -121,6 +120,7 @@ class ChatCompletions:
         self._client = client
         self._credentials = credentials
         self._table = table
+        self._dialects = {model.dialect: dialects.find(model.dialect) for model in settings.models.values()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry one request through the stages."""
@@ -132,6 +132,8 @@ class ChatCompletions:
             model = self._settings.models.get(request.model)
             if model is None:
                 raise _no_model(request.model)
+            dialect = self._dialects[model.dialect]
+            dialect.check(request)
         except APIError:
             await check_key(self._table, caller)  # who has no key learns nothing but that
             raise
@@ -153,12 +155,14 @@ class ChatCompletions:
                 region=self._settings.region,
                 credentials=self._credentials(),
                 endpoint=model.endpoint,
-                body=container_body(request, control),
+                component=model.component,
+                body=dialect.body(request, control),
                 request_id=request_id,
+                refusal=dialect.refusal,
             ) as invocation:
                 answer = Answer(
                     invocation,
-                    LineDecoder(choices=request.n or 1),
+                    dialect.decoder(request.n or 1),
                     _encoder(request, self._head(request, request_id)),
                     tally,
                     seconds=seconds + limits.STREAM_GRACE,

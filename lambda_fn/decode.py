@@ -4,6 +4,8 @@ How the bytes are cut never changes the result: SageMaker's parts may hold sever
 character.
 """
 
+from typing import Protocol
+
 import msgspec
 
 from lambda_fn import limits
@@ -11,6 +13,18 @@ from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
 
 _BRACE = ord("{")
 _record = msgspec.json.Decoder(Start | Delta | Finish | Usage | End | Failure)
+
+
+class Decoder(Protocol):
+    """Bytes of one answer -> events. No method raises; after an `End` or a `Failure` nothing more is read."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take bytes, give the events that they complete."""
+        ...
+
+    def close(self) -> list[Event]:
+        """Say that no byte will come."""
+        ...
 
 
 class LineDecoder:

@@ -6,6 +6,7 @@ in the request.
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,11 +16,13 @@ from lambda_fn import limits
 from lambda_fn.aws import eventstream
 from lambda_fn.aws.signing import Credentials, sign
 from lambda_fn.connection import TransportError
-from lambda_fn.errors import APIError, RateLimited, Unavailable, UpstreamFailed, from_container
+from lambda_fn.errors import APIError, RateLimited, Unavailable, UpstreamFailed
 from lambda_fn.http import Client, Response
 from lambda_fn.log import log
 
 _MAX_ERROR = 100_000
+_NO_CAPACITY = "no capacity to process"
+"""SageMaker's words for an inference component without a copy, such as one that is scaled to zero."""
 
 
 class Invocation:
@@ -37,8 +40,14 @@ class Invocation:
         endpoint: str,
         body: bytes,
         request_id: str,
+        refusal: Callable[[int, str], APIError],
+        component: str | None = None,
     ) -> None:
-        """Prepare the call; entering the context sends it."""
+        """Prepare the call; entering the context sends it.
+
+        `refusal` reads the container's own error, by its status and body; `component` is the inference component to
+        invoke, where the endpoint has some.
+        """
         self._client = client
         self._url = url
         self._path = f"/endpoints/{endpoint}/invocations-response-stream"
@@ -46,6 +55,8 @@ class Invocation:
         self._credentials = credentials
         self._body = body
         self._request_id = request_id
+        self._read_refusal = refusal
+        self._component = {} if component is None else {"x-amzn-sagemaker-inference-component": component}
         self._opening: asyncio.Task[Response] | None = None
         self._response: Response | None = None
         self._frames = eventstream.Decoder()
@@ -171,7 +182,11 @@ class Invocation:
             service="sagemaker",
             host=self._url.partition("://")[2],
             path=self._path,
-            headers={"content-type": "application/json", "x-amzn-sagemaker-accept": "application/jsonlines"},
+            headers={
+                "content-type": "application/json",
+                "x-amzn-sagemaker-accept": "application/jsonlines",
+                **self._component,
+            },
             body=self._body,
         )
         # the answer's head may take as long as SageMaker gives the container, and the way there
@@ -199,27 +214,16 @@ class Invocation:
         original = fields.get("OriginalStatusCode")
         log("upstream", request_id=self._request_id, status=status, error=kind, original_status=original)
         if status == 424 or kind == "ModelError":
-            return _container_error(str(fields.get("OriginalMessage", "")))
+            status = original if isinstance(original, int) else 500
+            return self._read_refusal(status, str(fields.get("OriginalMessage", "")))
         if status == 429 or kind == "ThrottlingException":
             return RateLimited("The model is busy. Try again.", retry_after=1)
+        if self._component and _NO_CAPACITY in str(fields.get("Message", fields.get("message", ""))).lower():
+            return Unavailable(
+                "The model is starting after a pause, which takes some minutes. Try again.",
+                code="model_starting",
+                retry_after=60,
+            )
         if status < 500:  # not deployed, or not allowed: the log says which
             return Unavailable("The model is not available.")
         return Unavailable("The model is not available now. Try again.", retry_after=1)
-
-
-class _ContainerError(msgspec.Struct):
-    code: str = ""
-    message: str = ""
-    param: str | None = None
-
-
-class _ContainerAnswer(msgspec.Struct):
-    error: _ContainerError
-
-
-def _container_error(body: str) -> APIError:
-    try:
-        error = msgspec.json.decode(body, type=_ContainerAnswer).error
-    except msgspec.DecodeError:
-        return UpstreamFailed("The model failed to answer.")
-    return from_container(error.code, error.message, error.param)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -16,6 +17,10 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     endpoint: str
     context_tokens: int
+    dialect: Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"] = "sluice"
+    """What its server speaks: `lambda_fn.dialects`."""
+    component: str | None = None
+    """The inference component to invoke, on an endpoint that has some."""
 
 
 @dataclass(frozen=True)

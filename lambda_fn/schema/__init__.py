@@ -5,7 +5,7 @@ model cannot honour is refused by its name: nothing is ignored that would change
 """
 
 from lambda_fn.schema.chat import ChatRequest, parse_chat
-from lambda_fn.schema.container import Control, container_body
+from lambda_fn.schema.container import Control, container_body, plain_body
 from lambda_fn.schema.parts import StreamOptions
 
-__all__ = ["ChatRequest", "Control", "StreamOptions", "container_body", "parse_chat"]
+__all__ = ["ChatRequest", "Control", "StreamOptions", "container_body", "parse_chat", "plain_body"]

@@ -38,7 +38,12 @@ class Control(Struct, frozen=True):
 
 
 def container_body(request: ChatRequest, control: Control) -> bytes:
-    """Give the container's request body for a checked request: what has an effect, and only that."""
+    """Give our container's request body for a checked request."""
+    return msgspec.json.encode({**plain_body(request), "sluice": control})
+
+
+def plain_body(request: ChatRequest) -> dict[str, Any]:
+    """Give what has an effect in a checked request, and only that, under OpenAI's names."""
     body: dict[str, Any] = {name: value for name in _AS_THEY_ARE if (value := getattr(request, name)) is not None}
     body["messages"] = [plain(message) for message in request.messages]
     limit = request.max_tokens or request.max_completion_tokens
@@ -48,4 +53,4 @@ def container_body(request: ChatRequest, control: Control) -> bytes:
         body["tools"], choice = chosen(request.tools, request.tool_choice)
         if choice is not None:
             body["tool_choice"] = choice
-    return msgspec.json.encode({**body, "sluice": control})
+    return body

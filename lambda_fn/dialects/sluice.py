@@ -1,0 +1,43 @@
+"""Our own container: the request as it came with our own member beside it, lines of our own back."""
+
+import msgspec
+
+from lambda_fn.decode import Decoder, LineDecoder
+from lambda_fn.errors import APIError, UpstreamFailed, from_container
+from lambda_fn.schema import ChatRequest, Control, container_body
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+    param: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    error: _Error
+
+
+class Sluice:
+    """The dialect of `model/`."""
+
+    def check(self, request: ChatRequest) -> None:
+        """Refuse nothing: our container says itself what its engine cannot do."""
+
+    def body(self, request: ChatRequest, control: Control) -> bytes:
+        """Give the request with `sluice` in it."""
+        return container_body(request, control)
+
+    def decoder(self, choices: int) -> Decoder:
+        """Give the decoder of the container's lines."""
+        return LineDecoder(choices)
+
+    def refusal(self, status: int, body: str) -> APIError:
+        """Give the public error for the container's code."""
+        try:
+            error = msgspec.json.decode(body, type=_Answer).error
+        except msgspec.DecodeError:
+            return UpstreamFailed("The model failed to answer.")
+        return from_container(error.code, error.message, error.param)
+
+
+DIALECT = Sluice()

@@ -1,0 +1,247 @@
+"""The streams of other servers -> events. `recordings/` holds one answer in the shape of each server.
+
+The shapes were written down after the servers' sources: vLLM 0.30 and SGLang 0.5 `serving_chat.py`, DJL Serving
+`output_formatter.py` and `lmi_vllm/request_response_utils.py`, TGI 3.3 `chat.rs` and `server.rs`.
+"""
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_fn import dialects, limits
+from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
+
+FOLDER = Path(__file__).parent / "recordings"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An answer of a server, and what it comes to."""
+
+    file: str
+    dialect: str
+    reason: str
+    prompt: int
+    completion: int
+    counted: int
+    """What the deltas alone say."""
+
+    @property
+    def data(self) -> bytes:
+        """The bytes."""
+        return (FOLDER / f"{self.file}.txt").read_bytes()
+
+
+RECORDINGS = [
+    Recording("vllm", "openai", "stop", 12, 6, 6),
+    Recording("vllm-tools", "openai", "tool_calls", 90, 17, 17),
+    Recording("sglang", "openai", "stop", 12, 6, 5),
+    Recording("lmi-chat", "lmi", "stop", 12, 6, 2),
+    Recording("lmi-rolling-chat", "lmi", "length", 0, 3, 3),
+    Recording("lmi-inputs", "lmi-inputs", "length", 12, 3, 3),
+    Recording("lmi-rolling-inputs", "lmi-inputs", "length", 0, 3, 3),
+    Recording("tgi-chat", "tgi", "stop", 12, 6, 2),
+    Recording("tgi-generate", "tgi", "stop", 12, 4, 4),
+]
+every = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda it: it.file)
+
+
+def decode(dialect: str, data: bytes, cuts: list[int] | None = None, choices: int = 1) -> list[Event]:
+    """Feed bytes cut at the given places, and close."""
+    decoder = dialects.find(dialect).decoder(choices)
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts or []), len(data)]
+    events = [event for start, end in pairwise(edges) for event in decoder.feed(data[start:end])]
+    return events + decoder.close()
+
+
+def plain(events: list[Event]) -> Any:
+    """Give events in a form that compares, raw JSON included."""
+    return msgspec.json.decode(msgspec.json.encode(events))
+
+
+def deltas(events: list[Event]) -> list[dict[str, Any]]:
+    """Give the delta objects."""
+    return [msgspec.json.decode(event.delta) for event in events if isinstance(event, Delta)]
+
+
+@every
+def test_whole_answer(recording: Recording) -> None:
+    """Each server's answer becomes the same few events, with its own count of tokens."""
+    events = decode(recording.dialect, recording.data)
+    kinds = [type(event) for event in events]
+    assert (kinds[0], kinds[-3:]) == (Start, [Finish, Usage, End])
+    assert set(kinds[1:-3]) == {Delta}
+    assert events[-3:] == [
+        Finish(recording.reason),
+        Usage(prompt_tokens=recording.prompt, completion_tokens=recording.completion),
+        End(),
+    ]
+    assert sum(event.tokens for event in events if isinstance(event, Delta)) == recording.counted
+    said = deltas(events)
+    assert not any("role" in delta or None in delta.values() for delta in said)
+    if recording.file != "vllm-tools":
+        assert "".join(delta.get("content", "") for delta in said) == "Grüße an 🚰"
+
+
+def test_tool_calls_and_reasoning_are_passed_on() -> None:
+    """What a delta holds beside text reaches the client as the server wrote it."""
+    said = deltas(decode("openai", RECORDINGS[1].data))
+    assert said[0] == {"reasoning_content": "I need the weather."}
+    assert said[1]["tool_calls"][0]["function"] == {"name": "weather", "arguments": ""}
+    assert said[2] == {"tool_calls": [{"index": 0, "function": {"arguments": '{"city": "Köln"}'}}]}
+
+
+def test_usage_beside_each_chunk_is_counted_before_the_end() -> None:
+    """With running counts, an answer that is cut is metered by the server's own figures."""
+    events = decode("openai", RECORDINGS[0].data.partition(b'"stop"')[0])
+    assert events[0] == Start(prompt_tokens=12)
+    assert [event.tokens for event in events if isinstance(event, Delta)] == [2, 3]
+
+
+@every
+def test_byte_by_byte(recording: Recording) -> None:
+    """Single bytes, with blank lines, comments and CRLF between them, give the same events."""
+    data = recording.data.replace(b"\n", b"\r\n\n: ping\n")
+    whole = plain(decode(recording.dialect, recording.data))
+    assert plain(decode(recording.dialect, data, list(range(len(data))))) == whole
+
+
+@every
+@given(data=st.data())
+def test_cuts_change_nothing(recording: Recording, data: st.DataObject) -> None:
+    """However the bytes are cut, the events are the same."""
+    cuts = data.draw(st.lists(st.integers(0, len(recording.data)), max_size=30))
+    assert plain(decode(recording.dialect, recording.data, cuts)) == plain(decode(recording.dialect, recording.data))
+
+
+@every
+def test_truncation_is_never_silent(recording: Recording) -> None:
+    """An answer that breaks off before its finish, or before the `[DONE]` that its server sends, ends in a failure;
+    one that breaks off within a record likewise.
+    """
+    data = recording.data
+    last = data.rindex(b"[DONE]") + 6 if recording.dialect == "openai" else data.rindex(b'"finish_reason')
+    for length in range(last):
+        end = decode(recording.dialect, data[:length])[-1]
+        assert isinstance(end, Failure), data[:length]
+        assert end.code == "cut"
+    within = data.rindex(b"}") - 3
+    assert decode(recording.dialect, data[:within])[-1] == Failure("cut", "a record has no end")
+
+
+def test_finish_in_the_middle_of_a_record_is_no_finish() -> None:
+    """An LMI answer whose last record is cut after its reason has no end."""
+    data = (FOLDER / "lmi-chat.txt").read_bytes()
+    events = decode("lmi", data[: data.rindex(b'"stop"') + 6])
+    assert isinstance(events[-1], Failure)
+
+
+def test_done_without_finish_is_a_cut() -> None:
+    """`[DONE]` alone does not make an answer whole."""
+    data = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n'
+    assert decode("openai", data)[-1] == Failure("cut", "a choice has no end")
+    assert decode("openai", b"data: [DONE]\n\n") == [Failure("cut", "a choice has no end")]
+
+
+def test_every_choice_must_finish() -> None:
+    """Of two choices both are counted apart, and both must end."""
+    chunk = (
+        'data: {{"choices":[{{"index":{0},"delta":{1},"finish_reason":{2}}}],"usage":{{"completion_tokens":{3}}}}}\n\n'
+    )
+    parts = [(0, '{"content":"a"}', "null", 2), (1, '{"content":"b"}', "null", 3), (0, "{}", '"stop"', 2)]
+    data = "".join(chunk.format(*part) for part in parts).encode()
+    assert decode("openai", data + b"data: [DONE]\n\n", choices=2)[-1] == Failure("cut", "a choice has no end")
+    data += chunk.format(1, "{}", '"length"', 4).encode() + b"data: [DONE]\n\n"
+    events = decode("openai", data, choices=2)
+    assert events[-2:] == [Usage(prompt_tokens=0, completion_tokens=6), End()]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "record", "code", "message"),
+    [
+        ("openai", '{"error":{"message":"EngineCore died","type":"InternalServerError","param":null,"code":500}}',
+         "engine_error", "EngineCore died"),
+        ("openai", '{"object":"error","message":"bad grammar","type":"BadRequestError","param":null,"code":400}',
+         "invalid_request", "bad grammar"),
+        ("tgi", '{"error":"Model is overloaded","error_type":"overloaded"}', "overloaded", "Model is overloaded"),
+        ("tgi", '{"error":{"message":"Input validation error","http_status_code":422},"error_type":"validation"}',
+         "invalid_request", "Input validation error"),
+        ("lmi", '{"error": "out of memory", "code": 424}', "engine_error", "out of memory"),
+        ("openai", '{"error":{"message":"This model\'s maximum context length is 8 tokens.","code":400}}',
+         "context_length_exceeded", "This model's maximum context length is 8 tokens."),
+        ("lmi-inputs", '{"token":{"id":1,"text":""},"generated_text":"","details":{"finish_reason":"error"}}',
+         "engine_error", "The model ended the answer early."),
+        ("openai", '{"choices":[{"index":0,"delta":{},"finish_reason":"abort"}]}',
+         "cancelled", "The model ended the answer early."),
+    ],
+)  # fmt: skip
+def test_errors_within_the_stream(dialect: str, record: str, code: str, message: str) -> None:
+    """Each server's way to say that it failed ends the answer with our container's code."""
+    prefix = "" if dialect.startswith("lmi") else "data:"
+    events = decode(dialect, f"{prefix}{record}\n\n{prefix}[DONE]\n\n".encode())
+    assert events[-1] == Failure(code, message)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"garbage",
+        b"<html>",
+        b"data: []",
+        b"data: {}",
+        b'data: "x"',
+        b'data: {"choices":5}',
+        b'data: {"choices":[{"index":1,"delta":{}}]}',
+        b'data: {"choices":[{"index":-1,"delta":{}}]}',
+        b'data: {"choices":[{"index":0,"delta":{"content":"\xff"}}]}',
+        b'data: {"choices":[],"usage":{"completion_tokens":-1}}',
+        b'data: {"choices":\r[]}',
+        b'data: {"token":"x"}',
+        b'data: {"choices":[{"delta":{"x":' + b"[" * 100_000,
+        b'data: {"x":"' + b"x" * limits.MAX_LINE + b'"}',
+    ],
+    ids=range(14),
+)
+@pytest.mark.parametrize("dialect", ["openai", "lmi", "tgi"])
+def test_garbage_is_a_failure(dialect: str, line: bytes) -> None:
+    """What is no record ends the answer; nothing after it is read."""
+    events = decode(dialect, line + b"\n" + RECORDINGS[0].data)
+    assert {type(event) for event in events[:-1]} <= {Start}
+    assert events[-1] == Failure("garbled", "a record makes no sense")
+
+
+@pytest.mark.parametrize("dialect", ["openai", "lmi", "lmi-inputs", "tgi"])
+def test_endless_line_is_bounded(dialect: str) -> None:
+    """A line without an end is given up at the limit."""
+    decoder = dialects.find(dialect).decoder(1)
+    piece = b"x" * 100_000
+    fed = 0
+    while not (events := decoder.feed(piece)):
+        fed += len(piece)
+        assert fed <= limits.MAX_LINE
+    assert isinstance(events[0], Failure)
+    assert decoder.feed(b"data: [DONE]\n") == decoder.close() == []
+
+
+@given(data=st.binary(max_size=200) | st.text(alphabet='{}[]":, dataDONEchoices0\n').map(str.encode))
+@pytest.mark.parametrize("dialect", ["openai", "lmi", "lmi-inputs", "tgi"])
+def test_any_bytes_end_in_something(dialect: str, data: bytes) -> None:
+    """No bytes make a decoder raise, and every answer ends in exactly one end or failure, at its end."""
+    events = decode(dialect, data)
+    assert [isinstance(event, End | Failure) for event in events].count(True) == 1
+    assert isinstance(events[-1], End | Failure)
+
+
+def test_tools_of_older_tgi_become_a_list() -> None:
+    """A tool call that comes without its list gets one, as every client expects."""
+    call = {"index": 0, "id": "", "type": "function", "function": {"name": "f", "arguments": "{"}}
+    chunk = {"choices": [{"index": 0, "delta": {"role": "assistant", "tool_calls": call}}]}
+    events = decode("tgi", f"data:{json.dumps(chunk)}\n\n".encode())
+    assert deltas(events) == [{"tool_calls": [call]}]
