@@ -43,7 +43,7 @@ class Foreign:
             value = getattr(request, name)
             plain = value == 1 if name == "n" else value is False
             if name == "response_format":
-                plain = value is not None and value.type == "text"
+                plain = value is not None and msgspec.to_builtins(value)["type"] == "text"
             if value is not None and not plain:
                 raise InvalidRequest(
                     f"'{name}' is not supported: this model runs on a server ({self._name}) that cannot do it.",
