@@ -1,73 +1,118 @@
-"""`python -m model serve`: what SageMaker runs in the container."""
+"""`python -m model serve`: what SageMaker runs in the container. `python -m model settings` prints its settings."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import signal
 import sys
+from typing import TYPE_CHECKING, TypeVar
 
-import uvicorn
-
+from model.answers import Timing
 from model.app import create_app
 from model.engines import create
 from model.errors import StartError
 from model.generation import Generation
-from model.settings import Settings
+from model.server import CLOSE_SECONDS, Front, Server, listen
+from model.settings import Settings, table
 
-# SageMaker kills a container 30 s after SIGTERM.
-GRACE_SECONDS = 20
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+
+    from model.engines.base import Engine
+
+T = TypeVar("T")
+
+# How long /ping goes on saying why the container cannot start before it ends: whoever starts it again at once then
+# does not do so many times a second.
+LINGER_SECONDS = 10.0
 
 
-async def serve(settings: Settings) -> None:
-    """Load the model, then listen until SIGTERM. Raises StartError."""
-    engine = create(settings)
+async def serve(environment: Mapping[str, str]) -> int:
+    """Listen, load the model, answer until SIGTERM. The exit code: 0 after that, 1 if it could not start."""
     try:
-        await engine.start()
-        generation = Generation(
-            engine,
-            parallel=settings.parallel,
-            queue=settings.queue,
-            tokens_per_second=settings.tokens_per_second,
-        )
-        config = uvicorn.Config(
-            create_app(generation, settings.model_name),
-            host=settings.host,
-            port=settings.port,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            timeout_keep_alive=75,  # longer than callers keep idle connections, so that they are the ones to close
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-        print(
-            f"model: serving {settings.model_name} with {settings.engine} on port {settings.port}",
-            file=sys.stderr,
-            flush=True,
-        )
-        # uvicorn raises the signal that stopped it once more when it is done: then the engine is still to be closed.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        await uvicorn.Server(config).serve()
+        settings = Settings.from_environment(environment)
+    except StartError as error:
+        return await _refuse(error, _listening(environment))
+    server = Server(Front("the engine is starting"), listen(settings.host, settings.port))
+    serving = asyncio.create_task(server.run_until_stopped())
+    engine: Engine | None = None
+    try:
+        engine = create(settings)
+        if not await _unless(serving, engine.start()):
+            return 0  # told to stop while it loaded
+        generation = Generation(engine, settings)
+        timing = Timing(slow_reader=settings.slow_reader_seconds)
+        server.front.app = create_app(generation, settings.models, timing)
+        server.drain = generation.drain
+        _say(f"serving {settings.model_name} with {settings.engine} on port {settings.port}")
+        await serving
+        return 0
+    except StartError as error:
+        return await _refuse(error, server, serving)
     finally:
-        await engine.close()
+        if engine is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(engine.close(), CLOSE_SECONDS)
+
+
+def _listening(environment: Mapping[str, str]) -> Server:
+    """A server where the environment says, as far as that can be read."""
+    place = {name: environment[name] for name in ("SLUICE_HOST", "SAGEMAKER_BIND_TO_PORT") if name in environment}
+    try:
+        settings = Settings.from_environment(place)
+    except StartError:
+        settings = Settings()
+    return Server(Front(""), listen(settings.host, settings.port))
+
+
+async def _refuse(error: StartError, server: Server, serving: asyncio.Task[None] | None = None) -> int:
+    """Say why, on stderr and at /ping, for a while."""
+    _say(f"cannot start: {error}")
+    server.front.reason = f"cannot start: {error}"
+    await asyncio.wait({serving or asyncio.create_task(server.run_until_stopped())}, timeout=LINGER_SECONDS)
+    return 1
+
+
+async def _unless(serving: asyncio.Task[None], work: Awaitable[None]) -> bool:
+    """Wait for `work`; false if the server has ended before it."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({serving, task}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    return False
+
+
+def _say(line: str) -> None:
+    print(f"model: {line}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str]) -> int:
     """The exit code: 0 after a shutdown, 1 if it could not start, 2 for wrong arguments."""
+    if arguments == ["settings"]:
+        print(table(), end="")
+        return 0
     if arguments != ["serve"]:
-        print("usage: python -m model serve", file=sys.stderr)
+        print("usage: python -m model serve|settings", file=sys.stderr)
         return 2
     try:
-        asyncio.run(serve(Settings.from_environment(os.environ)))
+        # Not asyncio.run: it would wait for threads, and one may still be loading weights.
+        code = asyncio.new_event_loop().run_until_complete(serve(os.environ))
     except StartError as error:
-        print(f"model: cannot start: {error}", file=sys.stderr, flush=True)
-        return 1
-    return 0
+        _say(f"cannot start: {error}")
+        code = 1
+    return code
+
+
+def run() -> None:
+    """End the process with main's code, whatever threads an engine has left."""
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run()

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from model.errors import EngineError, ModelError, NotReadyError, RequestCancelledError
 from model.events import Event, Start
+from model.generation import STOPPING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
     from model.sse import WholeAnswer
 
 
-_STOPPING = "the container is shutting down"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds. The heartbeat stays below the 15 s that every hop on the way to the client allows."""
+    """Seconds. The heartbeat stays below the 15 s that every hop on the way to the client allows.
+
+    A caller who reads nothing for `slow_reader`, while there is something to read, is taken for gone.
+    """
 
     open_after: float = 2.0
     heartbeat: float = 10.0
-    last_write: float = 5.0
+    last_write: float = 3.0
+    slow_reader: float = 60.0
 
 
 class Encoder(Protocol):
@@ -72,8 +74,8 @@ class StreamResponse(Response):
         try:
             async with (
                 self._generation.run(self._request) as run,
-                _beside(_watch(receive, run), out.tick()),
-                contextlib.aclosing(self._generation.batches(self._request)) as batches,
+                _beside(_watch(receive, run), out.tick(run)),
+                contextlib.aclosing(self._generation.batches(self._request, run)) as batches,
             ):
                 async for events in batches:
                     await out.events(events)
@@ -82,7 +84,7 @@ class StreamResponse(Response):
             await out.fail(error)
         except asyncio.CancelledError:
             # Only the server cancels, when it stops; passed on to it, this would be logged as a failure.
-            await out.fail(NotReadyError(_STOPPING))
+            await out.fail(NotReadyError(STOPPING))
         except Exception:
             await out.fail(EngineError("the container failed"))
             raise  # logged with its trace by the server
@@ -103,7 +105,7 @@ class WholeResponse(Response):
             async with (
                 self._generation.run(self._request) as run,
                 _beside(_watch(receive, run)),
-                contextlib.aclosing(self._generation.batches(self._request)) as batches,
+                contextlib.aclosing(self._generation.batches(self._request, run)) as batches,
             ):
                 async for events in batches:
                     for event in events:
@@ -112,7 +114,7 @@ class WholeResponse(Response):
         except ModelError as error:
             response = error_response(error)
         except asyncio.CancelledError:
-            response = error_response(NotReadyError(_STOPPING))
+            response = error_response(NotReadyError(STOPPING))
         await response(scope, receive, send)
 
 
@@ -127,6 +129,7 @@ class _Writer:
         self._lock = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
         self._last = self._clock()
+        self._sending: float | None = None  # since when a write waits for the caller to read
         self._pending: bytes | None = encoder.opening()  # None once the answer has begun
 
     async def events(self, events: list[Event]) -> None:
@@ -149,15 +152,21 @@ class _Writer:
                     self._pending = None
                     await error_response(error)(*self._asgi)
 
-    async def tick(self) -> None:
-        """Begin the answer when that is due, then fill every silence."""
-        await asyncio.sleep(self._timing.open_after)
+    async def tick(self, run: Run) -> None:
+        """Begin the answer when that is due, fill every silence, and stop the run of a caller who does not read."""
+        timing = self._timing
+        await asyncio.sleep(timing.open_after)
         if self._pending is not None:
             await self._write(self._encoder.heartbeat())
         while True:
-            rest = self._last + self._timing.heartbeat - self._clock()
+            since, rest = self._sending, self._last + timing.heartbeat - self._clock()
+            if since is not None:
+                rest = since + timing.slow_reader - self._clock()
+                if rest <= 0:
+                    run.stop(RequestCancelledError(f"the caller read nothing for {timing.slow_reader:g} s"))
+                    return
             if rest > 0:
-                await asyncio.sleep(rest)
+                await asyncio.sleep(min(rest, timing.slow_reader))
             else:
                 await self._write(self._encoder.heartbeat())
 
@@ -168,7 +177,11 @@ class _Writer:
                 data, self._pending = self._pending + data, None
                 headers = [(b"content-type", self._encoder.media_type), (b"cache-control", b"no-cache")]
                 await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            self._sending = self._last
+            try:
+                await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            finally:
+                self._sending = None
 
 
 async def _watch(receive: Receive, run: Run) -> None:

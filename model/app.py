@@ -11,8 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from model.answers import StreamResponse, Timing, WholeResponse, error_response
-from model.errors import BodySizeError, EngineError, ModelError, NotReadyError, RequestCancelledError, RouteError
+from model.errors import BodySizeError, EngineError, ModelError, RequestCancelledError, RouteError
 from model.lines import LineEncoder
+from model.metrics import MEDIA_TYPE
 from model.schema import MAX_BODY_BYTES, CancelRequest, parse_chat, parse_invocation
 from model.sse import SseEncoder, WholeAnswer
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from model.generation import Generation
 
 
-def create_app(generation: Generation, model_name: str, timing: Timing | None = None) -> FastAPI:
-    """The application over a started engine. `model_name` is what the container calls its model."""
+def create_app(generation: Generation, models: tuple[str, ...], timing: Timing | None = None) -> FastAPI:
+    """The application over a started engine. `models` are the names of the model and of its adapters."""
     timing = timing or Timing()
     started = int(time.time())
     lines = LineEncoder()
@@ -31,13 +32,21 @@ def create_app(generation: Generation, model_name: str, timing: Timing | None = 
     @app.get("/ping")
     async def ping() -> Response:
         """SageMaker's health check: a flag in memory."""
-        return Response() if generation.healthy else error_response(NotReadyError("the engine is not up"))
+        return Response() if generation.healthy else error_response(generation.not_ready())
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """For a scraper beside the container: SageMaker lets nobody else through to it."""
+        own, engine = generation.metrics.text(), b""
+        if generation.engine.healthy:
+            engine = await generation.engine.metrics()
+        return Response(own + engine, media_type=MEDIA_TYPE)
 
     @app.get("/v1/models")
-    async def models() -> Response:
-        """The one model that is loaded."""
-        model = {"id": model_name, "object": "model", "created": started, "owned_by": "sluice"}
-        return JSONResponse({"object": "list", "data": [model]})
+    async def list_models() -> Response:
+        """The model that is loaded, and its adapters."""
+        shared = {"object": "model", "created": started, "owned_by": "sluice"}
+        return JSONResponse({"object": "list", "data": [{"id": name, **shared} for name in models]})
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
@@ -52,6 +61,7 @@ def create_app(generation: Generation, model_name: str, timing: Timing | None = 
         """OpenAI's route, for callers that reach the container itself."""
         asked = parse_chat(await _body(request))
         answer_id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        model_name = asked.model if asked.model in models else models[0]
         if not asked.stream:
             return WholeResponse(generation, asked, WholeAnswer(answer_id, created, model_name, choices=asked.n))
         usage = asked.stream_options is not None and asked.stream_options.include_usage

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import TYPE_CHECKING
 
 from model.admission import Admission
 from model.errors import (
     ContextLengthError,
     DeadlineError,
+    EngineError,
     InvalidRequestError,
     ModelError,
     NotReadyError,
     RequestCancelledError,
 )
 from model.events import Delta, Event, Start, merged
+from model.metrics import Metrics, Observation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from model.engines.base import Engine
     from model.schema import ChatRequest
+    from model.settings import Settings
+
+
+STOPPING = "the container is shutting down"
 
 
 class Run:
     """One request in the task that serves it, until it has ended or somebody stopped it."""
 
-    def __init__(self, task: asyncio.Task[object]) -> None:
+    def __init__(self, task: asyncio.Task[object], observation: Observation) -> None:
         self.error: ModelError | None = None
+        self.waiting = True
+        self.observation = observation
         self._task: asyncio.Task[object] | None = task
 
     def stop(self, error: ModelError) -> None:
@@ -45,29 +54,59 @@ class Run:
 class Generation:
     """Requests to events over one engine."""
 
-    def __init__(self, engine: Engine, *, parallel: int, queue: int, tokens_per_second: float = 0.0) -> None:
+    def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
-        self._admission = Admission(parallel, queue)
-        self._rate = tokens_per_second
-        self._runs: dict[str, Run] = {}
+        self.metrics = Metrics(settings.models)
+        self._admission = Admission(settings.parallel, settings.queue)
+        self._rate = settings.tokens_per_second
+        self._max_seconds = settings.max_seconds
+        self._capacity = settings.parallel * settings.context_tokens
+        self._runs: set[Run] = set()
+        self._by_id: dict[str, Run] = {}
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.metrics.waiting = lambda: self.waiting
+        self.metrics.cache_usage = self._cache_usage
 
     @property
     def healthy(self) -> bool:
-        """Whether new requests have a chance."""
-        return self.engine.healthy
+        """Whether new requests have a chance: false once the engine has died or the container is to stop."""
+        return self.engine.healthy and not self._draining
 
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
         return self._admission.waiting
 
+    def _cache_usage(self) -> float:
+        usage = self.engine.cache_usage
+        return min(1.0, self.metrics.held_tokens / self._capacity) if usage is None else usage
+
+    def not_ready(self) -> NotReadyError:
+        """Why a request has no chance now."""
+        return NotReadyError(STOPPING if self._draining else "the engine is not up")
+
     def cancel(self, request_id: str) -> bool:
-        """Stop a running or waiting request; false if there is none with this id."""
-        run = self._runs.get(request_id)
+        """Stop a running or waiting request; false if there is none with this id here."""
+        run = self._by_id.get(request_id)
         if run is None:
             return False
         run.stop(RequestCancelledError("the request was cancelled"))
         return True
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new work and give up what waits. Returns when what runs has ended, or after `seconds` is told to."""
+        self._draining = True
+        for run in self._runs:
+            if run.waiting:
+                run.stop(self.not_ready())
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            for run in self._runs:
+                run.stop(self.not_ready())
 
     @contextlib.asynccontextmanager
     async def run(self, request: ChatRequest) -> AsyncGenerator[Run, None]:
@@ -76,48 +115,66 @@ class Generation:
         Its deadline counts from here.
         """
         if not self.healthy:
-            raise NotReadyError("the engine is not up")
+            raise self.not_ready()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         options = request.sluice
-        if options.request_id in self._runs:
+        if options.request_id in self._by_id:
             raise InvalidRequestError("sluice.request_id: a request with this id is running", "sluice.request_id")
-        run = Run(task)
-        timer = None
+        run = Run(task, self.metrics.observe(request.model))
+        self._runs.add(run)
+        self._idle.clear()
         if options.request_id is not None:
-            self._runs[options.request_id] = run
-        if options.deadline_ms is not None:
-            error = DeadlineError(f"the deadline of {options.deadline_ms} ms has passed")
-            timer = asyncio.get_running_loop().call_later(options.deadline_ms / 1000, run.stop, error)
+            self._by_id[options.request_id] = run
+        deadline = min(options.deadline_ms or math.inf, self._max_seconds * 1000)
+        timer = asyncio.get_running_loop().call_later(
+            deadline / 1000, run.stop, DeadlineError(f"the deadline of {deadline} ms has passed")
+        )
+        failure: ModelError | None = EngineError("the container failed")
         try:
             yield run
+            failure = None
         except asyncio.CancelledError:
+            failure = run.error or self.not_ready()
             # As asyncio.timeout does: only a cancellation of our own becomes an error.
             if run.error is None or task.uncancel() > 0:
                 raise
             raise run.error from None
+        except ModelError as error:
+            failure = error
+            raise
         finally:
             run.end()
-            if timer is not None:
-                timer.cancel()
+            run.observation.end(failure)
+            timer.cancel()
             if options.request_id is not None:
-                del self._runs[options.request_id]
+                del self._by_id[options.request_id]
+            self._runs.discard(run)
+            if not self._runs:
+                self._idle.set()
 
-    async def batches(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
+    async def batches(self, request: ChatRequest, run: Run) -> AsyncGenerator[list[Event], None]:
         """The events of `request`, waiting for a place first: each step has what came since the last one, merged.
 
         To be closed by who opens it. Reading slowly slows the engine's reader, and makes larger batches.
         """
-        async with (
-            self._admission.places(request.n),
-            contextlib.aclosing(self.engine.generate(request)) as sampled,
-            contextlib.aclosing(_paced(sampled, self._rate * request.n) if self._rate else sampled) as batches,
-        ):
-            async for batch in batches:
-                first = batch[0]
-                if isinstance(first, Start):
-                    _check_prompt(first, request)
-                yield merged(batch) if len(batch) > 1 else batch
+        observation = run.observation
+        async with self._admission.places(request.n):
+            run.waiting = False
+            observation.admitted()
+            try:
+                async with (
+                    contextlib.aclosing(self.engine.generate(request)) as sampled,
+                    contextlib.aclosing(_paced(sampled, self._rate * request.n) if self._rate else sampled) as batches,
+                ):
+                    async for batch in batches:
+                        first = batch[0]
+                        if isinstance(first, Start):
+                            _check_prompt(first, request)
+                        observation.events(batch)
+                        yield merged(batch) if len(batch) > 1 else batch
+            finally:
+                observation.released()
 
 
 def _check_prompt(start: Start, request: ChatRequest) -> None:

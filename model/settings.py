@@ -1,103 +1,148 @@
-"""The container's settings, read from the environment once, at start."""
+"""The container's settings, read from the environment once, at start. `python -m model settings` prints their table."""
 
 from __future__ import annotations
 
-import ipaddress
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model import readers
 from model.engines import ENGINES
 from model.errors import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from model.readers import Reader
+
+# SageMaker's limits on the environment of a model (CreateModel, ContainerDefinition): bytes of a key, bytes of a
+# value, entries, bytes of all of them.
+MAX_VALUE_BYTES = 1024
+MAX_ENTRIES = 100
+MAX_TOTAL_BYTES = 32 * 1024
+_RANKS = ("1", "8", "16", "32", "64", "128", "256", "320", "512")
+
+
+def _of(default: Any, reader: Reader, says: str, *, engine: str = "", variable: str = "") -> Any:
+    """A setting with its default; `engine` names the only one that has it."""
+    return field(default=default, metadata={"reader": reader, "says": says, "engine": engine, "variable": variable})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Typed, within their limits. Tokens and requests are counts, `tokens_per_second` 0 means unpaced."""
+    """Typed, within their limits. None is what the engine chooses itself."""
 
-    engine: str = "llama_cpp"
-    model_name: str = "sluice-demo"
-    model_dir: Path = Path("/opt/ml/model")
-    context_tokens: int = 4096
-    parallel: int = 16
-    queue: int = 256
-    tokens_per_second: float = 0.0
-    engine_threads: int = 1
-    host: str = "0.0.0.0"
-    port: int = 8080
+    engine: str = _of("llama_cpp", readers.one_of(ENGINES), "What runs the model")
+    model_name: str = _of("sluice-demo", readers.name(), "What the container calls its model")
+    model_dir: Path = _of(
+        Path("/opt/ml/model"), readers.folder, "Where the weights are: one GGUF file, or a Hugging Face model for vllm"
+    )
+    context_tokens: int = _of(4096, readers.whole(64, 1_048_576), "Tokens of prompt and answer together")
+    parallel: int = _of(16, readers.whole(1, 256), "Answers generated at once; more wait")
+    queue: int = _of(256, readers.whole(0, 100_000), "Requests that wait; more are a 429")
+    tokens_per_second: float = _of(0.0, readers.number(0, 10_000), "Pace of every answer; 0 is as fast as it goes")
+    max_seconds: int = _of(
+        470, readers.whole(1, 86_400), "The longest answer, if the request has no shorter deadline (SageMaker: 480 s)"
+    )
+    slow_reader_seconds: int = _of(
+        60, readers.whole(1, 3600), "After so long without reading, a caller is taken for gone"
+    )
+    host: str = _of("0.0.0.0", readers.address, "Where to listen")
+    port: int = _of(8080, readers.whole(1, 65_535), "Where to listen", variable="SAGEMAKER_BIND_TO_PORT")
+    engine_threads: int = _of(1, readers.whole(1, 256), "Threads that compute", engine="llama_cpp")
+    model_id: str | None = _of(
+        None,
+        readers.repository,
+        "Weights from Hugging Face instead of a folder; HF_TOKEN for gated ones",
+        engine="vllm",
+    )
+    model_revision: str | None = _of(None, readers.name(), "Its branch, tag or commit", engine="vllm")
+    tensor_parallel: int = _of(
+        0, readers.whole(0, 64), "GPUs that share the model; 0 is all of the instance", engine="vllm"
+    )
+    quantization: str | None = _of(
+        None, readers.name(64), "fp8, awq_marlin, bitsandbytes, …; unset, what the weights say", engine="vllm"
+    )
+    dtype: str = _of(
+        "auto", readers.one_of(("auto", "bfloat16", "float16", "float32")), "Type of weights", engine="vllm"
+    )
+    kv_cache_dtype: str = _of("auto", readers.name(32), "Type of the cache: auto, fp8, …", engine="vllm")
+    gpu_memory: float = _of(0.9, readers.number(0.1, 1), "Share of each GPU's memory that may be used", engine="vllm")
+    prefix_caching: bool = _of(True, readers.switch, "Keep the cache of prompts that begin alike", engine="vllm")
+    tool_parser: str | None = _of(
+        None, readers.name(64), "vLLM's parser of the model's tool calls; without it tools are a 400", engine="vllm"
+    )
+    reasoning_parser: str | None = _of(None, readers.name(64), "vLLM's parser of the model's reasoning", engine="vllm")
+    chat_template: Path | None = _of(None, readers.file, "A Jinja template instead of the tokenizer's", engine="vllm")
+    lora_adapters: Mapping[str, str] | None = _of(
+        None, readers.adapters, "LoRA adapters as models of their own: sql=/opt/ml/model/sql,…", engine="vllm"
+    )
+    lora_rank: str = _of("16", readers.one_of(_RANKS), "The largest rank among them", engine="vllm")
+    trust_remote_code: bool = _of(False, readers.switch, "Run Python code that comes with weights", engine="vllm")
+    vllm_args: Mapping[str, Any] | None = _of(
+        None, readers.json_object, 'Any other fields of AsyncEngineArgs: {"enforce_eager": true}', engine="vllm"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read and check; raises StartError that names the variable, what it holds and what it may hold."""
-        known = {f"SLUICE_{field.name.upper()}": field.name for field in fields(cls) if field.name != "port"}
+        _check_limits({name: value for name, value in environment.items() if name.startswith("SLUICE_")})
+        known = {variable_of(item): item for item in fields(cls)}
         for name in environment:
             if name.startswith("SLUICE_") and name not in known:
                 raise StartError(f"{name} is not a setting; there are {', '.join(known)}")
-        known["SAGEMAKER_BIND_TO_PORT"] = "port"  # SageMaker's own name for it
         values: dict[str, Any] = {}
-        for name, field in known.items():
+        for name, item in known.items():
             if name in environment:
                 try:
-                    values[field] = _READERS[field](environment[name])
+                    values[item.name] = item.metadata["reader"](environment[name])
                 except ValueError as error:
                     raise StartError(f"{name}={environment[name]!r}: {error}") from None
-        return cls(**values)
+        settings = cls(**values)
+        for name, item in known.items():
+            if item.name in values and item.metadata["engine"] not in ("", settings.engine):
+                raise StartError(
+                    f"{name} is a setting of the engine {item.metadata['engine']}, not of {settings.engine}"
+                )
+        return settings
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names that a request may ask for, the model's own first."""
+        return (self.model_name, *(self.lora_adapters or ()))
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if text.isascii() and text.isdigit() and low <= int(text) <= high:
-            return int(text)
-        raise ValueError(f"a whole number from {low} to {high} is needed")
-
-    return read
+def variable_of(item: Any) -> str:
+    """The environment variable of a field of Settings."""
+    return item.metadata["variable"] or f"SLUICE_{item.name.upper()}"
 
 
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 10_000:  # false for NaN as well
-        raise ValueError("a number from 0 to 10000 is needed")
-    return value
+def _check_limits(environment: Mapping[str, str]) -> None:
+    total = 0
+    for name, value in environment.items():
+        size = len(value.encode("utf-8", "surrogateescape"))
+        if size > MAX_VALUE_BYTES:
+            raise StartError(f"{name} has {size} bytes; SageMaker takes {MAX_VALUE_BYTES}")
+        total += len(name) + size
+    if len(environment) > MAX_ENTRIES or total > MAX_TOTAL_BYTES:
+        raise StartError(
+            f"{len(environment)} settings with {total} bytes; SageMaker takes {MAX_ENTRIES} with {MAX_TOTAL_BYTES}"
+        )
 
 
-def _name(text: str) -> str:
-    if not text or len(text) > 256 or not text.isprintable():
-        raise ValueError("1 to 256 printable characters are needed")
-    return text
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise ValueError("a folder is needed")
-    return Path(text)
-
-
-def _address(text: str) -> str:
-    return str(ipaddress.ip_address(text))
-
-
-def _engine(text: str) -> str:
-    if text not in ENGINES:
-        raise ValueError(f"one of {', '.join(ENGINES)} is needed")
-    return text
-
-
-_READERS: Mapping[str, Callable[[str], Any]] = {
-    "engine": _engine,
-    "model_name": _name,
-    "model_dir": _folder,
-    "context_tokens": _whole(64, 1_048_576),
-    "parallel": _whole(1, 256),  # llama.cpp has at most 256 sequences
-    "queue": _whole(0, 100_000),
-    "tokens_per_second": _rate,
-    "engine_threads": _whole(1, 256),
-    "host": _address,
-    "port": _whole(1, 65535),
-}
+def table() -> str:
+    """All settings, as a table in Markdown."""
+    rows = ["| variable | default | takes | engine | what |", "|---|---|---|---|---|"]
+    for item in fields(Settings):
+        data = item.metadata
+        default = (
+            ""
+            if item.default is None
+            else str(item.default).lower()
+            if isinstance(item.default, bool)
+            else item.default
+        )
+        rows.append(
+            f"| `{variable_of(item)}` | {default} | {data['reader'].takes} | {data['engine']} | {data['says']} |"
+        )
+    return "\n".join(rows) + "\n"

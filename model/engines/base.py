@@ -30,11 +30,18 @@ class Engine(Protocol):
 
     @property
     def healthy(self) -> bool:
-        """Whether it can take requests; cheap, read at every /ping."""
+        """Whether it can take requests, false once it has died; cheap, read at every /ping."""
 
     @property
     def active(self) -> int:
         """How many requests hold resources of the engine now."""
+
+    @property
+    def cache_usage(self) -> float | None:
+        """The share of its cache in use, from 0 to 1; None if it cannot say, and its tokens are counted instead."""
+
+    async def metrics(self) -> bytes:
+        """What it counts itself, under its own names, as Prometheus text; may be empty."""
 
     async def start(self) -> None:
         """Load the weights; raises StartError."""

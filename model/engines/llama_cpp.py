@@ -48,11 +48,17 @@ class LlamaCppEngine:
     def __init__(self, settings: Settings) -> None:
         self.healthy = False
         self.active = 0
+        self.cache_usage = None
         self._settings = settings
         self._server: Any = None
         self._threads = ThreadPoolExecutor(settings.parallel, "llama")
         self._bridges: set[Bridge] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
+
+    async def metrics(self) -> bytes:
+        """llama.cpp's own counts. It answers between two steps."""
+        text: str = await asyncio.to_thread(self._server.handle_metrics)
+        return text.encode()
 
     async def start(self) -> None:
         """Load the one GGUF file in the folder of the settings."""
@@ -90,6 +96,7 @@ class LlamaCppEngine:
         params.api_keys = [secrets.token_hex(16)]
         params.ui = False
         params.n_threads_http = 1
+        params.endpoint_metrics = True
         return params
 
     def _load_and_log(self, weights: Path) -> Any:

@@ -31,7 +31,12 @@ class ScriptedEngine:
     def __init__(self, settings: Settings) -> None:
         self.healthy = False
         self.active = 0
+        self.cache_usage = None
         self._context_tokens = settings.context_tokens
+
+    async def metrics(self) -> bytes:
+        """It has none of its own."""
+        return b""
 
     async def start(self) -> None:
         """There is nothing to load."""

@@ -33,11 +33,10 @@ def body(script: dict[str, Any], **more: Any) -> bytes:
 @pytest.fixture
 async def container() -> AsyncIterator[httpx.AsyncClient]:
     """Run the real container application over the scripted engine, in process."""
-    chosen = Settings(engine="scripted")
+    chosen = Settings(engine="scripted", model_name="scripted", parallel=4, queue=4)
     engine = create(chosen)
     await engine.start()
-    generation = Generation(engine, parallel=4, queue=4, tokens_per_second=0)
-    transport = httpx.ASGITransport(create_app(generation, "scripted"))
+    transport = httpx.ASGITransport(create_app(Generation(engine, chosen), chosen.models))
     async with httpx.AsyncClient(transport=transport, base_url="http://container") as client:
         yield client
     await engine.close()

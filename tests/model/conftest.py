@@ -83,13 +83,8 @@ def serve() -> Serve:
 async def _serve(engine: str = "scripted", timing: Timing | None = None, **more: Any) -> AsyncIterator[Container]:
     settings = settings_for(engine, **more)
     async with started(settings) as running:
-        generation = Generation(
-            running,
-            parallel=settings.parallel,
-            queue=settings.queue,
-            tokens_per_second=settings.tokens_per_second,
-        )
-        app = create_app(generation, settings.model_name, timing)
+        generation = Generation(running, settings)
+        app = create_app(generation, settings.models, timing)
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         config = uvicorn.Config(

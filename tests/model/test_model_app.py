@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -430,6 +431,78 @@ async def test_many_streams(serve: Serve) -> None:
         text = "".join(record["delta"]["content"] for record in records if record["type"] == "delta")
         assert text == "".join(f" {number}-{place}" for place in range(20))
         assert records[-1] == {"type": "end"}
+
+
+async def test_slow_reader_is_let_go(serve: Serve) -> None:
+    """A caller who reads nothing for the stated time loses its request, which is what frees the place for others."""
+    body = scripted(repeat="x" * 50_000, count=20_000, prompt_tokens=1)
+    timing = Timing(open_after=0, heartbeat=0.05, last_write=0.05, slow_reader=0.2)
+    async with serve(timing=timing, context_tokens=50_000) as container:
+        port = container.client.base_url.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**12)
+        payload = json.dumps(body).encode()
+        writer.write(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(payload) + payload)
+        await running(container, 1)
+        await container.idle()
+        rest = await reader.read()  # what lay in the buffers, and then the end of the connection
+        writer.close()
+        ended = (await container.client.get("/metrics")).text
+
+    assert b'"type":"end"' not in rest
+    assert 'outcome="cancelled"} 1.0' in ended
+
+
+async def test_drain_ends_what_takes_too_long(serve: Serve) -> None:
+    """A stream that outlives the time of a drain ends with an error record, and the drain with it."""
+    async with serve() as container, container.client.stream("POST", "/invocations", json=ENDLESS) as answer:
+        lines = answer.aiter_lines()
+        await first_record(lines)
+        await container.generation.drain(0.05)
+        records = [json.loads(line) async for line in lines if line]
+        await container.idle()
+
+    assert records[-1] == {"type": "error", "code": "not_ready", "message": "the container is shutting down"}
+
+
+async def test_deadline_of_its_own(serve: Serve) -> None:
+    """A request without a deadline, or with a later one, has the container's."""
+    async with serve(max_seconds=1) as container:
+        later = {**ENDLESS, "sluice": {"v": 1, "deadline_ms": 60_000}}
+        answers = await asyncio.gather(*(container.lines(body) for body in (ENDLESS, later)))
+
+    assert [records[-1]["code"] for records in answers] == ["deadline_exceeded"] * 2
+
+
+async def test_cancel_reaches_the_other_instance(serve: Serve) -> None:
+    """With two instances behind one endpoint a cancel may reach the wrong one: repeated, it arrives."""
+    body = {**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
+    cancel = {"sluice": {"v": 1, "cancel": "r1"}}
+    async with serve() as one, serve() as other, other.client.stream("POST", "/invocations", json=body) as answer:
+        lines = answer.aiter_lines()
+        await first_record(lines)
+        turns = itertools.cycle((one, other))
+        results = []
+        for _ in range(4):
+            results.append((await next(turns).client.post("/invocations", json=cancel)).json()["cancelled"])
+            if results[-1]:
+                break
+        records = [json.loads(line) async for line in lines if line]
+        await other.idle()
+
+    assert results == [False, True]
+    assert records[-1]["code"] == "cancelled"
+
+
+async def test_dead_engine_fails_the_ping(serve: Serve) -> None:
+    """Once the engine has died, /ping fails, requests are refused, and /metrics still answers."""
+    async with serve() as container:
+        container.engine.healthy = False
+        ping = await container.client.get("/ping")
+        refused = await container.client.post("/invocations", json=ENDLESS)
+        metrics = await container.client.get("/metrics")
+
+    assert (ping.status_code, refused.status_code, metrics.status_code) == (503, 503, 200)
+    assert refused.headers["retry-after"] == "5"
 
 
 async def test_shutdown_tells_streams(serve: Serve) -> None:

@@ -8,12 +8,17 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from model.__main__ import serve
+from model.answers import Timing
+from model.errors import StartError
+from model.server import CLOSE_SECONDS, DRAIN_SECONDS, LAST_SECONDS
 from tests.model.conftest import WEIGHTS, scripted
 
 if TYPE_CHECKING:
@@ -110,22 +115,94 @@ def test_killed_in_the_middle() -> None:
     assert b'"end"' not in received
 
 
-@pytest.mark.parametrize(
-    ("arguments", "environment", "code", "reason"),
-    [
-        ([], {}, 2, "usage"),
-        (["train"], {}, 2, "usage"),
-        (["serve"], {"SLUICE_ENGINES": "x"}, 1, "SLUICE_ENGINES"),
-        (["serve"], {"SLUICE_PARALLEL": "many"}, 1, "SLUICE_PARALLEL"),
-        (["serve"], {"SLUICE_MODEL_DIR": "/nowhere"}, 1, "/nowhere"),
-    ],
-)
-def test_refuses_to_start(arguments: list[str], environment: dict[str, str], code: int, reason: str) -> None:
-    """What keeps it from starting is one line on stderr, and an exit code."""
-    process = command(*arguments, **environment)
+@pytest.mark.parametrize("arguments", [[], ["train"]])
+def test_wrong_arguments(arguments: list[str]) -> None:
+    """Anything but the two commands is answered with the usage."""
+    process = command(*arguments)
 
     _, log = process.communicate(timeout=15)
 
-    assert process.returncode == code
-    assert log.count("\n") == 1
-    assert reason in log
+    assert (process.returncode, log) == (2, "usage: python -m model serve|settings\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"SLUICE_ENGINES": "x"}, "SLUICE_ENGINES is not a setting"),
+        ({"SLUICE_ENGINE": "gpt"}, "one of llama_cpp, scripted"),
+        ({"SLUICE_PARALLEL": "many"}, "SLUICE_PARALLEL='many': a whole number from 1 to 256"),
+        ({"SLUICE_MODEL_DIR": "/nowhere"}, "/nowhere: No such file"),
+        ({"SLUICE_MODEL_DIR": str(ROOT)}, "exactly one *.gguf file is needed, there is none"),
+    ],
+)
+def test_refuses_to_start(environment: dict[str, str], reason: str) -> None:
+    """What keeps it from starting is one line on stderr and the answer of a failing /ping, and then an exit code."""
+    port = free_port()
+    process = command("serve", SLUICE_HOST="127.0.0.1", SAGEMAKER_BIND_TO_PORT=str(port), **environment)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+
+    ping = httpx.get(f"http://127.0.0.1:{port}/ping", timeout=5)
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=15)
+
+    assert line.startswith("model: cannot start: ")
+    assert reason in line
+    assert rest == ""
+    assert ping.status_code == 503
+    assert reason in ping.json()["error"]["message"]
+    assert process.returncode == 1
+
+
+async def test_ends_by_itself_when_it_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to stop a container that cannot start."""
+    monkeypatch.setattr("model.__main__.LINGER_SECONDS", 0.05)
+
+    assert await serve({"SLUICE_ENGINE": "gpt", "SAGEMAKER_BIND_TO_PORT": str(free_port())}) == 1
+
+
+async def test_port_is_taken() -> None:
+    """A port that another program has is named."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
+            await serve({"SLUICE_HOST": "127.0.0.1", "SAGEMAKER_BIND_TO_PORT": str(port), "SLUICE_ENGINE": "scripted"})
+
+
+def test_drain_fits_into_sagemakers_grace() -> None:
+    """All phases of a stop together are under 25 s; SageMaker kills after 30."""
+    assert DRAIN_SECONDS + LAST_SECONDS + CLOSE_SECONDS < 25
+    assert Timing().last_write < LAST_SECONDS
+
+
+def test_drain() -> None:
+    """After SIGTERM /ping fails, new and waiting requests are 503, and what runs ends whole, and then the process."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    process = command("serve", SLUICE_ENGINE="scripted", SLUICE_PARALLEL="1", SAGEMAKER_BIND_TO_PORT=str(port))
+    try:
+        wait_for(address)
+        with (
+            ThreadPoolExecutor(1) as threads,
+            httpx.stream("POST", f"{address}/invocations", json=scripted(count=60, rate=30), timeout=15) as answer,
+        ):
+            lines = answer.iter_lines()
+            next(lines)
+            waiting = threads.submit(httpx.post, f"{address}/invocations", json=scripted(say=["a"]), timeout=15)
+            while b"sluice_requests_waiting 1.0" not in httpx.get(f"{address}/metrics").content:
+                pass
+            process.send_signal(signal.SIGTERM)
+            refused = waiting.result()
+            ping = httpx.get(f"{address}/ping")
+            new = httpx.post(f"{address}/invocations", json=scripted(say=["a"]))
+            last = list(lines)[-1]
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert last == '{"type":"end"}'
+    for refusal in (refused, ping, new):
+        assert refusal.status_code == 503
+        assert refusal.json()["error"]["message"] == "the container is shutting down"
+        assert refusal.headers["retry-after"] == "5"

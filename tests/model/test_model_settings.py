@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from model.engines import ENGINES, create
 from model.errors import StartError
-from model.settings import Settings
+from model.settings import Settings, table
 
 
 def test_defaults() -> None:
@@ -30,7 +31,9 @@ def test_all() -> None:
             "SLUICE_PARALLEL": "2",
             "SLUICE_QUEUE": "0",
             "SLUICE_TOKENS_PER_SECOND": "12.5",
-            "SLUICE_ENGINE_THREADS": "3",
+            "SLUICE_MAX_SECONDS": "300",
+            "SLUICE_SLOW_READER_SECONDS": "9",
+            "SLUICE_HOST": "::1",
             "SAGEMAKER_BIND_TO_PORT": "9090",
         }
     )
@@ -43,9 +46,24 @@ def test_all() -> None:
         parallel=2,
         queue=0,
         tokens_per_second=12.5,
-        engine_threads=3,
+        max_seconds=300,
+        slow_reader_seconds=9,
+        host="::1",
         port=9090,
     )
+
+
+def test_defaults_have_the_forms_of_their_readers() -> None:
+    """What the table gives as a default is what its variable may hold."""
+    for item in fields(Settings):
+        if item.default is not None:
+            text = str(item.default)
+            assert item.metadata["reader"](text.lower() if isinstance(item.default, bool) else text) == item.default
+
+
+def test_documented() -> None:
+    """The documentation has the table of all settings as the program prints it."""
+    assert table() in (Path(__file__).parents[2] / "docs" / "container.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -61,6 +79,17 @@ def test_all() -> None:
         ("SLUICE_TOKENS_PER_SECOND", "fast"),
         ("SLUICE_TOKENS_PER_SECOND", "nan"),
         ("SLUICE_ENGINE_THREADS", "²"),
+        ("SLUICE_MAX_SECONDS", "0"),
+        ("SLUICE_GPU_MEMORY", "1.5"),
+        ("SLUICE_PREFIX_CACHING", "yes"),
+        ("SLUICE_MODEL_ID", "../weights"),
+        ("SLUICE_LORA_ADAPTERS", "sql"),
+        ("SLUICE_LORA_ADAPTERS", "a=/x,a=/y"),
+        ("SLUICE_LORA_RANK", "9"),
+        ("SLUICE_VLLM_ARGS", "[1]"),
+        ("SLUICE_VLLM_ARGS", "{"),
+        ("SLUICE_MODEL_NAME", "é" * 513),
+        ("SLUICE_TOOL_PARSER", "hermes"),
         ("SAGEMAKER_BIND_TO_PORT", "65536"),
         ("SLUICE_PORT", "8080"),
         ("SLUICE_TOKENS_PER_SECONDS", "1"),
@@ -72,6 +101,21 @@ def test_refused(name: str, value: str) -> None:
         Settings.from_environment({name: value})
 
     assert "\n" not in str(caught.value)
+
+
+def test_engine_of_a_setting() -> None:
+    """A setting of another engine would have no effect, and is refused with both names."""
+    with pytest.raises(StartError, match="SLUICE_TOOL_PARSER is a setting of the engine vllm, not of llama_cpp"):
+        Settings.from_environment({"SLUICE_TOOL_PARSER": "hermes"})
+
+
+@pytest.mark.parametrize("count", [101, 40])
+def test_environment_too_large(count: int) -> None:
+    """More than SageMaker passes on is refused: it would refuse the model, or has cut it."""
+    environment = {f"SLUICE_{number}": "x" * 1000 for number in range(count)}
+
+    with pytest.raises(StartError, match=f"{count} settings"):
+        Settings.from_environment(environment)
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -1,0 +1,92 @@
+"""The HTTP server: it listens from the start, says why it is not ready, and drains before it stops.
+
+SageMaker kills a container 30 s after SIGTERM. Of these, `DRAIN_SECONDS` are for answers to end by themselves,
+`LAST_SECONDS` for the last record of those that have not, and the rest for the engine to close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from model.answers import error_response
+from model.errors import NotReadyError, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import FrameType
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+DRAIN_SECONDS = 16
+LAST_SECONDS = 4
+CLOSE_SECONDS = 4
+
+
+class Front:
+    """The ASGI application that is there from the start: it says why there is no other one yet, or passes on to it."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every path is a 503 with the reason until there is an application."""
+        app = self.app or error_response(NotReadyError(self.reason))
+        await app(scope, receive, send)
+
+
+class Server(uvicorn.Server):
+    """The first SIGTERM or SIGINT begins to drain, a second one ends it."""
+
+    def __init__(self, front: Front, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            front,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=75,  # longer than callers keep idle connections, so that they are the ones to close
+            timeout_graceful_shutdown=LAST_SECONDS,
+        )
+        super().__init__(config)
+        self.front = front
+        self.drain: Callable[[float], Awaitable[None]] | None = None
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._draining: asyncio.Task[None] | None = None
+
+    async def run_until_stopped(self) -> None:
+        """Serve; returns when all is said after a signal."""
+        await self.serve(sockets=[self._listener])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """In the main thread, between any two instructions: only hands over to the loop."""
+        self._loop.call_soon_threadsafe(self.stop)
+
+    def stop(self) -> None:
+        """Drain and end; end at once if it is draining already, or has nothing to drain."""
+        if self.drain is None or self._draining is not None:
+            self.should_exit = True
+        else:
+            self._draining = asyncio.create_task(self._drained(self.drain))
+
+    async def _drained(self, drain: Callable[[float], Awaitable[None]]) -> None:
+        try:
+            await drain(DRAIN_SECONDS)
+        finally:
+            self.should_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises StartError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
