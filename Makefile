@@ -73,7 +73,7 @@ demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two core
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --upgrade --group dev -o locks/dev.txt
-	@for group in function model infra local; do $(COMPILE) -c locks/dev.txt --group $$group -o locks/$$group.txt; done
+	@for group in function control model infra local; do $(COMPILE) -c locks/dev.txt --group $$group -o locks/$$group.txt; done
 	@npm install --package-lock-only --silent
 
 clean: ## Remove what can be made again

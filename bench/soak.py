@@ -65,12 +65,13 @@ class Target:
     key: str
     table: Any
     functions: Any
+    function: str
+    """The stream function's name."""
 
     def renew_environments(self) -> None:
         """Have the function's environments replaced, as a deployment would: the old ones end once they are idle."""
-        [function] = self.functions.list_functions()["Functions"]
-        name, memory = function["FunctionName"], function["MemorySize"]
-        self.functions.update_function_configuration(FunctionName=name, MemorySize=memory + 1)
+        memory = self.functions.get_function_configuration(FunctionName=self.function)["MemorySize"]
+        self.functions.update_function_configuration(FunctionName=self.function, MemorySize=memory + 1)
 
 
 def main() -> int:
@@ -112,7 +113,7 @@ def _deploy(cloud: LocalCloud, folder: Path) -> Target:
     table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
     key = keys.create(table, name="soak")
     origin = f"http://{outputs['DistributionDomain']}/v1"
-    return Target(cloud, origin, key, table, boto3.client("lambda", **options))
+    return Target(cloud, origin, key, table, boto3.client("lambda", **options), outputs["FunctionName"])
 
 
 def _soak(target: Target, given: argparse.Namespace) -> list[str]:

@@ -80,8 +80,8 @@ def read(stage: str, name: str) -> Deployed:
             Id=ids["AWS::CloudFront::Distribution"]
         )["DistributionConfig"]
         lambda_ = boto3.client("lambda", **options)
-        deployed = lambda_.get_function_configuration(FunctionName=ids["AWS::Lambda::Function"])
-        concurrency = lambda_.get_function_concurrency(FunctionName=ids["AWS::Lambda::Function"])
+        deployed = lambda_.get_function_configuration(FunctionName=outputs["FunctionName"])
+        concurrency = lambda_.get_function_concurrency(FunctionName=outputs["FunctionName"])
         sagemaker = boto3.client("sagemaker", **options)
         endpoint = sagemaker.describe_endpoint(EndpointName=outputs["EndpointName"])
         config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])

@@ -44,6 +44,13 @@ class Limits:
     stream_grace: float = 5
     """The function waits so much longer for the container's own last record."""
 
+    sweep_period: float = 300
+    """Between two runs of the sweeper."""
+    sweep_timeout: float = 240
+    """One run's timeout."""
+    control_timeout: float = 55
+    """The control function's timeout."""
+
     def check(self) -> None:
         """Raise LimitsError for the first pair that contradicts each other."""
         for message in self.contradictions():
@@ -69,6 +76,11 @@ class Limits:
             # A heartbeat that is late by as much again must still arrive before CloudFront cuts the connection.
             ("twice the heartbeat", 2 * self.heartbeat, "cloudfront_read", self.cloudfront_read),
             ("admission + first_answer", self.admission + self.first_answer, "cloudfront_read", self.cloudfront_read),
+            # A run that takes all its time is over before the next one begins.
+            ("sweep_timeout", self.sweep_timeout, "sweep_period", self.sweep_period),
+            # What a killed function leaves is overdue after the longest stream; sweeping much later helps nobody.
+            ("sweep_period", self.sweep_period, "sagemaker_response", self.sagemaker_response),
+            ("control_timeout", self.control_timeout, "cloudfront_read", self.cloudfront_read),
         ]
         return [
             f"{name} ({value:g} s) must not be over {limit_name} ({limit:g} s)"

@@ -1,7 +1,9 @@
-"""The stream function's deployment package, built without Docker.
+"""The functions' deployment packages, built without Docker.
 
-`build/function-<target>/` becomes the zip's content: the dependencies of locks/function.txt as wheels of the target's
-platform and Python version (never this machine's, unless that is the target), lambda_fn/, and the executable bootstrap.
+`build/<content>-<target>/` becomes a zip's content: the dependencies of locks/<content>.txt as wheels of the target's
+platform and Python version (never this machine's, unless that is the target), and lambda_fn/. There are two contents:
+`function`, of the stream function and the sweeper, with the executable bootstrap and without lambda_fn/control/, whose
+dependencies it lacks; and `control`, of the control function, without the bootstrap.
 The same input gives the same bytes, so that nothing is deployed again without need; an unchanged input costs only the
 reading of the sources.
 """
@@ -21,12 +23,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from uv import find_uv_bin
 
 from infra.bytecode import compile_tree, find_interpreter
 from infra.settings import Architecture, Wheels, host_architecture, host_python_version
 
+Content = Literal["function", "control"]
 MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}
 # Never imported at run time: type stubs, C and Cython sources, and what installers and their scripts leave behind.
 _UNUSED_SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h"}
@@ -79,35 +83,37 @@ class Package:
     bytecode: str | None
 
 
-def build(*, root: Path, target: Target) -> Package:
+def build(*, root: Path, target: Target, content: Content = "function") -> Package:
     """Build, or find built, the package of the repository at `root`.
 
     Raises PackageError when a source is missing, the target is not this machine's though `wheels` says so, or uv fails.
     """
-    lock, sources, bootstrap = root / "locks/function.txt", root / "lambda_fn", root / "lambda_fn/bootstrap"
-    for needed in (lock, bootstrap):
+    lock, folder = root / f"locks/{content}.txt", root / "lambda_fn"
+    entry = folder / ("bootstrap" if content == "function" else "control/handler.py")
+    for needed in (lock, entry):
         if not needed.is_file():
-            raise PackageError(f"the function's package needs {needed.relative_to(root)}, which is missing")
+            raise PackageError(f"the package '{content}' needs {needed.relative_to(root)}, which is missing")
+    sources = _sources(folder, content)
     host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
     if target.wheels == "host" and target != host:
         wanted, here = (f"{it.architecture} with Python {it.python_version}" for it in (target, host))
         raise PackageError(f"wheels=host can only build for this machine, which is {here}, not for {wanted}")
     compiler = find_interpreter(target.python_version)
     bytecode = compiler.version if compiler else None
-    path = root / "build" / f"function-{target.name}"
+    path = root / "build" / f"{content}-{target.name}"
     stamp = path.with_suffix(".stamp")
     recipe = [Path(__file__), Path(compile_tree.__code__.co_filename)]
-    digest = _digest([lock, *_sources(sources), *recipe], [dataclasses.asdict(target), bytecode, _host()])
+    digest = _digest([lock, *sources, *recipe], [dataclasses.asdict(target), bytecode, _host()])
     with _exclusive(path.with_suffix(".lock")):
         if path.is_dir() and stamp.is_file() and stamp.read_text() == digest:
             return Package(path=path, bytecode=bytecode)
         stamp.unlink(missing_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".function-") as scratch:
-            made = Path(scratch) / "function"
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{content}-") as scratch:
+            made = Path(scratch) / content
             made.mkdir()
             _install(lock=lock, into=made, target=target)
             _prune(made)
-            _copy_sources(sources, made)
+            _copy_sources(sources, folder, made)
             if compiler:
                 compile_tree(made, compiler)
             _set_modes(made)
@@ -126,7 +132,7 @@ def _install(*, lock: Path, into: Path, target: Target) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise PackageError(
-            f"the function's dependencies for {target.name} could not be installed:\n{done.stderr.strip()}"
+            f"the dependencies of {lock.name} for {target.name} could not be installed:\n{done.stderr.strip()}"
         )
 
 
@@ -141,14 +147,17 @@ def _prune(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _sources(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+def _sources(folder: Path, content: Content) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    if content == "control":
+        return [path for path in found if path != folder / "bootstrap"]
+    return [path for path in found if folder / "control" not in path.parents]
 
 
-def _copy_sources(sources: Path, made: Path) -> None:
-    for path in _sources(sources):
+def _copy_sources(sources: list[Path], folder: Path, made: Path) -> None:
+    for path in sources:
         # The exec wrapper is found at the root: AWS_LAMBDA_EXEC_WRAPPER=/var/task/bootstrap.
-        to = made / "bootstrap" if path == sources / "bootstrap" else made / "lambda_fn" / path.relative_to(sources)
+        to = made / "bootstrap" if path == folder / "bootstrap" else made / "lambda_fn" / path.relative_to(folder)
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, to)
 

@@ -62,6 +62,10 @@ class Settings:
     wheels: Wheels  # `host`: built for this machine, which the local cloud runs it on
     memory_mb: int = _setting(least=128, most=10_240)
     reserved_concurrency: int | None = _setting(least=1, most=100_000)
+    # Keys, usage, and who is told when the meter needs a person.
+    admin_url: bool  # the admin API is below /admin/ of the distribution; without, IAM alone leads to it
+    recovered_alarm: int = _setting(least=1, most=1_000_000)  # requests that one sweep had to settle
+    alarm_topic: str | None = _setting(pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN")
     # What is kept and for how long.
     retain: bool  # tables survive their stack, and neither is deleted without being told twice
     log_retention_days: LogRetention
@@ -138,6 +142,9 @@ DEV = Settings(
     wheels="lambda",
     memory_mb=512,
     reserved_concurrency=None,  # a new account has 10 in all and may reserve none of them
+    admin_url=True,
+    recovered_alarm=10,
+    alarm_topic=None,
     retain=False,
     log_retention_days=7,
     price_class="100",

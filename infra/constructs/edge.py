@@ -1,4 +1,4 @@
-"""The distribution: TLS, HTTP/2 and 3, and the only way to the function."""
+"""The distribution: TLS, HTTP/2 and 3, and the only way to the functions' URLs."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudfront as cloudfront
@@ -31,30 +31,19 @@ class Edge(Construct):
         construct_id: str,
         *,
         url: lambda_.FunctionUrl,
+        admin_url: lambda_.FunctionUrl | None,
         secret: OriginSecret,
         price_class: PriceClass,
     ) -> None:
-        """Create the distribution in front of the function URL."""
+        """Create the distribution in front of the function URLs; `admin_url` gets what is below /admin/."""
         super().__init__(scope, construct_id)
-        origin = origins.FunctionUrlOrigin(
-            url,
-            custom_headers={SECRET_HEADER: secret.current},
-            read_timeout=Duration.seconds(LIMITS.cloudfront_read),
-            keepalive_timeout=Duration.seconds(60),
-        )
+        behaviours = {"/admin/*": _untouched(admin_url, secret)} if admin_url is not None else {}
         self.distribution = cloudfront.Distribution(
             self,
             "Distribution",
             comment="Sluice",
-            default_behavior=cloudfront.BehaviorOptions(
-                origin=origin,
-                allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
-                cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
-                compress=False,  # compression gathers what it compresses
-                # The function URL answers only to its own host name.
-                origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
-                viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
-            ),
+            default_behavior=_untouched(url, secret),
+            additional_behaviors=behaviours,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=PRICE_CLASSES[price_class],
         )
@@ -67,3 +56,20 @@ class Edge(Construct):
                 "CFR4": "The certificate of cloudfront.net does not take a minimum version.",
             },
         )
+
+
+def _untouched(url: lambda_.FunctionUrl, secret: OriginSecret) -> cloudfront.BehaviorOptions:
+    return cloudfront.BehaviorOptions(
+        origin=origins.FunctionUrlOrigin(
+            url,
+            custom_headers={SECRET_HEADER: secret.current},
+            read_timeout=Duration.seconds(LIMITS.cloudfront_read),
+            keepalive_timeout=Duration.seconds(60),
+        ),
+        allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+        cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
+        compress=False,  # compression gathers what it compresses
+        # A function URL answers only to its own host name.
+        origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
+        viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+    )

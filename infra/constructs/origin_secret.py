@@ -1,4 +1,4 @@
-"""The secret by which the function knows that a request came through the distribution."""
+"""The secret by which the functions know that a request came through the distribution."""
 
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -11,7 +11,7 @@ LENGTH = 48
 
 
 class OriginSecret(Construct):
-    """The current and the previous secret, which the function both accepts, so that they can be changed without a gap.
+    """The current and the previous secret, which the functions both accept, so that they can be changed without a gap.
 
     They are two secrets, each generated, and not one JSON object with an empty `previous`: what CloudFormation makes of
     a reference to an empty value is not documented, and a fixed word in its place would be a secret that everybody can
@@ -24,7 +24,7 @@ class OriginSecret(Construct):
         """Create both."""
         super().__init__(scope, construct_id)
         self._current = self._generated("Current", "sent by the distribution")
-        self._previous = self._generated("Previous", "still accepted by the function")
+        self._previous = self._generated("Previous", "still accepted by the functions")
         accept(
             self,
             {"SMG4": "Changing it takes a deployment of the function and then of the distribution, in that order."},
@@ -39,6 +39,11 @@ class OriginSecret(Construct):
     def previous(self) -> str:
         """A dynamic reference like `current`."""
         return self._previous.secret_value.unsafe_unwrap()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a function that is to know them."""
+        return {"SLUICE_ORIGIN_SECRET": self.current, "SLUICE_ORIGIN_SECRET_PREVIOUS": self.previous}
 
     def _generated(self, construct_id: str, use: str) -> secretsmanager.Secret:
         return secretsmanager.Secret(

@@ -1,30 +1,17 @@
-"""The stream function: the package, its role, its log, its URL."""
+"""The stream function: what it is told, and its URL."""
 
 import json
 from pathlib import Path
 
-from aws_cdk import Annotations, Duration, RemovalPolicy
-from aws_cdk import aws_dynamodb as dynamodb
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.constructs.function import add_function
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
+from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
-from infra.nag import accept
-from infra.package import Target, build
-from infra.settings import LogRetention, Settings
-
-RETENTION: dict[LogRetention, logs.RetentionDays] = {
-    1: logs.RetentionDays.ONE_DAY,
-    7: logs.RetentionDays.ONE_WEEK,
-    14: logs.RetentionDays.TWO_WEEKS,
-    30: logs.RetentionDays.ONE_MONTH,
-    90: logs.RetentionDays.THREE_MONTHS,
-    365: logs.RetentionDays.ONE_YEAR,
-}
+from infra.settings import Settings
 
 
 class StreamFunction(Construct):
@@ -41,46 +28,22 @@ class StreamFunction(Construct):
         *,
         root: Path,
         settings: Settings,
-        usage_table: dynamodb.ITableV2,
+        usage_table: UsageTable,
         endpoint: ModelEndpoint,
         secret: OriginSecret,
     ) -> None:
         """Package and create the function; grant it nothing."""
         super().__init__(scope, construct_id)
-        target = Target(
-            python_version=settings.python_version, architecture=settings.architecture, wheels=settings.wheels
-        )
-        package = build(root=root, target=target)
-        if package.bytecode is None:
-            missing = f"No Python {settings.python_version} here to compile the function's package"
-            Annotations.of(self).add_warning_v2("sluice:no-bytecode", f"{missing}: its cold starts will be slower.")
-        log_group = logs.LogGroup(
+        self.function = add_function(
             self,
-            "Log",
-            retention=RETENTION[settings.log_retention_days],
-            removal_policy=RemovalPolicy.RETAIN if settings.retain else RemovalPolicy.DESTROY,
-        )
-        role = iam.Role(
-            self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"), description="Sluice stream function"
-        )
-        log_group.grant_write(role)
-        self.function = lambda_.Function(
-            self,
-            "Function",
-            description="Streams a model's answer as it is sampled",
-            runtime=lambda_.Runtime(f"python{settings.python_version}", lambda_.RuntimeFamily.PYTHON),
-            architecture=lambda_.Architecture.ARM_64
-            if settings.architecture == "arm64"
-            else lambda_.Architecture.X86_64,
+            root=root,
+            settings=settings,
+            content="function",
             handler="lambda_fn.main.handler",
-            code=lambda_.Code.from_asset(str(package.path)),
-            memory_size=settings.memory_mb,
-            timeout=Duration.seconds(LIMITS.lambda_timeout),
-            reserved_concurrent_executions=settings.reserved_concurrency,
-            tracing=lambda_.Tracing.ACTIVE,
-            role=role,
-            log_group=log_group,
-            logging_format=lambda_.LoggingFormat.JSON,
+            description="Streams a model's answer as it is sampled",
+            timeout=LIMITS.lambda_timeout,
+            reserved=settings.reserved_concurrency,
+            traced=True,
             environment={
                 "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
                 "SLUICE_MODELS": json.dumps(
@@ -91,15 +54,11 @@ class StreamFunction(Construct):
                         }
                     }
                 ),
-                "SLUICE_USAGE_TABLE": usage_table.table_name,
-                "SLUICE_ORIGIN_SECRET": secret.current,
-                "SLUICE_ORIGIN_SECRET_PREVIOUS": secret.previous,
+                "SLUICE_USAGE_TABLE": usage_table.table.table_name,
+                **secret.variables,
             },
         )
         self.url = self.function.add_function_url(
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )
-        accept(role, {"IAM5[Resource::*]": "X-Ray's two actions, which tracing needs, know no resources."})
-        if settings.wheels == "host":
-            accept(self, {"L1": "The local cloud runs the function on the Python of its machine."})

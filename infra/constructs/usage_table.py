@@ -1,12 +1,23 @@
-"""The usage table: accounts, the ledger and its rollups."""
+"""The usage table: accounts, the ledger and its rollups, and the two indexes by which they are found without a scan."""
+
+from typing import Literal
 
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
 from constructs import Construct
+
+Index = Literal["overdue", "keys"]
+_STRING, _NUMBER = dynamodb.AttributeType.STRING, dynamodb.AttributeType.NUMBER
+LEADING_KEYS = "dynamodb:LeadingKeys"
 
 
 class UsageTable(Construct):
     """A DynamoDB table with string keys `pk` and `sk`, paid by request, restorable to any second of the last 35 days.
+
+    Its indexes are sparse and hold keys only. `overdue` (`open`, `due`): what is open, by the Unix second from which on
+    it is overdue, for the sweeper; an item leaves it by losing the two attributes. `keys` (`directory`, `created`):
+    the accounts, for listing them.
 
     `retain`: it outlives its stack and refuses to be deleted. Encrypted at rest by a key that DynamoDB owns, which
     costs nothing a request; a key of one's own may add a KMS call to what holds back the first token.
@@ -18,8 +29,9 @@ class UsageTable(Construct):
         self.table = dynamodb.TableV2(
             self,
             "Table",
-            partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
-            sort_key=dynamodb.Attribute(name="sk", type=dynamodb.AttributeType.STRING),
+            partition_key=dynamodb.Attribute(name="pk", type=_STRING),
+            sort_key=dynamodb.Attribute(name="sk", type=_STRING),
+            global_secondary_indexes=[_index("overdue", "open", "due"), _index("keys", "directory", "created")],
             billing=dynamodb.Billing.on_demand(),
             encryption=dynamodb.TableEncryptionV2.dynamo_owned_key(),
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
@@ -29,3 +41,34 @@ class UsageTable(Construct):
             deletion_protection=retain,
             removal_policy=RemovalPolicy.RETAIN if retain else RemovalPolicy.DESTROY,
         )
+
+    def grant(self, grantee: iam.IGrantable, *actions: str) -> None:
+        """Let `grantee` do this with the table's items, and not with its indexes as the table's own `grant` would."""
+        iam.Grant.add_to_principal(
+            grantee=grantee, actions=[f"dynamodb:{action}" for action in actions], resource_arns=[self.table.table_arn]
+        )
+
+    def grant_query_of(self, grantee: iam.IGrantable, *partitions: str) -> None:
+        """Let `grantee` query the partitions whose keys are like one of `partitions`, and no other."""
+        iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["dynamodb:Query"],
+            resource_arns=[self.table.table_arn],
+            # ForAllValues holds where there is no such key: that there is one is a condition of its own.
+            conditions={"ForAllValues:StringLike": {LEADING_KEYS: list(partitions)}, "Null": {LEADING_KEYS: "false"}},
+        )
+
+    def grant_index(self, grantee: iam.IGrantable, index: Index) -> None:
+        """Let `grantee` query one index."""
+        iam.Grant.add_to_principal(
+            grantee=grantee, actions=["dynamodb:Query"], resource_arns=[f"{self.table.table_arn}/index/{index}"]
+        )
+
+
+def _index(name: Index, partition: str, sort: str) -> dynamodb.GlobalSecondaryIndexPropsV2:
+    return dynamodb.GlobalSecondaryIndexPropsV2(
+        index_name=name,
+        partition_key=dynamodb.Attribute(name=partition, type=_STRING),
+        sort_key=dynamodb.Attribute(name=sort, type=_NUMBER),
+        projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+    )

@@ -1,26 +1,30 @@
-"""The service stack: endpoint, stream function, distribution."""
+"""The service stack: endpoint, functions, distribution."""
 
 from pathlib import Path
 
 from aws_cdk import CfnOutput, Stack
-from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
+from infra.constructs.control_function import ControlFunction
 from infra.constructs.edge import Edge
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.stream_function import StreamFunction
+from infra.constructs.sweeper import Sweeper
+from infra.constructs.usage_table import UsageTable
 from infra.settings import Settings
 
 
 class ServiceStack(Stack):
-    """What serves requests. Outputs: DistributionDomain, FunctionUrl, EndpointName, ModelName."""
+    """What serves requests. Outputs: DistributionDomain, FunctionUrl, FunctionName, EndpointName, ModelName,
+    AdminFunctionName and, with `admin_url`, AdminSecretArn.
+    """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, root: Path, settings: Settings, usage_table: dynamodb.TableV2
+        self, scope: Construct, construct_id: str, *, root: Path, settings: Settings, usage_table: UsageTable
     ) -> None:
         """Compose the stack and grant."""
-        super().__init__(scope, construct_id, description="Sluice: endpoint, stream function, distribution")
+        super().__init__(scope, construct_id, description="Sluice: endpoint, functions, distribution")
         endpoint = ModelEndpoint(self, "Model", root=root, settings=settings)
         secret = OriginSecret(self, "OriginSecret")
         stream = StreamFunction(
@@ -32,13 +36,27 @@ class ServiceStack(Stack):
             endpoint=endpoint,
             secret=secret,
         )
-        edge = Edge(self, "Edge", url=stream.url, secret=secret, price_class=settings.price_class)
+        sweeper = Sweeper(self, "Sweeper", root=root, settings=settings, usage_table=usage_table)
+        control = ControlFunction(self, "Control", root=root, settings=settings, usage_table=usage_table, origin=secret)
+        edge = Edge(
+            self, "Edge", url=stream.url, admin_url=control.url, secret=secret, price_class=settings.price_class
+        )
 
-        # The ledger is only ever written by the function: it reads nothing back and removes nothing.
-        usage_table.grant(stream.function, "dynamodb:PutItem", "dynamodb:UpdateItem")
+        # The stream function writes accounts and ledger, and reads of the rollups only.
+        usage_table.grant(stream.function, "PutItem", "UpdateItem")
+        usage_table.grant_query_of(stream.function, "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
+        # Nobody removes an item; the sweeper and the control function call no model and no function.
+        usage_table.grant(sweeper.function, "GetItem", "PutItem", "Query", "UpdateItem")
+        usage_table.grant_index(sweeper.function, "overdue")
+        usage_table.grant(control.function, "GetItem", "PutItem", "Query", "UpdateItem")
+        usage_table.grant_index(control.function, "keys")
 
         CfnOutput(self, "DistributionDomain", value=edge.distribution.distribution_domain_name)
         CfnOutput(self, "FunctionUrl", value=stream.url.url)
+        CfnOutput(self, "FunctionName", value=stream.function.function_name)
         CfnOutput(self, "EndpointName", value=endpoint.endpoint_name)
         CfnOutput(self, "ModelName", value=settings.model_name)
+        CfnOutput(self, "AdminFunctionName", value=control.function.function_name)
+        if control.secret is not None:
+            CfnOutput(self, "AdminSecretArn", value=control.secret.secret.secret_arn)

@@ -15,5 +15,5 @@ class StateStack(Stack):
         super().__init__(
             scope, construct_id, description="Sluice: accounts and ledger", termination_protection=settings.retain
         )
-        self.usage_table = UsageTable(self, "Usage", retain=settings.retain).table
-        CfnOutput(self, "UsageTableName", value=self.usage_table.table_name)
+        self.usage_table = UsageTable(self, "Usage", retain=settings.retain)
+        CfnOutput(self, "UsageTableName", value=self.usage_table.table.table_name)

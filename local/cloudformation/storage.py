@@ -1,4 +1,4 @@
-"""AWS::S3::BucketPolicy and AWS::SecretsManager::Secret."""
+"""AWS::S3::BucketPolicy, AWS::SecretsManager::Secret and RotationSchedule."""
 
 import json
 from typing import Any
@@ -104,4 +104,24 @@ class Secret(Resource):
         return self.physical_id if name == "Id" else super().attribute(name)
 
 
-RESOURCES: list[type[Resource]] = [BucketPolicy, Secret]
+class RotationSchedule(Resource):
+    """When a secret is rotated, and by which function. Ref is the secret's ARN.
+
+    Kept only: nothing is rotated by itself here. Whoever invokes the function with the four steps rotates the secret.
+    """
+
+    type = "AWS::SecretsManager::RotationSchedule"
+    replaced_by = frozenset({"SecretId"})
+
+    def create(self) -> None:
+        """Keep it."""
+        self.physical_id = self.properties["SecretId"]
+
+    def update(self, properties: Properties) -> None:
+        """Keep it."""
+
+    def delete(self) -> None:
+        """Nothing is left of it."""
+
+
+RESOURCES: list[type[Resource]] = [BucketPolicy, Secret, RotationSchedule]

@@ -96,14 +96,28 @@ _IN_A_TRANSACTION = {
 }
 
 
+_EQUALS = re.compile(r"([#\w]+)\s*=\s*(:\w+)")
+
+
+def _partition(members: Members) -> tuple[str, ...]:
+    """Give a query's `dynamodb:LeadingKeys`, of tables whose partition key is called `pk`: no schema is known here."""
+    names = members.get("ExpressionAttributeNames", {})
+    for name, value in _EQUALS.findall(members.get("KeyConditionExpression", "")):
+        if names.get(name, name) == "pk":
+            return tuple(members["ExpressionAttributeValues"][value].values())
+    return ()
+
+
 def _dynamodb(call: Call, name: str, members: Members) -> Iterator[Need] | None:
-    def need(action: str, table: str, index: str | None = None) -> Need:
+    def need(action: str, table: str, index: str | None = None, partitions: tuple[str, ...] = ()) -> Need:
         # A table may be named by its ARN.
         arn = table if table.startswith("arn:") else call.arn(f"table/{table}")
-        return Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn)
+        context = (("dynamodb:LeadingKeys", partitions),) if partitions else ()
+        return Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, context)
 
     if name in _ON_A_TABLE:
-        return iter([need(name, members["TableName"], members.get("IndexName"))])
+        queried = _partition(members) if name == "Query" else ()
+        return iter([need(name, members["TableName"], members.get("IndexName"), queried)])
     if name in {"BatchGetItem", "BatchWriteItem"}:
         return iter([need(name, table) for table in members["RequestItems"]])
     if name in {"TransactGetItems", "TransactWriteItems"}:

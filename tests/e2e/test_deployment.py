@@ -28,8 +28,7 @@ def test_every_resource_is_handled(cloud: LocalCloud, demo: Deployment) -> None:
 def test_no_dynamic_reference_survives(cloud: LocalCloud, demo: Deployment) -> None:
     """The function and the distribution share a real secret, not the text of a reference to one."""
     function = boto3.client("lambda", **options(cloud))
-    names = [item["FunctionName"] for item in function.list_functions()["Functions"]]
-    [name] = [name for name in names if name.startswith(demo.name)]
+    name = demo.outputs["FunctionName"]
     environment = function.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     assert "{{resolve:" not in json.dumps(environment)
     assert len(environment["SLUICE_ORIGIN_SECRET"]) >= 32

@@ -25,6 +25,12 @@ class Synthesis:
         both = [*self.state["Resources"].values(), *self.service["Resources"].values()]
         return [resource for resource in both if resource["Type"] == kind]
 
+    def function(self, handler: str) -> dict[str, Any]:
+        """The properties of the function with this handler."""
+        functions = [it["Properties"] for it in self.resources("AWS::Lambda::Function")]
+        [found] = [it for it in functions if it["Handler"] == handler]
+        return dict(found)
+
     def the(self, kind: str) -> dict[str, Any]:
         """The properties of the only resource of its type."""
         (resource,) = self.resources(kind)
@@ -39,6 +45,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path, text in {
         "lambda_fn/__init__.py": "",
         "lambda_fn/bootstrap": "#!/bin/sh\n",
+        "lambda_fn/control/handler.py": "",
+        "locks/control.txt": "",
         "locks/function.txt": "",
         "locks/model.txt": "",
         "model/Dockerfile": "FROM scratch\n",
@@ -61,10 +69,13 @@ def synthesis(request: pytest.FixtureRequest, syntheses: dict[str, Synthesis]) -
     return syntheses[request.param]
 
 
-def synthesise(stage: str, project: Path, out: Path) -> Synthesis:
-    """Synthesise one stage as the CDK CLI would. Raises RuntimeError for a finding of cdk-nag that nobody accepted."""
+def synthesise(stage: str, project: Path, out: Path, **changes: object) -> Synthesis:
+    """Synthesise one stage, with `changes` of its settings, as the CDK CLI would.
+
+    Raises RuntimeError for a finding of cdk-nag that nobody accepted.
+    """
     app = App(outdir=str(out), analytics_reporting=False)
-    state, service = compose(app, settings=of_stage(stage), root=project)
+    state, service = compose(app, settings=of_stage(stage).replace(**changes), root=project)
     assembly = app.synth()
     return Synthesis(
         state=assembly.get_stack_by_name(state.stack_name).template,

@@ -26,6 +26,9 @@ def test_the_limits_agree() -> None:
         ({"first_answer": 55}, "first_answer", "cloudfront_read"),
         ({"container_answer": 61, "first_answer": 61}, "container_answer", "sagemaker_first_byte"),
         ({"container_heartbeat": 20}, "container_heartbeat", "heartbeat"),
+        ({"sweep_timeout": 301}, "sweep_timeout", "sweep_period"),
+        ({"sweep_period": 600}, "sweep_period", "sagemaker_response"),
+        ({"control_timeout": 61}, "control_timeout", "cloudfront_read"),
         ({"stream_deadline": 476}, "stream_deadline", "sagemaker_response"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The stream function's package, built for both targets from the real sources."""
+"""The functions' packages, built for both targets from the real sources."""
 
 import hashlib
 import io
@@ -50,6 +50,13 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Package:
 def host(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """The package as the local cloud runs it."""
     return build(root=checkout(tmp_path_factory.mktemp("host") / "root"), target=HOST)
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> dict[Target, Package]:
+    """The control function's package, for both."""
+    root = checkout(tmp_path_factory.mktemp("control") / "root")
+    return {target: build(root=root, target=target, content="control") for target in (ARM, HOST)}
 
 
 @pytest.fixture
@@ -115,13 +122,39 @@ def test_the_wrapper_can_be_executed_and_all_can_be_read(arm: Package) -> None:
     assert "lambda_fn/limits.py" in modes
 
 
-def test_the_package_is_small(arm: Package) -> None:
-    """A cold start downloads it: under 12 MB zipped, also with the bytecode that this machine may lack."""
+def zipped(package: Package) -> int:
+    """How many bytes a package comes to."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in arm.path.rglob("*"):
-            archive.write(path, path.relative_to(arm.path))
-    assert content.tell() < 12_000_000
+        for path in package.path.rglob("*"):
+            archive.write(path, path.relative_to(package.path))
+    return content.tell()
+
+
+def test_the_package_is_small(arm: Package) -> None:
+    """A cold start downloads it: under 12 MB zipped, also with the bytecode that this machine may lack."""
+    assert zipped(arm) < 12_000_000
+
+
+def test_the_control_functions_package_is_apart(arm: Package, control: dict[Target, Package]) -> None:
+    """The admin API and what it is made of are in their own package only, and that is under 6 MB zipped."""
+    names = {path.name for path in control[ARM].path.iterdir()}
+    assert {"fastapi", "mangum", "pydantic_core", "lambda_fn"} <= names
+    assert "bootstrap" not in names
+    assert (control[ARM].path / "lambda_fn/control/handler.py").is_file()
+    assert not {path.name for path in arm.path.iterdir()} & {"fastapi", "mangum", "pydantic_core"}
+    assert not (arm.path / "lambda_fn/control").exists()
+    assert zipped(control[ARM]) < 6_000_000
+
+
+def test_the_control_function_runs_from_its_package(control: dict[Target, Package]) -> None:
+    """Its handlers import from the package alone."""
+    environment = {"AWS_REGION": "eu-west-1", "SLUICE_USAGE_TABLE": "t", "SLUICE_MODEL_NAMES": '["m"]'}
+    imports = "import lambda_fn.control.handler, lambda_fn.control.rotate, fastapi; print(fastapi.__file__)"
+    code = f"import sys; sys.path[:0] = [sys.argv[1]]; {imports}"
+    command = [sys.executable, "-I", "-S", "-c", code, str(control[HOST].path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith(str(control[HOST].path))
 
 
 def test_the_same_sources_give_the_same_bytes(host: Package, tmp_path: Path) -> None:

@@ -42,7 +42,15 @@ def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
 
 def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
     """Whoever reads a deployment finds it by these outputs."""
-    assert set(synthesis.service["Outputs"]) == {"DistributionDomain", "FunctionUrl", "EndpointName", "ModelName"}
+    assert set(synthesis.service["Outputs"]) == {
+        "AdminFunctionName",
+        "AdminSecretArn",
+        "DistributionDomain",
+        "EndpointName",
+        "FunctionName",
+        "FunctionUrl",
+        "ModelName",
+    }
     assert [name for name in synthesis.state["Outputs"] if not name.startswith("Exports")] == ["UsageTableName"]
 
 

@@ -1,0 +1,64 @@
+"""The control function: the admin API, with a package and a role of its own."""
+
+import json
+from pathlib import Path
+
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from infra.constructs.admin_secret import AdminSecret
+from infra.constructs.function import add_function
+from infra.constructs.origin_secret import OriginSecret
+from infra.constructs.usage_table import UsageTable
+from infra.limits import LIMITS
+from infra.settings import Settings
+
+CONCURRENCY = 10
+"""Of the admin API where concurrency is reserved: the ceiling of what guessing at its secret can cost."""
+
+
+class ControlFunction(Construct):
+    """Makes keys and reads usage; it can call no model, as the stream function can make no key.
+
+    There are two ways to it. By its URL (`url`, behind the distribution, with the origin secret as the stream function)
+    with the admin secret; and by `lambda:InvokeFunction` for whoever IAM lets call it, without any secret. With
+    `admin_url` false there is the second way only: no URL, no secret, nothing of it on the internet.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        root: Path,
+        settings: Settings,
+        usage_table: UsageTable,
+        origin: OriginSecret,
+    ) -> None:
+        """Package and create the function; grant it the admin secret, and nothing else."""
+        super().__init__(scope, construct_id)
+        self.url: lambda_.FunctionUrl | None = None
+        self.secret: AdminSecret | None = None
+        environment = {
+            "SLUICE_USAGE_TABLE": usage_table.table.table_name,
+            "SLUICE_MODEL_NAMES": json.dumps([settings.model_name]),
+        }
+        if settings.admin_url:
+            self.secret = AdminSecret(self, "Secret", root=root, settings=settings)
+            environment |= {"SLUICE_ADMIN_SECRET": self.secret.secret.secret_arn, **origin.variables}
+        self.function = add_function(
+            self,
+            root=root,
+            settings=settings,
+            content="control",
+            handler="lambda_fn.control.handler.handler",
+            description="Serves the admin API",
+            timeout=LIMITS.control_timeout,
+            reserved=CONCURRENCY,
+            environment=environment,
+        )
+        if self.secret is not None:
+            self.secret.grant_read(self.function)
+            self.url = self.function.add_function_url(
+                auth_type=lambda_.FunctionUrlAuthType.NONE, invoke_mode=lambda_.InvokeMode.BUFFERED
+            )

@@ -1,0 +1,77 @@
+"""What all functions have alike: managed Python, a role of their own that may write their log, and that log."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from aws_cdk import Annotations, Duration, RemovalPolicy
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.nag import accept
+from infra.package import Content, Target, build
+from infra.settings import LogRetention, Settings
+
+RETENTION: dict[LogRetention, logs.RetentionDays] = {
+    1: logs.RetentionDays.ONE_DAY,
+    7: logs.RetentionDays.ONE_WEEK,
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    90: logs.RetentionDays.THREE_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+}
+
+
+def add_function(
+    scope: Construct,
+    *,
+    root: Path,
+    settings: Settings,
+    content: Content,
+    handler: str,
+    description: str,
+    timeout: float,
+    environment: Mapping[str, str],
+    reserved: int | None = None,
+    traced: bool = False,
+) -> lambda_.Function:
+    """Package and create a function with its role (`Role`) and its log (`Log`) in `scope`; grant it nothing else.
+
+    `reserved` holds only where the deployment reserves concurrency at all: a new account has none to reserve.
+    """
+    target = Target(python_version=settings.python_version, architecture=settings.architecture, wheels=settings.wheels)
+    package = build(root=root, target=target, content=content)
+    if package.bytecode is None:
+        missing = f"No Python {settings.python_version} here to compile the package '{content}'"
+        Annotations.of(scope).add_warning_v2("sluice:no-bytecode", f"{missing}: its cold starts will be slower.")
+    log_group = logs.LogGroup(
+        scope,
+        "Log",
+        retention=RETENTION[settings.log_retention_days],
+        removal_policy=RemovalPolicy.RETAIN if settings.retain else RemovalPolicy.DESTROY,
+    )
+    role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"), description=description)
+    log_group.grant_write(role)
+    function = lambda_.Function(
+        scope,
+        "Function",
+        description=description,
+        runtime=lambda_.Runtime(f"python{settings.python_version}", lambda_.RuntimeFamily.PYTHON),
+        architecture=lambda_.Architecture.ARM_64 if settings.architecture == "arm64" else lambda_.Architecture.X86_64,
+        handler=handler,
+        code=lambda_.Code.from_asset(str(package.path)),
+        memory_size=settings.memory_mb,
+        timeout=Duration.seconds(timeout),
+        reserved_concurrent_executions=reserved if settings.reserved_concurrency is not None else None,
+        tracing=lambda_.Tracing.ACTIVE if traced else None,
+        role=role,
+        log_group=log_group,
+        logging_format=lambda_.LoggingFormat.JSON,
+        environment=dict(environment),
+    )
+    if traced:
+        accept(role, {"IAM5[Resource::*]": "X-Ray's two actions, which tracing needs, know no resources."})
+    if settings.wheels == "host":
+        accept(scope, {"L1": "The local cloud runs the function on the Python of its machine."})
+    return function

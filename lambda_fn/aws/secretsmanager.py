@@ -1,0 +1,89 @@
+"""Calls to Secrets Manager: reading a secret's versions, and what rotating it takes."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from lambda_fn import limits
+from lambda_fn.aws.signing import Credentials, sign
+from lambda_fn.connection import TransportError
+from lambda_fn.http import Client
+
+_MAX_ANSWER = 200_000  # a secret has 64 kB at most
+
+
+class SecretError(Exception):
+    """Secrets Manager refused. `kind` is the error's name, as in `ResourceNotFoundException`; it names no secret."""
+
+    def __init__(self, kind: str) -> None:
+        """Keep the name."""
+        super().__init__(kind)
+        self.kind = kind
+
+
+class SecretsUnavailable(SecretError):
+    """Secrets Manager did not answer."""
+
+
+class SecretsManager:
+    """The service, as one role sees it."""
+
+    def __init__(self, client: Client, *, url: str, region: str, credentials: Callable[[], Credentials]) -> None:
+        """Name how to reach it; `credentials` is asked for each call."""
+        self._client = client
+        self._url = url
+        self._region = region
+        self._credentials = credentials
+
+    async def value(self, secret: str, stage: str) -> str | None:
+        """Give the value of the version that has a label, None when none has it. Raises SecretError."""
+        try:
+            answer = await self.call("GetSecretValue", SecretId=secret, VersionStage=stage)
+        except SecretError as error:
+            if error.kind == "ResourceNotFoundException":
+                return None
+            raise
+        value: str = answer["SecretString"]
+        return value
+
+    async def call(self, operation: str, **members: Any) -> dict[str, Any]:
+        """Make one call; one that failed in transport, or was throttled, is made again. Raises SecretError."""
+        body = msgspec.json.encode(members)
+        reason = ""
+        for attempt in range(limits.META_TRIES):
+            if attempt:
+                await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
+            try:
+                status, answer = await self._try(operation, body)
+            except TransportError as error:
+                reason = str(error)
+                continue
+            if status == 200:
+                return answer
+            reason = str(answer.get("__type", "")).rpartition("#")[2] or f"status {status}"
+            if status < 500 and reason != "ThrottlingException":
+                raise SecretError(reason)
+        raise SecretsUnavailable(reason)
+
+    async def _try(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        headers = sign(
+            credentials=self._credentials(),
+            region=self._region,
+            service="secretsmanager",
+            host=self._url.partition("://")[2],
+            path="/",
+            headers={"content-type": "application/x-amz-json-1.1", "x-amz-target": f"secretsmanager.{operation}"},
+            body=body,
+        )
+        response = await self._client.request("POST", self._url, "/", headers, body, timeout=limits.META_TIMEOUT)
+        try:
+            answer = await response.read_all(_MAX_ANSWER)
+        finally:
+            response.close()
+        try:
+            return response.status, msgspec.json.decode(answer, type=dict[str, Any])
+        except msgspec.DecodeError:
+            return response.status, {}

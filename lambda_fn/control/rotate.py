@@ -1,0 +1,105 @@
+"""Changes the admin secret: the four steps that Secrets Manager asks of a rotation function.
+
+The admin secret opens no other system, so that a new value has nowhere to be set: it is made, and becomes the current
+one, while the current one becomes the previous. The control function accepts both.
+
+Source: "Rotation by Lambda function" of the Secrets Manager user guide.
+"""
+
+import asyncio
+import os
+import secrets
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.control.settings import service_url
+from lambda_fn.http import Client
+from lambda_fn.log import log
+
+LENGTH = 48
+_ALPHABET = string.ascii_letters + string.digits
+
+
+class RotationRefused(Exception):
+    """The event asks for what Secrets Manager would not."""
+
+
+async def rotate(manager: SecretsManager, event: Mapping[str, Any]) -> None:
+    """Take one step; each may be repeated.
+
+    Raises:
+        RotationRefused: the version is not one that a rotation is making, or the step is unknown.
+        SecretError: Secrets Manager refused, or did not answer.
+
+    """
+    secret, version, step = event["SecretId"], event["ClientRequestToken"], event["Step"]
+    described = await manager.call("DescribeSecret", SecretId=secret)
+    stages: dict[str, list[str]] = described["VersionIdsToStages"]
+    if "AWSCURRENT" in stages.get(version, ()):
+        return
+    match step:
+        case "createSecret":
+            await _create(manager, secret, version)
+        case "setSecret":
+            return
+        case "testSecret":
+            if not await _pending(manager, secret, version):
+                raise RotationRefused("the new version has no value")
+        case "finishSecret":
+            [current] = [name for name, labels in stages.items() if "AWSCURRENT" in labels]
+            await manager.call(
+                "UpdateSecretVersionStage",
+                SecretId=secret,
+                VersionStage="AWSCURRENT",
+                MoveToVersionId=version,
+                RemoveFromVersionId=current,
+            )
+        case _:
+            raise RotationRefused(f"there is no step {step!r}")
+    log("rotation", step=step, secret=secret, version=version)
+
+
+async def _create(manager: SecretsManager, secret: str, version: str) -> None:
+    if await _pending(manager, secret, version):
+        return
+    value = "".join(secrets.choice(_ALPHABET) for _ in range(LENGTH))
+    await manager.call(
+        "PutSecretValue",
+        SecretId=secret,
+        ClientRequestToken=version,
+        SecretString=value,
+        VersionStages=["AWSPENDING"],
+    )
+
+
+async def _pending(manager: SecretsManager, secret: str, version: str) -> bool:
+    try:
+        await manager.call("GetSecretValue", SecretId=secret, VersionId=version, VersionStage="AWSPENDING")
+    except SecretError as error:
+        # While a version has no value yet, asking for it is either of these.
+        if error.kind in {"ResourceNotFoundException", "InvalidRequestException"}:
+            return False
+        raise
+    return True
+
+
+def handler(event: Mapping[str, Any], context: object) -> None:
+    """For the managed runtime."""
+
+    async def run() -> None:
+        client = Client()
+        try:
+            manager = SecretsManager(
+                client,
+                url=service_url(os.environ, "secretsmanager"),
+                region=os.environ["AWS_REGION"],
+                credentials=lambda: Credentials.from_environment(os.environ),
+            )
+            await rotate(manager, event)
+        finally:
+            client.close()
+
+    asyncio.run(run())

@@ -1,0 +1,59 @@
+"""What the control function is told by its deployment, read from the environment once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from lambda_fn.settings import SettingsError
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """The settings. Without `admin_secret` there is no way in but IAM's."""
+
+    region: str
+    usage_table: str
+    model_names: tuple[str, ...]
+    """The public names of the models that are deployed."""
+    admin_secret: str | None
+    """The ARN of the secret; its value is read when it is needed, and never kept in the environment."""
+    origin_secrets: tuple[str, ...]
+    dynamodb_url: str
+    secretsmanager_url: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "ControlSettings":
+        """Read `SLUICE_*` and AWS's own variables.
+
+        Raises:
+            SettingsError: one is missing or malformed.
+
+        """
+        missing = [
+            name for name in ("AWS_REGION", "SLUICE_USAGE_TABLE", "SLUICE_MODEL_NAMES") if not environment.get(name)
+        ]
+        if missing:
+            raise SettingsError(f"{missing[0]} is not set")
+        try:
+            names = msgspec.json.decode(environment["SLUICE_MODEL_NAMES"], type=tuple[str, ...])
+        except msgspec.DecodeError as error:
+            raise SettingsError(f"SLUICE_MODEL_NAMES: {error}") from None
+        origin = ("SLUICE_ORIGIN_SECRET", "SLUICE_ORIGIN_SECRET_PREVIOUS")
+        return cls(
+            region=environment["AWS_REGION"],
+            usage_table=environment["SLUICE_USAGE_TABLE"],
+            model_names=names,
+            admin_secret=environment.get("SLUICE_ADMIN_SECRET") or None,
+            origin_secrets=tuple(environment[name] for name in origin if environment.get(name)),
+            dynamodb_url=service_url(environment, "dynamodb"),
+            secretsmanager_url=service_url(environment, "secretsmanager"),
+        )
+
+
+def service_url(environment: Mapping[str, str], service: str) -> str:
+    """Give the address of a service in the region; AWS's own variables may name another."""
+    region = environment["AWS_REGION"]
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    named = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get("AWS_ENDPOINT_URL")
+    return (named or f"https://{service}.{region}.{domain}").rstrip("/")
