@@ -6,7 +6,7 @@ from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as cloudwatch_actions
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -49,12 +49,20 @@ class Sweeper(Construct):
         )
         period = Duration.seconds(LIMITS.sweep_period)
         self.function.configure_async_invoke(retry_attempts=0, max_event_age=period)
-        events.Rule(
+        # Not the L2's target: it names its permission by the stack, and stages are to differ in settings only.
+        retry = events.CfnRule.RetryPolicyProperty(
+            maximum_retry_attempts=0, maximum_event_age_in_seconds=period.to_seconds()
+        )
+        rule = events.CfnRule(
             self,
             "Schedule",
             description="Sweeps the usage table",
-            schedule=events.Schedule.rate(period),
-            targets=[targets.LambdaFunction(self.function, retry_attempts=0, max_event_age=period)],
+            schedule_expression=events.Schedule.rate(period).expression_string,
+            state="ENABLED",
+            targets=[events.CfnRule.TargetProperty(arn=self.function.function_arn, id="Sweeper", retry_policy=retry)],
+        )
+        self.function.add_permission(
+            "Schedule", principal=iam.ServicePrincipal("events.amazonaws.com"), source_arn=rule.attr_arn
         )
         self._add_alarms(period, settings.recovered_alarm)
 
