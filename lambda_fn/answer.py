@@ -16,6 +16,7 @@ from lambda_fn.errors import APIError, UpstreamTimeout, from_container
 from lambda_fn.events import Event, Failure
 from lambda_fn.invoke import Invocation
 from lambda_fn.settle import Tally
+from lambda_fn.transform import Buffer
 
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
@@ -28,9 +29,17 @@ class Answer:
     """One answer."""
 
     def __init__(
-        self, invocation: Invocation, decoder: Decoder, encoder: Encoder, tally: Tally, *, seconds: float
+        self,
+        invocation: Invocation,
+        decoder: Decoder,
+        encoder: Encoder,
+        tally: Tally,
+        *,
+        seconds: float,
+        transform: Buffer | None = None,
     ) -> None:
         """Join the two ends; the answer must be over in `seconds`."""
+        self._transform = transform
         self._invocation = invocation
         self._decoder = decoder
         self._encoder = encoder
@@ -60,7 +69,7 @@ class Answer:
     async def _carry(self, send: Send) -> None:
         while not self._tally.complete:
             events = await self._next()
-            data = self._encoder.encode(events)
+            data = self._encoder.encode(events if self._transform is None else self._transform.feed(events))
             if not data and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
             if data:

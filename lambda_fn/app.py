@@ -1,6 +1,6 @@
 """The ASGI application, and the only file that knows the order of the stages.
 
-    authenticate -> admit -> invoke -> decode -> encode -> settle
+    authenticate -> admit -> invoke -> decode -> transform -> encode -> settle
 
 Plain ASGI: our own runtime carries it on Lambda, any ASGI server elsewhere. Of Lambda it takes one thing when it is
 there, `scope["aws.context"]`, for the deadline.
@@ -23,15 +23,16 @@ from lambda_fn.answer import Answer
 from lambda_fn.authenticate import check_origin, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.encode import ChatBody, ChatStream, Encoder, Head
+from lambda_fn.encode import Head
 from lambda_fn.errors import APIError
 from lambda_fn.http import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.invoke import Invocation
 from lambda_fn.replies import EXCEPTION_HANDLERS, error_response, json_response, read_body
-from lambda_fn.schema import ChatRequest, Control, StreamOptions, parse_chat
+from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.settings import Settings
 from lambda_fn.settle import Tally, settle
+from lambda_fn.shapes import Asked, read_chat, read_completion
 
 
 def create_app(settings: Settings, client: Client, credentials: Callable[[], Credentials]) -> ASGIApp:
@@ -40,9 +41,11 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
         client, url=settings.dynamodb_url, region=settings.region, name=settings.usage_table, credentials=credentials
     )
     models = Models(settings, table)
+    shared = (settings, client, credentials, table)
     api = Starlette(
         routes=[
-            Route("/v1/chat/completions", ChatCompletions(settings, client, credentials, table), methods=["POST"]),
+            Route("/v1/chat/completions", Completions(*shared, read_chat), methods=["POST"]),
+            Route("/v1/completions", Completions(*shared, read_completion), methods=["POST"]),
             Route("/v1/models", models.list, methods=["GET"]),
             Route("/v1/models/{name:path}", models.get, methods=["GET"]),
         ],
@@ -109,13 +112,19 @@ class Models:
         return {"id": name, "object": "model", "created": 0, "owned_by": "sluice"}
 
 
-class ChatCompletions:
-    """`POST /v1/chat/completions`."""
+class Completions:
+    """`POST /v1/chat/completions` and `/v1/completions`: one way, in the shape that `read` says."""
 
     def __init__(
-        self, settings: Settings, client: Client, credentials: Callable[[], Credentials], table: Table
+        self,
+        settings: Settings,
+        client: Client,
+        credentials: Callable[[], Credentials],
+        table: Table,
+        read: Callable[[bytes, Headers], Asked],
     ) -> None:
         """Take what all requests share."""
+        self._read = read
         self._settings = settings
         self._client = client
         self._credentials = credentials
@@ -128,7 +137,8 @@ class ChatCompletions:
         request_id: str = scope["sluice.request_id"]
         caller = read_key(Headers(scope=scope))
         try:
-            request = parse_chat(await read_body(receive))
+            asked = self._read(await read_body(receive), Headers(scope=scope))
+            request = asked.request
             model = self._settings.models.get(request.model)
             if model is None:
                 raise _no_model(request.model)
@@ -163,8 +173,9 @@ class ChatCompletions:
                 answer = Answer(
                     invocation,
                     dialect.decoder(request.n or 1),
-                    _encoder(request, self._head(request, request_id)),
+                    asked.encoder(self._head(request, request_id)),
                     tally,
+                    transform=asked.transform(),
                     seconds=seconds + limits.STREAM_GRACE,
                 )
                 await answer.send(send)
@@ -183,15 +194,6 @@ class ChatCompletions:
             fingerprint=self._settings.fingerprint(request.model),
             service_tier=None if request.service_tier is None else "default",
         )
-
-
-def _encoder(request: ChatRequest, head: Head) -> Encoder:
-    if not request.stream:
-        return ChatBody(head)
-    options = request.stream_options or StreamOptions()
-    return ChatStream(
-        head, include_usage=bool(options.include_usage), obfuscate=options.include_obfuscation is not False
-    )
 
 
 def _upper_bound(request: ChatRequest, context_tokens: int) -> int:

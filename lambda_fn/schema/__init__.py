@@ -4,8 +4,22 @@ Unknown fields are tolerated, as OpenAI's clients send new ones before servers k
 model cannot honour is refused by its name: nothing is ignored that would change the answer.
 """
 
-from lambda_fn.schema.chat import ChatRequest, parse_chat
+from lambda_fn.schema.chat import ChatRequest, parse_chat, unsupported
+from lambda_fn.schema.completion import CompletionRequest, parse_completion, prompt_of
 from lambda_fn.schema.container import Control, container_body, plain_body
+from lambda_fn.schema.extensions import Buffering
 from lambda_fn.schema.parts import StreamOptions
 
-__all__ = ["ChatRequest", "Control", "StreamOptions", "container_body", "parse_chat", "plain_body"]
+__all__ = [
+    "Buffering",
+    "ChatRequest",
+    "CompletionRequest",
+    "Control",
+    "StreamOptions",
+    "container_body",
+    "parse_chat",
+    "parse_completion",
+    "plain_body",
+    "prompt_of",
+    "unsupported",
+]

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
+from lambda_fn.schema.extensions import Extensions
 from lambda_fn.schema.messages import Message, check_tool_answers
 from lambda_fn.schema.parse import parse
 from lambda_fn.schema.parts import (
@@ -24,7 +25,7 @@ from lambda_fn.schema.tools import FunctionTool, JsonSchema, ResponseFormat, Too
 
 
 class ChatRequest(Struct, frozen=True, omit_defaults=True):
-    """What can be asked for. The last group has no effect on the answer, the one before it is refused by name."""
+    """What can be asked for. One group is refused by name, one has no effect on the answer."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     messages: Annotated[list[Message], Meta(min_length=1, max_length=4096)]
@@ -64,6 +65,8 @@ class ChatRequest(Struct, frozen=True, omit_defaults=True):
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
     prompt_cache_key: Annotated[str, Meta(max_length=512)] | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+
+    sluice: Extensions | None = None
 
 
 UNSUPPORTED = {

@@ -273,6 +273,7 @@ def call(moto_url: str, sagemaker: StandIn, http: Client) -> Call:
         *,
         key: str | None = KEY,
         origin: str = ORIGIN,
+        more: dict[str, str] | None = None,
         reply: Reply | None = None,
         context: object = None,
         stuck: asyncio.Event | None = None,
@@ -280,6 +281,7 @@ def call(moto_url: str, sagemaker: StandIn, http: Client) -> Call:
         reply = reply or Reply()
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = [(b"x-sluice-origin-secret", origin.encode())]
+        headers += [(name.encode(), value.encode()) for name, value in (more or {}).items()]
         if key is not None:
             headers.append((b"authorization", f"Bearer {key}".encode()))
 

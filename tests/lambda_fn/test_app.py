@@ -84,6 +84,22 @@ async def test_one_json_body(call: Call) -> None:
     assert body["usage"]["total_tokens"] == 6
 
 
+async def test_other_shapes(call: Call) -> None:
+    """A completion of the form before chat, and bare text, go the same way."""
+    reply = await call(path="/v1/completions", body={"model": "m", "prompt": "Hi", "stream": True})
+    assert "".join(event["choices"][0]["text"] for event in events(reply)[:-1]) == "Hello world"
+    reply = await call(body=CHAT, more={"accept": "text/plain"})
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert reply.body == b"Hello world"
+
+
+async def test_buffered_words(call: Call) -> None:
+    """With buffering no chunk ends within a word."""
+    reply = await call(body=STREAM, more={"x-sluice-buffer": "line"})
+    said = [event["choices"][0]["delta"].get("content") for event in events(reply)[:-1]]
+    assert said == ["", "Hello world", None]
+
+
 async def test_first_token_is_not_held_back(call: Call, sagemaker: StandIn) -> None:
     """A token goes out when it came, while the container is silent after it."""
     go_on = asyncio.Event()

@@ -1,0 +1,148 @@
+"""The form before chat: `text_completion` objects, streamed or whole."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import msgspec
+
+from lambda_fn.encode.base import Head, read_delta, read_logprobs, usage_of
+from lambda_fn.encode.sse import BLOCK, tails
+from lambda_fn.errors import APIError
+from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
+
+_json = msgspec.json.encode
+_FILL = BLOCK - 1
+
+
+class CompletionStream:
+    """The answer of a streamed completion."""
+
+    content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+
+    def __init__(self, head: Head, *, include_usage: bool = False, obfuscate: bool = True, echo: str = "") -> None:
+        """Put together what is the same in every chunk; the arguments are those of `ChatStream`, and what to repeat."""
+        self._include_usage = include_usage
+        self._echo = echo
+        self._head = b"data: " + _json(_fields(head))[:-1] + b',"choices":['
+        self._tails = tails(include_usage, obfuscate)
+        self._choices = [_Text() for _ in range(head.choices)]
+
+    def begin(self) -> bytes:
+        """Repeat the prompt for every choice, if that was asked for."""
+        if not self._echo:
+            return b""
+        return b"".join(self._chunk(index, self._echo) for index in range(len(self._choices)))
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """Give one chunk an event, and `[DONE]` for the end."""
+        out: list[bytes] = []
+        for event in events:
+            if type(event) is Delta:
+                text, logprobs = self._choices[event.index].read(event)
+                if text or logprobs:
+                    out.append(self._chunk(event.index, text, logprobs=logprobs))
+            elif type(event) is Finish:
+                out.append(self._chunk(event.index, "", reason=event.finish_reason))
+            elif type(event) is Usage and self._include_usage:
+                out += (self._head, b'],"usage":', _json(usage_of(event)), b"}\n\n")
+            elif type(event) is End:
+                out.append(b"data: [DONE]\n\n")
+        return b"".join(out)
+
+    def _chunk(self, index: int, text: str, *, logprobs: Any = None, reason: str | None = None) -> bytes:
+        choice = _json({"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason})
+        return self._head + choice + self._tails[-len(choice) & _FILL]
+
+    def heartbeat(self) -> bytes:
+        """Give a chunk without text."""
+        return self._chunk(0, "")
+
+    def fail(self, error: APIError) -> bytes:
+        """Give the error object as an event."""
+        return b"data: " + error.body() + b"\n\n"
+
+
+class CompletionBody:
+    """The answer of a whole completion."""
+
+    content_type: ClassVar[str] = "application/json"
+
+    def __init__(self, head: Head, *, echo: str = "") -> None:
+        """Begin with what is to be repeated."""
+        self._head = head
+        self._choices = [_Text() for _ in range(head.choices)]
+        self._texts = [[echo] for _ in range(head.choices)]
+        self._logprobs: list[list[dict[str, Any]]] = [[] for _ in range(head.choices)]
+        self._reasons: list[str | None] = [None] * head.choices
+        self._usage: Usage | None = None
+
+    def begin(self) -> bytes:
+        """Give nothing yet."""
+        return b""
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """Collect, and give the whole object at the end."""
+        for event in events:
+            if type(event) is Delta:
+                text, logprobs = self._choices[event.index].read(event)
+                self._texts[event.index].append(text)
+                if logprobs is not None:
+                    self._logprobs[event.index].append(logprobs)
+            elif type(event) is Finish:
+                self._reasons[event.index] = event.finish_reason
+            elif type(event) is Usage:
+                self._usage = event
+            elif type(event) is End:
+                body = {**_fields(self._head), "choices": [self._choice(index) for index in range(len(self._choices))]}
+                if self._usage is not None:
+                    body["usage"] = usage_of(self._usage)
+                return _json(body)
+        return b""
+
+    def _choice(self, index: int) -> dict[str, Any]:
+        pieces = self._logprobs[index]
+        logprobs = None
+        if pieces:
+            logprobs = {name: [entry for piece in pieces for entry in piece[name]] for name in pieces[0]}
+        text = "".join(self._texts[index])
+        return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": self._reasons[index]}
+
+    def heartbeat(self) -> bytes:
+        """Give a space."""
+        return b" "
+
+    def fail(self, error: APIError) -> None:
+        """Have the connection broken: a 200 with an error in it would pass for an answer."""
+
+
+class _Text:
+    """One choice: where in its text the next token begins."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+
+    def read(self, event: Delta) -> tuple[str, dict[str, Any] | None]:
+        text = read_delta(event).content or ""
+        if event.logprobs is NULL:
+            return text, None
+        offsets = []
+        entries = read_logprobs(event)
+        for entry in entries:
+            offsets.append(self._offset)
+            self._offset += len(entry.token)
+        return text, {
+            "tokens": [entry.token for entry in entries],
+            "token_logprobs": [entry.logprob for entry in entries],
+            "top_logprobs": [{top.token: top.logprob for top in entry.top_logprobs} for entry in entries],
+            "text_offset": offsets,
+        }
+
+
+def _fields(head: Head) -> dict[str, Any]:
+    return {
+        "id": f"cmpl-{head.answer_id}",
+        "object": "text_completion",
+        "created": head.created,
+        "model": head.model,
+        "system_fingerprint": head.fingerprint,
+    }

@@ -1,0 +1,104 @@
+"""The body of `POST /v1/completions`, the form before chat. Its prompt becomes one message of a user."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from lambda_fn.errors import InvalidRequest
+from lambda_fn.schema.chat import ChatRequest, unsupported
+from lambda_fn.schema.extensions import Extensions
+from lambda_fn.schema.messages import User
+from lambda_fn.schema.parse import parse
+from lambda_fn.schema.parts import Choices, LogitBias, Penalty, Seed, Stop, StreamOptions, Temperature, Tokens, TopP
+
+DEFAULT_MAX_TOKENS = 16
+"""As OpenAI has it for this form."""
+
+TokenIds = Annotated[list[int], Meta(min_length=1)]
+
+
+class CompletionRequest(Struct, frozen=True, omit_defaults=True):
+    """What can be asked for."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    prompt: str | list[str | int | TokenIds]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    n: Choices | None = None
+    best_of: Annotated[int, Meta(ge=1, le=20)] | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+    logit_bias: LogitBias | None = None
+    echo: bool | None = None
+    suffix: Any = None
+    user: Annotated[str, Meta(max_length=512)] | None = None
+    sluice: Extensions | None = None
+
+
+_decoder = msgspec.json.Decoder(CompletionRequest)
+
+
+def parse_completion(body: bytes) -> tuple[CompletionRequest, ChatRequest]:
+    """Read and check the body of a completion request; give it, and the chat request that answers it.
+
+    Raises:
+        InvalidRequest: it is not JSON, has a field of a wrong type or out of range, fields that exclude each other,
+        or one that cannot be honoured.
+
+    """
+    request = parse(_decoder, body)
+    prompt = prompt_of(request)
+    if request.stream_options is not None and not request.stream:
+        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
+    if request.suffix not in (None, ""):
+        raise unsupported("suffix", "this model cannot write what comes before a given end")
+    if request.best_of not in (None, request.n or 1):
+        raise unsupported("best_of", "all answers that are generated are given: it can only be the same as 'n'")
+    if request.echo and request.logprobs is not None:
+        raise unsupported("echo", "the prompt has no log probabilities: not together with 'logprobs'")
+    chat = ChatRequest(
+        model=request.model,
+        messages=[User(content=prompt)],
+        stream=request.stream,
+        stream_options=request.stream_options,
+        max_tokens=DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        frequency_penalty=request.frequency_penalty,
+        presence_penalty=request.presence_penalty,
+        seed=request.seed,
+        stop=request.stop,
+        n=request.n,
+        logprobs=None if request.logprobs is None else True,
+        top_logprobs=request.logprobs,
+        logit_bias=request.logit_bias,
+        sluice=request.sluice,
+    )
+    return request, chat
+
+
+def prompt_of(request: CompletionRequest) -> str:
+    """Give the one prompt.
+
+    Raises:
+        InvalidRequest: there are several, or one in tokens.
+
+    """
+    if isinstance(request.prompt, str):
+        return request.prompt
+    if len(request.prompt) == 1 and isinstance(request.prompt[0], str):
+        return request.prompt[0]
+    if all(isinstance(part, str) for part in request.prompt) and request.prompt:
+        raise InvalidRequest(
+            "Only one prompt a request is supported: send a string.", param="prompt", code="unsupported_value"
+        )
+    raise InvalidRequest(
+        "A prompt in tokens is not supported: send a string.", param="prompt", code="unsupported_value"
+    )

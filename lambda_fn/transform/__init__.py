@@ -1,0 +1,5 @@
+"""Stage 5: events -> events, pure. Buffering: text goes out in pieces that make sense by themselves."""
+
+from lambda_fn.transform.buffering import Buffer
+
+__all__ = ["Buffer"]

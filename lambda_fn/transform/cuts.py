@@ -1,0 +1,153 @@
+"""Where a text may be cut, for each kind of buffering. Pure; no cut is within a grapheme cluster.
+
+A cutter is shown what is held each time that it grew, and reads the new part. A place is a number of characters.
+
+    word      before white space, and between the letters of scripts that are written without it
+    sentence  before white space after `.`, `!`, `?`, `…` and the like, closing quotes included; after a line end
+    line      after a line end
+    json      after each member of the outermost array or object, and after its end; other text passes
+"""
+
+import re
+from typing import Protocol
+from unicodedata import category, east_asian_width
+
+_CLOSING = "\"'”’»)]}」』）"
+_WIDE_ENDS = "。！？"
+_SENTENCE = re.compile(rf"[.!?…][{re.escape(_CLOSING)}]*(?=\s)|[{_WIDE_ENDS}][{re.escape(_CLOSING)}]*|\n")
+_EXTENDING = "\uff9e\uff9f\u0e33\u0eb3"  # letters that belong to the one before them
+_PREPENDED = "\u0d4e\U000111c2\U000111c3\U000113d1\U0001193f\U00011941"  # letters that belong to the one behind them
+
+
+class Cutter(Protocol):
+    """One kind of buffering, for one choice."""
+
+    def cut(self, held: str, new: int) -> int:
+        """Give how many characters of `held` may go out; the last `new` ones were not seen before."""
+        ...
+
+    def sent(self, count: int) -> None:
+        """Take note that so many characters were taken away at the start, asked for or not."""
+        ...
+
+
+def begins_cluster(text: str, place: int) -> bool:
+    """Tell whether the character at `place` certainly begins a grapheme cluster. Rather no than wrong."""
+    character, before = text[place], text[place - 1]
+    if character == "\n":
+        return before != "\r"
+    if category(character)[0] not in "LNPZ":
+        return character in "\t\r"
+    if character in _EXTENDING or _joins_in_hangul(character) or category(before) == "Cf" or before in _PREPENDED:
+        return False
+    # a letter after a mark may be an Indic conjunct
+    return character.isspace() or category(before)[0] != "M"
+
+
+def _joins_in_hangul(character: str) -> bool:
+    return "\u1100" <= character <= "\u11ff" or "\ua960" <= character <= "\ua97f" or "\ud7b0" <= character <= "\ud7ff"
+
+
+class Word:
+    """Whole words, each with the white space before it."""
+
+    def cut(self, held: str, new: int) -> int:
+        """Look for the last place where a word ends; what was seen before has none."""
+        for place in range(len(held) - 1, max(len(held) - new, 1) - 1, -1):
+            character = held[place]
+            if (character.isspace() or _wide(character)) and begins_cluster(held, place):
+                return place
+        return 0
+
+    def sent(self, count: int) -> None:
+        """Forget nothing: nothing is remembered."""
+
+
+def _wide(character: str) -> bool:
+    hangul = "\uac00" <= character <= "\ud7a3"  # is written with spaces
+    return character > "\u2e7f" and not hangul and category(character) == "Lo" and east_asian_width(character) == "W"
+
+
+class Sentence:
+    """Whole sentences."""
+
+    def cut(self, held: str, new: int) -> int:
+        """Look for the last end of a sentence; one may have begun in what was seen before."""
+        last = 0
+        for found in _SENTENCE.finditer(held, max(0, len(held) - new - 16)):
+            if found.group() == "\n" or (found.end() < len(held) and begins_cluster(held, found.end())):
+                last = found.end()
+        return last
+
+    def sent(self, count: int) -> None:
+        """Forget nothing: nothing is remembered."""
+
+
+class Line:
+    """Whole lines."""
+
+    def cut(self, held: str, new: int) -> int:
+        """Look for the last line end."""
+        return held.rfind("\n", len(held) - new) + 1
+
+    def sent(self, count: int) -> None:
+        """Forget nothing: nothing is remembered."""
+
+
+_LONG_CLUSTER = 64  # characters; a longer one waits for what comes next
+_MARKS = re.compile(r'["\\\[\]{},]')
+
+
+class Json:
+    """Whole members of the outermost array or object."""
+
+    def __init__(self) -> None:
+        """Begin outside any value."""
+        self._depth = 0
+        self._in_string = False
+        self._escaped = -1  # the place of the character behind a backslash
+        self._ready = 0
+
+    def cut(self, held: str, new: int) -> int:
+        """Follow the brackets and strings."""
+        for mark in _MARKS.finditer(held, len(held) - new):
+            self._take(mark.group(), mark.start())
+        place = len(held) if self._depth == 0 else self._ready
+        if place == len(held) and held[-1] not in "}],\n":
+            place -= 1  # what comes next may belong to the last character
+        for back in range(place, max(0, place - _LONG_CLUSTER), -1):
+            if back == len(held) or held[back - 1] in "}],\n" or begins_cluster(held, back):
+                return back
+        return 0
+
+    def sent(self, count: int) -> None:
+        """Move with the start."""
+        self._ready = max(0, self._ready - count)
+        self._escaped -= count
+
+    def _take(self, mark: str, place: int) -> None:
+        if self._in_string:
+            if place == self._escaped:
+                return
+            if mark == "\\":
+                self._escaped = place + 1
+            elif mark == '"':
+                self._in_string = False
+        elif mark in "[{":
+            self._depth += 1
+        elif mark in "]}":
+            self._depth = max(0, self._depth - 1)
+            self._ready = place + 1 if self._depth == 0 else self._ready
+        elif mark == "," and self._depth == 1:
+            self._ready = place + 1
+        elif mark == '"' and self._depth:
+            self._in_string = True
+
+
+CUTTERS: dict[str, type[Word] | type[Sentence] | type[Line] | type[Json]] = {
+    "word": Word,
+    "sentence": Sentence,
+    "line": Line,
+    "json": Json,
+}
+"""By the name that a request gives; `none` has none."""
