@@ -19,6 +19,7 @@ from model.errors import (
 )
 from model.events import Delta, Event, Start, merged
 from model.metrics import Metrics, Observation
+from model.usage_log import log_usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -146,6 +147,7 @@ class Generation:
         finally:
             run.end()
             run.observation.end(failure)
+            log_usage(options.request_id, run.observation, failure)
             timer.cancel()
             if options.request_id is not None:
                 del self._by_id[options.request_id]

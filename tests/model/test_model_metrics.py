@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.model.conftest import Container, Serve, asked, scripted, until
 
 if TYPE_CHECKING:
+    import pytest
+
     from model.schema import ChatRequest
 
 LABELS = {"gen_ai_operation_name": "chat", "gen_ai_request_model": "sluice-demo"}
@@ -115,3 +117,28 @@ async def test_engines_own(serve: Serve) -> None:
     assert found[one("llamacpp:requests_processing")] == 0
     assert found[one("llamacpp:tokens_predicted_total")] >= 4
     assert found[one("gen_ai_client_token_usage_sum", gen_ai_token_type="output")] == 4
+
+
+async def test_usage_log(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each request's tokens are one line of the log under its id, also when it fails or its reader leaves."""
+
+    def named(request_id: str, **script: Any) -> dict[str, Any]:
+        return {**scripted(prompt_tokens=7, **script), "sluice": {"v": 1, "request_id": request_id}}
+
+    async with serve() as container:
+        await container.lines(named("whole", count=5))
+        await container.client.post("/invocations", json=named("failed", count=9, fail_after=3))
+        async with container.client.stream("POST", "/invocations", json=named("left", count=1000, rate=1000)) as answer:
+            await anext(answer.aiter_lines())
+        await container.idle()
+    found = {line["request_id"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert found["whole"] == {
+        "event": "generated",
+        "request_id": "whole",
+        "prompt_tokens": 7,
+        "completion_tokens": 5,
+        "error": None,
+    }
+    assert (found["failed"]["completion_tokens"], found["failed"]["error"]) == (3, "engine_error")
+    assert 0 < found["left"]["completion_tokens"] < 1000
+    assert found["left"]["error"] == "cancelled"
