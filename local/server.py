@@ -28,6 +28,7 @@ from local.limits import Limits
 from local.permissions import schedules
 from local.permissions.gate import Gate
 from local.permissions.reader import RoleReader
+from local.permissions.writer import Writer
 from local.state import State
 
 log = logging.getLogger("local")
@@ -111,6 +112,7 @@ async def _serve(
 
     reconciler = Reconciler(control, apply, observe)
     gate = Gate(control)
+    writer = Writer(control, gate.roles)
     faults = Plan()
     limits = Limits(options.time_scale)
     functions = Functions(
@@ -121,6 +123,7 @@ async def _serve(
         limits=limits,
         concurrency=options.lambda_concurrency,
         permitted=partial(schedules.refusal, gate.roles),
+        send=writer.send,
     )
     endpoints = Endpoints(
         options.directory,
@@ -129,6 +132,7 @@ async def _serve(
         faults=faults,
         on_change=reconciler.observed_changed,
         limits=limits,
+        send=writer.send,
     )
     tls = ensure(options.directory).context() if options.tls else None
     edge = Edge(functions.port, lambda: control.url, tls, limits=limits)

@@ -30,6 +30,8 @@ class Function:
     policy: str
     log_group: str | None = None
     log_format: str = "Text"
+    # Active or PassThrough, of X-Ray.
+    tracing: str = "PassThrough"
 
     @property
     def host(self) -> str | None:

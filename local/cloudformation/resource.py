@@ -149,7 +149,11 @@ class MotoResource(Resource):
         ask = getattr(self.instance, "get_cfn_attribute", None)
         if ask is None:
             return self.properties[name] if name in self.properties else super().attribute(name)
-        return ask(name)
+        value = ask(name)
+        if self.context.type == "AWS::Logs::LogGroup" and name == "Arn":
+            # Policies rely on its end, which stands for all of the group's streams.
+            value = value.removesuffix(":*") + ":*"
+        return value
 
 
 def generated_name(context: Context, limit: int = 63) -> str:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from moto.awslambda.exceptions import InvalidParameterValueException
-from moto.awslambda.models import LambdaBackend
+from moto.awslambda.models import LambdaBackend, LambdaFunction
 from moto.sagemaker.exceptions import AWSValidationException
 from moto.sagemaker.models import SageMakerModelBackend
 
@@ -19,6 +19,7 @@ def install() -> None:
     create_function = LambdaBackend.create_function
     update_function = LambdaBackend.update_function_configuration
     create_model = SageMakerModelBackend.create_model
+    describe_function = LambdaFunction.get_configuration
 
     def create(backend: Any, spec: dict[str, Any]) -> Any:
         _check_function(spec)
@@ -40,6 +41,13 @@ def install() -> None:
             _check_container(container, f"containers.{number}.member")
         return create_model(backend, *args, **named)
 
+    def configuration(function: Any, on_create: bool = False) -> dict[str, Any]:
+        found: dict[str, Any] = describe_function(function, on_create)
+        own = getattr(function, "logging_config", None) or {}
+        group = own.get("LogGroup") or f"/aws/lambda/{function.function_name}"
+        return {**found, "LoggingConfig": {"LogFormat": "Text", **own, "LogGroup": group}}
+
+    LambdaFunction.get_configuration = configuration
     LambdaBackend.create_function = create
     LambdaBackend.update_function_configuration = update
     SageMakerModelBackend.create_model = model

@@ -2,12 +2,13 @@
 
     GET  /_control/state?after=VERSION     the desired state, as soon as it is newer (204 after 25 s)
     POST /_control/report                  {"applied": version, "endpoints": {...}, "distributions": {...}}
-    POST /_control/telemetry               [{"region", "group", "stream", "timestamp", "message"}], as CloudWatch
+    POST /_control/telemetry               log lines, metrics and traces, as `telemetry` describes them
     GET  /_control/code?function=NAME&region=REGION            the function's zip
     GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
     GET  /_control/object?bucket=B&key=K   an object's bytes
     GET  /_control/credentials?role=ARN&session=NAME           of AssumeRole, Expiration in Unix seconds
     GET  /_control/caller?key=ACCESSKEYID  {"role", "session", "session_policy"} of AssumeRole's keys, or null
+    GET  /_control/log_group?name=NAME&region=REGION           whether it exists
     GET  /_control/secret?id=NAME&region=REGION                a secret's ARN, or null
 
 It listens on loopback, on a port that only the gateway is told.
@@ -23,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from moto.awslambda.models import lambda_backends
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.logs.models import logs_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.s3.models import s3_backends
 from moto.sagemaker.models import sagemaker_backends
@@ -63,7 +65,7 @@ class Application:
         path = environ.get("PATH_INFO", "")
         if path == "/_control/telemetry":
             lines = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-            with self._locks["logs"], self._locks["monitoring"]:
+            with self._locks["logs"], self._locks["monitoring"], self._locks["xray"]:
                 take(lines)
             return _json(start_response, {})
         if path.startswith("/_control/"):
@@ -123,6 +125,8 @@ def _control(what: str, query: dict[str, str], environ: Environ, start_response:
             return _json(start_response, {**got, "Expiration": got["Expiration"].timestamp()})
         case "caller":
             return _json(start_response, access.caller(query["key"]))
+        case "log_group":
+            return _json(start_response, query["name"] in logs_backends[DEFAULT_ACCOUNT_ID][query["region"]].groups)
         case "secret":
             return _json(start_response, access.secret_arn(query["id"], query["region"]))
     return _answer(start_response, "404 Not Found", b"")

@@ -1,6 +1,9 @@
-"""Log lines of the data planes as CloudWatch Logs in moto, and lines in the embedded metric format as metrics.
+"""What the data planes write: log lines to CloudWatch Logs in moto, metrics to CloudWatch, segments to X-Ray.
 
-Source: "Specification: Embedded metric format" of the CloudWatch user guide.
+A log line: {"region", "group", "stream", "timestamp" (ms), "message"}; one in the embedded metric format becomes
+metrics too. Metrics: {"region", "namespace", "data"}, as PutMetricData takes them. A segment: {"region", "segment"},
+JSON text. Of the X-Ray daemon's records of itself, {"region", "records"}, nothing can be read. Source: "Specification:
+Embedded metric format" of the CloudWatch user guide.
 """
 
 import json
@@ -12,17 +15,35 @@ from typing import Any
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.logs.models import logs_backends
+from moto.xray.models import xray_backends
 
 log = logging.getLogger("local.control")
 
 Line = dict[str, Any]
+# Older traces are forgotten.
+_TRACES = 1000
 
 
-def take(lines: list[Line]) -> None:
-    """Put lines where CloudWatch would, making groups and streams as they are needed.
+def take(items: list[Line]) -> None:
+    """Put items where AWS would, making log groups and streams as they are needed."""
+    for item in items:
+        if "namespace" in item:
+            data = [{"Timestamp": None, **one} for one in item["data"]]
+            cloudwatch_backends[DEFAULT_ACCOUNT_ID][item["region"]].put_metric_data(item["namespace"], data)
+        elif "segment" in item:
+            _segment(item)
+    _lines([item for item in items if "message" in item])
 
-    A line: region, group, stream, timestamp (ms), message.
-    """
+
+def _segment(item: Line) -> None:
+    backend = xray_backends[DEFAULT_ACCOUNT_ID][item["region"]]
+    backend.process_segment(item["segment"])
+    traces = backend._segment_collection._traces  # noqa: SLF001 - moto keeps them all for ever
+    while len(traces) > _TRACES:
+        del traces[next(iter(traces))]
+
+
+def _lines(lines: list[Line]) -> None:
     streams: defaultdict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for line in lines:
         event = {"timestamp": line["timestamp"], "message": line["message"]}

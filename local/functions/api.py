@@ -7,13 +7,12 @@ and dead-letter queues are not served.
 import asyncio
 import json
 import logging
-import secrets
-import time
 import uuid
 from collections.abc import Callable
 
 from aiohttp import web
 
+from local.functions import tracing
 from local.functions.launch import unsupported
 from local.functions.pool import Pool, Throttled
 from local.functions.response import FunctionError, Invocation
@@ -81,10 +80,10 @@ def _name(given: str) -> str:
     return parts[parts.index("function") + 1] if "function" in parts else parts[0]
 
 
-async def result(pool: Pool, event: bytes) -> bytes:
+async def result(pool: Pool, event: bytes, request_id: str = "") -> bytes:
     """A function's result. Raises Throttled and FunctionError."""
-    trace_id = f"Root=1-{int(time.time()):x}-{secrets.token_hex(12)}"
-    invocation = Invocation(str(uuid.uuid4()), event, 0, pool.function.arn, trace_id, raw=True)
+    trace_id = tracing.header(pool.function)
+    invocation = Invocation(request_id or str(uuid.uuid4()), event, 0, pool.function.arn, trace_id, raw=True)
     await pool.invoke(invocation)
     await invocation.response.head
     return b"".join([chunk async for chunk in invocation.response.chunks()])
@@ -101,9 +100,10 @@ async def _quietly(pool: Pool, event: bytes) -> None:
 
 
 async def _answer(pool: Pool, event: bytes) -> web.Response:
-    headers = {"X-Amz-Executed-Version": "$LATEST"}
+    request_id = str(uuid.uuid4())
+    headers = {"X-Amz-Executed-Version": "$LATEST", "x-amzn-RequestId": request_id}
     try:
-        body = await result(pool, event)
+        body = await result(pool, event, request_id)
     except Throttled:
         return _refuse(429, "TooManyRequestsException", "Rate Exceeded.")
     except FunctionError as error:

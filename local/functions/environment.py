@@ -198,6 +198,7 @@ class Environment:
         def write() -> None:
             self._log.ended(one.invocation.id, report)
 
+        self._log.traced(one.invocation.trace_id, one.invocation.id, duration, failed=error is not None)
         handle = asyncio.get_running_loop().call_later(_REPORT_AFTER_S, self._write_reports)
         self._reports.append((handle, write))
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local.functions.telemetry import Shipper
 from local.limits import Limits
+from local.shipper import Shipper
 from local.state import Function
 
 # The interpreter of the machine, not of our virtual environment: what the package lacks is missing, as on AWS.

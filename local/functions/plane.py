@@ -17,9 +17,9 @@ from local.functions.launch import Launch, unsupported
 from local.functions.pool import Pool, same_environment
 from local.functions.response import FunctionError
 from local.functions.schedules import Schedules
-from local.functions.telemetry import Shipper
 from local.functions.url import handler
 from local.limits import Limits
+from local.shipper import Shipper
 from local.state import Function, Schedule
 
 log = logging.getLogger("local.functions")
@@ -53,15 +53,17 @@ class Functions:
         limits: Limits | None = None,
         concurrency: int = 1,
         permitted: Callable[[Schedule, str], str | None] = lambda _schedule, _policy: None,
+        send: Callable[[list[dict[str, Any]]], Awaitable[None]] | None = None,
     ) -> None:
         """`endpoint_url` is what the functions use for AWS; `concurrency` over 1 is as on Managed Instances.
 
-        `permitted` says why a schedule may not invoke a function with a policy (JSON), or None.
+        `permitted` says why a schedule may not invoke a function with a policy (JSON), or None; `send` takes log lines
+        and traces.
         """
         self._faults = faults
         self._limits = limits or Limits()
         self._concurrency = concurrency
-        self._shipper = Shipper(self._send_lines)
+        self._shipper = Shipper(send or self._send_lines)
         self._memory: asyncio.Task[None] | None = None
         self._directory = directory
         self._endpoint_url = endpoint_url

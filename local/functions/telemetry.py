@@ -7,22 +7,18 @@ the Lambda developer guide. Billed Duration includes the initialisation. `Status
 import asyncio
 import contextlib
 import json
-import logging
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local.functions import tracing
+from local.shipper import Shipper
 from local.state import Function
 
-log = logging.getLogger("local.functions")
-
-# Lines are sent on so often: a control plane's request each would slow streams down.
-_EVERY_S = 0.25
 # A line that is longer is cut, as CloudWatch Logs does with an event of over 256 KB.
 _LONGEST = 256 * 1024
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -37,42 +33,6 @@ class Report:
     memory: int
     initialised: float | None = None
     kind: str | None = None
-
-
-class Shipper:
-    """Collects lines of all environments and passes them on, a batch at a time."""
-
-    def __init__(self, send: Callable[[list[dict[str, Any]]], Awaitable[None]]) -> None:
-        """`send` takes [{region, group, stream, timestamp, message}], and may raise RuntimeError."""
-        self._send = send
-        self._lines: list[dict[str, Any]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Pass a line on soon."""
-        self._lines.append(line)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._later())
-
-    async def flush(self) -> None:
-        """Pass everything on now."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._now()
-
-    async def _later(self) -> None:
-        while self._lines:
-            await asyncio.sleep(_EVERY_S)
-            await self._now()
-
-    async def _now(self) -> None:
-        lines, self._lines = self._lines, []
-        if lines:
-            try:
-                await self._send(lines)
-            except RuntimeError as error:
-                log.warning("%d log lines are lost: %s", len(lines), error)
 
 
 class LogStream:
@@ -110,6 +70,8 @@ class LogStream:
         """A line."""
         self._shipper.add(
             {
+                "role": self._function.role,
+                "session": self._function.name,
                 "region": self._function.region,
                 "group": self.group,
                 "stream": self.name,
@@ -117,6 +79,11 @@ class LogStream:
                 "message": message,
             }
         )
+
+    def traced(self, trace: str, request_id: str, seconds: float, *, failed: bool) -> None:
+        """Pass on the trace of an invocation that took so long until now."""
+        for item in tracing.items(self._function, trace, request_id, time.time() - seconds, failed=failed):
+            self._shipper.add(item)
 
     def started(self, request_id: str) -> None:
         """An invocation begins."""

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import secrets
 import time
 import uuid
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from local.faults.function import response as new_response
 from local.faults.plan import Plan
+from local.functions import tracing
 from local.functions.event import UrlRequest, build
 from local.functions.launch import unsupported
 from local.functions.pool import Pool, Throttled
@@ -60,7 +60,7 @@ async def _invoke(
     request: web.Request, host: str, body: bytes, pool: Pool, faults: Plan, limits: Limits
 ) -> web.StreamResponse:
     now = time.time()
-    trace_id = f"Root=1-{int(now):x}-{secrets.token_hex(12)}"
+    trace_id = tracing.header(pool.function)
     path, _, query = request.raw_path.partition("?")
     request_id = str(uuid.uuid4())
     event = build(

@@ -71,14 +71,19 @@ async def invoke(
             raise ApiError(400, "ValidationError", f"{missing} was not found.")
         if serving.endpoint.hosts_components:
             raise ApiError(400, "ValidationError", _NO_COMPONENT)
-        if not serving.instances:
-            raise ApiError(400, "ValidationError", _NO_CAPACITY)
         instance = serving.least_busy()
         if instance is None:
+            if serving.endpoint.component and not serving.instances:
+                raise ApiError(400, "ValidationError", _NO_CAPACITY)
             raise ApiError(503, "ServiceUnavailable", "The service is currently unavailable.")
         instance.outstanding += 1
+        began = asyncio.get_running_loop().time()
         try:
             return await _call(request, body, instance, serving, session, faults.strike("endpoint", name), limits)
+        except ApiError as error:
+            seconds = asyncio.get_running_loop().time() - began
+            serving.invoked(instance.variant, int(str(error.members.get("OriginalStatusCode", 500))), seconds)
+            raise
         finally:
             instance.outstanding -= 1
     except ApiError as error:
@@ -132,6 +137,7 @@ async def _call(
         if answer.status >= 400:
             text = (await _some(answer, first_by)).decode(errors="replace")
             raise _model_error(serving, instance, answer.status, text)
+        serving.invoked(instance.variant, answer.status, asyncio.get_running_loop().time() - began)
         if not request.path.endswith("-response-stream"):
             return await _whole(answer, instance, serving, first_by)
         return await _stream(request, answer, instance, began + limits.seconds("sagemaker_total"), strike)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,19 @@ from local.faults.plan import Plan
 from local.inference.invoke import invoke
 from local.inference.runner import Runner
 from local.inference.serving import Serving, ServingError
-from local.inference.weights import Objects
+from local.inference.weights import Access
 from local.limits import Limits
+from local.shipper import Shipper
 from local.state import Endpoint
 
 log = logging.getLogger("local.inference")
 
 # Shorter than any server's own, so that a pooled connection is never used when the container has just closed it.
 _KEEPALIVE_S = 2.0
+
+
+async def _nowhere(items: list[dict[str, Any]]) -> None:
+    """Forget log lines and metrics."""
 
 
 class _Entry:
@@ -40,14 +45,16 @@ class Endpoints:
     def __init__(
         self,
         directory: Path,
-        objects: Objects,
+        objects: Access,
         runner: Runner,
         *,
         faults: Plan,
         on_change: Callable[[], None] = lambda: None,
         limits: Limits | None = None,
+        send: Callable[[list[dict[str, Any]]], Awaitable[None]] = _nowhere,
     ) -> None:
-        """`on_change` is called when `observe` has something new."""
+        """`on_change` is called when `observe` has something new; `send` takes log lines and metrics."""
+        self._shipper = Shipper(send)
         self._faults = faults
         self._limits = limits or Limits()
         self._directory = directory
@@ -69,6 +76,7 @@ class Endpoints:
     async def stop(self) -> None:
         """Stop every container."""
         await asyncio.gather(*(self._remove(entry) for entry in self._entries.values()))
+        await self._shipper.flush()
         if self._session is not None:
             await self._session.close()
 
@@ -121,7 +129,7 @@ class Endpoints:
             entry.status = "InService"  # an update that failed is taken back
         else:
             assert self._session is not None  # noqa: S101 - start() has made it
-            serving = Serving(endpoint, self._directory, self._runner, self._objects, self._session)
+            serving = Serving(endpoint, self._directory, self._runner, self._objects, self._session, self._shipper.add)
             log.info("endpoint %s: starting %d container(s)", endpoint.key, len(serving.instances))
             try:
                 await serving.start()

@@ -9,7 +9,8 @@ import aiohttp
 
 from local import processes
 from local.inference.runner import Container, Runner, Running
-from local.inference.weights import Objects, WeightsError, fetch
+from local.inference.telemetry import Add, Tail, invocation
+from local.inference.weights import Access, WeightsError, fetch
 from local.state import Endpoint, Variant
 
 log = logging.getLogger("local.inference")
@@ -55,9 +56,17 @@ class Serving:
     """All instances of one endpoint configuration."""
 
     def __init__(
-        self, endpoint: Endpoint, directory: Path, runner: Runner, objects: Objects, session: aiohttp.ClientSession
+        self,
+        endpoint: Endpoint,
+        directory: Path,
+        runner: Runner,
+        objects: Access,
+        session: aiohttp.ClientSession,
+        add: Add,
     ) -> None:
-        """Nothing is started yet; `directory` is the local cloud's."""
+        """Nothing is started yet; `directory` is the local cloud's. `add` takes log lines and metrics."""
+        self._add = add
+        self._tails: list[Tail] = []
         self.endpoint = endpoint
         self._runner = runner
         self._objects = objects
@@ -85,9 +94,11 @@ class Serving:
                 folder = next((item.weights for item in self.instances if item.variant is variant), None)
                 if folder is None:  # a component without copies
                     continue
+                self._objects.pull(variant.image, variant.role)
                 await fetch(self._objects, variant.model_data, folder, variant.role)
         except WeightsError as error:
             raise ServingError(str(error)) from error
+        self._tails = [Tail(endpoint, item.variant, item.number, item.log, self._add) for item in self.instances]
         starts = [asyncio.create_task(self._bring_up(instance)) for instance in self.instances]
         try:
             await asyncio.gather(*starts)
@@ -105,6 +116,11 @@ class Serving:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         running = [instance.running for instance in self.instances if instance.running]
         await asyncio.gather(*(item.stop() for item in running))
+        await asyncio.gather(*(tail.stop() for tail in self._tails))
+
+    def invoked(self, variant: Variant, status: int, seconds: float) -> None:
+        """Measure an invocation that was answered with `status` (0: not at all) after so long."""
+        self._add(invocation(self.endpoint, variant, status, seconds))
 
     def least_busy(self) -> Instance | None:
         """The healthy instance with the fewest invocations under way, or None."""

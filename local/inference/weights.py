@@ -23,6 +23,13 @@ class Objects(Protocol):
         """A listing."""
 
 
+class Access(Objects, Protocol):
+    """The same, and what else an execution role has to be allowed."""
+
+    def pull(self, image: str, role: str) -> None:
+        """Raises WeightsError if the role may not pull the image."""
+
+
 async def fetch(objects: Objects, address: str | None, folder: Path, role: str) -> None:
     """Fill `folder` with what is at an S3 address: all objects below a prefix, or the content of one tar.gz.
 

@@ -1,12 +1,17 @@
-"""Reads a model's data with the rights of its execution role, as SageMaker does."""
+"""Reads a model's data, and looks after its image, with the rights of its execution role, as SageMaker does."""
 
 import logging
+import re
 
 from local.inference.weights import Objects, WeightsError
 from local.permissions.policy import Need
 from local.permissions.roles import Caller, Roles
 
 log = logging.getLogger("local.permissions")
+
+
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([\w./-]+?)(?:[:@].+)?")
+_PULL = ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer")
 
 
 class RoleReader:
@@ -29,6 +34,22 @@ class RoleReader:
         bucket = query["uri"].removeprefix("s3://").partition("/")[0]
         self._check(query.pop("role"), query["uri"], Need("s3:ListBucket", f"arn:aws:s3:::{bucket}"))
         return await self._objects.get_json(what, **query)
+
+    def pull(self, image: str, role: str) -> None:
+        """Look whether a role may pull an image from ECR. Raises WeightsError; an image from elsewhere is public."""
+        found = _ECR.fullmatch(image)
+        if found is None:
+            return
+        account, region, repository = found.groups()
+        arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
+        needs = [Need("ecr:GetAuthorizationToken", "*"), *(Need(f"ecr:{action}", arn) for action in _PULL)]
+        for need in needs:
+            if refused := self._roles.refusal(Caller(role, "SageMaker"), need, self._region):
+                log.warning("AccessDenied: %s", refused)
+                action = need.action.removeprefix("ecr:")
+                raise WeightsError(
+                    f'The role "{role}" does not have {action} permission for the image: "{image}". {refused}'
+                )
 
     def _check(self, role: str, uri: str, need: Need) -> None:
         if refused := self._roles.refusal(Caller(role, "SageMaker"), need, self._region):

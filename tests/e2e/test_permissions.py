@@ -1,14 +1,18 @@
 """Least privilege: each grant of the deployed roles is taken out by an IAM call, and something is seen to be denied."""
 
+import itertools
 import json
 import re
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import boto3
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Deployment, options
@@ -18,34 +22,51 @@ pytestmark = pytest.mark.e2e
 Grant = tuple[str, str]
 Document = dict[str, Any]
 
-# AWS does these itself, on behalf of the role and outside the function's process or the container's. The local cloud
-# does not do them as the role, so that nothing can be seen to fail: these grants rest on the documentation.
-_LOGS = {
-    "logs:CreateLogStream": "Lambda opens the environment's log stream",
-    "logs:PutLogEvents": "Lambda writes the function's output there",
-}
-NOT_EXERCISED = {
-    "Sweeper": _LOGS,
-    "Control": _LOGS,
-    "ControlSecretRotation": _LOGS,
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+# Whose role has which grants, by the construct that makes it: all of them are taken away below.
+GRANTS = {
     "Stream": {
-        **_LOGS,
-        "xray:PutTraceSegments": "Lambda's daemon sends the traces of active tracing",
-        "xray:PutTelemetryRecords": "Lambda's daemon reports on itself",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "sagemaker:InvokeEndpointWithResponseStream",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    },
+    "Sweeper": LOGS | {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
+    "Control": LOGS
+    | {
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+        "secretsmanager:GetSecretValue",
+    },
+    "ControlSecretRotation": LOGS
+    | {
+        "secretsmanager:DescribeSecret",
+        "secretsmanager:GetSecretValue",
+        "secretsmanager:PutSecretValue",
+        "secretsmanager:UpdateSecretVersionStage",
     },
     "Model": {
-        "logs:CreateLogGroup": "SageMaker makes the endpoint's log group",
-        "logs:CreateLogStream": "SageMaker opens the container's log stream",
-        "logs:DescribeLogStreams": "SageMaker looks for the container's log stream",
-        "logs:PutLogEvents": "SageMaker writes the container's output there",
-        "cloudwatch:PutMetricData": "SageMaker publishes the instances' metrics",
-        # The container is a process here, so that nothing is pulled.
-        "ecr:GetAuthorizationToken": "SageMaker logs in to the registry",
-        "ecr:BatchCheckLayerAvailability": "SageMaker pulls the image",
-        "ecr:BatchGetImage": "SageMaker pulls the image",
-        "ecr:GetDownloadUrlForLayer": "SageMaker pulls the image",
+        "cloudwatch:PutMetricData",
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:GetAuthorizationToken",
+        "ecr:GetDownloadUrlForLayer",
+        "logs:CreateLogGroup",
+        "logs:CreateLogStream",
+        "logs:DescribeLogStreams",
+        "logs:PutLogEvents",
+        "s3:GetObject",
+        "s3:ListBucket",
     },
 }
+# What is written for a role arrives some time after the answer.
+_PATIENCE_S = 30.0
 
 
 class Deployed:
@@ -61,6 +82,13 @@ class Deployed:
         self.template = template if isinstance(template, dict) else json.loads(template)
         found = cloudformation.describe_stack_resources(StackName=self.stack)["StackResources"]
         self.physical = {item["LogicalResourceId"]: item["PhysicalResourceId"] for item in found}
+
+    def made(self, owner: str, what: str, kind: str) -> str:
+        """Give the physical id of what a construct of the stack made, by its logical id."""
+        for name, resource in self.template["Resources"].items():
+            if resource["Type"] == kind and re.fullmatch(f"{owner}{what}[0-9A-F]{{8}}", name):
+                return self.physical[name]
+        raise AssertionError(owner)
 
     def roles(self) -> dict[str, Document]:
         """Give the policy document of each role that the template makes, with its grants resolved, by the role."""
@@ -95,6 +123,32 @@ class Deployed:
         return [line for line in log.splitlines() if "AccessDenied: User:" in line]
 
 
+class Function:
+    """A deployed function and its log."""
+
+    def __init__(self, deployed: Deployed, owner: str) -> None:
+        """Find the function that a construct made."""
+        self.api, self._logs = (boto3.client(name, **options(deployed.cloud)) for name in ("lambda", "logs"))
+        self.name = deployed.made(owner, "Function", "AWS::Lambda::Function")
+        found = self.api.get_function_configuration(FunctionName=self.name)
+        self._group, size = found["LoggingConfig"]["LogGroup"], found["MemorySize"]
+        self._sizes = itertools.cycle((size + 1, size))
+
+    def renew(self) -> None:
+        """Have new environments, which open new log streams."""
+        self.api.update_function_configuration(FunctionName=self.name, MemorySize=next(self._sizes))
+
+    def streams(self) -> set[str]:
+        """Give the names of its log streams."""
+        found = self._logs.describe_log_streams(logGroupName=self._group)["logStreams"]
+        return {stream["logStreamName"] for stream in found}
+
+    def logged(self, request: str) -> bool:
+        """Whether the end of an invocation is in the log."""
+        found = self._logs.filter_log_events(logGroupName=self._group)["events"]
+        return any("platform.report" in event["message"] and request in event["message"] for event in found)
+
+
 def listed(value: Any) -> list[Any]:
     """Give a value, which may be a list, as a list."""
     return value if isinstance(value, list) else [value]
@@ -122,22 +176,14 @@ def deployed(cloud: LocalCloud, scripted: Deployment) -> Deployed:
     return Deployed(cloud, scripted)
 
 
-def role_of(deployed: Deployed, owner: str) -> tuple[str, Document]:
-    """Give the role that a construct of the stack made, by its logical id."""
-    for name, resource in deployed.template["Resources"].items():
-        if resource["Type"] == "AWS::IAM::Role" and re.fullmatch(f"{owner}Role[0-9A-F]{{8}}", name):
-            role = deployed.physical[name]
-            return role, deployed.roles()[role]
-    raise AssertionError(owner)
-
-
-def check_each(deployed: Deployed, owner: str, use: Callable[[], bool], skip: Collection[str] = ()) -> list[str]:
-    """Take out each grant in turn: `use` works before, is denied just that, and works after. Gives those exercised."""
-    role, document = role_of(deployed, owner)
-    assert use()
-    exercised = []
+def check_each(deployed: Deployed, owner: str, use: Callable[[], bool], only: Collection[str] = ()) -> None:
+    """Take out each grant in turn: `use` works before, is denied just that, and works after."""
+    role = deployed.made(owner, "Role", "AWS::IAM::Role")
+    document = deployed.roles()[role]
+    assert {action for action, _ in grants(document)} == GRANTS[owner]
+    assert use(), deployed.denials()
     for action, resource in grants(document):
-        if action in NOT_EXERCISED[owner] or action in skip:
+        if only and action not in only:
             continue
         before = len(deployed.denials())
         with deployed.without(role, document, (action, resource)):
@@ -147,51 +193,103 @@ def check_each(deployed: Deployed, owner: str, use: Callable[[], bool], skip: Co
         assert denials
         assert all(f"perform: {action} on resource:" in line for line in denials), denials
         assert all(f":assumed-role/{role}/" in line for line in denials)
-        exercised.append(action)
-        assert use()
-    return exercised
+        assert use(), deployed.denials()[before:]
+
+
+def eventually(deployed: Deployed, before: int, *arrived: Callable[[], bool]) -> bool:
+    """Wait until all that is written for a role has arrived (True), or something has been denied (False)."""
+    ends = time.monotonic() + _PATIENCE_S
+    left = list(arrived)
+    while time.monotonic() < ends:
+        left = [one for one in left if not one()]
+        if len(deployed.denials()) > before:
+            return False
+        if not left:
+            return True
+        time.sleep(0.05)
+    return pytest.fail("neither written nor denied")
 
 
 def test_function_has_no_grant_too_many(deployed: Deployed) -> None:
-    """Without any one of its grants the stream function does not serve a request, and that very action is denied."""
+    """Without any one of its grants the stream function does not serve, log or trace: that action is denied."""
+    function = Function(deployed, "Stream")
+    xray = boto3.client("xray", **options(deployed.cloud))
     message = json.dumps({"say": ["hi"]})
     body = {"model": deployed.deployment.model, "messages": [{"role": "user", "content": message}]}
     headers = {"authorization": f"Bearer {deployed.deployment.key}"}
 
     def use() -> bool:
+        function.renew()
+        before = len(deployed.denials())
         url = f"{deployed.deployment.origin}/v1/chat/completions"
         answer = httpx.post(url, json=body, headers=headers, timeout=60)
         assert answer.status_code in {200, 502, 503}, answer.text
-        return answer.status_code == 200
+        trace = answer.headers["x-amzn-trace-id"].partition(";")[0].removeprefix("Root=")
+        logged = partial(function.logged, answer.headers["x-amzn-requestid"])
 
-    exercised = check_each(deployed, "Stream", use, skip={"dynamodb:Query"})  # of /v1/usage
-    assert sorted(exercised) == [
-        "dynamodb:PutItem",
-        "dynamodb:UpdateItem",
-        "sagemaker:InvokeEndpointWithResponseStream",
-    ]
+        def traced() -> bool:
+            return bool(xray.batch_get_traces(TraceIds=[trace])["Traces"])
+
+        return eventually(deployed, before, logged, traced) and answer.status_code == 200
+
+    check_each(deployed, "Stream", use, only=GRANTS["Stream"] - {"dynamodb:Query"})  # that is for /v1/usage
+
+
+@pytest.mark.parametrize("owner", ["Sweeper", "Control", "ControlSecretRotation"])
+def test_functions_without_a_log_say_nothing(deployed: Deployed, owner: str) -> None:
+    """Without either of its grants on its log, what a function says is not written."""
+    function = Function(deployed, owner)
+
+    def use() -> bool:
+        function.renew()
+        before = len(deployed.denials())
+        streams = function.streams()
+        function.api.invoke(FunctionName=function.name, Payload=b"{}")
+        return eventually(deployed, before, lambda: function.streams() > streams)
+
+    check_each(deployed, owner, use, only=LOGS)
 
 
 def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) -> None:
-    """Without any one of its grants on the weights the endpoint's role brings no container up."""
-    api = boto3.client("sagemaker", **options(cloud))
+    """Without any one of its role's grants the endpoint comes not up, or its log or metrics stay empty."""
+    api, runtime, logs, cloudwatch = (
+        boto3.client(name, **options(cloud)) for name in ("sagemaker", "sagemaker-runtime", "logs", "cloudwatch")
+    )
     name = deployed.deployment.outputs["EndpointName"]
     config = api.describe_endpoint(EndpointName=name)["EndpointConfigName"]
     variants = api.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
+    numbers = itertools.count()
 
     def use() -> bool:
-        api.create_endpoint_config(EndpointConfigName="again", ProductionVariants=variants)
-        api.create_endpoint(EndpointName="again", EndpointConfigName="again")
+        again = f"again-{next(numbers)}"
+        before = len(deployed.denials())
+        api.create_endpoint_config(EndpointConfigName=again, ProductionVariants=variants)
+        api.create_endpoint(EndpointName=again, EndpointConfigName=again)
         status = "Creating"
         while status == "Creating":
-            found = api.describe_endpoint(EndpointName="again")
+            found = api.describe_endpoint(EndpointName=again)
             status = found["EndpointStatus"]
-        api.delete_endpoint(EndpointName="again")
-        api.delete_endpoint_config(EndpointConfigName="again")
-        assert status == "InService" or "Could not access model data" in found["FailureReason"]
-        return bool(status == "InService")
+        worked = False
+        if status == "InService":
+            with pytest.raises(ClientError, match="ModelError"):  # the body is none, but it was an invocation
+                runtime.invoke_endpoint(EndpointName=again, Body=b"{}")
+            worked = eventually(deployed, before, partial(logged, again), partial(measured, again))
+        else:
+            assert "Could not access model data" in found["FailureReason"] or "permission" in found["FailureReason"]
+        api.delete_endpoint(EndpointName=again)
+        api.delete_endpoint_config(EndpointConfigName=again)
+        return worked
 
-    assert sorted(check_each(deployed, "Model", use)) == ["s3:GetObject", "s3:ListBucket"]
+    def logged(endpoint: str) -> bool:
+        group = f"/aws/sagemaker/Endpoints/{endpoint}"
+        groups = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+        return bool(groups) and bool(logs.filter_log_events(logGroupName=group)["events"])
+
+    def measured(endpoint: str) -> bool:
+        named = [{"Name": "EndpointName", "Value": endpoint}]
+        return bool(cloudwatch.list_metrics(Namespace="AWS/SageMaker", Dimensions=named)["Metrics"])
+
+    check_each(deployed, "Model", use)
 
 
 def test_function_url_needs_both_permissions(cloud: LocalCloud, deployed: Deployed) -> None:
@@ -216,8 +314,5 @@ def test_function_url_needs_both_permissions(cloud: LocalCloud, deployed: Deploy
 
 
 def test_every_role_is_looked_at(deployed: Deployed) -> None:
-    """No role of the stack is left out, and what is named as not exercised is granted: nothing stale hides there."""
-    assert len(deployed.roles()) == len(NOT_EXERCISED)
-    for owner, reasons in NOT_EXERCISED.items():
-        _, document = role_of(deployed, owner)
-        assert reasons.keys() <= {action for action, _ in grants(document)}
+    """No role of the stack is left out: each has its test above."""
+    assert {deployed.made(owner, "Role", "AWS::IAM::Role") for owner in GRANTS} == deployed.roles().keys()

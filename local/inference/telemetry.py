@@ -1,0 +1,92 @@
+"""What SageMaker writes of an endpoint as its execution role: the containers' output, and metrics of the invocations.
+
+Log group /aws/sagemaker/Endpoints/NAME, a stream an instance; metrics in AWS/SageMaker by endpoint and variant.
+Sources: the SageMaker developer guide, "Log groups and streams that Amazon SageMaker AI logs" and "SageMaker AI
+endpoint invocation metrics".
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from local.state import Endpoint, Variant
+
+# A container writes to a file, which is looked at so often.
+_EVERY_S = 0.25
+# A line that is longer is cut, as CloudWatch Logs does with an event of over 256 KB.
+_LONGEST = 256 * 1024
+
+Add = Callable[[dict[str, Any]], None]
+
+
+def _common(endpoint: Endpoint, variant: Variant) -> dict[str, Any]:
+    return {"role": variant.role, "session": "SageMaker", "region": endpoint.region}
+
+
+def invocation(endpoint: Endpoint, variant: Variant, status: int, seconds: float) -> dict[str, Any]:
+    """The metrics of one invocation: `status` is the container's, `seconds` until its answer began."""
+    dimensions = [{"Name": "EndpointName", "Value": endpoint.name}, {"Name": "VariantName", "Value": variant.name}]
+    if endpoint.component:
+        dimensions = [{"Name": "InferenceComponentName", "Value": endpoint.component}]
+    values = {
+        "Invocations": (1.0, "None"),
+        "Invocation4XXErrors": (float(400 <= status < 500), "None"),
+        "Invocation5XXErrors": (float(status >= 500 or status == 0), "None"),
+        "ModelLatency": (seconds * 1e6, "Microseconds"),
+    }
+    data = [
+        {"MetricName": name, "Value": value, "Unit": unit, "Dimensions": dimensions}
+        for name, (value, unit) in values.items()
+    ]
+    return {**_common(endpoint, variant), "namespace": "AWS/SageMaker", "data": data}
+
+
+class Tail:
+    """Sends on what is added to a container's log file."""
+
+    def __init__(self, endpoint: Endpoint, variant: Variant, number: int, file: Path, add: Add) -> None:
+        """From the file's present end on."""
+        self._add = add
+        self._file = file
+        self._read = file.stat().st_size if file.exists() else 0
+        self._rest = b""
+        self._common = {
+            **_common(endpoint, variant),
+            "group": f"/aws/sagemaker/Endpoints/{endpoint.name}",
+            "stream": f"{endpoint.component or variant.name}/i-{number:017x}",
+            "looks_first": True,
+        }
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Send what is left, and end."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._take()
+        if self._rest:
+            self._line(self._rest)
+
+    async def _follow(self) -> None:
+        while True:
+            self._take()
+            await asyncio.sleep(_EVERY_S)
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError), self._file.open("rb") as file:
+            file.seek(self._read)
+            while data := file.read(_LONGEST):
+                self._read += len(data)
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                for line in lines:
+                    self._line(line)
+                if len(self._rest) > _LONGEST:
+                    self._line(self._rest)
+                    self._rest = b""
+
+    def _line(self, line: bytes) -> None:
+        if line.strip():
+            message = line[:_LONGEST].decode(errors="replace")
+            self._add({**self._common, "timestamp": time.time_ns() // 1_000_000, "message": message})
