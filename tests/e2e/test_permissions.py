@@ -87,7 +87,7 @@ class Deployed:
         """Give the physical id of what a construct of the stack made, by its logical id."""
         for name, resource in self.template["Resources"].items():
             if resource["Type"] == kind and re.fullmatch(f"{owner}{what}[0-9A-F]{{8}}", name):
-                return self.physical[name]
+                return str(self.physical[name])
         raise AssertionError(owner)
 
     def roles(self) -> dict[str, Document]:
