@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-container check audit bench soak soak-short deploy destroy demo-model lock clean
+.PHONY: docs help setup up down test test-container check audit bench soak soak-short deploy destroy demo-model vllm-signatures lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -65,6 +65,9 @@ deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy 
 
 destroy: $(STAMP) ## Remove it again: make destroy STAGE=dev
 	@npx --no-install cdk destroy --all -c stage=$(STAGE)
+
+vllm-signatures: $(STAMP) ## Read what is used of vLLM from the pinned wheel again (340 MB)
+	@$(BIN)/python -m tests.model.vllm_stand_in.signatures
 
 demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two cores)
 	@model/demo/train.sh

@@ -70,7 +70,10 @@ async def _refuse(error: StartError, server: Server, serving: asyncio.Task[None]
     """Say why, on stderr and at /ping, for a while."""
     _say(f"cannot start: {error}")
     server.front.reason = f"cannot start: {error}"
-    await asyncio.wait({serving or asyncio.create_task(server.run_until_stopped())}, timeout=LINGER_SECONDS)
+    task = serving or asyncio.create_task(server.run_until_stopped())
+    await asyncio.wait({task}, timeout=LINGER_SECONDS)
+    server.should_exit = True
+    await task
     return 1
 
 

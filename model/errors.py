@@ -4,6 +4,7 @@ StartError                      the container does not start: one line on stderr
 ModelError                      one request failed
 ├── InvalidRequestError         400 invalid_request
 │   ├── ContextLengthError      400 context_length_exceeded
+│   ├── UnknownModelError       404 model_not_found
 │   ├── BodySizeError           413 invalid_request
 │   └── RouteError              404 not_found, 405 method_not_allowed
 ├── OverloadedError             429 overloaded, with retry-after
@@ -67,6 +68,13 @@ class ContextLengthError(InvalidRequestError):
     def of(cls, prompt_tokens: int, limit: int, what: str = "context length") -> ContextLengthError:
         """`limit` is the number of tokens of `what` (the context, or the caller's own bound)."""
         return cls(f"The prompt has {prompt_tokens} tokens, the {what} is {limit} tokens.", "messages")
+
+
+class UnknownModelError(InvalidRequestError):
+    """Neither the model nor one of its adapters."""
+
+    code = "model_not_found"
+    status = 404
 
 
 class BodySizeError(InvalidRequestError):

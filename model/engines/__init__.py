@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ENGINES: Mapping[str, str] = {
     "llama_cpp": "model.engines.llama_cpp:LlamaCppEngine",
     "scripted": "model.engines.scripted:ScriptedEngine",
+    "vllm": "model.engines.vllm:VllmEngine",
 }
 
 

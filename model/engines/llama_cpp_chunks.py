@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from model.engines.messages import template_message
 from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
 
@@ -25,7 +26,7 @@ _PASSED_ON = (
 def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     """The body for one choice. What the request leaves open is llama.cpp's default (temperature 0.8, min_p 0.05)."""
     body: dict[str, Any] = {
-        "messages": [_message(message.model_dump(exclude_none=True)) for message in request.messages],
+        "messages": [template_message(message) for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,  # the first chunk says the length of the prompt before anything is sampled
@@ -48,15 +49,6 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     if request.response_format is not None and not request.must_call:
         body["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
     return body
-
-
-def _message(message: dict[str, Any]) -> dict[str, Any]:
-    if message["role"] == "developer":
-        message["role"] = "system"  # few templates know the newer name
-    content = message.get("content")
-    if isinstance(content, list):
-        message["content"] = "".join(part["text"] for part in content)
-    return message
 
 
 class ChunkReader:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
+import importlib.util
 import json
 import socket
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +25,14 @@ from model.engines import create
 from model.generation import Generation
 from model.schema import ChatRequest
 from model.settings import Settings
+from tests.model import vllm_stand_in
 
 if TYPE_CHECKING:
     from model.answers import Timing
     from model.engines.base import Engine
+
+if importlib.util.find_spec("vllm") is None:
+    sys.modules.update(vllm_stand_in.modules())
 
 WEIGHTS = Path(__file__).parents[2] / "model" / "demo" / "weights"
 
@@ -45,9 +54,22 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
             await asyncio.sleep(0.005)
 
 
+@functools.cache
+def hugging_face_model() -> Path:
+    """A folder with the files of a model that vLLM would load, and one tensor."""
+    folder = tempfile.TemporaryDirectory(prefix="sluice-hf-")
+    atexit.register(folder.cleanup)
+    path = Path(folder.name)
+    (path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    (path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    return path
+
+
 def settings_for(engine: str, **more: Any) -> Settings:
     """Settings small enough for tests."""
-    return Settings(engine=engine, **{"model_dir": WEIGHTS, "context_tokens": 256, "parallel": 4, "queue": 4, **more})
+    weights = hugging_face_model() if engine == "vllm" else WEIGHTS
+    return Settings(engine=engine, **{"model_dir": weights, "context_tokens": 256, "parallel": 4, "queue": 4, **more})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,218 @@
+"""vLLM in this process: the engine for GPUs, over `AsyncLLM`, whose core runs in processes of its own.
+
+Made for the version that `VLLM_VERSION` names; tests/model/vllm_stand_in holds what is used of it against its source.
+vLLM renders the chat template, counts the prompt, samples, stops, guides, and parses tool calls and reasoning; this
+file puts one request through that and gives its events.
+
+- vLLM merges what is not taken: for a slow reader it holds one output, with at most one context of text.
+- A request ends when its generator is closed: vLLM's scheduler leaves it out of its next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import REGISTRY, generate_latest
+
+os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # there are threads by then
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+import vllm
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.chat_completion.stream_processor import ChatStreamProcessor
+from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from model.engines import vllm_weights
+from model.engines.vllm_arguments import engine_arguments
+from model.engines.vllm_errors import error_of
+from model.engines.vllm_outputs import ChoiceReader, request_body
+from model.errors import (
+    ContextLengthError,
+    EngineError,
+    InvalidRequestError,
+    ModelError,
+    StartError,
+    UnknownModelError,
+)
+from model.events import Event, Start, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from model.schema import ChatRequest
+    from model.settings import Settings
+
+VLLM_VERSION = "0.33.0"
+SHUTDOWN_SECONDS = 2.0
+
+
+class VllmEngine:
+    """Implements `model.engines.base.Engine`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.active = 0
+        self._settings = settings
+        self._llm: Any = None
+        self._renderer: Any = None
+        self._closed = False
+        self._running: set[str] = set()
+        adapters = enumerate((settings.lora_adapters or {}).items(), start=1)
+        self._adapters = {name: LoRARequest(name, number, folder) for number, (name, folder) in adapters}
+
+    @property
+    def healthy(self) -> bool:
+        """False from the moment in which vLLM notices that a process of its engine has died."""
+        return self._llm is not None and not self._closed and not self._llm.errored
+
+    @property
+    def cache_usage(self) -> float | None:
+        """The share of cache blocks in use, as vLLM's own gauge has it."""
+        for family in REGISTRY.collect():
+            if family.name == "vllm:kv_cache_usage_perc":
+                return max((sample.value for sample in family.samples), default=None)
+        return None
+
+    async def metrics(self) -> bytes:
+        """What vLLM registers with the same library, and what that says of this process."""
+        return await asyncio.to_thread(generate_latest, REGISTRY)
+
+    async def start(self) -> None:
+        """Load the weights onto the GPUs; minutes for large ones."""
+        settings = self._settings
+        if vllm.__version__ != VLLM_VERSION:
+            print(f"model: made for vLLM {VLLM_VERSION}, this is {vllm.__version__}", file=sys.stderr, flush=True)
+        if settings.model_id is None:
+            vllm_weights.check(settings.model_dir)
+        for name, adapter in self._adapters.items():
+            if not os.path.isfile(f"{adapter.lora_path}/adapter_config.json"):  # noqa: ASYNC240, PTH113 - at start
+                raise StartError(f"SLUICE_LORA_ADAPTERS: {name}: no adapter_config.json in {adapter.lora_path}")
+        arguments = engine_arguments(settings, current_platform.device_count())
+        try:
+            self._llm = await asyncio.to_thread(AsyncLLM.from_engine_args, AsyncEngineArgs(**arguments))
+            await self._llm.check_health()
+            self._renderer = OnlineRenderer(
+                self._llm.model_config,
+                self._llm.renderer,
+                request_logger=None,
+                chat_template=settings.chat_template.read_text() if settings.chat_template else None,
+                chat_template_content_format="auto",
+                enable_auto_tools=settings.tool_parser is not None,
+                exclude_tools_when_tool_choice_none=True,
+                tool_parser=settings.tool_parser,
+                reasoning_parser=settings.reasoning_parser,
+            )
+        except Exception as error:  # noqa: BLE001 - told to who started it, whatever it is
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise StartError(f"vLLM cannot serve {arguments['model']}: {reason}") from None
+
+    async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
+        """The events of all choices, as they come."""
+        adapter = self._adapter(request.model)
+        if request.visible_tools and self._settings.tool_parser is None:
+            raise InvalidRequestError("tools: this model calls none here (SLUICE_TOOL_PARSER is not set)", "tools")
+        self.active += 1
+        began = False
+        request_id = uuid.uuid4().hex  # a caller's id may come back while vLLM still ends the request before
+        self._running.add(request_id)
+        try:
+            chat, prompt = await self._rendered(request)
+            prompt_ids = prompt["prompt_token_ids"]
+            yield [Start(len(prompt_ids))]
+            readers = [ChoiceReader(index, self._processor(chat), request.top_logprobs) for index in range(request.n)]
+            outputs = self._llm.generate(
+                prompt,
+                self._sampling(chat, request, len(prompt_ids)),
+                request_id,
+                lora_request=adapter,
+                **self._reasoning(chat, prompt_ids),
+            )
+            async with contextlib.aclosing(outputs):
+                async for output in outputs:
+                    began = True
+                    events = [
+                        event
+                        for part in output.outputs
+                        for event in readers[part.index].events(part, output.prompt_token_ids)
+                    ]
+                    if events:
+                        yield events
+            if not all(reader.finished for reader in readers):
+                raise EngineError("vLLM ended the answer early")
+            yield [Usage(len(prompt_ids), sum(reader.tokens for reader in readers))]
+        except ModelError:
+            raise
+        except Exception as error:  # noqa: BLE001 - mapped: this is the boundary to vLLM
+            raise error_of(error, self._settings.context_tokens, began=began) from None
+        finally:
+            self._running.discard(request_id)
+            self.active -= 1
+
+    def _adapter(self, name: str | None) -> Any:
+        """The adapter of that name; None is the model itself, which any name means where there are no adapters."""
+        if not self._adapters or name in (None, self._settings.model_name):
+            return None
+        if name not in self._adapters:
+            raise UnknownModelError(f"model: there are {', '.join(self._settings.models)}", "model")
+        return self._adapters[name]
+
+    async def _rendered(self, request: ChatRequest) -> tuple[Any, Any]:
+        """The request as vLLM has it, and the prompt in tokens. Rendering sets what guides the answer in it."""
+        chat = ChatCompletionRequest.model_validate(request_body(request))
+        rendered = await self._renderer.render_chat(chat)
+        if not isinstance(rendered, tuple):  # an ErrorResponse
+            raise InvalidRequestError(rendered.error.message, rendered.error.param)
+        _, (prompt,) = rendered
+        return chat, prompt
+
+    def _sampling(self, chat: Any, request: ChatRequest, prompt_tokens: int) -> Any:
+        room = self._settings.context_tokens - prompt_tokens
+        if room <= 0:
+            raise ContextLengthError.of(prompt_tokens, self._settings.context_tokens)
+        return chat.to_sampling_params(
+            min(room, request.limit or room), self._llm.model_config.get_diff_sampling_param()
+        )
+
+    def _parser(self, chat: Any) -> Any:
+        if self._renderer.parser is None:
+            return None
+        return self._renderer.parser(
+            self._llm.renderer.tokenizer,
+            chat.tools,
+            chat_template_kwargs=self._renderer.effective_chat_template_kwargs(chat),
+            model_config=self._llm.model_config,
+        )
+
+    def _processor(self, chat: Any) -> Any:
+        return ChatStreamProcessor(
+            chat,
+            self._parser(chat),
+            enable_auto_tools=self._settings.tool_parser is not None,
+            parser_cls=self._renderer.parser,
+        )
+
+    def _reasoning(self, chat: Any, prompt_ids: list[int]) -> dict[str, Any]:
+        """Whether a guided answer is guided from its first token, or only after the reasoning before it."""
+        parser = self._parser(chat)
+        kwargs = None
+        if parser is not None and parser.reasoning_parser is not None:
+            kwargs = {"chat_template_kwargs": self._renderer.effective_chat_template_kwargs(chat)}
+        return {
+            "reasoning_ended": chat.resolve_reasoning_ended(parser, prompt_ids),
+            "reasoning_parser_kwargs": kwargs,
+        }
+
+    async def close(self) -> None:
+        """Stop what runs, then vLLM's processes."""
+        self._closed = True
+        if self._llm is not None:
+            await self._llm.abort(list(self._running))
+            await asyncio.to_thread(self._llm.shutdown, SHUTDOWN_SECONDS)

@@ -1,0 +1,31 @@
+"""Failures of vLLM to ours. Some of what it refuses comes as a plain ValueError, or wrapped in an engine error."""
+
+from __future__ import annotations
+
+from jinja2 import TemplateError
+from pydantic import ValidationError
+from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
+from vllm.v1.engine.exceptions import EngineGenerateError
+
+from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, OverloadedError
+
+
+def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelError:
+    """`began`: vLLM has taken the request, so that what is wrong now is not the request."""
+    cause = error.__cause__ if isinstance(error, EngineGenerateError) else error
+    if isinstance(cause, VLLMValidationError) and cause.parameter in ("input_tokens", "input_text"):
+        unit = "tokens" if cause.parameter == "input_tokens" else "characters"
+        # vLLM stops counting one token over the limit.
+        return ContextLengthError(
+            f"The prompt has {cause.value} {unit}, or more: the context length is {context_tokens} tokens.", "messages"
+        )
+    if isinstance(cause, VLLMValidationError):
+        return InvalidRequestError(str(cause.args[0]), cause.parameter)
+    if isinstance(cause, ValidationError):
+        first = cause.errors(include_url=False, include_context=False, include_input=False)[0]
+        return InvalidRequestError(first["msg"], ".".join(map(str, first["loc"])) or None)
+    if isinstance(cause, GracefulHTTPError):
+        return OverloadedError(str(cause))
+    if isinstance(cause, VLLMClientError) or (isinstance(cause, (ValueError, TemplateError)) and not began):
+        return InvalidRequestError(str(cause))  # a template, schema or grammar that it refuses
+    return EngineError(f"vLLM: {type(cause).__name__}")

@@ -1,0 +1,108 @@
+"""vLLM's requests and outputs, from and to ours. Pure; the shapes are those of vLLM's own OpenAI server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from model.engines.messages import template_message
+from model.errors import EngineError
+from model.events import Delta, Event, Finish, FinishReason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from model.schema import ChatRequest
+
+_PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "logit_bias")
+_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
+_LEAST_LOGPROB = -9999.0  # JSON has no minus infinity
+
+
+def request_body(request: ChatRequest) -> dict[str, Any]:
+    """The body of vLLM's request. Its token limit is not in it: vLLM refuses one over the context, we clamp it."""
+    body: dict[str, Any] = {
+        "messages": [template_message(message) for message in request.messages],
+        "stream": True,  # DELTA output
+        "n": request.n,
+        "stop": list(request.stops),
+        "logprobs": request.logprobs,
+    }
+    body.update({name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None})
+    if request.logprobs:
+        body["top_logprobs"] = request.top_logprobs or 0
+    if request.response_format is not None:
+        body["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
+    if request.tools:
+        choice = request.tool_choice or "auto"
+        body["tools"] = [tool.model_dump(exclude_none=True) for tool in request.tools]
+        body["tool_choice"] = choice if isinstance(choice, str) else choice.model_dump()
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    return body
+
+
+class ChoiceReader:
+    """The outputs of one choice, in order, to events. `processor` is vLLM's ChatStreamProcessor."""
+
+    def __init__(self, index: int, processor: Any, top_logprobs: int | None) -> None:
+        self.tokens = 0
+        self.finished = False
+        self._index = index
+        self._processor = processor
+        self._top_logprobs = top_logprobs
+        self._unsaid = 0  # tokens whose text is held back, or was hidden
+        self._logprobs: list[Mapping[str, Any]] = []
+        self._called = False
+
+    def events(self, output: Any, prompt_token_ids: Sequence[int] | None) -> list[Event]:
+        """What a CompletionOutput adds. Raises EngineError for a sequence that vLLM gave up."""
+        if self.finished or (not output.token_ids and output.finish_reason is None):
+            return []
+        if output.finish_reason in ("error", "abort"):
+            raise EngineError(f"vLLM ended the answer early ({output.finish_reason})")
+        step = self._processor.step(output.text, list(output.token_ids), output.finish_reason, prompt_token_ids)
+        self.tokens += len(output.token_ids)
+        self._unsaid += len(output.token_ids)
+        if output.logprobs is not None and not self._processor.hide_metadata:
+            pairs = zip(output.token_ids, output.logprobs, strict=True)
+            self._logprobs += [logprob_entry(token, tops, self._top_logprobs or 0) for token, tops in pairs]
+        events = self._said(step.delta, last=output.finish_reason is not None)
+        if output.finish_reason is not None:
+            self.finished = True
+            events.append(Finish(self._index, self._reason(step.finish_reason)))
+        return events
+
+    def _said(self, delta: Any, *, last: bool) -> list[Event]:
+        content = (delta.content or "") if delta is not None else ""
+        reasoning = (delta.reasoning or "") if delta is not None else ""
+        calls = tuple(call.model_dump(exclude_none=True) for call in delta.tool_calls) if delta is not None else ()
+        self._called = self._called or bool(calls)
+        # What has no text waits for some: one token ends an answer and never has any.
+        if not (content or reasoning or calls or self._logprobs or (last and self._unsaid > 1)):
+            return []
+        tokens, self._unsaid = self._unsaid, 0
+        logprobs, self._logprobs = tuple(self._logprobs), []
+        return [Delta(self._index, tokens, content, reasoning, calls, logprobs or None)]
+
+    def _reason(self, reason: str) -> FinishReason:
+        if self._called and reason == "stop":
+            return "tool_calls"  # vLLM says "stop" after a call that was forced by name
+        if reason not in _REASONS:
+            raise EngineError(f"vLLM ended the answer early ({reason})")
+        return _REASONS[reason]
+
+
+def logprob_entry(token_id: int, tops: Mapping[int, Any], most: int) -> dict[str, Any]:
+    """OpenAI's entry of one token, from the candidates by id; the sampled one is always among them."""
+    ranked = sorted(
+        (top for top in tops.values() if top.rank is not None and top.rank <= most), key=lambda top: top.rank
+    )
+    return {**_logprob(tops[token_id]), "top_logprobs": [_logprob(top) for top in ranked]}
+
+
+def _logprob(top: Any) -> dict[str, Any]:
+    text = top.decoded_token or ""
+    return {
+        "token": text,
+        "logprob": max(top.logprob, _LEAST_LOGPROB),
+        "bytes": list(text.encode("utf-8", "replace")),
+    }
