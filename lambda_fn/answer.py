@@ -7,7 +7,7 @@ States: WAITING, in which a failure still has its own HTTP status, until there i
 import asyncio
 import time
 
-from starlette.types import Message, Send
+from starlette.types import Send
 
 from lambda_fn import limits
 from lambda_fn.decode import Decoder
@@ -17,8 +17,6 @@ from lambda_fn.events import Event, Failure
 from lambda_fn.invoke import Invocation
 from lambda_fn.settle import Tally
 from lambda_fn.transform import Buffer
-
-_END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class AnswerBroken(Exception):
@@ -60,21 +58,28 @@ class Answer:
             # sending counts too: a client that does not read must not hold the model, or the settlement, for ever
             async with asyncio.timeout(self._seconds):
                 await self._carry(send)
-                await send(_END)
         except TimeoutError:
             await self._fail(send, UpstreamTimeout("The answer took longer than it may, and was ended."))
         except APIError as error:
             await self._fail(send, error)
 
     async def _carry(self, send: Send) -> None:
-        while not self._tally.complete:
-            events = await self._next()
-            data = self._encoder.encode(events if self._transform is None else self._transform.feed(events))
+        read, count, encode = self._invocation.read, self._tally.count, self._encoder.encode
+        complete = False
+        while not complete:
+            received = await read(self._quiet_at)
+            events: list[Event] = []
+            data = b""
+            if received is not None:
+                events = self._decoder.feed(received) if received else self._decoder.close()
+                count(events)
+                complete = self._tally.complete
+                data = encode(events if self._transform is None else self._transform.feed(events))
             if not data and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
-            if data:
-                await self._write(send, data)
-            if events and isinstance(failure := events[-1], Failure):
+            if data or complete:
+                await self._write(send, data, more=not complete)  # the end goes out with the last data
+            if events and type(failure := events[-1]) is Failure:
                 raise from_container(failure.code, failure.message)
 
     async def _fail(self, send: Send, error: APIError) -> None:
@@ -85,30 +90,11 @@ class Answer:
             raise AnswerBroken(error.error_code) from None
         try:
             async with asyncio.timeout(limits.LAST_WRITE):
-                await self._write(send, ending)
-                await send(_END)
+                await self._write(send, ending, more=False)
         except TimeoutError:
             raise AnswerBroken(error.error_code) from None
 
-    async def _next(self) -> list[Event]:
-        """Give the next events, or none when the silence towards the client has lasted long enough.
-
-        Raises:
-            APIError: the call failed.
-
-        """
-        while True:
-            wait = self._quiet_at - time.monotonic()
-            if wait <= 0:
-                return []
-            data = await self._invocation.read(wait)
-            if data is not None:
-                events = self._decoder.feed(data) if data else self._decoder.close()
-                self._tally.count(events)
-                if events:
-                    return events
-
-    async def _write(self, send: Send, data: bytes) -> None:
+    async def _write(self, send: Send, data: bytes, *, more: bool) -> None:
         if not self._started:
             self._started = True
             headers = [
@@ -117,5 +103,5 @@ class Answer:
             ]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             data = self._encoder.begin() + data
-        await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": data, "more_body": more})
         self._quiet_at = time.monotonic() + limits.HEARTBEAT

@@ -45,30 +45,33 @@ class LineDecoder:
         """
         if self._ended:
             return []
-        *lines, self._rest = (self._rest + data).split(b"\n") if self._rest else data.split(b"\n")
+        if self._rest:
+            data = self._rest + data
+        lines = data.split(b"\n")
+        self._rest = lines.pop()
+        checked = _passable(data[: len(data) - len(self._rest)])
         events: list[Event] = []
         for line in lines:
-            if not line.strip():
+            if not line or line.isspace():
                 continue
             try:
-                if len(line) > limits.MAX_LINE:
-                    raise ValueError("too long")
-                line.decode()  # what an encoder passes on unread must be text all the same,
-                if b"\r" in line:  # without the line end that JSON allows and an event stream takes for its own
-                    raise ValueError("carriage return")
+                if not checked and not _passable(line):
+                    raise ValueError("not one line of text")
                 event = _record.decode(line)
-                if type(event) is Delta and memoryview(event.delta)[0] != _BRACE:
-                    raise ValueError("a delta is an object")
-                if isinstance(event, Delta | Finish) and event.index >= self._choices:
-                    raise ValueError("a choice that nobody asked for")
-                if type(event) is Finish:
+                kind = type(event)
+                if kind is Delta:
+                    if event.index >= self._choices or bytes(event.delta)[0] != _BRACE:
+                        raise ValueError("a choice that nobody asked for, or a delta that is no object")
+                elif kind is Finish:
+                    if event.index >= self._choices:
+                        raise ValueError("a choice that nobody asked for")
                     self._unfinished.discard(event.index)
+                elif kind is End and self._unfinished:
+                    event = Failure(code="cut", message="a choice has no end")
             except (ValueError, RecursionError):
                 event = Failure(code="garbled", message="a record makes no sense")
-            if type(event) is End and self._unfinished:
-                event = Failure(code="cut", message="a choice has no end")
             events.append(event)
-            if isinstance(event, End | Failure):
+            if type(event) is End or type(event) is Failure:
                 self._ended = True
                 return events
         if len(self._rest) > limits.MAX_LINE:
@@ -79,3 +82,16 @@ class LineDecoder:
     def close(self) -> list[Event]:
         """Say that no byte will come. An answer without an end was cut off, and gives a `Failure`."""
         return [] if self._ended else [Failure(code="cut", message="the answer has no end")]
+
+
+def _passable(data: bytes) -> bool:
+    """Whether an encoder may pass on parts unread: they are text, of no more than a line's size, and have no carriage
+    return, which JSON allows and an event stream takes for a line's end.
+    """
+    if len(data) > limits.MAX_LINE or b"\r" in data:
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -15,13 +15,13 @@ Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 NULL = msgspec.Raw(b"null")
 
 
-class Start(msgspec.Struct, frozen=True, tag="start"):
+class Start(msgspec.Struct, frozen=True, gc=False, tag="start"):
     """The prompt was read; nothing is generated yet."""
 
     prompt_tokens: Count
 
 
-class Delta(msgspec.Struct, frozen=True, tag="delta"):
+class Delta(msgspec.Struct, frozen=True, gc=False, tag="delta"):
     """A piece of one choice. `delta` is OpenAI's delta object as JSON, `tokens` how many sampled tokens it holds,
     `logprobs` OpenAI's object or `NULL`.
     """
@@ -32,14 +32,14 @@ class Delta(msgspec.Struct, frozen=True, tag="delta"):
     logprobs: msgspec.Raw = NULL
 
 
-class Finish(msgspec.Struct, frozen=True, tag="finish"):
+class Finish(msgspec.Struct, frozen=True, gc=False, tag="finish"):
     """A choice ended by itself."""
 
     finish_reason: str
     index: Index = 0
 
 
-class Usage(msgspec.Struct, frozen=True, tag="usage"):
+class Usage(msgspec.Struct, frozen=True, gc=False, tag="usage"):
     """The model's own count; of the prompt so much was cached, of the completion so much reasoning."""
 
     prompt_tokens: Count
@@ -48,11 +48,11 @@ class Usage(msgspec.Struct, frozen=True, tag="usage"):
     reasoning_tokens: Count = 0
 
 
-class End(msgspec.Struct, frozen=True, tag="end"):
+class End(msgspec.Struct, frozen=True, gc=False, tag="end"):
     """The answer is whole."""
 
 
-class Failure(msgspec.Struct, frozen=True, tag="error"):
+class Failure(msgspec.Struct, frozen=True, gc=False, tag="error"):
     """The answer broke off. `code` is one of the container's codes."""
 
     code: str

@@ -6,6 +6,7 @@ in the request.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -85,57 +86,54 @@ class Invocation:
                 await self._read_out(self._opening.result())
             self._opening.result().close()
 
-    async def read(self, wait: float) -> bytes | None:
+    async def read(self, until: float) -> bytes | None:
         """Give the bytes that the container sent: all that have come, at least one.
 
         Args:
-            wait: Seconds to wait for some.
+            until: How long to wait for some, in `time.monotonic`'s seconds.
 
         Returns:
-            `b""` at the end, None when nothing came within `wait`; then it may be called again.
+            `b""` at the end, None when nothing came until then; then it may be called again.
 
         Raises:
             APIError: the endpoint refused, the container answered with an error, or the stream broke.
 
         """
         try:
-            if self._response is None and not await self._opened(wait):
+            if self._response is None and not await self._opened(until):
                 return None
-            self._wait_until(self._loop.time() + wait)
-            return await self._read()
+            self._wait_until(until)
+            assert self._response is not None  # noqa: S101 (it was opened)
+            while True:
+                if self._failed is not None:
+                    raise self._failed
+                data = await self._response.read()
+                if data is None:
+                    if time.monotonic() - self._heard > limits.UPSTREAM_SILENCE:
+                        raise TransportError("the endpoint is silent")
+                    return None
+                self._heard = time.monotonic()
+                if not data:
+                    if self._frames.pending:
+                        raise TransportError("a frame was cut off")
+                    return b""
+                if payload := self._payload(data):
+                    return payload
         except (TransportError, eventstream.EventStreamError) as error:
             log("upstream", request_id=self._request_id, error=str(error))
             if self._response is None:
                 raise UpstreamFailed("The model did not answer.") from None
             raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut") from None
 
-    async def _opened(self, wait: float) -> bool:
+    async def _opened(self, until: float) -> bool:
         """Wait for the answer's head. Raises what `_open` raises."""
         assert self._opening is not None  # noqa: S101 (made on entering)
-        done, _ = await asyncio.wait({self._opening}, timeout=wait)
+        done, _ = await asyncio.wait({self._opening}, timeout=max(0.0, until - time.monotonic()))
         if not done:
             return False
         self._response = self._opening.result()
-        self._heard = self._loop.time()
+        self._heard = time.monotonic()
         return True
-
-    async def _read(self) -> bytes | None:
-        assert self._response is not None  # noqa: S101 (asked by `read`)
-        while True:
-            if self._failed is not None:
-                raise self._failed
-            data = await self._response.read()
-            if data is None:
-                if self._loop.time() - self._heard > limits.UPSTREAM_SILENCE:
-                    raise TransportError("the endpoint is silent")
-                return None
-            self._heard = self._loop.time()
-            if not data:
-                if self._frames.pending:
-                    raise TransportError("a frame was cut off")
-                return b""
-            if payload := self._payload(data):
-                return payload
 
     def _wait_until(self, when: float) -> None:
         """Have the response nudged then. One timer serves many readings: one that rings too early is set anew."""

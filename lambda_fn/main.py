@@ -1,6 +1,7 @@
 """Where the process begins: reads the environment, puts the application together, serves."""
 
 import asyncio
+import gc
 import os
 import sys
 
@@ -28,7 +29,9 @@ async def run() -> int:
         log("fault", error=str(error))
         await api.fail_init("Runtime.InvalidSettings", str(error))
         return 1
-    app = create_app(settings, Client(), lambda: Credentials.from_environment(os.environ))
+    credentials = Credentials.from_environment(os.environ)  # what a process is given does not change while it runs
+    app = create_app(settings, Client(), lambda: credentials)
+    gc.freeze()  # what was imported stays: the collector need not look through it again and again
     try:
         await serve(app, api, concurrency=concurrency)
     except TransportError as error:

@@ -7,24 +7,28 @@ Source: "Event stream encoding", Amazon Transcribe Developer Guide; botocore's p
 this one.
 """
 
+from functools import lru_cache
 from struct import Struct
-from typing import NamedTuple
 from zlib import crc32
+
+import msgspec
 
 _PRELUDE = Struct(">III")
 _U16 = Struct(">H")
+_U32 = Struct(">I")
 _FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}  # bytes of a value, by type; 6 and 7 say it themselves
 _OVERHEAD = 16
 MAX_FRAME = 24 * 1024 * 1024
 """Bytes of one frame; botocore's limit too."""
+_SMALL = 512  # bytes of a header block that is remembered: all parts of an answer have the same one
 
 
 class EventStreamError(Exception):
     """The bytes are no event stream, or were damaged."""
 
 
-class Frame(NamedTuple):
-    """One message. `headers` holds those of type string; others are of no use here."""
+class Frame(msgspec.Struct, frozen=True):
+    """One message. `headers` holds those of type string; others are of no use here. Frames share them: read only."""
 
     headers: dict[str, str]
     payload: bytes
@@ -35,7 +39,9 @@ class Decoder:
 
     def __init__(self) -> None:
         """Begin at the start of a stream."""
-        self._buffer = bytearray()
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._wanted = 0
         self._damage = ""
 
     @property
@@ -46,7 +52,7 @@ class Decoder:
     @property
     def pending(self) -> int:
         """Bytes of a frame that is not whole yet; at the end of a stream anything but 0 means that it was cut."""
-        return len(self._buffer)
+        return self._size
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes, give what they complete.
@@ -56,41 +62,50 @@ class Decoder:
                 is of no further use.
 
         """
-        frames = self._frames(data)
+        frames: list[Frame] = []
+        if not self._damage:
+            self._parts.append(data)
+            self._size += len(data)
+            if self._size >= self._wanted:
+                whole = data if len(self._parts) == 1 else b"".join(self._parts)
+                rest = whole[self._read(whole, frames) :]
+                self._parts = [rest] if rest else []
+                self._size = len(rest)
         if self._damage and not frames:
             raise EventStreamError(self._damage)
         return frames
 
-    def _frames(self, data: bytes) -> list[Frame]:
-        buffer = self._buffer
-        buffer += data
-        frames = []
+    def _read(self, data: bytes, frames: list[Frame]) -> int:
+        """Read the frames that are whole, and note what is wanted for the next; give where it begins."""
+        view = memoryview(data)
+        size = len(data)
         offset = 0
-        while len(buffer) - offset >= _PRELUDE.size:
-            total, headers_length, prelude_crc = _PRELUDE.unpack_from(buffer, offset)
-            if crc32(buffer[offset : offset + 8]) != prelude_crc:
+        while size - offset >= 12:
+            total, headers_length, prelude_crc = _PRELUDE.unpack_from(data, offset)
+            if crc32(view[offset : offset + 8]) != prelude_crc:
                 self._damage = "a prelude's checksum is wrong"
-                break
+                return offset
             if not _OVERHEAD + headers_length <= total <= MAX_FRAME:
                 self._damage = "a frame's length is wrong"
-                break
+                return offset
             end = offset + total
-            if len(buffer) < end:
-                break
-            frame = bytes(buffer[offset:end])
-            if crc32(frame[:-4]) != int.from_bytes(frame[-4:], "big"):
+            if size < end:
+                self._wanted = total
+                return offset
+            if crc32(view[offset : end - 4]) != _U32.unpack_from(data, end - 4)[0]:
                 self._damage = "a frame's checksum is wrong"
-                break
-            split = _PRELUDE.size + headers_length
+                return offset
+            split = offset + 12 + headers_length
             try:
-                headers = _headers(frame[_PRELUDE.size : split])
+                block = data[offset + 12 : split]
+                headers = _known_headers(block) if headers_length <= _SMALL else _headers(block)
             except EventStreamError as error:
                 self._damage = str(error)
-                break
-            frames.append(Frame(headers, frame[split:-4]))
+                return offset
+            frames.append(Frame(headers, data[split : end - 4]))
             offset = end
-        del buffer[:offset]
-        return frames
+        self._wanted = 12
+        return offset
 
 
 def _headers(block: bytes) -> dict[str, str]:
@@ -114,3 +129,6 @@ def _headers(block: bytes) -> dict[str, str]:
     except (IndexError, KeyError, ValueError, ArithmeticError) as error:
         raise EventStreamError("a header is malformed") from error
     return headers
+
+
+_known_headers = lru_cache(maxsize=32)(_headers)

@@ -152,12 +152,15 @@ class ResponseStream:
         """
         if data:
             self._written = True
-            await self._connection.write(_chunk(data))
+            self._connection.put(_chunk(data))
+            if self._connection.full:
+                await self._connection.drain()
 
-    async def end(self) -> None:
-        """End the body. Raises as `write`."""
-        await self.write(b"" if self._written else b"\n")  # an empty body would never be delivered
-        await self._finish(b"0\r\n\r\n")
+    async def end(self, data: bytes = b"") -> None:
+        """End the body, with its last piece in the same write. Raises as `write`."""
+        if not data and not self._written:
+            data = b"\n"  # an empty body would never be delivered
+        await self._finish((_chunk(data) if data else b"") + b"0\r\n\r\n")
 
     async def fail(self, kind: str, message: str) -> None:
         """Break the body off with an error. Raises as `write`."""

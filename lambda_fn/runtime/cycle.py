@@ -60,9 +60,10 @@ class Cycle:
             self._stream = await self._api.respond(self._context.request_id)
             await self._stream.begin(_prelude(message))
         elif message["type"] == "http.response.body" and self._stream is not None and not self._ended:
-            await self._stream.write(message.get("body", b""))
-            if not message.get("more_body", False):
-                await self._stream.end()
+            if message.get("more_body", False):
+                await self._stream.write(message.get("body", b""))
+            else:
+                await self._stream.end(message.get("body", b""))
                 self._ended = True
 
 
