@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-container check audit bench soak soak-short deploy destroy demo-model vllm-signatures lock clean
+.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report soak soak-short deploy destroy demo-model vllm-signatures lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -51,8 +51,26 @@ check: $(STAMP) ## Lint, format, types, layers
 audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages (needs PyPI's own vulnerability service)
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r locks/dev.txt
 
-bench: $(STAMP) ## Measure, over a local cloud of its own
+# The adapters that are run beside ours: 600 MB that nothing else needs.
+PEERS := .venv-bench/.ready
+$(PEERS): $(STAMP) locks/bench.txt
+	@echo "bench: the other adapters, into .venv-bench/"
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@$(BIN)/uv pip sync --quiet --python .venv-bench/bin/python --require-hashes locks/bench.txt
+	@touch $@
+
+bench: $(PEERS) ## Measure everything, other adapters beside ours; some two hours (Linux)
+	@$(BIN)/python -m bench.adapter
+	@$(BIN)/python -m bench.coldstart
+	@$(BIN)/python -m bench.memory
 	@$(BIN)/python -m bench.first_chunk
+
+bench-quick: $(PEERS) ## Measure what the targets of docs/performance.md need; under 5 minutes (Linux)
+	@$(BIN)/python -m bench.coldstart --rounds 3 --ours
+	@$(BIN)/python -m bench.adapter --quick
+
+bench-report: $(STAMP) ## Render bench/results/ into docs/performance.md
+	@$(BIN)/python -m bench.adapter.report
 
 soak: $(STAMP) ## 2,000 streams under random faults; at most 10 minutes (Linux)
 	@$(BIN)/python -m bench.soak
@@ -77,7 +95,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.1
 lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --upgrade --group dev -o locks/dev.txt
 	@for group in function control model infra local; do $(COMPILE) -c locks/dev.txt --group $$group -o locks/$$group.txt; done
+	@$(COMPILE) --upgrade --group bench -o locks/bench.txt
 	@npm install --package-lock-only --silent
 
 clean: ## Remove what can be made again
-	@rm -rf $(VENV) node_modules build cdk.out .local
+	@rm -rf $(VENV) .venv-bench node_modules build cdk.out .local

@@ -1,0 +1,97 @@
+"""Runs the servers side by side: in each round every scenario, in each scenario every server, in turn.
+
+python -m bench.adapter [--quick] [--rounds 5] [--servers sluice,relay] [--streams 8] [--out bench/results/adapter.json]
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.adapter import plans, processes, servers
+from bench.adapter.report import print_rows, print_verdicts
+from bench.adapter.rows import Row, Scenario, sample
+from bench.adapter.targets import verdicts
+
+RESULTS = Path("bench/results/adapter.json")
+_TIMEOUT_S = 120.0
+
+
+def main() -> int:
+    """Run, write, print. The exit status is 1 when a stream was incomplete, not when a target is missed."""
+    parser = argparse.ArgumentParser(description="The stream function beside other adapters.")
+    parser.add_argument("--quick", action="store_true", help="only what the targets need")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--servers", default="", help="only these, by commas")
+    parser.add_argument("--streams", type=int, default=0, help="only scenarios of so many streams")
+    parser.add_argument("--tokens", type=int, default=0, help="another length of all answers")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    scenarios = plans.QUICK if given.quick else plans.full()
+    if given.servers:
+        wanted = set(given.servers.split(","))
+        scenarios = tuple(
+            replace(one, servers=tuple(name for name in one.servers if name in wanted)) for one in scenarios
+        )
+    if given.tokens:
+        scenarios = tuple(replace(one, tokens=given.tokens) for one in scenarios)
+    scenarios = tuple(one for one in scenarios if one.servers and given.streams in (0, one.streams))
+    rows = asyncio.run(_run(scenarios, given.rounds))
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(rows, indent=1) + "\n")
+    given.out.with_suffix(".machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
+    print_rows(rows)
+    print_verdicts(verdicts(rows))
+    return 0 if all(row["complete"] for row in rows) else 1
+
+
+async def _run(scenarios: tuple[Scenario, ...], rounds: int) -> list[dict[str, Any]]:
+    names = sorted({"direct", *(name for one in scenarios for name in one.servers)})
+    rows = {(one, name): Row(name, one) for one in scenarios for name in ("direct", *one.servers)}
+    with tempfile.TemporaryDirectory() as folder:
+        setting, stand_ins = servers.stand_ins(Path(folder))
+        started: list[servers.Server] = []
+        try:
+            for name in names:
+                most = max(one.streams for one in scenarios if name in ("direct", *one.servers))
+                started.append(server := await servers.start(name, setting, most))
+                await server.warm(min(most, 32))
+            for number in range(rounds):
+                for scenario in scenarios:
+                    turn = [server for server in started if server.name in ("direct", *scenario.servers)]
+                    for server in turn[number % len(turn) :] + turn[: number % len(turn)]:
+                        print(f"round {number + 1}/{rounds}: {scenario.name}: {server.name}", file=sys.stderr)
+                        rows[scenario, server.name].samples.append(await sample(server, scenario, seconds=_TIMEOUT_S))
+        finally:
+            for server in started:
+                server.stop()
+            processes.stop(stand_ins)
+    direct = {one: rows[one, "direct"] for one in scenarios}
+    return [row.as_json(direct[one]) for (one, _), row in rows.items()]
+
+
+def machine() -> dict[str, Any]:
+    """Say what it ran on."""
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "commit": commit.stdout.strip(),
+        "cpu": model[0].partition(": ")[2] if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "load": round(os.getloadavg()[1], 2),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

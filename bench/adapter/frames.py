@@ -1,0 +1,96 @@
+"""What the stand-in endpoint sends and the client looks for: numbered tokens, so that any loss, repeat or change shows.
+
+An answer is encoded once and sent many times: the endpoint must not be what is measured.
+"""
+
+import json
+import re
+from functools import cache
+
+from local.eventstream import payload_part
+
+TOKEN = re.compile(rb'" w(\d{5})"')
+"""A token as it looks in every adapter's JSON; the group is its number."""
+_MERGED = re.compile(rb" w(\d{5})")
+_ASKED = re.compile(rb"bench (\d+) tokens at (\d+) per second")
+
+
+def prompt(tokens: int, rate: int) -> str:
+    """Give what to ask for: an answer of so many tokens at so many a second, 0 for as fast as it goes."""
+    return f"bench {tokens} tokens at {rate} per second"
+
+
+def asked(body: bytes) -> tuple[int, int]:
+    """Find what `prompt` said, in a request's body. Raises ValueError."""
+    found = _ASKED.search(body)
+    if found is None:
+        raise ValueError("the body names no benchmark")
+    return int(found[1]), int(found[2])
+
+
+def numbers(answer: bytes, *, merged: bool = False) -> list[int]:
+    """Give the tokens' numbers in an answer, in their order; `merged` ones may share a record."""
+    return [int(number) for number in (_MERGED if merged else TOKEN).findall(answer)]
+
+
+@cache
+def answer(dialect: str, tokens: int) -> tuple[tuple[bytes, ...], bytes]:
+    """Give an answer as chunks of the HTTP body: one a token (or a record), and what ends it.
+
+    Args:
+        dialect: `lines` (our container's), `merged` (the same, four tokens a record) or `openai` (chunk JSON, as
+            SageMaker containers with the messages API send).
+        tokens: How many.
+
+    """
+    pieces = {"lines": _lines, "merged": _merged, "openai": _openai}[dialect](tokens)
+    *parts, ending = [_chunk(payload_part(piece)) for piece in pieces]
+    return tuple(parts), ending + b"0\r\n\r\n"
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _line(value: object) -> bytes:
+    return _dump(value) + b"\n"
+
+
+def _word(number: int) -> str:
+    return f" w{number:05d}"
+
+
+def _lines(tokens: int) -> list[bytes]:
+    return _records([(_word(number), 1) for number in range(tokens)])
+
+
+def _merged(tokens: int) -> list[bytes]:
+    groups = [range(first, min(first + 4, tokens)) for first in range(0, tokens, 4)]
+    return _records([("".join(_word(number) for number in group), len(group)) for group in groups])
+
+
+def _records(texts: list[tuple[str, int]]) -> list[bytes]:
+    deltas = [{"type": "delta", "index": 0, "delta": {"content": text}, "tokens": count} for text, count in texts]
+    start = _line({"type": "start", "prompt_tokens": 12})
+    count = sum(count for _, count in texts)
+    ending = [
+        {"type": "finish", "index": 0, "finish_reason": "stop"},
+        {"type": "usage", "prompt_tokens": 12, "completion_tokens": count},
+        {"type": "end"},
+    ]
+    records = [_line(delta) for delta in deltas]
+    return [start + records[0], *records[1:], b"".join(map(_line, ending))]
+
+
+def _openai(tokens: int) -> list[bytes]:
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    deltas = [
+        {**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": _word(number)}}]}
+        for number in range(tokens)
+    ]
+    ending = {**head, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}]}
+    return [b"data: " + _dump(value) + b"\n\n" for value in (*deltas, ending)]

@@ -1,0 +1,202 @@
+"""The clients: so many streams at once, each asking again when its answer is over.
+
+Two ways in, with the same recordings: HTTP/1.1 to a port, and Lambda's Runtime API, of which the local cloud's own is
+used without the function URL in front.
+"""
+
+import asyncio
+import itertools
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from bench.adapter.frames import prompt
+from bench.adapter.streams import Recording
+from local.functions.event import UrlRequest, build
+from local.functions.response import Head, Invocation, Response
+
+if TYPE_CHECKING:
+    from local.functions.runtime_api import RuntimeApi
+
+HEADERS = {
+    "host": "localhost",
+    "content-type": "application/json",
+    "authorization": "Bearer sk-aaaaaaaaaaaa-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "x-sluice-origin-secret": "bench",
+}
+
+
+class Client(Protocol):
+    """One slot of the load: asks, and waits for the whole answer."""
+
+    async def ask(self, tokens: int, rate: int) -> Recording:
+        """Carry one request."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
+
+
+def request_body(tokens: int, rate: int, *, model: str) -> bytes:
+    """Give the chat request that asks for an answer of that shape."""
+    messages = [{"role": "user", "content": prompt(tokens, rate)}]
+    return json.dumps({"model": model, "stream": True, "max_tokens": tokens, "messages": messages}).encode()
+
+
+class HttpClient(asyncio.Protocol):
+    """One kept-alive connection."""
+
+    def __init__(self, *, path: str, model: str, merged: bool) -> None:
+        """Ask at `path` for `model`."""
+        self._path = path
+        self._model = model
+        self._merged = merged
+        self._transport: asyncio.Transport | None = None
+        self._recording = Recording(0, 0.0, raw=True)
+        self._done: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def connect(cls, port: int, *, path: str, model: str, merged: bool) -> "HttpClient":
+        """Open the connection."""
+        make = lambda: cls(path=path, model=model, merged=merged)  # noqa: E731 (a factory)
+        _, client = await asyncio.get_running_loop().create_connection(make, "127.0.0.1", port)
+        return client
+
+    async def ask(self, tokens: int, rate: int) -> Recording:
+        """Send a request and record the answer."""
+        body = request_body(tokens, rate, model=self._model)
+        head = [f"POST {self._path} HTTP/1.1", *(f"{name}: {value}" for name, value in HEADERS.items())]
+        data = "\r\n".join([*head, f"content-length: {len(body)}", "", ""]).encode() + body
+        self._done = asyncio.get_running_loop().create_future()
+        self._recording = Recording(tokens, time.perf_counter(), raw=True, merged=self._merged)
+        if self._transport is not None:
+            self._transport.write(data)
+            await self._done
+        return self._recording
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Record; the last chunk ends an answer."""
+        self._recording.pieces.append((time.perf_counter(), data))
+        if data.endswith(b"0\r\n\r\n") or (len(data) < 5 and self._tail().endswith(b"0\r\n\r\n")):
+            self._recording.over = True
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what waits."""
+        self._transport = None
+        self._end()
+
+    def _tail(self) -> bytes:
+        return b"".join(data for _, data in self._recording.pieces[-5:])
+
+    def _end(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+
+class _RecordedResponse(Response):
+    """An answer that is recorded where the function URL would read it."""
+
+    def __init__(self, recording: Recording, on_stuck: Callable[[], None] | None) -> None:
+        super().__init__()
+        self._recording = recording
+        self._on_stuck = on_stuck
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def begin(self, head: Head) -> None:
+        super().begin(head)
+
+    def feed(self, data: bytes, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._recording.pieces.append((time.perf_counter(), data))
+        if self._on_stuck is not None:
+            self._on_stuck()
+            pause()
+
+    def finish(self) -> None:
+        super().finish()
+        self._recording.over = True
+        self._end()
+
+    def fail(self, error: Exception) -> None:  # type: ignore[override]
+        super().fail(error)  # type: ignore[arg-type]
+        self._end()
+
+    def _end(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class LambdaClient:
+    """A caller of environments: takes one that is idle for each request."""
+
+    def __init__(self, idle: "asyncio.Queue[RuntimeApi]", *, merged: bool, stuck: bool = False) -> None:
+        """`idle` has an environment once for each further invocation that it takes; who is `stuck` reads once only."""
+        self._stuck = stuck
+        self.paused = False
+        self._idle = idle
+        self._model = "merged" if merged else "lines"
+        self._merged = merged
+
+    async def ask(self, tokens: int, rate: int) -> Recording:
+        """Invoke an environment and record its answer."""
+        body = request_body(tokens, rate, model=self._model)
+        api = await self._idle.get()
+        recording = Recording(tokens, time.perf_counter(), raw=False, merged=self._merged)
+        response = _RecordedResponse(recording, self._pause if self._stuck else None)
+        number = str(uuid.uuid4())
+        event = build(
+            UrlRequest(
+                method="POST",
+                path="/v1/chat/completions",
+                query="",
+                headers=tuple(HEADERS.items()),
+                body=body,
+                source_ip="127.0.0.1",
+                host="abc.lambda-url.eu-west-1.on.aws",
+                received=time.time(),
+            ),
+            number,
+            "Root=1-0-0",
+        )
+        deadline = int((time.time() + 600) * 1000)
+        api.offer(Invocation(number, event, deadline, "arn:bench", "Root=1-0-0", response=response))
+        await response.done
+        return recording
+
+    def _pause(self) -> None:
+        self.paused = True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+async def run(clients: list[Client], *, requests: int, tokens: int, rate: int, seconds: float) -> list[Recording]:
+    """Have every client ask so many times, one after the other, all of them at once."""
+    recordings: list[Recording] = []
+
+    async def one(client: Client) -> None:
+        for _ in itertools.repeat(None, requests):
+            recordings.append(await client.ask(tokens, rate))
+
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*(one(client) for client in clients))
+    except TimeoutError:
+        missing = requests * len(clients) - len(recordings)
+        recordings += [Recording(tokens, 0.0, raw=False)] * missing  # never complete
+    return recordings
+
+
+Environment = Mapping[str, str]

@@ -1,0 +1,26 @@
+"""Our application as any ASGI server would carry it: `uvicorn bench.adapter.ours:app`. Settings as on Lambda."""
+
+import os
+
+from lambda_fn.app import create_app
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http import Client
+from lambda_fn.settings import Settings
+
+
+class App:
+    """Made at the first call, within the server's event loop."""
+
+    def __init__(self) -> None:
+        """Make nothing yet."""
+        self._app = None
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        """Carry one call."""
+        if self._app is None:
+            settings = Settings.from_environment(os.environ)
+            self._app = create_app(settings, Client(), lambda: Credentials.from_environment(os.environ))
+        await self._app(scope, receive, send)
+
+
+app = App()

@@ -1,0 +1,35 @@
+"""Which scenarios are run: all of them, or those that the targets need."""
+
+from bench.adapter.rows import Scenario
+
+OURS = ("sluice", "sluice-uvicorn")
+PEERS = ("fastapi-boto3", "litellm")
+ALL = (*OURS, *PEERS, "relay")
+
+QUICK = (
+    Scenario(rate=0, streams=1, tokens=100, requests=30, servers=("sluice", "fastapi-boto3")),
+    Scenario(rate=0, streams=8, tokens=500, servers=("sluice", *PEERS, "relay")),
+    Scenario(rate=0, streams=8, tokens=500, requests=4, merged=True, servers=("sluice",)),
+    Scenario(rate=0, streams=32, tokens=250, servers=("sluice", *PEERS, "relay")),
+    Scenario(rate=50, streams=32, tokens=150, servers=("sluice", "fastapi-boto3", "relay")),
+    Scenario(rate=20, streams=128, tokens=60, servers=("sluice",)),
+)
+"""What the targets need, in under five minutes. LiteLLM takes most of them."""
+
+
+def full() -> tuple[Scenario, ...]:
+    """Give every mode at every number of streams, for every server; some twenty minutes a round."""
+    found = []
+    for streams in (1, 8, 32, 128):
+        per_invocation = ("sluice-per-invocation",) if streams <= 32 else ()
+        flat = Scenario(
+            rate=0, streams=streams, tokens=500, requests=4 if streams == 1 else 1, servers=(*ALL, *per_invocation)
+        )
+        found.append(flat)
+        found += [
+            Scenario(rate=rate, streams=streams, tokens=rate * 4, servers=(*ALL, *per_invocation))
+            for rate in (20, 50, 200)
+        ]
+        found.append(Scenario(rate=0, streams=streams, tokens=500, merged=True, servers=("sluice",)))
+    found.append(QUICK[0])
+    return tuple(found)

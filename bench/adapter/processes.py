@@ -1,0 +1,84 @@
+"""Child processes: started, found out about, ended. Linux: figures come from /proc and from the process clocks."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+PEERS = Path(".venv-bench/bin")
+"""What the group `bench` was installed into."""
+
+
+def start(
+    command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, said: bool = False
+) -> "subprocess.Popen[str]":
+    """Start a process. With `said`, its standard output is a pipe, on which it says its port; else it goes to `log`."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE if said else file, stderr=file, text=True
+        )
+
+
+def port(process: "subprocess.Popen[str]") -> int:
+    """Read the port that a process says."""
+    assert process.stdout is not None  # noqa: S101 (asked for in `start`)
+    return int(process.stdout.readline())
+
+
+def python(*arguments: str) -> list[str]:
+    """Give the command of this interpreter."""
+    return [sys.executable, *arguments]
+
+
+def tree(pid: int) -> list[int]:
+    """Give a process and all its descendants."""
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += tree(int(child))
+    return found
+
+
+def cpu(pids: Sequence[int]) -> float:
+    """Give the CPU seconds that processes and their descendants have used, kernel's and their own."""
+    total = 0.0
+    for pid in pids:
+        for member in tree(pid):
+            with contextlib.suppress(OSError):  # it may have ended
+                total += time.clock_gettime(
+                    (~member << 3) | 2
+                )  # CPUCLOCK_SCHED of a process, see clock_getcpuclockid(3)
+    return total
+
+
+def resident(pids: Sequence[int]) -> float:
+    """Give the megabytes (10**6) resident of processes and their descendants."""
+    total = 0
+    for pid in pids:
+        for member in tree(pid):
+            with contextlib.suppress(OSError):
+                pages = int(Path(f"/proc/{member}/statm").read_text().split()[1])
+                total += pages * os.sysconf("SC_PAGE_SIZE")
+    return total / 1e6
+
+
+def stop(processes: Sequence["subprocess.Popen[str]"]) -> None:
+    """End processes that were started here."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    """Give a port that is free now; it is let go on leaving."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]

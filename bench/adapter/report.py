@@ -1,0 +1,132 @@
+"""Renders results: tables for the terminal, and the table, targets and plots of docs/performance.md.
+
+python -m bench.adapter.report        from bench/results/*.json
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.adapter.plot import bars
+from bench.adapter.targets import Rows, Verdict, verdicts
+
+RESULTS = Path("bench/results")
+PAGE = Path("docs/performance.md")
+PLOT = Path("docs/performance-cpu.svg")
+_COLUMNS = {
+    "server": "server",
+    "cpu_us_per_token": "CPU us/token",
+    "ttft_added_ms_p50": "TTFT + p50",
+    "ttft_added_ms_p99": "p99 ms",
+    "itl_ms_p50": "ITL p50",
+    "itl_ms_p99": "p99 ms",
+    "tokens_per_s": "tokens/s",
+    "rss_mb": "MB",
+    "notes": "",
+}
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    notes = [] if row["complete"] else ["INCOMPLETE"]
+    notes += ["merged records"] if row["merged"] else []
+    notes += ["over capacity"] if row["over_capacity"] else []
+    return [*(str(row[name]) for name in _COLUMNS if name != "notes"), ", ".join(notes)]
+
+
+def _title(row: dict[str, Any]) -> str:
+    pace = "flat out" if row["mode"] == "flat" else f"{row['mode']} tokens/s"
+    return f"{row['streams']} stream{'s' if row['streams'] > 1 else ''}, {pace}"
+
+
+def _groups(rows: Rows) -> dict[str, Rows]:
+    groups: dict[str, Rows] = {}
+    for row in rows:
+        groups.setdefault(_title(row), []).append(row)
+    return groups
+
+
+def print_rows(rows: Rows) -> None:
+    """Print a table for each mode and number of streams."""
+    console = Console(width=120)
+    for title, group in _groups(rows).items():
+        table = Table(title=title, title_justify="left")
+        for name in _COLUMNS.values():
+            table.add_column(name, justify="left" if name in ("server", "") else "right")
+        for row in group:
+            table.add_row(*_cells(row))
+        console.print(table)
+
+
+def print_verdicts(found: list[Verdict]) -> None:
+    """Print each target with its figure."""
+    console = Console(width=140)
+    for one in found:
+        mark = {True: "[green]met    [/green]", False: "[red]not met[/red]", None: "not run"}[one.met]
+        console.print(f"{mark}  {one.name}: {one.figure}, target {one.bound}")
+
+
+def _markdown(rows: Rows) -> str:
+    lines = []
+    for title, group in _groups(rows).items():
+        lines += [f"**{title}**", "", "| " + " | ".join(_COLUMNS.values()) + " |", "|---" * len(_COLUMNS) + "|"]
+        lines += ["| " + " | ".join(_cells(row)) + " |" for row in group] + [""]
+    return "\n".join(lines)
+
+
+def _targets(found: list[Verdict]) -> str:
+    said = {True: "met", False: "**not met**", None: "not run"}
+    lines = ["| target | figure | bound | |", "|---|---|---|---|"]
+    lines += [f"| {one.name} | {one.figure} | {one.bound} | {said[one.met]} |" for one in found]
+    return "\n".join(lines) + "\n"
+
+
+def _cold(cold: dict[str, Any]) -> str:
+    names = {
+        "ready_cpu_s": "CPU s to ready",
+        "ready_wall_s": "wall s",
+        "ready_rss_mb": "MB then",
+        "first_cpu_s": "CPU s to the first byte",
+        "first_wall_s": "wall s",
+    }
+    lines = ["| server | " + " | ".join(names.values()) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {row['server']} | " + " | ".join(str(row[name]) for name in names) + " |" for row in cold["servers"]]
+    lines += ["", "| package | zip MB | unzipped MB | bytecode |", "|---|---|---|---|"]
+    lines += [
+        f"| {one['target']} | {one['zip_mb']} | {one['unzipped_mb']} | {one['bytecode'] or 'none'} |"
+        for one in cold["packages"]
+    ]
+    lines += ["", "| import | ms by itself |", "|---|---|"]
+    lines += [f"| `{one['module']}` | {one['ms']} |" for one in cold["imports"]]
+    return "\n".join(lines) + "\n"
+
+
+def _replace(text: str, name: str, content: str) -> str:
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n{content.strip()}\n{end}{tail}"
+
+
+def main() -> int:
+    """Render what is there into the page."""
+    rows: Rows = json.loads((RESULTS / "adapter.json").read_text())
+    cold_file = RESULTS / "coldstart.json"
+    cold = json.loads(cold_file.read_text()) if cold_file.exists() else None
+    where = json.loads((RESULTS / "adapter.machine.json").read_text())
+    said = ", ".join(f"{name} {value}" for name, value in where.items())
+    text = PAGE.read_text()
+    text = _replace(text, "targets", f"Run: {said}.\n\n" + _targets(verdicts(rows, cold)))
+    text = _replace(text, "rows", _markdown(rows))
+    if cold is not None:
+        text = _replace(text, "coldstart", _cold(cold))
+    PAGE.write_text(text)
+    PLOT.write_text(bars(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

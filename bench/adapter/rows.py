@@ -1,0 +1,134 @@
+"""What is run, and what it comes to: one row for each server, mode and number of streams."""
+
+import asyncio
+import gc
+import itertools
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.adapter import processes
+from bench.adapter.load import run
+from bench.adapter.servers import Server
+from bench.adapter.streams import percentile, read
+
+_OVER_CAPACITY = 0.95  # of the nominal rate: who gives less does not sustain it
+_AFTER_S = 0.05  # for what a server does after its last byte, such as settling
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """So many streams, each of so many answers of so many tokens, at so many tokens a second (0: flat out)."""
+
+    rate: int
+    streams: int
+    tokens: int
+    requests: int = 1
+    merged: bool = False
+    servers: tuple[str, ...] = ()
+
+    @property
+    def mode(self) -> str | int:
+        """Give the row's `mode`."""
+        return self.rate or "flat"
+
+    @property
+    def name(self) -> str:
+        """Give what a person calls it."""
+        pace = f"{self.rate} tokens/s" if self.rate else "flat out"
+        return f"{self.streams} streams, {pace}" + (", merged records" if self.merged else "")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One round of one server. Times are milliseconds; `cpu` microseconds a token."""
+
+    cpu: float
+    ttft_p50: float
+    ttft_p99: float
+    itl_p50: float
+    itl_p99: float
+    tokens_per_s: float
+    rss: float
+    complete: bool
+
+
+@dataclass
+class Row:
+    """All rounds of one server in one scenario."""
+
+    server: str
+    scenario: Scenario
+    samples: list[Sample] = field(default_factory=list)
+
+    def median(self, name: str) -> float:
+        """Give the median of a figure over the rounds."""
+        return statistics.median(getattr(sample, name) for sample in self.samples)
+
+    def as_json(self, own: "Row") -> dict[str, Any]:
+        """Give the row; `own` is the endpoint's, whose time to the first token is taken off."""
+        scenario = self.scenario
+        capacity = scenario.rate * scenario.streams
+        rate = self.median("tokens_per_s")
+        return {
+            "server": self.server,
+            "mode": scenario.mode,
+            "streams": scenario.streams,
+            "merged": scenario.merged,
+            "cpu_us_per_token": round(self.median("cpu"), 2),
+            "cpu_us_per_token_rounds": [round(sample.cpu, 2) for sample in self.samples],
+            "ttft_ms_p50": round(self.median("ttft_p50"), 2),
+            "ttft_added_ms_p50": round(self.median("ttft_p50") - own.median("ttft_p50"), 2),
+            "ttft_added_ms_p99": round(self.median("ttft_p99") - own.median("ttft_p99"), 2),
+            "itl_ms_p50": round(self.median("itl_p50"), 2),
+            "itl_ms_p99": round(self.median("itl_p99"), 2),
+            "itl_added_ms_p50": round(self.median("itl_p50") - own.median("itl_p50"), 2),
+            "itl_added_ms_p99": round(self.median("itl_p99") - own.median("itl_p99"), 2),
+            "tokens_per_s": round(rate),
+            "rss_mb": round(self.median("rss"), 1),
+            "complete": all(sample.complete for sample in self.samples),
+            "over_capacity": bool(capacity) and rate < _OVER_CAPACITY * capacity,
+            "rounds": len(self.samples),
+            "tokens_a_stream": scenario.tokens,
+        }
+
+
+async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sample:
+    """Run a scenario once, and read what came after the clock has stopped."""
+    clients = await server.clients(scenario.streams, merged=scenario.merged)
+    gc.collect()
+    gc.disable()  # the client's own pauses are nobody's latency
+    before = processes.cpu(server.pids)
+    recordings = await run(
+        clients, requests=scenario.requests, tokens=scenario.tokens, rate=scenario.rate, seconds=seconds
+    )
+    await asyncio.sleep(_AFTER_S)
+    used = processes.cpu(server.pids) - before
+    rss = processes.resident(server.pids)
+    gc.enable()
+    for client in clients:
+        client.close()
+    seen = [read(recording) for recording in recordings]
+    times = [one.times for one in seen if one.times]
+    tokens = max(1, sum(map(len, times)))
+    ttft = [(one.times[0] - one.asked) * 1e3 for one in seen if one.times] or [float("inf")]
+    itl = [(later - earlier) * 1e3 for one in times for earlier, later in itertools.pairwise(one)] or [0.0]
+    return Sample(
+        cpu=used / tokens * 1e6,
+        ttft_p50=percentile(ttft, 50),
+        ttft_p99=percentile(ttft, 99),
+        itl_p50=percentile(itl, 50),
+        itl_p99=percentile(itl, 99),
+        tokens_per_s=_rate(scenario, times, min((one.asked for one in seen if one.times), default=0.0)),
+        rss=rss,
+        complete=len(seen) == scenario.streams * scenario.requests and all(one.complete for one in seen),
+    )
+
+
+def _rate(scenario: Scenario, times: list[list[float]], began: float) -> float:
+    """Give tokens a second: flat out over all of the round; paced, of the streams while each runs, all together."""
+    if not times:
+        return 0.0
+    if not scenario.rate:
+        return sum(map(len, times)) / max(1e-9, max(one[-1] for one in times) - began)
+    return statistics.fmean((len(one) - 1) / max(1e-9, one[-1] - one[0]) for one in times) * scenario.streams

@@ -1,0 +1,244 @@
+"""The servers under load: how each is started, reached and warmed."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.adapter import processes
+from bench.adapter.load import Client, HttpClient, LambdaClient, run
+from infra.package import Target, build
+from infra.settings import host_architecture, host_python_version
+from local.functions.launch import INTERPRETER
+from local.functions.runtime_api import RuntimeApi
+
+if TYPE_CHECKING:
+    import subprocess
+
+ROOT = Path(__file__).parents[2]
+_READY_S = 90.0
+_MODEL = {"context_tokens": 100_000}
+_AWS = {
+    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "bench",
+    "AWS_REGION": "eu-west-1",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_REGION_NAME": "eu-west-1",
+}
+
+
+@dataclass
+class Setting:
+    """Where the stand-ins are, and where files go."""
+
+    endpoint: int
+    table: int
+    folder: Path
+
+
+def settings(setting: Setting) -> dict[str, str]:
+    """Give the stream function's environment variables."""
+    return {
+        "PATH": os.environ["PATH"],
+        **_AWS,
+        "SLUICE_MODELS": json.dumps({name: {**_MODEL, "endpoint": name} for name in ("lines", "merged")}),
+        "SLUICE_USAGE_TABLE": "usage",
+        "SLUICE_ORIGIN_SECRET": "bench",
+        "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{setting.table}",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://127.0.0.1:{setting.endpoint}",
+    }
+
+
+@dataclass
+class Server:
+    """A server that runs."""
+
+    name: str
+    processes: "list[subprocess.Popen[str]]" = field(default_factory=list)
+    port: int = 0
+    path: str = "/v1/chat/completions"
+    model: str = "lines"
+    idle: "asyncio.Queue[RuntimeApi] | None" = None
+    apis: list[RuntimeApi] = field(default_factory=list)
+
+    @property
+    def pids(self) -> list[int]:
+        """Give the processes whose figures are the server's."""
+        return [process.pid for process in self.processes]
+
+    async def clients(self, count: int, *, merged: bool = False) -> list[Client]:
+        """Give so many ways in."""
+        if self.idle is not None:
+            return [LambdaClient(self.idle, merged=merged) for _ in range(count)]
+        model = "merged" if merged else self.model
+        return [await HttpClient.connect(self.port, path=self.path, model=model, merged=merged) for _ in range(count)]
+
+    async def warm(self, streams: int) -> None:
+        """Have it serve so many streams once, until they are whole. Raises RuntimeError."""
+        for _ in range(2):
+            clients = await self.clients(streams)
+            recordings = await run(clients, requests=2, tokens=20, rate=0, seconds=60)
+            for client in clients:
+                client.close()
+        if not all(recording.over for recording in recordings):
+            raise RuntimeError(f"{self.name} does not answer; its log says more")
+
+    def stop(self) -> None:
+        """End it."""
+        for api in self.apis:
+            api.stop()
+        processes.stop(self.processes)
+
+
+async def direct(setting: Setting) -> Server:
+    """Give the endpoint itself, which says what is its own time."""
+    return Server("direct", port=setting.endpoint, path="/endpoints/lines/invocations-response-stream")
+
+
+async def relay(setting: Setting) -> Server:
+    """Start the byte relay."""
+    command = processes.python("-m", "bench.adapter.relay", f"127.0.0.1:{setting.endpoint}")
+    process = processes.start(command, log=setting.folder / "relay.log", said=True)
+    path = "/endpoints/lines/invocations-response-stream"
+    return Server("relay", [process], port=processes.port(process), path=path)
+
+
+async def sluice_uvicorn(setting: Setting) -> Server:
+    """Start our application under uvicorn."""
+    return await _uvicorn("sluice-uvicorn", processes.python("-m", "uvicorn"), "bench.adapter.ours:app", setting)
+
+
+async def tutorial(setting: Setting) -> Server:
+    """Start the tutorial's adapter."""
+    command = [str(ROOT / processes.PEERS / "python"), "-m", "uvicorn"]
+    return await _uvicorn("fastapi-boto3", command, "bench.adapter.peers.tutorial:app", setting)
+
+
+async def _uvicorn(name: str, command: list[str], app: str, setting: Setting) -> Server:
+    with processes.free_port() as port:
+        options = ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    environment = {**settings(setting), "ENDPOINT_NAME": "lines", "PYTHONPATH": str(ROOT)}
+    process = processes.start([*command, app, *options], log=setting.folder / f"{name}.log", environment=environment)
+    server = Server(name, [process], port=port)
+    await _answers(server)
+    return server
+
+
+async def litellm(setting: Setting) -> Server:
+    """Start LiteLLM's proxy."""
+    url = f"http://127.0.0.1:{setting.endpoint}/endpoints/openai/invocations-response-stream"
+    config = {
+        "model_list": [
+            {"model_name": "lines", "litellm_params": {"model": "sagemaker_chat/bench", "sagemaker_base_url": url}}
+        ]
+    }
+    (setting.folder / "litellm.yaml").write_text(json.dumps(config))  # JSON is YAML
+    with processes.free_port() as port:
+        options = ["--host", "127.0.0.1", "--port", str(port), "--config", str(setting.folder / "litellm.yaml")]
+    environment = {
+        **os.environ,
+        **_AWS,
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+    command = [str(ROOT / processes.PEERS / "litellm"), *options, "--telemetry", "False"]
+    process = processes.start(command, log=setting.folder / "litellm.log", environment=environment)
+    server = Server("litellm", [process], port=port)
+    await _answers(server)
+    return server
+
+
+async def sluice(setting: Setting, *, environments: int = 1, each: int = 128) -> Server:
+    """Start the deployed package's process, or many of them, on the local Runtime API.
+
+    Args:
+        setting: Where the stand-ins are.
+        environments: How many.
+        each: How many invocations one takes at once.
+
+    """
+    host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
+    package = build(root=ROOT, target=host).path
+    server = Server("sluice" if each > 1 else "sluice-per-invocation", idle=asyncio.Queue())
+    for _ in range(environments):
+        await environment(server, package, setting, each)
+    async with asyncio.timeout(_READY_S):
+        # a queue tells nobody of its size
+        while server.idle is not None and server.idle.qsize() < environments * each:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return server
+
+
+async def environment(
+    server: Server,
+    package: Path,
+    setting: Setting,
+    each: int,
+    asked: Callable[[], None] = lambda: None,
+    variables: Mapping[str, str] | None = None,
+) -> None:
+    """Add an environment to a server. `asked` is called whenever it asks for an invocation."""
+    idle = server.idle
+    assert idle is not None  # noqa: S101 (a server on the Runtime API)
+
+    def on_next() -> None:
+        asked()
+        idle.put_nowait(api)
+
+    api = RuntimeApi(on_next, print, each)
+    port = await api.start()
+    settings_of = {
+        **settings(setting),
+        **(variables or {}),
+        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+        "LAMBDA_TASK_ROOT": str(package),
+        **({"AWS_LAMBDA_MAX_CONCURRENCY": str(each)} if each > 1 else {}),
+    }
+    command = [str(package / "bootstrap"), INTERPRETER, "/var/runtime/bootstrap.py"]
+    server.apis.append(api)
+    server.processes.append(
+        processes.start(command, log=setting.folder / f"{server.name}.log", environment=settings_of)
+    )
+
+
+async def _answers(server: Server) -> None:
+    until = time.monotonic() + _READY_S
+    while True:
+        try:
+            for client in await server.clients(1):
+                client.close()
+            return
+        except OSError:
+            if time.monotonic() > until or any(process.poll() is not None for process in server.processes):
+                raise RuntimeError(f"{server.name} does not start; its log says more") from None
+            await asyncio.sleep(0.1)
+
+
+async def start(name: str, setting: Setting, streams: int) -> Server:
+    """Start a server by its name, for so many streams at most."""
+    if name == "sluice-per-invocation":
+        return await sluice(setting, environments=streams, each=1)
+    starters = {
+        "direct": direct,
+        "relay": relay,
+        "sluice": sluice,
+        "sluice-uvicorn": sluice_uvicorn,
+        "fastapi-boto3": tutorial,
+        "litellm": litellm,
+    }
+    return await starters[name](setting)
+
+
+def stand_ins(folder: Path) -> "tuple[Setting, Sequence[subprocess.Popen[str]]]":
+    """Start the endpoint and the table."""
+    started = [
+        processes.start(processes.python("-m", f"bench.adapter.{name}"), log=folder / f"{name}.log", said=True)
+        for name in ("endpoint", "table")
+    ]
+    endpoint, table = (processes.port(process) for process in started)
+    return Setting(endpoint, table, folder), started

@@ -1,0 +1,75 @@
+"""One stream as a client saw it: what came, and when. Reading it comes after the clock has stopped."""
+
+from dataclasses import dataclass, field
+
+import httptools
+
+from bench.adapter.frames import numbers
+
+_ENDS = (b"data: [DONE]", b'{"type":"end"}')
+
+
+@dataclass
+class Recording:
+    """One answer. Times are seconds of `time.perf_counter`."""
+
+    tokens: int
+    asked: float
+    raw: bool
+    """Whether `pieces` are an HTTP answer's bytes, or a body's."""
+    merged: bool = False
+    pieces: list[tuple[float, bytes]] = field(default_factory=list)
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """When each token came, whether all did, in order, and the answer had its end."""
+
+    asked: float
+    times: list[float]
+    complete: bool
+
+
+class _Body:
+    """Collects the body of an HTTP answer."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.parts: list[bytes] = []
+        self.parser = httptools.HttpResponseParser(self)
+
+    def on_body(self, data: bytes) -> None:
+        self.parts.append(data)
+
+    def take(self) -> bytes:
+        data = b"".join(self.parts)
+        self.parts.clear()
+        return data
+
+
+def read(recording: Recording) -> Seen:
+    """Find the tokens and the times at which they were whole."""
+    body, answer, times = _Body(), bytearray(), list[float]()
+    read_to = 0
+    found: list[int] = []
+    for when, piece in recording.pieces:
+        if recording.raw:
+            body.parser.feed_data(piece)
+            piece = body.take()
+        answer += piece
+        whole = answer.rfind(b"\n") + 1
+        if whole > read_to:
+            new = numbers(bytes(answer[read_to:whole]), merged=recording.merged)
+            found += new
+            times += [when] * len(new)
+            read_to = whole
+    ended = any(end in answer[-400:] for end in _ENDS)
+    complete = recording.over and ended and found == list(range(recording.tokens))
+    return Seen(recording.asked, times, complete)
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """Give a percentile: the smallest value that so many percent do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, round(len(ordered) * percent / 100 + 0.5) - 1))]

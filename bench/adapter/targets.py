@@ -1,0 +1,86 @@
+"""What the stream function is held to, computed from the rows. Ratios, because machines differ."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One target: what it says, the figure, the bound, and whether it is met (None: a row is missing)."""
+
+    name: str
+    figure: str
+    bound: str
+    met: bool | None
+
+
+def verdicts(rows: Rows, cold: dict[str, Any] | None = None) -> list[Verdict]:
+    """Judge all targets of which the rows are there."""
+    found = list(_cpu(rows))
+    found += _latency(rows)
+    found.append(
+        Verdict(
+            "every stream complete",
+            f"{sum(row['complete'] for row in rows)} of {len(rows)} rows",
+            "all",
+            all(row["complete"] for row in rows),
+        )
+    )
+    return found + (list(_cold(cold)) if cold else [])
+
+
+def find(rows: Rows, server: str, mode: str | int, streams: int) -> dict[str, Any] | None:
+    """Give the row with one chunk for each token."""
+    wanted = (server, mode, streams, False)
+    found = [row for row in rows if (row["server"], row["mode"], row["streams"], row["merged"]) == wanted]
+    return found[-1] if found else None
+
+
+def _cpu(rows: Rows) -> Iterable[Verdict]:
+    for streams in (8, 32):
+        for peer, bound in (("fastapi-boto3", 1 / 12), ("litellm", 1 / 40), ("relay", 4.0)):
+            yield _ratio(rows, f"CPU/token, {streams} streams flat out, of {peer}'s", "flat", streams, peer, bound)
+    yield _ratio(rows, "CPU/token, 32 streams at 50/s, of fastapi-boto3's", 50, 32, "fastapi-boto3", 1 / 4)
+
+
+def _latency(rows: Rows) -> Iterable[Verdict]:
+    one = find(rows, "sluice", "flat", 1)
+    for name, bound in (("ttft_added_ms_p50", 2.0), ("ttft_added_ms_p99", 6.0)):
+        yield _bound(f"{name}, 1 stream", None if one is None else one[name], bound, "ms")
+    for mode in ("flat", 50):
+        name = f"TTFT added p50, 32 streams {'flat out' if mode == 'flat' else 'at 50/s'}, of fastapi-boto3's"
+        yield _ratio(rows, name, mode, 32, "fastapi-boto3", 1 / 4, "ttft_added_ms_p50")
+    paced = [row for row in rows if row["server"] == "sluice" and row["streams"] == 128 and row["mode"] != "flat"]
+    within = [row for row in paced if not row["over_capacity"]]
+    for row in within:
+        figure = row["itl_ms_p99"] / max(0.01, row["itl_ms_p50"])
+        yield _bound(f"inter-token latency p99 / p50, 128 streams at {row['mode']}/s", figure, 3.0, "")
+
+
+def _cold(cold: dict[str, Any]) -> Iterable[Verdict]:
+    ours = next(row for row in cold["servers"] if row["server"] == "sluice")
+    yield _bound("start to first /next, CPU", ours["ready_cpu_s"], 0.35, "s")
+    yield _bound("resident at the first /next", ours["ready_rss_mb"], 45, "MB")
+    for package in cold["packages"]:
+        yield _bound(f"zip, {package['target']}", package["zip_mb"], 12, "MB")
+
+
+def _ratio(
+    rows: Rows, name: str, mode: str | int, streams: int, peer: str, bound: float, field: str = "cpu_us_per_token"
+) -> Verdict:
+    ours, theirs = find(rows, "sluice", mode, streams), find(rows, peer, mode, streams)
+    said = f"1/{1 / bound:.0f}" if bound < 1 else f"{bound:.0f} x"
+    if ours is None or theirs is None:
+        return Verdict(name, "not run", said, None)
+    ratio = max(0.001, ours[field]) / max(0.001, theirs[field])
+    figure = f"1/{1 / ratio:.1f}" if ratio < 1 else f"{ratio:.1f} x"
+    return Verdict(name, f"{figure} ({ours[field]:g} : {theirs[field]:g})", said, ratio <= bound)
+
+
+def _bound(name: str, figure: float | None, bound: float, unit: str) -> Verdict:
+    if figure is None:
+        return Verdict(name, "not run", f"{bound:g} {unit}".strip(), None)
+    return Verdict(name, f"{figure:.2f} {unit}".strip(), f"{bound:g} {unit}".strip(), figure <= bound)

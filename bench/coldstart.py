@@ -1,0 +1,141 @@
+"""What a cold start costs: from the process's start to its first `/next` (or open port), and to the first byte.
+
+    python -m bench.coldstart [--rounds 5] [--ours]
+
+Writes bench/results/coldstart.json: per server the medians, the package's sizes, and where the imports' time goes. The
+function runs as Lambda runs it, from its package, on the local Runtime API; once with the bytecode that the package has
+when it was built with the target's Python, and once without. LiteLLM and the tutorial's adapter run beside it.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.adapter import processes, servers
+from bench.adapter.load import Client, run
+from infra.package import Package, Target, build
+from infra.settings import host_architecture, host_python_version
+from local.functions.launch import INTERPRETER
+
+RESULTS = Path("bench/results/coldstart.json")
+_NAMES = ("ready_cpu_s", "ready_wall_s", "ready_rss_mb", "first_cpu_s", "first_wall_s")
+
+
+def main() -> int:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(description="Cold starts.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ours", action="store_true", help="without the other adapters")
+    given = parser.parse_args()
+    host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
+    built = build(root=servers.ROOT, target=host)
+    names = ["sluice", "sluice without bytecode"] + ([] if given.ours else ["fastapi-boto3", "litellm"])
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        setting, stand_ins = servers.stand_ins(Path(folder))
+        bare = Path(folder) / "bare"
+        shutil.copytree(built.path, bare, ignore=shutil.ignore_patterns("__pycache__"))
+        try:
+            for number in range(given.rounds + 1):
+                for name in names:
+                    code = {"sluice": built.path, "sluice without bytecode": bare}.get(name)
+                    figures = asyncio.run(_one(name, setting, code))
+                    if number:  # the first round fills the file cache
+                        found[name].append(figures)
+        finally:
+            processes.stop(stand_ins)
+    rows = [
+        {"server": name, **{one: round(statistics.median(it[one] for it in figures), 3) for one in _NAMES}}
+        for name, figures in found.items()
+    ]
+    arm = Target(python_version="3.14", architecture="arm64", wheels="lambda")
+    packages = [_sizes(host, built), _sizes(arm, build(root=servers.ROOT, target=arm))]
+    result = {"servers": rows, "packages": packages, "imports": _imports(built.path), "rounds": given.rounds}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    console = Console(width=120)
+    for row in (*rows, *packages):
+        console.print(", ".join(f"{name} {value}" for name, value in row.items()))
+    console.print("imports, ms by itself: " + ", ".join(f"{one['module']} {one['ms']}" for one in result["imports"]))
+    return 0
+
+
+async def _one(name: str, setting: servers.Setting, code: Path | None) -> dict[str, float]:
+    """Start a server once."""
+    began = time.perf_counter()
+    if code is None:
+        server = await servers.start(name, setting, 1)
+        ready = (processes.cpu(server.pids), time.perf_counter(), processes.resident(server.pids))
+    else:
+        server, ready = await _environment(setting, code)
+    try:
+        clients: list[Client] = await server.clients(1)
+        [recording] = await run(clients, requests=1, tokens=1, rate=0, seconds=60)
+        first = (processes.cpu(server.pids), recording.pieces[0][0])
+        for client in clients:
+            client.close()
+    finally:
+        server.stop()
+    figures = (ready[0], ready[1] - began, ready[2], first[0], first[1] - began)
+    return dict(zip(_NAMES, figures, strict=True))
+
+
+async def _environment(setting: servers.Setting, code: Path) -> tuple[servers.Server, tuple[float, float, float]]:
+    """Start an environment from a package; its figures are taken in the moment in which it asks for work."""
+    ready: asyncio.Future[tuple[float, float, float]] = asyncio.get_running_loop().create_future()
+    server = servers.Server("sluice", idle=asyncio.Queue())
+
+    def asked() -> None:
+        if not ready.done():
+            ready.set_result((processes.cpu(server.pids), time.perf_counter(), processes.resident(server.pids)))
+
+    await servers.environment(server, code, setting, 1, asked, {"PYTHONDONTWRITEBYTECODE": "1"})
+    return server, await ready
+
+
+def _sizes(target: Target, package: Package) -> dict[str, Any]:
+    """Give the sizes of a package, in megabytes (10**6), zipped as CDK does."""
+    files = [path for path in package.path.rglob("*") if path.is_file()]
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.write(path, path.relative_to(package.path))
+    return {
+        "target": target.name,
+        "zip_mb": round(len(zipped.getvalue()) / 1e6, 2),
+        "unzipped_mb": round(sum(path.stat().st_size for path in files) / 1e6, 2),
+        "bytecode": package.bytecode,
+    }
+
+
+def _imports(code: Path) -> list[dict[str, Any]]:
+    """Give the dozen packages whose modules take longest to import, each module's own time."""
+    command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.main"]
+    best: dict[str, float] = {}
+    for _ in range(5):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(code)})
+        times: Counter[str] = Counter()
+        for line in done.stderr.splitlines():
+            own, _, module = line.removeprefix("import time:").split("|") if line.count("|") == 2 else ("", "", "")
+            if own.strip().isdecimal():
+                times[module.strip().partition(".")[0]] += int(own)
+        best = {name: min(best.get(name, 1e9), value / 1000) for name, value in times.items()}
+    longest = sorted(best.items(), key=lambda item: -item[1])
+    return [{"module": name, "ms": round(value, 1)} for name, value in longest[:12]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What the stream function holds: over very many streams, and for readers that do not read.
+
+    python -m bench.memory [--streams 10000] [--slow 64]
+
+One environment from the deployed package, 32 streams at a time. Writes bench/results/memory.json. Linux.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.adapter import processes, servers
+from bench.adapter.load import LambdaClient, run
+
+RESULTS = Path("bench/results/memory.json")
+_AT_ONCE = 32
+_LONG = 20_000  # tokens of an answer that no buffer on the way takes whole: 5 MB
+
+
+def main() -> int:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(description="Memory of the stream function.")
+    parser.add_argument("--streams", type=int, default=10_000)
+    parser.add_argument("--slow", type=int, default=64)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = asyncio.run(measure(Path(folder), streams=given.streams, slow=given.slow))
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    console = Console(width=120)
+    console.print(f"resident, MB, each tenth of {given.streams} streams: {result['resident_mb']}")
+    console.print(f"growth after the first half: {result['growth_mb']} MB")
+    console.print(f"a reader that does not read: {result['slow_reader_kb']} kB")
+    return 0
+
+
+async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
+    """Give the resident memory on the way through so many streams, and kilobytes (10**3) for each slow reader."""
+    setting, stand_ins = servers.stand_ins(folder)
+    server = None
+    try:
+        server = await servers.start("sluice", setting, _AT_ONCE)
+        await server.warm(1)
+        held = await _slow(server, slow)  # first, while no memory of earlier streams lies about to be used again
+        server.stop()
+        server = await servers.start("sluice", setting, _AT_ONCE)
+        resident = []
+        for _ in range(10):
+            clients = await server.clients(_AT_ONCE)
+            each = max(1, streams // 10 // _AT_ONCE)
+            recordings = await run(clients, requests=each, tokens=40, rate=0, seconds=600)
+            if not all(recording.over for recording in recordings):
+                raise RuntimeError("a stream did not end")
+            resident.append(round(processes.resident(server.pids), 2))
+    finally:
+        if server is not None:
+            server.stop()
+        processes.stop(stand_ins)
+    return {
+        "streams": streams,
+        "resident_mb": resident,
+        "growth_mb": round(resident[-1] - resident[4], 2),
+        "slow_readers": slow,
+        "slow_reader_kb": round(held / slow * 1000, 1),
+    }
+
+
+async def _slow(server: servers.Server, count: int) -> float:
+    """Give the megabytes that so many readers cost who have read their first tokens and read no further."""
+    assert server.idle is not None  # noqa: S101 (a server on the Runtime API)
+    before = processes.resident(server.pids)
+    clients = [LambdaClient(server.idle, merged=False, stuck=True) for _ in range(count)]
+    reading = [asyncio.create_task(client.ask(_LONG, 0)) for client in clients]
+    held = -1.0
+    try:
+        while (now := processes.resident(server.pids)) > held or held < 0 or not all(one.paused for one in clients):
+            held = max(held, now)
+            await asyncio.sleep(1.5)
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+    return held - before
+
+
+if __name__ == "__main__":
+    sys.exit(main())
