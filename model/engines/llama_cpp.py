@@ -120,7 +120,7 @@ class LlamaCppEngine:
         calls = [
             loop.run_in_executor(self._threads, self._call, json.dumps(request_body(request, choice)), bridge, reader)
             for choice in range(request.n)
-            for reader in [ChunkReader(choice, request.top_logprobs or 0)]
+            for reader in [ChunkReader(choice, request.top_logprobs or 0, must_call=request.must_call)]
         ]
         # Counted until llama.cpp has let go, which may be after the reader has.
         asyncio.gather(*calls, return_exceptions=True).add_done_callback(lambda _: self._ended(bridge))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from model.engines import forced_call
 from model.engines.messages import template_message
 from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
@@ -44,8 +45,11 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     if tools := request.visible_tools:
         # One visible tool that is required is a forced one: llama.cpp knows no choice by name.
         body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
-        body["tool_choice"] = "required" if request.must_call else "auto"
+        body["tool_choice"] = "none" if request.must_call else "auto"  # the prompt has the tools either way
         body["parallel_tool_calls"] = request.parallel_tool_calls
+        if request.must_call:
+            call = {"name": "call", "schema": forced_call.schema([tool["function"] for tool in body["tools"]])}
+            body["response_format"] = {"type": "json_schema", "json_schema": call}
     if request.response_format is not None and not request.must_call:
         body["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
     return body
@@ -54,8 +58,9 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
 class ChunkReader:
     """The chunks of one choice, in order, to events."""
 
-    def __init__(self, choice: int, top_logprobs: int) -> None:
+    def __init__(self, choice: int, top_logprobs: int, *, must_call: bool = False) -> None:
         self._choice = choice
+        self._call = forced_call.CallReader() if must_call else None
         self._top_logprobs = top_logprobs
         self._started = False
         self._tokens = 0
@@ -82,11 +87,14 @@ class ChunkReader:
         content = delta.get("content") or ""
         reasoning = delta.get("reasoning_content") or ""
         calls = tuple(delta.get("tool_calls") or ())
+        if self._call is not None:
+            content, calls = "", tuple(self._call.feed(content))
         if content or reasoning or calls:
             sampled = chunk.get("timings", {}).get("predicted_n", self._tokens)
             tokens, self._tokens = sampled - self._tokens, sampled
             events.append(Delta(self._choice, tokens, content, reasoning, calls, self._logprobs(choice)))
         if (reason := choice.get("finish_reason")) is not None:
+            reason = "tool_calls" if self._call is not None and reason == "stop" else reason
             self._finish = reason
             events.append(Finish(self._choice, reason))
         return events

@@ -113,6 +113,13 @@ async def test_required_tool(engine: Any) -> None:
         assert set(arguments) == {"city" if name == "get_weather" else "number"}
 
 
+async def test_required_tool_where_a_model_would_rather_talk(engine: Any) -> None:
+    """A required call is made at once, even where the model has no mind to call anything."""
+    hello = [{"role": "user", "content": "Hello!"}]
+    calls, text, reason = await called(engine, tool_choice="required", messages=hello, temperature=0)
+    assert (len(calls), text, reason) == (1, "", "tool_calls")
+
+
 async def test_forced_tool(engine: Any) -> None:
     """A call of the tool that the request names is made, once where only one is allowed."""
     choice = {"type": "function", "function": {"name": "get_count"}}

@@ -1,0 +1,73 @@
+"""Calls that a request requires, for engines that can guide by a JSON schema. Pure.
+
+llama.cpp's own grammar for a required tool lets a model talk for as long as it likes before it begins the call, and a
+small one never does. So the answer is guided to be the call from its first token on, `{"name":...,"arguments":{...}}`,
+and is read back into OpenAI's pieces as it comes.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
+_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*')
+_TAIL = re.compile(r"\s*\}?\s*\Z")
+
+
+def schema(functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The schema of a call of one of these functions: OpenAI's objects with `name` and perhaps `parameters`."""
+    definitions: dict[str, Any] = {}
+    calls = []
+    for number, function in enumerate(functions):
+        place = f"tool{number}"
+        definitions[place] = _moved(function.get("parameters") or _NO_PARAMETERS, f"#/$defs/{place}/")
+        properties = {"name": {"const": function["name"]}, "arguments": {"$ref": f"#/$defs/{place}"}}
+        calls.append({"type": "object", "properties": properties, "required": ["name", "arguments"]})
+    return {"anyOf": calls, "$defs": definitions}
+
+
+def _moved(value: Any, base: str) -> Any:
+    """A schema whose references into itself still hold below `base`."""
+    if isinstance(value, dict):
+        return {
+            key: f"{base}{inner[2:]}"
+            if key == "$ref" and isinstance(inner, str) and inner.startswith("#/")
+            else _moved(inner, base)
+            for key, inner in value.items()
+        }
+    return [_moved(inner, base) for inner in value] if isinstance(value, list) else value
+
+
+class CallReader:
+    """The text of one guided answer, to the pieces of one tool call."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._began = False
+        self._began_arguments = False
+
+    def feed(self, text: str) -> list[Mapping[str, Any]]:
+        """The pieces that this text completes."""
+        self._text = self._text + text if self._began_arguments else (self._text + text).lstrip()
+        pieces: list[Mapping[str, Any]] = []
+        if not self._began:
+            head = _HEAD.match(self._text)
+            if head is None:
+                return []
+            self._began = True
+            self._text = self._text[head.end() :]  # the white space before the arguments is gone with it
+            function = {"name": head.group(1), "arguments": ""}
+            call_id = f"call_{secrets.token_hex(12)}"
+            pieces.append({"index": 0, "id": call_id, "type": "function", "function": function})
+        held = _TAIL.search(self._text)  # may close the call itself, not its arguments
+        place = held.start() if held is not None else len(self._text)
+        if place:
+            self._began_arguments = True
+            pieces.append({"index": 0, "function": {"arguments": self._text[:place]}})
+            self._text = self._text[place:]
+        return pieces
