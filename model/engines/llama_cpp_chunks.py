@@ -93,8 +93,8 @@ class ChunkReader:
             sampled = chunk.get("timings", {}).get("predicted_n", self._tokens)
             tokens, self._tokens = sampled - self._tokens, sampled
             events.append(Delta(self._choice, tokens, content, reasoning, calls, self._logprobs(choice)))
-        if (reason := choice.get("finish_reason")) is not None:
-            reason = "tool_calls" if self._call is not None and reason == "stop" else reason
+        if (said := choice.get("finish_reason")) is not None:
+            reason: FinishReason = "tool_calls" if self._call is not None and said == "stop" else said
             self._finish = reason
             events.append(Finish(self._choice, reason))
         return events
