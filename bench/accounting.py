@@ -58,7 +58,7 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
     by_id = {item["sk"]: item for item in ledger}
     flying = set(account["in_flight"])
     away = {name for name, one in clients.items() if one.turned_away}
-    lost = {name for name, events in log.items() if "settlement_failed" in events}
+    lost = {name for name, events in log.items() if "settlement_unsaved" in events}
 
     wrong = [f"{name}: {count} ledger items" for name, count in Counter(i["sk"] for i in ledger).items() if count > 1]
     wrong += [f"{name}: no ledger item" for name in (clients.keys() | log.keys()) - by_id.keys() - away]

@@ -200,9 +200,9 @@ def doctor(stage: str, name: str) -> None:
 
 def _admission() -> float:
     # two writes at once
-    return function.META_TIMEOUT * function.META_TRIES
+    return function.meta_worst()
 
 
 def _settlement() -> float:
     # two writes, one after the other
-    return 2 * function.META_TIMEOUT * function.META_TRIES
+    return function.settle_worst()

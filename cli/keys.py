@@ -3,25 +3,22 @@
 import time
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer
-
-from lambda_fn import accounts
+from lambda_fn import accounts, ids
 
 
-def create(table: Any, *, name: str) -> str:
+def create(table: Any, *, name: str, limits: accounts.Limits = accounts.NO_LIMITS) -> str:
     """Make a key and its account.
 
     Args:
         table: boto3's UsageTable.
         name: What the key is called.
+        limits: What it may use.
 
     Returns:
         The key. It is kept nowhere else: the table has its hash.
 
     """
-    key = accounts.new_key()
-    item = accounts.new_account(key, name=name, now=int(time.time()))
-    deserialize = TypeDeserializer().deserialize
-    plain = {attribute: deserialize(value) for attribute, value in item.items()}
-    table.put_item(Item=plain, ConditionExpression="attribute_not_exists(pk)")
+    key = ids.new_key()
+    item = accounts.new_account(key, name=name, now=int(time.time()), most=limits)
+    table.put_item(Item=item, ConditionExpression="attribute_not_exists(pk)")
     return key

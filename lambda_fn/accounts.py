@@ -1,129 +1,248 @@
-"""The account item: one for each key, found by the key's hash, changed only by plain conditional updates.
+"""The account item: one for each key, changed only by plain conditional updates.
 
-    pk        KEY#<SHA-256 of the key, hex>
-    sk        ACCOUNT
-    name      what its owner calls it
-    prefix    the public start of the key, for display
-    enabled   false refuses it
-    created, last_used, expires   Unix seconds; `expires` is optional
-    in_flight map of request id to the tokens reserved for it
-    requests, prompt_tokens, completion_tokens   spent, of settled requests
+    pk          KEY#<key id>
+    sk          ACCOUNT
+    name, owner, created, last_used, enabled
+    expires     Unix seconds, when there is an end
+    secret_hash the hex SHA-256 of the key
+    old_hash, old_expires   of the key before the last rotation, good until then
+    models      the public names that the key may use, when it may not use all
+    directory   KEYS, the partition of the index that lists all keys
+    the limits  `Limits`, each always there
+    balance     what is left in each window (`windows`), made by the first request of a window
+    in_flight   request id -> `Entry`, as text: few and small attributes, because the whole item is written each time
+    open, due   while anything is in flight: ACCOUNT#<shard>, and when the sweeper is to look
+    requests, prompt_tokens, completion_tokens, cost   of settled requests
 
-One item is one atom: however many requests come at once, each sees what the ones before it took.
+One item is one atom: however many requests come at once, each sees what those before it took. Money is in
+nano-dollars. Here are the item and what changes a key; what a request does to it is in `reservations`.
 """
 
-import hashlib
-import secrets
-from typing import Any
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
-from lambda_fn.aws.dynamodb import ConditionFailed, Table
+import msgspec
 
-KEY_PREFIX = "sk-"
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import Update
+from lambda_fn.ids import hash_key, key_id_of
+from lambda_fn.windows import UNLIMITED, Window, windows_of
 
-
-class KeyRefused(Exception):
-    """The key exists and may not be used: `reason` is `disabled` or `expired`."""
-
-    def __init__(self, reason: str) -> None:
-        """Keep the reason."""
-        super().__init__(reason)
-        self.reason = reason
+STREAMS_MOST = 2_000
+"""The most streams of one key at once: an item has 400 kB, and what is in flight is noted in it."""
 
 
-class KeyUnknown(Exception):
-    """Nobody has this key."""
+@dataclass(frozen=True)
+class Limits:
+    """A key's limits: of a minute, at once, of a day and of a month. Tokens are prompt and completion together."""
+
+    requests_minute: int = UNLIMITED
+    tokens_minute: int = UNLIMITED
+    max_streams: int = STREAMS_MOST
+    tokens_day: int = UNLIMITED
+    tokens_month: int = UNLIMITED
+    cost_day: int = UNLIMITED
+    cost_month: int = UNLIMITED
 
 
-def new_key() -> str:
-    """Give a new key: `sk-`, eight hex digits that are public, `-`, 256 random bits in URL-safe base 64."""
-    return f"{KEY_PREFIX}{secrets.token_hex(4)}-{secrets.token_urlsafe(32)}"
+NO_LIMITS = Limits()
+LIMIT_NAMES = tuple(field.name for field in dataclasses.fields(Limits))
 
 
-def hash_key(key: str) -> str:
-    """Give the hex SHA-256 of a key. A key has 256 random bits, so that a slow hash would add nothing."""
-    return hashlib.sha256(key.encode()).hexdigest()
+class Spend(msgspec.Struct, frozen=True, array_like=True):
+    """What is booked. `requests` is 1, or 0 for one that never began."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: int
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __sub__(self, other: "Spend") -> "Spend":
+        """What is still to be booked when `other` is."""
+        return Spend(
+            self.requests - other.requests,
+            self.prompt_tokens - other.prompt_tokens,
+            self.completion_tokens - other.completion_tokens,
+            self.cost - other.cost,
+        )
 
 
-def account_key(key_hash: str) -> dict[str, str]:
+class Correction(msgspec.Struct, frozen=True, array_like=True):
+    """What a correction is about: what is booked already, and the prices and the settlement to be written."""
+
+    booked: Spend
+    prices: tuple[int, int]
+    settlement: dict[str, Any]
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A request in flight. `number` tells it from others of the same request (`reservations`); tokens and cost are what
+    is reserved.
+    """
+
+    number: int
+    tokens: int
+    cost: int
+    fingerprint: str
+    model: str
+    correction: Correction | None = None
+
+    @property
+    def text(self) -> str:
+        """As it stands in the item: `[1,2248,350,"9f86d081884c7d65","m"]`, or with the correction after the model."""
+        text = msgspec.json.encode(self).decode()
+        return text if self.correction else text.removesuffix(",null]") + "]"
+
+    @classmethod
+    def read(cls, text: str) -> "Entry":
+        """Read what `text` gave."""
+        return msgspec.json.decode(text, type=cls)
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account as it was read. It has no hash, so that it may be shown."""
+
+    key_id: str
+    name: str
+    owner: str
+    created: int
+    last_used: int | None
+    expires: int | None
+    old_expires: int | None
+    enabled: bool
+    models: tuple[str, ...] | None
+    limits: Limits
+    balance: Mapping[str, int]
+    in_flight: Mapping[str, Entry]
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: int
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Self:
+        """Read an item."""
+        return cls(
+            key_id=item["pk"].partition("#")[2],
+            name=item["name"],
+            owner=item["owner"],
+            created=item["created"],
+            last_used=item.get("last_used"),
+            expires=item.get("expires"),
+            old_expires=item.get("old_expires"),
+            enabled=item["enabled"],
+            models=tuple(item["models"]) if "models" in item else None,
+            limits=Limits(**{name: item[name] for name in LIMIT_NAMES}),
+            balance=item["balance"],
+            in_flight={request_id: Entry.read(text) for request_id, text in item["in_flight"].items()},
+            requests=item.get("requests", 0),
+            prompt_tokens=item.get("prompt_tokens", 0),
+            completion_tokens=item.get("completion_tokens", 0),
+            cost=item.get("cost", 0),
+        )
+
+    def left(self, window: Window) -> int:
+        """Give what is left in a window."""
+        most: int = getattr(self.limits, window.limit)
+        return self.balance.get(window.name, most)
+
+
+def account_key(key_id: str) -> dict[str, str]:
     """Give the primary key of a key's account item."""
-    return {"pk": f"KEY#{key_hash}", "sk": "ACCOUNT"}
+    return {"pk": f"KEY#{key_id}", "sk": "ACCOUNT"}
 
 
-def new_account(key: str, *, name: str, now: int) -> dict[str, dict[str, Any]]:
-    """Give the account item for a new key."""
-    return {
-        **{attribute: {"S": value} for attribute, value in account_key(hash_key(key)).items()},
-        "name": {"S": name},
-        "prefix": {"S": key[: len(KEY_PREFIX) + 8]},
-        "enabled": {"BOOL": True},
-        "created": {"N": str(now)},
-        "in_flight": {"M": {}},
+def new_account(
+    key: str,
+    *,
+    name: str,
+    now: int,
+    owner: str = "",
+    most: Limits = NO_LIMITS,
+    expires: int | None = None,
+    models: Sequence[str] | None = None,
+) -> Item:
+    """Give the account item for a new key; put it on condition `attribute_not_exists(pk)`.
+
+    Raises:
+        ValueError: that is no key.
+
+    """
+    key_id = key_id_of(key)
+    if key_id is None:
+        raise ValueError("not a key")
+    item = {
+        **account_key(key_id),
+        "name": name,
+        "owner": owner,
+        "created": now,
+        "enabled": True,
+        "secret_hash": hash_key(key),
+        "directory": "KEYS",
+        **dataclasses.asdict(most),
+        "balance": {},
+        "in_flight": {},
     }
+    if expires is not None:
+        item["expires"] = expires
+    if models is not None:
+        item["models"] = list(models)
+    return item
 
 
-async def touch(table: Table, key_hash: str, *, now: int) -> None:
-    """Authenticate without a reservation, and note the use.
+USABLE = (
+    "attribute_exists(pk) AND enabled = :yes AND (attribute_not_exists(expires) OR expires > :now) "
+    "AND (secret_hash = :hash OR (old_hash = :hash AND old_expires > :now))"
+)
 
-    Raises:
-        KeyUnknown: nobody has the key.
-        KeyRefused: it is disabled or expired.
-        MeterUnavailable: that cannot be known now.
 
+def touch(key_id: str, key_hash: str, *, now: int) -> Update:
+    """Authenticate, and note the use."""
+    return Update(
+        account_key(key_id),
+        update="SET last_used = :now",
+        condition=USABLE,
+        values={":now": now, ":yes": True, ":hash": key_hash},
+    )
+
+
+def rotate(key_id: str, new_hash: str, *, now: int, grace: int) -> Update:
+    """Give a key another secret; the old one is good for `grace` more seconds. Doing it again changes nothing."""
+    return Update(
+        account_key(key_id),
+        update="SET old_hash = secret_hash, old_expires = :until, secret_hash = :hash",
+        condition="attribute_exists(pk) AND secret_hash <> :hash",
+        values={":hash": new_hash, ":until": now + grace},
+    )
+
+
+def change_limits(key_id: str, old: Limits, new: Limits, *, now: float) -> Update:
+    """Set limits, and give what is left in the windows that run the difference.
+
+    The condition is that the limits still are the old ones: who read them before another change reads them again.
     """
-    try:
-        await table.update(
-            account_key(key_hash),
-            update="SET last_used = :now",
-            condition=_USABLE,
-            values={":now": {"N": str(now)}, ":yes": {"BOOL": True}},
-        )
-    except ConditionFailed as failed:
-        raise _refusal(failed) from None
-
-
-async def reserve(table: Table, key_hash: str, *, request_id: str, tokens: int, now: int) -> None:
-    """Authenticate, and note the request as in flight with its reservation. Raises as `touch`."""
-    try:
-        await table.update(
-            account_key(key_hash),
-            update="SET last_used = :now, in_flight.#request = :tokens",
-            condition=f"{_USABLE} AND attribute_not_exists(in_flight.#request)",
-            names={"#request": request_id},
-            values={":now": {"N": str(now)}, ":yes": {"BOOL": True}, ":tokens": {"N": str(tokens)}},
-        )
-    except ConditionFailed as failed:
-        if failed.item is not None and request_id in failed.item["in_flight"]["M"]:
-            return  # our own write, of a try whose answer was lost
-        raise _refusal(failed) from None
-
-
-async def release(table: Table, key_hash: str, *, request_id: str, prompt_tokens: int, completion_tokens: int) -> None:
-    """Give the reservation back and book what was spent; doing it again changes nothing.
-
-    Raises:
-        MeterUnavailable: it is not known whether it was done.
-
-    """
-    try:
-        await table.update(
-            account_key(key_hash),
-            update="REMOVE in_flight.#request ADD requests :one, prompt_tokens :prompt, completion_tokens :completion",
-            condition="attribute_exists(in_flight.#request)",
-            names={"#request": request_id},
-            values={
-                ":one": {"N": "1"},
-                ":prompt": {"N": str(prompt_tokens)},
-                ":completion": {"N": str(completion_tokens)},
-            },
-        )
-    except ConditionFailed:
-        return
-
-
-_USABLE = "attribute_exists(pk) AND enabled = :yes AND (attribute_not_exists(expires) OR expires > :now)"
-
-
-def _refusal(failed: ConditionFailed) -> KeyUnknown | KeyRefused:
-    if failed.item is None:
-        return KeyUnknown()
-    return KeyRefused("expired" if failed.item["enabled"]["BOOL"] else "disabled")
+    changed = [name for name in LIMIT_NAMES if getattr(old, name) != getattr(new, name)]
+    names: dict[str, str] = {}
+    update, condition = [], ["attribute_exists(pk)"]
+    values: Item = {}
+    for number, name in enumerate(changed):
+        update.append(f"{name} = :new{number}")
+        condition.append(f"{name} = :old{number}")
+        values |= {f":new{number}": getattr(new, name), f":old{number}": getattr(old, name)}
+    for number, window in enumerate(windows_of(now)):
+        if window.limit in changed:
+            left, was = f"balance.#w{number}", f":old{changed.index(window.limit)}"
+            names[f"#w{number}"] = window.name
+            update.append(f"{left} = if_not_exists({left}, {was}) + :by{number}")
+            values[f":by{number}"] = getattr(new, window.limit) - getattr(old, window.limit)
+    if not changed:
+        raise ValueError("no limit changes")
+    return Update(account_key(key_id), "SET " + ", ".join(update), " AND ".join(condition), names, values)

@@ -1,67 +1,168 @@
 """Stage 2: may it. The key is checked and the reservation taken in one conditional write, beside it the ledger item
 is opened; both are awaited before anything is spent.
+
+When DynamoDB does not answer, the request is refused. A setting may open the meter: then a key that this environment
+itself admitted a short while ago is served all the same, and what it came to is recorded at its end.
 """
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from lambda_fn import accounts, ledger
-from lambda_fn.authenticate import Caller, wrong_key
-from lambda_fn.aws.dynamodb import MeterUnavailable, Table
-from lambda_fn.errors import APIError, PermissionDenied, Unavailable
+from lambda_fn import accounts, ledger, limits, reservations
+from lambda_fn.accounts import Account, Entry
+from lambda_fn.authenticate import Caller
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable, Table
+from lambda_fn.errors import APIError, Unavailable
+from lambda_fn.ids import request_time
+from lambda_fn.ledger import Opening
+from lambda_fn.log import log
+from lambda_fn.rates import public, rate_headers
+from lambda_fn.refusals import KeyUnknown, Refusal, key_refusal, refusal
+from lambda_fn.reservations import Reservation
+from lambda_fn.windows import stale
 
 _KEEP_GUESSES = 86_400.0  # seconds that the ledger keeps requests with keys that nobody has
+_MOST_SEEN = 10_000
 
 
-async def admit(table: Table, caller: Caller, *, request_id: str, model: str, reserved: int) -> None:
-    """Open a request.
+@dataclass(frozen=True)
+class Admission:
+    """A request that may begin.
 
-    Raises:
-        AuthenticationFailed: nobody has the key.
-        PermissionDenied: the key is disabled or expired.
-        Unavailable: DynamoDB does not answer; whatever was written is the sweeper's to settle.
-
+    `account` is the account as it is with this request in flight, and `entry` the request's entry there. Both are None
+    of a request that is served because the meter is open. `opened`: the ledger item is there.
     """
-    reservation, opening = await asyncio.gather(
-        accounts.reserve(table, caller.key_hash, request_id=request_id, tokens=reserved, now=int(time.time())),
-        ledger.open_request(table, request_id, key_hash=caller.key_hash, model=model, reserved=reserved),
-        return_exceptions=True,
-    )
-    if opening is None and isinstance(reservation, accounts.KeyUnknown | accounts.KeyRefused):
-        unknown = isinstance(reservation, accounts.KeyUnknown)
-        await _close_refused(table, request_id, keep=_KEEP_GUESSES if unknown else None)
-    for result in (reservation, opening):
-        if result is not None:
-            raise _public(result)
+
+    opening: Opening
+    account: Account | None = None
+    entry: Entry | None = None
+    opened: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+    stale: tuple[str, ...] = ()
 
 
-async def check_key(table: Table, caller: Caller) -> None:
-    """Authenticate a call that spends nothing. Raises as `admit`."""
-    try:
-        await accounts.touch(table, caller.key_hash, now=int(time.time()))
-    except (accounts.KeyUnknown, accounts.KeyRefused, MeterUnavailable) as error:
-        raise _public(error) from None
+class Gate:
+    """Lets requests in."""
+
+    def __init__(self, table: Table, *, meter_open: bool = False) -> None:
+        """Take the usage table; `meter_open` is the setting."""
+        self._table = table
+        self._open = meter_open
+        self._seen: dict[str, float] = {}
+
+    async def check_key(self, caller: Caller) -> Account:
+        """Authenticate a call that spends nothing.
+
+        Raises:
+            AuthenticationFailed: nobody has the key.
+            PermissionDenied: the key is disabled, expired or replaced.
+            Unavailable: DynamoDB does not answer.
+
+        """
+        now = int(time.time())
+        try:
+            item = await self._table.update(accounts.touch(caller.key_id, caller.key_hash, now=now), returns=True)
+        except ConditionFailed as failed:
+            wrong = key_refusal(failed.item, caller.key_hash, now=now) or KeyUnknown()
+            raise public(wrong, model="", when=now, now=now) from None
+        except MeterUnavailable:
+            raise _unavailable() from None
+        return Account.of(item)
+
+    async def admit(self, caller: Caller, opening: Opening, *, fingerprint: str = "") -> Admission:
+        """Open a request.
+
+        Raises:
+            AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
+            NotFound: the key may not use the model.
+            RateLimited, InsufficientQuota: a limit of the key does not allow it.
+
+        """
+        account, opened = await asyncio.gather(self._reserve(caller, opening, fingerprint), self._open_ledger(opening))
+        if isinstance(account, Account):
+            self._remember(caller)
+            entry = account.in_flight[opening.request_id]
+            if opened or self._open:
+                now = time.time()
+                return Admission(
+                    opening,
+                    account,
+                    entry,
+                    opened,
+                    headers=rate_headers(account, when=request_time(opening.request_id), now=now),
+                    stale=tuple(stale(account.balance, now)),
+                )
+            await self._undo(opening, entry)
+            raise _unavailable()
+        if account is None:
+            if self._open and self._knows(caller):
+                log("admitted_open", request_id=opening.request_id, key=opening.key_id)
+                return Admission(opening, opened=opened)
+            raise _unavailable()
+        self._seen.pop(caller.key_hash, None)
+        if opened:
+            await self._close_refused(opening, unknown=isinstance(account, KeyUnknown))
+        raise self._public(account, opening)
+
+    async def _reserve(self, caller: Caller, opening: Opening, fingerprint: str) -> Account | Refusal | None:
+        """Give the account with the reservation in it, why there is none, or None when that is not known."""
+        request_id, now = opening.request_id, int(time.time())
+        reservation = Reservation(request_id, opening.reserved, opening.reserved_cost, opening.model, fingerprint)
+        try:
+            update = reservations.reserve(caller.key_id, caller.key_hash, reservation, now=now)
+            item = await self._table.update(update, returns=True)
+        except ConditionFailed as failed:
+            if failed.item is not None and request_id in failed.item["in_flight"]:
+                item = failed.item  # our own write, of a try whose answer was lost
+            else:
+                return refusal(failed.item, caller.key_hash, reservation, now=now)
+        except MeterUnavailable:
+            return None
+        return Account.of(item)
+
+    async def _open_ledger(self, opening: Opening) -> bool:
+        try:
+            await self._table.put(ledger.opening_item(opening), condition=ledger.NEW)
+        except ConditionFailed:
+            return True  # ids do not repeat: this is our own write, of a try whose answer was lost
+        except MeterUnavailable:
+            return False
+        return True
+
+    async def _undo(self, opening: Opening, entry: Entry) -> None:
+        """Give a reservation back at once; when that fails, the sweeper finds it."""
+        update = reservations.release(opening.key_id, opening.request_id, entry, None, now=time.time())
+        with contextlib.suppress(MeterError):
+            await self._table.update(update, tries=1)
+
+    async def _close_refused(self, opening: Opening, *, unknown: bool) -> None:
+        """Settle a request that was refused; when that fails, the sweeper does it."""
+        update = ledger.settle(
+            opening.request_id,
+            ledger.REFUSED,
+            prices=opening.prices,
+            entry=None,
+            now=time.time(),
+            forget_after=_KEEP_GUESSES if unknown else None,
+        )
+        with contextlib.suppress(MeterError):
+            await self._table.update(update)
+
+    def _public(self, wrong: Refusal, opening: Opening) -> APIError:
+        return public(wrong, model=opening.model, when=request_time(opening.request_id), now=time.time())
+
+    def _remember(self, caller: Caller) -> None:
+        if self._open:
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen[caller.key_hash] = time.time()
+
+    def _knows(self, caller: Caller) -> bool:
+        return time.time() - self._seen.get(caller.key_hash, 0.0) <= limits.OPEN_MEMORY
 
 
-async def _close_refused(table: Table, request_id: str, *, keep: float | None) -> None:
-    nothing = ledger.Settlement(
-        outcome="refused", prompt_tokens=0, completion_tokens=0, finish_reason=None, ttft_ms=None, duration_ms=0
-    )
-    try:
-        await ledger.settle_request(table, request_id, nothing, now=time.time(), keep=keep)
-    except MeterUnavailable:
-        return  # stays OPEN, and the sweeper settles it
-
-
-def _public(error: BaseException) -> APIError | BaseException:
-    match error:
-        case accounts.KeyUnknown():
-            return wrong_key()
-        case accounts.KeyRefused():
-            return PermissionDenied(f"This API key is {error.reason}.", code=f"key_{error.reason}")
-        case MeterUnavailable():
-            return Unavailable(
-                "The usage meter does not answer. Nothing was generated or billed; try again.", retry_after=1
-            )
-        case _:
-            return error
+def _unavailable() -> Unavailable:
+    return Unavailable("The usage meter does not answer. Nothing was generated or billed; try again.", retry_after=5)

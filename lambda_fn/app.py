@@ -17,21 +17,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lambda_fn import dialects, errors, limits
-from lambda_fn.admit import admit, check_key
+from lambda_fn import dialects, limits
+from lambda_fn.admit import Gate
 from lambda_fn.answer import Answer
 from lambda_fn.authenticate import check_origin, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
+from lambda_fn.bounds import Bounds, fingerprint
 from lambda_fn.encode import Head
 from lambda_fn.errors import APIError
 from lambda_fn.http import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.invoke import Invocation
+from lambda_fn.rates import no_model
 from lambda_fn.replies import EXCEPTION_HANDLERS, error_response, json_response, read_body
 from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.settings import Settings
-from lambda_fn.settle import Tally, settle
+from lambda_fn.settle import Tally, checkpoints, settle
 from lambda_fn.shapes import Asked, read_chat, read_completion
 
 
@@ -40,8 +42,9 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
     table = Table(
         client, url=settings.dynamodb_url, region=settings.region, name=settings.usage_table, credentials=credentials
     )
-    models = Models(settings, table)
-    shared = (settings, client, credentials, table)
+    gate = Gate(table, meter_open=settings.meter_open)
+    models = Models(settings, gate)
+    shared = (settings, client, credentials, table, gate)
     api = Starlette(
         routes=[
             Route("/v1/chat/completions", Completions(*shared, read_chat), methods=["POST"]),
@@ -75,7 +78,8 @@ class Front:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 took = b"%d" % ((time.monotonic() - started) * 1000)
-                message["headers"] = [*message["headers"], name, (b"openai-processing-ms", took)]
+                told = [(key.encode(), value.encode()) for key, value in scope.get("sluice.headers", {}).items()]
+                message["headers"] = [*message["headers"], *told, name, (b"openai-processing-ms", took)]
             await send(message)
 
         try:
@@ -89,23 +93,26 @@ class Front:
 class Models:
     """`GET /v1/models` and `/v1/models/{name}`."""
 
-    def __init__(self, settings: Settings, table: Table) -> None:
+    def __init__(self, settings: Settings, gate: Gate) -> None:
         """List what the settings name."""
         self._models = settings.models
-        self._table = table
+        self._gate = gate
 
     async def list(self, request: Request) -> Response:
-        """Give all models."""
-        await check_key(self._table, read_key(request.headers))
-        return json_response({"object": "list", "data": [self._object(name) for name in self._models]})
+        """Give all models that the key may use."""
+        names = await self._allowed(request)
+        return json_response({"object": "list", "data": [self._object(name) for name in names]})
 
     async def get(self, request: Request) -> Response:
         """Give one model."""
-        await check_key(self._table, read_key(request.headers))
         name = request.path_params["name"]
-        if name not in self._models:
-            raise _no_model(name)
+        if name not in await self._allowed(request):
+            raise no_model(name)
         return json_response(self._object(name))
+
+    async def _allowed(self, request: Request) -> tuple[str, ...]:
+        account = await self._gate.check_key(read_key(request.headers))
+        return tuple(name for name in self._models if account.models is None or name in account.models)
 
     @staticmethod
     def _object(name: str) -> dict[str, object]:
@@ -121,6 +128,7 @@ class Completions:
         client: Client,
         credentials: Callable[[], Credentials],
         table: Table,
+        gate: Gate,
         read: Callable[[bytes, Headers], Asked],
     ) -> None:
         """Take what all requests share."""
@@ -129,47 +137,51 @@ class Completions:
         self._client = client
         self._credentials = credentials
         self._table = table
+        self._gate = gate
         self._dialects = {model.dialect: dialects.find(model.dialect) for model in settings.models.values()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry one request through the stages."""
         tally = Tally()
         request_id: str = scope["sluice.request_id"]
-        caller = read_key(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        caller = read_key(headers)
         try:
-            asked = self._read(await read_body(receive), Headers(scope=scope))
+            body = await read_body(receive)
+            asked = self._read(body, headers)
             request = asked.request
             model = self._settings.models.get(request.model)
             if model is None:
-                raise _no_model(request.model)
+                raise no_model(request.model)
             dialect = self._dialects[model.dialect]
             dialect.check(request)
         except APIError:
-            await check_key(self._table, caller)  # who has no key learns nothing but that
+            await self._gate.check_key(caller)  # who has no key learns nothing but that
             raise
-        await admit(
-            self._table,
+        bounds = Bounds.of(request, model, size=len(body))
+        admission = await self._gate.admit(
             caller,
-            request_id=request_id,
-            model=request.model,
-            reserved=_upper_bound(request, model.context_tokens),
+            bounds.opening(request_id, key_id=caller.key_id, name=request.model, model=model),
+            fingerprint=fingerprint(body, headers.get("idempotency-key", "")),
         )
+        scope["sluice.headers"] = admission.headers
         seconds = _seconds_left(scope)
-        control = Control(
-            request_id=request_id, deadline_ms=int(seconds * 1000), max_prompt_tokens=model.context_tokens
-        )
+        control = Control(request_id=request_id, deadline_ms=int(seconds * 1000), max_prompt_tokens=bounds.prompt)
         try:
-            async with Invocation(
-                self._client,
-                url=self._settings.sagemaker_url,
-                region=self._settings.region,
-                credentials=self._credentials(),
-                endpoint=model.endpoint,
-                component=model.component,
-                body=dialect.body(request, control),
-                request_id=request_id,
-                refusal=dialect.refusal,
-            ) as invocation:
+            async with (
+                checkpoints(self._table, request_id, tally),
+                Invocation(
+                    self._client,
+                    url=self._settings.sagemaker_url,
+                    region=self._settings.region,
+                    credentials=self._credentials(),
+                    endpoint=model.endpoint,
+                    component=model.component,
+                    body=dialect.body(bounds.applied(request), control),
+                    request_id=request_id,
+                    refusal=dialect.refusal,
+                ) as invocation,
+            ):
                 answer = Answer(
                     invocation,
                     dialect.decoder(request.n or 1),
@@ -183,7 +195,7 @@ class Completions:
             tally.cancelled = True
             raise
         finally:
-            await asyncio.shield(settle(self._table, caller, request_id=request_id, model=request.model, tally=tally))
+            await asyncio.shield(settle(self._table, admission, tally))
 
     def _head(self, request: ChatRequest, request_id: str) -> Head:
         return Head(
@@ -196,11 +208,6 @@ class Completions:
         )
 
 
-def _upper_bound(request: ChatRequest, context_tokens: int) -> int:
-    """Give the most tokens that a request can come to: the container keeps prompt and each choice within the
-    context.
-    """
-    return context_tokens * (request.n or 1)
 
 
 def _seconds_left(scope: Scope) -> float:
@@ -210,7 +217,3 @@ def _seconds_left(scope: Scope) -> float:
         return limits.STREAM_DEADLINE
     left: float = context.remaining() - limits.SETTLE_RESERVE - limits.STREAM_GRACE
     return max(1.0, min(limits.STREAM_DEADLINE, left))
-
-
-def _no_model(name: str) -> errors.NotFound:
-    return errors.NotFound(f"The model '{name[:80]}' does not exist.", param="model", code="model_not_found")

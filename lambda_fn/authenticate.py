@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lambda_fn import limits
-from lambda_fn.accounts import KEY_PREFIX, hash_key
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
+from lambda_fn.ids import hash_key, key_id_of
 
 ORIGIN_HEADER = "x-sluice-origin-secret"
 
@@ -15,6 +15,7 @@ ORIGIN_HEADER = "x-sluice-origin-secret"
 class Caller:
     """Who presents a key. Whether the key is good, `admit` finds out in the same write that takes the reservation."""
 
+    key_id: str
     key_hash: str
 
 
@@ -42,9 +43,10 @@ def read_key(headers: Mapping[str, str]) -> Caller:
     key = key.strip()
     if scheme.lower() != "bearer" or not key:
         raise AuthenticationFailed("No API key given. Send it as 'Authorization: Bearer sk-...'.")
-    if not key.startswith(KEY_PREFIX) or len(key) > limits.MAX_KEY or not key.isascii():
-        raise wrong_key()
-    return Caller(key_hash=hash_key(key))
+    key_id = key_id_of(key) if len(key) <= limits.MAX_KEY else None
+    if key_id is None:
+        raise wrong_key()  # without asking DynamoDB: what has not the form of a key is none
+    return Caller(key_id=key_id, key_hash=hash_key(key))
 
 
 def wrong_key() -> AuthenticationFailed:

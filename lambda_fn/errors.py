@@ -8,7 +8,8 @@ APIError
 ├── NotFound              404  no such path or model
 ├── MethodNotAllowed      405
 ├── BodyTooLarge          413
-├── RateLimited           429  the model has no room; it may be tried again
+├── RateLimited           429  the model has no room, or a rate of the key is reached; it may be tried again
+├── InsufficientQuota     429  a budget of the key is spent
 └── ServerError           500  ours
     ├── UpstreamFailed    502  the model failed, or was cut off
     ├── Unavailable       503  a part that is needed is not there now
@@ -17,6 +18,7 @@ APIError
 Foreign errors become these at one boundary each: the container's codes in `from_container`, msgspec's in `schema`.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
@@ -35,14 +37,21 @@ class APIError(Exception):
     code: ClassVar[str | None] = None
 
     def __init__(
-        self, message: str, *, param: str | None = None, code: str | None = None, retry_after: int | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say what went wrong; `param` is the path of the wrong field, `retry_after` seconds."""
+        """Say what went wrong. `param` is the path of the wrong field, `retry_after` seconds, `headers` others."""
         super().__init__(message)
         self.message = message
         self.param = param
         self.error_code = code or self.code
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
 
     def body(self) -> bytes:
         """Give the JSON body: `{"error": {"message", "type", "param", "code"}}`."""
@@ -104,11 +113,19 @@ class BodyTooLarge(APIError):
 
 
 class RateLimited(APIError):
-    """There is no room at the model now."""
+    """There is no room at the model now, or the key has used its rate."""
 
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class InsufficientQuota(APIError):
+    """A budget of the key is spent. Trying again is of no use before its day or month is over."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
 
 
 class ServerError(APIError):

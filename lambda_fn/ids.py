@@ -1,12 +1,46 @@
-"""Request ids: sortable by time, so that the ledger needs no index to find a request or an hour."""
+"""Names that tell what they are: request ids that sort by time, keys with a public part.
 
+A key is `sk-`, 12 lower-case base-32 characters, `-`, 43 URL-safe base-64 characters. The twelve are the key's id: it
+names the account, and may be shown and logged. The 43 hold 256 random bits.
+"""
+
+import hashlib
+import re
 import secrets
 import time
 from zlib import crc32
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
+_KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648's, which people can read aloud
+_KEY = re.compile(r"sk-([a-z2-7]{12})-[A-Za-z0-9_-]{43}")
 LEDGER_SHARDS = 8
 """Partitions of one hour of the ledger. Each takes 1,000 writes a second; a request makes two."""
+
+
+def new_key(key_id: str | None = None) -> str:
+    """Give a new key; with `key_id`, another secret for the same account."""
+    return f"sk-{key_id or new_key_id()}-{secrets.token_urlsafe(32)}"
+
+
+def new_key_id() -> str:
+    """Give a new id of a key: 60 random bits."""
+    return "".join(secrets.choice(_KEY_ALPHABET) for _ in range(12))
+
+
+def key_id_of(key: str) -> str | None:
+    """Give the id within a key, None when the text has not the form of one."""
+    found = _KEY.fullmatch(key)
+    return found and found.group(1)
+
+
+def hash_key(key: str) -> str:
+    """Give the hex SHA-256 of a key. A key has 256 random bits, so that a slow hash would add nothing."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def shard_of(name: str) -> int:
+    """Give the shard of a name, one of `LEDGER_SHARDS`."""
+    return crc32(name.encode()) % LEDGER_SHARDS
 
 
 def new_request_id(now: float | None = None) -> str:
@@ -36,4 +70,4 @@ def request_time(request_id: str) -> float:
 def ledger_partition(request_id: str) -> str:
     """Give the ledger's partition key of a request: its UTC hour and one of `LEDGER_SHARDS` shards."""
     hour = time.strftime("%Y-%m-%dT%H", time.gmtime(request_time(request_id)))
-    return f"LEDGER#{hour}#{crc32(request_id.encode()) % LEDGER_SHARDS}"
+    return f"LEDGER#{hour}#{shard_of(request_id)}"

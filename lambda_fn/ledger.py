@@ -3,24 +3,61 @@
 pk        LEDGER#<UTC hour>#<shard>, both from the request id
 sk        the request id
 state     OPEN | SETTLED
-key       the key's hash
+key       the key's id; `unknown` for a key that nobody has
 model     the public name
-reserved  tokens, an upper bound
+reserved, reserved_cost   upper bounds: tokens, nano-dollars
+prompt_price, completion_price   nano-dollars a token, as of the admission: whoever settles uses these
 opened    Unix seconds, with milliseconds
-ttl       Unix seconds, of requests with a key that nobody has: DynamoDB may delete the item after them
-and once SETTLED: settled, outcome, finish_reason, prompt_tokens, completion_tokens, ttft_ms, duration_ms
+ttl       Unix seconds, of requests with a key that nobody has: DynamoDB may delete the item after them, and no report
+          counts it
+while OPEN:
+  open, due   LEDGER#<shard>, and when the sweeper is to look: the sparse index has them
+  prompt_tokens, completion_tokens, checkpointed   the last checkpoint, if there was one
+once SETTLED:
+  settled, outcome, finish_reason, prompt_tokens, completion_tokens, cost, ttft_ms, duration_ms
+  entry       number of the entry of the account's `in_flight` that it was settled for; none of a request never begun
+  recovered   true when it was not the function that settled it; a truer settlement may then still replace it
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-from lambda_fn.aws.dynamodb import ConditionFailed, Table, Value
-from lambda_fn.ids import ledger_partition, request_time
+from lambda_fn import limits
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import Update
+from lambda_fn.ids import ledger_partition, request_time, shard_of
 
 Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
 """complete: whole; cut: broke off after tokens; failed: before any; cancelled: by the caller; refused: never
 begun.
 """
+NEW = "attribute_not_exists(pk)"
+"""The condition on which an item is put: ids do not repeat."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Of one token, in nano-dollars."""
+
+    prompt: int
+    completion: int
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> int:
+        """Give what tokens cost, in nano-dollars."""
+        return prompt_tokens * self.prompt + completion_tokens * self.completion
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What is known of a request before it begins."""
+
+    request_id: str
+    key_id: str
+    model: str
+    reserved: int
+    reserved_cost: int
+    prices: Prices
 
 
 @dataclass(frozen=True)
@@ -32,7 +69,11 @@ class Settlement:
     completion_tokens: int
     finish_reason: str | None
     ttft_ms: int | None
-    duration_ms: int
+    duration_ms: int | None
+
+
+REFUSED = Settlement("refused", 0, 0, None, None, 0)
+"""Of a request that never began."""
 
 
 def ledger_key(request_id: str) -> dict[str, str]:
@@ -40,64 +81,134 @@ def ledger_key(request_id: str) -> dict[str, str]:
     return {"pk": ledger_partition(request_id), "sk": request_id}
 
 
-async def open_request(table: Table, request_id: str, *, key_hash: str, model: str, reserved: int) -> None:
-    """Write the item as OPEN.
+def opening_item(opening: Opening) -> Item:
+    """Give the item as OPEN; put it on condition `NEW`."""
+    opened = request_time(opening.request_id)
+    return {
+        **_base(opening),
+        "state": "OPEN",
+        "open": f"LEDGER#{shard_of(opening.request_id)}",
+        "due": int(opened + limits.OVERDUE),
+    }
 
-    Raises:
-        MeterUnavailable: it is not known whether it was written.
+
+def found_item(opening: Opening, *, entry: int, now: float) -> Item:
+    """Give the item, SETTLED and recovered with nothing spent, for a request that is in flight and has none: it never
+    reached the model. Put it on condition `NEW`.
+    """
+    nothing = Settlement("failed", 0, 0, None, None, None)
+    settled = {**asdict(nothing), "cost": 0, "entry": entry, "settled": round(now, 3), "recovered": True}
+    return {**_base(opening), "state": "SETTLED", **settled}
+
+
+def settle(
+    request_id: str,
+    settlement: Settlement,
+    *,
+    prices: Prices,
+    entry: int | None,
+    now: float,
+    recovered: bool = False,
+    forget_after: float | None = None,
+) -> Update:
+    """Move the item from OPEN to SETTLED; the first settlement stays.
+
+    Args:
+        request_id: Which request.
+        settlement: What it came to.
+        prices: Those of its admission.
+        entry: Number of the entry on the account, None when there is none.
+        now: Unix seconds.
+        recovered: It is not the function that settles.
+        forget_after: Seconds to keep the item, of a request with a key that nobody has.
 
     """
-    item: dict[str, Value] = {
-        **{attribute: {"S": value} for attribute, value in ledger_key(request_id).items()},
-        "state": {"S": "OPEN"},
-        "key": {"S": key_hash},
-        "model": {"S": model},
-        "reserved": {"N": str(reserved)},
-        "opened": {"N": f"{request_time(request_id):.3f}"},
-    }
-    try:
-        await table.put(item, condition="attribute_not_exists(pk)")
-    except ConditionFailed:
-        return  # ids do not repeat: this is our own write, of a try whose answer was lost
+    names, values, changes = _settled(settlement, prices, entry, now)
+    values[":was"] = "OPEN"
+    if recovered:
+        changes.append("recovered = :yes")
+        values[":yes"] = True
+    if forget_after is not None:
+        names |= {"#ttl": "ttl", "#key": "key"}
+        changes.append("#ttl = :ttl, #key = :unknown")
+        values |= {":ttl": int(now + forget_after), ":unknown": "unknown"}
+    names["#open"] = "open"
+    return Update(
+        ledger_key(request_id),
+        update="SET " + ", ".join(changes) + " REMOVE #open, due, checkpointed",
+        condition="#state = :was",
+        names=names,
+        values=values,
+    )
 
 
-async def settle_request(
-    table: Table, request_id: str, settlement: Settlement, *, now: float, keep: float | None = None
-) -> None:
-    """Move the item from OPEN to SETTLED; the first settlement stays. `keep` is for how many seconds, None for ever.
-
-    Raises:
-        MeterUnavailable: it is not known whether it was done.
-
+def correct(request_id: str, settlement: Settlement, *, prices: Prices, entry: int, now: float) -> Update:
+    """Replace what the sweeper recovered by what the function had found; that is final. It brings its own prices: an
+    item that was found missing has none.
     """
-    values: dict[str, Value] = {
-        ":open": {"S": "OPEN"},
-        ":settled": {"S": "SETTLED"},
-        ":now": {"N": f"{now:.3f}"},
-        ":outcome": {"S": settlement.outcome},
-        ":reason": {"NULL": True} if settlement.finish_reason is None else {"S": settlement.finish_reason},
-        ":prompt": {"N": str(settlement.prompt_tokens)},
-        ":completion": {"N": str(settlement.completion_tokens)},
-        ":ttft": {"NULL": True} if settlement.ttft_ms is None else {"N": str(settlement.ttft_ms)},
-        ":duration": {"N": str(settlement.duration_ms)},
+    names, values, changes = _settled(settlement, prices, entry, now)
+    changes.append("prompt_price = :prompt_price, completion_price = :completion_price")
+    values |= {":prompt_price": prices.prompt, ":completion_price": prices.completion}
+    values |= {":was": "SETTLED", ":yes": True}
+    return Update(
+        ledger_key(request_id),
+        update="SET " + ", ".join(changes) + " REMOVE recovered",
+        condition="#state = :was AND recovered = :yes",
+        names=names,
+        values=values,
+    )
+
+
+def checkpoint(request_id: str, *, prompt_tokens: int, completion_tokens: int, now: float) -> Update:
+    """Note how far an OPEN request is; a checkpoint that comes late changes nothing."""
+    return Update(
+        ledger_key(request_id),
+        update="SET prompt_tokens = :prompt, completion_tokens = :completion, checkpointed = :now",
+        condition="#state = :open AND (attribute_not_exists(checkpointed) OR checkpointed < :now)",
+        names={"#state": "state"},
+        values={":prompt": prompt_tokens, ":completion": completion_tokens, ":now": round(now, 3), ":open": "OPEN"},
+    )
+
+
+def prices_of(item: Mapping[str, Any]) -> Prices:
+    """Give the prices of a request's admission."""
+    return Prices(item["prompt_price"], item["completion_price"])
+
+
+def from_checkpoint(item: Mapping[str, Any]) -> Settlement:
+    """Give what an OPEN request came to as far as is known: its last checkpoint."""
+    tokens = item.get("completion_tokens", 0)
+    duration = None
+    if "checkpointed" in item:
+        duration = round((item["checkpointed"] - item["opened"]) * 1000)
+    return Settlement("cut" if tokens else "failed", item.get("prompt_tokens", 0), tokens, None, None, duration)
+
+
+def _base(opening: Opening) -> Item:
+    return {
+        **ledger_key(opening.request_id),
+        "key": opening.key_id,
+        "model": opening.model,
+        "reserved": opening.reserved,
+        "reserved_cost": opening.reserved_cost,
+        "prompt_price": opening.prices.prompt,
+        "completion_price": opening.prices.completion,
+        "opened": request_time(opening.request_id),
     }
-    names = {"#state": "state"}
-    forget = ""
-    if keep is not None:
-        names["#ttl"] = "ttl"
-        values[":ttl"] = {"N": str(int(now + keep))}
-        forget = ", #ttl = :ttl"
-    try:
-        await table.update(
-            ledger_key(request_id),
-            update=(
-                "SET #state = :settled, settled = :now, outcome = :outcome, finish_reason = :reason, "
-                "prompt_tokens = :prompt, completion_tokens = :completion, ttft_ms = :ttft, duration_ms = :duration"
-                + forget
-            ),
-            condition="#state = :open",
-            names=names,
-            values=values,
-        )
-    except ConditionFailed:
-        return
+
+
+def _settled(
+    settlement: Settlement, prices: Prices, entry: int | None, now: float
+) -> tuple[dict[str, str], Item, list[str]]:
+    values = {
+        ":state": "SETTLED",
+        ":settled": round(now, 3),
+        ":cost": prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
+        **{f":{name}": value for name, value in asdict(settlement).items()},
+    }
+    changes = ["#state = :state"]
+    changes += [f"{name[1:]} = {name}" for name in values if name != ":state"]
+    if entry is not None:
+        changes.append("entry = :entry")
+        values[":entry"] = entry
+    return {"#state": "state"}, values, changes

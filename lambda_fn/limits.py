@@ -37,6 +37,9 @@ STREAM_GRACE = 5.0
 SETTLE_RESERVE = 30.0
 """Kept free before the Lambda deadline, for the last event and the settlement's two writes at their worst."""
 
+SETTLE_PATIENCE = 18.0
+"""So long the settlement's writes are tried; then it becomes a line in the log, to be replayed."""
+
 CONNECT_TIMEOUT = 5.0
 """To open a connection to an AWS API."""
 
@@ -48,6 +51,18 @@ META_TRIES = 4
 
 META_BACKOFF = 0.05
 """The wait before the n-th further try is a random share of this, times 2 to the n."""
+
+META_BACKOFF_MOST = 2.0
+"""No wait between two tries is longer."""
+
+CHECKPOINT = 5.0
+"""How often the progress of a stream is noted in the ledger."""
+
+OVERDUE = 600.0
+"""So long after its beginning a request has lost its function: Lambda's timeout (540) and more than clocks differ."""
+
+OPEN_MEMORY = 900.0
+"""While the meter is open (`SLUICE_METER_OPEN`), a key is let through that was admitted here within this time."""
 
 ACCEPTANCE = 5.0
 """For the Runtime API to accept the end of a response."""
@@ -61,7 +76,7 @@ MAX_BODY = 1_000_000
 """Of a request. SageMaker takes 6 MB; a chat request over 1 MB is over every model's context."""
 
 MAX_KEY = 256
-"""Characters of a bearer key; ours have 55."""
+"""Characters of a bearer key; ours have 59."""
 
 MAX_LINE = 4_000_000
 """One record of the container."""
@@ -75,7 +90,13 @@ READ_BUFFER = 65_536
 
 def meta_worst() -> float:
     """Give the longest that one DynamoDB call can take, all its tries together."""
-    return META_TIMEOUT * META_TRIES + META_BACKOFF * (2.0**META_TRIES - 2)
+    waits = (min(META_BACKOFF * 2.0**number, META_BACKOFF_MOST) for number in range(1, META_TRIES))
+    return META_TIMEOUT * META_TRIES + sum(waits)
+
+
+def settle_worst() -> float:
+    """Give the longest that the settlement's two writes can take."""
+    return SETTLE_PATIENCE + 2 * (META_TIMEOUT + META_BACKOFF_MOST)
 
 
 def check() -> None:
@@ -96,9 +117,14 @@ def check() -> None:
             "STREAM_DEADLINE + STREAM_GRACE must be under SAGEMAKER_STREAM",
         ),
         (
-            2 * meta_worst() + LAST_BYTES + LAST_WRITE < SETTLE_RESERVE,
-            "SETTLE_RESERVE must hold two writes at their worst (META_TIMEOUT * META_TRIES)",
+            settle_worst() + LAST_BYTES + LAST_WRITE < SETTLE_RESERVE,
+            "SETTLE_RESERVE must hold SETTLE_PATIENCE and a last try of two writes (META_TIMEOUT)",
         ),
+        (
+            2 * meta_worst() + FIRST_EVENT_WAIT < CLOUDFRONT_READ_TIMEOUT,
+            "CLOUDFRONT_READ_TIMEOUT must hold an admission and a refusal at their worst (META_TIMEOUT * META_TRIES)",
+        ),
+        (CHECKPOINT < STREAM_DEADLINE < OVERDUE, "CHECKPOINT must be under STREAM_DEADLINE, and that under OVERDUE"),
         (SAGEMAKER_FIRST_BYTE < UPSTREAM_SILENCE, "UPSTREAM_SILENCE must be over SAGEMAKER_FIRST_BYTE"),
     ]
     for holds, message in rules:

@@ -40,7 +40,9 @@ def json_response(content: object) -> Response:
 
 def error_response(error: APIError) -> Response:
     """Give an error its status, its headers and OpenAI's body."""
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return Response(error.body(), status_code=error.status, headers=headers, media_type="application/json")

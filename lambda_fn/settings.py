@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 
 class SettingsError(Exception):
@@ -13,14 +14,21 @@ class SettingsError(Exception):
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One public model: where it runs, and the tokens its prompt and answer may take together."""
+    """One public model: where it runs, and the tokens its prompt and answer may take together.
+
+    `default_max_tokens` is what a request that names no limit may generate, and reserves. Prices are nano-dollars a
+    token.
+    """
 
     endpoint: str
-    context_tokens: int
+    context_tokens: Annotated[int, Meta(ge=1)]
     dialect: Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"] = "sluice"
     """What its server speaks: `lambda_fn.dialects`."""
     component: str | None = None
     """The inference component to invoke, on an endpoint that has some."""
+    default_max_tokens: Annotated[int, Meta(ge=1)] = 1024
+    prompt_price: Annotated[int, Meta(ge=0)] = 0
+    completion_price: Annotated[int, Meta(ge=0)] = 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Settings:
     """The current and, while the secret is rotated, the previous one. Never empty strings."""
     dynamodb_url: str
     sagemaker_url: str
+    meter_open: bool = False
+    """Whether keys that were just seen are served while the meter does not answer."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def fingerprint(self, model: str) -> str:
@@ -83,4 +93,13 @@ class Settings:
             origin_secrets=tuple(secret for secret in secrets if secret),
             dynamodb_url=endpoint("DYNAMODB", f"dynamodb.{region}.{domain}"),
             sagemaker_url=endpoint("SAGEMAKER_RUNTIME", f"runtime.sagemaker.{region}.{domain}"),
+            meter_open=_flag("SLUICE_METER_OPEN", environment.get("SLUICE_METER_OPEN", "")),
         )
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() in {"", "0", "false", "no"}:
+        return False
+    if text.lower() in {"1", "true", "yes"}:
+        return True
+    raise SettingsError(f"{name} must be true or false")

@@ -1,12 +1,16 @@
 """Stage 7: what it came to. Counts while the answer goes out, and writes it down once, whatever happened."""
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 
-from lambda_fn import accounts, ledger
-from lambda_fn.authenticate import Caller
-from lambda_fn.aws.dynamodb import MeterUnavailable, Table
+from lambda_fn import books, ledger, limits
+from lambda_fn.admit import Admission
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
+from lambda_fn.ledger import Opening
 from lambda_fn.log import log
 
 
@@ -58,32 +62,69 @@ class Tally:
         )
 
 
-async def settle(table: Table, caller: Caller, *, request_id: str, model: str, tally: Tally) -> None:
+@asynccontextmanager
+async def checkpoints(table: Table, request_id: str, tally: Tally) -> AsyncIterator[None]:
+    """Note the progress of a stream every `limits.CHECKPOINT` seconds, in a task beside it that nothing waits for."""
+    task = asyncio.create_task(_checkpoint(table, request_id, tally))
+    try:
+        yield
+    finally:
+        task.cancel()  # a checkpoint that arrives after the settlement changes nothing
+
+
+async def _checkpoint(table: Table, request_id: str, tally: Tally) -> None:
+    noted = (0, 0)
+    while True:
+        await asyncio.sleep(limits.CHECKPOINT)
+        now = (tally.prompt_tokens, tally.completion_tokens)
+        if now == noted:
+            continue
+        update = ledger.checkpoint(request_id, prompt_tokens=now[0], completion_tokens=now[1], now=time.time())
+        try:
+            await table.update(update, tries=1)
+            noted = now
+        except MeterUnavailable:
+            continue  # the next one says more
+        except ConditionFailed:
+            return  # somebody has settled it
+
+
+async def settle(table: Table, admission: Admission, tally: Tally) -> None:
     """Settle a request that was admitted: the ledger first, then the account. Never raises for the meter's sake.
 
-    What could not be written is logged with every figure, and stays OPEN or in flight, where it can be found.
+    What could not be written becomes one line of the log that has every figure, from which it can be recorded later.
     """
     settlement = tally.settlement()
+    opening = admission.opening
+    now = time.time()
     figures = {
-        "request_id": request_id,
-        "model": model,
-        "outcome": settlement.outcome,
-        "finish_reason": settlement.finish_reason,
-        "prompt_tokens": settlement.prompt_tokens,
-        "completion_tokens": settlement.completion_tokens,
-        "ttft_ms": settlement.ttft_ms,
-        "duration_ms": settlement.duration_ms,
+        "request_id": opening.request_id,
+        "key": opening.key_id,
+        "model": opening.model,
+        **asdict(settlement),
+        "cost": opening.prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
     }
     try:
-        await ledger.settle_request(table, request_id, settlement, now=time.time())
-        await accounts.release(
-            table,
-            caller.key_hash,
-            request_id=request_id,
-            prompt_tokens=settlement.prompt_tokens,
-            completion_tokens=settlement.completion_tokens,
-        )
-    except MeterUnavailable as error:
-        log("settlement_failed", **figures, key=caller.key_hash, reason=str(error))
+        async with asyncio.timeout(limits.settle_worst()):
+            if admission.entry is not None and admission.opened:
+                until = asyncio.get_running_loop().time() + limits.SETTLE_PATIENCE
+                await books.close(
+                    table, opening, settlement, entry=admission.entry, now=now, stale=admission.stale, until=until
+                )
+            else:
+                await books.record(table, opening, settlement, now=now)
+    except (MeterUnavailable, TimeoutError) as error:
+        log("settlement_unsaved", **figures, **unsaved(opening, now), reason=str(error) or "no answer in time")
     else:
         log("request", **figures)
+
+
+def unsaved(opening: Opening, now: float) -> dict[str, object]:
+    """Give what a settlement's line needs beside its figures, so that `books.record` can be called with it."""
+    return {
+        "reserved": opening.reserved,
+        "reserved_cost": opening.reserved_cost,
+        "prompt_price": opening.prices.prompt,
+        "completion_price": opening.prices.completion,
+        "settled": round(now, 3),
+    }

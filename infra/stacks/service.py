@@ -42,8 +42,9 @@ class ServiceStack(Stack):
             self, "Edge", url=stream.url, admin_url=control.url, secret=secret, price_class=settings.price_class
         )
 
-        # The stream function writes accounts and ledger, and reads of the rollups only.
-        usage_table.grant(stream.function, "PutItem", "UpdateItem")
+        # The stream function writes accounts and ledger. It reads of the rollups, and the items of a request of its own
+        # when a settlement finds that somebody was before it.
+        usage_table.grant(stream.function, "GetItem", "PutItem", "UpdateItem")
         usage_table.grant_query_of(stream.function, "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
         # Nobody removes an item; the sweeper and the control function call no model and no function.

@@ -1,4 +1,7 @@
-"""Conditional writes on DynamoDB: the four of them that a request makes, and nothing else.
+"""DynamoDB, as far as the meter needs it: conditional writes of one item, a get, a query page by page.
+
+Values go in and come out plain (`attributes`). Every write may be tried several times, and a try whose answer was lost
+may have been made, or may be made yet: each condition is such that making it again does no harm.
 
 Errors:
 
@@ -9,19 +12,17 @@ MeterError
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import msgspec
 
 from lambda_fn import limits
+from lambda_fn.aws.attributes import Item, unwrap_all, wrap_all
 from lambda_fn.aws.signing import Credentials, sign
 from lambda_fn.connection import TransportError
 from lambda_fn.http import Client
-
-Value = Mapping[str, Any]
-"""An attribute as DynamoDB writes it: `{"S": "text"}`, `{"N": "1"}`, `{"BOOL": true}`, `{"M": {...}}`."""
-Item = dict[str, Any]
 
 _RETRIED = {
     "InternalServerError",
@@ -30,11 +31,11 @@ _RETRIED = {
     "ServiceUnavailable",
     "ThrottlingException",
 }
-_MAX_ANSWER = 500_000  # an item has 400 kB at most
+_MAX_ANSWER = 8_000_000  # a page of a query has 1 MB at most, an item 400 kB; as JSON, names and types come on top
 
 
 class MeterError(Exception):
-    """A write did not happen."""
+    """A call did not do what was asked."""
 
 
 class ConditionFailed(MeterError):
@@ -47,60 +48,170 @@ class ConditionFailed(MeterError):
 
 
 class MeterUnavailable(MeterError):
-    """DynamoDB did not take the write, or did not say so: whether it was made is not known."""
+    """DynamoDB did not do it, or did not say so: whether a write was made is not known."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One conditional UpdateItem. Values are plain, or `ByTry`."""
+
+    key: Mapping[str, str]
+    update: str
+    condition: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Page(NamedTuple):
+    """A part of what a query found. `after` is where the next one begins, None at the end."""
+
+    items: list[Item]
+    after: Item | None
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for: a partition, perhaps a range of it, perhaps by an index."""
+
+    condition: str
+    values: Mapping[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
+    index: str | None = None
+    filter: str | None = None
+    backward: bool = False
+    limit: int | None = None
+    """The most items of a page that are looked at, before `filter`."""
 
 
 class Table:
-    """One table."""
+    """One table. Every method raises MeterUnavailable when there is no answer."""
 
     def __init__(
-        self, client: Client, *, url: str, region: str, name: str, credentials: Callable[[], Credentials]
+        self,
+        client: Client,
+        *,
+        url: str,
+        region: str,
+        name: str,
+        credentials: Callable[[], Credentials],
+        consumed: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
-        """Name the table and how to reach it; `credentials` is asked for each call."""
+        """Name the table and how to reach it; `credentials` is asked for each call.
+
+        With `consumed`, DynamoDB is asked what each call costs, and its `ConsumedCapacity` is handed there under the
+        name of the operation.
+        """
         self._client = client
         self._url = url
         self._host = url.partition("://")[2]
         self._region = region
         self._name = name
         self._credentials = credentials
+        self._consumed = consumed
 
-    async def put(self, item: Mapping[str, Value], *, condition: str) -> None:
-        """Write a new item.
+    async def put(self, item: Mapping[str, Any], *, condition: str | None = None) -> None:
+        """Write a whole item.
 
         Raises:
             ConditionFailed: `condition` did not hold.
-            MeterUnavailable: it is not known whether it was written.
 
         """
-        await self._call("PutItem", {"Item": item, "ConditionExpression": condition})
+        call: dict[str, Any] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        if condition:
+            call["ConditionExpression"] = condition
+        await self._call("PutItem", call, {"Item": item})
 
     async def update(
-        self,
-        key: Mapping[str, str],
-        *,
-        update: str,
-        condition: str,
-        names: Mapping[str, str] | None = None,
-        values: Mapping[str, Value],
-    ) -> None:
-        """Change one item. Raises as `put`."""
-        call: dict[str, Any] = {
-            "Key": {name: {"S": value} for name, value in key.items()},
-            "UpdateExpression": update,
-            "ConditionExpression": condition,
-            "ExpressionAttributeValues": values,
-        }
-        if names:
-            call["ExpressionAttributeNames"] = names
-        await self._call("UpdateItem", call)
+        self, update: Update, *, tries: int | None = None, until: float | None = None, returns: bool = False
+    ) -> Item:
+        """Change one item.
 
-    async def _call(self, operation: str, call: dict[str, Any]) -> None:
-        call |= {"TableName": self._name, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-        body = msgspec.json.encode(call)
+        Args:
+            update: The change and its condition.
+            returns: Whether to give the item as it is then; else an empty one is given.
+            tries: The most tries; `limits.META_TRIES` when omitted.
+            until: In place of a number of tries, the time of the event loop until which they go on.
+
+        Raises:
+            ConditionFailed: the condition did not hold.
+
+        """
+        call: dict[str, Any] = {
+            "Key": wrap_all(update.key),
+            "UpdateExpression": update.update,
+            "ConditionExpression": update.condition,
+            "ReturnValues": "ALL_NEW" if returns else "NONE",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if update.names:
+            call["ExpressionAttributeNames"] = update.names
+        values = {"ExpressionAttributeValues": update.values} if update.values else {}
+        answer = await self._call("UpdateItem", call, values, tries=tries, until=until)
+        return unwrap_all(answer.get("Attributes", {}))
+
+    async def delete(self, key: Mapping[str, str], *, condition: str | None = None) -> None:
+        """Delete one item; one that is not there too, unless `condition` says else. Raises as `put`."""
+        call: dict[str, Any] = {"Key": wrap_all(key), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        if condition:
+            call["ConditionExpression"] = condition
+        await self._call("DeleteItem", call)
+
+    async def get(self, key: Mapping[str, str], *, consistent: bool = True) -> Item | None:
+        """Give an item, or None."""
+        answer = await self._call("GetItem", {"Key": wrap_all(key), "ConsistentRead": consistent})
+        return unwrap_all(answer["Item"]) if "Item" in answer else None
+
+    async def query(self, query: Query, *, after: Mapping[str, Any] | None = None, consistent: bool = False) -> Page:
+        """Give one page of what is found; `after` is where an earlier one ended. An index is never `consistent`."""
+        call: dict[str, Any] = {
+            "KeyConditionExpression": query.condition,
+            "ExpressionAttributeValues": wrap_all(query.values),
+            "ScanIndexForward": not query.backward,
+            "ConsistentRead": consistent,
+        }
+        options = {
+            "ExpressionAttributeNames": query.names or None,
+            "IndexName": query.index,
+            "FilterExpression": query.filter,
+            "Limit": query.limit,
+            "ExclusiveStartKey": None if after is None else wrap_all(after),
+        }
+        call |= {name: value for name, value in options.items() if value is not None}
+        answer = await self._call("Query", call)
+        last = answer.get("LastEvaluatedKey")
+        return Page([unwrap_all(item) for item in answer.get("Items", [])], unwrap_all(last) if last else None)
+
+    async def query_all(self, query: Query, *, consistent: bool = False) -> AsyncIterator[Item]:
+        """Give everything that is found, page after page."""
+        after: Item | None = None
+        while True:
+            page = await self.query(query, after=after, consistent=consistent)
+            for item in page.items:
+                yield item
+            if page.after is None:
+                return
+            after = page.after
+
+    async def _call(
+        self,
+        operation: str,
+        call: Mapping[str, Any],
+        plain: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        tries: int | None = None,
+        until: float | None = None,
+    ) -> dict[str, Any]:
+        """Make a call; `plain` are members whose values are wrapped for each try."""
+        clock = asyncio.get_running_loop().time
+        tries = tries or limits.META_TRIES
         reason = ""
-        for attempt in range(limits.META_TRIES):
+        attempt = 0
+        while not attempt or (attempt < tries if until is None else clock() < until):
             if attempt:
-                await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
+                most = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MOST)
+                await asyncio.sleep(random.uniform(0, most))  # noqa: S311 (spreads load, hides nothing)
+            attempt += 1
+            body = self._body(call, plain or {}, attempt)
             try:
                 async with asyncio.timeout(limits.META_TIMEOUT):
                     status, answer = await self._try(operation, body)
@@ -111,13 +222,23 @@ class Table:
                 reason = str(error)
                 continue
             if status == 200:
-                return
+                if self._consumed is not None:
+                    self._consumed(operation, answer.get("ConsumedCapacity", {}))
+                return answer
             reason = str(answer.get("__type", "")).rpartition("#")[2] or f"status {status}"
             if reason == "ConditionalCheckFailedException":
-                raise ConditionFailed(answer.get("Item"))
+                raise ConditionFailed(unwrap_all(answer["Item"]) if "Item" in answer else None)
             if status < 500 and reason not in _RETRIED:
                 break
         raise MeterUnavailable(f"{operation}: {reason}")
+
+    def _body(self, call: Mapping[str, Any], plain: Mapping[str, Mapping[str, Any]], attempt: int) -> bytes:
+        whole = {**call, "TableName": self._name}
+        for name, values in plain.items():
+            whole[name] = wrap_all(values, attempt)
+        if self._consumed is not None:
+            whole["ReturnConsumedCapacity"] = "INDEXES"
+        return msgspec.json.encode(whole)
 
     async def _try(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
         headers = sign(

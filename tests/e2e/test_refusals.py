@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lambda_fn import accounts
+from lambda_fn import accounts, ids
 from tests.e2e.conftest import Deployment
 
 pytestmark = pytest.mark.e2e
@@ -65,9 +65,9 @@ def test_keys(demo: Deployment) -> None:
     body = {"model": demo.model, "messages": [USER]}
     url = f"{demo.origin}/v1/chat/completions"
     check(httpx.post(url, json=body), 401, "invalid_api_key")
-    wrong = {"authorization": f"Bearer {accounts.new_key()}"}
+    wrong = {"authorization": f"Bearer {ids.new_key()}"}
     check(httpx.post(url, json=body, headers=wrong), 401, "invalid_api_key")
-    account = accounts.account_key(accounts.hash_key(demo.key))
+    account = accounts.account_key(ids.key_id_of(demo.key) or "")
     change = {"Key": account, "UpdateExpression": "SET enabled = :value"}
     demo.table.update_item(**change, ExpressionAttributeValues={":value": False})
     try:

@@ -66,12 +66,12 @@ def actions(statement: dict[str, Any]) -> set[str]:
 
 
 _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
-_WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem")
+_WRITE = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
 _READ_AND_WRITE = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem")
 
 
 def test_the_stream_function_makes_no_keys(synthesis: Any) -> None:
-    """It writes accounts and ledger, reads nothing but rollups, invokes its endpoint, logs and traces."""
+    """It writes accounts and ledger, searches nothing but rollups, invokes its endpoint, logs and traces."""
     only_rollups = {
         "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["USAGE", "USAGE#*"]},
         "Null": {"dynamodb:LeadingKeys": "false"},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lambda_fn import accounts, errors, limits
+from lambda_fn import errors, ids, limits
 from lambda_fn.answer import AnswerBroken
 from lambda_fn.ids import ledger_partition
 from tests.lambda_fn.conftest import (
@@ -314,18 +314,18 @@ async def test_meter_down_at_settlement(
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))
     monkeypatch.setattr(limits, "META_TIMEOUT", 0.0)
-    monkeypatch.setattr(limits, "META_TRIES", 1)
+    monkeypatch.setattr(limits, "SETTLE_PATIENCE", 0.1)
     go_on.set()
     await running
     assert text(reply) == "Hello world"
     assert reply.whole
     entry = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (entry["event"], entry["completion_tokens"], entry["outcome"]) == ("settlement_failed", 2, "complete")
+    assert (entry["event"], entry["completion_tokens"], entry["outcome"]) == ("settlement_unsaved", 2, "complete")
 
 
 async def test_guesses_are_forgotten(call: Call, items: Any) -> None:
     """The ledger keeps a request with a key that nobody has for a day only."""
-    item = ledger_item(items, await call(body=STREAM, key=accounts.new_key()))
+    item = ledger_item(items, await call(body=STREAM, key=ids.new_key()))
     assert item["outcome"] == "refused"
     assert 0 < int(item["ttl"]) - time.time() <= 86_400
 
@@ -348,7 +348,7 @@ async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> N
     ("options", "status", "code"),
     [
         ({"key": None}, 401, "invalid_api_key"),
-        ({"key": accounts.new_key()}, 401, "invalid_api_key"),
+        ({"key": ids.new_key()}, 401, "invalid_api_key"),
         ({"key": "sk-" + "x" * 1000}, 401, "invalid_api_key"),
         ({"key": "é"}, 401, "invalid_api_key"),
         ({"origin": "wrong"}, 403, "origin_denied"),
@@ -357,8 +357,8 @@ async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> N
         ({"body": b"{"}, 400, "invalid_json"),
         ({"body": {**CHAT, "messages": []}}, 400, "empty_array"),
         ({"body": b" " * (limits.MAX_BODY + 1)}, 413, "request_too_large"),
-        ({"body": b"{", "key": accounts.new_key()}, 401, "invalid_api_key"),
-        ({"body": {**STREAM, "model": "other"}, "key": accounts.new_key()}, 401, "invalid_api_key"),
+        ({"body": b"{", "key": ids.new_key()}, 401, "invalid_api_key"),
+        ({"body": {**STREAM, "model": "other"}, "key": ids.new_key()}, 401, "invalid_api_key"),
         ({"path": "/v1/nothing"}, 404, "not_found"),
         ({"path": "/v1/chat/completions/"}, 404, "not_found"),
         ({"method": "GET"}, 405, "method_not_allowed"),
@@ -439,7 +439,10 @@ def test_every_container_code_has_a_status() -> None:
         ("HEARTBEAT", 31.0),
         ("FIRST_EVENT_WAIT", 31.0),
         ("STREAM_DEADLINE", 476.0),
-        ("META_TRIES", 5),
+        ("META_TRIES", 9),
+        ("SETTLE_PATIENCE", 25.0),
+        ("CHECKPOINT", 500.0),
+        ("OVERDUE", 400.0),
         ("UPSTREAM_SILENCE", 60.0),
     ],
 )

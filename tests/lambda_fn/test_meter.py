@@ -1,28 +1,65 @@
-"""Accounts and ledger, on moto's DynamoDB."""
+"""Accounts, ledger and both together, on moto's DynamoDB."""
 
 import asyncio
+import dataclasses
+import time
 from typing import Any
 
 import pytest
 
-from lambda_fn import accounts, ledger
-from lambda_fn.aws.dynamodb import MeterUnavailable, Table
+from lambda_fn import accounts, books, ids, ledger, limits, reservations
+from lambda_fn.admit import Gate
+from lambda_fn.authenticate import Caller
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.aws.signing import Credentials
+from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.http import Client
 from lambda_fn.ids import ledger_partition, new_request_id, request_time
-from tests.lambda_fn.conftest import CREDENTIALS, KEY, TABLE, peer
+from lambda_fn.ledger import Opening, Prices, Settlement
+from lambda_fn.windows import UNLIMITED
+from tests.lambda_fn.conftest import CREDENTIALS, KEY, KEY_ID, TABLE, peer
 
-HASH = accounts.hash_key(KEY)
-DONE = ledger.Settlement("complete", 3, 5, "stop", 12, 40)
+CALLER = Caller(KEY_ID, ids.hash_key(KEY))
+DONE = Settlement("complete", 3, 5, "stop", 12, 40)
+PRICES = Prices(10, 100)
+NOW = time.time()
+"""Of all request ids, so that no minute ends within a test."""
 
 
-def test_key_has_256_random_bits_and_a_public_prefix() -> None:
-    """A key is `sk-`, eight public characters, and 43 that are secret; only its hash and prefix are kept."""
-    key = accounts.new_key()
+def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:
+    """Make what a new request is opened with."""
+    return Opening(new_request_id(NOW), KEY_ID, "m", reserved, cost, PRICES)
+
+
+def test_key_has_256_random_bits_and_a_public_id() -> None:
+    """A key is `sk-`, twelve public characters, and 43 that are secret; the account has its hash."""
+    key = ids.new_key()
     item = accounts.new_account(key, name="n", now=1)
-    assert len(key) == 3 + 8 + 1 + 43
-    assert key.startswith(item["prefix"]["S"])
+    assert len(key) == 3 + 12 + 1 + 43
+    assert item["pk"] == f"KEY#{ids.key_id_of(key)}"
     assert key not in str(item)
+    assert key[16:] not in str(item)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sk-",
+        KEY[:-1],
+        KEY + "a",
+        KEY.upper(),
+        "pk" + KEY[2:],
+        KEY + "\n",
+        " " + KEY,
+        KEY[:-1] + "é",
+        "sk-" + "a" * 56,
+    ],
+)
+def test_what_is_no_key(text: str) -> None:
+    """Only the exact form of a key is one."""
+    assert ids.key_id_of(KEY) == KEY_ID
+    assert ids.key_id_of(text) is None
 
 
 def test_request_ids_tell_their_time_and_sort() -> None:
@@ -33,57 +70,120 @@ def test_request_ids_tell_their_time_and_sort() -> None:
     assert ledger_partition(early).startswith("LEDGER#2026-09-21T14#")
 
 
-async def test_reserve_and_release(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A reservation is in flight until it is released; then the spend is booked, once however often it is repeated."""
-    request_id = new_request_id()
-    for _ in range(2):  # a try whose answer was lost is made again
-        await accounts.reserve(table, HASH, request_id=request_id, tokens=100, now=2)
-    assert items.get_item(Key=account)["Item"]["in_flight"] == {request_id: 100}
-    for _ in range(3):
-        await accounts.release(table, HASH, request_id=request_id, prompt_tokens=3, completion_tokens=5)
+async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict[str, str]) -> None:
+    """A request is reserved and in flight, then settled, booked and given back, once however often it is repeated."""
+    begin = opening()
+    admission = await Gate(table).admit(CALLER, begin, fingerprint="f" * 16)
+    item = items.get_item(Key=account)["Item"]
+    assert item["in_flight"] == {begin.request_id: f'[1,100,5000,"{"f" * 16}","m"]'}
+    assert item["open"].startswith("ACCOUNT#")
+    assert int(item["due"]) - time.time() == pytest.approx(limits.OVERDUE, abs=5)
+    assert items.get_item(Key=ledger.ledger_key(begin.request_id))["Item"]["state"] == "OPEN"
+    assert admission.entry is not None
+    for _ in range(2):
+        await books.close(table, begin, DONE, entry=admission.entry, now=NOW)
     item = items.get_item(Key=account)["Item"]
     assert (item["in_flight"], item["requests"], item["prompt_tokens"], item["completion_tokens"]) == ({}, 1, 3, 5)
+    assert item["cost"] == 3 * 10 + 5 * 100
+    left = {name.partition("#")[0]: UNLIMITED - int(value) for name, value in item["balance"].items()}
+    assert left == {"requests": 1, "tokens": 8, "cost": 530}
+    settled = items.get_item(Key=ledger.ledger_key(begin.request_id))["Item"]
+    assert (settled["state"], settled["cost"], settled["entry"]) == ("SETTLED", 530, 1)
+    assert not {"open", "due"} & settled.keys()
 
 
-async def test_many_at_once_are_all_booked(table: Table, items: Any, account: dict[str, str]) -> None:
-    """Simultaneous requests of one key lose no update."""
+async def test_unknown_disabled_expired_replaced(table: Table, items: Any, account: dict[str, str]) -> None:
+    """A key that nobody has, a wrong secret, a disabled, an expired and a replaced key reserve nothing."""
+    gate = Gate(table)
 
-    async def one() -> None:
-        request_id = new_request_id()
-        await accounts.reserve(table, HASH, request_id=request_id, tokens=10, now=2)
-        await accounts.release(table, HASH, request_id=request_id, prompt_tokens=1, completion_tokens=2)
+    async def code(caller: Caller = CALLER) -> str | None:
+        with pytest.raises(APIError) as caught:
+            await gate.admit(caller, opening())
+        with pytest.raises(APIError) as again:
+            await gate.check_key(caller)
+        assert again.value.error_code == caught.value.error_code
+        return caught.value.error_code
 
-    await asyncio.gather(*(one() for _ in range(40)))
-    item = items.get_item(Key=account)["Item"]
-    assert (item["in_flight"], item["requests"], item["completion_tokens"]) == ({}, 40, 80)
+    def change(update: str, **values: Any) -> None:
+        items.update_item(
+            Key=account, UpdateExpression=update, ExpressionAttributeValues={f":{n}": v for n, v in values.items()}
+        )
 
-
-async def test_unknown_disabled_expired(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A key that nobody has, a disabled and an expired one are told apart, and reserve nothing."""
-    with pytest.raises(accounts.KeyUnknown):
-        await accounts.reserve(table, "0" * 64, request_id="r", tokens=1, now=2)
-    items.update_item(Key=account, UpdateExpression="SET enabled = :no", ExpressionAttributeValues={":no": False})
-    with pytest.raises(accounts.KeyRefused, match="disabled"):
-        await accounts.touch(table, HASH, now=2)
-    items.update_item(
-        Key=account,
-        UpdateExpression="SET enabled = :yes, expires = :then",
-        ExpressionAttributeValues={":yes": True, ":then": 2},
-    )
-    with pytest.raises(accounts.KeyRefused, match="expired"):
-        await accounts.reserve(table, HASH, request_id="r", tokens=1, now=2)
+    assert await code(Caller("a" * 12, CALLER.key_hash)) == "invalid_api_key"
+    assert await code(Caller(KEY_ID, "0" * 64)) == "invalid_api_key"
+    change("SET enabled = :no", no=False)
+    assert await code() == "key_disabled"
+    assert await code(Caller(KEY_ID, "0" * 64)) == "invalid_api_key"
+    change("SET enabled = :yes, expires = :then", yes=True, then=2)
+    assert await code() == "key_expired"
+    change("SET expires = :later", later=int(time.time()) + 60)
+    await table.update(accounts.rotate(KEY_ID, "1" * 64, now=int(time.time()), grace=60))
+    await gate.check_key(CALLER)
+    await gate.check_key(Caller(KEY_ID, "1" * 64))
+    change("SET old_expires = :then", then=2)
+    assert await code() == "key_replaced"
     assert items.get_item(Key=account)["Item"]["in_flight"] == {}
 
 
-async def test_first_settlement_stays(table: Table, items: Any) -> None:
-    """A ledger item goes from OPEN to SETTLED once; a second settlement changes nothing."""
-    request_id = new_request_id()
-    for _ in range(2):
-        await ledger.open_request(table, request_id, key_hash=HASH, model="m", reserved=100)
-    await ledger.settle_request(table, request_id, DONE, now=5.0)
-    await ledger.settle_request(table, request_id, ledger.Settlement("cut", 9, 9, None, None, 9), now=6.0)
-    item = items.get_item(Key=ledger.ledger_key(request_id))["Item"]
-    assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "complete", 5)
+async def test_rotating_twice_keeps_the_old_key(table: Table, account: dict[str, str]) -> None:
+    """A rotation whose answer was lost and that is made again leaves the old secret in its grace."""
+    del account
+    rotation = accounts.rotate(KEY_ID, "1" * 64, now=int(time.time()), grace=60)
+    item = await table.update(rotation, returns=True)
+    with pytest.raises(ConditionFailed) as failed:
+        await table.update(rotation)
+    assert failed.value.item == item
+    await Gate(table).check_key(CALLER)
+
+
+@pytest.mark.parametrize("limit", accounts.LIMIT_NAMES)
+async def test_each_limit_alone(table: Table, items: Any, account: dict[str, str], limit: str) -> None:
+    """Each limit lets through what fits, to the last unit, and refuses the next request with its own error."""
+    most = {"requests": 3, "max": 3, "tokens": 300, "cost": 15_000}[limit.partition("_")[0]]
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(**{limit: most})))
+    gate = Gate(table)
+    for _ in range(3):
+        await gate.admit(CALLER, opening())
+    with pytest.raises(APIError) as caught:
+        await gate.admit(CALLER, opening())
+    assert caught.value.status == 429
+    budget = limit.endswith(("day", "month"))
+    assert caught.value.error_code == ("insufficient_quota" if budget else "rate_limit_exceeded")
+    assert (caught.value.retry_after is None) == budget
+    assert (caught.value.headers.get("x-should-retry") == "false") == budget
+    assert len(items.get_item(Key=account)["Item"]["in_flight"]) == 3
+
+
+async def test_models_of_a_key(table: Table, items: Any, account: dict[str, str]) -> None:
+    """A key that has a list of models may use those, and to it others are not there."""
+    del account
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["m", "other"]))
+    gate = Gate(table)
+    await gate.admit(CALLER, opening())
+    with pytest.raises(APIError) as caught:
+        await gate.admit(CALLER, dataclasses.replace(opening(), model="third"))
+    assert (caught.value.status, caught.value.error_code) == (404, "model_not_found")
+
+
+async def test_changing_a_limit_in_mid_window(table: Table, items: Any, account: dict[str, str]) -> None:
+    """A changed limit counts at once, with what was used before, and only if it still was the old one."""
+    old, new = accounts.Limits(tokens_day=150), accounts.Limits(tokens_day=250, tokens_month=1000)
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=old))
+    gate = Gate(table)
+    await gate.admit(CALLER, opening())
+    change = accounts.change_limits(KEY_ID, old, new, now=time.time())
+    await table.update(change)
+    with pytest.raises(ConditionFailed):
+        await table.update(change)
+    await gate.admit(CALLER, opening())
+    with pytest.raises(APIError, match="more tokens than is left"):
+        await gate.admit(CALLER, opening())
+    balance = items.get_item(Key=account)["Item"]["balance"]
+    assert sorted(int(left) for name, left in balance.items() if name.startswith("tokens")) == [
+        50,
+        800,
+        UNLIMITED - 200,
+    ]
 
 
 async def test_throttling_is_waited_out(http: Client) -> None:
@@ -103,12 +203,12 @@ async def test_throttling_is_waited_out(http: Client) -> None:
 
     async with peer(handler) as origin:
         slow = Table(http, url=origin, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS)
-        await ledger.open_request(slow, new_request_id(), key_hash=HASH, model="m", reserved=1)
+        await slow.put(ledger.opening_item(opening()), condition=ledger.NEW)
         assert tries == 4
         tries = -10
         answers += answers * 10
         with pytest.raises(MeterUnavailable, match="ThrottlingException"):
-            await ledger.open_request(slow, new_request_id(), key_hash=HASH, model="m", reserved=1)
+            await slow.put(ledger.opening_item(opening()), condition=ledger.NEW)
 
 
 async def test_meter_that_is_not_there(http: Client) -> None:
@@ -116,5 +216,38 @@ async def test_meter_that_is_not_there(http: Client) -> None:
     table = Table(
         http, url="http://127.0.0.1:9", region="eu-west-1", name=TABLE, credentials=lambda: Credentials("a", "b", "")
     )
-    with pytest.raises(MeterUnavailable):
-        await accounts.touch(table, HASH, now=1)
+    with pytest.raises(Unavailable):
+        await Gate(table).check_key(CALLER)
+
+
+def test_no_expression_has_a_reserved_word() -> None:
+    """No attribute is named in an expression by a word that DynamoDB reserves."""
+    import re
+    from pathlib import Path
+
+    import moto.dynamodb.parsing
+
+    words = Path(moto.dynamodb.parsing.__file__).parent / "reserved_keywords.txt"
+    reserved = {word.strip().upper() for word in words.read_text().split()}
+    syntax = {"SET", "ADD", "REMOVE", "AND", "OR", "EXISTS", "NOT"}
+    begin, now = opening(), time.time()
+    entry = accounts.Entry(1, 1, 1, "", "m")
+    spend = books.spend_of(DONE, PRICES)
+    old, new = accounts.Limits(), accounts.Limits(*range(1, 8))
+    updates = [
+        accounts.touch(KEY_ID, "h", now=1),
+        accounts.rotate(KEY_ID, "h", now=1, grace=1),
+        accounts.change_limits(KEY_ID, old, new, now=now),
+        reservations.reserve(KEY_ID, "h", reservations.Reservation(begin.request_id, 1, 1, "m"), now=1),
+        reservations.release(KEY_ID, begin.request_id, entry, spend, now=now, stale=["tokens#2026-11"]),
+        reservations.enter(KEY_ID, begin.request_id, model="m", now=now),
+        reservations.unwatch(KEY_ID),
+        reservations.watch_later(KEY_ID, was=1, due=2),
+        ledger.settle(begin.request_id, DONE, prices=PRICES, entry=1, now=now, recovered=True, forget_after=1),
+        ledger.correct(begin.request_id, DONE, prices=PRICES, entry=1, now=now),
+        ledger.checkpoint(begin.request_id, prompt_tokens=1, completion_tokens=1, now=now),
+    ]
+    for update in updates:
+        for text in (update.update, update.condition):
+            names = re.findall(r"(?<![:#\w])[a-z_]\w*(?!\w*\()", text, re.IGNORECASE)
+            assert not {name.upper() for name in names} & reserved - syntax, text

@@ -1,0 +1,78 @@
+"""DynamoDB's typed attributes, as plain Python values and back.
+
+    str  S      int, float  N      bool  BOOL      None  NULL      list  L      dict  M
+
+Numbers that are whole come back as int, of any size that DynamoDB has (38 digits); others as float.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Item = dict[str, Any]
+"""An item as plain values."""
+
+
+@dataclass(frozen=True)
+class ByTry:
+    """A value that differs from try to try: `make` is given the number of the try, 1 for the first."""
+
+    make: Callable[[int], Any]
+
+
+def wrap(value: Any, attempt: int = 1) -> dict[str, Any]:
+    """Give a value as DynamoDB writes it: `{"S": "text"}`, `{"N": "1"}`, `{"M": {...}}`.
+
+    Raises:
+        TypeError: it has no form in DynamoDB.
+
+    """
+    match value:
+        case None:
+            return {"NULL": True}
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int() | float():
+            return {"N": str(value)}
+        case ByTry():
+            return wrap(value.make(attempt))
+        case dict():
+            return {"M": {name: wrap(member, attempt) for name, member in value.items()}}
+        case list() | tuple():
+            return {"L": [wrap(member, attempt) for member in value]}
+    raise TypeError(f"{type(value).__name__} has no form in DynamoDB")
+
+
+def wrap_all(values: Mapping[str, Any], attempt: int = 1) -> dict[str, Any]:
+    """Give an item, or an expression's values, as DynamoDB writes them."""
+    return {name: wrap(value, attempt) for name, value in values.items()}
+
+
+def unwrap_all(item: Mapping[str, Any]) -> Item:
+    """Give an item as plain values."""
+    return {name: unwrap(value) for name, value in item.items()}
+
+
+def unwrap(attribute: Mapping[str, Any]) -> Any:
+    """Give one attribute as a plain value."""
+    [(kind, value)] = attribute.items()
+    return _PLAIN[kind](value)
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "S": str,
+    "N": _number,
+    "BOOL": bool,
+    "NULL": lambda _: None,
+    "M": unwrap_all,
+    "L": lambda members: [unwrap(member) for member in members],
+}

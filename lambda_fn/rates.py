@@ -1,0 +1,83 @@
+"""What a caller is told of its limits: OpenAI's `x-ratelimit-*` headers, and refusals in OpenAI's words.
+
+Windows begin with the clock's minute, so what is left is back all at once when it ends.
+"""
+
+import math
+
+from lambda_fn.accounts import Account
+from lambda_fn.authenticate import wrong_key
+from lambda_fn.errors import APIError, InsufficientQuota, NotFound, PermissionDenied, RateLimited
+from lambda_fn.refusals import KeyRefused, KeyUnknown, LimitReached, ModelRefused, Refusal
+from lambda_fn.windows import UNLIMITED, windows_of
+
+_NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients obey it
+
+
+def rate_headers(account: Account, *, when: float, now: float) -> dict[str, str]:
+    """Give the headers that say what is left of the minute that `when` is in; of a limit that the key has not, none."""
+    headers = {}
+    for window in windows_of(when)[:2]:
+        most = getattr(account.limits, window.limit)
+        if most < UNLIMITED:
+            what = window.limit.partition("_")[0]
+            headers[f"x-ratelimit-limit-{what}"] = str(most)
+            headers[f"x-ratelimit-remaining-{what}"] = str(max(0, account.left(window)))
+            headers[f"x-ratelimit-reset-{what}"] = duration(max(0.0, window.ends - now))
+    return headers
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as OpenAI does: `1m0s`, `17.2s`, `204ms`."""
+    milliseconds = math.ceil(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    return (f"{minutes}m" if minutes else "") + f"{rest / 1000:g}s"
+
+
+def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError:
+    """Give the error that a refused caller gets."""
+    match refusal:
+        case KeyUnknown():
+            return wrong_key()
+        case KeyRefused():
+            return PermissionDenied(f"This API key is {refusal.reason}.", code=f"key_{refusal.reason}")
+        case ModelRefused():
+            return no_model(model)
+        case LimitReached():
+            return _limit(refusal, when=when, now=now)
+
+
+def no_model(name: str) -> NotFound:
+    """Give the one answer for a model that is not there, and for one that the key may not use."""
+    return NotFound(
+        f"The model '{name[:80]}' does not exist or you do not have access to it.",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
+    headers = rate_headers(reached.account, when=when, now=now)
+    name = reached.limit.partition("_")[0]
+    if reached.window is None:
+        message = f"This key has {reached.most} streams running, which is its limit. Try again when one has ended."
+        return RateLimited(message, retry_after=1, headers=headers)
+    span = reached.limit.rpartition("_")[2]
+    if span == "minute":
+        text = f"Rate limit reached for {name} per minute: limit {reached.most}, left {max(0, reached.left)}"
+        if reached.needed > reached.most:
+            message = f"{text}. This request may need {reached.needed}: shorten it, or lower 'max_tokens'."
+            return RateLimited(message, headers={**headers, **_NO_RETRY})
+        seconds = max(1, math.ceil(reached.window.ends - now))
+        message = f"{text}, this request may need {reached.needed}. Try again in {seconds} s."
+        return RateLimited(message, retry_after=seconds, headers=headers)
+    what = "tokens" if name == "tokens" else "money"
+    message = f"You exceeded your current quota: this key's budget of {what} for the {span} is used up"
+    if reached.left > 0:
+        message = (
+            f"You exceeded your current quota: this request may need more {what} than is left of this key's budget for "
+            f"the {span}. Shorten it, or lower 'max_tokens'"
+        )
+    return InsufficientQuota(f"{message}.", headers={**headers, **_NO_RETRY})

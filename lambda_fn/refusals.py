@@ -1,0 +1,80 @@
+"""Why an account refused: the conditions of its expressions once more, over the item as it was.
+
+Only who has the whole key is told anything of it: to all others a key that nobody has, and a wrong secret for one that
+somebody has, are the same.
+"""
+
+import hmac
+
+from lambda_fn.accounts import Account
+from lambda_fn.aws.attributes import Item
+from lambda_fn.ids import request_time
+from lambda_fn.reservations import Reservation, choose
+from lambda_fn.windows import Window, windows_of
+
+
+class KeyUnknown(Exception):
+    """Nobody has this key."""
+
+
+class KeyRefused(Exception):
+    """The key exists and may not be used: `reason` is `disabled`, `expired` or `replaced`."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ModelRefused(Exception):
+    """The key may not use this model."""
+
+
+class LimitReached(Exception):
+    """A limit does not allow the request. `window` is None for `max_streams`."""
+
+    def __init__(self, account: Account, *, limit: str, left: int, needed: int, window: Window | None) -> None:
+        """Keep what a caller is to be told."""
+        super().__init__(limit)
+        self.account = account
+        self.limit = limit
+        self.most: int = getattr(account.limits, limit)
+        self.left = left
+        self.needed = needed
+        self.window = window
+
+
+Refusal = KeyUnknown | KeyRefused | ModelRefused | LimitReached
+
+
+def key_refusal(item: Item | None, key_hash: str, *, now: int) -> KeyUnknown | KeyRefused | None:
+    """Give what is wrong with a key, None when nothing is."""
+    if item is None:
+        return KeyUnknown()
+    old = hmac.compare_digest(item.get("old_hash", ""), key_hash)
+    if not (hmac.compare_digest(item["secret_hash"], key_hash) or old):
+        return KeyUnknown()
+    if not item["enabled"]:
+        return KeyRefused("disabled")
+    if item.get("expires", now + 1) <= now:
+        return KeyRefused("expired")
+    if old and item["old_expires"] <= now:
+        return KeyRefused("replaced")
+    return None
+
+
+def refusal(item: Item | None, key_hash: str, reservation: Reservation, *, now: int) -> Refusal | None:
+    """Give why a reservation was refused, a budget before a rate; None when nothing speaks against it."""
+    wrong = key_refusal(item, key_hash, now=now)
+    if wrong is not None or item is None:
+        return wrong
+    account = Account.of(item)
+    if account.models is not None and reservation.model not in account.models:
+        return ModelRefused()
+    for window in reversed(windows_of(request_time(reservation.request_id))):
+        left, needed = account.left(window), choose(window, 1, reservation.tokens, reservation.cost)
+        if left < needed:
+            return LimitReached(account, limit=window.limit, left=left, needed=needed, window=window)
+    if len(account.in_flight) >= account.limits.max_streams:
+        return LimitReached(account, limit="max_streams", left=0, needed=1, window=None)
+    return None

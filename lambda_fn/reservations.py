@@ -1,0 +1,173 @@
+"""What a request does to its key's account item: it reserves, is in flight, is released.
+
+The first write authenticates, holds every limit, takes the reservation and notes the request, all or nothing. The
+last gives back what was not used, books what was, and takes the note away.
+
+Each note, an entry of `in_flight`, has a number: that of the try that wrote it, or a random one. The ledger item is
+settled for one entry and keeps its number, and an entry is booked only if it is that one. So a try of `reserve` that is
+carried out late, when the request has long been released, cannot have it booked again.
+"""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from lambda_fn import limits
+from lambda_fn.accounts import USABLE, Correction, Entry, Spend, account_key
+from lambda_fn.aws.attributes import ByTry, Item
+from lambda_fn.aws.dynamodb import Update
+from lambda_fn.ids import request_time, shard_of
+from lambda_fn.windows import Window, windows_of
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What a request takes before it begins: upper bounds, and what it is known by."""
+
+    request_id: str
+    tokens: int
+    cost: int
+    model: str
+    fingerprint: str = ""
+
+
+NOTHING = Spend(0, 0, 0, 0)
+
+
+def reserve(key_id: str, key_hash: str, reservation: Reservation, *, now: int) -> Update:
+    """Authenticate, hold every limit, take the reservation and note the request: all or nothing."""
+    tokens, cost = reservation.tokens, reservation.cost
+    entry = Entry(0, tokens, cost, reservation.fingerprint, reservation.model)
+    names = {"#request": reservation.request_id, "#open": "open"}
+    values: Item = {
+        ":now": now,
+        ":yes": True,
+        ":hash": key_hash,
+        ":model": reservation.model,
+        ":one": 1,
+        ":tokens": tokens,
+        ":cost": cost,
+        ":entry": ByTry(lambda attempt: msgspec.structs.replace(entry, number=attempt).text),
+        **_watched(key_id, now),
+    }
+    update = ["last_used = :now", "in_flight.#request = :entry", _WATCH]
+    condition = [
+        USABLE,
+        "(attribute_not_exists(models) OR contains(models, :model))",
+        "size(in_flight) < max_streams",
+        "attribute_not_exists(in_flight.#request)",
+    ]
+    for number, window in enumerate(windows_of(request_time(reservation.request_id))):
+        left, taken = f"balance.#w{number}", choose(window, ":one", ":tokens", ":cost")
+        names[f"#w{number}"] = window.name
+        update.append(f"{left} = if_not_exists({left}, {window.limit}) - {taken}")
+        condition.append(f"({left} >= {taken} OR (attribute_not_exists({left}) AND {window.limit} >= {taken}))")
+    return Update(account_key(key_id), "SET " + ", ".join(update), " AND ".join(condition), names, values)
+
+
+def release(
+    key_id: str,
+    request_id: str,
+    entry: Entry,
+    spend: Spend | None,
+    *,
+    now: float,
+    stale: Iterable[str] = (),
+) -> Update:
+    """Take a request out of flight: give back what was reserved less what was spent, and book that.
+
+    Only once for an entry, however often it is made. What an entry says to be booked already is taken off.
+
+    Args:
+        key_id: Whose account.
+        request_id: Which request; its time says which windows.
+        entry: As it stands in `in_flight`.
+        spend: As the ledger has it. None books nothing: the ledger was not settled for this entry.
+        now: Unix seconds; nothing is given back to windows that ended.
+        stale: Names of windows to remove from `balance`.
+
+    """
+    booked = NOTHING
+    if spend is not None:
+        booked = spend - (entry.correction.booked if entry.correction else NOTHING)
+    names = {"#request": request_id}
+    values: Item = {":entry": entry.text}
+    changes, removed = [], ["in_flight.#request"]
+    tokens, cost = entry.tokens - booked.tokens, entry.cost - booked.cost
+    for number, window in enumerate(windows_of(request_time(request_id))):
+        back = choose(window, 0, tokens, cost)
+        if back and window.ends > now:
+            left = f"balance.#w{number}"
+            names[f"#w{number}"] = window.name
+            values |= {":zero": 0, f":back{number}": back}
+            changes.append(f"{left} = if_not_exists({left}, :zero) + :back{number}")
+    for number, name in enumerate(stale):
+        names[f"#s{number}"] = name
+        removed.append(f"balance.#s{number}")
+    update = ("SET " + ", ".join(changes) + " " if changes else "") + "REMOVE " + ", ".join(removed)
+    if spend is not None:
+        update += " ADD requests :requests, prompt_tokens :prompt, completion_tokens :completion, cost :cost"
+        values |= {
+            ":requests": booked.requests,
+            ":prompt": booked.prompt_tokens,
+            ":completion": booked.completion_tokens,
+            ":cost": booked.cost,
+        }
+    return Update(account_key(key_id), update, "in_flight.#request = :entry", names, values)
+
+
+def enter(key_id: str, request_id: str, *, model: str, now: float, correction: Correction | None = None) -> Update:
+    """Note a request as in flight without asking any limit, to book what it came to: its entry has a new number.
+
+    Args:
+        key_id: Whose account.
+        request_id: Which request.
+        model: Its public name.
+        now: Unix seconds.
+        correction: What is to be corrected, so that whoever finds the entry can carry it out.
+
+    """
+    entry = Entry(secrets.randbelow(10**9) + 1000, 0, 0, "", model, correction)
+    return Update(
+        account_key(key_id),
+        update=f"SET in_flight.#request = :entry, {_WATCH}",
+        condition="attribute_exists(pk) AND attribute_not_exists(in_flight.#request)",
+        names={"#request": request_id, "#open": "open"},
+        values={":entry": entry.text, **_watched(key_id, now)},
+    )
+
+
+def unwatch(key_id: str) -> Update:
+    """Let the sweeper look at the account no more, on condition that nothing is in flight."""
+    return Update(
+        account_key(key_id),
+        update="REMOVE #open, due",
+        condition="size(in_flight) = :none",
+        names={"#open": "open"},
+        values={":none": 0},
+    )
+
+
+def watch_later(key_id: str, *, was: int, due: int) -> Update:
+    """Let the sweeper look again at `due`, on condition that it was to look at `was`."""
+    return Update(
+        account_key(key_id),
+        update="SET due = :due",
+        condition="due = :was",
+        values={":due": due, ":was": was},
+    )
+
+
+def choose(window: Window, request: Any, tokens: Any, cost: Any) -> Any:
+    """Choose what counts in a window."""
+    return {"requests": request, "tokens": tokens, "cost": cost}[window.name.partition("#")[0]]
+
+
+_WATCH = "#open = if_not_exists(#open, :open), due = if_not_exists(due, :due)"
+
+
+def _watched(key_id: str, now: float) -> Item:
+    return {":open": f"ACCOUNT#{shard_of(key_id)}", ":due": int(now + limits.OVERDUE)}

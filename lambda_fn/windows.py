@@ -1,0 +1,70 @@
+"""The windows in which a key's limits count: a minute, a day, a month, UTC, always those of the request id's time.
+
+What is left in a window is one member of the account's `balance`, made by the first request of the window:
+
+    requests#2026-11-21T06:45   requests_minute      cost#2026-11-21    cost_day
+    tokens#2026-11-21T06:45     tokens_minute        cost#2026-11       cost_month
+    tokens#2026-11-21           tokens_day           tokens#2026-11     tokens_month
+
+They begin with the clock's minute, day and month, so that anyone can name a request's windows at any later time.
+"""
+
+import calendar
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+UNLIMITED = 10**18
+"""Stands for no limit."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of one limit. `limit` is the name of the account's attribute, `ends` Unix seconds."""
+
+    name: str
+    limit: str
+    ends: int
+
+
+def windows_of(when: float) -> list[Window]:
+    """Give the six windows of a time, short ones first."""
+    utc = time.gmtime(when)
+    month = time.strftime("%Y-%m", utc)
+    day, minute = f"{month}-{utc.tm_mday:02}", time.strftime("%Y-%m-%dT%H:%M", utc)
+    return [
+        Window(name, limit, window_end(name))
+        for name, limit in (
+            (f"requests#{minute}", "requests_minute"),
+            (f"tokens#{minute}", "tokens_minute"),
+            (f"tokens#{day}", "tokens_day"),
+            (f"cost#{day}", "cost_day"),
+            (f"tokens#{month}", "tokens_month"),
+            (f"cost#{month}", "cost_month"),
+        )
+    ]
+
+
+def window_end(name: str) -> int:
+    """Give the Unix time at which a window ends, by the name of its balance.
+
+    Raises:
+        ValueError: it is no such name.
+
+    """
+    date, _, clock = name.partition("#")[2].partition("T")
+    year, month, *day = map(int, date.split("-"))
+    if not day:
+        return calendar.timegm((year, month, calendar.monthrange(year, month)[1], 24, 0, 0))
+    if not clock:
+        return calendar.timegm((year, month, day[0], 24, 0, 0))
+    hour, minute = map(int, clock.split(":"))
+    return calendar.timegm((year, month, day[0], hour, minute + 1, 0))
+
+
+def stale(names: Iterable[str], now: float) -> list[str]:
+    """Give the windows that ended so long ago that no request of theirs can still come: they can be removed.
+
+    A minute is kept for one more, a day and a month for an hour: longer than an admission takes and clocks differ.
+    """
+    return [name for name in names if now > window_end(name) + (60 if ":" in name else 3600)]
