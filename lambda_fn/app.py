@@ -208,8 +208,6 @@ class Completions:
         )
 
 
-
-
 def _seconds_left(scope: Scope) -> float:
     """Give the time that the container gets for its answer."""
     context = scope.get("aws.context")
