@@ -21,6 +21,7 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http import Client
 from lambda_fn.settings import Model, Settings
+from local.control import attribute_values
 
 CREDENTIALS = Credentials("AKID", "SECRET", "")
 KEY = ids.new_key()
@@ -107,6 +108,7 @@ class Wire(asyncio.Transport):
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     """Run moto's DynamoDB, with the usage table in it."""
+    attribute_values.install()
     moto = DomainDispatcherApplication(create_backend_app)
     one_at_a_time = threading.Lock()  # moto has no locks of its own: a condition would not hold
 
