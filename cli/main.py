@@ -66,6 +66,14 @@ def _doctor(given: argparse.Namespace) -> None:
     doctor(given.stage, given.stack_name)
 
 
+def _cost(given: argparse.Namespace) -> None:
+    from cli.cost import Use, show
+
+    names = ("completion_tokens", "tokens_per_second", "first_token", "throughput", "utilisation", "streams_per_vcpu")
+    use = Use(**{name: getattr(given, name) for name in names})
+    show(given.stage, dict(given.set), use, given.instance_hour)
+
+
 def _fault_list(given: argparse.Namespace) -> None:
     from cli.fault import show
 
@@ -128,8 +136,25 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "Show every hop's limits as deployed; fail if they contradict each other.")
     doctor.add_argument("--stage", default="local", choices=["local", "dev", "prod"], help="of which stack (local)")
     doctor.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
+    _add_cost(command("cost", _cost, "Compute what requests and tokens cost on AWS, and the share of each service."))
     _add_fault(commands)
     return parser
+
+
+def _add_cost(cost: argparse.ArgumentParser) -> None:
+    cost.add_argument("--stage", default="prod", choices=["dev", "prod"], help="whose settings (prod)")
+    cost.add_argument(
+        "-c", dest="set", type=_setting, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
+    )
+    cost.add_argument("--completion-tokens", type=int, default=300, metavar="N", help="of one answer (300)")
+    cost.add_argument("--tokens-per-second", type=float, default=40.0, metavar="N", help="of one stream (40)")
+    cost.add_argument("--first-token", type=float, default=0.5, metavar="S", help="seconds to the first one (0.5)")
+    cost.add_argument(
+        "--throughput", type=float, metavar="N", help="tokens a second of an instance (all its slots at that speed)"
+    )
+    cost.add_argument("--utilisation", type=float, default=0.3, metavar="P", help="of that, over paid hours (0.3)")
+    cost.add_argument("--streams-per-vcpu", type=int, default=16, metavar="N", help="on Managed Instances (16)")
+    cost.add_argument("--instance-hour", type=float, metavar="USD", help="another price of an instance's hour")
 
 
 def _add_fault(commands: Any) -> None:

@@ -104,6 +104,17 @@ def _cold(cold: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _memory(found: dict[str, Any]) -> str:
+    lines = ["| | |", "|---|---|"]
+    resident = ", ".join(str(one) for one in found["resident_mb"])
+    lines += [
+        f"| MB resident after each tenth of {found['streams']} streams | {resident} |",
+        f"| MB grown in the second half | {found['growth_mb']} |",
+        f"| kB for each of {found['slow_readers']} readers that do not read | {found['slow_reader_kb']} |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _replace(text: str, name: str, content: str) -> str:
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     head, _, rest = text.partition(begin)
@@ -123,6 +134,9 @@ def main() -> int:
     text = _replace(text, "rows", _markdown(rows))
     if cold is not None:
         text = _replace(text, "coldstart", _cold(cold))
+    memory_file = RESULTS / "memory.json"
+    if memory_file.exists():
+        text = _replace(text, "memory", _memory(json.loads(memory_file.read_text())))
     PAGE.write_text(text)
     PLOT.write_text(bars(rows))
     return 0
