@@ -4,9 +4,11 @@ Values come as text from the command line, and as JSON values from cdk.json; bot
 """
 
 import difflib
+import json
 from collections.abc import Mapping
-from typing import get_args
+from typing import get_origin
 
+from infra.fields import choices, is_optional, plain
 from infra.settings import FIELDS, TYPES, Settings, SettingsError, of_stage, wanted
 
 DEFAULT_STAGE = "dev"
@@ -25,25 +27,46 @@ def settings_from_context(context: Mapping[str, object]) -> Settings:
     base = of_stage(str(stage))
     if unknown := sorted(set(ours) - set(FIELDS)):
         raise SettingsError(_unknown(unknown[0]))
-    return base.replace(**{name: parse(name, value) for name, value in ours.items()})
+    changes = {name: parse(name, value) for name, value in ours.items()}
+    if changes.get("container", base.container) != base.container:
+        changes.setdefault("image_uri", None)  # the stage's image is of the stage's container
+    return base.replace(**changes)
 
 
 def parse(name: str, value: object) -> object:
     """One value by its setting's type. Raises SettingsError when it cannot be one."""
     text = str(value).strip()
     kind = TYPES[name]
-    if type(None) in get_args(kind):
-        if text.lower() in _NONE:
-            return None
-        kind = next(arg for arg in get_args(kind) if arg is not type(None))
-    if get_args(kind):  # a Literal: all of one type
-        kind = type(get_args(kind)[0])
+    nothing = text.lower() in _NONE
+    if nothing and is_optional(kind):
+        return None
+    kind = plain(kind)
     try:
-        if kind is bool:
-            return _TRUTH[text.lower()]
-        return kind(text)
+        if get_origin(kind) is tuple:
+            return () if nothing else _several(value)
+        if get_origin(kind) is Mapping:
+            return {} if nothing else _named(value)
+        if (given := choices(kind)) is not None:  # all of one type
+            kind = type(given[0])
+        return _TRUTH[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
         raise SettingsError(f"{name}={text}: must be {wanted(name)}") from None
+
+
+def _several(value: object) -> tuple[str, ...]:
+    """Texts between semicolons, or commas where there are none; a list of cdk.json as it is."""
+    if isinstance(value, list | tuple):
+        return tuple(map(str, value))
+    text = str(value)
+    return tuple(part.strip() for part in text.split(";" if "(" in text else ",") if part.strip())
+
+
+def _named(value: object) -> dict[str, str]:
+    """A JSON object of texts; one of cdk.json as it is."""
+    found = value if isinstance(value, Mapping) else json.loads(str(value))
+    if not isinstance(found, Mapping):
+        raise ValueError("no object")
+    return {str(name): item if isinstance(item, str) else json.dumps(item) for name, item in found.items()}
 
 
 def _unknown(name: str) -> str:

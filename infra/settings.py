@@ -6,32 +6,27 @@ CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.context reads
 
 import dataclasses
 import platform
-import re
 import sys
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_type_hints
+
+from infra import fields
+from infra.container_settings import ContainerSettings
+from infra.endpoint_settings import EndpointSettings
+from infra.fields import SettingsError
+from infra.fields import setting as _setting
+
+__all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 
 Architecture = Literal["x86_64", "arm64"]
-Engine = Literal["llama_cpp", "scripted"]
 LogRetention = Literal[1, 7, 14, 30, 90, 365]
 PriceClass = Literal["100", "200", "all"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
 
 
-class SettingsError(ValueError):
-    """A setting is unknown or its value makes no sense; the message is for the person who gave it."""
-
-
-def _setting(
-    *, least: float | None = None, most: float | None = None, pattern: str | None = None, form: str = ""
-) -> Any:
-    """A field with its bounds (inclusive) or the pattern of its text, `form` being that pattern in words."""
-    return dataclasses.field(metadata={"least": least, "most": most, "pattern": pattern, "form": form})
-
-
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(ContainerSettings, EndpointSettings):
     """Everything that can differ between two deployments.
 
     Raises SettingsError for a value out of its bounds. Bounds are those of the services where they have one
@@ -40,22 +35,6 @@ class Settings:
 
     stage: Stage
     name: str = _setting(pattern=r"[a-z][a-z0-9-]{0,23}", form="lower-case letters, digits and hyphens, 24 at most")
-    # The container. `image_uri` none: built from model/ by `cdk deploy`, which needs a Docker engine.
-    image_uri: str | None = _setting(
-        pattern=r"[\w.-]+(:\d+)?/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})", form="host/repository:tag"
-    )
-    weights: str = _setting(
-        pattern=r"s3://[a-z0-9][a-z0-9.-]+/.+|(?!s3:).+", form="a file, or s3://bucket/key, or s3://bucket/prefix/"
-    )
-    engine: Engine
-    model_name: str = _setting(pattern=r"[\w][\w.:/-]{0,63}", form="letters, digits and ._:/-, 64 at most")
-    context_tokens: int = _setting(least=64, most=1_048_576)
-    parallel: int = _setting(least=1, most=256)
-    tokens_per_second: float = _setting(least=0, most=10_000)  # paces each answer; 0 is as fast as it goes
-    # The endpoint.
-    instance_type: str = _setting(pattern=r"ml\.[a-z0-9-]+\.[a-z0-9]+", form="like ml.c5.large")
-    instance_count: int = _setting(least=1, most=100)
-    startup_seconds: int = _setting(least=60, most=3600)  # SageMaker's own bounds
     # The stream function.
     python_version: str = _setting(pattern=r"3\.1[1-9]", form="3.11 or newer")
     architecture: Architecture
@@ -70,11 +49,29 @@ class Settings:
     retain: bool  # tables survive their stack, and neither is deleted without being told twice
     log_retention_days: LogRetention
     price_class: PriceClass
+    # A domain of one's own, in place of the distribution's; its certificate is in us-east-1.
+    domain: str | None = _setting(
+        default=None, pattern=r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", form="a host name like api.example.org"
+    )
+    certificate_arn: str | None = _setting(
+        default=None,
+        pattern=r"arn:aws[\w-]*:acm:us-east-1:\d{12}:certificate/[\w-]+",
+        form="the ARN of a certificate of ACM in us-east-1",
+    )
+    hosted_zone: str | None = _setting(  # where the domain's records are made
+        default=None, pattern=r"Z[A-Z0-9]+:[a-z0-9.-]+", form="the zone's id and name, like Z0123456789:example.org"
+    )
 
     def __post_init__(self) -> None:
-        """Check every field against its type's choices, its bounds and its pattern."""
+        """Check every field against its type's choices, its bounds and its pattern, and then each against others."""
         for field in dataclasses.fields(self):
-            check(field.name, getattr(self, field.name))
+            fields.check(field, TYPES[field.name], getattr(self, field.name))
+        self.check_container(instance_type=self.instance_type, network_isolation=self.network_isolation)
+        self.check_endpoint()
+        if self.domain is not None and self.certificate_arn is None:
+            raise SettingsError(f"domain={self.domain}: needs certificate_arn, a certificate of ACM in us-east-1")
+        if self.domain is None and (self.certificate_arn or self.hosted_zone):
+            raise SettingsError("certificate_arn and hosted_zone: are of use with domain only")
 
     def replace(self, **changes: object) -> "Settings":
         """The same settings with `changes`, checked."""
@@ -85,43 +82,9 @@ FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 TYPES: dict[str, Any] = get_type_hints(Settings)
 
 
-def check(name: str, value: object) -> None:
-    """Raise SettingsError when setting `name` may not be `value`."""
-    if value is None and type(None) in get_args(TYPES[name]):
-        return
-    choices = choices_of(name)
-    meta = FIELDS[name].metadata
-    pattern: str | None = meta.get("pattern")
-    wrong_choice = choices is not None and value not in choices
-    out_of_bounds = isinstance(value, int | float) and _out_of_bounds(value, meta.get("least"), meta.get("most"))
-    malformed = pattern is not None and re.fullmatch(pattern, str(value)) is None
-    if wrong_choice or out_of_bounds or malformed:
-        raise SettingsError(f"{name}={value}: must be {wanted(name)}")
-
-
-def _out_of_bounds(value: float, least: float | None, most: float | None) -> bool:
-    return least is not None and most is not None and not least <= value <= most
-
-
-def choices_of(name: str) -> tuple[Any, ...] | None:
-    """The values a setting can have, None when they are not a short list."""
-    return get_args(TYPES[name]) if getattr(TYPES[name], "__origin__", None) is Literal else None
-
-
 def wanted(name: str) -> str:
     """What a setting takes, in words."""
-    if TYPES[name] is bool:
-        return "true or false"
-    choices = choices_of(name)
-    meta = FIELDS[name].metadata
-    if choices is not None:
-        said = " or ".join(", ".join(map(str, choices)).rsplit(", ", 1))
-    elif meta.get("least") is not None:
-        number = "a number" if TYPES[name] is float else "a whole number"
-        said = f"{number} from {meta['least']} to {meta['most']}"
-    else:
-        said = meta["form"]
-    return f"{said}, or none" if type(None) in get_args(TYPES[name]) else said
+    return fields.wanted(FIELDS[name], TYPES[name])
 
 
 DEV = Settings(

@@ -1,49 +1,44 @@
-"""The container's image: one that exists already, or one that the deployment builds from model/."""
+"""The container's image: one that exists already, one of AWS's, or one that is built from model/."""
 
 import re
 from pathlib import Path
 
-from aws_cdk import Arn, ArnComponents, IgnoreMode, Stack
+from aws_cdk import Arn, ArnComponents, Aws, CfnMapping, IgnoreMode, Stack
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.settings import SettingsError
+from infra.constructs.image_build import ImageBuild
+from infra.images import containers
+from infra.settings import Settings, SettingsError
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<repository>[\w./-]+?)[:@].+"
 )
 DOCKERFILE = "model/Dockerfile"
+# Only what the Dockerfile copies counts for the image: the weights come from S3.
+EXCLUDED = ["*", "!locks/model.txt", "!model", "model/demo", "**/__pycache__"]
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
 
 
 class ContainerImage(Construct):
-    """`uri` of the image, and the grant to pull it. `image_uri` None builds `model/Dockerfile` for linux/amd64."""
+    """`uri` of the image, and the grant to pull it.
 
-    def __init__(self, scope: Construct, construct_id: str, *, root: Path, image_uri: str | None) -> None:
-        """Refer to the image, or have it built when it is deployed."""
+    Without `image_uri`, `model/Dockerfile` is built for linux/amd64: here when it is deployed, or by CodeBuild there;
+    of another container it is the one that images.json names for the region of the deployment.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
+        """Refer to the image, or have it built."""
         super().__init__(scope, construct_id)
+        self.build: ImageBuild | None = None
         self._repository_arn: str | None
-        if image_uri is None:
-            if not (root / DOCKERFILE).is_file():
-                raise SettingsError(
-                    f"image_uri=none: {DOCKERFILE} is missing; give an image that is already in a registry"
-                )
-            asset = ecr_assets.DockerImageAsset(
-                self,
-                "Built",
-                directory=str(root),
-                file=DOCKERFILE,
-                platform=ecr_assets.Platform.LINUX_AMD64,
-                # Only what the Dockerfile copies counts for the asset's hash: the weights come from S3.
-                exclude=["*", "!locks/model.txt", "!model", "model/demo", "**/__pycache__"],
-                ignore_mode=IgnoreMode.DOCKER,
-            )
-            self.uri = asset.image_uri
-            self._repository_arn = asset.repository.repository_arn
+        if settings.image_uri is not None:
+            self.uri, self._repository_arn = settings.image_uri, self._arn_of(settings.image_uri)
+        elif settings.container != "sluice":
+            self.uri, self._repository_arn = self._of_aws(settings.container)
         else:
-            self.uri = image_uri
-            self._repository_arn = self._arn_of(image_uri)
+            self.uri, self._repository_arn = self._built(root, settings)
 
     def grant_pull(self, role: iam.Role) -> None:
         """Let `role` pull this image. One outside ECR is public and needs no grant."""
@@ -51,6 +46,39 @@ class ContainerImage(Construct):
             return
         role.add_to_policy(iam.PolicyStatement(actions=_PULL, resources=[self._repository_arn]))
         role.add_to_policy(iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"]))
+
+    def _built(self, root: Path, settings: Settings) -> tuple[str, str]:
+        if not (root / DOCKERFILE).is_file():
+            raise SettingsError(f"image_uri=none: {DOCKERFILE} is missing; give an image that is already in a registry")
+        if settings.image_build == "codebuild":
+            self.build = ImageBuild(self, "Build", root=root, dockerfile=DOCKERFILE, exclude=EXCLUDED)
+            return self.build.uri, self.build.repository.repository_arn
+        asset = ecr_assets.DockerImageAsset(
+            self,
+            "Built",
+            directory=str(root),
+            file=DOCKERFILE,
+            platform=ecr_assets.Platform.LINUX_AMD64,
+            exclude=EXCLUDED,
+            ignore_mode=IgnoreMode.DOCKER,
+        )
+        return asset.image_uri, asset.repository.repository_arn
+
+    def _of_aws(self, container: str) -> tuple[str, str]:
+        """An image of AWS's in the region of the deployment, which is looked up when it is deployed."""
+        found = containers()[container]
+        mapping = CfnMapping(
+            self,
+            "Regions",
+            mapping={region: {"uri": uri, "account": uri.split(".")[0]} for region, uri in found.uris.items()},
+        )
+        arn = Stack.of(self).format_arn(
+            service="ecr",
+            resource="repository",
+            resource_name=found.repository,
+            account=mapping.find_in_map(Aws.REGION, "account"),
+        )
+        return mapping.find_in_map(Aws.REGION, "uri"), arn
 
     def _arn_of(self, uri: str) -> str | None:
         if not (found := _ECR.fullmatch(uri)):

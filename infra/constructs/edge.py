@@ -6,6 +6,7 @@ from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from infra.constructs.domain import Domain
 from infra.constructs.origin_secret import OriginSecret
 from infra.limits import LIMITS
 from infra.nag import accept
@@ -34,6 +35,7 @@ class Edge(Construct):
         admin_url: lambda_.FunctionUrl | None,
         secret: OriginSecret,
         price_class: PriceClass,
+        domain: Domain,
     ) -> None:
         """Create the distribution in front of the function URLs; `admin_url` gets what is below /admin/."""
         super().__init__(scope, construct_id)
@@ -46,7 +48,13 @@ class Edge(Construct):
             additional_behaviors=behaviours,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=PRICE_CLASSES[price_class],
+            domain_names=None if domain.name is None else [domain.name],
+            certificate=domain.certificate,
+            minimum_protocol_version=None
+            if domain.certificate is None
+            else cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
         )
+        domain.point_at(self.distribution)
         accept(
             self,
             {

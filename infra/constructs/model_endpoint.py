@@ -1,123 +1,220 @@
-"""The SageMaker endpoint: execution role, model, endpoint configuration, endpoint.
+"""The SageMaker endpoint: execution role, model, endpoint configuration, endpoint, and what scales and guards it.
 
-These are L1s: the L2s know neither routing nor time-outs. Nothing has a name of its own, so that CloudFormation can
-replace the model and the configuration under a living endpoint.
+These are L1s: the L2s know neither routing nor time-outs. The endpoint has a name of its own, so that alarms, scaling
+and the function can name it before it is there, and while it is stopped; the model and the configuration have none, so
+that CloudFormation can replace them under a living endpoint.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from aws_cdk import ArnFormat, Stack
+from aws_cdk import CfnCondition, CfnParameter, Fn, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from infra import instances
 from infra.constructs.container_image import ContainerImage
+from infra.constructs.endpoint_guard import EndpointGuard
+from infra.constructs.endpoint_role import EndpointRole
+from infra.constructs.endpoint_scaling import EndpointScaling, managed
 from infra.constructs.weights import Weights
-from infra.nag import accept
+from infra.container_environment import environment, gpus
+from infra.images import containers
 from infra.settings import Settings
 
-DOWNLOAD_SECONDS = 1200
-"""For the weights; SageMaker takes 60 to 3600."""
-_LOGS = "/aws/sagemaker/Endpoints/*"
-_LOGS_FINDING = f"arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:{_LOGS}"
+STATE = "EndpointState"
+"""The parameter by which `sluice endpoint stop` and `start` take the endpoint away and bring it back."""
+VARIANT = "primary"
+_NEWEST_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"  # driver 580: CUDA 13, and every earlier one
+_CUDA_12_4_AMI = "al2023-ami-sagemaker-inference-gpu-3-1"  # driver 550: up to CUDA 12.4
 
 
 class ModelEndpoint(Construct):
-    """An endpoint that serves one container with one model."""
+    """An endpoint that serves one container with one model; or the one that a setting names, untouched."""
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
         """Create it. Raises SettingsError when the weights or the Dockerfile are missing."""
         super().__init__(scope, construct_id)
-        image = ContainerImage(self, "Image", root=root, image_uri=settings.image_uri)
+        self._settings = settings
+        self.component: str | None = None
+        if settings.endpoint_name is not None:
+            self.endpoint_name = settings.endpoint_name
+            return
+        self.endpoint_name = f"{settings.name}-{settings.stage}"
+        if settings.scale_to_zero:
+            self.component = f"{self.endpoint_name}-model"
+        self._running = self._state()
+        self._make(root)
+
+    @property
+    def invocation(self) -> dict[str, Any]:
+        """What the stream function must know to call the model: members of its setting of a model."""
+        found: dict[str, Any] = {"endpoint": self.endpoint_name, "context_tokens": self._settings.context_tokens}
+        if self._settings.spoken != "sluice":
+            found["dialect"] = self._settings.spoken
+        if self.component is not None:
+            found["component"] = self.component
+        return found
+
+    def grant_stream(self, grantee: iam.IGrantable) -> None:
+        """Let `grantee` invoke this endpoint, and those of the other models, with a streamed response only."""
+        arns = [self._arn("endpoint", self.endpoint_name)]
+        if self.component is not None:
+            arns.append(self._arn("inference-component", self.component))
+        for model in self._settings.others.values():
+            arns.append(self._arn("endpoint", model["endpoint"]))
+            if "component" in model:
+                arns.append(self._arn("inference-component", model["component"]))
+        iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["sagemaker:InvokeEndpointWithResponseStream"],
+            resource_arns=list(dict.fromkeys(arns)),
+        )
+
+    def _arn(self, kind: str, name: str) -> str:
+        # in ARNs the name is in lower case
+        return Stack.of(self).format_arn(service="sagemaker", resource=kind, resource_name=name.lower())
+
+    def _state(self) -> CfnCondition:
+        stack = Stack.of(self)
+        state = CfnParameter(
+            stack,
+            STATE,
+            default="Running",
+            allowed_values=["Running", "Stopped"],
+            description="Whether the endpoint exists and is paid for; `sluice endpoint` changes it",
+        )
+        return CfnCondition(stack, "EndpointRuns", expression=Fn.condition_equals(state.value_as_string, "Running"))
+
+    def _make(self, root: Path) -> None:
+        settings = self._settings
+        image = ContainerImage(self, "Image", root=root, settings=settings)
         weights = Weights(self, "Weights", root=root, location=settings.weights)
-        role = self._role()
-        image.grant_pull(role)
-        weights.grant_read(role)
+        kind = "Endpoints" if self.component is None else "InferenceComponents"
+        log_group = f"/aws/sagemaker/{kind}/{self.component or self.endpoint_name}"
+        role = EndpointRole(self, "Execution", settings=settings, log_group=log_group)
+        image.grant_pull(role.role)
+        weights.grant_read(role.role)
+        isolated = settings.network_isolation
+        self._isolated = not settings.from_hugging_face if isolated is None else isolated
+        vpc = sagemaker.CfnModel.VpcConfigProperty(
+            subnets=list(settings.subnets), security_group_ids=list(settings.security_groups)
+        )
         model = sagemaker.CfnModel(
             self,
             "Model",
-            execution_role_arn=role.role_arn,
-            enable_network_isolation=True,  # the container calls nobody
+            execution_role_arn=role.role.role_arn,
+            enable_network_isolation=self._isolated,
+            vpc_config=vpc if settings.subnets else None,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
-                image=image.uri,
-                model_data_source=weights.data_source,
-                environment=dict(_environment(settings)),
+                image=image.uri, model_data_source=weights.data_source, environment=environment(settings)
             ),
         )
         # SageMaker checks the role's permissions when the model is made.
         model.node.add_dependency(role)
-        configuration = sagemaker.CfnEndpointConfig(
+        if image.build is not None:
+            model.node.add_dependency(image.build.done)
+        self._serve(model, role.role)
+
+    def _serve(self, model: sagemaker.CfnModel, role: iam.Role) -> None:
+        settings = self._settings
+        dimensions = {"EndpointName": self.endpoint_name, "VariantName": VARIANT}
+        if self.component is not None:
+            dimensions = {"InferenceComponentName": self.component}
+        guard = EndpointGuard(self, "Guard", settings=settings, dimensions=dimensions)
+        configuration = self._configuration(model, role)
+        endpoint = sagemaker.CfnEndpoint(
+            self,
+            "Endpoint",
+            endpoint_name=self.endpoint_name,
+            endpoint_config_name=configuration.attr_endpoint_config_name,
+            deployment_config=guard.of_endpoint if self.component is None else None,
+            # A deployment leaves the number of instances where scaling has brought it.
+            retain_all_variant_properties=(settings.max_instances is not None and self.component is None) or None,
+        )
+        endpoint.cfn_options.condition = self._running
+        last: Construct = endpoint
+        if self.component is not None:
+            last = self._component(self.component, model, guard)
+            last.node.add_dependency(endpoint)
+        if settings.scales:
+            EndpointScaling(
+                self,
+                "Scaling",
+                settings=settings,
+                endpoint_name=self.endpoint_name,
+                variant=VARIANT,
+                component=self.component,
+                running=self._running,
+                after=last,
+            )
+
+    def _configuration(self, model: sagemaker.CfnModel, role: iam.Role) -> sagemaker.CfnEndpointConfig:
+        settings = self._settings
+        of_model = self.component is None
+        variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+            variant_name=VARIANT,
+            model_name=model.attr_model_name if of_model else None,
+            instance_type=settings.instance_type,
+            initial_instance_count=settings.instance_count,
+            initial_variant_weight=1 if of_model else None,
+            inference_ami_version=self._ami(),
+            managed_instance_scaling=None if of_model else managed(settings),
+            # Streams differ in length a hundredfold: by turns, one instance would queue while another idles.
+            routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
+                routing_strategy="LEAST_OUTSTANDING_REQUESTS"
+            ),
+            container_startup_health_check_timeout_in_seconds=settings.startup_seconds if of_model else None,
+            model_data_download_timeout_in_seconds=settings.download_seconds if of_model else None,
+        )
+        vpc = sagemaker.CfnEndpointConfig.VpcConfigProperty(
+            subnets=list(settings.subnets), security_group_ids=list(settings.security_groups)
+        )
+        return sagemaker.CfnEndpointConfig(
             self,
             "Configuration",
-            production_variants=[
-                sagemaker.CfnEndpointConfig.ProductionVariantProperty(
-                    variant_name="primary",
-                    model_name=model.attr_model_name,
-                    instance_type=settings.instance_type,
-                    initial_instance_count=settings.instance_count,
-                    initial_variant_weight=1,
-                    # Streams differ in length a hundredfold: by turns, one instance would queue while another idles.
-                    routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
-                        routing_strategy="LEAST_OUTSTANDING_REQUESTS"
-                    ),
-                    container_startup_health_check_timeout_in_seconds=settings.startup_seconds,
-                    model_data_download_timeout_in_seconds=DOWNLOAD_SECONDS,
-                )
-            ],
-        )
-        self._endpoint = sagemaker.CfnEndpoint(
-            self, "Endpoint", endpoint_config_name=configuration.attr_endpoint_config_name
-        )
-        self.endpoint_name = self._endpoint.attr_endpoint_name
-
-    def grant_stream(self, grantee: iam.IGrantable) -> None:
-        """Let `grantee` invoke this endpoint with a streamed response, and nothing else."""
-        iam.Grant.add_to_principal(
-            grantee=grantee,
-            actions=["sagemaker:InvokeEndpointWithResponseStream"],
-            resource_arns=[self._endpoint.ref],
+            production_variants=[variant],
+            kms_key_id=settings.kms_key,
+            # Of inference components, these belong to the endpoint. Data capture is off: prompts are nobody's business.
+            execution_role_arn=None if of_model else role.role_arn,
+            enable_network_isolation=None if of_model else self._isolated,
+            vpc_config=vpc if settings.subnets and not of_model else None,
         )
 
-    def _role(self) -> iam.Role:
-        role = iam.Role(
+    def _component(self, name: str, model: sagemaker.CfnModel, guard: EndpointGuard) -> sagemaker.CfnInferenceComponent:
+        """The model as a component: each copy takes a whole instance's GPUs."""
+        settings = self._settings
+        kind = sagemaker.CfnInferenceComponent
+        graphic = instances.has_gpu(settings.instance_type)
+        component = kind(
             self,
-            "Role",
-            assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
-            description="Sluice model container",
+            "Component",
+            inference_component_name=name,
+            endpoint_name=self.endpoint_name,
+            variant_name=VARIANT,
+            specification=kind.InferenceComponentSpecificationProperty(
+                model_name=model.attr_model_name,
+                compute_resource_requirements=kind.InferenceComponentComputeResourceRequirementsProperty(
+                    number_of_accelerator_devices_required=gpus(settings) if graphic else None,
+                    number_of_cpu_cores_required=None if graphic else 1,
+                    min_memory_required_in_mb=1024,
+                ),
+                startup_parameters=kind.InferenceComponentStartupParametersProperty(
+                    container_startup_health_check_timeout_in_seconds=settings.startup_seconds,
+                    model_data_download_timeout_in_seconds=settings.download_seconds,
+                ),
+            ),
+            runtime_config=kind.InferenceComponentRuntimeConfigProperty(copy_count=settings.instance_count),
+            deployment_config=guard.of_component,
         )
-        logs = Stack.of(self).format_arn(
-            service="logs", resource="log-group", resource_name=_LOGS, arn_format=ArnFormat.COLON_RESOURCE_NAME
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-                resources=[logs],
-            )
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["cloudwatch:PutMetricData"],
-                resources=["*"],
-                conditions={"StringLike": {"cloudwatch:namespace": ["AWS/SageMaker*", "/aws/sagemaker/*"]}},
-            )
-        )
-        accept(
-            role,
-            {
-                "IAM5[Resource::*]": "ecr:GetAuthorizationToken and cloudwatch:PutMetricData know no resources.",
-                f"IAM5[Resource::{_LOGS_FINDING}]": "The log group has the endpoint's name, which is not known yet.",
-            },
-        )
-        return role
+        component.cfn_options.condition = self._running
+        return component
 
-
-def _environment(settings: Settings) -> Mapping[str, str]:
-    # SageMaker refuses values over 1,024 bytes; settings are far below.
-    return {
-        "SLUICE_ENGINE": settings.engine,
-        "SLUICE_MODEL_NAME": settings.model_name,
-        "SLUICE_CONTEXT_TOKENS": str(settings.context_tokens),
-        "SLUICE_PARALLEL": str(settings.parallel),
-        "SLUICE_TOKENS_PER_SECOND": f"{settings.tokens_per_second:g}",
-    }
+    def _ami(self) -> str | None:
+        settings = self._settings
+        if settings.ami_version is not None or not instances.has_gpu(settings.instance_type):
+            return settings.ami_version
+        found = containers().get(settings.container)
+        known = found is not None and settings.image_uri is None
+        return _CUDA_12_4_AMI if known and found is not None and found.cuda <= (12, 4) else _NEWEST_AMI

@@ -46,14 +46,7 @@ class StreamFunction(Construct):
             traced=True,
             environment={
                 "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
-                "SLUICE_MODELS": json.dumps(
-                    {
-                        settings.model_name: {
-                            "endpoint": endpoint.endpoint_name,
-                            "context_tokens": settings.context_tokens,
-                        }
-                    }
-                ),
+                "SLUICE_MODELS": json.dumps({settings.model_name: endpoint.invocation, **settings.others}),
                 "SLUICE_USAGE_TABLE": usage_table.table.table_name,
                 **secret.variables,
             },

@@ -1,4 +1,4 @@
-"""The model's weights in S3: uploaded with the deployment, or there already."""
+"""The model's weights: uploaded with the deployment, in S3 already, or downloaded by the container."""
 
 from pathlib import Path
 
@@ -8,47 +8,61 @@ from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from infra.container_settings import HUGGING_FACE
 from infra.nag import accept
 from infra.settings import SettingsError
+
+PACKED = ".tar.gz"
 
 
 class Weights(Construct):
     """SageMaker's data source for `location`, and the grant to read exactly that.
 
     A file becomes an asset, an `s3://` URI stays where it is; one that ends in a slash means everything under it.
-    SageMaker lays them under /opt/ml/model as they are (an object under the last part of its key), nothing unpacked.
+    SageMaker lays them under /opt/ml/model as they are (an object under the last part of its key); a `.tar.gz`, as
+    JumpStart has it, is unpacked there. None, and what the container downloads from Hugging Face, is no source.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, root: Path, location: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, root: Path, location: str | None) -> None:
         """Refer to the weights. Raises SettingsError when `location` is a file that does not exist."""
         super().__init__(scope, construct_id)
+        self._place: tuple[str, str] | None = None
+        if location is None or location.startswith(HUGGING_FACE):
+            return
         if location.startswith("s3://"):
-            self._bucket, self._key = location.removeprefix("s3://").split("/", 1)
-        else:
-            path = root / location
-            if not path.is_file():
-                raise SettingsError(f"weights={location}: there is no such file; give a GGUF file or an s3:// URI")
-            asset = s3_assets.Asset(self, "File", path=str(path))
-            self._bucket, self._key = asset.s3_bucket_name, asset.s3_object_key
+            bucket, key = location.removeprefix("s3://").split("/", 1)
+            self._place = bucket, key
+            return
+        path = root / location
+        if not path.is_file():
+            raise SettingsError(f"weights={location}: there is no such file; give a GGUF file or an s3:// URI")
+        asset = s3_assets.Asset(self, "File", path=str(path))
+        self._place = asset.s3_bucket_name, asset.s3_object_key
 
     @property
-    def data_source(self) -> sagemaker.CfnModel.ModelDataSourceProperty:
+    def data_source(self) -> sagemaker.CfnModel.ModelDataSourceProperty | None:
         """For CfnModel's container."""
+        if self._place is None:
+            return None
+        bucket, key = self._place
         return sagemaker.CfnModel.ModelDataSourceProperty(
             s3_data_source=sagemaker.CfnModel.S3DataSourceProperty(
-                s3_uri=f"s3://{self._bucket}/{self._key}",
-                s3_data_type="S3Prefix" if self._key.endswith("/") else "S3Object",
-                compression_type="None",
+                s3_uri=f"s3://{bucket}/{key}",
+                s3_data_type="S3Prefix" if key.endswith("/") else "S3Object",
+                compression_type="Gzip" if key.endswith(PACKED) else "None",
             )
         )
 
     def grant_read(self, role: iam.Role) -> None:
         """Let `role` read the weights and list their bucket, which SageMaker does before it downloads."""
-        prefix = self._key.endswith("/")
-        bucket_arn = Stack.of(self).format_arn(service="s3", region="", account="", resource=self._bucket)
-        objects = f"{bucket_arn}/{self._key}" + ("*" if prefix else "")
+        if self._place is None:
+            return
+        bucket, key = self._place
+        prefix = key.endswith("/")
+        bucket_arn = Stack.of(self).format_arn(service="s3", region="", account="", resource=bucket)
+        objects = f"{bucket_arn}/{key}" + ("*" if prefix else "")
         role.add_to_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=[objects]))
         role.add_to_policy(iam.PolicyStatement(actions=["s3:ListBucket"], resources=[bucket_arn]))
         if prefix:
-            finding = f"arn:<AWS::Partition>:s3:::{self._bucket}/{self._key}*"
+            finding = f"arn:<AWS::Partition>:s3:::{bucket}/{key}*"
             accept(role, {f"IAM5[Resource::{finding}]": "The model is every object under this prefix."})

@@ -6,6 +6,7 @@ from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
 from infra.constructs.control_function import ControlFunction
+from infra.constructs.domain import Domain
 from infra.constructs.edge import Edge
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
@@ -17,7 +18,7 @@ from infra.settings import Settings
 
 class ServiceStack(Stack):
     """What serves requests. Outputs: DistributionDomain, FunctionUrl, FunctionName, EndpointName, ModelName,
-    AdminFunctionName and, with `admin_url`, AdminSecretArn.
+    AdminFunctionName and, with `admin_url`, AdminSecretArn, with `domain` Domain.
     """
 
     def __init__(
@@ -38,8 +39,15 @@ class ServiceStack(Stack):
         )
         sweeper = Sweeper(self, "Sweeper", root=root, settings=settings, usage_table=usage_table)
         control = ControlFunction(self, "Control", root=root, settings=settings, usage_table=usage_table, origin=secret)
+        domain = Domain(self, "CustomDomain", settings=settings)
         edge = Edge(
-            self, "Edge", url=stream.url, admin_url=control.url, secret=secret, price_class=settings.price_class
+            self,
+            "Edge",
+            url=stream.url,
+            admin_url=control.url,
+            secret=secret,
+            price_class=settings.price_class,
+            domain=domain,
         )
 
         # The stream function writes accounts and ledger. It reads of the rollups, and the items of a request of its own
@@ -54,6 +62,8 @@ class ServiceStack(Stack):
         usage_table.grant_index(control.function, "keys")
 
         CfnOutput(self, "DistributionDomain", value=edge.distribution.distribution_domain_name)
+        if domain.name is not None:
+            CfnOutput(self, "Domain", value=domain.name)
         CfnOutput(self, "FunctionUrl", value=stream.url.url)
         CfnOutput(self, "FunctionName", value=stream.function.function_name)
         CfnOutput(self, "EndpointName", value=endpoint.endpoint_name)

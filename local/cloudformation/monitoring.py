@@ -68,6 +68,13 @@ class ScalableTarget(_Call):
     keys = ("ServiceNamespace", "ResourceId", "ScalableDimension")
     replaced_by = frozenset(keys)
 
+    def parameters(self, properties: Properties) -> Properties:
+        """The call takes tags as an object."""
+        known = super().parameters(properties)
+        if "Tags" in known:
+            known["Tags"] = {tag["Key"]: tag["Value"] for tag in known["Tags"]}
+        return known
+
     def _made(self, answer: Properties) -> None:
         parts = (self.properties[key] for key in ("ResourceId", "ScalableDimension", "ServiceNamespace"))
         self.physical_id = "|".join(parts)

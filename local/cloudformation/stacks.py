@@ -55,11 +55,11 @@ class Stacks:
             raise ValidationError(
                 stack.stack_id, message="Template format error: At least one Resources member must be defined."
             )
+        defaults = {key: str(slot["Default"]) for key, slot in body.get("Parameters", {}).items() if "Default" in slot}
+        given = {**defaults, **dict(parameters or {})}  # all are described, and kept by an update that says so
         stack.status = f"{verb}_IN_PROGRESS"
         stack._add_stack_event(stack.status, resource_status_reason="User Initiated")  # noqa: SLF001 - moto's own way
-        thread = threading.Thread(
-            target=self._run, args=(backend, stack, verb, template, body, dict(parameters or {})), daemon=True
-        )
+        thread = threading.Thread(target=self._run, args=(backend, stack, verb, template, body, given), daemon=True)
         thread.start()
         thread.join(_WAIT_S)
 

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from local import processes
+from local.standins import server_of
 
 # SageMaker gives 30 s between SIGTERM and SIGKILL; on a laptop nobody waits that long.
 _GRACE_S = 5.0
@@ -48,7 +50,10 @@ class Runner(Protocol):
 
 
 class ProcessRunner:
-    """Runs a command instead of the image, with the environment of the model and nothing of ours."""
+    """Runs a command instead of the image, with the environment of the model and nothing of ours.
+
+    Of one of AWS's images, that is the stand-in of the server in it.
+    """
 
     def __init__(self, command: Sequence[str]) -> None:
         """`command` is what the image's entrypoint would run, with `serve` as its argument."""
@@ -71,8 +76,12 @@ class ProcessRunner:
             "SLUICE_HOST": "127.0.0.1",  # a container's network of its own is not here either
         }
         with container.log.open("ab") as output:
+            server = server_of(container.image)
             process = await processes.start(
-                self._command, environment=environment, directory=container.weights, output=output
+                self._command if server is None else (sys.executable, "-m", "local.standins", server, "serve"),
+                environment=environment,
+                directory=container.weights,
+                output=output,
             )
         return _Process(process, port)
 

@@ -29,6 +29,7 @@ class Deployment:
     outputs: dict[str, str]
     key: str
     table: Any
+    settings: dict[str, str]
 
     @property
     def origin(self) -> str:
@@ -73,25 +74,26 @@ def options(cloud: LocalCloud) -> dict[str, str]:
     }
 
 
+def deployed(cloud: LocalCloud, name: str, settings: dict[str, str]) -> Deployment:
+    """Deploy a pair of stacks with the real CDK CLI, and make a key for it."""
+    outputs = cdk.deploy(
+        context={"stage": "local", "name": name, **settings},
+        aws=cloud.aws_environment(),
+        outputs=cloud.directory / f"{name}.json",
+        log=cloud.directory / f"{name}.log",
+        detail=quiet,
+    )
+    table = boto3.resource("dynamodb", **options(cloud)).Table(outputs["UsageTableName"])
+    return Deployment(name, outputs, keys.create(table, name="test"), table, settings)
+
+
 @pytest.fixture(scope="session")
 def deployments(cloud: LocalCloud) -> Iterator[dict[str, Deployment]]:
     """Deploy both pairs of stacks, side by side."""
-
-    def deploy(name: str, settings: dict[str, str]) -> Deployment:
-        outputs = cdk.deploy(
-            context={"stage": "local", "name": name, **settings},
-            aws=cloud.aws_environment(),
-            outputs=cloud.directory / f"{name}.json",
-            log=cloud.directory / f"{name}.log",
-            detail=quiet,
-        )
-        table = boto3.resource("dynamodb", **options(cloud)).Table(outputs["UsageTableName"])
-        return Deployment(name, outputs, keys.create(table, name="test"), table)
-
     scripted = {"engine": "scripted", "model_name": SCRIPTED_MODEL, "tokens_per_second": "0", "parallel": "256"}
     with ThreadPoolExecutor() as pool:
-        demo = pool.submit(deploy, "demo", {"tokens_per_second": str(DEMO_RATE)})
-        found = {"scripted": deploy("scripted", scripted), "demo": demo.result()}
+        demo = pool.submit(deployed, cloud, "demo", {"tokens_per_second": str(DEMO_RATE)})
+        found = {"scripted": deployed(cloud, "scripted", scripted), "demo": demo.result()}
     yield found
     for deployment in found.values():
         deployment.client.close()

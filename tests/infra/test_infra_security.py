@@ -23,7 +23,7 @@ FUNCTIONS = {
     "Control": "lambda_fn.control.handler.handler",
     "ControlSecretRotation": "lambda_fn.control.rotate.handler",
 }
-ROLES = [*FUNCTIONS, "Model"]
+ROLES = [*FUNCTIONS, "ModelExecution"]
 
 
 def statements(synthesis: Any, owner: str) -> list[dict[str, Any]]:
@@ -50,6 +50,8 @@ def granted(synthesis: Any, owner: str) -> dict[tuple[str, ...], str]:
 def in_words(resource: Any) -> str:
     """A resource by the last part of what it refers to, without hashes."""
     text = json.dumps(resource)
+    if ":sagemaker:" in text:
+        return " ".join(re.findall(r":((?:endpoint|inference-component)/[\w-]+)", text))
     if text == '"*"':
         return "*"
     index = re.search(r"/index/(\w+)", text)
@@ -76,10 +78,11 @@ def test_the_stream_function_makes_no_keys(synthesis: Any) -> None:
         "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["USAGE", "USAGE#*"]},
         "Null": {"dynamodb:LeadingKeys": "false"},
     }
+    endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
     assert granted(synthesis, "Stream") == {
         _WRITE: "table",
         ("dynamodb:Query",): f"table if {json.dumps(only_rollups)}",
-        ("sagemaker:InvokeEndpointWithResponseStream",): "ModelEndpoint",
+        ("sagemaker:InvokeEndpointWithResponseStream",): f"endpoint/{endpoint}",
         _LOG: "StreamLog",
         ("xray:PutTelemetryRecords", "xray:PutTraceSegments"): "*",
     }
@@ -124,20 +127,19 @@ def test_nobody_removes_items_or_scans(synthesis: Any) -> None:
 
 def test_the_container_may_pull_its_image_read_its_weights_and_log(synthesis: Any) -> None:
     """The execution role's grants are exactly these."""
-    assert {action for it in statements(synthesis, "Model") for action in actions(it)} == {
+    assert {action for it in statements(synthesis, "ModelExecution") for action in actions(it)} == {
         "cloudwatch:PutMetricData",
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
         "ecr:GetAuthorizationToken",
         "ecr:GetDownloadUrlForLayer",
-        "logs:CreateLogGroup",
         "logs:CreateLogStream",
         "logs:DescribeLogStreams",
         "logs:PutLogEvents",
         "s3:GetObject",
         "s3:ListBucket",
     }
-    (read,) = [it["Resource"] for it in statements(synthesis, "Model") if actions(it) == {"s3:GetObject"}]
+    (read,) = [it["Resource"] for it in statements(synthesis, "ModelExecution") if actions(it) == {"s3:GetObject"}]
     assert read["Fn::Join"][1][-1].endswith(".gguf")
 
 
@@ -271,7 +273,8 @@ def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any)
 
 def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(synthesis: Any) -> None:
     """Three alarms; one that hears nothing for a quarter of an hour is one of them."""
-    alarms = {it["Properties"]["MetricName"]: it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")}
+    found = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
+    alarms = {it["MetricName"]: it for it in found if it["Namespace"] != "AWS/SageMaker"}
     assert alarms.keys() == {"Recovered", "Errors", "Invocations"}
     deployment = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]["SLUICE_DEPLOYMENT"]
     assert alarms["Recovered"]["Namespace"] == "Sluice"
@@ -286,7 +289,7 @@ def test_alarms_go_to_the_topic_that_is_named(project: Path, tmp_path: Path) -> 
     """The setting `alarm_topic` is every alarm's action."""
     topic = "arn:aws:sns:eu-west-1:123456789012:pager"
     found = synthesise("prod", project, tmp_path, alarm_topic=topic)
-    assert [it["Properties"]["AlarmActions"] for it in found.resources("AWS::CloudWatch::Alarm")] == [[topic]] * 3
+    assert [it["Properties"]["AlarmActions"] for it in found.resources("AWS::CloudWatch::Alarm")] == [[topic]] * 5
 
 
 def test_the_table_can_be_restored_to_any_second(synthesis: Any) -> None:

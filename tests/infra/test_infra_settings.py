@@ -12,6 +12,10 @@ import pytest
 from infra.context import settings_from_context
 from infra.settings import DEV, PROD, Settings, SettingsError, host_python_version, local, of_stage
 
+VLLM = {"container": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:o/m"}
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
+
 
 @pytest.mark.parametrize("stage", ["local", "dev", "prod"])
 def test_a_stage_is_found_by_its_name(stage: str) -> None:
@@ -39,6 +43,12 @@ def test_the_default_stage_costs_least_on_aws() -> None:
         ("image_uri", "none", None),
         ("weights", "s3://bucket/models/one/", "s3://bucket/models/one/"),
         ("name", "other", "other"),
+        ("weights", "s3://bucket/model.tar.gz", "s3://bucket/model.tar.gz"),
+        ("environment", '{"A": "b c"}', {"A": "b c"}),
+        ("environment", {"A": "b"}, {"A": "b"}),
+        ("subnets", "none", ()),
+        ("network_isolation", "false", False),
+        ("scale_to_zero", "true", True),
     ],
 )
 def test_a_single_setting_is_overridden_and_read_by_its_type(name: str, text: object, value: object) -> None:
@@ -46,6 +56,23 @@ def test_a_single_setting_is_overridden_and_read_by_its_type(name: str, text: ob
     settings = settings_from_context({"stage": "dev", name: text})
     assert settings == DEV.replace(**{name: value})
     assert type(getattr(settings, name)) is type(value)
+
+
+def test_several_values_and_plans_are_read() -> None:
+    """Lists stand between commas, plans between semicolons, and either may be a list of cdk.json."""
+    text = "cron(0 7 ? * MON-FRI *) 2-8; cron(0 20 ? * * *) 1"
+    settings = settings_from_context({"max_instances": "8", "schedule": text, "subnets": "", "security_groups": []})
+    assert [(plan.when, plan.least, plan.most) for plan in settings.plans] == [
+        ("cron(0 7 ? * MON-FRI *)", 2, 8),
+        ("cron(0 20 ? * * *)", 1, 1),
+    ]
+    settings = settings_from_context({"subnets": "subnet-1a, subnet-2b", "security_groups": ["sg-1"]})
+    assert (settings.subnets, settings.security_groups) == (("subnet-1a", "subnet-2b"), ("sg-1",))
+
+
+def test_another_container_has_another_image() -> None:
+    """The image that a stage names is of its own container, and does not stay with another."""
+    assert settings_from_context({**VLLM, "stage": "local"}).image_uri is None
 
 
 def test_the_keys_of_cdk_itself_are_not_settings() -> None:
@@ -58,7 +85,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
     ("context", "said"),
     [
         ({"stage": "production"}, "stage=production: must be local, dev or prod"),
-        ({"engine": "vlm"}, "engine=vlm: must be llama_cpp or scripted"),
+        ({"engine": "vlm"}, "engine=vlm: must be llama_cpp, vllm or scripted"),
         ({"parallel": "0"}, "parallel=0: must be a whole number from 1 to 256"),
         ({"parallel": "many"}, "parallel=many: must be a whole number from 1 to 256"),
         ({"parallel": "2.5"}, "parallel=2.5: must be a whole number"),
@@ -71,11 +98,34 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"instance_type": "c5.large"}, "must be like ml.c5.large"),
         ({"image_uri": "sluice"}, "must be host/repository:tag, or none"),
         ({"weights": "s3://bucket"}, "must be a file, or s3://bucket/key"),
-        ({"weights": ""}, "must be a file"),
+        ({"weights": ""}, "weights=none: there is no model in the image"),
+        ({"weights": "hf:one"}, "must be a file, or s3://bucket/key, or s3://bucket/prefix/, or hf:organisation/model"),
+        ({"weights": "hf:o/m"}, "engine=llama_cpp cannot download"),
+        ({"container": "vllm"}, "container=vllm needs a GPU; ml.g6.xlarge has the cheapest"),
+        ({"engine": "vllm", "instance_type": "ml.g6.xlarge"}, "engine=vllm reads Hugging Face models"),
+        ({**VLLM, "network_isolation": "true"}, "network_isolation=true: the container downloads weights=hf:o/m"),
+        ({"huggingface_secret": "token"}, "is of use with weights=hf:organisation/model only"),
+        ({**VLLM, "dialect": "lmi-inputs"}, "is spoken by container=lmi only, not by vllm"),
+        ({"environment": "A=B"}, "environment=A=B: must be a JSON object of texts"),
+        ({"environment": '{"A-B": "x"}'}, "environment=A-B: must be the name of an environment variable"),
+        ({"environment": '{"A": "' + "x" * 1025 + '"}'}, "1,024 characters each"),
+        ({"other_models": '{"a": {"endpoint": "e"}}'}, "other_models=a: needs endpoint, context_tokens"),
+        ({"other_models": '{"a": 5}'}, "must be a JSON object"),
+        ({"max_instances": "1", "instance_count": "2"}, "max_instances=1: must not be under instance_count=2"),
+        ({"schedule": "at noon"}, "must be like cron(0 7 ? * MON-FRI *) 2-8"),
+        ({"schedule": "cron(0 7 ? * MON-FRI *) 2-8"}, "schedule: needs max_instances"),
+        ({"schedule": "cron(0 7 ? * * *) 8-2", "max_instances": "9"}, "the first number must not be over the second"),
+        ({"subnets": "subnet-1a"}, "subnets and security_groups: give both, or neither"),
+        ({"subnets": "subnet-1a", "security_groups": "sg-1", "stage": "prod"}, "give subnets of two zones"),
+        ({"kms_key": KEY, "instance_type": "ml.g6.xlarge"}, "SageMaker takes none for ml.g6.xlarge"),
+        ({"endpoint_name": "theirs", "scale_to_zero": "true"}, "is scaled by its owner"),
+        ({"domain": "api.example.org"}, "domain=api.example.org: needs certificate_arn"),
+        ({"certificate_arn": CERTIFICATE}, "are of use with domain only"),
+        ({"certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1")}, "of ACM in us-east-1"),
         ({"name": "My_Stack"}, "must be lower-case letters"),
         ({"python_version": "2.7"}, "must be 3.11 or newer"),
         ({"instnce_type": "ml.c5.large"}, "did you mean instance_type?"),
-        ({"colour": "blue"}, "Settings: admin_url, alarm_topic, architecture, context_tokens"),
+        ({"colour": "blue"}, "Settings: "),
     ],
 )
 def test_an_unknown_or_absurd_setting_is_refused_with_the_choices(context: dict[str, object], said: str) -> None:

@@ -1,0 +1,131 @@
+"""Scaling on the requests under way: the high-resolution metric, which SageMaker sends every ten seconds.
+
+Requests under way, and not requests a minute: a stream takes a second or eight minutes.
+"""
+
+from aws_cdk import CfnCondition, Duration
+from aws_cdk import aws_applicationautoscaling as scaling
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct, IDependable
+
+from infra.settings import Settings
+
+_NAMESPACE = "sagemaker"
+SCALE_OUT_SECONDS = 60
+WAKE = "NoCapacityInvocationFailures"
+"""Counts the requests that found no copy."""
+
+
+class EndpointScaling(Construct):
+    """What scales instances of a variant, or copies of an inference component down to none."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        endpoint_name: str,
+        variant: str,
+        component: str | None,
+        running: CfnCondition,
+        after: IDependable,
+    ) -> None:
+        """Register the target and its policies; they exist while the endpoint is `running`, and come `after` it."""
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        if component is None:
+            resource, dimension = f"endpoint/{endpoint_name}/variant/{variant}", "variant:DesiredInstanceCount"
+            metric = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+        else:
+            resource, dimension = f"inference-component/{component}", "inference-component:DesiredCopyCount"
+            metric = "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution"
+        self._target = scaling.CfnScalableTarget(
+            self,
+            "Target",
+            service_namespace=_NAMESPACE,
+            resource_id=resource,
+            scalable_dimension=f"{_NAMESPACE}:{dimension}",
+            min_capacity=0 if settings.scale_to_zero else settings.instance_count,
+            max_capacity=settings.most_instances,
+            scheduled_actions=self._plans() or None,
+        )
+        self._target.cfn_options.condition = running
+        self._target.node.add_dependency(after)
+        policy = scaling.CfnScalingPolicy(
+            self,
+            "Requests",
+            policy_name=f"{endpoint_name}-requests",
+            policy_type="TargetTrackingScaling",
+            scaling_target_id=self._target.ref,
+            target_tracking_scaling_policy_configuration=(
+                scaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
+                    predefined_metric_specification=scaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
+                        predefined_metric_type=metric
+                    ),
+                    target_value=settings.requests_per_instance or max(1, settings.parallel * 3 // 4),
+                    scale_in_cooldown=settings.scale_in_seconds,
+                    scale_out_cooldown=SCALE_OUT_SECONDS,
+                )
+            ),
+        )
+        policy.cfn_options.condition = running
+        if component is not None:
+            self._wake(endpoint_name, component, running)
+
+    def _plans(self) -> list[scaling.CfnScalableTarget.ScheduledActionProperty]:
+        return [
+            scaling.CfnScalableTarget.ScheduledActionProperty(
+                scheduled_action_name=f"plan-{number}",
+                schedule=plan.when,
+                timezone=self._settings.schedule_timezone,
+                scalable_target_action=scaling.CfnScalableTarget.ScalableTargetActionProperty(
+                    min_capacity=plan.least, max_capacity=plan.most
+                ),
+            )
+            for number, plan in enumerate(self._settings.plans, 1)
+        ]
+
+    def _wake(self, endpoint_name: str, component: str, running: CfnCondition) -> None:
+        """From none to one: tracking a target has nothing to track there, so a step on failed requests does it."""
+        step = scaling.CfnScalingPolicy(
+            self,
+            "Wake",
+            policy_name=f"{endpoint_name}-wake",
+            policy_type="StepScaling",
+            scaling_target_id=self._target.ref,
+            step_scaling_policy_configuration=scaling.CfnScalingPolicy.StepScalingPolicyConfigurationProperty(
+                adjustment_type="ChangeInCapacity",
+                metric_aggregation_type="Maximum",
+                cooldown=SCALE_OUT_SECONDS,
+                step_adjustments=[
+                    scaling.CfnScalingPolicy.StepAdjustmentProperty(metric_interval_lower_bound=0, scaling_adjustment=1)
+                ],
+            ),
+        )
+        step.cfn_options.condition = running
+        alarm = cloudwatch.CfnAlarm(
+            self,
+            "Waiting",
+            alarm_description="A request found the model scaled to zero: start one",
+            namespace="AWS/SageMaker",
+            metric_name=WAKE,
+            dimensions=[cloudwatch.CfnAlarm.DimensionProperty(name="InferenceComponentName", value=component)],
+            statistic="Maximum",
+            period=Duration.seconds(30).to_seconds(),
+            evaluation_periods=1,
+            datapoints_to_alarm=1,
+            threshold=1,
+            comparison_operator="GreaterThanOrEqualToThreshold",
+            treat_missing_data="missing",
+            alarm_actions=[step.ref],
+        )
+        alarm.cfn_options.condition = running
+
+
+def managed(settings: Settings) -> sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty:
+    """SageMaker starts and stops the instances that the copies need."""
+    return sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty(
+        status="ENABLED", min_instance_count=0, max_instance_count=settings.most_instances
+    )

@@ -1,0 +1,148 @@
+"""The container's image built by CodeBuild, for whoever deploys without Docker."""
+
+from pathlib import Path
+
+from aws_cdk import CustomResource, Duration, IgnoreMode, RemovalPolicy, Stack
+from aws_cdk import aws_codebuild as codebuild
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3_assets as s3_assets
+from constructs import Construct
+
+from infra.nag import accept
+
+# Starts the build and ends; the build itself answers CloudFormation, so that it may take longer than a function.
+_STARTER = """
+import json, urllib.request, boto3
+def handler(event, context):
+    if event["RequestType"] != "Delete":
+        names = ("ResponseURL", "StackId", "RequestId", "LogicalResourceId")
+        variables = [{"name": "CFN_" + name, "value": event[name]} for name in names]
+        variables += [{"name": "TAG", "value": event["ResourceProperties"]["Tag"]}]
+        try:
+            boto3.client("codebuild").start_build(
+                projectName=event["ResourceProperties"]["Project"], environmentVariablesOverride=variables)
+            return
+        except Exception as error:
+            status, reason = "FAILED", "The build could not be started: " + str(error)
+    else:
+        status, reason = "SUCCESS", ""
+    body = {"Status": status, "Reason": reason, "PhysicalResourceId": "image", "StackId": event["StackId"],
+            "RequestId": event["RequestId"], "LogicalResourceId": event["LogicalResourceId"]}
+    request = urllib.request.Request(event["ResponseURL"], json.dumps(body).encode(), {"content-type": ""}, method="PUT")
+    urllib.request.urlopen(request).read()
+"""  # noqa: E501
+_BUILD = """
+if docker manifest inspect "$IMAGE:$TAG" >/dev/null 2>&1; then echo "The image is there already."; else
+docker build --platform linux/amd64 -f "$DOCKERFILE" -t "$IMAGE:$TAG" . && docker push -q "$IMAGE:$TAG"; fi
+"""
+_ANSWER = """
+if [ "$CODEBUILD_BUILD_SUCCEEDING" = 1 ]; then STATUS=SUCCESS; else STATUS=FAILED; fi
+printf '{"Status":"%s","Reason":"See the log of the build %s","PhysicalResourceId":"image","StackId":"%s","RequestId":"%s","LogicalResourceId":"%s"}' \
+"$STATUS" "$CODEBUILD_BUILD_ID" "$CFN_StackId" "$CFN_RequestId" "$CFN_LogicalResourceId" > /tmp/answer.json
+curl -sS -X PUT -H 'content-type:' --data-binary @/tmp/answer.json "$CFN_ResponseURL"
+"""  # noqa: E501
+
+
+_READ = ("GetObject", "GetBucket", "List")
+_LOGS = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:/aws/codebuild"
+
+
+class ImageBuild(Construct):
+    """A repository of its own, and in it the image of the sources at `root`, under a tag that says their content.
+
+    The image is there when `done` is; whatever uses `uri` must depend on it.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, root: Path, dockerfile: str, exclude: list[str]) -> None:
+        """Upload the sources, build, push."""
+        super().__init__(scope, construct_id)
+        source = s3_assets.Asset(self, "Source", path=str(root), exclude=exclude, ignore_mode=IgnoreMode.DOCKER)
+        self.repository = ecr.Repository(
+            self,
+            "Repository",
+            encryption=ecr.RepositoryEncryption.AES_256,
+            image_scan_on_push=True,
+            removal_policy=RemovalPolicy.DESTROY,
+            empty_on_delete=True,
+            lifecycle_rules=[ecr.LifecycleRule(max_image_count=5)],  # enough to go back to
+        )
+        log = logs.LogGroup(self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+        project = codebuild.Project(
+            self,
+            "Project",
+            description="Builds the model's container",
+            source=codebuild.Source.s3(bucket=source.bucket, path=source.s3_object_key),
+            environment=codebuild.BuildEnvironment(
+                build_image=codebuild.LinuxBuildImage.AMAZON_LINUX_2023_6,
+                compute_type=codebuild.ComputeType.LARGE,
+                privileged=True,
+            ),
+            environment_variables={
+                "IMAGE": codebuild.BuildEnvironmentVariable(value=self.repository.repository_uri),
+                "DOCKERFILE": codebuild.BuildEnvironmentVariable(value=dockerfile),
+            },
+            logging=codebuild.LoggingOptions(cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=log)),
+            grant_report_group_permissions=False,
+            timeout=Duration.minutes(55),  # CloudFormation waits an hour
+            build_spec=codebuild.BuildSpec.from_object(
+                {
+                    "version": "0.2",
+                    "phases": {
+                        "build": {
+                            "commands": [
+                                'aws ecr get-login-password | docker login -u AWS --password-stdin "${IMAGE%%/*}"',
+                                _BUILD,
+                            ]
+                        },
+                        "post_build": {"commands": [_ANSWER]},
+                    },
+                }
+            ),
+        )
+        self.repository.grant_pull_push(project)
+        starter = self._starter(project)
+        self.done = CustomResource(
+            self,
+            "Done",
+            service_token=starter.function_arn,
+            resource_type="Custom::SluiceImage",
+            properties={"Project": project.project_name, "Tag": source.asset_hash},
+            service_timeout=Duration.hours(1),
+        )
+        self.done.node.add_dependency(project, self.repository)
+        self.uri = f"{self.repository.repository_uri}:{source.asset_hash}"
+        made = project.node.default_child
+        assert isinstance(made, codebuild.CfnProject)  # noqa: S101
+        accept(
+            project,
+            {
+                "CB3": "Docker inside the build needs the privileged mode.",
+                "CB4": "Artifacts go to ECR, which encrypts them itself; the build keeps none.",
+                **{f"IAM5[Action::s3:{it}*]": "CDK's grant to read the sources' asset." for it in _READ},
+                "IAM5[Resource::*]": "ecr:GetAuthorizationToken knows no resources.",
+                f"IAM5[Resource::{_LOGS}/<{Stack.of(self).get_logical_id(made)}>:*]": "CDK's grant of its own log.",
+            },
+        )
+
+    def _starter(self, project: codebuild.Project) -> lambda_.Function:
+        role = iam.Role(self, "StarterRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        log = logs.LogGroup(
+            self, "StarterLog", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
+        )
+        log.grant_write(role)
+        starter = lambda_.Function(
+            self,
+            "Starter",
+            description="Starts the build of the model's container",
+            runtime=lambda_.Runtime.PYTHON_3_14,
+            handler="index.handler",
+            code=lambda_.Code.from_inline(_STARTER),
+            timeout=Duration.seconds(30),
+            role=role,
+            log_group=log,
+        )
+        role.add_to_policy(iam.PolicyStatement(actions=["codebuild:StartBuild"], resources=[project.project_arn]))
+        return starter

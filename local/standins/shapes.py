@@ -1,0 +1,149 @@
+"""What each server writes for one answer, chunk by chunk, and what it says of a request it does not take.
+
+After the servers' sources: vLLM and SGLang `serving_chat.py`, DJL Serving `output_formatter.py` and
+`lmi_vllm/request_response_utils.py`, TGI `chat.rs` and `server.rs`.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a stand-in is to answer: the pieces, each a token, and how it ends."""
+
+    pieces: list[str]
+    prompt_tokens: int
+    reason: str = "stop"
+    die_after: int | None = None
+    fail_after: int | None = None
+
+
+def told(prompt: str, limit: int | None) -> Told:
+    """Read the prompt: a JSON object with `say`, as for our scripted engine, or else text, which is said again."""
+    try:
+        script = json.loads(prompt)
+        pieces = [str(piece) for piece in script["say"]]
+    except (ValueError, TypeError, KeyError):
+        script, pieces = {}, [f" {word}" for word in f"You said: {prompt}".split()]
+    reason = "stop"
+    if limit is not None and len(pieces) > limit:
+        pieces, reason = pieces[:limit], "length"
+    return Told(
+        pieces,
+        prompt_tokens=script.get("prompt_tokens", len(prompt.split())),
+        reason=reason,
+        die_after=script.get("die_after"),
+        fail_after=script.get("fail_after"),
+    )
+
+
+def _line(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def sse(value: object, gap: bytes = b" ") -> bytes:
+    """One server-sent event."""
+    return b"data:" + gap + (value if isinstance(value, bytes) else _line(value)) + b"\n\n"
+
+
+def _usage(answer: Told, tokens: int) -> Body:
+    prompt = answer.prompt_tokens
+    return {"prompt_tokens": prompt, "total_tokens": prompt + tokens, "completion_tokens": tokens}
+
+
+def _chunk(choices: list[Body], **more: Any) -> Body:
+    head = {"id": "chatcmpl-0", "object": "chat.completion.chunk", "created": 1763710000, "model": "default"}
+    return {**head, "choices": choices, **more}
+
+
+def _choice(delta: Body, reason: str | None = None, **more: Any) -> Body:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
+
+
+def _openai(answer: Told, options: Body, nothing: Body) -> Iterator[Body]:
+    """The chunks that vLLM and SGLang have alike; `nothing` is what a delta holds besides."""
+    running = options.get("continuous_usage_stats", False)
+
+    def usage(tokens: int) -> Body:
+        return {"usage": _usage(answer, tokens)} if running else {}
+
+    yield _chunk([_choice({**nothing, "role": "assistant", "content": ""})], **usage(0))
+    for number, piece in enumerate(answer.pieces, 1):
+        yield _chunk([_choice({**nothing, "content": piece})], **usage(number))
+    yield _chunk([_choice({**nothing, "content": ""}, answer.reason, stop_reason=None)], **usage(len(answer.pieces)))
+    if options.get("include_usage"):
+        yield _chunk([], usage=_usage(answer, len(answer.pieces)))
+
+
+def vllm(answer: Told, body: Body) -> Iterator[bytes]:
+    """vLLM: server-sent events and `[DONE]`."""
+    yield from map(sse, _openai(answer, body.get("stream_options") or {}, {}))
+    yield sse(b"[DONE]")
+
+
+def sglang(answer: Told, body: Body) -> Iterator[bytes]:
+    """SGLang: the same, with nulls for all that a delta does not hold."""
+    nothing = {"role": None, "content": None, "reasoning_content": None, "tool_calls": None}
+    yield from map(sse, _openai(answer, body.get("stream_options") or {}, nothing))
+    yield sse(b"[DONE]")
+
+
+def lmi(answer: Told, body: Body) -> Iterator[bytes]:
+    """LMI: JSON lines, chunks for messages and tokens for `inputs`, a blank line at the end."""
+    if "messages" in body:
+        for chunk in _openai(answer, body.get("stream_options") or {}, {}):
+            yield _line(chunk) + b"\n"
+    else:
+        yield from (line + b"\n" for line in map(_line, _tokens(answer, generated=len(answer.pieces) + 1)))
+    yield b"\n"
+
+
+def _tokens(answer: Told, *, generated: int) -> Iterator[Body]:
+    last = len(answer.pieces)
+    for number, piece in enumerate(answer.pieces, 1):
+        token = {"id": number, "text": piece, "logprob": -0.25}
+        record: Body = {"index": 0, "token": token, "generated_text": None, "details": None}
+        if number == last:
+            record["generated_text"] = "".join(answer.pieces)
+            record["details"] = {
+                "finish_reason": answer.reason,
+                "seed": None,
+                "generated_tokens": generated,
+                "input_length": answer.prompt_tokens,
+            }
+        yield record
+
+
+def tgi(answer: Told, body: Body) -> Iterator[bytes]:
+    """TGI: server-sent events without the space, the role in each chunk, usage at the end."""
+    said = {"role": "assistant", "tool_call_id": None}
+    for piece in answer.pieces:
+        yield sse(_chunk([_choice({**said, "content": piece})], usage=None), b"")
+    yield sse(_chunk([_choice({**said, "content": ""}, answer.reason)], usage=None), b"")
+    if (body.get("stream_options") or {}).get("include_usage"):
+        yield sse(_chunk([], usage=_usage(answer, len(answer.pieces))), b"")
+    yield sse(b"[DONE]", b"")
+
+
+SERVERS = {"vllm": vllm, "sglang": sglang, "lmi": lmi, "tgi": tgi}
+
+FAILURES: dict[str, bytes] = {
+    "vllm": sse({"error": {"message": "EngineCore died", "type": "InternalServerError", "param": None, "code": 500}}),
+    "sglang": sse({"error": {"object": "error", "message": "aborted", "type": "InternalServerError", "code": 500}}),
+    "lmi": b'{"error": "out of memory", "code": 424}\n',
+    "tgi": sse({"error": "Request failed during generation", "error_type": "generation"}, b""),
+}
+
+
+def refusal(server: str, status: int, message: str) -> Body:
+    """A request's refusal as the server writes it."""
+    if server == "tgi":
+        return {"error": message, "error_type": "validation"}
+    if server == "lmi":
+        return {"error": message, "code": status}
+    return {"error": {"message": message, "type": "BadRequestError", "param": None, "code": status}}
