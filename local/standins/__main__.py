@@ -62,9 +62,7 @@ class Server:
             return "this stand-in only streams"
         if self._name == "tgi" and isinstance(body.get("stop"), str):
             return "invalid type: string, expected a sequence"
-        if (limit := _limit(body)) is not None and limit > 100_000:
-            return "This model's maximum context length is 100000 tokens."
-        return None
+        return told(_prompt(body), None).refuse
 
 
 def _prompt(body: Body) -> str:

@@ -21,6 +21,7 @@ class Told:
     reason: str = "stop"
     die_after: int | None = None
     fail_after: int | None = None
+    refuse: str | None = None
 
 
 def told(prompt: str, limit: int | None) -> Told:
@@ -39,6 +40,7 @@ def told(prompt: str, limit: int | None) -> Told:
         reason=reason,
         die_after=script.get("die_after"),
         fail_after=script.get("fail_after"),
+        refuse=script.get("refuse"),
     )
 
 

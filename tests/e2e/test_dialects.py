@@ -124,8 +124,11 @@ def test_what_a_server_cannot_do_is_refused(foreign: Deployment) -> None:
         foreign.client.chat.completions.create(model="tgi", messages=script(), n=2)
     assert (refused.value.param, refused.value.code) == ("n", "unsupported_parameter")
     with pytest.raises(openai.BadRequestError) as refused:
-        foreign.client.chat.completions.create(model="vllm", messages=script(), max_tokens=1_000_000)
-    assert "maximum context length" in refused.value.message
+        foreign.client.chat.completions.create(
+            model="vllm", messages=script(refuse="maximum context length is 8 tokens")
+        )
+    assert refused.value.code == "context_length_exceeded"
+    assert refused.value.message == "maximum context length is 8 tokens"
 
 
 def test_scaled_to_zero_says_when_to_come_again(foreign: Deployment, cloud: LocalCloud) -> None:
