@@ -17,7 +17,9 @@ from cli.steps import console, errors
 def _up(given: argparse.Namespace) -> None:
     from cli.up import up
 
-    up(detach=given.detach, context=dict(given.set), container=given.container, tls=given.tls)
+    options = ["--time-scale", str(given.time_scale)] if given.time_scale != 1 else []
+    options += ["--lambda-concurrency", str(given.lambda_concurrency)] if given.lambda_concurrency != 1 else []
+    up(detach=given.detach, context=dict(given.set), container=given.container, tls=given.tls, options=options)
 
 
 def _down(given: argparse.Namespace) -> None:
@@ -119,6 +121,16 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--container", action="store_true", help="build the model's image and run it by docker or podman")
     up.add_argument(
         "-c", dest="set", type=_setting, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
+    )
+    up.add_argument(
+        "--time-scale", type=float, default=1, metavar="S", help="seconds of AWS's limits in one of ours (1)"
+    )
+    up.add_argument(
+        "--lambda-concurrency",
+        type=int,
+        default=1,
+        metavar="N",
+        help="invocations in one environment of functions that do not say it themselves, as on Managed Instances (1)",
     )
     up.add_argument("--tls", action="store_true", help="speak HTTPS, with a certificate of its own")
     command("down", _down, "Stop the local cloud.")

@@ -3,7 +3,7 @@
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cli import cdk, chat, keys
 from cli import container as containers
@@ -20,7 +20,14 @@ QUESTION = "Why stream tokens?"
 _DEPLOY_LOG = LOGS / "deploy.log"
 
 
-def up(*, detach: bool, context: Mapping[str, str], container: bool = False, tls: bool = False) -> None:
+def up(
+    *,
+    detach: bool,
+    context: Mapping[str, str],
+    container: bool = False,
+    tls: bool = False,
+    options: Sequence[str] = (),
+) -> None:
     """Start the local cloud, deploy into it, make a key and stream a first answer.
 
     Args:
@@ -29,6 +36,7 @@ def up(*, detach: bool, context: Mapping[str, str], container: bool = False, tls
         container: Build the model's image and run it by a container engine, instead of a process. An `image_uri` in
             `context` is run as it is.
         tls: Let the API speak HTTPS.
+        options: Further ones of `python -m local`; a local cloud that is running keeps those it was started with.
 
     Raises:
         CommandError: a step failed. What was started goes on running, so that it can be looked at.
@@ -43,7 +51,7 @@ def up(*, detach: bool, context: Mapping[str, str], container: bool = False, tls
     engine = containers.engine() if container else None
     found = LocalCloud.find(LOCAL)
     try:
-        cloud = _start(found, engine, tls=tls)
+        cloud = _start(found, engine, tls=tls, options=options)
         if engine is not None and "image_uri" not in context:
             with step(f"Building the container ({engine} build)") as detail:
                 context = {**context, "image_uri": containers.build(engine, log=LOGS / "image.log", detail=detail)}
@@ -132,7 +140,7 @@ def client(stack: LocalStack) -> object:
     )
 
 
-def _start(running: LocalCloud | None, engine: str | None, *, tls: bool) -> LocalCloud:
+def _start(running: LocalCloud | None, engine: str | None, *, tls: bool, options: Sequence[str]) -> LocalCloud:
     if running is not None:
         if running.engine != engine:
             runs = f"containers by {running.engine}" if running.engine else "processes in place of containers"
@@ -140,12 +148,16 @@ def _start(running: LocalCloud | None, engine: str | None, *, tls: bool) -> Loca
         if tls != (running.authority is not None):
             speaks = "plain HTTP" if tls else "HTTPS (--tls)"
             raise CommandError(f"The local cloud that is running speaks {speaks}. Stop it first: sluice down")
+        if options:
+            raise CommandError(
+                f"The local cloud that is running does not take {options[0]}. Stop it first: sluice down"
+            )
         console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
         return running
     _DEPLOY_LOG.unlink(missing_ok=True)
     with step("Starting the local cloud"):
         try:
-            return LocalCloud.start(LOCAL, port=_port(), engine=engine, tls=tls)
+            return LocalCloud.start(LOCAL, port=_port(), engine=engine, tls=tls, options=options)
         except LocalCloudError as error:
             raise CommandError(str(error), log=LOGS / "cloud.log") from None
 

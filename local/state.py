@@ -32,6 +32,8 @@ class Function:
     log_format: str = "Text"
     # Active or PassThrough, of X-Ray.
     tracing: str = "PassThrough"
+    # Invocations in one environment, as on Managed Instances; None is what the local cloud was started with.
+    concurrency: int | None = None
 
     @property
     def host(self) -> str | None:

@@ -7,7 +7,7 @@ from moto.cloudformation.exceptions import CloudFormationError, ValidationError
 from moto.cloudformation.models import CloudFormationBackend
 from moto.core.responses import ActionResult, EmptyResult
 
-from local.cloudformation.stacks import Stacks, find
+from local.cloudformation.stacks import Stacks, find, read
 
 
 class NotFound(CloudFormationError):  # type: ignore[misc]  # moto is untyped here
@@ -26,6 +26,7 @@ class ChangeSets:
 
     def create(self, backend: Any, stack_name: str, change_set_name: str, **options: Any) -> Any:
         """Create one; its id and its stack's. A stack that only another change set has made is used again."""
+        read(options["template"], options.get("parameters"))
         existing = find(backend, stack_name)
         if existing is None:
             return self._create(backend, stack_name, change_set_name, **options)

@@ -11,6 +11,7 @@ from typing import Any
 
 from local.cloudformation.intrinsics import Scope, TemplateError, in_order
 from local.cloudformation.resource import Context, DeployError, Properties, Resource
+from local.cloudformation.schemas import violations
 
 log = logging.getLogger("local.cloudformation")
 
@@ -171,12 +172,14 @@ class Operation:
             Context(stack.account, stack.region, stack.stack_name, stack.stack_id, name, kind), properties
         )
         with _reported(self, name, lambda: resource.physical_id, kind, "CREATE"):
+            _hold_against_schema(name, kind, properties)
             resource.create()
             stack.resources[name] = resource
 
     def _update(self, resource: Resource, properties: Properties) -> None:
         context = resource.context
         with _reported(self, context.logical_id, lambda: resource.physical_id, context.type, "UPDATE"):
+            _hold_against_schema(context.logical_id, context.type, properties)
             resource.update(properties)
             resource.properties = properties
 
@@ -211,6 +214,11 @@ class Operation:
                 self._remove(list(reversed(list(self.stack.resources))))
         except (TemplateError, DeployError, Failed) as error:
             log.error("stack %s: the rollback failed: %s", self.stack.stack_name, error)
+
+
+def _hold_against_schema(name: str, kind: str, properties: Properties) -> None:
+    if wrong := violations(kind, properties):
+        raise DeployError(f"Properties validation failed for resource {name} with message: {wrong}")
 
 
 def _must_replace(old: Resource, properties: Properties) -> bool:

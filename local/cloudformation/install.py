@@ -19,7 +19,8 @@ from moto.s3.models import FakeBucket
 from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
 
 from local.cloudformation.changesets import ChangeSets, forget
-from local.cloudformation.stacks import Described, Stacks, deployed_as, find, new
+from local.cloudformation.stacks import Described, Stacks, deployed_as, find, new, read
+from local.cloudformation.template import LONGEST_BODY
 
 
 def install() -> None:
@@ -47,6 +48,7 @@ def _stacks(stacks: Stacks) -> None:
         existing = find(backend, name)
         if existing is not None:
             raise ValidationError(existing.stack_id, message=f"Stack [{name}] already exists")
+        read(template, parameters)
         stack = new(backend, name, parameters, options.get("tags"), options.get("role_arn"))
         stacks.start(backend, stack, "CREATE", template, parameters)
         return stack
@@ -69,6 +71,8 @@ def _stacks(stacks: Stacks) -> None:
     CloudFormationBackend.create_change_set = lambda backend, *args, **named: change_sets.create(
         backend, *args, **named
     )
+    for name in ("create_stack", "update_stack", "create_change_set"):
+        setattr(CloudFormationResponse, name, _with_a_short_body(getattr(CloudFormationResponse, name)))
     CloudFormationResponse.execute_change_set = lambda response: change_sets.execute(response)
     CloudFormationResponse.delete_change_set = lambda response: change_sets.delete(response)
     CloudFormationResponse.describe_change_set = lambda response: change_sets.describe(response)
@@ -76,6 +80,19 @@ def _stacks(stacks: Stacks) -> None:
     Stack.stack_resources = property(
         lambda stack: [Described(name, item) for name, item in list(deployed_as(stack).resources.items())]
     )
+
+
+def _with_a_short_body(operation: Any) -> Any:
+    def limited(response: Any) -> Any:
+        body = response._get_param("TemplateBody") or ""  # noqa: SLF001 - moto's own way
+        if len(body.encode()) > LONGEST_BODY:
+            raise ValidationError(
+                message=f"1 validation error detected: Value '{body[:40]}...' at 'templateBody' failed to satisfy "
+                f"constraint: Member must have length less than or equal to {LONGEST_BODY}"
+            )
+        return operation(response)
+
+    return limited
 
 
 def _endpoints() -> None:

@@ -1,10 +1,12 @@
 """The operations on stacks, each in a thread of its own, and where moto's answers read what came of them."""
 
+import json
 import logging
 import threading
 from datetime import timedelta
 from typing import Any
 
+import yaml
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import Event, Export, Stack
 from moto.cloudformation.utils import generate_stack_id
@@ -12,8 +14,10 @@ from moto.cloudformation.utils import generate_stack_id
 from local.cloudformation.clients import call
 from local.cloudformation.engine import Deployed, Failed, Operation, Services
 from local.cloudformation.families import Families, effect
+from local.cloudformation.intrinsics import TemplateError
 from local.cloudformation.references import resolve
 from local.cloudformation.resource import Unhandled
+from local.cloudformation.template import LONGEST_TEMPLATE, check, duplicates
 from local.control.exchange import EXCHANGE
 
 log = logging.getLogger("local.cloudformation")
@@ -50,11 +54,7 @@ class Stacks:
             raise ValidationError(
                 stack.stack_id, message=f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
             )
-        body = stack.parse_template(template) if template else {}
-        if template and not body.get("Resources"):
-            raise ValidationError(
-                stack.stack_id, message="Template format error: At least one Resources member must be defined."
-            )
+        body = read(template, parameters or {}) if template else {}
         defaults = {key: str(slot["Default"]) for key, slot in body.get("Parameters", {}).items() if "Default" in slot}
         given = {**defaults, **dict(parameters or {})}  # all are described, and kept by an update that says so
         stack.status = f"{verb}_IN_PROGRESS"
@@ -124,6 +124,26 @@ class Stacks:
             parameter=parameter,
             exports=lambda: {name: export.value for name, export in backend.exports.items()},
         )
+
+
+def read(text: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Parse a template that CloudFormation would take. Raises moto's ValidationError for another."""
+    kind = "JSON" if text.lstrip().startswith("{") else "YAML"
+    try:
+        if len(text.encode()) > LONGEST_TEMPLATE:
+            raise TemplateError(f"Template may not exceed {LONGEST_TEMPLATE} bytes in size.")
+        duplicates(text)
+        # moto reads JSON by its YAML parser, which takes seconds for a large template.
+        body = json.loads(text) if kind == "JSON" else Stack.parse_template(text)
+        if not isinstance(body, dict):
+            raise TemplateError("Template format error: unsupported structure.")
+        check(body, parameters)
+    except TemplateError as error:
+        raise ValidationError(message=str(error)) from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValidationError(message=f"Template format error: {kind} not well-formed.") from error
+    found: dict[str, Any] = body
+    return found
 
 
 def deployed_as(stack: Any) -> Deployed:

@@ -10,6 +10,10 @@ from moto.s3.models import s3_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sts.models import sts_backends
 
+# What Lambda sets for a Python function on Managed Instances that says nothing: 16 for each vCPU, and there is at
+# least one.
+_MANAGED_CONCURRENCY = 16
+
 
 def _each(backends: Any) -> Iterable[Any]:
     for regions in list(backends.values()):
@@ -58,6 +62,15 @@ def bucket_policies() -> dict[str, Any]:
 def function_policy(function: Any) -> str:
     """A function's own policy, as AWS writes it; moto leaves what a statement says of URLs beside its conditions."""
     return json.dumps({"Statement": [_permission(statement) for statement in function.policy.statements]})
+
+
+def concurrency(function: Any) -> int | None:
+    """How many invocations one environment takes, of a function on a capacity provider; None for others."""
+    found = getattr(function, "capacity", None)
+    if not found:
+        return None
+    instances = found.get("LambdaManagedInstancesCapacityProviderConfig", {})
+    return int(instances.get("PerExecutionEnvironmentMaxConcurrency", _MANAGED_CONCURRENCY))
 
 
 def _permission(statement: dict[str, Any]) -> dict[str, Any]:

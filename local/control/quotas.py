@@ -1,6 +1,7 @@
 """What the services refuse at deployment and moto takes: environments that are too large.
 
-Also keeps a function's LoggingConfig, which moto forgets. Sources: the rows `*_environment*` of `local.limits`.
+Also keeps a function's LoggingConfig and CapacityProviderConfig, which moto forgets. Sources: the rows
+`*_environment*` of `local.limits`.
 """
 
 import json
@@ -24,7 +25,8 @@ def install() -> None:
     def create(backend: Any, spec: dict[str, Any]) -> Any:
         _check_function(spec)
         made = create_function(backend, spec)
-        backend.get_function(spec["FunctionName"]).logging_config = spec.get("LoggingConfig")
+        function = backend.get_function(spec["FunctionName"])
+        function.logging_config, function.capacity = spec.get("LoggingConfig"), spec.get("CapacityProviderConfig")
         return made
 
     def update(backend: Any, function_name: str, qualifier: str, body: dict[str, Any]) -> Any:
@@ -32,6 +34,8 @@ def install() -> None:
         changed = update_function(backend, function_name, qualifier, body)
         if changed and "LoggingConfig" in body:
             backend.get_function(function_name, qualifier).logging_config = body["LoggingConfig"]
+        if changed and "CapacityProviderConfig" in body:
+            backend.get_function(function_name, qualifier).capacity = body["CapacityProviderConfig"]
         return changed
 
     def model(backend: Any, *args: Any, **named: Any) -> Any:

@@ -69,6 +69,7 @@ def _function(account: str, region: str, function: Any) -> dict[str, Any]:
         "policy": access.function_policy(function),
         "log_group": logging.get("LogGroup"),
         "log_format": logging.get("LogFormat", "Text"),
+        "concurrency": access.concurrency(function),
         "tracing": (function.tracing_config or {}).get("Mode", "PassThrough"),
     }
 

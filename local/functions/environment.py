@@ -9,14 +9,14 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from local import processes
 from local.functions.launch import Launch, command, variables
 from local.functions.response import FunctionError, Invocation
 from local.functions.runtime_api import RuntimeApi
-from local.functions.telemetry import LogStream, Report, peak, resident
+from local.functions.telemetry import LogStream, Report, peak
 
 # Output that is still in the pipe when an invocation ends comes before its REPORT line.
 _REPORT_AFTER_S = 0.02
@@ -60,6 +60,7 @@ class Environment:
         self._running: dict[str, _Running] = {}
         self._reports: list[tuple[asyncio.TimerHandle, Callable[[], None]]] = []
         self._killed_for: FunctionError | None = None
+        self._peak = 0
         self.frozen = False
         self.idle_since = 0.0
 
@@ -152,10 +153,13 @@ class Environment:
             self._signal(signal.SIGSTOP)
             self.frozen = True
 
-    def check_memory(self) -> None:
-        """Kill the process if it has more memory than the function's."""
-        size = self.function.memory * 2**20
-        if self._process is not None and not self.frozen and resident(self._process.pid) > size:
+    def check_memory(self, used: Mapping[int, int]) -> None:
+        """Kill it if its processes together have more memory than the function's; `used` is by process group."""
+        if self._process is None or self.frozen:
+            return
+        now = used.get(self._process.pid, 0)
+        self._peak = max(self._peak, now)
+        if now > self.function.memory * 2**20:
             self._kill(FunctionError("Runtime.OutOfMemory", "Runtime exited with error: signal: killed"))
 
     async def stop(self) -> None:
@@ -189,7 +193,7 @@ class Environment:
         error = error or one.invocation.response.error
         kind = error.kind if error else None
         status = "success" if error is None else "timeout" if kind == "Sandbox.Timedout" else "error"
-        memory = math.ceil(peak(self._process.pid) / 2**20) if self._process is not None else 0
+        memory = math.ceil(max(self._peak, peak(self._process.pid)) / 2**20) if self._process is not None else 0
         if kind == "Runtime.OutOfMemory":
             memory = self.function.memory
         duration = time.monotonic() - one.began

@@ -17,6 +17,7 @@ from local.functions.launch import Launch, unsupported
 from local.functions.pool import Pool, same_environment
 from local.functions.response import FunctionError
 from local.functions.schedules import Schedules
+from local.functions.telemetry import resident_by_group
 from local.functions.url import handler
 from local.limits import Limits
 from local.shipper import Shipper
@@ -142,7 +143,7 @@ class Functions:
             if arn in self._pools:
                 self._pools[arn].set_concurrency(function)
             else:
-                self._pools[arn] = Pool(function, self._launch, self._concurrency)
+                self._pools[arn] = Pool(function, self._launch, function.concurrency or self._concurrency)
                 if reason := unsupported(function):
                     log.warning("%s", reason)
         self._names.clear()
@@ -173,7 +174,7 @@ class Functions:
             credentials,
             self._shipper,
             self._limits,
-            self._concurrency,
+            function.concurrency or self._concurrency,
         )
 
     async def _send_lines(self, lines: list[dict[str, Any]]) -> None:
@@ -182,8 +183,10 @@ class Functions:
     async def _watch_memory(self) -> None:
         while True:
             await asyncio.sleep(_MEMORY_S)
-            for pool in (*self._pools.values(), *self._retired):
-                pool.check_memory()
+            pools = [pool for pool in (*self._pools.values(), *self._retired) if pool.at_work]
+            used = resident_by_group() if pools else {}
+            for pool in pools:
+                pool.check_memory(used)
 
     async def _role(self, function: Function) -> dict[str, str]:
         # each environment has its own, as on AWS: so a call tells which one made it

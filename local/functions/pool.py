@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from local.functions.environment import Environment
@@ -46,6 +46,8 @@ class Pool:
         # An environment is in it once for each further invocation it would take.
         self._idle: list[Environment] = []
         self._waiting: deque[tuple[Invocation, asyncio.Future[None]]] = deque()
+        # Of those that are being started, the ones whose process is on its way.
+        self._launching = 0
         self._starting: set[asyncio.Task[None]] = set()
         self._stopping: set[asyncio.Task[None]] = set()
         self._retired = False
@@ -86,10 +88,15 @@ class Pool:
         idle, self._idle = self._idle, []
         await asyncio.gather(*(environment.stop() for environment in set(idle) if environment.at_rest))
 
-    def check_memory(self) -> None:
-        """Kill what has more memory than the function's."""
+    @property
+    def at_work(self) -> bool:
+        """Whether an environment is not frozen."""
+        return any(not environment.frozen for environment in self._environments)
+
+    def check_memory(self, used: Mapping[int, int]) -> None:
+        """Kill what has more memory than the function's; `used` is by process group."""
         for environment in list(self._environments):
-            environment.check_memory()
+            environment.check_memory(used)
 
     def kill(self, access_key: str) -> bool:
         """SIGKILL the environment that has these credentials; whether there is one."""
@@ -115,12 +122,17 @@ class Pool:
             if any(one.finishing for one in self._environments):
                 await asyncio.sleep(_FINISHING_S)
             async with self._starts:
-                if not self._waiting:
+                # Launches under way will take as many of those that wait: one more would find nothing to do.
+                if len(self._waiting) <= self._launching * self._concurrency:
                     return
                 if len(self) > self._limit:
                     raise Throttled
-                environment = Environment(await self._launch(self.function), self._became_idle, self._ended)
-                await environment.start()
+                self._launching += 1
+                try:
+                    environment = Environment(await self._launch(self.function), self._became_idle, self._ended)
+                    await environment.start()
+                finally:
+                    self._launching -= 1
         except (FunctionError, Throttled) as error:
             log.warning("function %s: %r", self.function.name, error)
             if self._waiting:

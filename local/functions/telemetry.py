@@ -142,11 +142,16 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def resident(pid: int) -> int:
-    """Bytes of memory that a process has now; 0 where the system does not say (it is read from /proc)."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
-    return 0
+def resident_by_group() -> dict[int, int]:
+    """Bytes of memory that each process group has now, by its leader; empty where the system does not say."""
+    found: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # After the name in brackets, which may be anything: state, parent, group, ..., resident pages as the 22nd.
+            fields = path.read_text().rpartition(")")[2].split()
+            group = int(fields[2])
+            found[group] = found.get(group, 0) + int(fields[21]) * _PAGE
+    return found
 
 
 def peak(pid: int) -> int:

@@ -33,12 +33,26 @@ def needs(call: Call) -> list[Need] | None:
 
 
 def _by_path(call: Call) -> list[Need] | None:
+    qualifier = call.query.get("Qualifier", "") if call.scope.service == "lambda" else ""
     for method, pattern, action, resource in _PATHS[call.scope.service]:
         parts = re.fullmatch(pattern, "/" + "/".join(segments(call.path)))
         if call.method == method and parts:
             name = resource(parts)
+            if qualifier not in {"", "$LATEST"} and name.count(":") == 1:
+                name = f"{name}:{qualifier}"
             return [Need(f"{call.scope.service}:{action}", name if name == "*" else call.arn(name))]
     return None
+
+
+def _function(given: str) -> str:
+    """Give the resource of a function, which is named or given by its ARN or a part of it.
+
+    A qualifier belongs to it, as in "Referencing versions and aliases in permissions policies" of Lambda's guide;
+    `$LATEST` is the function itself.
+    """
+    parts = given.split(":")
+    named = parts[parts.index("function") + 1 :] if "function" in parts else parts
+    return ":".join(["function", *(part for part in named if part != "$LATEST")])
 
 
 _PATHS: dict[str, list[tuple[str, str, str, Callable[[re.Match[str]], str]]]] = {
@@ -61,9 +75,9 @@ _PATHS: dict[str, list[tuple[str, str, str, Callable[[re.Match[str]], str]]]] = 
     "lambda": [
         (
             "POST",
-            r"/2015-03-31/functions/(?:arn:aws:lambda:[^:]*:[^:]*:function:)?([^/]+)/invocations",
+            r"/2015-03-31/functions/([^/]+)/invocations",
             "InvokeFunction",
-            lambda found: f"function:{found[1]}",
+            lambda found: _function(found[1]),
         ),
     ],
     "xray": [

@@ -9,7 +9,7 @@ exec "$1" "$LAMBDA_TASK_ROOT/main.py"
 
 # What the event's path asks for decides what is done.
 MAIN = r"""
-import base64, json, os, socket, sys, threading, time
+import base64, json, os, socket, subprocess, sys, threading, time
 
 host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
 BASE = "/2018-06-01/runtime/"
@@ -70,6 +70,9 @@ def serve():
         if path == "/memory":
             held = b"x" * (int(event["rawQueryString"]) * 2**20)
             time.sleep(30)
+        if path == "/child-memory":
+            code = f"held = b'x' * ({event['rawQueryString']} * 2**20); import time; time.sleep(30)"
+            subprocess.run([sys.executable, "-c", code])
         if path == "/print":
             print(event["rawQueryString"], flush=True)
         if path == "/next":

@@ -95,6 +95,13 @@ async def test_memory(tmp_path: Path) -> None:
         assert (await plane.text("/"))[0] == 200
 
 
+async def test_memory_of_children(tmp_path: Path) -> None:
+    """What a function's child processes have counts too."""
+    async with started(tmp_path, replace(FUNCTION, memory=160)) as plane:
+        assert (await plane.text("/child-memory?150"))[0] == 502
+        await _until(plane, r"Error Type: Runtime\.OutOfMemory")
+
+
 async def test_slow_initialisation_is_made_again(tmp_path: Path) -> None:
     """An initialisation over 10 s is killed and made again within the function's own time."""
     mark = tmp_path / "mark"
@@ -209,6 +216,13 @@ async def test_several_invocations_in_one_environment(tmp_path: Path) -> None:
         assert sorted(pids.count(one) for one in set(pids)) == [1, 4]
         _, text = await plane.text("/environment")
         assert json.loads(text)["variables"]["AWS_LAMBDA_MAX_CONCURRENCY"] == "4"
+
+
+async def test_concurrency_of_the_function_itself(tmp_path: Path) -> None:
+    """A function on a capacity provider says itself how many invocations its environments take."""
+    async with started(tmp_path, replace(FUNCTION, concurrency=8), concurrency=2) as plane:
+        _, text = await plane.text("/environment")
+        assert json.loads(text)["variables"]["AWS_LAMBDA_MAX_CONCURRENCY"] == "8"
 
 
 async def test_managed_runtime(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,34 @@ def form(service: str, body: str) -> Call:
             [("sagemaker:InvokeEndpointWithResponseStream", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/my-end")],
         ),
         (
+            call("lambda", path="/2015-03-31/functions/f/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A1%3Afunction%3Af/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/1:function:f/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/f:$LATEST/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/f:live/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f:live")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/f/invocations", query={"Qualifier": "3"}),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f:3")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/f/invocations", query={"Qualifier": "$LATEST"}),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
             call("sagemaker", path="/endpoints/e/invocations"),
             [("sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e")],
         ),

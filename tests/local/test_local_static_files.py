@@ -106,7 +106,11 @@ def _template(*, allowed: bool) -> dict[str, Any]:
         "Enabled": True,
         "DefaultRootObject": "index.html",
         "Origins": [origin],
-        "DefaultCacheBehavior": {"TargetOriginId": "o", "ResponseHeadersPolicyId": {"Ref": "Headers"}},
+        "DefaultCacheBehavior": {
+            "TargetOriginId": "o",
+            "ViewerProtocolPolicy": "https-only",
+            "ResponseHeadersPolicyId": {"Ref": "Headers"},
+        },
         "CustomErrorResponses": [{"ErrorCode": 403, "ResponseCode": 404, "ResponsePagePath": "/lost.html"}],
     }
     access = {
