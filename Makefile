@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report soak soak-short deploy destroy demo-model vllm-signatures lock clean
+.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report soak soak-short deploy destroy demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -86,6 +86,12 @@ destroy: $(STAMP) ## Remove it again: make destroy STAGE=dev
 
 vllm-signatures: $(STAMP) ## Read what is used of vLLM from the pinned wheel again (340 MB)
 	@$(BIN)/python -m tests.model.vllm_stand_in.signatures
+
+# VLLM_PYTHON has vllm, torch (for CPUs will do), pytest, pytest-asyncio, httpx and xllamacpp.
+test-vllm: ## The engine suite over an installed vLLM without a GPU, all of it real but its core: VLLM_PYTHON=...
+	@HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_PYTHON) -m pytest -q -W default tests/model/test_engines.py \
+		tests/model/test_vllm.py -k "test_engines and vllm or tools or refusals or adapters or arguments or weights"
+	@$(VLLM_PYTHON) -m tests.model.vllm_stand_in.signatures --check
 
 demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two cores)
 	@model/demo/train.sh

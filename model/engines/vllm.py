@@ -33,7 +33,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from model.engines import vllm_weights
 from model.engines.vllm_arguments import engine_arguments
-from model.engines.vllm_errors import error_of
+from model.engines.vllm_errors import error_of, reason_of
 from model.engines.vllm_outputs import ChoiceReader, request_body
 from model.errors import (
     ContextLengthError,
@@ -111,8 +111,7 @@ class VllmEngine:
                 reasoning_parser=settings.reasoning_parser,
             )
         except Exception as error:  # noqa: BLE001 - told to who started it, whatever it is
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise StartError(f"vLLM cannot serve {arguments['model']}: {reason}") from None
+            raise StartError(f"vLLM cannot serve {arguments['model']}: {reason_of(error)}") from None
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """The events of all choices, as they come."""

@@ -29,3 +29,13 @@ def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelErro
     if isinstance(cause, VLLMClientError) or (isinstance(cause, (ValueError, TemplateError)) and not began):
         return InvalidRequestError(str(cause))  # a template, schema or grammar that it refuses
     return EngineError(f"vLLM: {type(cause).__name__}")
+
+
+def reason_of(error: Exception) -> str:
+    """Why vLLM cannot start, in one line of at most 300 characters; its log has the rest."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        text = f"{'.'.join(map(str, first['loc']))} {first['msg'].removeprefix('Value error, ')}"
+    else:
+        text = str(error)
+    return (text.strip().partition("\n")[0] or type(error).__name__)[:300]

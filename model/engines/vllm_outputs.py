@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "logit_bias")
 _REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
+_GREEDY_BELOW = 1e-5
+_LEAST_TEMPERATURE = 0.01
 _LEAST_LOGPROB = -9999.0  # JSON has no minus infinity
 
 
@@ -28,6 +30,11 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
         "logprobs": request.logprobs,
     }
     body.update({name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None})
+    if request.n > 1 and request.temperature is not None and request.temperature < _GREEDY_BELOW:
+        body |= {
+            "temperature": _LEAST_TEMPERATURE,
+            "top_k": 1,
+        }  # the same choices: vLLM takes n > 1 for random ones only
     if request.logprobs:
         body["top_logprobs"] = request.top_logprobs or 0
     if request.response_format is not None:
@@ -74,7 +81,7 @@ class ChoiceReader:
     def _said(self, delta: Any, *, last: bool) -> list[Event]:
         content = (delta.content or "") if delta is not None else ""
         reasoning = (delta.reasoning or "") if delta is not None else ""
-        calls = tuple(call.model_dump(exclude_none=True) for call in delta.tool_calls) if delta is not None else ()
+        calls = tuple(map(_call, delta.tool_calls)) if delta is not None else ()
         self._called = self._called or bool(calls)
         # What has no text waits for some: one token ends an answer and never has any.
         if not (content or reasoning or calls or self._logprobs or (last and self._unsaid > 1)):
@@ -91,12 +98,20 @@ class ChoiceReader:
         return _REASONS[reason]
 
 
+def _call(part: Any) -> dict[str, Any]:
+    """One part of a tool call. The part that begins it has arguments for clients to add to."""
+    call: dict[str, Any] = part.model_dump(exclude_none=True)
+    if "id" in call:
+        call.setdefault("function", {}).setdefault("arguments", "")
+    return call
+
+
 def logprob_entry(token_id: int, tops: Mapping[int, Any], most: int) -> dict[str, Any]:
     """OpenAI's entry of one token, from the candidates by id; the sampled one is always among them."""
     ranked = sorted(
         (top for top in tops.values() if top.rank is not None and top.rank <= most), key=lambda top: top.rank
     )
-    return {**_logprob(tops[token_id]), "top_logprobs": [_logprob(top) for top in ranked]}
+    return {**_logprob(tops[token_id]), "top_logprobs": [_logprob(top) for top in ranked[:most]]}
 
 
 def _logprob(top: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.container.conftest import Deployed, Engine
 
 pytestmark = pytest.mark.container
 
+ROOT = Path(__file__).parents[2]
 STARTUP_S = 60
 WRONG_PORT = {"SLUICE_ENGINE": "scripted", "SAGEMAKER_BIND_TO_PORT": "9090"}
 
@@ -35,19 +37,37 @@ def doomed(aws: dict[str, str], image: str) -> str:
         "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_S,
     }
     model = {
-        "ExecutionRoleArn": "arn:aws:iam::123456789012:role/none",
+        "ExecutionRoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
         "PrimaryContainer": {"Image": image, "Environment": WRONG_PORT},
     }
     config = {"EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}}
+    pull = [
+        "ecr:GetAuthorizationToken",
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:GetDownloadUrlForLayer",
+    ]
     resources = {
+        "Role": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "AssumeRolePolicyDocument": _policy("sts:AssumeRole", Principal={"Service": "sagemaker.amazonaws.com"}),
+                "Policies": [{"PolicyName": "pull", "PolicyDocument": _policy(*pull, "logs:*", Resource="*")}],
+            },
+        },
         "Model": {"Type": "AWS::SageMaker::Model", "Properties": model},
         "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
         "Endpoint": {"Type": "AWS::SageMaker::Endpoint", "Properties": config},
     }
     boto3.client("cloudformation", **aws).create_stack(
-        StackName="doomed", TemplateBody=json.dumps({"Resources": resources})
+        StackName="doomed", TemplateBody=json.dumps({"Resources": resources}), Capabilities=["CAPABILITY_IAM"]
     )
     return "doomed"
+
+
+def _policy(*actions: str, **more: Any) -> dict[str, Any]:
+    """A policy that allows these actions."""
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), **more}]}
 
 
 @pytest.fixture
@@ -105,24 +125,55 @@ def test_output_is_in_the_endpoints_log(deployed: Deployed, doomed: str) -> None
     assert f"model: serving {deployed.outputs['ModelName']} with llama_cpp on port 8080" in log.read_text()
 
 
-async def _start(engine: Engine, image: str, folder: Path) -> Running:
+async def _start(
+    engine: Engine, image: str, folder: Path, name: str = "scripted", ping: int = 200
+) -> tuple[Running, httpx.Response]:
+    """Start the image with an engine, and wait for that answer of /ping."""
     weights = folder / "weights"
     weights.mkdir()
     runner = ContainerRunner(engine.name, folder)
-    environment = {"SLUICE_ENGINE": "scripted"}
+    environment = {"SLUICE_ENGINE": name}
     running = await runner.start(Container("test", image, environment, weights, folder / "container.log"))
     async with asyncio.timeout(30), httpx.AsyncClient() as client:
         while True:
             try:
-                if (await client.get(f"http://127.0.0.1:{running.port}/ping")).status_code == 200:
-                    return running
+                answer = await client.get(f"http://127.0.0.1:{running.port}/ping")
+                if answer.status_code == ping:
+                    return running, answer
             except httpx.TransportError:
                 await asyncio.sleep(0.05)
 
 
+async def test_says_why_it_cannot_start(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
+    """A container that cannot start says why at /ping and in one line of its log, and ends when it is told to."""
+    running, ping = await _start(engine, image, tmp_path, "vllm", 503)
+    reason = "cannot start: the engine vllm cannot be imported: No module named 'vllm'"
+    assert ping.json()["error"]["message"] == reason
+    await running.stop()
+    assert await running.ended() == 1
+    assert f"model: {reason}" in (tmp_path / "container.log").read_text().splitlines()
+
+
+def test_image_holds_what_it_needs(engine: Engine, image: str) -> None:
+    """The image has no root user, no compiler, no weights, and every package of the lock with its own metadata."""
+
+    def inside(command: str) -> str:
+        return engine.ask("run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", command)
+
+    assert inside("id -u").strip() == "1000"
+    assert inside("command -v gcc cc g++ clang tcc make rustc || echo none").strip() == "none"
+    assert inside("find / -xdev -name '*.gguf' -o -xdev -name '*.safetensors' 2>/dev/null || true").strip() == ""
+    assert inside("find /app -writable -print 2>/dev/null | head -1").strip() == ""
+    lock = re.findall(r"^([a-z0-9-]+)==(\S+)(?: ;.*)?", (ROOT / "locks" / "model.txt").read_text(), re.MULTILINE)
+    found = set(inside("ls -d /app/packages/*.dist-info").split())
+    there = {(name.rpartition("/")[2].removesuffix(".dist-info")).lower().replace("_", "-") for name in found}
+    assert len(there) >= 10
+    assert there <= {f"{name}-{version}" for name, version in lock}
+
+
 async def test_stop_lets_answers_end(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
     """SIGTERM ends the container as soon as the answers under way are whole; SIGKILL would come 30 s later."""
-    running = await _start(engine, image, tmp_path)
+    running, _ = await _start(engine, image, tmp_path)
     [container] = engine.containers(tmp_path)
     assert container["Config"]["StopTimeout"] == 30
     script = {"repeat": " word", "count": 20, "rate": 10}
@@ -145,7 +196,7 @@ async def test_stop_lets_answers_end(engine: Engine, image: str, tmp_path: Path,
 
 async def test_killed_cloud_is_swept(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
     """A container whose local cloud was killed is removed by the next start or stop in its folder."""
-    running = await _start(engine, image, tmp_path)
+    running, _ = await _start(engine, image, tmp_path)
     # The kernel kills the engine's client with the local cloud; the container is not its child.
     running._client.kill()  # type: ignore[attr-defined]
     await running.ended()

@@ -6,10 +6,8 @@ import asyncio
 import atexit
 import contextlib
 import functools
-import importlib.util
 import json
 import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -31,8 +29,7 @@ if TYPE_CHECKING:
     from model.answers import Timing
     from model.engines.base import Engine
 
-if importlib.util.find_spec("vllm") is None:
-    sys.modules.update(vllm_stand_in.modules())
+vllm_stand_in.install()
 
 WEIGHTS = Path(__file__).parents[2] / "model" / "demo" / "weights"
 
@@ -60,7 +57,7 @@ def hugging_face_model() -> Path:
     folder = tempfile.TemporaryDirectory(prefix="sluice-hf-")
     atexit.register(folder.cleanup)
     path = Path(folder.name)
-    (path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    vllm_stand_in.make_model(path)
     header = json.dumps({"weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
     (path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
     return path

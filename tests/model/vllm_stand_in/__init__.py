@@ -6,12 +6,19 @@ a model is decided by rules (`sequence.py`).
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.model.vllm_stand_in import chat, llm, values
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 VERSION = "0.33.0"
+INSTALLED = importlib.util.find_spec("vllm") is not None
 _OPENAI = "vllm.entrypoints.openai.chat_completion"
 _CONTENT: dict[str, dict[str, Any]] = {
     "vllm": {"__version__": VERSION},
@@ -33,6 +40,14 @@ _CONTENT: dict[str, dict[str, Any]] = {
 }
 
 
+def install() -> None:
+    """Stand in for vLLM, or, where a vLLM is installed, for its core alone."""
+    if not INSTALLED:
+        sys.modules.update(modules())
+    else:
+        importlib.import_module("tests.model.vllm_stand_in.core").install()
+
+
 def modules() -> dict[str, ModuleType]:
     """What goes into `sys.modules`, packages included."""
     made: dict[str, ModuleType] = {}
@@ -45,3 +60,11 @@ def modules() -> dict[str, ModuleType]:
                 made[path].__path__ = []
         made[name].__dict__.update(content)
     return made
+
+
+def make_model(folder: Path) -> None:
+    """Write what a model needs beside its weights: for the stand-in next to nothing, for vLLM a real tokenizer."""
+    if not INSTALLED:
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+    else:
+        importlib.import_module("tests.model.vllm_stand_in.core").make_model(folder)

@@ -62,10 +62,12 @@ class ChatCompletionRequest(Record):
             guide = StructuredOutputsParams(json_object=True)
         elif guide is None and form["type"] == "json_schema":
             guide = StructuredOutputsParams(json=form["json_schema"]["schema"])
+        if self.n > 1 and self.temperature == 0:
+            raise VLLMValidationError(f"n must be 1 when using greedy sampling, got {self.n}.")
         return SamplingParams(
             n=self.n,
             temperature=1.0 if self.temperature is None else self.temperature,
-            top_k=default_sampling_params.get("top_k", 0),
+            top_k=self.top_k or default_sampling_params.get("top_k", 0),
             seed=self.seed,
             stop=self.stop,
             logprobs=self.top_logprobs if self.logprobs else None,

@@ -53,7 +53,7 @@ def _instance(schema: dict[str, Any]) -> Iterator[str]:
         yield {"integer": "7", "number": "0.5", "boolean": "true", "null": "null"}.get(schema.get("type", ""), '"x"')
 
 
-def _said(prompt: str, params: Any, adapter: Any, index: int) -> Iterator[str]:
+def said(prompt: str, params: Any, adapter: Any, index: int) -> Iterator[str]:
     guide = params.structured_outputs
     if "<think>" in prompt:  # as templates of reasoning models end
         yield "because</think>"
@@ -68,7 +68,7 @@ def _said(prompt: str, params: Any, adapter: Any, index: int) -> Iterator[str]:
     if adapter is not None:
         yield f"[{adapter.lora_name}] "
     seed = None if params.seed is None else params.seed + index
-    chosen = random.Random(0 if params.temperature == 0 else seed)
+    chosen = random.Random(0 if params.temperature == 0 or params.top_k == 1 else seed)
     for place in range(200):
         yield " " if place % 6 == 5 else chosen.choice(_LETTERS)
 
@@ -83,7 +83,7 @@ class Sequence:
         self._params = params
         self._most = min(params.max_tokens, most - len(prompt_ids))
         text = bytes(prompt_ids).decode(errors="replace")
-        plan = (byte for piece in _said(text, params, adapter, index) for byte in piece.encode())
+        plan = (byte for piece in said(text, params, adapter, index) for byte in piece.encode())
         self._plan = itertools.chain(plan, itertools.repeat(EOS))
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._sampled = 0
