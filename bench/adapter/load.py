@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench.adapter.frames import prompt
 from bench.adapter.streams import Recording
+from bench.adapter.table import KEY
 from local.functions.event import UrlRequest, build
 from local.functions.response import Head, Invocation, Response
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 HEADERS = {
     "host": "localhost",
     "content-type": "application/json",
-    "authorization": "Bearer sk-aaaaaaaaaaaa-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "authorization": f"Bearer {KEY}",
     "x-sluice-origin-secret": "bench",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.adapter import processes
 from bench.adapter.load import Client, HttpClient, LambdaClient, run
+from bench.adapter.streams import read
 from infra.package import Target, build
 from infra.settings import host_architecture, host_python_version
 from local.functions.launch import INTERPRETER
@@ -84,7 +85,7 @@ class Server:
             recordings = await run(clients, requests=2, tokens=20, rate=0, seconds=60)
             for client in clients:
                 client.close()
-        if not all(recording.over for recording in recordings):
+        if not all(read(recording).complete for recording in recordings):
             raise RuntimeError(f"{self.name} does not answer; its log says more")
 
     def stop(self) -> None:
