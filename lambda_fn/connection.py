@@ -51,10 +51,14 @@ class Connection(asyncio.BufferedProtocol):
         self.headers: dict[str, str] = {}
 
     @property
+    def alive(self) -> bool:
+        """Whether the connection still stands, as far as is known."""
+        return self._error is None and self._transport is not None and not self._transport.is_closing()
+
+    @property
     def reusable(self) -> bool:
         """Whether the exchange is over, both sides keep the connection, and it still stands."""
-        idle = self._complete and self._keep_alive and self._error is None
-        return idle and self._transport is not None and not self._transport.is_closing()
+        return self._complete and self._keep_alive and self.alive
 
     @property
     def full(self) -> bool:

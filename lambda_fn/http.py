@@ -88,20 +88,27 @@ class Client:
         lines += [f"content-length: {len(body)}", "", ""]
         data = "\r\n".join(lines).encode("latin-1") + body
         try:
-            async with asyncio.timeout(timeout):
-                connection = self._take(origin) or await connect(origin)
-                try:
-                    connection.begin()
-                    await connection.write(data)
-                    await connection.head()
-                except BaseException:
-                    connection.abort()
-                    raise
+            if timeout is None:
+                connection = await self._exchange(origin, data)
+            else:
+                async with asyncio.timeout(timeout):
+                    connection = await self._exchange(origin, data)
         except TimeoutError:
             raise TransportError("no answer in time") from None
         except OSError as error:
             raise TransportError(f"no connection: {type(error).__name__}") from error
         return Response(connection, self._idle.setdefault(origin, []))
+
+    async def _exchange(self, origin: str, data: bytes) -> Connection:
+        connection = self._take(origin) or await connect(origin)
+        try:
+            connection.begin()
+            await connection.write(data)
+            await connection.head()
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
 
     def close(self) -> None:
         """Close the idle connections."""

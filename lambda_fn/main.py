@@ -31,6 +31,7 @@ async def run() -> int:
         return 1
     credentials = Credentials.from_environment(os.environ)  # what a process is given does not change while it runs
     app = create_app(settings, Client(), lambda: credentials)
+    gc.set_threshold(10_000, 20, 20)  # a request leaves few cycles; looking for them 15 times for each costs more
     gc.freeze()  # what was imported stays: the collector need not look through it again and again
     try:
         await serve(app, api, concurrency=concurrency)

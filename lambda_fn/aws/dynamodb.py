@@ -250,7 +250,7 @@ class Table:
             headers={"content-type": "application/x-amz-json-1.0", "x-amz-target": f"DynamoDB_20120810.{operation}"},
             body=body,
         )
-        response = await self._client.request("POST", self._url, "/", headers, body, timeout=limits.META_TIMEOUT)
+        response = await self._client.request("POST", self._url, "/", headers, body, timeout=None)
         try:
             answer = await response.read_all(_MAX_ANSWER)
         finally:

@@ -136,12 +136,11 @@ class ResponseStream:
     async def begin(self, prelude: dict[str, Any]) -> None:
         """Send the prelude: `statusCode`, `headers`, `cookies`.
 
-        It goes in writes of its own: when it shares a packet with body bytes, Lambda was reported to hold back the
+        It goes in a write of its own: when it shares a packet with body bytes, Lambda was reported to hold back the
         whole response.
         """
         self._connection.begin()
-        await self._connection.write(self._head + _chunk(msgspec.json.encode(prelude)))
-        await self._connection.write(_chunk(_PRELUDE_END))
+        await self._connection.write(self._head + _chunk(msgspec.json.encode(prelude)) + _chunk(_PRELUDE_END))
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body, waiting while Lambda does not take it.
@@ -169,6 +168,11 @@ class ResponseStream:
             b"0\r\nLambda-Runtime-Function-Error-Type: %s\r\nLambda-Runtime-Function-Error-Body: %s\r\n\r\n"
             % (kind.encode(), body)
         )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection still stands, as far as is known."""
+        return self._connection.alive
 
     def close(self) -> None:
         """Close the connection."""

@@ -24,6 +24,7 @@ class Cycle:
         self._api = api
         self._context = context
         self._body: bytes | None = body
+        self._opening = asyncio.ensure_future(api.respond(context.request_id))  # while the model is waited for
         self._stream: ResponseStream | None = None
         self._ended = False
 
@@ -46,6 +47,8 @@ class Cycle:
         except TransportError as error:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
+            self._opening.cancel()
+            self._opening.add_done_callback(_close_unused)
             if self._stream is not None:
                 self._stream.close()
 
@@ -57,14 +60,22 @@ class Cycle:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._stream = await self._api.respond(self._context.request_id)
-            await self._stream.begin(_prelude(message))
+            stream = await self._opening
+            if not stream.alive:  # the Runtime API may have closed it meanwhile, unused
+                stream = await self._api.respond(self._context.request_id)
+            self._stream = stream
+            await stream.begin(_prelude(message))
         elif message["type"] == "http.response.body" and self._stream is not None and not self._ended:
             if message.get("more_body", False):
                 await self._stream.write(message.get("body", b""))
             else:
                 await self._stream.end(message.get("body", b""))
                 self._ended = True
+
+
+def _close_unused(opening: "asyncio.Future[ResponseStream]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()  # closing twice is harmless
 
 
 def _prelude(message: Message) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from lambda_fn.connection import Connection, TransportError
-from lambda_fn.runtime.api import ResponseStream, RuntimeApi
+from lambda_fn.runtime.api import Context, ResponseStream, RuntimeApi
+from lambda_fn.runtime.cycle import Cycle
 from lambda_fn.runtime.event import InvalidEvent, to_scope
 from lambda_fn.runtime.loop import serve, trace_id
 from tests.lambda_fn.conftest import Wire, peer
@@ -168,15 +170,39 @@ async def test_streamed_response(lambda_: Lambda) -> None:
     assert trailers == b"\r\n"
 
 
+async def test_a_connection_that_was_closed_before_its_use_is_opened_anew() -> None:
+    """The response's connection, opened while the model is waited for, may be closed meanwhile: another takes over."""
+    accepted: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(b"")
+        if len(accepted) > 1:
+            accepted.append(await reader.readuntil(b"\r\n0\r\n\r\n"))
+            writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+
+    async with peer(handler) as origin:
+        cycle = Cycle(RuntimeApi(origin.removeprefix("http://")), Context("r1", time.time() + 60, "", "", ""), b"")
+
+        async def app(_scope: Any, _receive: Any, send: Any) -> None:
+            while (await cycle._opening).alive:  # noqa: ASYNC110 (the connection has no event for it)
+                await asyncio.sleep(0.001)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"hello"})
+
+        await cycle.run(app, {})
+    assert b"5\r\nhello\r\n0\r\n" in accepted[-1]
+
+
 async def test_prelude_is_written_apart() -> None:
-    """The prelude and its NULs leave in writes of their own, before any byte of the body."""
+    """The prelude and its NULs leave in a write of their own, before any byte of the body."""
     connection = Connection()
     connection.connection_made(wire := Wire())
     stream = ResponseStream(connection, "/response", "x")
     await stream.begin({"statusCode": 200})
     await stream.write(b"hello")
-    assert wire.writes[0].endswith(b'12\r\n{"statusCode":200}\r\n')
-    assert wire.writes[1:] == [b"8\r\n" + bytes(8) + b"\r\n", b"5\r\nhello\r\n"]
+    assert wire.writes[0].endswith(b'12\r\n{"statusCode":200}\r\n8\r\n' + bytes(8) + b"\r\n")
+    assert wire.writes[1:] == [b"5\r\nhello\r\n"]
 
 
 async def test_empty_body_has_a_byte(lambda_: Lambda) -> None:
