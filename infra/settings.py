@@ -15,6 +15,7 @@ from infra.container_settings import ContainerSettings
 from infra.endpoint_settings import EndpointSettings
 from infra.fields import SettingsError
 from infra.fields import setting as _setting
+from infra.limits import LIMITS
 
 __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 
@@ -23,6 +24,8 @@ LogRetention = Literal[1, 7, 14, 30, 90, 365]
 PriceClass = Literal["100", "200", "all"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
+# So much the clocks of two functions may differ, in seconds.
+_CLOCKS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,7 @@ class Settings(ContainerSettings, EndpointSettings):
     wheels: Wheels  # `host`: built for this machine, which the local cloud runs it on
     memory_mb: int = _setting(least=128, most=10_240)
     reserved_concurrency: int | None = _setting(least=1, most=100_000)
+    overdue_seconds: int = _setting(least=5, most=3600)  # after them the sweeper takes a request for lost
     # Keys, usage, and who is told when the meter needs a person.
     admin_url: bool  # the admin API is below /admin/ of the distribution; without, IAM alone leads to it
     recovered_alarm: int = _setting(least=1, most=1_000_000)  # requests that one sweep had to settle
@@ -72,6 +76,12 @@ class Settings(ContainerSettings, EndpointSettings):
             raise SettingsError(f"domain={self.domain}: needs certificate_arn, a certificate of ACM in us-east-1")
         if self.domain is None and (self.certificate_arn or self.hosted_zone):
             raise SettingsError("certificate_arn and hosted_zone: are of use with domain only")
+        least = LIMITS.lambda_timeout + _CLOCKS
+        if self.stage != "local" and self.overdue_seconds < least:
+            raise SettingsError(
+                f"overdue_seconds={self.overdue_seconds}: must be {least:g} or more in stage {self.stage}: "
+                "before that a function may still be at work on the request"
+            )
 
     def replace(self, **changes: object) -> "Settings":
         """The same settings with `changes`, checked."""
@@ -104,6 +114,7 @@ DEV = Settings(
     architecture="arm64",
     wheels="lambda",
     memory_mb=512,
+    overdue_seconds=600,
     reserved_concurrency=None,  # a new account has 10 in all and may reserve none of them
     admin_url=True,
     recovered_alarm=10,

@@ -24,7 +24,6 @@ from lambda_fn.refusals import KeyUnknown, Refusal, key_refusal, refusal
 from lambda_fn.reservations import Reservation
 from lambda_fn.windows import stale
 
-_KEEP_GUESSES = 86_400.0  # seconds that the ledger keeps requests with keys that nobody has
 _MOST_SEEN = 10_000
 
 
@@ -110,7 +109,9 @@ class Gate:
     async def _reserve(self, caller: Caller, opening: Opening, fingerprint: str) -> Account | Refusal | None:
         """Give the account with the reservation in it, why there is none, or None when that is not known."""
         request_id, now = opening.request_id, int(time.time())
-        reservation = Reservation(request_id, opening.reserved, opening.reserved_cost, opening.model, fingerprint)
+        reservation = Reservation(
+            request_id, opening.reserved, opening.reserved_cost, opening.model, fingerprint, opening.overdue
+        )
         try:
             update = reservations.reserve(caller.key_id, caller.key_hash, reservation, now=now)
             item = await self._table.update(update, returns=True)
@@ -146,7 +147,7 @@ class Gate:
             prices=opening.prices,
             entry=None,
             now=time.time(),
-            forget_after=_KEEP_GUESSES if unknown else None,
+            forget_after=ledger.KEEP_GUESSES if unknown else None,
         )
         with contextlib.suppress(MeterError):
             await self._table.update(update)

@@ -161,7 +161,9 @@ class Completions:
         bounds = Bounds.of(request, model, size=len(body))
         admission = await self._gate.admit(
             caller,
-            bounds.opening(request_id, key_id=caller.key_id, name=request.model, model=model),
+            bounds.opening(
+                request_id, key_id=caller.key_id, name=request.model, model=model, overdue=self._settings.overdue
+            ),
             fingerprint=fingerprint(body, headers.get("idempotency-key", "")),
         )
         scope["sluice.headers"] = admission.headers

@@ -17,12 +17,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lambda_fn import ledger, reservations
+from lambda_fn import hours, ledger, reservations
 from lambda_fn.accounts import Correction, Entry, Spend, account_key
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table, Update
+from lambda_fn.ids import request_time
 from lambda_fn.ledger import Opening, Prices, Settlement
 from lambda_fn.reservations import NOTHING
+from lambda_fn.rolled import mark_dirty
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,17 @@ async def record(table: Table, opening: Opening, settlement: Settlement, *, now:
             number = None if entry is None else entry.number
             settle = ledger.settle(request_id, settlement, prices=ledger.prices_of(item), entry=number, now=now)
             changed = await _if_it_holds(table, settle) or changed
+            if entry is None:
+                await _mark(table, request_id, now)
         elif entry is not None:
             await _step(table, key_id, request_id, found, now=now)
-        elif not item.get("recovered") or not found.account:
+        elif not item.get("recovered"):
             return changed
+        elif not found.account:  # a deleted key: nobody is booked on
+            await _mark(table, request_id, now)
+            correct = ledger.correct(request_id, settlement, prices=opening.prices, entry=None, now=now)
+            changed = await _if_it_holds(table, correct) or changed
+            await _mark(table, request_id, now)
         else:
             prices = (opening.prices.prompt, opening.prices.completion)
             correction = Correction(booked_of(item), prices, asdict(settlement))
@@ -167,7 +176,16 @@ async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now
             return "settled"
         if entry is None and not settlement.prompt_tokens:
             settlement = ledger.REFUSED
-        settle = ledger.settle(request_id, settlement, prices=prices, entry=number, now=now, recovered=True)
+        guess = settlement is ledger.REFUSED and not found.account
+        settle = ledger.settle(
+            request_id,
+            settlement,
+            prices=prices,
+            entry=number,
+            now=now,
+            recovered=True,
+            forget_after=ledger.KEEP_GUESSES if guess else None,
+        )
         await _if_it_holds(table, settle)
         return "refused" if settlement is ledger.REFUSED else "settled"
     if entry is None:
@@ -184,8 +202,16 @@ async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now
         spend = Spend(begun, item["prompt_tokens"], item["completion_tokens"], item["cost"])
     else:
         done = "dropped"
+    await _mark(table, request_id, now)
     await _if_it_holds(table, reservations.release(key_id, request_id, entry, spend, now=now))
     return done
+
+
+async def _mark(table: Table, request_id: str, now: float) -> None:
+    """Have a request's hour rolled again, if it may be rolled: before what lets the change to it be forgotten."""
+    hour = hours.hour_at(request_time(request_id))
+    if hours.following(hour) <= hours.hour_at(now):
+        await mark_dirty(table, hour)
 
 
 async def _if_it_holds(table: Table, update: Update, *, until: float | None = None) -> bool:

@@ -32,7 +32,7 @@ class Bounds:
             choices=request.n or 1,
         )
 
-    def opening(self, request_id: str, *, key_id: str, name: str, model: Model) -> Opening:
+    def opening(self, request_id: str, *, key_id: str, name: str, model: Model, overdue: float) -> Opening:
         """Give what is reserved, at the model's prices."""
         prices, completion = Prices(model.prompt_price, model.completion_price), self.completion * self.choices
         return Opening(
@@ -42,6 +42,7 @@ class Bounds:
             reserved=self.prompt + completion,
             reserved_cost=prices.cost(self.prompt, completion),
             prices=prices,
+            overdue=overdue,
         )
 
     def applied(self, request: ChatRequest) -> ChatRequest:

@@ -32,6 +32,8 @@ Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
 """complete: whole; cut: broke off after tokens; failed: before any; cancelled: by the caller; refused: never
 begun.
 """
+KEEP_GUESSES = 86_400.0
+"""Seconds that requests with keys that nobody has are kept."""
 NEW = "attribute_not_exists(pk)"
 """The condition on which an item is put: ids do not repeat."""
 
@@ -58,6 +60,8 @@ class Opening:
     reserved: int
     reserved_cost: int
     prices: Prices
+    overdue: float = limits.OVERDUE
+    """After how many seconds its function cannot be at work on it any more."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def opening_item(opening: Opening) -> Item:
         **_base(opening),
         "state": "OPEN",
         "open": f"LEDGER#{shard_of(opening.request_id)}",
-        "due": int(opened + limits.OVERDUE),
+        "due": int(opened + opening.overdue),
     }
 
 
@@ -142,7 +146,7 @@ def settle(
     )
 
 
-def correct(request_id: str, settlement: Settlement, *, prices: Prices, entry: int, now: float) -> Update:
+def correct(request_id: str, settlement: Settlement, *, prices: Prices, entry: int | None, now: float) -> Update:
     """Replace what the sweeper recovered by what the function had found; that is final. It brings its own prices: an
     item that was found missing has none.
     """

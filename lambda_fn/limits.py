@@ -58,6 +58,8 @@ META_BACKOFF_MOST = 2.0
 CHECKPOINT = 5.0
 """How often the progress of a stream is noted in the ledger."""
 
+SWEEP_RESERVE = 35.0
+"""The sweeper takes up nothing more so long before its deadline: what it has in hand is some writes at their worst."""
 OVERDUE = 600.0
 """So long after its beginning a request has lost its function: Lambda's timeout (540) and more than clocks differ."""
 

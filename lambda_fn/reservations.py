@@ -32,6 +32,8 @@ class Reservation:
     cost: int
     model: str
     fingerprint: str = ""
+    overdue: float = limits.OVERDUE
+    """After how many seconds the sweeper is to look."""
 
 
 NOTHING = Spend(0, 0, 0, 0)
@@ -51,7 +53,7 @@ def reserve(key_id: str, key_hash: str, reservation: Reservation, *, now: int) -
         ":tokens": tokens,
         ":cost": cost,
         ":entry": ByTry(lambda attempt: msgspec.structs.replace(entry, number=attempt).text),
-        **_watched(key_id, now),
+        **_watched(key_id, now + reservation.overdue),
     }
     update = ["last_used = :now", "in_flight.#request = :entry", _WATCH]
     condition = [
@@ -136,7 +138,7 @@ def enter(key_id: str, request_id: str, *, model: str, now: float, correction: C
         update=f"SET in_flight.#request = :entry, {_WATCH}",
         condition="attribute_exists(pk) AND attribute_not_exists(in_flight.#request)",
         names={"#request": request_id, "#open": "open"},
-        values={":entry": entry.text, **_watched(key_id, now)},
+        values={":entry": entry.text, **_watched(key_id, now + limits.OVERDUE)},
     )
 
 
@@ -169,5 +171,5 @@ def choose(window: Window, request: Any, tokens: Any, cost: Any) -> Any:
 _WATCH = "#open = if_not_exists(#open, :open), due = if_not_exists(due, :due)"
 
 
-def _watched(key_id: str, now: float) -> Item:
-    return {":open": f"ACCOUNT#{shard_of(key_id)}", ":due": int(now + limits.OVERDUE)}
+def _watched(key_id: str, due: float) -> Item:
+    return {":open": f"ACCOUNT#{shard_of(key_id)}", ":due": int(due)}

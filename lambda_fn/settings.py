@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from lambda_fn import limits
+
 
 class SettingsError(Exception):
     """A setting is missing or makes no sense. The message names it, never its value."""
@@ -42,6 +44,8 @@ class Settings:
     """The current and, while the secret is rotated, the previous one. Never empty strings."""
     dynamodb_url: str
     sagemaker_url: str
+    overdue: float = limits.OVERDUE
+    """After how many seconds a request has lost its function, for sure."""
     meter_open: bool = False
     """Whether keys that were just seen are served while the meter does not answer."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -62,39 +66,70 @@ class Settings:
             SettingsError: one is missing or malformed.
 
         """
-
-        def required(name: str) -> str:
-            value = environment.get(name, "")
-            if not value:
-                raise SettingsError(f"{name} is not set")
-            return value
-
-        def endpoint(service: str, host: str) -> str:
-            url = (
-                environment.get(f"AWS_ENDPOINT_URL_{service}")
-                or environment.get("AWS_ENDPOINT_URL")
-                or f"https://{host}"
-            )
-            return url.rstrip("/")
-
-        region = required("AWS_REGION")
+        region = _required(environment, "AWS_REGION")
         try:
-            models = msgspec.json.decode(required("SLUICE_MODELS"), type=dict[str, Model])
+            models = msgspec.json.decode(_required(environment, "SLUICE_MODELS"), type=dict[str, Model])
         except msgspec.DecodeError as error:
             raise SettingsError(f"SLUICE_MODELS: {error}") from None
         if not models:
             raise SettingsError("SLUICE_MODELS names no model")
-        secrets = (required("SLUICE_ORIGIN_SECRET"), environment.get("SLUICE_ORIGIN_SECRET_PREVIOUS", ""))
-        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        secrets = (_required(environment, "SLUICE_ORIGIN_SECRET"), environment.get("SLUICE_ORIGIN_SECRET_PREVIOUS", ""))
         return cls(
             region=region,
-            usage_table=required("SLUICE_USAGE_TABLE"),
+            usage_table=_required(environment, "SLUICE_USAGE_TABLE"),
             models=models,
             origin_secrets=tuple(secret for secret in secrets if secret),
-            dynamodb_url=endpoint("DYNAMODB", f"dynamodb.{region}.{domain}"),
-            sagemaker_url=endpoint("SAGEMAKER_RUNTIME", f"runtime.sagemaker.{region}.{domain}"),
+            dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
+            sagemaker_url=_endpoint(environment, region, "SAGEMAKER_RUNTIME", "runtime.sagemaker"),
+            overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
             meter_open=_flag("SLUICE_METER_OPEN", environment.get("SLUICE_METER_OPEN", "")),
         )
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What the sweeper is told by its deployment."""
+
+    region: str
+    usage_table: str
+    deployment: str
+    dynamodb_url: str
+    overdue: float
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "SweepSettings":
+        """Read `SLUICE_*` and AWS's own variables. Raises SettingsError."""
+        region = _required(environment, "AWS_REGION")
+        return cls(
+            region=region,
+            usage_table=_required(environment, "SLUICE_USAGE_TABLE"),
+            deployment=_required(environment, "SLUICE_DEPLOYMENT"),
+            dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
+            overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
+        )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise SettingsError(f"{name} is not set")
+    return value
+
+
+def _endpoint(environment: Mapping[str, str], region: str, service: str, host: str) -> str:
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    own = environment.get(f"AWS_ENDPOINT_URL_{service}") or environment.get("AWS_ENDPOINT_URL")
+    return (own or f"https://{host}.{region}.{domain}").rstrip("/")
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        seconds = float(environment.get(name) or default)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86_400:  # not a number is not between them either
+        raise SettingsError(f"{name} must be a number of seconds, 1 to 86400")
+    return seconds
 
 
 def _flag(name: str, text: str) -> bool:

@@ -3,38 +3,18 @@
 Whoever reports by day, key or model groups these rows; `grouped` does it.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+import asyncio
+import time
 
+from lambda_fn import hours
 from lambda_fn.aws.dynamodb import Table
+from lambda_fn.rolled import first_hour, rolled_range
+from lambda_fn.rollups import ledger_rows, stored_rows
+from lambda_fn.rows import By, UsageRow, grouped
 
-By = Literal["hour", "day", "key", "model"]
+__all__ = ["By", "UsageRow", "grouped", "usage"]
 
-
-@dataclass(frozen=True)
-class UsageRow:
-    """What one key used of one model in one hour, or a sum of such.
-
-    A field that was summed over is the empty string. Amounts of money are nano-dollars.
-    """
-
-    hour: str
-    """UTC: `2026-11-21T06`; of a sum by day `2026-11-21`."""
-    key: str
-    """The key's public id. That of a deleted key stays."""
-    model: str
-    requests: int
-    """Settled ones, the refused among them."""
-    prompt_tokens: int
-    completion_tokens: int
-    cost: int
-    recovered: int
-    """Of `requests`, those that the sweeper settled from their last checkpoint."""
-    outcomes: Mapping[str, int] = field(default_factory=dict)
-    """`requests` by outcome; outcomes that did not occur are not in it."""
-    open: int = 0
-    """Requests that are not settled yet; not in `requests`. Always 0 for closed hours."""
+_AT_ONCE = 4  # hours of the ledger that are read side by side, each shard by shard
 
 
 async def usage(table: Table, *, since: str, until: str, key: str | None = None) -> list[UsageRow]:
@@ -51,9 +31,20 @@ async def usage(table: Table, *, since: str, until: str, key: str | None = None)
         ValueError: `since` or `until` is no hour.
 
     """
-    raise NotImplementedError
+    until = min(until, hours.hour_at(time.time() + 2 * 3600))  # there is nothing in what is to come
+    if since >= until:
+        hours.begins(since)
+        return []
+    first, last = await rolled_range(table) or (await first_hour(table, now=time.time()),) * 2
+    since = min(max(since, first), until)  # nothing was used before the first
+    rolled = min(max(since, last), until)
+    found = await stored_rows(table, since, rolled, key=key) if since < rolled else []
+    few = asyncio.Semaphore(_AT_ONCE)
 
+    async def live(hour: str) -> list[UsageRow]:
+        async with few:
+            return await ledger_rows(table, hour, key=key)
 
-def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
-    """Sum rows that agree in `by`, such as `("day", "key")`; sorted by hour, key, model."""
-    raise NotImplementedError
+    for rows in await asyncio.gather(*(live(hour) for hour in hours.between(rolled, until))):
+        found += rows
+    return found

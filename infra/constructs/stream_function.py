@@ -48,6 +48,7 @@ class StreamFunction(Construct):
                 "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
                 "SLUICE_MODELS": json.dumps({settings.model_name: endpoint.invocation, **settings.others}),
                 "SLUICE_USAGE_TABLE": usage_table.table.table_name,
+                "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
                 **secret.variables,
             },
         )

@@ -45,6 +45,7 @@ class Sweeper(Construct):
             environment={
                 "SLUICE_USAGE_TABLE": usage_table.table.table_name,
                 "SLUICE_DEPLOYMENT": self._deployment,
+                "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
             },
         )
         period = Duration.seconds(LIMITS.sweep_period)

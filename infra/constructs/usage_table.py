@@ -48,20 +48,22 @@ class UsageTable(Construct):
             grantee=grantee, actions=[f"dynamodb:{action}" for action in actions], resource_arns=[self.table.table_arn]
         )
 
-    def grant_query_of(self, grantee: iam.IGrantable, *partitions: str) -> None:
-        """Let `grantee` query the partitions whose keys are like one of `partitions`, and no other."""
+    def grant_in(self, grantee: iam.IGrantable, action: str, *partitions: str) -> None:
+        """Let `grantee` do this in the partitions whose keys are like one of `partitions`, and in no other."""
         iam.Grant.add_to_principal(
             grantee=grantee,
-            actions=["dynamodb:Query"],
+            actions=[f"dynamodb:{action}"],
             resource_arns=[self.table.table_arn],
             # ForAllValues holds where there is no such key: that there is one is a condition of its own.
             conditions={"ForAllValues:StringLike": {LEADING_KEYS: list(partitions)}, "Null": {LEADING_KEYS: "false"}},
         )
 
-    def grant_index(self, grantee: iam.IGrantable, index: Index) -> None:
-        """Let `grantee` query one index."""
+    def grant_indexes(self, grantee: iam.IGrantable, *indexes: Index) -> None:
+        """Let `grantee` query these indexes."""
         iam.Grant.add_to_principal(
-            grantee=grantee, actions=["dynamodb:Query"], resource_arns=[f"{self.table.table_arn}/index/{index}"]
+            grantee=grantee,
+            actions=["dynamodb:Query"],
+            resource_arns=[f"{self.table.table_arn}/index/{index}" for index in indexes],
         )
 
 

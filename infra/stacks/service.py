@@ -53,13 +53,15 @@ class ServiceStack(Stack):
         # The stream function writes accounts and ledger. It reads of the rollups, and the items of a request of its own
         # when a settlement finds that somebody was before it.
         usage_table.grant(stream.function, "GetItem", "PutItem", "UpdateItem")
-        usage_table.grant_query_of(stream.function, "USAGE", "USAGE#*")
+        usage_table.grant_in(stream.function, "Query", "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
-        # Nobody removes an item; the sweeper and the control function call no model and no function.
+        # Nobody removes an account or a ledger item, and the sweeper nothing but rollups, which can be made again.
+        # Neither it nor the control function calls a model or a function.
         usage_table.grant(sweeper.function, "GetItem", "PutItem", "Query", "UpdateItem")
-        usage_table.grant_index(sweeper.function, "overdue")
+        usage_table.grant_in(sweeper.function, "DeleteItem", "USAGE", "USAGE#*")
+        usage_table.grant_indexes(sweeper.function, "overdue", "keys")
         usage_table.grant(control.function, "GetItem", "PutItem", "Query", "UpdateItem")
-        usage_table.grant_index(control.function, "keys")
+        usage_table.grant_indexes(control.function, "keys")
 
         CfnOutput(self, "DistributionDomain", value=edge.distribution.distribution_domain_name)
         if domain.name is not None:
@@ -68,6 +70,7 @@ class ServiceStack(Stack):
         CfnOutput(self, "FunctionName", value=stream.function.function_name)
         CfnOutput(self, "EndpointName", value=endpoint.endpoint_name)
         CfnOutput(self, "ModelName", value=settings.model_name)
+        CfnOutput(self, "SweeperName", value=sweeper.function.function_name)
         CfnOutput(self, "AdminFunctionName", value=control.function.function_name)
         if control.secret is not None:
             CfnOutput(self, "AdminSecretArn", value=control.secret.secret.secret_arn)

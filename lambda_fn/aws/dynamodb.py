@@ -109,8 +109,10 @@ class Table:
         self._credentials = credentials
         self._consumed = consumed
 
-    async def put(self, item: Mapping[str, Any], *, condition: str | None = None) -> None:
-        """Write a whole item.
+    async def put(
+        self, item: Mapping[str, Any], *, condition: str | None = None, values: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a whole item; `values` are those of its `condition`.
 
         Raises:
             ConditionFailed: `condition` did not hold.
@@ -119,6 +121,8 @@ class Table:
         call: dict[str, Any] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         if condition:
             call["ConditionExpression"] = condition
+        if values:
+            call["ExpressionAttributeValues"] = wrap_all(values)
         await self._call("PutItem", call, {"Item": item})
 
     async def update(
@@ -149,11 +153,15 @@ class Table:
         answer = await self._call("UpdateItem", call, values, tries=tries, until=until)
         return unwrap_all(answer.get("Attributes", {}))
 
-    async def delete(self, key: Mapping[str, str], *, condition: str | None = None) -> None:
+    async def delete(
+        self, key: Mapping[str, str], *, condition: str | None = None, values: Mapping[str, Any] | None = None
+    ) -> None:
         """Delete one item; one that is not there too, unless `condition` says else. Raises as `put`."""
         call: dict[str, Any] = {"Key": wrap_all(key), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         if condition:
             call["ConditionExpression"] = condition
+        if values:
+            call["ExpressionAttributeValues"] = wrap_all(values)
         await self._call("DeleteItem", call)
 
     async def get(self, key: Mapping[str, str], *, consistent: bool = True) -> Item | None:

@@ -113,8 +113,11 @@ _IN_A_TRANSACTION = {
 _EQUALS = re.compile(r"([#\w]+)\s*=\s*(:\w+)")
 
 
-def _partition(members: Members) -> tuple[str, ...]:
-    """Give a query's `dynamodb:LeadingKeys`, of tables whose partition key is called `pk`: no schema is known here."""
+def _partition(name: str, members: Members) -> tuple[str, ...]:
+    """Give a call's `dynamodb:LeadingKeys`, of tables whose partition key is called `pk`: no schema is known here."""
+    if name != "Query":
+        item = members.get("Key") or members.get("Item") or {}
+        return tuple(item.get("pk", {}).values())
     names = members.get("ExpressionAttributeNames", {})
     for name, value in _EQUALS.findall(members.get("KeyConditionExpression", "")):
         if names.get(name, name) == "pk":
@@ -130,8 +133,7 @@ def _dynamodb(call: Call, name: str, members: Members) -> Iterator[Need] | None:
         return Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, context)
 
     if name in _ON_A_TABLE:
-        queried = _partition(members) if name == "Query" else ()
-        return iter([need(name, members["TableName"], members.get("IndexName"), queried)])
+        return iter([need(name, members["TableName"], members.get("IndexName"), _partition(name, members))])
     if name in {"BatchGetItem", "BatchWriteItem"}:
         return iter([need(name, table) for table in members["RequestItems"]])
     if name in {"TransactGetItems", "TransactWriteItems"}:

@@ -164,6 +164,13 @@ def test_production_keeps_its_data_and_stands_on_two_instances() -> None:
     assert of_stage("dev").reserved_concurrency is None
 
 
+def test_no_request_is_taken_for_lost_while_its_function_may_run() -> None:
+    """Only the local cloud may sweep before the function's own timeout is over."""
+    assert settings_from_context({"stage": "local", "overdue_seconds": "5"}).overdue_seconds == 5
+    with pytest.raises(SettingsError, match=r"^overdue_seconds=599: must be 600 or more in stage prod"):
+        settings_from_context({"stage": "prod", "overdue_seconds": "599"})
+
+
 def test_every_setting_can_be_described() -> None:
     """Each field has choices, bounds or a form in words, so that a refusal always says what is wanted."""
     for field in dataclasses.fields(Settings):

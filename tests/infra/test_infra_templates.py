@@ -44,6 +44,7 @@ def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
     """Whoever reads a deployment finds it by these outputs."""
     assert set(synthesis.service["Outputs"]) == {
         "AdminFunctionName",
+        "SweeperName",
         "AdminSecretArn",
         "DistributionDomain",
         "EndpointName",

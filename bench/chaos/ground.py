@@ -1,0 +1,104 @@
+"""A deployment in a local cloud to be hard on, and what can be asked of it."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import httpx
+from botocore.config import Config
+
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http import Client
+from local.cloud import LocalCloud
+
+# A sweep may take as long as its function.
+_PATIENCE = Config(read_timeout=300, retries={"total_max_attempts": 1})
+_CREDENTIALS = Credentials("local", "local", "")
+
+
+@dataclass
+class Ground:
+    """One deployment. `overdue` is after how many seconds its sweeper takes a request for lost."""
+
+    cloud: LocalCloud
+    outputs: dict[str, str]
+    model: str
+    overdue: float
+    keys: list[str] = field(default_factory=list)
+
+    @property
+    def origin(self) -> str:
+        """Where its API is."""
+        return f"http://{self.outputs['DistributionDomain']}/v1"
+
+    def client(self, service: str) -> Any:
+        """A stock client of the local cloud."""
+        return boto3.client(service, config=_PATIENCE, **self._options)  # type: ignore[call-overload]
+
+    @property
+    def boto(self) -> Any:
+        """The usage table, as stock boto3 sees it."""
+        return boto3.resource("dynamodb", **self._options).Table(self.outputs["UsageTableName"])
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        aws = self.cloud.aws_environment()
+        return {
+            "endpoint_url": self.cloud.endpoint_url,
+            "region_name": aws["AWS_REGION"],
+            "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
+        }
+
+    def table(self, client: Client) -> Table:
+        """The usage table, as the functions see it."""
+        return Table(
+            client,
+            url=self.cloud.endpoint_url,
+            region=self._options["region_name"],
+            name=self.outputs["UsageTableName"],
+            credentials=lambda: _CREDENTIALS,
+        )
+
+    def items(self) -> list[dict[str, Any]]:
+        """Every item of the table."""
+        found: list[dict[str, Any]] = []
+        page = self.boto.scan(ConsistentRead=True)
+        found += page["Items"]
+        while "LastEvaluatedKey" in page:
+            page = self.boto.scan(ConsistentRead=True, ExclusiveStartKey=page["LastEvaluatedKey"])
+            found += page["Items"]
+        return sorted(found, key=lambda item: (item["pk"], item["sk"]))
+
+    def snapshot(self, begin: str = "") -> str:
+        """All items, or those of the partitions that begin so, as one text that shows every difference."""
+        return json.dumps([one for one in self.items() if one["pk"].startswith(begin)], sort_keys=True, default=str)
+
+    def sweep(self) -> dict[str, Any]:
+        """Invoke the deployed sweeper; its counts, or `{"killed": ...}` when it died."""
+        answer = self.client("lambda").invoke(FunctionName=self.outputs["SweeperName"])
+        found: dict[str, Any] = json.loads(answer["Payload"].read())
+        return {"killed": found["errorType"]} if "FunctionError" in answer else found
+
+    def set_fault(self, **fault: Any) -> str:
+        """Set a fault of this deployment; its id."""
+        scope = f"*{self.outputs['UsageTableName']}*" if "operation" in fault or "table" in fault["kind"] else "*"
+        answer = httpx.post(f"{self.cloud.endpoint_url}/_local/faults", json={"scope": scope, **fault})
+        if answer.status_code != 201:
+            raise ValueError(answer.text)
+        return str(answer.json()["id"])
+
+    def clear_fault(self, fault_id: str) -> dict[str, Any]:
+        """Take a fault away; what it did."""
+        url = f"{self.cloud.endpoint_url}/_local/faults"
+        found = next(one for one in httpx.get(url).json()["faults"] if one["id"] == fault_id)
+        httpx.delete(f"{url}/{fault_id}").raise_for_status()
+        return dict(found)
+
+    def lines(self, *patterns: str) -> list[str]:
+        """The log lines of its functions (`function-*`) or containers (`endpoint-*`)."""
+        logs = self.cloud.directory / "logs"
+        files = sorted({path for pattern in patterns for path in logs.glob(f"{pattern}.log")})
+        return [line for path in files for line in path.read_text(errors="replace").splitlines()]

@@ -1,0 +1,105 @@
+"""Rows of usage, pure: summed up from ledger items, written as rollup items and read from them.
+
+A rollup item has pk `USAGE#<day>`, sk `<key>#<HH>#<model>`, and nothing that depends on when it was made: made again it
+is the same, byte for byte.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+By = Literal["hour", "day", "key", "model"]
+Item = Mapping[str, Any]
+AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered")
+"""The fields of a row that are added up."""
+
+
+@dataclass(frozen=True)
+class UsageRow:
+    """What one key used of one model in one hour, or a sum of such.
+
+    A field that was summed over is the empty string. Amounts of money are nano-dollars.
+    """
+
+    hour: str
+    """UTC: `2026-11-21T06`; of a sum by day `2026-11-21`."""
+    key: str
+    """The key's public id. That of a deleted key stays."""
+    model: str
+    requests: int
+    """Settled ones, the refused among them."""
+    prompt_tokens: int
+    completion_tokens: int
+    cost: int
+    recovered: int
+    """Of `requests`, those that the sweeper settled from their last checkpoint."""
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """`requests` by outcome; outcomes that did not occur are not in it."""
+    open: int = 0
+    """Requests that are not settled yet; not in `requests`. Always 0 for closed hours."""
+
+
+def summed(hour: str, items: Iterable[Item]) -> list[UsageRow]:
+    """Sum up ledger items of one hour, by key and model.
+
+    What has a `ttl` is left out: it came with a key that nobody has, and will not be there for ever.
+    """
+    groups: dict[tuple[str, str], list[UsageRow]] = defaultdict(list)
+    for item in items:
+        if "ttl" not in item:
+            groups[item["key"], item["model"]].append(_row(hour, item))
+    return [_sum(rows, hour, key, model) for (key, model), rows in sorted(groups.items())]
+
+
+def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
+    """Sum rows that agree in `by`, such as `("day", "key")`; sorted by hour, key, model."""
+    wanted = set(by)
+    groups: dict[tuple[str, str, str], list[UsageRow]] = defaultdict(list)
+    for row in rows:
+        time = row.hour if "hour" in wanted else row.hour[:10] if "day" in wanted else ""
+        name = (time, row.key if "key" in wanted else "", row.model if "model" in wanted else "")
+        groups[name].append(row)
+    return [_sum(group, *name) for name, group in sorted(groups.items())]
+
+
+def to_item(row: UsageRow) -> dict[str, Any]:
+    """Give the rollup item of a closed hour's row."""
+    return {
+        "pk": f"USAGE#{row.hour[:10]}",
+        "sk": f"{row.key}#{row.hour[11:]}#{row.model}",
+        **{name: getattr(row, name) for name in AMOUNTS},
+        "outcomes": dict(sorted(row.outcomes.items())),
+    }
+
+
+def from_item(item: Item) -> UsageRow:
+    """Give the row of a rollup item."""
+    key, hour, model = item["sk"].split("#", 2)
+    amounts = {name: item[name] for name in AMOUNTS}
+    return UsageRow(f"{item['pk'].removeprefix('USAGE#')}T{hour}", key, model, **amounts, outcomes=item["outcomes"])
+
+
+def _row(hour: str, item: Item) -> UsageRow:
+    if item["state"] != "SETTLED":
+        return UsageRow(hour, item["key"], item["model"], 0, 0, 0, 0, 0, open=1)
+    return UsageRow(
+        hour,
+        item["key"],
+        item["model"],
+        1,
+        item["prompt_tokens"],
+        item["completion_tokens"],
+        item["cost"],
+        int(item.get("recovered", False)),
+        {item["outcome"]: 1},
+    )
+
+
+def _sum(rows: list[UsageRow], hour: str, key: str, model: str) -> UsageRow:
+    outcomes: dict[str, int] = {}
+    for row in rows:
+        for outcome, count in row.outcomes.items():
+            outcomes[outcome] = outcomes.get(outcome, 0) + count
+    amounts = {name: sum(getattr(row, name) for row in rows) for name in (*AMOUNTS, "open")}
+    return UsageRow(hour, key, model, **amounts, outcomes=dict(sorted(outcomes.items())))

@@ -1,0 +1,88 @@
+"""Where Lambda calls the sweeper: `lambda_fn.sweep.handler.handler`, on the managed Python runtime.
+
+Its counts go out as CloudWatch metrics in the embedded metric format: one line of the log, no call.
+Source: "Specification: Embedded metric format" of the CloudWatch user guide.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from lambda_fn import limits
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http import Client
+from lambda_fn.log import log
+from lambda_fn.settings import SweepSettings
+from lambda_fn.sweep.run import Sweep, sweep
+
+NAMESPACE = "Sluice"
+DIMENSION = "Deployment"
+
+
+class SweepFailed(Exception):
+    """Something could not be swept, and is tried again by the next sweep; the log says what."""
+
+
+class Context(Protocol):
+    """What Lambda tells of an invocation."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Until it is killed."""
+
+
+def handler(_event: object, context: Context) -> dict[str, Any]:
+    """Sweep once, ending before the deadline; give the counts.
+
+    Raises:
+        SettingsError: a variable is missing or malformed.
+        SweepFailed: something was left for the next time, though there was time for it.
+
+    """
+    settings = SweepSettings.from_environment(os.environ)
+    ends = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - limits.SWEEP_RESERVE
+    result = asyncio.run(_sweep(settings, ends))
+    counts = counted(result)
+    log("sweep", **metrics(counts, settings.deployment, now=time.time()), requests=dict(result.done))
+    if result.failures:
+        raise SweepFailed(f"{result.failures} failures; the log says which")
+    return counts
+
+
+async def _sweep(settings: SweepSettings, ends: float) -> Sweep:
+    client = Client()  # of one invocation: an environment that was frozen has dead connections
+    try:
+        table = Table(
+            client,
+            url=settings.dynamodb_url,
+            region=settings.region,
+            name=settings.usage_table,
+            credentials=lambda: Credentials.from_environment(os.environ),
+        )
+        return await sweep(table, now=time.time(), longest=settings.overdue, stop=lambda: time.monotonic() >= ends)
+    finally:
+        client.close()
+
+
+def counted(result: Sweep) -> dict[str, Any]:
+    """Give a sweep's counts, by the names of their metrics."""
+    return {
+        "Overdue": result.overdue,
+        "Recovered": result.recovered,
+        "Failures": result.failures,
+        "RollupHours": result.hours,
+        "RollupsAgain": result.again,
+        "Unfinished": int(not result.finished),
+    }
+
+
+def metrics(counts: Mapping[str, int], deployment: str, *, now: float) -> dict[str, Any]:
+    """Give the members of a log line from which CloudWatch makes metrics: `NAMESPACE`, by deployment."""
+    directive = {
+        "Namespace": NAMESPACE,
+        "Dimensions": [[DIMENSION]],
+        "Metrics": [{"Name": name, "Unit": "Count"} for name in counts],
+    }
+    return {"_aws": {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]}, DIMENSION: deployment, **counts}

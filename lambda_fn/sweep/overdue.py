@@ -1,0 +1,36 @@
+"""Finding what is overdue: the sparse index `overdue` alone, never a scan.
+
+open   LEDGER#<shard> or ACCOUNT#<shard>: on ledger items while they are OPEN, on accounts while they have requests
+due    Unix seconds after which no function can be at work on it any more
+"""
+
+from collections.abc import AsyncIterator
+
+from lambda_fn.aws.dynamodb import Query, Table
+from lambda_fn.ids import LEDGER_SHARDS
+
+OVERDUE_INDEX = "overdue"
+
+
+async def requests(table: Table, *, now: float) -> AsyncIterator[dict[str, str]]:
+    """Give the primary keys of ledger items that were OPEN for too long; the index may be a moment behind."""
+    async for key in _overdue(table, "LEDGER", now):
+        yield key
+
+
+async def accounts(table: Table, *, now: float) -> AsyncIterator[dict[str, str]]:
+    """Give the primary keys of accounts that are to be looked at."""
+    async for key in _overdue(table, "ACCOUNT", now):
+        yield key
+
+
+async def _overdue(table: Table, kind: str, now: float) -> AsyncIterator[dict[str, str]]:
+    for shard in range(LEDGER_SHARDS):
+        query = Query(
+            "#open = :open AND due <= :now",
+            {":open": f"{kind}#{shard}", ":now": int(now)},
+            names={"#open": "open"},
+            index=OVERDUE_INDEX,
+        )
+        async for item in table.query_all(query):
+            yield {"pk": item["pk"], "sk": item["sk"]}
