@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from cli.key_commands import add_keys
 from cli.project import CommandError
 from cli.steps import console, errors
 
@@ -51,15 +52,6 @@ def _chat(given: argparse.Namespace) -> None:
         answer(client(stack), model=model, messages=[{"role": "user", "content": " ".join(given.question)}])
     else:
         converse(client(stack), model=model)
-
-
-def _keys_create(given: argparse.Namespace) -> None:
-    from cli.keys import create
-    from cli.stack import usage_table
-
-    key = create(usage_table(given.stage, given.stack_name), name=given.name)
-    errors.print("[dim]This key is shown once and kept nowhere; the table has its hash.[/dim]")
-    sys.stdout.write(f"{key}\n")
 
 
 def _doctor(given: argparse.Namespace) -> None:
@@ -139,16 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("question", nargs="*", help="one question; without it, a conversation")
     chat.add_argument("--model", help="another model than the stack's first")
 
-    keys = commands.add_parser("keys", help="API keys.").add_subparsers(required=True, metavar="COMMAND")
-    create = keys.add_parser("create", help="Make a key and print it.", description="Make a key and print it.")
-    create.set_defaults(run=_keys_create)
-    create.add_argument("--name", default="unnamed", help="what the key is called in reports")
-    create.add_argument("--stage", default="local", choices=["local", "dev", "prod"], help="of which stack (local)")
-    create.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
     doctor = command("doctor", _doctor, "Show every hop's limits as deployed; fail if they contradict each other.")
     doctor.add_argument("--stage", default="local", choices=["local", "dev", "prod"], help="of which stack (local)")
     doctor.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
     _add_cost(command("cost", _cost, "Compute what requests and tokens cost on AWS, and the share of each service."))
+    add_keys(commands)
     _add_fault(commands)
     return parser
 

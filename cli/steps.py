@@ -1,15 +1,18 @@
 """Shows what is being done: one line a step, with its time, and the newest detail while it lasts."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
+_WIDE = 240
 Detail = Callable[[str], None]
 
 
@@ -23,6 +26,15 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
             for name, cell, width in zip(head, row, widths, strict=True)
         ]
         console.print(escape("  ".join(cells).rstrip()), style="bold" if number == 0 else None)
+
+
+def show(table: Table) -> None:
+    """Print a table; where no terminal is, as wide as it is."""
+    out = console if console.is_terminal else Console(width=_WIDE, highlight=False)
+    with out.capture() as captured:
+        out.print(table)
+    for line in captured.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 @contextmanager

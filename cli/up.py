@@ -5,10 +5,11 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 
-from cli import cdk, chat, keys
+from cli import cdk, chat
 from cli import container as containers
+from cli.admin import Admin
 from cli.project import LOCAL, LOGS, CommandError
-from cli.stack import LocalStack, usage_table
+from cli.stack import LocalStack
 from cli.steps import console, step
 from infra.context import settings_from_context
 from infra.settings import SettingsError
@@ -97,7 +98,7 @@ def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str, tls: bo
         key = earlier.api_key
     else:
         with step("Creating an API key"):
-            key = keys.create(usage_table("local", name), name="local")
+            key = Admin.of("local", name)("POST", "/keys", {"name": "local"})["secret"]
     stack = LocalStack(
         base_url=f"{'https' if tls else 'http'}://{outputs['DistributionDomain']}/v1",
         api_key=key,

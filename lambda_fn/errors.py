@@ -7,6 +7,7 @@ APIError
 ├── PermissionDenied      403  a key that may not, or a caller that went round the distribution
 ├── NotFound              404  no such path or model
 ├── MethodNotAllowed      405
+├── Conflict              409  others are changing the same thing; it may be tried again
 ├── BodyTooLarge          413
 ├── RateLimited           429  the model has no room, or a rate of the key is reached; it may be tried again
 ├── InsufficientQuota     429  a budget of the key is spent
@@ -102,6 +103,14 @@ class MethodNotAllowed(APIError):
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+
+
+class Conflict(APIError):
+    """Others are changing the same thing."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
 
 
 class BodyTooLarge(APIError):

@@ -1,19 +1,27 @@
 """The admin API as an ASGI application, and the only file that knows what it consists of."""
 
 from collections.abc import Callable
+from types import MethodType
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.secretsmanager import SecretsManager
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.control.authenticate import AdminSecret, Gate
+from lambda_fn.control import budgets, keys
+from lambda_fn.control.authenticate import INVOKED, AdminSecret, Gate
+from lambda_fn.control.document import describe
+from lambda_fn.control.refusals import HANDLERS
+from lambda_fn.control.replies import COMMON
+from lambda_fn.control.services import Services
 from lambda_fn.control.settings import ControlSettings
 from lambda_fn.errors import APIError
 from lambda_fn.http import Client
 from lambda_fn.ids import new_request_id
-from lambda_fn.replies import EXCEPTION_HANDLERS, error_response
+from lambda_fn.log import log
+from lambda_fn.replies import error_response
 
 PREFIX = "/admin/v1"
 DOCUMENT = f"{PREFIX}/openapi.json"
@@ -21,14 +29,8 @@ DOCUMENT = f"{PREFIX}/openapi.json"
 
 def create_app(settings: ControlSettings, client: Client, credentials: Callable[[], Credentials]) -> "Front":
     """Put the application together. `credentials` is asked at each call to AWS."""
-    api = FastAPI(
-        title="Sluice admin API",
-        version="1.0.0",
-        openapi_url=DOCUMENT,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        exception_handlers=EXCEPTION_HANDLERS,  # type: ignore[arg-type]  # each takes the errors it stands for
+    table = Table(
+        client, url=settings.dynamodb_url, region=settings.region, name=settings.usage_table, credentials=credentials
     )
     secret = None
     if settings.admin_secret is not None:
@@ -36,7 +38,25 @@ def create_app(settings: ControlSettings, client: Client, credentials: Callable[
             client, url=settings.secretsmanager_url, region=settings.region, credentials=credentials
         )
         secret = AdminSecret(manager, settings.admin_secret)
-    return Front(api, Gate(secret, settings.origin_secrets))
+    return Front(create_api(Services(table, settings.model_names)), Gate(secret, settings.origin_secrets))
+
+
+def create_api(services: Services) -> FastAPI:
+    """Give the endpoints, behind nothing."""
+    api = FastAPI(
+        title="Sluice admin API",
+        version="1.0.0",
+        openapi_url=DOCUMENT,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=HANDLERS,
+    )
+    api.state.services = services
+    for part in (keys, budgets):
+        api.include_router(part.router, prefix=PREFIX, responses=COMMON)
+    api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    return api
 
 
 class Front:
@@ -53,13 +73,16 @@ class Front:
             return
         request_id = scope["sluice.request_id"] = new_request_id()
         added = [(b"x-request-id", f"req_{request_id}".encode()), (b"cache-control", b"no-store")]
+        event, headers = scope.get("aws.event", {}), Headers(scope=scope)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *added]
+                by = "iam" if event.get(INVOKED) is True else "secret"
+                where = {"method": scope["method"], "path": scope["path"][:200]}
+                log("admin", request_id=request_id, **where, status=message["status"], by=by)
             await send(message)
 
-        event, headers = scope.get("aws.event", {}), Headers(scope=scope)
         try:
             self._gate.check_origin(event, headers)
             if scope["path"] != DOCUMENT:  # it has no secrets, and who reads it may have none either

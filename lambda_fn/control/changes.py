@@ -1,0 +1,122 @@
+"""What the admin API does to an account item, and how it shows one.
+
+A deleted key leaves its item, without secrets and with `deleted`: what runs settles, its usage stays, and accounts and
+ledger can be compared for ever. To everybody else it is a key that nobody has.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lambda_fn import accounts
+from lambda_fn.accounts import LIMIT_NAMES, STREAMS_MOST, Account
+from lambda_fn.accounts import Limits as Most
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import Update
+from lambda_fn.budgets import PUBLIC, limits_of, windows
+from lambda_fn.control import schema
+from lambda_fn.nano import from_decimal, to_text
+from lambda_fn.windows import UNLIMITED
+
+ALIVE = "attribute_exists(pk) AND attribute_not_exists(deleted)"
+
+
+def new_limits(given: schema.Budget, old: Most) -> Most:
+    """Give limits with those changed that were given."""
+    changes = {}
+    for name in LIMIT_NAMES:
+        public = PUBLIC[name]
+        if public in given.model_fields_set:
+            value = getattr(given, public)
+            most = STREAMS_MOST if name == "max_streams" else UNLIMITED
+            changes[name] = most if value is None else from_decimal(value) if name.startswith("cost") else value
+    return replace(old, **changes)
+
+
+def change(key_id: str, given: schema.KeyUpdate, old: Most, *, now: float) -> Update | None:
+    """Make all of a change one update; None when nothing changes.
+
+    It has the condition that the limits are still `old` where they change.
+    """
+    limits = new_limits(given.limits, old) if given.limits is not None else old
+    update = (
+        accounts.change_limits(key_id, old, limits, now=now)
+        if limits != old
+        else Update(accounts.account_key(key_id), "", "", {}, {})
+    )
+    names, values = dict(update.names), dict(update.values)
+    sets, removes = [update.update.removeprefix("SET ")] if update.update else [], []
+    for field, attribute in (
+        ("name", "name"),
+        ("owner", "owner"),
+        ("enabled", "enabled"),
+        ("expires_at", "expires"),
+        ("models", "models"),
+    ):
+        if field not in given.model_fields_set:
+            continue
+        names[f"#{attribute}"] = attribute
+        value = getattr(given, field)
+        if value is None:
+            removes.append(f"#{attribute}")
+        else:
+            sets.append(f"#{attribute} = :{attribute}")
+            values[f":{attribute}"] = value
+    if not sets and not removes:
+        return None
+    text = ("SET " + ", ".join(sets) if sets else "") + (" REMOVE " + ", ".join(removes) if removes else "")
+    condition = " AND ".join(filter(None, (update.condition, ALIVE)))
+    return Update(update.key, text.strip(), condition, names, values)
+
+
+def rotate(key_id: str, new_hash: str, *, now: int, grace: int) -> Update:
+    """Give a key that was not deleted another secret."""
+    update = accounts.rotate(key_id, new_hash, now=now, grace=grace)
+    return replace(update, condition=f"{update.condition} AND attribute_not_exists(deleted)")
+
+
+def delete(key_id: str, *, now: int, token: str) -> Update:
+    """Take a key's secrets away for ever; `token` tells this deletion from any other."""
+    return Update(
+        accounts.account_key(key_id),
+        update="SET deleted = :now, deletion = :token, enabled = :no, secret_hash = :none REMOVE old_hash, old_expires",
+        condition=ALIVE,
+        values={":now": now, ":token": token, ":no": False, ":none": ""},
+    )
+
+
+def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Show an account."""
+    account = Account.of(item)
+    now = time.time()
+    expired = account.expires is not None and account.expires <= now
+    old = account.old_expires if account.old_expires is not None and account.old_expires > now else None
+    return {
+        "id": account.key_id,
+        "prefix": f"sk-{account.key_id}",
+        "name": account.name,
+        "owner": account.owner,
+        "created_at": account.created,
+        "last_used_at": account.last_used,
+        "expires_at": account.expires,
+        "status": "disabled" if not account.enabled else "expired" if expired else "active",
+        "enabled": account.enabled,
+        "models": None if account.models is None else list(account.models),
+        "limits": limits_of(account),
+        "in_flight": len(account.in_flight),
+        "totals": {
+            "requests": account.requests,
+            "prompt_tokens": account.prompt_tokens,
+            "completion_tokens": account.completion_tokens,
+            "cost": to_text(account.cost),
+        },
+        "old_secret_expires_at": old,
+    }
+
+
+def budget_reply(item: Item, *, now: float) -> dict[str, Any]:
+    """Show an account's budgets."""
+    account = Account.of(item)
+    budgets = {name: it for name, it in windows(account, now=now).items() if not name.endswith("minute")}
+    return {"key": account.key_id, "name": account.name, **budgets}

@@ -1,0 +1,51 @@
+"""The admin API's OpenAPI document: what FastAPI makes of the endpoints, told what it does not know of them."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+DESCRIPTION = """Makes API keys, sets their limits and budgets, and reports what they used.
+
+Send the admin secret as a bearer token; it is in Secrets Manager, and both its current and its previous version are
+good. Or invoke the function through IAM (`lambda:InvokeFunction`) with an event such as
+`{"method": "GET", "path": "/admin/v1/keys", "query": "limit=10"}`, and no secret.
+
+Money is decimal text in currency units, with up to nine decimals; times are Unix seconds, days and hours UTC."""
+
+_TAGS = {
+    "keys": "Made, listed, changed, rotated, deleted.",
+    "budgets": "What may be spent in a day and in a month, and what is spent.",
+    "usage": "Reports, and single requests.",
+    "books": "What keeps accounts, ledger and reports equal.",
+}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """Make the document, once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=DESCRIPTION,
+            routes=app.routes,
+            tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
+        )
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)  # it is a 400, in the form of all errors
+                for response in operation["responses"].values():
+                    response.setdefault("headers", {})["x-request-id"] = {
+                        "schema": {"type": "string"},
+                        "description": "Names the request in the log.",
+                    }
+        schemas = document["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        document["components"]["securitySchemes"] = {
+            "adminSecret": {"type": "http", "scheme": "bearer", "description": "The admin secret."}
+        }
+        document["security"] = [{"adminSecret": []}]
+        document["servers"] = [{"url": "/"}]
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,158 @@
+"""Keys: made, listed, changed, rotated, deleted. A secret is in the answer that made it, and nowhere else."""
+
+import secrets
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from lambda_fn.accounts import Account, Limits, new_account
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import ConditionFailed
+from lambda_fn.aws.dynamodb import Query as TableQuery
+from lambda_fn.control import changes, replies, schema
+from lambda_fn.control.services import KeyId, Services, Shared, no_key
+from lambda_fn.errors import Conflict, InvalidRequest
+from lambda_fn.ids import hash_key, new_key
+
+router = APIRouter(tags=["keys"])
+
+_TRIES = 5
+
+
+@router.post("/keys", status_code=201, response_model=replies.NewKey, operation_id="createKey")
+async def create_key(given: schema.KeyCreate, services: Shared) -> Any:
+    """Make a key. Its secret is in this answer only: the table has its hash."""
+    check_models(given.models, services)
+    key = new_key()
+    item = new_account(
+        key,
+        name=given.name,
+        owner=given.owner,
+        now=int(services.now()),
+        most=changes.new_limits(given.limits, Limits()),
+        expires=given.expires_at,
+        models=given.models,
+    )
+    item["enabled"] = given.enabled
+    try:
+        await services.table.put(item, condition="attribute_not_exists(pk)")
+    except ConditionFailed as failed:
+        # Our own write, of a try whose answer was lost; 60 random bits do not meet twice.
+        if failed.item is None or failed.item.get("secret_hash") != item["secret_hash"]:
+            raise
+    return {**changes.key_reply(item), "secret": key}
+
+
+@router.get("/keys", response_model=replies.KeyList, operation_id="listKeys")
+async def list_keys(asked: Annotated[schema.ListKeys, Query()], services: Shared) -> Any:
+    """List keys, the newest first."""
+    found, after = await page_of_accounts(asked, services, "keys")
+    return {"data": [changes.key_reply(item) for item in found], "has_more": after is not None, "next": after}
+
+
+@router.get("/keys/{key_id}", response_model=replies.Key, responses=replies.MISSING, operation_id="getKey")
+async def get_key(key_id: KeyId, services: Shared) -> Any:
+    """Show one key."""
+    return changes.key_reply(await services.account(key_id))
+
+
+@router.patch("/keys/{key_id}", response_model=replies.Key, responses=replies.MISSING, operation_id="updateKey")
+async def update_key(key_id: KeyId, given: schema.KeyUpdate, services: Shared) -> Any:
+    """Change a key. What a limit is changed by is given to, or taken from, what is left in the windows that run."""
+    for field in ("name", "owner", "enabled", "limits"):
+        if field in given.model_fields_set and getattr(given, field) is None:
+            raise InvalidRequest(f"'{field}' must not be null.", param=field)
+    check_models(given.models, services)
+    return changes.key_reply(await apply(key_id, given, services))
+
+
+@router.post(
+    "/keys/{key_id}/rotate", response_model=replies.NewKey, responses=replies.MISSING, operation_id="rotateKey"
+)
+async def rotate_key(key_id: KeyId, given: schema.KeyRotate, services: Shared) -> Any:
+    """Give a key another secret; id, limits, budget and usage stay. Of two rotations only the last one's old secret is
+    good still.
+    """
+    await services.account(key_id)
+    key = new_key(key_id)
+    update = changes.rotate(key_id, hash_key(key), now=int(services.now()), grace=given.grace_seconds)
+    try:
+        item = await services.table.update(update, returns=True)
+    except ConditionFailed as failed:
+        if failed.item is None or failed.item.get("secret_hash") != hash_key(key):
+            raise no_key() from None
+        item = failed.item  # our own write, of a try whose answer was lost
+    return {**changes.key_reply(item), "secret": key}
+
+
+@router.delete("/keys/{key_id}", response_model=replies.Deleted, responses=replies.MISSING, operation_id="deleteKey")
+async def delete_key(key_id: KeyId, services: Shared) -> Any:
+    """Delete a key for ever. What runs with it goes on and is settled; its usage stays in ledger and reports."""
+    token = secrets.token_hex(8)
+    try:
+        await services.table.update(changes.delete(key_id, now=int(services.now()), token=token))
+    except ConditionFailed as failed:
+        if failed.item is None or failed.item.get("deletion") != token:
+            raise no_key() from None  # else it is our own write, of a try whose answer was lost
+    return {"id": key_id}
+
+
+async def apply(key_id: str, given: schema.KeyUpdate, services: Services) -> Item:
+    """Make a change, again when another change came between.
+
+    Raises:
+        NotFound: there is no such key.
+        Conflict: others keep changing it.
+
+    """
+    for _ in range(_TRIES):
+        item = await services.account(key_id)
+        update = changes.change(key_id, given, Account.of(item).limits, now=services.now())
+        if update is None:
+            return item
+        try:
+            return await services.table.update(update, returns=True)
+        except ConditionFailed:
+            continue
+    raise Conflict("The key's limits are being changed by others. Try again.", code="key_contended")
+
+
+async def page_of_accounts(asked: schema.ListKeys, services: Services, what: str) -> tuple[list[Item], str | None]:
+    """Give a page of accounts and the token of the next one."""
+    query = {"list": what, "owner": asked.owner}
+    position = await services.position(query, asked.after)
+    found: list[Item] = []
+    async for item in _accounts(services, position, asked.limit):
+        if asked.owner is not None and item["owner"] != asked.owner:
+            continue
+        if len(found) == asked.limit:
+            last = found[-1]
+            key = {"pk": last["pk"], "sk": last["sk"], "directory": "KEYS", "created": last["created"]}
+            return found, await services.token(query, key)
+        found.append(item)
+    return found, None
+
+
+async def _accounts(services: Services, after: Item | None, limit: int) -> AsyncIterator[Item]:
+    query = TableQuery("directory = :keys", {":keys": "KEYS"}, index="keys", backward=True, limit=limit + 1)
+    while True:
+        page = await services.table.query(query, after=after)
+        for item in await services.accounts([found["pk"].partition("#")[2] for found in page.items]):
+            yield item
+        if page.after is None:
+            return
+        after = page.after
+
+
+def check_models(names: list[str] | None, services: Services) -> None:
+    """Refuse models that are not deployed: a slip here would be a key that can do nothing.
+
+    Raises:
+        InvalidRequest: it names one.
+
+    """
+    for place, name in enumerate(names or ()):
+        if name not in services.model_names:
+            known = ", ".join(services.model_names)
+            raise InvalidRequest(f"There is no model '{name}'. There are: {known}.", param=f"models.{place}")

@@ -1,0 +1,160 @@
+"""What the admin API takes: every field bounded, and none that is not here.
+
+What is given is refused for what is wrong with it and not bent into shape: "5" is no number here, and true no 1.
+"""
+
+import time
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from lambda_fn.accounts import STREAMS_MOST
+
+TOKENS_MOST = 10**15
+REQUESTS_MOST = 10**7
+MONEY_MOST = Decimal(10**8)
+GRACE = 86_400
+GRACE_MOST = 30 * 86_400
+_LAST = 4_102_444_800  # 2100-01-01
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable")
+    return text
+
+
+def _money(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        raise ValueError("must be an amount, as text or number")
+    return value
+
+
+def _future(moment: int) -> int:
+    if moment <= time.time():
+        raise ValueError("must be in the future, in Unix seconds")
+    return moment
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise ValueError("names a model twice")
+    return names
+
+
+class Given(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Text = Annotated[str, Field(max_length=128), AfterValidator(_printable)]
+Name = Annotated[Text, Field(min_length=1)]
+Tokens = Annotated[int, Field(ge=0, le=TOKENS_MOST)]
+Money = Annotated[
+    Decimal,
+    Field(ge=0, le=MONEY_MOST, decimal_places=9, allow_inf_nan=False, strict=False),  # JSON has no Decimal
+    BeforeValidator(_money),
+]
+Moment = Annotated[int, Field(le=_LAST), AfterValidator(_future)]
+Models = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=64)]],
+    Field(min_length=1, max_length=64),
+    AfterValidator(_distinct),
+]
+
+
+class Budget(Given):
+    """Budgets of a day and of a month, UTC; null is none. Money is in currency units, as text or number."""
+
+    tokens_per_day: Tokens | None = Field(default=None, description="Prompt and completion tokens together.")
+    tokens_per_month: Tokens | None = None
+    cost_per_day: Money | None = Field(default=None, description="At the prices of the models.")
+    cost_per_month: Money | None = None
+
+
+class Limits(Budget):
+    """Rates, streams at once, and budgets; null is none."""
+
+    requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_MOST)] | None = None
+    tokens_per_minute: Tokens | None = None
+    concurrent_streams: Annotated[int, Field(ge=0, le=STREAMS_MOST)] | None = Field(
+        default=None, description=f"null is {STREAMS_MOST}, the most that a key can have."
+    )
+
+
+class KeyCreate(Given):
+    """A new key."""
+
+    name: Name = Field(description="What it is called in reports.")
+    owner: Text = Field(default="", description="Whose it is: a person, a team, an application.")
+    expires_at: Moment | None = Field(default=None, description="Unix seconds; null is never.")
+    enabled: bool = True
+    models: Models | None = Field(default=None, description="The models it may use; null is all, also those to come.")
+    limits: Limits = Limits()
+
+
+class KeyUpdate(Given):
+    """A change: what is left out stays as it is, and null takes away."""
+
+    name: Name | None = None
+    owner: Text | None = None
+    expires_at: Moment | None = None
+    enabled: bool | None = None
+    models: Models | None = None
+    limits: Limits | None = Field(default=None, description="Of these, too, only what is given changes.")
+
+
+class KeyRotate(Given):
+    """A new secret for a key."""
+
+    grace_seconds: int = Field(
+        default=GRACE, ge=0, le=GRACE_MOST, description="For so long the old secret is good still. 0 ends it at once."
+    )
+
+
+class Rebuild(Given):
+    """Hours whose rollups are made again."""
+
+    since: str = Field(description="The first hour, UTC: 2026-11-21T06, or a day, 2026-11-21.")
+    until: str = Field(description="The hour, or day, after the last one.")
+
+
+class Replay(Given):
+    """Lines of the stream function's log; those that are no unsaved settlements are passed over."""
+
+    lines: list[Annotated[str, Field(max_length=20_000)]] = Field(max_length=1_000)
+
+
+class Asked(BaseModel):
+    """A request's query."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ListKeys(Asked):
+    """A page of keys, the newest first."""
+
+    limit: int = Field(default=20, ge=1, le=100)
+    after: str | None = Field(default=None, max_length=1024, description="`next` of the page before.")
+    owner: str | None = Field(default=None, max_length=128, description="Only this owner's keys.")
+
+
+class ListUsage(Asked):
+    """A page of usage."""
+
+    since: str | None = Field(
+        default=None, description="The first hour or day, UTC: 2026-11-21T06, 2026-11-21. 30 days ago."
+    )
+    until: str | None = Field(default=None, description="The hour or day after the last one. Default: now.")
+    by: str = Field(
+        default="day", description="What rows are told apart by: some of hour, day, key, model, with commas."
+    )
+    key: str | None = Field(default=None, pattern="^[a-z2-7]{12}$", description="Only this key's.")
+    model: str | None = Field(default=None, min_length=1, max_length=64, description="Only this model's.")
+    limit: int = Field(default=1000, ge=1, le=10_000)
+    after: str | None = Field(default=None, max_length=1024, description="`next` of the page before.")
+    format: Literal["json", "csv"] = Field(
+        default="json", description="CSV's next token is in the header `x-next-page`."
+    )

@@ -1,0 +1,80 @@
+"""What all endpoints share, and how they get it."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Request
+
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import ConditionFailed, Table
+from lambda_fn.errors import NotFound
+from lambda_fn.pages import Pages
+
+_PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
+"""The item that holds the secret of page tokens: made by whoever needs it first."""
+
+KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$", description="The key's public id.")]
+
+
+@dataclass
+class Services:
+    """The table, the models, and a clock."""
+
+    table: Table
+    model_names: tuple[str, ...]
+    now: Callable[[], float] = time.time
+    _pages: Pages | None = None
+
+    async def token(self, query: Mapping[str, Any], position: Any) -> str:
+        """Give a page token."""
+        return (await self._tokens()).token(query, position)
+
+    async def position(self, query: Mapping[str, Any], token: str | None) -> Any:
+        """Give the position of a page token, None of none. Raises InvalidRequest."""
+        return None if token is None else (await self._tokens()).position(query, token)
+
+    async def _tokens(self) -> Pages:
+        if self._pages is None:
+            item = await self.table.get(_PAGES_KEY)
+            if item is None:
+                item = {**_PAGES_KEY, "secret": secrets.token_hex(32)}
+                try:
+                    await self.table.put(item, condition="attribute_not_exists(pk)")
+                except ConditionFailed as failed:
+                    item = failed.item or item
+            self._pages = Pages(bytes.fromhex(item["secret"]))
+        return self._pages
+
+    async def account(self, key_id: str) -> Item:
+        """Read an account.
+
+        Raises:
+            NotFound: nobody has the key, or it was deleted.
+
+        """
+        item = await self.table.get({"pk": f"KEY#{key_id}", "sk": "ACCOUNT"})
+        if item is None or "deleted" in item:
+            raise no_key()
+        return item
+
+    async def accounts(self, key_ids: list[str]) -> list[Item]:
+        """Read accounts side by side, without those that were deleted."""
+        found = await asyncio.gather(*(self.table.get({"pk": f"KEY#{key_id}", "sk": "ACCOUNT"}) for key_id in key_ids))
+        return [item for item in found if item is not None and "deleted" not in item]
+
+
+def no_key() -> NotFound:
+    """Give the one answer for a key that is not there, and one that is no more."""
+    return NotFound("There is no such key.", param="key_id", code="key_not_found")
+
+
+def _services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+Shared = Annotated[Services, Depends(_services)]
