@@ -90,9 +90,8 @@ TABLE: dict[str, Limit] = {
         "InvalidParameterValueException",
         f"{_LAMBDA}, Lambda quotas; the message: github-aws-runners/terraform-aws-github-runner#3594",
     ),
-    "cloudfront_read": Limit(
-        None, "s", "504 before the first byte, a cut connection after", f"{_EDGE}, Origin response timeout"
-    ),
+    "cloudfront_read": Limit(None, "s to the first byte", "504", f"{_EDGE}, Origin response timeout"),
+    "cloudfront_gap": Limit(None, "s between packets", "a cut connection", f"{_EDGE}, Origin response timeout"),
     "cloudfront_read_most": Limit(
         120, "s", "InvalidOriginReadTimeout", f"{_EDGE}, Quotas; the message: botocore's model"
     ),
@@ -112,6 +111,7 @@ TABLE: dict[str, Limit] = {
     "cloudfront_response_headers": Limit(
         20_480, "bytes", "502", f"{_EDGE}, Quotas: maximum length of an origin response; the 502 is unconfirmed"
     ),
+    "cloudfront_custom_headers": Limit(30, "headers an origin", "refused at deployment", f"{_EDGE}, Quotas on headers"),
     "cloudfront_header_name": Limit(256, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
     "cloudfront_header_value": Limit(1783, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
     "idle_connection": Limit(

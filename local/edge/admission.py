@@ -39,6 +39,8 @@ def bad_origin(item: dict[str, Any]) -> str | None:
     """Why an origin of a DistributionConfig is not taken, in CloudFront's words, or None."""
     if float((item.get("CustomOriginConfig") or {}).get("OriginReadTimeout", 0)) > value("cloudfront_read_most"):
         return "The read timeout specified for the origin is not valid. (InvalidOriginReadTimeout)"
+    if len(item.get("OriginCustomHeaders", [])) > value("cloudfront_custom_headers"):
+        return "Your request contains more custom headers than are allowed. (TooManyOriginCustomHeaders)"
     for header in item.get("OriginCustomHeaders", []):
         if len(header["HeaderName"]) > value("cloudfront_header_name"):
             return f"The parameter HeaderName is too long: {header['HeaderName'][:40]}..."

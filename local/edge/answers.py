@@ -4,11 +4,17 @@ Sources: the CloudFront developer guide, "Understand response headers policies",
 and "Create a custom error page for specific HTTP status codes".
 """
 
-from collections.abc import Iterable, MutableMapping
+import random
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 _DAYS_365 = 31_536_000
+# Where we are: there is no other point of presence.
+POP = "LOCAL1-P1"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 # The managed policies without CORS, by their published ids.
 MANAGED: dict[str, dict[str, Any]] = {
     "67f7725c-6f97-4210-82d7-5512b31e9d03": {
@@ -40,17 +46,49 @@ def error_pages(config: dict[str, Any]) -> dict[int, ErrorPage]:
     }
 
 
-def apply_policy(policy: dict[str, Any], headers: MutableMapping[str, str]) -> None:
+def apply_policy(
+    policy: dict[str, Any], headers: MutableMapping[str, str], viewer: Mapping[str, str] = NOTHING
+) -> None:
     """Change an answer's `headers` as a ResponseHeadersPolicyConfig says; names are found in any case.
 
-    A header that is removed may be added anew. One that is there already stays, unless the policy overrides it.
-    CORS and Server-Timing are not applied.
+    `viewer` are the request's headers. A header that is removed may be added anew. One that is there already stays,
+    unless the policy overrides it.
     """
     for item in policy.get("RemoveHeadersConfig", {}).get("Items", []):
         headers.pop(item["Header"], None)
     for name, value, override in _added(policy):
         if override or name not in headers:
             headers[name] = value
+
+    if cors := policy.get("CorsConfig"):
+        _share(cors, headers, {name.lower(): value for name, value in viewer.items()})
+    timing = policy.get("ServerTimingHeadersConfig", {})
+    if timing.get("Enabled") and random.uniform(0, 100) < float(timing.get("SamplingRate", 0)):  # noqa: S311 - a sample
+        headers["Server-Timing"] = f'cdn-cache-miss,cdn-pop;desc="{POP}",cdn-hit-layer;desc="None"'
+
+
+def _share(cors: dict[str, Any], headers: MutableMapping[str, str], viewer: dict[str, str]) -> None:
+    """CORS: nothing for an origin that is not allowed; the origin's own headers, all or none, may come first."""
+    origin = viewer.get("origin")
+    own = [name for name in headers if name.lower().startswith("access-control-")]
+    allowed = cors["AccessControlAllowOrigins"]["Items"]
+    if origin is None or (own and not cors["OriginOverride"]) or not any(fnmatchcase(origin, one) for one in allowed):
+        return
+    for name in own:
+        del headers[name]
+    anybody = "*" in allowed and not cors["AccessControlAllowCredentials"]
+    headers["Access-Control-Allow-Origin"] = "*" if anybody else origin
+    if not anybody:
+        headers["Vary"] = ", ".join(filter(None, (headers.get("Vary"), "Origin")))
+    if cors["AccessControlAllowCredentials"]:
+        headers["Access-Control-Allow-Credentials"] = "true"
+    if "access-control-request-method" in viewer:  # the browser asks before it sends
+        headers["Access-Control-Allow-Methods"] = ", ".join(cors["AccessControlAllowMethods"]["Items"])
+        headers["Access-Control-Allow-Headers"] = ", ".join(cors["AccessControlAllowHeaders"]["Items"])
+        if "AccessControlMaxAgeSec" in cors:
+            headers["Access-Control-Max-Age"] = str(cors["AccessControlMaxAgeSec"])
+    elif items := cors.get("AccessControlExposeHeaders", {}).get("Items"):
+        headers["Access-Control-Expose-Headers"] = ", ".join(items)
 
 
 def _added(policy: dict[str, Any]) -> Iterable[tuple[str, str, bool]]:

@@ -14,6 +14,7 @@ from local.edge import admission
 from local.edge.answers import error_pages
 from local.edge.behaviours import Behaviour, ConfigError, behaviours
 from local.edge.proxy import Proxy
+from local.edge.unsupported import ignored
 from local.limits import Limits
 from local.state import Distribution
 
@@ -33,6 +34,7 @@ class _Served:
     port: int
     reason: str | None
     runner: web.AppRunner
+    config: dict[str, Any]
 
 
 class Edge:
@@ -84,6 +86,7 @@ class Edge:
             except ConfigError as error:
                 found, reason = [], str(error)
             served = self._served.get(distribution.id)
+            new = served is None
             if served is None:
                 served = await self._listen(distribution)
                 self._served[distribution.id] = served
@@ -91,8 +94,10 @@ class Edge:
             served.proxy.behaviours = found
             served.proxy.error_pages = error_pages(distribution.config)
             served.proxy.root = distribution.config.get("DefaultRootObject", "")
-            if any({"CorsConfig", "ServerTimingHeadersConfig"} & item.answers.keys() for item in found):
-                log.warning("distribution %s: CORS and Server-Timing of its policies are not applied", distribution.id)
+            if new or served.config != distribution.config:
+                served.config = distribution.config
+                for name in ignored(distribution.config):
+                    log.warning("distribution %s: %s is not emulated", distribution.id, name)
 
     async def _listen(self, distribution: Distribution) -> _Served:
         assert self._session is not None  # noqa: S101 - start() has made it
@@ -104,7 +109,7 @@ class Edge:
         # A viewer that goes away ends the origin's request.
         runner = await listeners.serve(app, sock, cancel=True, longest_head=admission.READABLE, tls=self._tls)
         log.info("distribution %s: listening at %s://localhost:%d", distribution.id, self._scheme, port)
-        return _Served(proxy, port, None, runner)
+        return _Served(proxy, port, None, runner, distribution.config)
 
     def observe(self) -> dict[str, dict[str, Any]]:
         """Port and failure of each distribution."""

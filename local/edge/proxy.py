@@ -7,7 +7,7 @@ connection cut.
 import base64
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import unquote
 
@@ -16,7 +16,7 @@ from aiohttp import web
 from yarl import URL
 
 from local.edge import admission, s3
-from local.edge.answers import ErrorPage, apply_policy
+from local.edge.answers import POP, ErrorPage, apply_policy
 from local.edge.behaviours import Behaviour, Origin, choose, target, to_origin, via
 from local.limits import Limits
 
@@ -127,7 +127,7 @@ class Proxy:
                     return page or self._error(502, "The origin's response headers are too long.", request_id)
                 if (page := await self._page(upstream.status, request_id)) is not None:
                     return page
-                response = self._begin(upstream, behaviour, request_id)
+                response = self._begin(upstream, behaviour, request_id, request.headers)
                 await response.prepare(request)
                 if request.method != "HEAD":
                     async for chunk in upstream.content.iter_any():
@@ -198,12 +198,14 @@ class Proxy:
         self._mark(response, request_id, "Error from cloudfront")
         return response
 
-    def _begin(self, upstream: aiohttp.ClientResponse, behaviour: Behaviour, request_id: str) -> web.StreamResponse:
+    def _begin(
+        self, upstream: aiohttp.ClientResponse, behaviour: Behaviour, request_id: str, viewer: Mapping[str, str]
+    ) -> web.StreamResponse:
         response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
         response.headers.extend(
             (name, value) for name, value in upstream.headers.items() if name.lower() not in _NOT_BACK
         )
-        apply_policy(behaviour.answers, response.headers)
+        apply_policy(behaviour.answers, response.headers, viewer)
         self._mark(response, request_id, "Miss from cloudfront" if upstream.status < 400 else "Error from cloudfront")
         return response
 
@@ -221,7 +223,7 @@ class Proxy:
     def _mark(self, response: web.StreamResponse, request_id: str, cache: str) -> None:
         response.headers["X-Cache"] = cache
         response.headers["Via"] = via(self._distribution)
-        response.headers["X-Amz-Cf-Pop"] = "LOCAL1-P1"
+        response.headers["X-Amz-Cf-Pop"] = POP
         response.headers["X-Amz-Cf-Id"] = request_id
 
 

@@ -8,13 +8,13 @@ not list the bucket).
 
 import json
 import re
-from fnmatch import fnmatchcase
 from typing import Any
 
 import aiohttp
 
 from local.cloud import ACCOUNT
 from local.edge.behaviours import Origin
+from local.permissions.policy import Context, Need, Principal, Verdict, evaluate, parse
 
 _DOMAIN = re.compile(r"(?P<bucket>.+?)\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?")
 _SERVICE = "cloudfront.amazonaws.com"
@@ -43,44 +43,10 @@ async def policy_of(session: aiohttp.ClientSession, s3_url: str, bucket: str) ->
 
 
 def allows(policy: dict[str, Any], action: str, resource: str, *, distribution: str, signed: bool) -> bool:
-    """Whether a bucket's policy lets a distribution (its id) do something. Only Allow statements are read."""
-    source = f"arn:aws:cloudfront::{ACCOUNT}:distribution/{distribution}"
-    return any(
-        statement["Effect"] == "Allow"
-        and _is_principal(statement.get("Principal"), signed=signed)
-        and _matches(statement.get("Action", []), action, fold=True)
-        and _matches(statement.get("Resource", []), resource)
-        and _holds(statement.get("Condition", {}), source if signed else None)
-        for statement in _list(policy.get("Statement", []))
-    )
-
-
-def _is_principal(principal: Any, *, signed: bool) -> bool:
-    if principal in ("*", {"AWS": "*"}):
-        return True
-    return signed and isinstance(principal, dict) and _SERVICE in _list(principal.get("Service", []))
-
-
-def _holds(condition: dict[str, dict[str, Any]], source: str | None) -> bool:
-    """The conditions that CloudFront's own policies have; any other does not hold."""
-    values = {"aws:sourcearn": source, "aws:sourceaccount": ACCOUNT if source else None}
-    for operator, wanted in condition.items():
-        if operator not in {"StringEquals", "StringLike", "ArnEquals", "ArnLike"}:
-            return False
-        for key, patterns in wanted.items():
-            value = values.get(key.lower())
-            if value is None or not _matches(patterns, value):
-                return False
-    return True
-
-
-def _matches(patterns: Any, value: str, *, fold: bool = False) -> bool:
-    """`*` and `?` as in policies; a bracket is a bracket."""
-    return any(
-        fnmatchcase(value.lower() if fold else value, (one.lower() if fold else one).replace("[", "[[]"))
-        for one in _list(patterns)
-    )
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    """Whether a bucket's policy lets a distribution (its id) do something, and does not deny it."""
+    context: Context = {"aws:securetransport": ("true",)}
+    if signed:
+        source = f"arn:aws:cloudfront::{ACCOUNT}:distribution/{distribution}"
+        context = {**context, "aws:sourcearn": (source,), "aws:sourceaccount": (ACCOUNT,)}
+    caller = Principal((_SERVICE,)) if signed else Principal()
+    return evaluate(parse(policy), Need(action, resource), context, caller) is Verdict.ALLOWED

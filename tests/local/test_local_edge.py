@@ -13,6 +13,7 @@ from yarl import URL
 from local import listeners
 from local.edge.behaviours import ALL_VIEWER_EXCEPT_HOST_HEADER, ConfigError, behaviours, choose, target, to_origin
 from local.edge.plane import Edge
+from local.edge.unsupported import ignored
 from local.state import Distribution
 
 ALL = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"]
@@ -292,6 +293,7 @@ async def test_lengths(
     ("change", "reason"),
     [
         ({"CustomOriginConfig": {"OriginReadTimeout": 121}}, "InvalidOriginReadTimeout"),
+        ({"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": ""}] * 31}, "TooManyOriginCustomHeaders"),
         ({"OriginCustomHeaders": [{"HeaderName": "x" * 257, "HeaderValue": ""}]}, "HeaderName"),
         ({"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": "v" * 1784}]}, "HeaderValue"),
     ],
@@ -302,3 +304,15 @@ def test_origins_over_the_limits(change: dict[str, Any], reason: str) -> None:
     config["Origins"][0].update(change)
     with pytest.raises(ConfigError, match=reason):
         behaviours(config, {})
+
+
+def test_what_is_not_emulated_is_named() -> None:
+    """Each member of a configuration that changes nothing here is named with its place."""
+    config = _config(Compress=True, CachePolicyId="658327ea-f89d-4fab-a63d-7e88639e58f6", FunctionAssociations=[])
+    config["WebACLId"] = "arn"
+    assert ignored(_config()) == []
+    assert ignored(config) == [
+        "WebACLId",
+        "DefaultCacheBehavior.Compress",
+        "DefaultCacheBehavior.CachePolicyId (nothing is cached)",
+    ]

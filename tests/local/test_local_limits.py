@@ -44,6 +44,8 @@ TRIPPED_BY = {
     "lambda_init": "test_local_lifecycle.py::test_slow_initialisation_is_made_again",
     "lambda_environment": "test_local_limits.py::test_environments_of_functions",
     "cloudfront_read": "test_local_edge.py::test_timeout_to_the_first_byte",
+    "cloudfront_gap": "test_local_edge.py::test_broken_within_the_answer",
+    "cloudfront_custom_headers": "test_local_edge.py::test_origins_over_the_limits",
     "cloudfront_read_most": "test_local_edge.py::test_origins_over_the_limits",
     "cloudfront_methods": "test_local_edge.py::test_methods",
     "cloudfront_url": "test_local_edge.py::test_lengths",

@@ -42,12 +42,16 @@ def _statement(**changed: Any) -> dict[str, Any]:
         ({"Action": "s3:get*"}, True, True),
         ({"Resource": "arn:aws:s3:::b/other/*"}, True, False),
         ({"Condition": {"StringEquals": {"AWS:SourceArn": SOURCE + "4"}}}, True, False),
+        ({"Effect": "Deny", "Principal": "*", "Condition": {}}, True, False),
+        ({"Effect": "Deny", "Principal": "*", "Resource": "arn:aws:s3:::b/other/*"}, True, True),
+        ({"Effect": "Deny", "Principal": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}, True, True),
         ({"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}, True, False),
     ],
 )
 def test_who_may_read_a_bucket(changed: dict[str, Any], signed: bool, expected: bool) -> None:
     """A distribution reads what the bucket's policy lets it, signed as the distribution that it is, or as anybody."""
-    policy = {"Statement": [_statement(**changed)]}
+    statement = {"Sid": "Also", **_statement(**changed)}
+    policy = {"Statement": [_statement(), statement] if changed.get("Effect") else [statement]}
     assert allows(policy, "s3:GetObject", "arn:aws:s3:::b/a.html", distribution=ID, signed=signed) is expected
 
 
@@ -74,6 +78,61 @@ def test_headers_of_a_policy() -> None:
         "strict-transport-security": "max-age=60; includeSubDomains",
         "content-security-policy": "default-src 'self'",
     }
+
+
+CORS = {
+    "CorsConfig": {
+        "AccessControlAllowOrigins": {"Items": ["https://*.example.org"]},
+        "AccessControlAllowMethods": {"Items": ["GET", "POST"]},
+        "AccessControlAllowHeaders": {"Items": ["authorization"]},
+        "AccessControlExposeHeaders": {"Items": ["x-request-id"]},
+        "AccessControlAllowCredentials": False,
+        "AccessControlMaxAgeSec": 60,
+        "OriginOverride": False,
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("viewer", "own", "added"),
+    [
+        ({}, {}, {}),
+        ({"Origin": "https://evil.org"}, {}, {}),
+        ({"Origin": "https://a.example.org"}, {"access-control-allow-origin": "*"}, {}),
+        (
+            {"Origin": "https://a.example.org"},
+            {},
+            {
+                "access-control-allow-origin": "https://a.example.org",
+                "access-control-expose-headers": "x-request-id",
+                "vary": "Origin",
+            },
+        ),
+        (
+            {"Origin": "https://a.example.org", "Access-Control-Request-Method": "POST"},
+            {},
+            {
+                "access-control-allow-origin": "https://a.example.org",
+                "access-control-allow-methods": "GET, POST",
+                "access-control-allow-headers": "authorization",
+                "access-control-max-age": "60",
+                "vary": "Origin",
+            },
+        ),
+    ],
+)
+def test_cors(viewer: dict[str, str], own: dict[str, str], added: dict[str, str]) -> None:
+    """CORS headers are added for origins that a policy allows, unless the origin's answer has its own."""
+    headers = CIMultiDict(own)
+    apply_policy(CORS, headers, viewer)
+    assert {name.lower(): value for name, value in headers.items()} == {**own, **added}
+
+
+def test_server_timing() -> None:
+    """A policy with Server-Timing for all requests says where the answer came from."""
+    headers: CIMultiDict[str] = CIMultiDict()
+    apply_policy({"ServerTimingHeadersConfig": {"Enabled": True, "SamplingRate": 100}}, headers)
+    assert headers["Server-Timing"].startswith('cdn-cache-miss,cdn-pop;desc="')
 
 
 def test_managed_security_headers() -> None:

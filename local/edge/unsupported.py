@@ -1,0 +1,41 @@
+"""What a distribution's configuration asks for and the edge does not do, by name. Pure."""
+
+from collections.abc import Iterator
+from typing import Any
+
+# The managed policy that caches nothing, by its published id: what the edge does with every other one too.
+CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+# Of a distribution and of a behaviour: members that change nothing here if they are set.
+_DISTRIBUTION = ("Aliases", "Logging", "OriginGroups", "Restrictions", "ViewerCertificate", "WebACLId")
+_BEHAVIOUR = (
+    "Compress",
+    "FieldLevelEncryptionId",
+    "ForwardedValues",
+    "FunctionAssociations",
+    "GrpcConfig",
+    "LambdaFunctionAssociations",
+    "RealtimeLogConfigArn",
+    "SmoothStreaming",
+    "TrustedKeyGroups",
+    "TrustedSigners",
+)
+_ORIGIN = ("OriginShield", "VpcOriginConfig")
+
+
+def ignored(config: dict[str, Any]) -> list[str]:
+    """The paths of what is not done, such as `DefaultCacheBehavior.Compress`. `config` is a DistributionConfig."""
+    return list(_ignored(config))
+
+
+def _ignored(config: dict[str, Any]) -> Iterator[str]:
+    yield from (name for name in _DISTRIBUTION if config.get(name))
+    behaviours = {"DefaultCacheBehavior": config["DefaultCacheBehavior"]}
+    behaviours |= {f"CacheBehaviors {item['PathPattern']}": item for item in config.get("CacheBehaviors", [])}
+    for place, behaviour in behaviours.items():
+        yield from (
+            f"{place}.{name}" for name in _BEHAVIOUR if behaviour.get(name) not in (None, False, "", [], "false")
+        )
+        if behaviour.get("CachePolicyId", CACHING_DISABLED) != CACHING_DISABLED:
+            yield f"{place}.CachePolicyId (nothing is cached)"
+    for origin in config.get("Origins", []):
+        yield from (f"Origins {origin['Id']}.{name}" for name in _ORIGIN if origin.get(name))
