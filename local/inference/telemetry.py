@@ -7,6 +7,7 @@ endpoint invocation metrics".
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,8 +56,9 @@ class Tail:
         self._rest = b""
         self._common = {
             **_common(endpoint, variant),
-            "group": f"/aws/sagemaker/Endpoints/{endpoint.name}",
-            "stream": f"{endpoint.component or variant.name}/i-{number:017x}",
+            "group": f"/aws/sagemaker/{'InferenceComponents' if endpoint.component else 'Endpoints'}/"
+            f"{endpoint.component or endpoint.name}",
+            "stream": f"{variant.name}/i-{number:01x}{secrets.token_hex(8)}",
             "looks_first": True,
         }
         self._task = asyncio.create_task(self._follow())

@@ -68,6 +68,16 @@ def test_each_row_has_a_test(row: str) -> None:
     assert name in found
 
 
+def test_the_documentation_has_the_table() -> None:
+    """The table in the documentation is this one, row by row."""
+    text = (Path(__file__).parents[2] / "docs" / "local-cloud.md").read_text()
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `") and "::" in line}
+    assert rows.keys() == TABLE.keys()
+    for name, limit in TABLE.items():
+        figure = "the stack" if limit.value is None else f"{limit.value:,.10g}"
+        assert rows[name] == f"| `{name}` | {figure} {limit.unit} | {limit.over} | `{TRIPPED_BY[name]}` |"
+
+
 class _Instance:
     """A container that is already there."""
 
