@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ import pytest
 from model.__main__ import serve
 from model.answers import Timing
 from model.errors import StartError
-from model.server import CLOSE_SECONDS, DRAIN_SECONDS, LAST_SECONDS
+from model.server import CLOSE_SECONDS, DRAIN_SECONDS, LAST_SECONDS, listen
 from tests.model.conftest import WEIGHTS, scripted
 
 if TYPE_CHECKING:
@@ -167,6 +168,22 @@ async def test_port_is_taken() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
             await serve({"SLUICE_HOST": "127.0.0.1", "SAGEMAKER_BIND_TO_PORT": str(port), "SLUICE_ENGINE": "scripted"})
+
+
+async def test_tokens_do_not_wait_for_acknowledgements() -> None:
+    """Connections of the server's listener send small packets at once."""
+    seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        seen.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with listen("127.0.0.1", 0) as listener:
+        async with await asyncio.start_server(connected, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            assert await seen
+            writer.close()
 
 
 def test_drain_fits_into_sagemakers_grace() -> None:
