@@ -104,8 +104,8 @@ def release(
         if back and window.ends > now:
             left = f"balance.#w{number}"
             names[f"#w{number}"] = window.name
-            values |= {":zero": 0, f":back{number}": back}
-            changes.append(f"{left} = if_not_exists({left}, :zero) + :back{number}")
+            values[f":back{number}"] = back
+            changes.append(f"{left} = if_not_exists({left}, {window.limit}) + :back{number}")
     for number, name in enumerate(stale):
         names[f"#s{number}"] = name
         removed.append(f"balance.#s{number}")

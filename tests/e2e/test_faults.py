@@ -184,7 +184,9 @@ def test_a_slow_reader(scripted: Deployment) -> None:
     """A client that stops reading for a while gets all of a long answer, in order."""
     count, padding = 3000, "-" * 400
     said = script(repeat=f" {{i}}{padding}", count=count)
-    with scripted.client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True) as chunks:
+    with scripted.client.chat.completions.create(
+        model=SCRIPTED_MODEL, messages=said, stream=True, max_tokens=count
+    ) as chunks:
         found = [next(chunks)]
         time.sleep(2)
         found.extend(chunks)

@@ -1,6 +1,7 @@
 """The stand-ins that the function talks to: moto's DynamoDB, a SageMaker and a peer that do what a test says."""
 
 import asyncio
+import dataclasses
 import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -253,8 +254,18 @@ Call = Callable[..., Awaitable[Reply]]
 
 
 @pytest.fixture
-def call(moto_url: str, sagemaker: StandIn, http: Client) -> Call:
+def call(make_call: Callable[..., Call]) -> Call:
     """Give a way to call the application as its server would; `reply` may be passed to watch the answer grow."""
+    return make_call()
+
+
+@pytest.fixture
+def make_call(moto_url: str, sagemaker: StandIn, http: Client) -> Callable[..., Call]:
+    """Give a way to make applications, with settings of their own."""
+    return lambda **changes: _call(moto_url, sagemaker, http, changes)
+
+
+def _call(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, Any]) -> Call:
     settings = Settings(
         region="eu-west-1",
         usage_table=TABLE,
@@ -263,7 +274,7 @@ def call(moto_url: str, sagemaker: StandIn, http: Client) -> Call:
         dynamodb_url=moto_url,
         sagemaker_url=sagemaker.url,
     )
-    app = create_app(settings, http, lambda: CREDENTIALS)
+    app = create_app(dataclasses.replace(settings, **changes), http, lambda: CREDENTIALS)
 
     async def run(
         method: str = "POST",

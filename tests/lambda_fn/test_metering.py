@@ -1,0 +1,306 @@
+"""The meter over the whole application: limits under concurrency, what it costs and delays, and when it is down."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lambda_fn import accounts, books, ids, ledger, limits
+from lambda_fn.admit import Gate
+from lambda_fn.authenticate import Caller
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
+from lambda_fn.bounds import Bounds
+from lambda_fn.ids import ledger_partition
+from lambda_fn.ledger import Opening, Prices
+from lambda_fn.rates import duration
+from lambda_fn.schema import parse_chat
+from lambda_fn.settings import Model
+from tests.lambda_fn.conftest import (
+    END,
+    FINISH,
+    HELLO,
+    KEY,
+    KEY_ID,
+    START,
+    USAGE,
+    WORLD,
+    Call,
+    Reply,
+    StandIn,
+    lines,
+    part,
+)
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+STREAM = {**CHAT, "stream": True}
+pytestmark = pytest.mark.usefixtures("account")
+
+
+def limited(items: Any, **most: int) -> None:
+    """Give the key limits."""
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(**most)))
+
+
+def ledger_item(items: Any, reply: Reply) -> dict[str, Any]:
+    """Find the ledger item of a reply by its request id."""
+    request_id = reply.headers["x-request-id"].removeprefix("req_")
+    item: dict[str, Any] = items.get_item(Key={"pk": ledger_partition(request_id), "sk": request_id})["Item"]
+    return item
+
+
+async def begun(reply: Reply) -> None:
+    """Wait until an answer has begun."""
+    while not reply.chunks:
+        reply.grown.clear()
+        await reply.grown.wait()
+
+
+async def test_two_hundred_at_once_on_a_budget_for_fifty(
+    call: Call, sagemaker: StandIn, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 200 requests at once on a budget for 50 exactly 50 are served, and the budget is spent to the last token."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)  # moto takes its time, and that is not what is tested
+    model = Model(endpoint="e", context_tokens=100)
+    body = {**STREAM, "max_tokens": 2}
+    each = Bounds.of(parse_chat(json.dumps(body).encode()), model, size=len(json.dumps(body)))
+    assert each.prompt == 100
+    assert each.completion == 2
+    limited(items, tokens_day=50 * 102)
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    replies = [Reply() for _ in range(200)]
+    running = [asyncio.ensure_future(call(body=body, reply=reply)) for reply in replies]
+    await asyncio.gather(*(begun(reply) for reply in replies))
+    # nothing has been given back yet: whoever was let in is still being served
+    assert Counter(reply.status for reply in replies) == {200: 50, 429: 150}
+    assert {reply.error["code"] for reply in replies if reply.status == 429} == {"insufficient_quota"}
+    balance = items.get_item(Key=account)["Item"]["balance"]
+    assert min(left for name, left in balance.items() if name.startswith("tokens")) == 0
+    go_on.set()
+    await asyncio.gather(*running)
+    booked = items.get_item(Key=account)["Item"]
+    assert (booked["requests"], booked["completion_tokens"], booked["in_flight"]) == (50, 100, {})
+    assert min(booked["balance"].values()) == 50 * 102 - 50 * 6
+
+
+async def test_settlements_at_once_lose_nothing(
+    table: Table, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settlements of one key at full speed are each booked once (`make meter-bench` does 10,000)."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)
+    gate, done = Gate(table), ledger.Settlement("complete", 1, 2, "stop", 1, 1)
+
+    async def one() -> None:
+        opening = Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1))
+        admission = await gate.admit(Caller(KEY_ID, ids.hash_key(KEY)), opening)
+        assert admission.entry is not None
+        for _ in range(2):
+            await books.close(table, opening, done, entry=admission.entry, now=time.time(), stale=admission.stale)
+
+    await asyncio.gather(*(one() for _ in range(60)))
+    item = items.get_item(Key=account)["Item"]
+    assert (item["in_flight"], item["requests"], item["completion_tokens"], item["cost"]) == ({}, 60, 120, 180)
+
+
+class Spy:
+    """Notes the calls that the application's table makes, and when."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, sagemaker: StandIn) -> None:
+        """Watch every table that is made from now on."""
+        self.calls: list[tuple[str, bool]] = []
+        """The operation, and whether the model had been asked by then."""
+        self.at_once = 0
+        self.most_at_once = 0
+        inner = Table._call
+
+        async def spied(table: Table, operation: str, *args: Any, **options: Any) -> Any:
+            self.calls.append((operation, bool(sagemaker.bodies)))
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            try:
+                return await inner(table, operation, *args, **options)
+            finally:
+                self.at_once -= 1
+
+        monkeypatch.setattr(Table, "_call", spied)
+
+
+async def test_four_writes_and_no_read(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request makes two writes at once before the model is asked, two after its end, and no read."""
+    spy = Spy(monkeypatch, sagemaker)
+    await call(body=STREAM)
+    assert spy.calls == [("UpdateItem", False), ("PutItem", False), ("UpdateItem", True), ("UpdateItem", True)]
+    assert spy.most_at_once == 2  # so that admission is one round trip's time
+
+
+async def test_progress_is_noted_and_delays_nothing(
+    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens go out, and the settlement is made, while a checkpoint is on its way that does not come back."""
+    monkeypatch.setattr(limits, "CHECKPOINT", 0.01)
+    stuck, inner = asyncio.Event(), Table.update
+
+    async def update(table: Table, update: Update, **options: Any) -> Any:
+        if "checkpointed = :now" in update.update:
+            await inner(table, update, **options)
+            stuck.set()
+            await asyncio.Event().wait()
+        return await inner(table, update, **options)
+
+    monkeypatch.setattr(Table, "update", update)
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    async with asyncio.timeout(10):
+        await stuck.wait()
+        await reply.until(lambda: b"Hello" in reply.body)
+        noted = ledger_item(items, reply)
+        assert (noted["state"], noted["prompt_tokens"], noted["completion_tokens"]) == ("OPEN", 4, 1)
+        go_on.set()
+        await running
+    item = ledger_item(items, reply)
+    assert (item["state"], item["completion_tokens"], "checkpointed" in item) == ("SETTLED", 2, False)
+
+
+async def test_what_a_caller_is_told_of_its_rates(call: Call, items: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers and refusals say what is left of the minute in OpenAI's headers; a key without limits is told nothing."""
+    assert not any(name.startswith("x-ratelimit") for name in (await call(body=STREAM)).headers)
+    now = time.time() // 60 * 60 + 42.75
+    monkeypatch.setattr(time, "time", lambda: now)
+    limited(items, requests_minute=1, tokens_minute=500)
+    served, refused = await call(body={**STREAM, "max_tokens": 2}), await call(body=STREAM)
+    told = {name: value for name, value in served.headers.items() if name.startswith("x-ratelimit")}
+    assert told == {
+        "x-ratelimit-reset-requests": "17.25s",
+        "x-ratelimit-reset-tokens": "17.25s",
+        "x-ratelimit-limit-requests": "1",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-limit-tokens": "500",
+        "x-ratelimit-remaining-tokens": "398",
+    }
+    assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
+    assert refused.headers["retry-after"] == "18"
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert ledger_item(items, refused)["outcome"] == "refused"
+
+
+def test_durations() -> None:
+    """Durations are written as OpenAI writes them."""
+    assert [duration(seconds) for seconds in (0.0, 0.204, 1.0, 17.2041, 60.0, 61.5)] == [
+        "0ms",
+        "204ms",
+        "1s",
+        "17.205s",
+        "1m0s",
+        "1m1.5s",
+    ]
+
+
+async def test_what_can_never_fit_is_not_tried_again(call: Call, items: Any) -> None:
+    """A request over the whole minute's limit, and a spent budget, tell clients not to try again."""
+    limited(items, tokens_minute=50)
+    over = await call(body=STREAM)
+    assert (over.status, over.error["code"], over.headers["x-should-retry"]) == (429, "rate_limit_exceeded", "false")
+    limited(items, cost_month=0)
+    assert (await call(body=STREAM)).status == 200  # this model costs nothing
+
+
+async def test_the_default_answer_length_is_reserved_and_enforced(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """Without `max_tokens` the model's default is reserved and told to the container, as is the prompt's bound."""
+    reply = await call(body=STREAM)
+    assert sagemaker.bodies[0]["max_tokens"] == 100  # the default of 1024, within the context
+    assert sagemaker.bodies[0]["sluice"]["max_prompt_tokens"] == 100
+    assert ledger_item(items, reply)["reserved"] == 200
+    await call(body={**STREAM, "max_completion_tokens": 7, "n": 2})
+    assert sagemaker.bodies[1]["max_tokens"] == 7
+
+
+async def test_a_cut_answer_without_usage_counts_its_deltas(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """What was generated of an answer that broke off is booked, with its cost."""
+    sagemaker.script = [part(lines(START, HELLO, WORLD)), None]
+    item = ledger_item(items, await call(body=STREAM))
+    assert (item["outcome"], item["prompt_tokens"], item["completion_tokens"], item["cost"]) == ("cut", 4, 2, 0)
+
+
+async def test_models_that_a_key_may_use(call: Call, items: Any) -> None:
+    """A key sees the models it may use, and no others: not in the list, not by name, not to talk to."""
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["other"]))
+    assert json.loads((await call("GET", "/v1/models")).body)["data"] == []
+    for reply in (await call("GET", "/v1/models/m"), await call(body=STREAM)):
+        assert (reply.status, reply.error["code"]) == (404, "model_not_found")
+
+
+async def test_an_open_meter_serves_whom_it_knows(
+    make_call: Callable[..., Call], items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the meter open a key that was served before is served while DynamoDB is down, and booked at its end."""
+    monkeypatch.setattr(limits, "META_TRIES", 1)
+    call = make_call(meter_open=True)
+    stranger = ids.new_key()
+    down = True
+    inner = Table._call
+
+    async def failing(table: Table, operation: str, *args: Any, **options: Any) -> Any:
+        if down and (operation == "PutItem" or "balance" in str(args)):
+            raise MeterUnavailable(operation)
+        return await inner(table, operation, *args, **options)
+
+    monkeypatch.setattr(Table, "_call", failing)
+    assert (await call(body=STREAM)).status == 503  # it has not been seen here
+    down = False
+    assert (await call(body=STREAM)).status == 200
+    down = True
+    assert (await call(body=STREAM, key=stranger)).status == 503
+
+    inner_record = books.record
+
+    async def record(*args: Any, **options: Any) -> bool:
+        nonlocal down
+        down = False  # it is back when the answer is over
+        return await inner_record(*args, **options)
+
+    monkeypatch.setattr(books, "record", record)
+    reply = await call(body=STREAM)
+    assert reply.status == 200
+    assert ledger_item(items, reply)["completion_tokens"] == 2
+    booked = items.get_item(Key=account)["Item"]
+    assert (booked["requests"], booked["completion_tokens"], booked["in_flight"]) == (2, 4, {})
+
+
+async def test_an_unsaved_settlement_can_be_replayed(
+    call: Call,
+    table: Table,
+    items: Any,
+    account: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The line of a settlement that could not be written has all that recording it later takes."""
+    inner = Table.update
+
+    async def update(table: Table, update: Update, **options: Any) -> Any:
+        if "settled" in update.update:
+            raise MeterUnavailable("down")
+        return await inner(table, update, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "update", update)
+        reply = await call(body=STREAM)
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["event"] == "settlement_unsaved"
+    opening = Opening(
+        line["request_id"], line["key"], line["model"], line["reserved"], line["reserved_cost"],
+        Prices(line["prompt_price"], line["completion_price"]),
+    )  # fmt: skip
+    settlement = ledger.Settlement(**{name: line[name] for name in ledger.Settlement.__dataclass_fields__})
+    for changed in (True, False):
+        assert await books.record(table, opening, settlement, now=line["settled"]) is changed
+    assert ledger_item(items, reply)["outcome"] == "complete"
+    assert items.get_item(Key=account)["Item"]["completion_tokens"] == 2
+    with pytest.raises(ConditionFailed):
+        await table.put(ledger.opening_item(opening), condition=ledger.NEW)
