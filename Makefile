@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report soak soak-short deploy destroy demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report soak soak-short deploy destroy images demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -81,8 +81,14 @@ soak-short: $(STAMP) ## The same with 300 streams; at most 2 minutes
 deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy STAGE=dev
 	@npx --no-install cdk deploy --all -c stage=$(STAGE)
 
-destroy: $(STAMP) ## Remove it again: make destroy STAGE=dev
-	@npx --no-install cdk destroy --all -c stage=$(STAGE)
+destroy: $(STAMP) ## Remove it again, and say what is left: make destroy STAGE=dev
+	@$(BIN)/sluice destroy --stage $(STAGE)
+
+images: $(STAMP) ## Look up AWS's newest model containers (installs a gigabyte into build/sagemaker)
+	@$(BIN)/uv venv --quiet --allow-existing build/sagemaker
+	@$(BIN)/uv pip sync --quiet --python build/sagemaker/bin/python --require-hashes locks/sagemaker.txt
+	@build/sagemaker/bin/python -W ignore infra/images/refresh.py
+	@git diff --stat -- infra/images/images.json
 
 vllm-signatures: $(STAMP) ## Read what is used of vLLM from the pinned wheel again (340 MB)
 	@$(BIN)/python -m tests.model.vllm_stand_in.signatures
@@ -102,6 +108,7 @@ lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --upgrade --group dev -o locks/dev.txt
 	@for group in function control model infra local; do $(COMPILE) -c locks/dev.txt --group $$group -o locks/$$group.txt; done
 	@$(COMPILE) --upgrade --group bench -o locks/bench.txt
+	@$(COMPILE) --group sagemaker -o locks/sagemaker.txt
 	@npm install --package-lock-only --silent
 
 clean: ## Remove what can be made again

@@ -10,7 +10,9 @@ from typing import Any
 
 from rich.markup import escape
 
+from cli import operate
 from cli.key_commands import add_keys
+from cli.operate import setting
 from cli.project import CommandError
 from cli.steps import console, errors
 
@@ -92,13 +94,6 @@ def _fault_clear(given: argparse.Namespace) -> None:
     clear(given.id)
 
 
-def _setting(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name, value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sluice", description="Stream a language model from your own AWS account.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -112,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--detach", action="store_true", help="return, and leave it running")
     up.add_argument("--container", action="store_true", help="build the model's image and run it by docker or podman")
     up.add_argument(
-        "-c", dest="set", type=_setting, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
+        "-c", dest="set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
     )
     up.add_argument(
         "--time-scale", type=float, default=1, metavar="S", help="seconds of AWS's limits in one of ours (1)"
@@ -136,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
     _add_cost(command("cost", _cost, "Compute what requests and tokens cost on AWS, and the share of each service."))
     add_keys(commands)
+    operate.add(commands)
     _add_fault(commands)
     return parser
 
@@ -143,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_cost(cost: argparse.ArgumentParser) -> None:
     cost.add_argument("--stage", default="prod", choices=["dev", "prod"], help="whose settings (prod)")
     cost.add_argument(
-        "-c", dest="set", type=_setting, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
+        "-c", dest="set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
     )
     cost.add_argument("--completion-tokens", type=int, default=300, metavar="N", help="of one answer (300)")
     cost.add_argument("--tokens-per-second", type=float, default=40.0, metavar="N", help="of one stream (40)")

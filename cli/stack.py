@@ -1,6 +1,7 @@
 """A deployed stack, as the commands see it: the local one by its folder, others by their CloudFormation outputs."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -76,6 +77,24 @@ def aws_options(stage: str) -> dict[str, str]:
         "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
         "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
     }
+
+
+def aws_environment(stage: str) -> dict[str, str]:
+    """Give the environment that leads the CDK CLI to a stage's account: the local cloud's for `local`, else the
+    caller's own.
+
+    Raises:
+        CommandError: no local cloud is running.
+
+    """
+    if stage != "local":
+        return {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "CDK_"))}
+    from local.cloud import LocalCloud
+
+    cloud = LocalCloud.find(LOCAL)
+    if cloud is None:
+        raise CommandError("No local stack is running. Start one with: make up")
+    return cloud.aws_environment()
 
 
 def usage_table(stage: str, name: str) -> Any:

@@ -20,12 +20,13 @@ def main() -> None:
         }
     )
     from local.cloudformation import clients, install
-    from local.control import attribute_values, quotas, server
+    from local.control import attribute_values, quotas, server, service_quotas
 
     httpd = server.bind()
     clients.configure(f"http://localhost:{httpd.port}")
     install.install()
     quotas.install()
+    service_quotas.install()
     attribute_values.install()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     print(json.dumps({"port": httpd.port}), flush=True)

@@ -10,7 +10,10 @@ import boto3
 import openai
 import pytest
 
+from cli.destroy import destroy
 from cli.endpoint import change
+from cli.preflight import preflight
+from cli.project import CommandError
 from infra.images import containers
 from local.cloud import REGION, LocalCloud
 from tests.e2e.conftest import Deployment, deployed, options
@@ -128,7 +131,7 @@ def test_what_a_server_cannot_do_is_refused(foreign: Deployment) -> None:
             model="vllm", messages=script(refuse="maximum context length is 8 tokens")
         )
     assert refused.value.code == "context_length_exceeded"
-    assert refused.value.message == "maximum context length is 8 tokens"
+    assert "maximum context length is 8 tokens" in refused.value.message
 
 
 def test_scaled_to_zero_says_when_to_come_again(foreign: Deployment, cloud: LocalCloud) -> None:
@@ -177,3 +180,19 @@ def test_a_stopped_endpoint_stays_stopped_through_a_deployment(foreign: Deployme
     assert foreign.outputs["EndpointName"] in names()
     answer = foreign.client.chat.completions.create(model="vllm", messages=script())
     assert answer.choices[0].message.content == "".join(SAID)
+
+
+def test_destroy_leaves_nothing_and_says_so(
+    foreign: Deployment, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The preflight asks the local cloud for its quotas; destroying removes both stacks and lists what is left."""
+    monkeypatch.setattr("cli.stack.LOCAL", cloud.directory)
+    with pytest.raises(CommandError, match="are missing"):
+        preflight("local", {**foreign.settings, "name": foreign.name})
+    assert "0 ml.g6.xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
+    destroy("local", {**foreign.settings, "name": foreign.name})
+    assert "Left in the account:" in capsys.readouterr().out
+    stacks = boto3.client("cloudformation", **options(cloud)).describe_stacks()["Stacks"]
+    assert not [stack for stack in stacks if stack["StackName"].startswith(foreign.name)]
+    endpoints = boto3.client("sagemaker", **options(cloud)).list_endpoints()["Endpoints"]
+    assert foreign.outputs["EndpointName"] not in {it["EndpointName"] for it in endpoints}

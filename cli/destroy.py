@@ -1,0 +1,66 @@
+"""`sluice destroy`: removes a deployment, and says what is left of it and why.
+
+What a stage retains on purpose, its tables, outlives the service; everything that is paid by the hour goes.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cli import cdk
+from cli.project import LOCAL, CommandError
+from cli.stack import aws_environment, aws_options
+from cli.steps import console, step
+from infra.context import settings_from_context
+from infra.settings import SettingsError
+
+_WHY = {
+    "dynamodb": "accounts, ledger and usage: kept on purpose, paid by what is stored (0.25 USD a GB and month)",
+    "logs": "logs: kept until their retention ends, paid by what is stored",
+    "secretsmanager": "a secret: Secrets Manager forgets it by itself, at no cost",
+    "s3": "objects: paid by what is stored",
+    "ecr": "images: paid by what is stored",
+    "cloudformation": "a stack: costs nothing by itself",
+}
+
+
+def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """What AWS still has with a deployment's tag: ARN, and why. `client` is of the tagging API."""
+    pages = client.get_paginator("get_resources").paginate(
+        TagFilters=[{"Key": "sluice:deployment", "Values": [prefix]}]
+    )
+    for page in pages:
+        for found in page["ResourceTagMappingList"]:
+            arn = found["ResourceARN"]
+            yield arn, _WHY.get(arn.split(":")[2], "not expected: look whether it is being deleted still")
+
+
+def destroy(stage: str, context: Mapping[str, object]) -> None:
+    """Remove the stacks of a stage, but the tables where they are retained; print what is left. Raises CommandError."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        settings = settings_from_context({**context, "stage": stage})
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    prefix = f"{settings.name}-{settings.stage}"
+    stacks = [f"{prefix}-service"] if settings.retain else ["--all"]
+    given = [part for name, value in {**context, "stage": stage}.items() for part in ("-c", f"{name}={value}")]
+    log = LOCAL / "logs" / "destroy.log"
+    with step(f"Removing {prefix}") as detail:
+        cdk.cdk(["destroy", *stacks, "--force", *given], aws=aws_environment(stage), log=log, detail=detail)
+    console.print("\nLeft in the account:")
+    try:
+        for arn, why in left(boto3.client("resourcegroupstaggingapi", **aws_options(stage)), prefix):
+            console.print(f"  {arn}\n    {why}")
+    except (BotoCoreError, ClientError) as error:
+        console.print(f"  AWS cannot be asked what has the tag sluice:deployment={prefix}: {error}")
+    if settings.retain:
+        console.print(
+            f"  The stack {prefix}-state with its tables is retained and protected. To give it up: turn off its "
+            "termination\n    protection and the tables' deletion protection, delete the stack, then the tables."
+        )
+    console.print(
+        "  Of CDK's bootstrap: zips and images in its bucket and repository, for every deployment of the account; "
+        "`npx cdk gc`\n    removes those that no stack uses."
+    )

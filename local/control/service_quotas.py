@@ -1,0 +1,64 @@
+"""Service Quotas: what a new account has, for the quotas that a deployment needs. moto knows those of VPC only.
+
+Sources: the quota pages of SageMaker and Lambda; that a new account has no GPU instance for endpoints, and may run ten
+functions at once, is what users report. Concurrency is the local cloud's own, so that what it says is what it does.
+"""
+
+import json
+import re
+from typing import Any
+
+from moto.servicequotas.models import ServiceQuotasBackend
+from moto.servicequotas.responses import ServiceQuotasResponse
+
+from local.limits import value
+
+_CPU = ("ml.t2.medium", "ml.m5.large", "ml.m5.xlarge", "ml.c5.large", "ml.c5.xlarge", "ml.c7i.large", "ml.c7i.xlarge")
+_GPU = ("g4dn", "g5", "g6", "g6e", "p4d", "p5")
+_SIZES = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge", "48xlarge")
+
+
+def install() -> None:
+    """Take over. Once, in the control plane's process."""
+    known = ServiceQuotasBackend.get_service_quota
+
+    def get(backend: Any, service_code: str, quota_code: str) -> dict[str, Any]:
+        for quota in _quotas(service_code):
+            if quota["QuotaCode"] == quota_code:
+                return quota
+        found: dict[str, Any] = known(backend, service_code, quota_code)
+        return found
+
+    def listed(response: Any) -> str:
+        return json.dumps({"Quotas": _quotas(json.loads(response.body)["ServiceCode"])})
+
+    ServiceQuotasBackend.get_service_quota = get
+    ServiceQuotasResponse.list_service_quotas = listed
+
+
+def _quotas(service: str) -> list[dict[str, Any]]:
+    if service == "lambda":
+        return [_quota("lambda", "L-B99A9384", "Concurrent executions", value("lambda_account_concurrency"))]
+    if service == "sagemaker":
+        instances = dict.fromkeys(_CPU, 4) | {f"ml.{family}.{size}": 0 for family in _GPU for size in _SIZES}
+        return [
+            _quota("sagemaker", f"L-{_code(name)}", f"{name} for endpoint usage", most)
+            for name, most in instances.items()
+        ]
+    return []
+
+
+def _quota(service: str, code: str, name: str, most: float) -> dict[str, Any]:
+    return {
+        "ServiceCode": service,
+        "QuotaCode": code,
+        "QuotaName": name,
+        "Value": float(most),
+        "Adjustable": True,
+        "GlobalQuota": False,
+    }
+
+
+def _code(name: str) -> str:
+    """A code for an instance type; AWS's own are random."""
+    return re.sub(r"[^A-Z0-9]", "", name.upper())
