@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
+CLIENTS := $(VENV)/clients/.ready
 STAGE  ?= dev
 # The pinned Node of the virtual environment comes first; jsii and the CDK CLI find it by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -36,7 +37,17 @@ down: $(STAMP) ## Stop the local cloud
 docs: $(STAMP) ## Write the generated tables into docs/
 	@$(BIN)/python -m tests.lambda_fn.bad_requests
 
-test: $(STAMP) ## Run the tests
+.PHONY: clients
+clients: $(CLIENTS) ## Install the clients that tests/clients tries over the local cloud
+
+$(CLIENTS): $(STAMP) locks/clients.txt tests/clients/node/package-lock.json
+	@echo "setup: clients (about 200 MB the first time)"
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/clients
+	@$(BIN)/uv pip sync --quiet --python $(VENV)/clients/bin/python --require-hashes locks/clients.txt
+	@cd tests/clients/node && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+test: $(STAMP) $(CLIENTS) ## Run the tests
 	@$(BIN)/pytest
 
 test-container: $(STAMP) ## Build the container and test it, the stacks around it; needs docker or podman
@@ -109,7 +120,9 @@ lock: ## Compile locks/ from pyproject.toml
 	@for group in function control model infra local; do $(COMPILE) -c locks/dev.txt --group $$group -o locks/$$group.txt; done
 	@$(COMPILE) --upgrade --group bench -o locks/bench.txt
 	@$(COMPILE) --group sagemaker -o locks/sagemaker.txt
+	@$(COMPILE) --upgrade --group clients -o locks/clients.txt
 	@npm install --package-lock-only --silent
+	@cd tests/clients/node && npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 
 clean: ## Remove what can be made again
 	@rm -rf $(VENV) .venv-bench node_modules build cdk.out .local

@@ -1,0 +1,51 @@
+"""Clients that have an environment of their own, each with its own tests in tests/clients, over the whole local cloud."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Deployment
+
+pytestmark = pytest.mark.e2e
+
+FOLDER = Path(__file__).parents[1] / "clients"
+PYTHON = Path(sys.prefix) / "clients" / "bin" / "python"
+SUITES = {
+    "langchain": ([str(PYTHON), "-m", "pytest", "-q", "-c", "pytest.ini", "."], FOLDER),
+    "node": (["node", "--test", "openai.test.mjs", "ai-sdk.test.mjs"], FOLDER / "node"),
+}
+
+
+@pytest.fixture(scope="module")
+def running(demo: Deployment, scripted: Deployment) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Start all suites at once: what they wait for most is the demo model's pace."""
+    assert PYTHON.exists(), "`make clients` installs them"
+    given = {
+        f"SLUICE_{name}_{field}": value
+        for name, deployment in (("DEMO", demo), ("SCRIPTED", scripted))
+        for field, value in (("URL", f"{deployment.origin}/v1"), ("KEY", deployment.key), ("MODEL", deployment.model))
+    }
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **given, "PATH": path, "LANGSMITH_TRACING": "false"}
+    started = {
+        name: subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for name, (command, cwd) in SUITES.items()
+    }
+    yield started
+    for process in started.values():
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_suite(running: dict[str, subprocess.Popen[str]], suite: str) -> None:
+    """Every test of the suite passes; what it leaves out, it names with the reason."""
+    output, _ = running[suite].communicate(timeout=400)
+    sys.stdout.write(output)
+    assert running[suite].returncode == 0, output[-8000:]

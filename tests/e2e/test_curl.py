@@ -1,0 +1,72 @@
+"""curl: what is on the wire, byte by byte, and what its exit status says of an answer that broke off."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from local.cloud import LocalCloud
+from tests.e2e.conftest import Deployment
+from tests.e2e.faults import fault
+from tests.e2e.test_streaming import script
+
+pytestmark = pytest.mark.e2e
+
+
+def curl(deployment: Deployment, body: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+    """Send a chat request."""
+    command = ["curl", "-sN", f"{deployment.origin}/v1/chat/completions", "-H", "content-type: application/json"]
+    key = f"authorization: Bearer {deployment.key}"
+    data = json.dumps({"model": deployment.model, **body})
+    return subprocess.run([*command, "-H", key, *options, "-d", data], capture_output=True, text=True, timeout=60)
+
+
+def test_a_stream(scripted: Deployment) -> None:
+    """`data:` lines and blank lines and nothing else, `[DONE]` at the end."""
+    answer = curl(scripted, {"messages": script(say=["one", " two"]), "stream": True})
+    assert answer.returncode == 0
+    *blocks, done, rest = answer.stdout.split("\n\n")
+    assert (done, rest) == ("data: [DONE]", "")
+    deltas = [json.loads(block.removeprefix("data: "))["choices"][0]["delta"] for block in blocks]
+    assert deltas == [
+        {"role": "assistant", "content": "", "refusal": None},
+        {"content": "one"},
+        {"content": " two"},
+        {},
+    ]
+
+
+def test_bare_text(scripted: Deployment) -> None:
+    """`Accept: text/plain` gives the text; where the model failed, the trailer line."""
+    accept = ("-H", "accept: text/plain")
+    assert curl(scripted, {"messages": script(say=["one", " two\n"])}, *accept).stdout == "one two\n"
+    failed = curl(scripted, {"messages": script(repeat=" x", count=9, fail_after=3, rate=50)}, *accept)
+    text, _, trailer = failed.stdout.partition("\n\x1e")
+    assert text == " x x x"
+    assert json.loads(trailer)["error"]["code"] == "upstream_error"
+
+
+def test_buffered_lines(scripted: Deployment) -> None:
+    """With a header the text comes in whole lines."""
+    said = {"messages": script(say=["on", "e\ntw", "o\n", "three"], rate=50), "stream": True}
+    answer = curl(scripted, said, "-H", "x-sluice-buffer: line")
+    blocks = [block.removeprefix("data: ") for block in answer.stdout.split("\n\n")[1:-3]]
+    assert [json.loads(block)["choices"][0]["delta"]["content"] for block in blocks] == ["one\n", "two\n", "three"]
+
+
+def test_failure_before_the_first_token(scripted: Deployment) -> None:
+    """The status is the failure's own, with a request id and the time it took."""
+    answer = curl(scripted, {"messages": script(count=3, fail_after=0), "stream": True}, "-i")
+    head, _, body = answer.stdout.partition("\n\n")
+    assert " 502" in head.splitlines()[0]
+    assert {"x-request-id", "openai-processing-ms"} <= {line.partition(":")[0].lower() for line in head.splitlines()}
+    assert json.loads(body)["error"]["code"] == "upstream_error"
+
+
+def test_broken_connection(cloud: LocalCloud, scripted: Deployment) -> None:
+    """A function that is killed in its answer leaves curl with an error, not with a short success."""
+    with fault(cloud.endpoint_url, scope="scripted*", kind="function-killed-in-response", after=900):
+        answer = curl(scripted, {"messages": script(repeat=" x", count=30, rate=100), "stream": True})
+    assert answer.returncode != 0
+    assert "[DONE]" not in answer.stdout
