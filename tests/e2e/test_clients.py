@@ -1,4 +1,4 @@
-"""Clients that have an environment of their own, each with its own tests in tests/clients, over the whole local cloud."""
+"""Clients with an environment and tests of their own, in tests/clients, over the whole local cloud."""
 
 import os
 import subprocess
