@@ -20,7 +20,7 @@ from lambda_fn.ids import request_time
 from lambda_fn.ledger import Opening
 from lambda_fn.log import log
 from lambda_fn.rates import public, rate_headers
-from lambda_fn.refusals import KeyUnknown, Refusal, key_refusal, refusal
+from lambda_fn.refusals import KeyUnknown, Refusal, key_refusal, refusal, running
 from lambda_fn.reservations import Reservation
 from lambda_fn.windows import stale
 
@@ -71,19 +71,29 @@ class Gate:
             raise _unavailable() from None
         return Account.of(item)
 
-    async def admit(self, caller: Caller, opening: Opening, *, fingerprint: str = "") -> Admission:
-        """Open a request.
+    async def admit(
+        self, caller: Caller, opening: Opening, *, fingerprint: str = "", repeat: bool = False
+    ) -> Admission:
+        """Open a request; a `repeat` is refused while the same one is in flight.
 
         Raises:
+            RequestRunning: the request that is repeated still runs.
             AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
             NotFound: the key may not use the model.
             RateLimited, InsufficientQuota: a limit of the key does not allow it.
 
         """
-        account, opened = await asyncio.gather(self._reserve(caller, opening, fingerprint), self._open_ledger(opening))
+        account, opened = await asyncio.gather(
+            self._reserve(caller, opening, fingerprint, repeat=repeat), self._open_ledger(opening)
+        )
         if isinstance(account, Account):
             self._remember(caller)
             entry = account.in_flight[opening.request_id]
+            if repeat and (same := running(account, opening.request_id, fingerprint)) is not None:
+                await self._undo(opening, entry)
+                if opened:
+                    await self._close_refused(opening, unknown=False)
+                raise self._public(same, opening)
             if opened or self._open:
                 now = time.time()
                 return Admission(
@@ -106,7 +116,9 @@ class Gate:
             await self._close_refused(opening, unknown=isinstance(account, KeyUnknown))
         raise self._public(account, opening)
 
-    async def _reserve(self, caller: Caller, opening: Opening, fingerprint: str) -> Account | Refusal | None:
+    async def _reserve(
+        self, caller: Caller, opening: Opening, fingerprint: str, *, repeat: bool
+    ) -> Account | Refusal | None:
         """Give the account with the reservation in it, why there is none, or None when that is not known."""
         request_id, now = opening.request_id, int(time.time())
         reservation = Reservation(
@@ -119,6 +131,11 @@ class Gate:
             if failed.item is not None and request_id in failed.item["in_flight"]:
                 item = failed.item  # our own write, of a try whose answer was lost
             else:
+                known = key_refusal(failed.item, caller.key_hash, now=now) is None
+                if repeat and known and failed.item is not None:
+                    same = running(Account.of(failed.item), request_id, fingerprint)
+                    if same is not None:
+                        return same  # rather than that the request which it repeats leaves no room for it
                 return refusal(failed.item, caller.key_hash, reservation, now=now)
         except MeterUnavailable:
             return None

@@ -25,7 +25,7 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.bounds import Bounds, fingerprint
 from lambda_fn.encode import Head
-from lambda_fn.errors import APIError
+from lambda_fn.errors import NO_RETRY, APIError, UpstreamTimeout
 from lambda_fn.http import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.invoke import Invocation
@@ -165,6 +165,7 @@ class Completions:
                 request_id, key_id=caller.key_id, name=request.model, model=model, overdue=self._settings.overdue
             ),
             fingerprint=fingerprint(body, headers.get("idempotency-key", "")),
+            repeat=_is_repeat(headers),
         )
         scope["sluice.headers"] = admission.headers
         seconds = _seconds_left(scope)
@@ -193,6 +194,10 @@ class Completions:
                     seconds=seconds + limits.STREAM_GRACE,
                 )
                 await answer.send(send)
+        except APIError as error:
+            if tally.completion_tokens or error.status == UpstreamTimeout.status:
+                error.headers |= NO_RETRY  # it was generated, and may be paid: again only if its sender says so
+            raise
         except asyncio.CancelledError:
             tally.cancelled = True
             raise
@@ -208,6 +213,11 @@ class Completions:
             fingerprint=self._settings.fingerprint(request.model),
             service_tier=None if request.service_tier is None else "default",
         )
+
+
+def _is_repeat(headers: Headers) -> bool:
+    """Tell whether a request may have been sent before: stock SDKs count their retries, some callers name requests."""
+    return headers.get("x-stainless-retry-count", "0").strip() not in {"", "0"} or "idempotency-key" in headers
 
 
 def _seconds_left(scope: Scope) -> float:

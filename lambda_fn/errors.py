@@ -8,6 +8,7 @@ APIError
 ├── NotFound              404  no such path or model
 ├── MethodNotAllowed      405
 ├── Conflict              409  others are changing the same thing; it may be tried again
+├── RequestRunning        409  the same request, sent before, still runs
 ├── BodyTooLarge          413
 ├── RateLimited           429  the model has no room, or a rate of the key is reached; it may be tried again
 ├── InsufficientQuota     429  a budget of the key is spent
@@ -25,6 +26,8 @@ from typing import ClassVar
 import msgspec
 
 encode_json = msgspec.json.encode
+NO_RETRY = {"x-should-retry": "false"}
+"""OpenAI's clients obey it: they do not send the request again by themselves."""
 
 
 class APIError(Exception):
@@ -111,6 +114,14 @@ class Conflict(APIError):
     status = 409
     type = "invalid_request_error"
     code = "conflict"
+
+
+class RequestRunning(APIError):
+    """The same request, sent before, still runs: another answer to it would be generated and paid a second time."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "request_running"
 
 
 class BodyTooLarge(APIError):

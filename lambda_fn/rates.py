@@ -7,11 +7,17 @@ import math
 
 from lambda_fn.accounts import Account
 from lambda_fn.authenticate import wrong_key
-from lambda_fn.errors import APIError, InsufficientQuota, NotFound, PermissionDenied, RateLimited
-from lambda_fn.refusals import KeyRefused, KeyUnknown, LimitReached, ModelRefused, Refusal
+from lambda_fn.errors import (
+    NO_RETRY,
+    APIError,
+    InsufficientQuota,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    RequestRunning,
+)
+from lambda_fn.refusals import KeyRefused, KeyUnknown, LimitReached, ModelRefused, Refusal, Running
 from lambda_fn.windows import UNLIMITED, windows_of
-
-_NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients obey it
 
 
 def rate_headers(account: Account, *, when: float, now: float) -> dict[str, str]:
@@ -45,6 +51,9 @@ def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError
             return PermissionDenied(f"This API key is {refusal.reason}.", code=f"key_{refusal.reason}")
         case ModelRefused():
             return no_model(model)
+        case Running():
+            text = f"This request is a repeat of req_{refusal.request_id}, which is still running"
+            return RequestRunning(f"{text}; it was not run again.", headers=NO_RETRY)
         case LimitReached():
             return _limit(refusal, when=when, now=now)
 
@@ -69,7 +78,7 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
         text = f"Rate limit reached for {name} per minute: limit {reached.most}, left {max(0, reached.left)}"
         if reached.needed > reached.most:
             message = f"{text}. This request may need {reached.needed}: shorten it, or lower 'max_tokens'."
-            return RateLimited(message, headers={**headers, **_NO_RETRY})
+            return RateLimited(message, headers={**headers, **NO_RETRY})
         seconds = max(1, math.ceil(reached.window.ends - now))
         message = f"{text}, this request may need {reached.needed}. Try again in {seconds} s."
         return RateLimited(message, retry_after=seconds, headers=headers)
@@ -80,4 +89,4 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
             f"You exceeded your current quota: this request may need more {what} than is left of this key's budget for "
             f"the {span}. Shorten it, or lower 'max_tokens'"
         )
-    return InsufficientQuota(f"{message}.", headers={**headers, **_NO_RETRY})
+    return InsufficientQuota(f"{message}.", headers={**headers, **NO_RETRY})

@@ -44,7 +44,24 @@ class LimitReached(Exception):
         self.window = window
 
 
-Refusal = KeyUnknown | KeyRefused | ModelRefused | LimitReached
+class Running(Exception):
+    """The request is the repeat of one that still runs, `request_id`."""
+
+    def __init__(self, request_id: str) -> None:
+        """Keep which."""
+        super().__init__(request_id)
+        self.request_id = request_id
+
+
+Refusal = KeyUnknown | KeyRefused | ModelRefused | LimitReached | Running
+
+
+def running(account: Account, request_id: str, fingerprint: str) -> Running | None:
+    """Give another request in flight that is the same, if there is one."""
+    for other, entry in account.in_flight.items():
+        if other != request_id and fingerprint and entry.fingerprint == fingerprint:
+            return Running(other)
+    return None
 
 
 def key_refusal(item: Item | None, key_hash: str, *, now: int) -> KeyUnknown | KeyRefused | None:

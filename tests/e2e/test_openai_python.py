@@ -168,7 +168,8 @@ def test_which_tool_and_which_arguments(client: Sync) -> None:
     said = script(tool_calls=[CALL, {"name": "get_weather", "arguments": ["{}"]}])
     final = client.helper(messages=said, tools=[WEATHER])
     message = client.whole(messages=said, tools=[WEATHER]).choices[0].message
-    for given in (final.choices[0].message.to_dict(), message.to_dict()):
+    said_calls: list[Any] = [final.choices[0].message.to_dict(), message.to_dict()]
+    for given in said_calls:
         functions = [call["function"] for call in given["tool_calls"]]
         assert [(function["name"], function["arguments"]) for function in functions] == [
             ("get_weather", '{"city": "Röm"}'),
