@@ -8,6 +8,7 @@ import hashlib
 import re
 import secrets
 import time
+from functools import lru_cache
 from zlib import crc32
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
@@ -69,5 +70,9 @@ def request_time(request_id: str) -> float:
 
 def ledger_partition(request_id: str) -> str:
     """Give the ledger's partition key of a request: its UTC hour and one of `LEDGER_SHARDS` shards."""
-    hour = time.strftime("%Y-%m-%dT%H", time.gmtime(request_time(request_id)))
-    return f"LEDGER#{hour}#{shard_of(request_id)}"
+    return f"LEDGER#{_hour(int(request_time(request_id) // 3600))}#{shard_of(request_id)}"
+
+
+@lru_cache(maxsize=8)
+def _hour(hours: int) -> str:
+    return time.strftime("%Y-%m-%dT%H", time.gmtime(hours * 3600))

@@ -13,6 +13,7 @@ import calendar
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 UNLIMITED = 10**18
 """Stands for no limit."""
@@ -29,7 +30,12 @@ class Window:
 
 def windows_of(when: float) -> list[Window]:
     """Give the six windows of a time, short ones first."""
-    utc = time.gmtime(when)
+    return _windows_of(int(when // 60))
+
+
+@lru_cache(maxsize=16)  # a request asks four times, and thousands ask for the same minute
+def _windows_of(minutes: int) -> list[Window]:
+    utc = time.gmtime(minutes * 60)
     month = time.strftime("%Y-%m", utc)
     day, minute = f"{month}-{utc.tm_mday:02}", time.strftime("%Y-%m-%dT%H:%M", utc)
     return [
@@ -45,6 +51,7 @@ def windows_of(when: float) -> list[Window]:
     ]
 
 
+@lru_cache(maxsize=64)
 def window_end(name: str) -> int:
     """Give the Unix time at which a window ends, by the name of its balance.
 
