@@ -8,7 +8,7 @@ there, `scope["aws.context"]`, for the deadline.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -30,7 +30,7 @@ from lambda_fn.http import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.invoke import Invocation
 from lambda_fn.rates import no_model
-from lambda_fn.replies import EXCEPTION_HANDLERS, error_response, json_response, read_body
+from lambda_fn.replies import EXCEPTION_HANDLERS, Direct, error_response, json_response, read_body
 from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.settings import Settings
 from lambda_fn.settle import Tally, checkpoints, settle
@@ -45,25 +45,30 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
     gate = Gate(table, meter_open=settings.meter_open)
     models = Models(settings, gate)
     shared = (settings, client, credentials, table, gate)
+    completions = {
+        "/v1/chat/completions": Completions(*shared, read_chat),
+        "/v1/completions": Completions(*shared, read_completion),
+    }
     api = Starlette(
         routes=[
-            Route("/v1/chat/completions", Completions(*shared, read_chat), methods=["POST"]),
-            Route("/v1/completions", Completions(*shared, read_completion), methods=["POST"]),
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
             Route("/v1/models", models.list, methods=["GET"]),
             Route("/v1/models/{name:path}", models.get, methods=["GET"]),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
     api.router.redirect_slashes = False  # a redirect would name the function URL, which clients must not go to
-    return Front(api, settings)
+    direct = {("POST", path): Direct(endpoint) for path, endpoint in completions.items()}
+    return Front(api, settings, direct)
 
 
 class Front:
     """What every request passes first: it gets its id and, unless it came by the distribution, its refusal."""
 
-    def __init__(self, api: ASGIApp, settings: Settings) -> None:
-        """Stand in front of `api`."""
+    def __init__(self, api: ASGIApp, settings: Settings, direct: Mapping[tuple[str, str], ASGIApp]) -> None:
+        """Stand in front of `api`, and of what is found `direct`, by method and path."""
         self._api = api
+        self._direct = direct
         self._secrets = settings.origin_secrets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,19 +80,21 @@ class Front:
 
         started = time.monotonic()
 
-        async def send_with_id(message: Message) -> None:
+        def send_with_id(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 took = b"%d" % ((time.monotonic() - started) * 1000)
                 told = [(key.encode(), value.encode()) for key, value in scope.get("sluice.headers", {}).items()]
                 message["headers"] = [*message["headers"], *told, name, (b"openai-processing-ms", took)]
-            await send(message)
+                scope["sluice.started"] = True
+            return send(message)
 
         try:
             check_origin(Headers(scope=scope), self._secrets)
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
             return
-        await self._api(scope, receive, send_with_id)
+        api = self._direct.get((scope["method"], scope["path"]), self._api)
+        await api(scope, receive, send_with_id)
 
 
 class Models:
