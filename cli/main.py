@@ -15,6 +15,7 @@ from cli.key_commands import add_keys
 from cli.operate import setting
 from cli.project import CommandError
 from cli.steps import console, errors
+from cli.usage_commands import add_usage
 
 
 def _up(given: argparse.Namespace) -> None:
@@ -132,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_cost(command("cost", _cost, "Compute what requests and tokens cost on AWS, and the share of each service."))
     add_keys(commands)
     operate.add(commands)
+    add_usage(commands)
     _add_fault(commands)
     return parser
 

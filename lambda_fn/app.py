@@ -29,6 +29,7 @@ from lambda_fn.errors import NO_RETRY, APIError, UpstreamTimeout
 from lambda_fn.http import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.invoke import Invocation
+from lambda_fn.own_usage import OwnUsage
 from lambda_fn.rates import no_model
 from lambda_fn.replies import EXCEPTION_HANDLERS, Direct, error_response, json_response, read_body
 from lambda_fn.schema import ChatRequest, Control
@@ -52,6 +53,7 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
     api = Starlette(
         routes=[
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
+            Route("/v1/usage", OwnUsage(table, gate).__call__, methods=["GET"]),
             Route("/v1/models", models.list, methods=["GET"]),
             Route("/v1/models/{name:path}", models.get, methods=["GET"]),
         ],

@@ -55,12 +55,13 @@ class ServiceStack(Stack):
         usage_table.grant(stream.function, "GetItem", "PutItem", "UpdateItem")
         usage_table.grant_in(stream.function, "Query", "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
-        # Nobody removes an account or a ledger item, and the sweeper nothing but rollups, which can be made again.
-        # Neither it nor the control function calls a model or a function.
+        # Nobody removes an account or a ledger item, and nothing but rollups, which can be made again.
+        # Neither the sweeper nor the control function calls a model or a function.
         usage_table.grant(sweeper.function, "GetItem", "PutItem", "Query", "UpdateItem")
         usage_table.grant_in(sweeper.function, "DeleteItem", "USAGE", "USAGE#*")
         usage_table.grant_indexes(sweeper.function, "overdue", "keys")
         usage_table.grant(control.function, "GetItem", "PutItem", "Query", "UpdateItem")
+        usage_table.grant_in(control.function, "DeleteItem", "USAGE", "USAGE#*")
         usage_table.grant_indexes(control.function, "keys")
 
         CfnOutput(self, "DistributionDomain", value=edge.distribution.distribution_domain_name)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ Grant = tuple[str, str]
 Document = dict[str, Any]
 
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+TABLE = {f"dynamodb:{name}" for name in ("DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")}
 # Whose role has which grants, by the construct that makes it: all of them are taken away below.
 GRANTS = {
     "Stream": {
@@ -37,15 +39,8 @@ GRANTS = {
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",
     },
-    "Sweeper": LOGS | {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
-    "Control": LOGS
-    | {
-        "dynamodb:GetItem",
-        "dynamodb:PutItem",
-        "dynamodb:Query",
-        "dynamodb:UpdateItem",
-        "secretsmanager:GetSecretValue",
-    },
+    "Sweeper": LOGS | TABLE,
+    "Control": LOGS | TABLE | {"secretsmanager:GetSecretValue"},
     "ControlSecretRotation": LOGS
     | {
         "secretsmanager:DescribeSecret",
@@ -235,6 +230,65 @@ def test_function_has_no_grant_too_many(deployed: Deployed) -> None:
 
     elsewhere = {"dynamodb:Query", "dynamodb:GetItem"}  # for /v1/usage; for a settlement that comes second
     check_each(deployed, "Stream", use, only=GRANTS["Stream"] - elsewhere)
+
+
+def test_a_key_reads_its_usage_by_one_grant(deployed: Deployed) -> None:
+    """Without its query of rollups the stream function shows no usage; other partitions it may not query at all."""
+
+    def use() -> bool:
+        headers = {"authorization": f"Bearer {deployed.deployment.key}"}
+        answer = httpx.get(f"{deployed.deployment.origin}/v1/usage", headers=headers, timeout=60)
+        assert answer.status_code in {200, 503}, answer.text
+        return answer.status_code == 200
+
+    check_each(deployed, "Stream", use, only={"dynamodb:Query"})
+
+
+def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) -> None:
+    """Without any one of its grants the admin API cannot do one thing: that action is denied."""
+    table, function = deployed.deployment.table, Function(deployed, "Control")
+    row: dict[str, Any] = {"pk": "USAGE#2020-01-01", "sk": "abcdefghijkl#00#m", "outcomes": {}}
+    row |= dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "cost", "recovered"), 1)
+    manager = boto3.client("secretsmanager", **options(cloud))
+    arn = deployed.deployment.outputs["AdminSecretArn"]
+    secret = manager.get_secret_value(SecretId=arn, VersionStage="AWSCURRENT")["SecretString"]
+    url, headers = f"{deployed.deployment.origin}/admin/v1", {"authorization": f"Bearer {secret}"}
+
+    def use() -> bool:
+        table.put_item(Item=row)  # a rollup that the ledger does not bear out: making it again removes it
+        with httpx.Client(headers=headers, timeout=60) as client:
+            made = client.post(f"{url}/keys", json={"name": "permissions"})
+            calls = [made]
+            if made.status_code == 201:
+                key = f"{url}/keys/{made.json()['id']}"
+                hours = {"since": "2020-01-01T00", "until": "2020-01-01T01"}
+                calls += [client.get(key), client.get(f"{url}/keys"), client.delete(key)]
+                calls += [client.post(f"{url}/rollups/rebuild", json=hours)]
+        assert {call.status_code for call in calls} <= {200, 201, 503}, [call.text for call in calls]
+        return all(call.status_code < 300 for call in calls)
+
+    def use_anew() -> bool:
+        function.renew()  # what read the secret before keeps it for some minutes
+        return httpx.get(f"{url}/keys", headers=headers, timeout=60).status_code == 200
+
+    check_each(deployed, "Control", use, only=TABLE)
+    check_each(deployed, "Control", use_anew, only={"secretsmanager:GetSecretValue"})
+
+
+def test_rotation_has_no_grant_too_many(deployed: Deployed) -> None:
+    """Without any one of its grants the admin secret is not rotated."""
+    function = Function(deployed, "ControlSecretRotation")
+    arn = deployed.deployment.outputs["AdminSecretArn"]
+
+    def use() -> bool:
+        token = secrets.token_hex(16)
+        for step in ("createSecret", "setSecret", "testSecret", "finishSecret"):
+            event = {"SecretId": arn, "ClientRequestToken": token, "Step": step}
+            if "FunctionError" in function.api.invoke(FunctionName=function.name, Payload=json.dumps(event)):
+                return False
+        return True
+
+    check_each(deployed, "ControlSecretRotation", use, only=GRANTS["ControlSecretRotation"] - LOGS)
 
 
 @pytest.mark.parametrize("owner", ["Sweeper", "Control", "ControlSecretRotation"])

@@ -102,6 +102,7 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
     """It reads and writes items, lists keys by their index, reads its secret, and cannot change it."""
     assert granted(synthesis, "Control") == {
         _READ_AND_WRITE: "table",
+        ("dynamodb:DeleteItem",): f"table if {json.dumps(_ONLY_ROLLUPS)}",
         ("dynamodb:Query",): "table, index keys",
         ("secretsmanager:GetSecretValue",): "ControlSecret",
         _LOG: "ControlLog",

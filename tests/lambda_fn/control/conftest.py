@@ -12,13 +12,18 @@ import pytest
 from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator
 
+from lambda_fn import books, ids, ledger, reservations
+from lambda_fn.accounts import Account
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.control.app import PREFIX, create_api
 from lambda_fn.control.services import Services
 from lambda_fn.http import Client
+from lambda_fn.ledger import Opening, Prices, Settlement
 from tests.lambda_fn.conftest import CREDENTIALS
 
 NOW = 1_795_243_530  # 2026-11-21 06:45:30
+PRICES = Prices(3, 5)
+HOUR = 3600
 _numbers = itertools.count()
 
 
@@ -118,3 +123,29 @@ def make(admin: Admin) -> Make:
         return await admin.ok("POST", "/keys", {"name": name, **fields})
 
     return run
+
+
+async def request(admin: Admin, key: dict[str, Any], *, at: float, model: str = "demo", tokens: int = 11) -> str:
+    """Carry one request of a key through the meter, as the stream function does; its id."""
+    table, request_id = admin.services.table, ids.new_request_id(at)
+    opening = Opening(request_id, key["id"], model, 100, 400, PRICES)
+    reservation = reservations.Reservation(request_id, 100, 400, model)
+    update = reservations.reserve(key["id"], ids.hash_key(key["secret"]), reservation, now=int(at))
+    entry = Account.of(await table.update(update, returns=True)).in_flight[request_id]
+    await table.put(ledger.opening_item(opening), condition=ledger.NEW)
+    done = Settlement("complete", 7, tokens, "stop", 12, 400)
+    await books.close(table, opening, done, entry=entry, now=at + 8)
+    return request_id
+
+
+@pytest.fixture
+async def used(admin: Admin, make: Make) -> dict[str, Any]:
+    """Make two keys, of which one was used in two days and of two models."""
+    admin.services.now = lambda: NOW - 40 * HOUR
+    first, second = await make("first"), await make("second")
+    for at, model, tokens in ((-30, "demo", 10), (-30, "other", 20), (-5, "demo", 30), (0, "demo", 40)):
+        await request(admin, first, at=NOW + at * HOUR, model=model, tokens=tokens)
+    last = await request(admin, second, at=NOW, tokens=50)
+    admin.services.now = lambda: NOW
+    secrets = {"first_secret": first["secret"], "second_secret": second["secret"]}
+    return {"first": first["id"], "second": second["id"], "last": last, **secrets}

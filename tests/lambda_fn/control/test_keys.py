@@ -37,7 +37,7 @@ def test_the_document_is_valid_and_complete(admin: Admin) -> None:
     """OpenAPI 3.1; every operation has an id, a summary and documented refusals, and no 422 is promised."""
     validate(admin.document)
     operations = [it for path in admin.document["paths"].values() for it in path.values()]
-    assert len({it["operationId"] for it in operations}) == len(operations) == 9
+    assert len({it["operationId"] for it in operations}) == len(operations) == 14
     for operation in operations:
         assert operation["summary"]
         assert {"400", "401", "403", "500", "503"} <= operation["responses"].keys()
@@ -179,6 +179,7 @@ async def test_a_page_token_is_of_one_list(admin: Admin, make: Make) -> None:
         ("/keys", {"after": token}),
         ("/keys", {"owner": "b", "after": token}),
         ("/budgets", {"owner": "a", "after": token}),
+        ("/usage", {"after": token}),
         ("/keys", {"owner": "a", "after": token[:-1] + ("A" if token[-1] != "A" else "B")}),
         ("/keys", {"owner": "a", "after": token[4:]}),
         ("/keys", {"owner": "a", "after": "ä"}),

@@ -1,0 +1,73 @@
+"""What keeps the books right: reconcile, make rollups again, settle what could not be settled when its time was."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from fastapi import APIRouter
+
+from lambda_fn.control import replies, schema
+from lambda_fn.control.services import Shared
+from lambda_fn.control.usage import hour_of
+from lambda_fn.errors import InvalidRequest, Unavailable
+from lambda_fn.hours import begins
+from lambda_fn.reconcile import reconcile
+from lambda_fn.replay import replay
+from lambda_fn.rollups import Contended, rebuild
+
+router = APIRouter(tags=["books"])
+
+SECONDS = 45.0
+"""For one call, under the function's timeout."""
+_HOURS_MOST = 31 * 24
+
+T = TypeVar("T")
+
+
+@router.post("/reconcile", response_model=replies.Reconciled, operation_id="reconcile")
+async def reconcile_all(services: Shared) -> Any:
+    """Compare accounts, ledger and rollups, and name every difference. It reads all of them; nothing is changed."""
+    report = await in_time(reconcile(services.table, now=services.now))
+    return {
+        "agrees": not report.differences,
+        "differences": [asdict(it) for it in report.differences],
+        "keys": [asdict(it) for it in report.keys],
+        "rolled": report.rolled,
+    }
+
+
+@router.post("/rollups/rebuild", response_model=replies.Rebuilt, operation_id="rebuildRollups")
+async def rebuild_rollups(given: schema.Rebuild, services: Shared) -> Any:
+    """Make the rollups of some hours again from the ledger. Made again they are the same."""
+    since, until = hour_of(given.since, "since"), hour_of(given.until, "until")
+    if since >= until:
+        raise InvalidRequest("'since' must be before 'until'.", param="since")
+    if begins(until) - begins(since) > _HOURS_MOST * 3600:
+        raise InvalidRequest(f"At most {_HOURS_MOST} hours are made again at once.", param="until")
+    try:
+        done = await in_time(rebuild(services.table, since, until))
+    except Contended:
+        raise Unavailable("Others are making these rollups. Try again.", retry_after=5) from None
+    return {"data": [{"hour": hour, **asdict(rolled)} for hour, rolled in done]}
+
+
+@router.post("/replay", response_model=replies.Replayed, operation_id="replay")
+async def replay_lines(given: schema.Replay, services: Shared) -> Any:
+    """Settle what the function logged as `settlement_unsaved`. Doing it again changes nothing."""
+    return asdict(await in_time(replay(services.table, given.lines)))
+
+
+async def in_time(work: Awaitable[T]) -> T:
+    """Wait for work, as long as this function may.
+
+    Raises:
+        Unavailable: it takes longer.
+
+    """
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await work
+    except TimeoutError:
+        message = f"This takes over {SECONDS:g} s. Ask for less at once, or run it with `sluice usage ... --direct`."
+        raise Unavailable(message, code="too_much_at_once") from None

@@ -1,0 +1,126 @@
+"""A user's story, by the commands that tell it: a key with a budget, spent, reported, raised, rotated, reconciled."""
+
+import json
+from collections.abc import Callable
+
+import httpx
+import openai
+import pytest
+
+import cli.admin
+import cli.usage_commands
+from cli.main import main
+from local.cloud import LocalCloud
+from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
+from tests.e2e.test_refusals import check
+
+pytestmark = pytest.mark.e2e
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(
+    cloud: LocalCloud, scripted: Deployment, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Run:
+    """Give the `sluice` command, for this deployment: what it prints, if its status is the expected one."""
+    for module in (cli.admin, cli.usage_commands):
+        monkeypatch.setattr(module, "aws_options", lambda _stage: options(cloud))
+
+    def command(*arguments: str, status: int = 0) -> str:
+        capfd.readouterr()
+        found = main([*arguments, "--stack-name", scripted.name])
+        printed = capfd.readouterr()
+        assert found == status, printed
+        return printed.out if status == 0 else printed.err
+
+    return command
+
+
+def client(deployment: Deployment, key: str) -> openai.OpenAI:
+    """Give the stock client with a key."""
+    return openai.OpenAI(base_url=f"{deployment.origin}/v1", api_key=key, max_retries=0, timeout=60)
+
+
+def ask(deployment: Deployment, key: str, tokens: int) -> str:
+    """Have the model say so many tokens; the answer's id."""
+    content = json.dumps({"repeat": " x", "count": tokens, "prompt_tokens": 10})
+    with client(deployment, key) as openai_client:
+        answer = openai_client.chat.completions.create(
+            model=SCRIPTED_MODEL, messages=[{"role": "user", "content": content}], max_tokens=tokens
+        )
+    return answer.id
+
+
+def test_a_budget_is_spent_raised_and_accounted_for(scripted: Deployment, run: Run) -> None:
+    """The admin makes a key with a budget; its holder spends it and is refused; usage shows what was spent; raised, it
+    serves again; rotated, both secrets do; deleted, none does, and the books agree.
+    """
+    key = run("keys", "create", "--name", "story", "--owner", "e2e", "--tokens-per-day", "3k").strip()
+    key_id = key[3:15]
+    first = ask(scripted, key, 500)
+    with pytest.raises(openai.RateLimitError) as refused:
+        ask(scripted, key, 3000)
+    assert refused.value.code == "insufficient_quota"
+
+    own = httpx.get(f"{scripted.origin}/v1/usage", headers={"authorization": f"Bearer {key}"}).json()
+    assert (own["limits"]["tokens_per_day"]["spent"], own["totals"]["completion_tokens"]) == (510, 500)
+    rows = json.loads(run("usage", "--by", "key,model", "--key", key_id, "--json"))
+    assert [(row["key"], row["model"], row["completion_tokens"], row["outcomes"]) for row in rows] == [
+        (key_id, SCRIPTED_MODEL, 500, {"complete": 1, "refused": 1})
+    ]
+    assert run("usage", "--by", "key", "--key", key_id, "--csv").splitlines()[1].startswith(f"{key_id},2,10,500,")
+    assert "story" in run("usage", "--by", "key")
+    entry = json.loads(run("usage", "request", first, "--json"))
+    assert (entry["key"], entry["outcome"], entry["completion_tokens"]) == (key_id, "complete", 500)
+
+    assert "510" in run("keys", "show", key_id)
+    run("keys", "update", key_id, "--tokens-per-day", "20k")
+    ask(scripted, key, 600)
+    rotated = run("keys", "rotate", key_id, "--grace", "1h").strip()
+    for secret in (key, rotated):
+        ask(scripted, secret, 1)
+    run("keys", "disable", key_id)
+    with pytest.raises(openai.PermissionDeniedError):
+        ask(scripted, rotated, 1)
+    run("keys", "enable", key_id)
+    assert "--yes" in run("keys", "delete", key_id, status=1)
+    run("keys", "delete", key_id, "--yes")
+    for secret in (key, rotated):
+        with pytest.raises(openai.AuthenticationError):
+            ask(scripted, secret, 1)
+    assert "There is no such key" in run("keys", "show", key_id, status=1)
+    assert key_id not in run("keys", "list", "--iam")
+
+    report = json.loads(run("usage", "reconcile", "--json"))
+    [mine] = [one for one in report["keys"] if one["key"] == key_id]
+    assert mine["account"] == mine["ledger"] == mine["rollups"]
+    assert mine["account"]["completion_tokens"] == 1102
+
+
+def test_reconcile_fails_on_any_difference(scripted: Deployment, run: Run) -> None:
+    """A forged figure is named, and the exit status is 1; mended, it is 0."""
+    key_id = run("keys", "create", "--name", "forged").strip()[3:15]
+    change = {"Key": {"pk": f"KEY#{key_id}", "sk": "ACCOUNT"}, "UpdateExpression": "ADD prompt_tokens :n"}
+    scripted.table.update_item(**change, ExpressionAttributeValues={":n": 1})
+    assert f"{key_id} prompt_tokens" in run("usage", "reconcile", status=1)
+    scripted.table.update_item(**change, ExpressionAttributeValues={":n": -1})
+    assert "agree" in run("usage", "reconcile")
+
+
+def test_replay_reads_the_functions_log(run: Run) -> None:
+    """Without a file the log group of the stream function is read; nothing was left unsaved, and that is said."""
+    assert run("usage", "replay", "--since", "1h").startswith("0 unsaved")
+
+
+def test_keys_that_are_none(scripted: Deployment) -> None:
+    """Malformed, over-long and unknown keys are one answer; a key in the path or the admin secret's place is none."""
+    unknown = "sk-" + "a" * 12 + "-" + "b" * 43
+    for wrong in ("sk-", "sk-x", unknown, unknown + "b", "x" * 5000, "sk-" + "é" * 12):
+        for path in ("models", "usage"):
+            bearer = [(b"authorization", f"Bearer {wrong}".encode())]
+            check(httpx.get(f"{scripted.origin}/v1/{path}", headers=bearer), 401, "invalid_api_key")
+    headers = {"authorization": f"Bearer {scripted.key}"}
+    check(httpx.get(f"{scripted.origin}/admin/v1/keys", headers=headers), 401, "invalid_admin_secret")
+    check(httpx.get(f"{scripted.origin}/v1/usage?key={scripted.key}", headers=headers), 400, None)
+    check(httpx.post(f"{scripted.origin}/v1/usage", headers=headers), 405, "method_not_allowed")
