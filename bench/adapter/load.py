@@ -8,8 +8,8 @@ import asyncio
 import itertools
 import json
 import time
-import uuid
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from bench.adapter.frames import prompt
@@ -21,6 +21,7 @@ from local.functions.response import Head, Invocation, Response
 if TYPE_CHECKING:
     from local.functions.runtime_api import RuntimeApi
 
+_numbers = itertools.count()
 HEADERS = {
     "host": "localhost",
     "content-type": "application/json",
@@ -41,6 +42,7 @@ class Client(Protocol):
         ...
 
 
+@cache
 def request_body(tokens: int, rate: int, *, model: str) -> bytes:
     """Give the chat request that asks for an answer of that shape."""
     messages = [{"role": "user", "content": prompt(tokens, rate)}]
@@ -139,6 +141,21 @@ class _RecordedResponse(Response):
             self.done.set_result(None)
 
 
+@cache  # as the function URL would make it; making it is not the function's time
+def _event(tokens: int, rate: int, model: str) -> bytes:
+    request = UrlRequest(
+        method="POST",
+        path="/v1/chat/completions",
+        query="",
+        headers=tuple(HEADERS.items()),
+        body=request_body(tokens, rate, model=model),
+        source_ip="127.0.0.1",
+        host="abc.lambda-url.eu-west-1.on.aws",
+        received=0.0,
+    )
+    return build(request, "bench", "Root=1-0-0")
+
+
 class LambdaClient:
     """A caller of environments: takes one that is idle for each request."""
 
@@ -152,25 +169,11 @@ class LambdaClient:
 
     async def ask(self, tokens: int, rate: int) -> Recording:
         """Invoke an environment and record its answer."""
-        body = request_body(tokens, rate, model=self._model)
         api = await self._idle.get()
         recording = Recording(tokens, time.perf_counter(), raw=False, merged=self._merged)
         response = _RecordedResponse(recording, self._pause if self._stuck else None)
-        number = str(uuid.uuid4())
-        event = build(
-            UrlRequest(
-                method="POST",
-                path="/v1/chat/completions",
-                query="",
-                headers=tuple(HEADERS.items()),
-                body=body,
-                source_ip="127.0.0.1",
-                host="abc.lambda-url.eu-west-1.on.aws",
-                received=time.time(),
-            ),
-            number,
-            "Root=1-0-0",
-        )
+        number = f"bench-{next(_numbers)}"
+        event = _event(tokens, rate, self._model)
         deadline = int((time.time() + 600) * 1000)
         api.offer(Invocation(number, event, deadline, "arn:bench", "Root=1-0-0", response=response))
         await response.done
