@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report soak soak-short deploy destroy images demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report chaos soak soak-short deploy destroy images demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -85,6 +85,9 @@ bench-report: $(STAMP) ## Render bench/results/ into docs/performance.md
 
 soak: $(STAMP) ## 2,000 streams under random faults; at most 10 minutes (Linux)
 	@$(BIN)/python -m bench.soak
+
+chaos: $(STAMP) ## Kill functions and sweeper, take the table away, delete rollups; then the books must be exact; at most 10 minutes
+	@$(BIN)/python -m bench.chaos
 
 soak-short: $(STAMP) ## The same with 300 streams; at most 2 minutes
 	@$(BIN)/python -m bench.soak --streams 300 --minutes 2

@@ -1,6 +1,7 @@
 """A deployment in a local cloud to be hard on, and what can be asked of it."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,13 +21,17 @@ _CREDENTIALS = Credentials("local", "local", "")
 
 @dataclass
 class Ground:
-    """One deployment. `overdue` is after how many seconds its sweeper takes a request for lost."""
+    """One deployment, of which only requests with `keys` matter.
+
+    `overdue` is after how many seconds its sweeper takes a request for lost, `since` when all of it began.
+    """
 
     cloud: LocalCloud
     outputs: dict[str, str]
     model: str
     overdue: float
     keys: list[str] = field(default_factory=list)
+    since: float = field(default_factory=time.time)
 
     @property
     def origin(self) -> str:
@@ -62,8 +67,21 @@ class Ground:
             credentials=lambda: _CREDENTIALS,
         )
 
+    @property
+    def key_ids(self) -> set[str]:
+        """The ids of its keys."""
+        return {key.split("-")[1] for key in self.keys}
+
     def items(self) -> list[dict[str, Any]]:
-        """Every item of the table."""
+        """The accounts of its keys, their ledger, and all rollups."""
+        mine = self.key_ids
+        return [
+            item
+            for item in self._scan()
+            if item.get("key", item["pk"].partition("#")[2]) in mine or item["pk"].startswith("USAGE#")
+        ]
+
+    def _scan(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         page = self.boto.scan(ConsistentRead=True)
         found += page["Items"]
@@ -84,7 +102,7 @@ class Ground:
 
     def set_fault(self, **fault: Any) -> str:
         """Set a fault of this deployment; its id."""
-        scope = f"*{self.outputs['UsageTableName']}*" if "operation" in fault or "table" in fault["kind"] else "*"
+        scope = self.outputs["FunctionName" if fault["kind"].startswith("function") else "UsageTableName"]
         answer = httpx.post(f"{self.cloud.endpoint_url}/_local/faults", json={"scope": scope, **fault})
         if answer.status_code != 201:
             raise ValueError(answer.text)

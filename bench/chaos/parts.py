@@ -37,12 +37,12 @@ class Waves:
 async def kills(
     ground: Ground, stages: Sequence[Stage], waves: Waves, say: Say, *, requests: int, at_once: int, seed: int
 ) -> list[str]:
-    """Kill the function in about half of the requests of each stage."""
+    """Kill the function in half of the requests of each stage."""
     wrong = []
     for number, stage in enumerate(stages):
         before = proof.leftovers(ground.items())
         count = requests * (number + 1) // len(stages) - requests * number // len(stages)
-        fault = ground.set_fault(probability=0.5, seed=seed + number, **stage.fault)
+        fault = ground.set_fault(count=(count + 1) // 2, seed=seed + number, **stage.fault)
         waves.begin(stage.rate)
         seen = await load.streams(ground, count, stage.script, at_once=at_once)
         struck = ground.clear_fault(fault)["landed"]
@@ -74,7 +74,7 @@ async def broken_sweepers(ground: Ground, say: Say, *, times: int) -> list[str]:
     for number in range(times):
         call = ("caller-killed-before", "caller-killed-after")[number % 2]
         operation = ("UpdateItem", "PutItem", "UpdateItem", "GetItem")[number % 4]
-        fault = ground.set_fault(kind=call, operation=operation, probability=0.1, count=1, seed=number, seconds=0)
+        fault = ground.set_fault(kind=call, operation=operation, probability=0.2, count=1, seed=number, seconds=0)
         await asyncio.to_thread(ground.sweep)
         killed += ground.clear_fault(fault)["landed"]
     say(f"{killed} of {times} sweepers killed half-way; left: {proof.leftovers(ground.items())}")
@@ -118,7 +118,7 @@ async def outage(ground: Ground, waves: Waves, say: Say, *, seconds: float, requ
     waves.begin(script["rate"])
     running = asyncio.create_task(load.streams(ground, requests, script, at_once=requests, apart=0.1))
     await asyncio.sleep(requests * 0.1 / 2)
-    fault = ground.set_fault(kind="table-down", probability=1, table=ground.outputs["UsageTableName"])
+    fault = ground.set_fault(kind="table-down", probability=1)
     await asyncio.sleep(seconds)
     struck = ground.clear_fault(fault)["struck"]
     seen = await running

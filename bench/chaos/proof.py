@@ -55,7 +55,8 @@ def generated(ground: Ground) -> dict[str, Item]:
     for line in ground.lines("endpoint-*"):
         if '"generated"' in line:
             entry = json.loads(line[line.index("{") :])
-            found[entry["request_id"]] = entry
+            if entry["request_id"] and request_time(entry["request_id"]) >= ground.since:
+                found[entry["request_id"]] = entry
     return found
 
 
@@ -103,12 +104,18 @@ def compare(items: Iterable[Item], container: dict[str, Item], rate: Callable[[f
 
 
 async def reconciled(ground: Ground) -> Report:
-    """The report of accounts, ledger and rollups."""
+    """The report of accounts, ledger and rollups, of its keys."""
     client = Client()
     try:
-        return await reconcile(ground.table(client))
+        report = await reconcile(ground.table(client))
     finally:
         client.close()
+    mine = ground.key_ids
+    return Report(
+        [one for one in report.keys if one.key in mine],
+        [one for one in report.differences if one.key in mine],
+        report.rolled,
+    )
 
 
 def exact(report: Report, items: Iterable[Item]) -> list[str]:

@@ -15,6 +15,8 @@ from lambda_fn.sweep import overdue
 _AT_ONCE = 16
 _GIVE_UP = 10
 """After so many failures in a sweep DynamoDB is down: the next one goes on."""
+_NOT_OURS = (KeyError, ValueError, TypeError)
+"""An item that is not as ours are: it stops no other."""
 RECOVERED = ("settled", "found", "refused")
 """What `books.recover` calls a request that its function had not settled."""
 
@@ -75,8 +77,8 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
     try:
         result.again = await roll_dirty(table, stop=enough)
         result.hours = await advance(table, now=now, longest=longest, stop=enough)
-    except (Contended, MeterUnavailable) as error:
-        _failed(result, str(error))
+    except (Contended, MeterUnavailable, *_NOT_OURS) as error:
+        _failed(result, repr(error))
     return result
 
 
@@ -95,7 +97,7 @@ async def _each(
                 await work(key)
         except MeterUnavailable as error:
             _failed(result, str(error), pk=key["pk"], sk=key["sk"])
-        except (KeyError, ValueError, TypeError) as error:  # an item that is not as ours are stops no other
+        except _NOT_OURS as error:
             _failed(result, repr(error), pk=key["pk"], sk=key["sk"])
         finally:
             room.release()

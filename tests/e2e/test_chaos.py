@@ -1,0 +1,54 @@
+"""Functions that are killed at any stage of a request, over the whole local cloud: after a sweep the books are exact.
+
+`make chaos` does the same with 500 requests, and more harm: `bench.chaos`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import boto3
+import pytest
+
+from bench.chaos import parts
+from bench.chaos.ground import Ground
+from bench.chaos.stages import LONG, SHORT, STAGES
+from cli import keys
+from local.cloud import LocalCloud
+from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
+
+pytestmark = pytest.mark.e2e
+
+OVERDUE = 9
+
+
+@contextmanager
+def overdue(cloud: LocalCloud, deployment: Deployment, seconds: int) -> Iterator[None]:
+    """Have a request be taken for lost after so many seconds, as an operator would: by the functions' environment."""
+    client = boto3.client("lambda", **options(cloud))
+    names = [deployment.outputs[name] for name in ("FunctionName", "SweeperName")]
+    before = {name: client.get_function_configuration(FunctionName=name)["Environment"] for name in names}
+    for name, environment in before.items():
+        variables = {**environment["Variables"], "SLUICE_OVERDUE_SECONDS": str(seconds)}
+        client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+    yield
+    for name, environment in before.items():
+        client.update_function_configuration(FunctionName=name, Environment=environment)
+
+
+async def test_killed_at_every_stage(
+    cloud: LocalCloud, scripted: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is left OPEN or in flight, accounts, ledger and rollups agree, and with the container to the token."""
+    ground = Ground(cloud, scripted.outputs, SCRIPTED_MODEL, OVERDUE)
+    ground.keys = [keys.create(scripted.table, name="chaos") for _ in range(2)]
+    waves = parts.Waves()
+    # of the long streams one is enough here, as long as a checkpoint and a little more
+    stages = [stage for stage in STAGES if stage.script["count"] == SHORT["count"]]
+    stages += [replace(one, script={**LONG, "count": 150}) for one in STAGES if one.name == "after a checkpoint"]
+    with overdue(cloud, scripted, OVERDUE):
+        wrong = await parts.kills(ground, stages, waves, print, requests=2 * len(stages), at_once=2, seed=1)
+        wrong += await parts.sweep_all(ground, print)
+        wrong += await parts.prove(ground, waves, print)
+        wrong += await parts.sweep_twice(ground, print)
+    assert wrong == []
