@@ -70,7 +70,7 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
             await _recover(table, item["key"], key["sk"], result, now=now)
 
     async def account(key: dict[str, str]) -> None:
-        await _account(table, key, result, now=now, longest=longest)
+        await _account(table, key, result, now=now, longest=longest, enough=enough)
 
     await _each(overdue.requests(table, now=now), request, result, enough)
     await _each(overdue.accounts(table, now=now), account, result, enough)
@@ -114,7 +114,9 @@ async def _each(
         _failed(result, str(group.exceptions[0]))
 
 
-async def _account(table: Table, key: dict[str, str], result: Sweep, *, now: float, longest: float) -> None:
+async def _account(
+    table: Table, key: dict[str, str], result: Sweep, *, now: float, longest: float, enough: Callable[[], bool]
+) -> None:
     """Bring what is too long in flight to its end, and have the account looked at again when the rest is due."""
     item = await table.get(key)
     if item is None:
@@ -122,6 +124,8 @@ async def _account(table: Table, key: dict[str, str], result: Sweep, *, now: flo
     key_id = key["pk"].partition("#")[2]
     ends = {request_id: request_time(request_id) + longest for request_id in item["in_flight"]}
     for request_id in sorted(name for name, end in ends.items() if end <= now):
+        if enough():
+            return  # `due` stays, for the next sweep
         await _recover(table, key_id, request_id, result, now=now)
     later = [end for end in ends.values() if end > now]
     try:
