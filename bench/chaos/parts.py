@@ -114,10 +114,10 @@ async def prove(ground: Ground, waves: Waves, say: Say, *, recovered: bool = Tru
 
 async def outage(ground: Ground, waves: Waves, say: Say, *, seconds: float, requests: int) -> list[str]:
     """Take the table away in the middle of a run, and replay the log afterwards."""
-    script = {**SHORT, "count": 100, "rate": 25}
+    script = {**SHORT, "count": 150, "rate": 25}
     waves.begin(script["rate"])
     running = asyncio.create_task(load.streams(ground, requests, script, at_once=requests, apart=0.1))
-    await asyncio.sleep(requests * 0.1 / 2)
+    await asyncio.sleep(requests * 0.1)
     fault = ground.set_fault(kind="table-down", probability=1)
     await asyncio.sleep(seconds)
     struck = ground.clear_fault(fault)["struck"]
