@@ -71,6 +71,24 @@ def _cost(given: argparse.Namespace) -> None:
     show(given.stage, dict(given.set), use, given.instance_hour)
 
 
+def _check(given: argparse.Namespace) -> None:
+    from cli.check import check
+    from cli.stack import LocalStack
+
+    url, key = given.url, given.key
+    if url is None:
+        stack = LocalStack.load()
+        url, key = stack.base_url, key or stack.api_key
+    check(
+        url,
+        key=key,
+        model=given.model,
+        as_json=given.json,
+        failing_prompt=given.failing_prompt,
+        silent_prompt=given.silent_prompt,
+    )
+
+
 def _fault_list(given: argparse.Namespace) -> None:
     from cli.fault import show
 
@@ -134,6 +152,14 @@ def _parser() -> argparse.ArgumentParser:
     add_keys(commands)
     operate.add(commands)
     add_usage(commands)
+    text = "Check whether an address answers as OpenAI's chat-completions API does; exit with 1 where it does not."
+    checked = command("check", _check, text)
+    checked.add_argument("url", nargs="?", metavar="URL", help="the base URL that clients have (the local stack's)")
+    checked.add_argument("--key", help="API key (OPENAI_API_KEY)")
+    checked.add_argument("--model", help="which model (the first of the list)")
+    checked.add_argument("--json", action="store_true", help="a report for programs")
+    checked.add_argument("--failing-prompt", metavar="TEXT", help="a prompt that makes the model fail in its answer")
+    checked.add_argument("--silent-prompt", metavar="TEXT", help="a prompt that makes the model wait for 20 s")
     _add_fault(commands)
     return parser
 

@@ -56,6 +56,7 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
             Route("/v1/usage", OwnUsage(table, gate).__call__, methods=["GET"]),
             Route("/v1/models", models.list, methods=["GET"]),
             Route("/v1/models/{name:path}", models.get, methods=["GET"]),
+            Route("/v1/openapi.json", models.document, methods=["GET"]),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
@@ -118,6 +119,12 @@ class Models:
         if name not in await self._allowed(request):
             raise no_model(name)
         return json_response(self._object(name))
+
+    async def document(self, request: Request) -> Response:
+        """Give the OpenAPI document, to anybody."""
+        from lambda_fn.openapi import document  # it is asked for seldom, and never on the way to a token
+
+        return Response(document(self._models), media_type="application/json")
 
     async def _allowed(self, request: Request) -> tuple[str, ...]:
         account = await self._gate.check_key(read_key(request.headers))

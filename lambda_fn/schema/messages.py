@@ -160,7 +160,8 @@ def plain(message: Message) -> Message:
         return message
     parts = message.content or []
     said = parts if isinstance(parts, str) else "".join(_said(part) for part in parts)
-    return Assistant(content=said or message.refusal, name=message.name, tool_calls=message.tool_calls)
+    nothing = None if message.tool_calls else ""
+    return Assistant(content=said or message.refusal or nothing, name=message.name, tool_calls=message.tool_calls)
 
 
 def _said(part: TextPart | RefusalPart | ImagePart | AudioPart | FilePart) -> str:

@@ -16,6 +16,28 @@ FOLDER = Path(__file__).parents[1] / "clients"
 PYTHON = Path(sys.prefix) / "clients" / "bin" / "python"
 SUITES = {
     "langchain": ([str(PYTHON), "-m", "pytest", "-q", "-c", "pytest.ini", "."], FOLDER),
+    "schemathesis": (
+        [
+            str(PYTHON.parent / "schemathesis"),
+            "run",
+            "{origin}/v1/openapi.json",
+            "-H",
+            "Authorization: Bearer {key}",
+            "--checks",
+            "not_a_server_error",
+            "--generation-deterministic",
+            "--no-shrink",
+            "--max-examples",
+            "15",
+            "--phases",
+            "coverage,fuzzing",
+            "--max-time",
+            "40",
+            "--workers",
+            "2",
+        ],
+        FOLDER,
+    ),
     "node": (["node", "--test", "openai.test.mjs", "ai-sdk.test.mjs"], FOLDER / "node"),
 }
 
@@ -33,7 +55,12 @@ def running(demo: Deployment, scripted: Deployment) -> Iterator[dict[str, subpro
     environment = {**os.environ, **given, "PATH": path, "LANGSMITH_TRACING": "false"}
     started = {
         name: subprocess.Popen(
-            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [part.format(origin=scripted.origin, key=scripted.key) for part in command],
+            cwd=cwd,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         for name, (command, cwd) in SUITES.items()
     }

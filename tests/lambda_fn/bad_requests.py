@@ -179,6 +179,7 @@ ACCEPTED: dict[str, list[dict[str, Any]]] = {
         messages({"role": "assistant", "tool_calls": [call("a"), call("b")]}, {**ANSWER, "tool_call_id": "b"}, {**ANSWER, "tool_call_id": "a"}),
         messages({"role": "assistant", "content": None, "refusal": "No."}, USER),
         messages({"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER),
+        messages({"role": "assistant", "content": [{"type": "refusal", "refusal": ""}]}, USER),
     ],
     "stream_options": [{"stream": True, "stream_options": {}}, {"stream": True, "stream_options": {"include_usage": None, "include_obfuscation": False}}],
     "max_tokens": [{"max_tokens": 1}, {"max_tokens": 10_000_000}, {"max_completion_tokens": 1}, {"max_tokens": None}],

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -393,6 +394,16 @@ async def test_models(call: Call) -> None:
     listed = json.loads((await call("GET", "/v1/models")).body)
     assert [model["id"] for model in listed["data"]] == ["m"]
     assert json.loads((await call("GET", "/v1/models/m")).body) == listed["data"][0]
+
+
+async def test_openapi_document(call: Call) -> None:
+    """The document names the deployed models, and every reference in it leads somewhere; it needs no key."""
+    reply = await call("GET", "/v1/openapi.json", key=None)
+    document = json.loads(reply.body)
+    schemas = document["components"]["schemas"]
+    assert schemas["ChatRequest"]["properties"]["model"]["enum"] == ["m"]
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', reply.body.decode()))
+    assert {"ChatRequest", "CompletionRequest", "Error", "FunctionTool"} <= named <= set(schemas)
 
 
 async def test_meter_down_refuses(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,32 @@
+"""`sluice check` over the whole local cloud: what it asks of any deployment, ours does."""
+
+import json
+
+import pytest
+
+from cli.check.probes import Target
+from cli.check.report import run
+from cli.check.wire import Server
+from tests.e2e.conftest import Deployment
+
+pytestmark = pytest.mark.e2e
+
+
+def test_the_demo_model_conforms(demo: Deployment) -> None:
+    """Every rule holds, chunks are not buffered on the way, tools and structure included."""
+    findings = run(Target(Server(f"{demo.origin}/v1", demo.key), demo.model))
+    assert [one for one in findings if one.verdict == "wrong"] == []
+    unknown = {one.rule.partition(":")[0] for one in findings if one.verdict == "unknown"}
+    assert unknown == {"failure", "heartbeat"}, "those need a model that fails and is silent when it is told to"
+
+
+def test_failures_and_silence_conform(scripted: Deployment) -> None:
+    """An answer that breaks off says so, and a silence of 20 s is broken by heartbeats that clients read over."""
+    failing = json.dumps({"count": 9, "fail_after": 3, "rate": 50})
+    silent = json.dumps({"say": ["late"], "first_after": 17})
+    found = {
+        one.rule: one
+        for one in run(Target(Server(f"{scripted.origin}/v1", scripted.key), scripted.model, failing, silent))
+    }
+    assert found["failure: an answer that breaks off says so"].verdict == "ok"
+    assert found["heartbeat: no silence over 15 s"].verdict == "ok"
