@@ -50,14 +50,16 @@ class ContainerImage(Construct):
     def _built(self, root: Path, settings: Settings) -> tuple[str, str]:
         if not (root / DOCKERFILE).is_file():
             raise SettingsError(f"image_uri=none: {DOCKERFILE} is missing; give an image that is already in a registry")
+        target = "gpu" if settings.engine == "vllm" else "cpu"
         if settings.image_build == "codebuild":
-            self.build = ImageBuild(self, "Build", root=root, dockerfile=DOCKERFILE, exclude=EXCLUDED)
+            self.build = ImageBuild(self, "Build", root=root, dockerfile=DOCKERFILE, target=target, exclude=EXCLUDED)
             return self.build.uri, self.build.repository.repository_arn
         asset = ecr_assets.DockerImageAsset(
             self,
             "Built",
             directory=str(root),
             file=DOCKERFILE,
+            target=target,
             platform=ecr_assets.Platform.LINUX_AMD64,
             exclude=EXCLUDED,
             ignore_mode=IgnoreMode.DOCKER,

@@ -36,7 +36,7 @@ def handler(event, context):
 """  # noqa: E501
 _BUILD = """
 if docker manifest inspect "$IMAGE:$TAG" >/dev/null 2>&1; then echo "The image is there already."; else
-docker build --platform linux/amd64 -f "$DOCKERFILE" -t "$IMAGE:$TAG" . && docker push -q "$IMAGE:$TAG"; fi
+docker build --platform linux/amd64 --target "$TARGET" -f "$DOCKERFILE" -t "$IMAGE:$TAG" . && docker push -q "$IMAGE:$TAG"; fi
 """
 _ANSWER = """
 if [ "$CODEBUILD_BUILD_SUCCEEDING" = 1 ]; then STATUS=SUCCESS; else STATUS=FAILED; fi
@@ -56,7 +56,9 @@ class ImageBuild(Construct):
     The image is there when `done` is; whatever uses `uri` must depend on it.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, root: Path, dockerfile: str, exclude: list[str]) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, root: Path, dockerfile: str, target: str, exclude: list[str]
+    ) -> None:
         """Upload the sources, build, push."""
         super().__init__(scope, construct_id)
         source = s3_assets.Asset(self, "Source", path=str(root), exclude=exclude, ignore_mode=IgnoreMode.DOCKER)
@@ -83,6 +85,7 @@ class ImageBuild(Construct):
             environment_variables={
                 "IMAGE": codebuild.BuildEnvironmentVariable(value=self.repository.repository_uri),
                 "DOCKERFILE": codebuild.BuildEnvironmentVariable(value=dockerfile),
+                "TARGET": codebuild.BuildEnvironmentVariable(value=target),
             },
             logging=codebuild.LoggingOptions(cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=log)),
             grant_report_group_permissions=False,
@@ -104,16 +107,17 @@ class ImageBuild(Construct):
         )
         self.repository.grant_pull_push(project)
         starter = self._starter(project)
+        tag = f"{target}-{source.asset_hash}"
         self.done = CustomResource(
             self,
             "Done",
             service_token=starter.function_arn,
             resource_type="Custom::SluiceImage",
-            properties={"Project": project.project_name, "Tag": source.asset_hash},
+            properties={"Project": project.project_name, "Tag": tag},
             service_timeout=Duration.hours(1),
         )
         self.done.node.add_dependency(project, self.repository)
-        self.uri = f"{self.repository.repository_uri}:{source.asset_hash}"
+        self.uri = f"{self.repository.repository_uri}:{tag}"
         made = project.node.default_child
         assert isinstance(made, codebuild.CfnProject)  # noqa: S101
         accept(

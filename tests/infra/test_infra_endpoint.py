@@ -307,7 +307,9 @@ def test_a_domain_has_its_certificate_and_records(theirs: Synthesis) -> None:
 def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
     """The image's tag says its sources; the model waits for the build, whose repository goes with the stack."""
     project = without_docker.the("AWS::CodeBuild::Project")
-    assert "docker build --platform linux/amd64" in project["Source"]["BuildSpec"]
+    assert 'docker build --platform linux/amd64 --target \\"$TARGET\\"' in project["Source"]["BuildSpec"]
+    told = {it["Name"]: it["Value"] for it in project["Environment"]["EnvironmentVariables"]}
+    assert told["TARGET"] == "cpu"
     assert project["Environment"]["PrivilegedMode"] is True
     repository = resource(without_docker, "AWS::ECR::Repository")
     assert (repository["DeletionPolicy"], repository["Properties"]["EmptyOnDelete"]) == ("Delete", True)
@@ -315,6 +317,7 @@ def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
     model = resource(without_docker, "AWS::SageMaker::Model")
     assert done in model["DependsOn"]
     tag = without_docker.service["Resources"][done]["Properties"]["Tag"]
+    assert tag.startswith("cpu-")  # another engine is another image of the same sources
     assert json.dumps(model["Properties"]["PrimaryContainer"]["Image"]).endswith(f':{tag}"]]}}')
 
 
