@@ -36,7 +36,8 @@ def handler(event, context):
 """  # noqa: E501
 _BUILD = """
 if docker manifest inspect "$IMAGE:$TAG" >/dev/null 2>&1; then echo "The image is there already."; else
-docker build --platform linux/amd64 --target "$TARGET" -f "$DOCKERFILE" -t "$IMAGE:$TAG" . && docker push -q "$IMAGE:$TAG"; fi
+docker build --platform linux/amd64 --target "$TARGET" -f "$DOCKERFILE" -t "$IMAGE:$TAG" . \\
+&& docker push -q "$IMAGE:$TAG"; fi
 """
 _ANSWER = """
 if [ "$CODEBUILD_BUILD_SUCCEEDING" = 1 ]; then STATUS=SUCCESS; else STATUS=FAILED; fi
