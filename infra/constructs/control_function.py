@@ -41,7 +41,7 @@ class ControlFunction(Construct):
         self.secret: AdminSecret | None = None
         environment = {
             "SLUICE_USAGE_TABLE": usage_table.table.table_name,
-            "SLUICE_MODEL_NAMES": json.dumps([settings.model_name]),
+            "SLUICE_MODEL_NAMES": json.dumps([settings.model_name, *settings.others]),
         }
         if settings.admin_url:
             self.secret = AdminSecret(self, "Secret", root=root, settings=settings)

@@ -10,7 +10,6 @@ those events.
 """
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from mangum import Mangum
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.control.app import create_app
 from lambda_fn.control.authenticate import INVOKED
+from lambda_fn.control.invocation import as_url_event
 from lambda_fn.control.settings import ControlSettings
 from lambda_fn.http import Client
 
@@ -39,21 +39,3 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     if "requestContext" in event:
         return _APP({name: value for name, value in event.items() if name != INVOKED}, context)
     return _APP(as_url_event(event), context)
-
-
-def as_url_event(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the function URL's form of a caller's event; what is missing or odd in it becomes an ordinary refusal."""
-    method, path = str(event.get("method", "GET")).upper(), str(event.get("path", "/"))
-    body = event.get("body")
-    text = body if isinstance(body, str) else "" if body is None else json.dumps(body)
-    headers = {"content-type": "application/json", "host": "lambda", "accept": str(event.get("accept", "*/*"))}
-    return {
-        INVOKED: True,
-        "version": "2.0",
-        "rawPath": path,
-        "rawQueryString": str(event.get("query", "")),
-        "headers": headers,
-        "requestContext": {"http": {"method": method, "path": path, "sourceIp": ""}},
-        "body": text,
-        "isBase64Encoded": False,
-    }
