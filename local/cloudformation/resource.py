@@ -74,7 +74,10 @@ class Unhandled(Kept):
     """A resource of a type nobody handles. The stack deploys, and the status names it."""
 
     def attribute(self, name: str) -> Any:
-        """A value that says what it is, wherever it turns up."""
+        """A value that says what it is, wherever it turns up; an ARN where policies may hold it."""
+        if name == "Arn":
+            kind = self.context.type.replace("::", "-")
+            return f"arn:aws:unhandled:{self.context.region}:{self.context.account}:{kind}/{self.context.logical_id}"
         return f"unhandled:{self.context.type}:{self.context.logical_id}.{name}"
 
 
@@ -86,7 +89,7 @@ class MotoResource(Resource):
         self.model = model
         self.name_property = model.cloudformation_name_type() or ""  # type: ignore[misc] # differs with the model
         super().__init__(context, properties)
-        if context.type == "AWS::S3::Bucket":
+        if context.type in {"AWS::ECR::Repository", "AWS::S3::Bucket"}:
             self.name = self.name.lower()
         self.instance: Any = None
 
