@@ -86,7 +86,9 @@ def read(stage: str, name: str) -> Deployed:
         endpoint = sagemaker.describe_endpoint(EndpointName=outputs["EndpointName"])
         config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
         [variant] = config["ProductionVariants"]
-        model = sagemaker.describe_model(ModelName=variant["ModelName"])
+        models = json.loads(deployed["Environment"]["Variables"]["SLUICE_MODELS"])
+        name = _model_name(sagemaker, variant, models[outputs["ModelName"]].get("component"))
+        model = sagemaker.describe_model(ModelName=name)
         return Deployed(
             read_timeout=min(
                 item["CustomOriginConfig"]["OriginReadTimeout"]
@@ -96,7 +98,7 @@ def read(stage: str, name: str) -> Deployed:
             lambda_timeout=deployed["Timeout"],
             memory=deployed["MemorySize"],
             concurrency=concurrency.get("ReservedConcurrentExecutions"),
-            models=json.loads(deployed["Environment"]["Variables"]["SLUICE_MODELS"]),
+            models=models,
             endpoint=endpoint["EndpointName"],
             instances=variant.get("InitialInstanceCount", 1),
             startup=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
@@ -104,6 +106,14 @@ def read(stage: str, name: str) -> Deployed:
         )
     except (BotoCoreError, ClientError, KeyError, ValueError, StartError) as error:
         raise CommandError(f"The stack {stack} cannot be read: {error!r}") from None
+
+
+def _model_name(sagemaker: Any, variant: dict[str, Any], component: str | None) -> str:
+    """The model of a variant, or of the inference component on it."""
+    if component is not None:
+        found = sagemaker.describe_inference_component(InferenceComponentName=component)
+        variant = found["Specification"]
+    return str(variant["ModelName"])
 
 
 def rows(found: Deployed) -> list[Row]:

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from cli.destroy import destroy
+from cli.doctor import read
 from cli.endpoint import change
 from cli.preflight import preflight
 from cli.project import CommandError
@@ -185,8 +186,9 @@ def test_a_stopped_endpoint_stays_stopped_through_a_deployment(foreign: Deployme
 def test_destroy_leaves_nothing_and_says_so(
     foreign: Deployment, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The preflight asks the local cloud for its quotas; destroying removes both stacks and lists what is left."""
+    """The doctor reads such a stack, the preflight its quotas; destroying removes all and lists what is left."""
     monkeypatch.setattr("cli.stack.LOCAL", cloud.directory)
+    assert read("local", foreign.name).models["vllm"]["component"] == f"{foreign.outputs['EndpointName']}-model"
     with pytest.raises(CommandError, match="are missing"):
         preflight("local", {**foreign.settings, "name": foreign.name})
     assert "0 ml.g6.xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
