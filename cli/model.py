@@ -190,6 +190,7 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
     try:
         s3 = boto3.client("s3", **options)
         bucket, prefix = _place(to) if to else (_own_bucket(s3, boto3.client("sts", **options)), f"{source.name}/")
+        console.print(f"To s3://{bucket}/{prefix}")
         total = sum(file.size for file in files(source, prefix))
         columns = (
             TextColumn("{task.description}"),
@@ -199,7 +200,7 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task(f"s3://{bucket}/{prefix}", total=total)
+            task = bar.add_task(source.name, total=total)
             done = push(
                 s3, source, bucket=bucket, prefix=prefix, kms_key=kms_key, progress=lambda size: bar.advance(task, size)
             )
