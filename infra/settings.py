@@ -44,6 +44,7 @@ class Settings(ContainerSettings, EndpointSettings):
     wheels: Wheels  # `host`: built for this machine, which the local cloud runs it on
     memory_mb: int = _setting(least=128, most=10_240)
     reserved_concurrency: int | None = _setting(least=1, most=100_000)
+    heartbeat_seconds: int = _setting(default=12, least=1, most=15)  # the longest silence towards a client
     overdue_seconds: int = _setting(least=5, most=3600)  # after them the sweeper takes a request for lost
     # Keys, usage, and who is told when the meter needs a person.
     admin_url: bool  # the admin API is below /admin/ of the distribution; without, IAM alone leads to it

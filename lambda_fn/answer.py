@@ -35,15 +35,17 @@ class Answer:
         *,
         seconds: float,
         transform: Buffer | None = None,
+        heartbeat: float | None = None,
     ) -> None:
-        """Join the two ends; the answer must be over in `seconds`."""
+        """Join the two ends; the answer must be over in `seconds`, and not silent for longer than `heartbeat`."""
+        self._heartbeat = limits.HEARTBEAT if heartbeat is None else heartbeat
         self._transform = transform
         self._invocation = invocation
         self._decoder = decoder
         self._encoder = encoder
         self._tally = tally
         self._seconds = seconds
-        self._quiet_at = time.monotonic() + limits.FIRST_EVENT_WAIT
+        self._quiet_at = time.monotonic() + min(limits.FIRST_EVENT_WAIT, self._heartbeat)
         self._started = False
 
     async def send(self, send: Send) -> None:
@@ -104,4 +106,4 @@ class Answer:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             data = self._encoder.begin() + data
         await send({"type": "http.response.body", "body": data, "more_body": more})
-        self._quiet_at = time.monotonic() + limits.HEARTBEAT
+        self._quiet_at = time.monotonic() + self._heartbeat

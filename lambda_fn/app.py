@@ -207,6 +207,7 @@ class Completions:
                     asked.encoder(self._head(request, request_id)),
                     tally,
                     transform=asked.transform(),
+                    heartbeat=self._settings.heartbeat,
                     seconds=seconds + limits.STREAM_GRACE,
                 )
                 await answer.send(send)

@@ -46,6 +46,8 @@ class Settings:
     sagemaker_url: str
     overdue: float = limits.OVERDUE
     """After how many seconds a request has lost its function, for sure."""
+    heartbeat: float | None = None
+    """The longest silence towards a client in seconds, at most 15; None is `limits.HEARTBEAT`."""
     meter_open: bool = False
     """Whether keys that were just seen are served while the meter does not answer."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -82,6 +84,7 @@ class Settings:
             dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
             sagemaker_url=_endpoint(environment, region, "SAGEMAKER_RUNTIME", "runtime.sagemaker"),
             overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
+            heartbeat=_seconds(environment, "SLUICE_HEARTBEAT_SECONDS", limits.HEARTBEAT, most=15),
             meter_open=_flag("SLUICE_METER_OPEN", environment.get("SLUICE_METER_OPEN", "")),
         )
 
@@ -122,13 +125,13 @@ def _endpoint(environment: Mapping[str, str], region: str, service: str, host: s
     return (own or f"https://{host}.{region}.{domain}").rstrip("/")
 
 
-def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+def _seconds(environment: Mapping[str, str], name: str, default: float, *, most: int = 86_400) -> float:
     try:
         seconds = float(environment.get(name) or default)
     except ValueError:
         seconds = 0.0
-    if not 1 <= seconds <= 86_400:  # not a number is not between them either
-        raise SettingsError(f"{name} must be a number of seconds, 1 to 86400")
+    if not 1 <= seconds <= most:  # not a number is not between them either
+        raise SettingsError(f"{name} must be a number of seconds, 1 to {most}")
     return seconds
 
 

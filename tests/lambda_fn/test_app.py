@@ -11,6 +11,7 @@ import pytest
 from lambda_fn import errors, ids, limits
 from lambda_fn.answer import AnswerBroken
 from lambda_fn.ids import ledger_partition
+from lambda_fn.settings import Settings, SettingsError
 from tests.lambda_fn.conftest import (
     END,
     FINISH,
@@ -232,6 +233,21 @@ async def test_heartbeats_in_silence(call: Call, sagemaker: StandIn, monkeypatch
     assert text(reply) == "Hello world"
     assert events(reply)[0]["choices"][0]["delta"]["role"] == "assistant"
     assert events(reply)[1]["choices"][0]["delta"] == {}
+
+
+async def test_heartbeat_is_a_setting() -> None:
+    """A deployment may have heartbeats sooner than the limits say, never later than after 15 s."""
+    environment = {
+        "AWS_REGION": "eu-west-1",
+        "SLUICE_MODELS": '{"m":{"endpoint":"e","context_tokens":9}}',
+        "SLUICE_USAGE_TABLE": "t",
+        "SLUICE_ORIGIN_SECRET": "s",
+    }
+    assert Settings.from_environment(environment).heartbeat == limits.HEARTBEAT
+    assert Settings.from_environment({**environment, "SLUICE_HEARTBEAT_SECONDS": "3"}).heartbeat == 3
+    for wrong in ("0", "16", "soon"):
+        with pytest.raises(SettingsError, match="SLUICE_HEARTBEAT_SECONDS"):
+            Settings.from_environment({**environment, "SLUICE_HEARTBEAT_SECONDS": wrong})
 
 
 async def test_deadline_ends_the_stream(
