@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report chaos soak soak-short deploy destroy images demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report chaos meter-bench books soak soak-short deploy destroy images demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -88,6 +88,12 @@ soak: $(STAMP) ## 2,000 streams under random faults; at most 10 minutes (Linux)
 
 chaos: $(STAMP) ## Kill functions and sweeper, take the table away, delete rollups; then the books must be exact; at most 10 minutes
 	@$(BIN)/python -m bench.chaos
+
+meter-bench: $(STAMP) ## 10,000 settlements on one key at full speed; none may be lost (some minutes)
+	@$(BIN)/python -m bench.settlements
+
+books: $(STAMP) ## The model-based test of the books, 500 examples (some minutes)
+	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/test_books.py
 
 soak-short: $(STAMP) ## The same with 300 streams; at most 2 minutes
 	@$(BIN)/python -m bench.soak --streams 300 --minutes 2

@@ -46,6 +46,11 @@ class Settings(ContainerSettings, EndpointSettings):
     reserved_concurrency: int | None = _setting(least=1, most=100_000)
     heartbeat_seconds: int = _setting(default=12, least=1, most=15)  # the longest silence towards a client
     overdue_seconds: int = _setting(least=5, most=3600)  # after them the sweeper takes a request for lost
+    # What answers cost, and how long they are when a request does not say: tokens, USD per million tokens.
+    default_max_tokens: int = _setting(default=1024, least=1, most=1_048_576)
+    prompt_price: float = _setting(default=0.0, least=0, most=1_000_000)
+    completion_price: float = _setting(default=0.0, least=0, most=1_000_000)
+    meter_open: bool = False  # whether keys that were just seen are served while DynamoDB does not answer
     # Keys, usage, and who is told when the meter needs a person.
     admin_url: bool  # the admin API is below /admin/ of the distribution; without, IAM alone leads to it
     recovered_alarm: int = _setting(least=1, most=1_000_000)  # requests that one sweep had to settle

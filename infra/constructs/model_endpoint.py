@@ -51,11 +51,17 @@ class ModelEndpoint(Construct):
     def invocation(self) -> dict[str, Any]:
         """What the stream function must know to call the model: members of its setting of a model."""
         found: dict[str, Any] = {"endpoint": self.endpoint_name, "context_tokens": self._settings.context_tokens}
+        found |= {"default_max_tokens": self._settings.default_max_tokens} | self._prices()
         if self._settings.spoken != "sluice":
             found["dialect"] = self._settings.spoken
         if self.component is not None:
             found["component"] = self.component
         return found
+
+    def _prices(self) -> dict[str, int]:
+        """Nano-dollars a token, of prices that are USD per million tokens."""
+        given = {"prompt_price": self._settings.prompt_price, "completion_price": self._settings.completion_price}
+        return {name: round(price * 1000) for name, price in given.items()}
 
     def grant_stream(self, grantee: iam.IGrantable) -> None:
         """Let `grantee` invoke this endpoint, and those of the other models, with a streamed response only."""

@@ -50,6 +50,7 @@ class StreamFunction(Construct):
                 "SLUICE_USAGE_TABLE": usage_table.table.table_name,
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
                 "SLUICE_HEARTBEAT_SECONDS": str(settings.heartbeat_seconds),
+                "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
                 **secret.variables,
             },
         )

@@ -34,6 +34,7 @@ from tests.lambda_fn.conftest import (
     lines,
     part,
 )
+from tests.lambda_fn.units import item_size, write_units
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 STREAM = {**CHAT, "stream": True}
@@ -135,6 +136,33 @@ async def test_four_writes_and_no_read(call: Call, sagemaker: StandIn, monkeypat
     await call(body=STREAM)
     assert spy.calls == [("UpdateItem", False), ("PutItem", False), ("UpdateItem", True), ("UpdateItem", True)]
     assert spy.most_at_once == 2  # so that admission is one round trip's time
+
+
+async def test_what_a_request_costs(
+    call: Call, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The units of a request's writes, computed of the items as they were before and after each: docs/metering.md."""
+    inner, units = Table._call, []
+
+    async def weighed(table: Table, operation: str, call: Any, plain: Any = None, **options: Any) -> Any:
+        key = {name: value["S"] for name, value in call["Key"].items()} if "Key" in call else None
+        key = key or {name: plain["Item"][name] for name in ("pk", "sk")}
+        before = items.get_item(Key=key).get("Item")
+        answer = await inner(table, operation, call, plain, **options)
+        after = items.get_item(Key=key)["Item"]
+        units.append((key["pk"].partition("#")[0], *write_units(before, after)))
+        return answer
+
+    monkeypatch.setattr(Table, "_call", weighed)
+    await call(body=STREAM)
+    writes = [("KEY", 1), ("LEDGER", 1), ("LEDGER", 1), ("KEY", 1)]
+    # the first request of a quiet key also sets when the sweeper is to look, which the sweeper takes away again
+    assert units == [(*write, index) for write, index in zip(writes, [1, 1, 1, 0], strict=True)]
+    units.clear()
+    await call(body=STREAM)
+    assert units == [(*write, index) for write, index in zip(writes, [0, 1, 1, 0], strict=True)]
+    one = item_size(items.get_item(Key=account)["Item"])
+    assert one < 1024 - 2 * 80  # two requests in flight still fit into one unit
 
 
 async def test_progress_is_noted_and_delays_nothing(

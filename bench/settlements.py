@@ -1,0 +1,99 @@
+"""`make meter-bench`: many settlements of one key at full speed against the local table; none may be lost.
+
+Some answers are lost on the way, so that writes are made again. What it reaches is the local table's rate, not
+DynamoDB's: that is bound by 1,000 write units a second of one item, and `ceiling` says what follows from it.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+from collections import Counter
+
+from lambda_fn import accounts, books, ids, ledger, limits
+from lambda_fn.admit import Gate
+from lambda_fn.authenticate import Caller
+from lambda_fn.ledger import Opening, Prices, Settlement
+from tests.lambda_fn.network import Fate, Network, create_table
+from tests.lambda_fn.units import item_size
+
+DONE = Settlement("complete", 1, 2, "stop", 1, 1)
+
+
+async def run(count: int, at_once: int) -> list[str]:
+    """Make `count` requests, `at_once` at a time; print what came of it, give what is wrong."""
+    limits.META_BACKOFF = 0.001
+    limits.META_TRIES = 20
+    chance = random.Random(7)
+    fates: Counter[Fate] = Counter()
+
+    def fate(_: str) -> Fate:
+        drawn = chance.random()
+        found = Fate.WELL
+        if drawn < 0.03:
+            found = (Fate.LOST, Fate.UNANSWERED, Fate.THROTTLED)[int(drawn * 100)]
+        fates[found] += 1
+        return found
+
+    create_table("bench")
+    network = Network(fate)
+    table = network.table("bench")
+    key = ids.new_key()
+    key_id = ids.key_id_of(key) or ""
+    await table.put(accounts.new_account(key, name="bench", now=int(time.time())))
+    gate, caller = Gate(table), Caller(key_id, ids.hash_key(key))
+    left = iter(range(count))
+
+    async def work() -> None:
+        for _ in left:
+            opening = Opening(ids.new_request_id(), key_id, "m", 10, 30, Prices(1, 1))
+            admission = await gate.admit(caller, opening)
+            assert admission.entry is not None  # noqa: S101 (the meter is closed)
+            await books.close(
+                table, opening, DONE, entry=admission.entry, now=time.time(), stale=admission.stale
+            )
+
+    started = time.monotonic()
+    await asyncio.gather(*(work() for _ in range(at_once)))
+    took = time.monotonic() - started
+    item = await table.get(accounts.account_key(key_id))
+    assert item is not None  # noqa: S101 (it was put)
+    retries = sum(number for kind, number in fates.items() if kind is not Fate.WELL)
+    print(f"{count} requests on one key, {at_once} at once, in {took:.1f} s: {count / took:.0f} a second")
+    print(f"{len(network.calls)} writes made, {retries} tries failed and made again: {dict(fates.most_common())}")
+    found = {name: item[name] for name in ("requests", "prompt_tokens", "completion_tokens", "cost")}
+    found["in_flight"] = len(item["in_flight"])
+    wanted = {"requests": count, "prompt_tokens": count, "completion_tokens": 2 * count, "cost": 3 * count, "in_flight": 0}
+    print(f"booked: {found}")
+    ceiling(item)
+    return [f"{name} is {found[name]}, not {value}" for name, value in wanted.items() if found[name] != value]
+
+
+def ceiling(item: dict[str, object]) -> None:
+    """Print how many requests a second one key can make on DynamoDB, by how long they take."""
+    base = item_size(item)
+    entry = accounts.Entry(1, 2248, 350_000, "f" * 16, "sluice-demo")
+    each = 1 + 26 + len(entry.text)
+    print(f"account item: {base} bytes, and {each} for each request in flight")
+    for seconds in (1, 5, 10, 30, 60):
+        rate = 1
+        while 2 * (rate + 1) * -(-(base + each * seconds * (rate + 1)) // 1024) <= 1000:
+            rate += 1
+        print(f"  answers of {seconds:>2} s: {rate} a second, {rate * seconds} in flight")
+
+
+def main() -> int:
+    """Run; the exit status is 1 when anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--at-once", type=int, default=20)
+    given = parser.parse_args()
+    wrong = asyncio.run(run(given.requests, given.at_once))
+    for line in wrong:
+        print(f"WRONG: {line}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What a write costs, by DynamoDB's published rules: moto reports the same figure whatever is written.
+
+A write unit is 1 kB, begun ones counted, of the larger of the item before and after; a write to an index is one of its
+own. Sources: "DynamoDB read and write operations" and "Item sizes and formats", DynamoDB Developer Guide.
+"""
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+INDEXES = {"overdue": ("open", "due"), "keys": ("directory", "created")}
+"""The table's indexes, keys only: an item is in one when it has both attributes."""
+
+
+def size(value: Any) -> int:
+    """Give the bytes of a value."""
+    match value:
+        case bool() | None:
+            return 1
+        case str():
+            return len(value.encode())
+        case int() | float() | Decimal():
+            digits = str(value).replace("-", "").replace(".", "").strip("0")
+            return math.ceil(len(digits) / 2) + 1
+        case Mapping():
+            return 3 + sum(1 + len(name.encode()) + size(member) for name, member in value.items())
+        case list():
+            return 3 + sum(1 + size(member) for member in value)
+    raise TypeError(type(value).__name__)
+
+
+def item_size(item: Mapping[str, Any]) -> int:
+    """Give the bytes of an item."""
+    return sum(len(name.encode()) + size(value) for name, value in item.items())
+
+
+def write_units(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Give the units of a write: of the table, and of its indexes."""
+    table = math.ceil(max(item_size(before or {}), item_size(after or {})) / 1024)
+    indexes = 0
+    for names in INDEXES.values():
+        was, is_ = (
+            tuple(item[name] for name in names) if item and all(name in item for name in names) else None
+            for item in (before, after)
+        )
+        if was != is_:  # a changed key is a removal and a new one
+            indexes += (was is not None) + (is_ is not None)
+    return max(1, table), indexes
