@@ -435,11 +435,11 @@ async def test_many_streams(serve: Serve) -> None:
 
 async def test_slow_reader_is_let_go(serve: Serve) -> None:
     """A caller who reads nothing for the stated time loses its request, which is what frees the place for others."""
-    body = scripted(repeat="x" * 50_000, count=20_000, prompt_tokens=1)
+    body = scripted(repeat="x" * 50_000, count=600, prompt_tokens=1)
     timing = Timing(open_after=0, heartbeat=0.05, last_write=0.05, slow_reader=0.2)
     async with serve(timing=timing, context_tokens=50_000) as container:
         port = container.client.base_url.port
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**12)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
         payload = json.dumps(body).encode()
         writer.write(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(payload) + payload)
         await running(container, 1)
