@@ -126,7 +126,8 @@ def _machine() -> str:
     """The machine, in words."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     cpu = names[0].partition(":")[2].strip() if names else platform.machine()
-    return f"{os.cpu_count()} x {cpu}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} x {cpu}, {system}, load average {os.getloadavg()[1]:.1f} (what else ran included)"
 
 
 if __name__ == "__main__":
