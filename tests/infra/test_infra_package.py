@@ -137,14 +137,14 @@ def test_the_package_is_small(arm: Package) -> None:
 
 
 def test_the_control_functions_package_is_apart(arm: Package, control: dict[Target, Package]) -> None:
-    """The admin API and what it is made of are in their own package only, and that is under 6 MB zipped."""
+    """The admin API and what it is made of are in their own package only, under 8 MB zipped with bytecode."""
     names = {path.name for path in control[ARM].path.iterdir()}
     assert {"fastapi", "mangum", "pydantic_core", "lambda_fn"} <= names
     assert "bootstrap" not in names
     assert (control[ARM].path / "lambda_fn/control/handler.py").is_file()
     assert not {path.name for path in arm.path.iterdir()} & {"fastapi", "mangum", "pydantic_core"}
     assert not (arm.path / "lambda_fn/control").exists()
-    assert zipped(control[ARM]) < 6_000_000
+    assert max(map(zipped, control.values())) < 8_000_000
 
 
 def test_the_control_function_runs_from_its_package(control: dict[Target, Package]) -> None:
