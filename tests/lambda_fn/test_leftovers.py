@@ -138,6 +138,13 @@ async def test_killed_within_admission(case: Case) -> None:
     assert await case.booked() == NEVER
 
 
+async def test_a_ledger_that_does_not_answer(case: Case) -> None:
+    """A reservation whose ledger item could not be opened is given back at once: it holds no stream and no budget."""
+    with pytest.raises(Unavailable):
+        await case.begin(Fate.WELL, *[Fate.LOST] * limits.META_TRIES)
+    assert await case.booked() == NEVER
+
+
 async def test_killed_between_settlement_and_release(case: Case) -> None:
     """C: SETTLED and in flight. It is released with the ledger's counts, once."""
     admission = await case.begin()
