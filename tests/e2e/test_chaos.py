@@ -31,9 +31,11 @@ def overdue(cloud: LocalCloud, deployment: Deployment, seconds: int) -> Iterator
     for name, environment in before.items():
         variables = {**environment["Variables"], "SLUICE_OVERDUE_SECONDS": str(seconds)}
         client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
-    yield
-    for name, environment in before.items():
-        client.update_function_configuration(FunctionName=name, Environment=environment)
+    try:
+        yield
+    finally:
+        for name, environment in before.items():
+            client.update_function_configuration(FunctionName=name, Environment=environment)
 
 
 async def test_killed_at_every_stage(

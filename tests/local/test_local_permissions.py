@@ -150,6 +150,21 @@ def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | 
     assert (None if found is None else [(need.action, need.resource) for need in found]) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("DeleteItem", {"Key": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}}}),
+        ("GetItem", {"Key": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}}}),
+        ("PutItem", {"Item": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}, "n": {"N": "1"}}}),
+        ("Query", {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": "USAGE"}}}),
+    ],
+)
+def test_the_partition_of_an_item_is_known_to_policies(name: str, members: dict[str, Any]) -> None:
+    """A call on items tells their partition, which policies may have a condition on."""
+    [need] = needs(operation("dynamodb", name, TableName="t", **members)) or iter(())
+    assert need.context == (("dynamodb:LeadingKeys", ("USAGE",)),)
+
+
 class Assumed:
     """Somebody with the credentials of a role."""
 

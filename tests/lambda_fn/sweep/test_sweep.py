@@ -131,7 +131,7 @@ async def test_sweeper_killed_at_any_call(ground: Ground) -> None:
 
 async def test_two_sweepers_at_once_and_again(ground: Ground) -> None:
     """Sweepers that run side by side do each thing once, and a further sweep changes nothing at all."""
-    for number in range(15):
+    for number in range(10):
         await leave(ground, number)
     results = await asyncio.gather(swept(ground.table), swept(ground.table))
     assert sum(result.failures for result in results) == 0
