@@ -44,18 +44,17 @@ def main() -> int:
     if given.tokens:
         scenarios = tuple(replace(one, tokens=given.tokens) for one in scenarios)
     scenarios = tuple(one for one in scenarios if one.servers and given.streams in (0, one.streams))
-    rows = asyncio.run(_run(scenarios, given.rounds))
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(rows, indent=1) + "\n")
-    given.out.with_suffix(".machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
+    rows = asyncio.run(_run(scenarios, given.rounds, given.out))
     print_rows(rows)
     print_verdicts(verdicts(rows))
     return 0 if all(row["complete"] for row in rows) else 1
 
 
-async def _run(scenarios: tuple[Scenario, ...], rounds: int) -> list[dict[str, Any]]:
+async def _run(scenarios: tuple[Scenario, ...], rounds: int, out: Path) -> list[dict[str, Any]]:
     names = sorted({"direct", *(name for one in scenarios for name in one.servers)})
     rows = {(one, name): Row(name, one) for one in scenarios for name in ("direct", *one.servers)}
+    found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         setting, stand_ins = servers.stand_ins(Path(folder))
         started: list[servers.Server] = []
@@ -70,12 +69,19 @@ async def _run(scenarios: tuple[Scenario, ...], rounds: int) -> list[dict[str, A
                     for server in turn[number % len(turn) :] + turn[: number % len(turn)]:
                         print(f"round {number + 1}/{rounds}: {scenario.name}: {server.name}", file=sys.stderr)
                         rows[scenario, server.name].samples.append(await sample(server, scenario, seconds=_TIMEOUT_S))
+                found = _write(rows, out)  # after each round: who stops it early keeps what there is
         finally:
             for server in started:
                 server.stop()
             processes.stop(stand_ins)
-    direct = {one: rows[one, "direct"] for one in scenarios}
-    return [row.as_json(direct[one]) for (one, _), row in rows.items()]
+    return found
+
+
+def _write(rows: dict[tuple[Scenario, str], Row], out: Path) -> list[dict[str, Any]]:
+    found = [row.as_json(rows[one, "direct"]) for (one, _), row in rows.items()]
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    out.with_suffix(".machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
+    return found
 
 
 def machine() -> dict[str, Any]:
