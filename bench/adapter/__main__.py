@@ -47,7 +47,8 @@ def main() -> int:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     rows = asyncio.run(_run(scenarios, given.rounds, given.out))
     print_rows(rows)
-    print_verdicts(verdicts(rows))
+    cold = given.out.with_name("coldstart.json")
+    print_verdicts(verdicts(rows, json.loads(cold.read_text()) if cold.exists() else None))
     return 0 if all(row["complete"] for row in rows) else 1
 
 
