@@ -24,9 +24,8 @@ PRICES = Path(__file__).with_name("prices.json")
 WRITE_UNITS = 8
 """Of a request in DynamoDB: reserve and release 2 each (an account with some requests in flight is over 1 kB), the
 ledger's two writes 1 each, and as many for the sparse index, which an open request enters and leaves.
+Every `limits.CHECKPOINT` of an answer one more is written.
 """
-CHECKPOINT_S = 10.0
-"""A long answer writes 1 unit so often."""
 REST_OF_ANSWER = 1500
 """Bytes of an answer beside its tokens: headers, the first and the last chunks."""
 _SECONDS = 3600
@@ -123,7 +122,7 @@ def cost(*, architecture: str, memory_mb: int, parallel: int, instance_hour: flo
         on_demand=on_demand,
         managed=managed,
         cloudfront=sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"),
-        dynamodb=(WRITE_UNITS + int(use.seconds / CHECKPOINT_S)) * price("dynamodb_write"),
+        dynamodb=(WRITE_UNITS + int(use.seconds / limits.CHECKPOINT)) * price("dynamodb_write"),
     )
 
 
