@@ -83,8 +83,8 @@ MAX_KEY = 256
 MAX_LINE = 4_000_000
 """One record of the container."""
 
-READ_SIZE = 8_192
-"""Bytes read from a socket at once: some 40 tokens. More keeps other streams waiting while they are dealt with."""
+READ_SIZE = 16_384
+"""Bytes read from a socket at once: some 85 tokens. More keeps other streams waiting while they are dealt with."""
 
 READ_BUFFER = 65_536
 """Bytes taken from a peer and not yet used; beyond them reading pauses."""

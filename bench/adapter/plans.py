@@ -11,7 +11,7 @@ QUICK = (
     Scenario(rate=0, streams=8, tokens=500, servers=("sluice", *PEERS, "relay")),
     Scenario(rate=0, streams=8, tokens=500, requests=4, merged=True, servers=("sluice",)),
     Scenario(rate=0, streams=32, tokens=500, servers=("sluice", *PEERS, "relay")),
-    Scenario(rate=50, streams=32, tokens=150, servers=("sluice", "fastapi-boto3", "relay")),
+    Scenario(rate=50, streams=32, tokens=200, servers=("sluice", "fastapi-boto3", "relay")),
     Scenario(rate=20, streams=128, tokens=40, servers=("sluice",)),
 )
 """What the targets need, in under five minutes. LiteLLM takes most of them."""
