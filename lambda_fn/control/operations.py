@@ -69,5 +69,5 @@ async def in_time(work: Awaitable[T]) -> T:
         async with asyncio.timeout(SECONDS):
             return await work
     except TimeoutError:
-        message = f"This takes over {SECONDS:g} s. Ask for less at once, or run it with `sluice usage ... --direct`."
+        message = f"This takes over {SECONDS:g} s. Ask for a shorter time at once."
         raise Unavailable(message, code="too_much_at_once") from None
