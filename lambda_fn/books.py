@@ -170,11 +170,11 @@ async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now
         return "found"
     prices = ledger.prices_of(item)
     if item["state"] == "OPEN":
-        settlement = ledger.from_checkpoint(item)
-        if entry is None and settlement.prompt_tokens and found.account:  # served while the meter was open
+        settlement, begun = ledger.from_checkpoint(item), "checkpointed" in item
+        if entry is None and begun and found.account:  # served while the meter was open
             await _if_it_holds(table, reservations.enter(key_id, request_id, model=item["model"], now=now))
             return "settled"
-        if entry is None and not settlement.prompt_tokens:
+        if entry is None and not begun:
             settlement = ledger.REFUSED
         guess = settlement is ledger.REFUSED and not found.account
         settle = ledger.settle(
@@ -198,8 +198,8 @@ async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now
         return "corrected"
     spend = None
     if number == item.get("entry"):
-        begun = int(item["outcome"] != "refused")
-        spend = Spend(begun, item["prompt_tokens"], item["completion_tokens"], item["cost"])
+        counts = int(item["outcome"] != "refused")
+        spend = Spend(counts, item["prompt_tokens"], item["completion_tokens"], item["cost"])
     else:
         done = "dropped"
     await _mark(table, request_id, now)

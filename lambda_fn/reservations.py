@@ -3,13 +3,13 @@
 The first write authenticates, holds every limit, takes the reservation and notes the request, all or nothing. The
 last gives back what was not used, books what was, and takes the note away.
 
-Each note, an entry of `in_flight`, has a number: that of the try that wrote it, or a random one. The ledger item is
-settled for one entry and keeps its number, and an entry is booked only if it is that one. So a try of `reserve` that is
-carried out late, when the request has long been released, cannot have it booked again.
+Each note, an entry of `in_flight`, has a number: that of the try that wrote it, counted from 1 or from a random one.
+The ledger item is settled for one entry and keeps its number, and an entry is booked only if it is that one. So a try
+that is carried out late, when the request has long been released, cannot have it booked again.
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ class Reservation:
 
 
 NOTHING = Spend(0, 0, 0, 0)
+STALE_MOST = 24
+"""The most windows that one release removes: DynamoDB takes 4 kB of an update's text, and `in_flight` must be left."""
 
 
 def reserve(key_id: str, key_hash: str, reservation: Reservation, *, now: int) -> Update:
@@ -77,7 +79,7 @@ def release(
     spend: Spend | None,
     *,
     now: float,
-    stale: Iterable[str] = (),
+    stale: Sequence[str] = (),
 ) -> Update:
     """Take a request out of flight: give back what was reserved less what was spent, and book that.
 
@@ -89,7 +91,7 @@ def release(
         entry: As it stands in `in_flight`.
         spend: As the ledger has it. None books nothing: the ledger was not settled for this entry.
         now: Unix seconds; nothing is given back to windows that ended.
-        stale: Names of windows to remove from `balance`.
+        stale: Names of windows to remove from `balance`; of many the first ones go, the others with later releases.
 
     """
     booked = NOTHING
@@ -106,7 +108,7 @@ def release(
             names[f"#w{number}"] = window.name
             values[f":back{number}"] = back
             changes.append(f"{left} = if_not_exists({left}, {window.limit}) + :back{number}")
-    for number, name in enumerate(stale):
+    for number, name in enumerate(stale[:STALE_MOST]):
         names[f"#s{number}"] = name
         removed.append(f"balance.#s{number}")
     update = ("SET " + ", ".join(changes) + " " if changes else "") + "REMOVE " + ", ".join(removed)
@@ -122,7 +124,8 @@ def release(
 
 
 def enter(key_id: str, request_id: str, *, model: str, now: float, correction: Correction | None = None) -> Update:
-    """Note a request as in flight without asking any limit, to book what it came to: its entry has a new number.
+    """Note a request as in flight without asking any limit, to book what it came to: its entry has a new number,
+    another one for each try.
 
     Args:
         key_id: Whose account.
@@ -132,13 +135,16 @@ def enter(key_id: str, request_id: str, *, model: str, now: float, correction: C
         correction: What is to be corrected, so that whoever finds the entry can carry it out.
 
     """
-    entry = Entry(secrets.randbelow(10**9) + 1000, 0, 0, "", model, correction)
+    entry, base = Entry(0, 0, 0, "", model, correction), secrets.randbelow(10**9) + 1000
     return Update(
         account_key(key_id),
         update=f"SET in_flight.#request = :entry, {_WATCH}",
         condition="attribute_exists(pk) AND attribute_not_exists(in_flight.#request)",
         names={"#request": request_id, "#open": "open"},
-        values={":entry": entry.text, **_watched(key_id, now + limits.OVERDUE)},
+        values={
+            ":entry": ByTry(lambda attempt: msgspec.structs.replace(entry, number=base + attempt).text),
+            **_watched(key_id, now + limits.OVERDUE),
+        },
     )
 
 

@@ -113,8 +113,11 @@ async def settle(table: Table, admission: Admission, tally: Tally) -> None:
                 )
             else:
                 await books.record(table, opening, settlement, now=now)
-    except (MeterUnavailable, TimeoutError) as error:
-        log("settlement_unsaved", **figures, **unsaved(opening, now), reason=str(error) or "no answer in time")
+    except BaseException as error:  # whatever it is, also the end of the process: the figures are known only here
+        reason = str(error) if isinstance(error, MeterUnavailable) else type(error).__name__
+        log("settlement_unsaved", **figures, **unsaved(opening, now), reason=reason)
+        if not isinstance(error, Exception):
+            raise
     else:
         log("request", **figures)
 

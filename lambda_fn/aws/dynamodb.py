@@ -118,12 +118,7 @@ class Table:
             ConditionFailed: `condition` did not hold.
 
         """
-        call: dict[str, Any] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-        if condition:
-            call["ConditionExpression"] = condition
-        if values:
-            call["ExpressionAttributeValues"] = wrap_all(values)
-        await self._call("PutItem", call, {"Item": item})
+        await self._call("PutItem", _condition(condition, values), {"Item": item})
 
     async def update(
         self, update: Update, *, tries: int | None = None, until: float | None = None, returns: bool = False
@@ -157,12 +152,7 @@ class Table:
         self, key: Mapping[str, str], *, condition: str | None = None, values: Mapping[str, Any] | None = None
     ) -> None:
         """Delete one item; one that is not there too, unless `condition` says else. Raises as `put`."""
-        call: dict[str, Any] = {"Key": wrap_all(key), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-        if condition:
-            call["ConditionExpression"] = condition
-        if values:
-            call["ExpressionAttributeValues"] = wrap_all(values)
-        await self._call("DeleteItem", call)
+        await self._call("DeleteItem", {"Key": wrap_all(key), **_condition(condition, values)})
 
     async def get(self, key: Mapping[str, str], *, consistent: bool = True) -> Item | None:
         """Give an item, or None."""
@@ -265,5 +255,18 @@ class Table:
             response.close()
         try:
             return response.status, msgspec.json.decode(answer, type=dict[str, Any])
-        except msgspec.DecodeError:
+        except msgspec.DecodeError as error:
+            if response.status == 200:  # not DynamoDB's: taken for one it would say that nothing is there
+                raise TransportError("an answer that is no JSON object") from error
             return response.status, {}
+
+
+def _condition(condition: str | None, values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give the members that put a condition on a write; none without one."""
+    if not condition:
+        return {}
+    call: dict[str, Any] = {
+        "ConditionExpression": condition,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    return {**call, "ExpressionAttributeValues": wrap_all(values)} if values else call

@@ -228,6 +228,36 @@ async def test_served_while_the_meter_was_open(case: Case) -> None:
     assert await other.booked() == (1, 3, 4, 430, 0)
 
 
+@pytest.mark.parametrize("corrects", [False, True])
+async def test_a_late_try_of_a_replay_is_not_booked_again(case: Case, corrects: bool) -> None:
+    """A try of noting a replayed request as in flight, carried out when all is over, books nothing."""
+    if corrects:  # the sweeper took it for lost first
+        await case.begin()
+        assert await case.recover() == "settled"
+        case.fates = [Fate.WELL, Fate.WELL, Fate.LATE]
+    else:  # it was served while the meter was open
+        await case.table.put(accounts.new_account(KEY, name="n", now=1))
+        case.fates = [Fate.WELL] * 5 + [Fate.LATE]
+    assert await case.record()
+    assert len(case.network.late) == 1
+    assert await case.booked() == ONCE
+    case.network.deliver(0)
+    assert await case.booked() == (*ONCE[:4], 1)
+    assert await case.recover() == "dropped"
+    assert await case.booked() == ONCE
+
+
+async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
+    """A request served while the meter was open by a server that tells its prompt's tokens at the end only is booked
+    with what it generated.
+    """
+    await case.table.put(accounts.new_account(KEY, name="n", now=1))
+    await case.table.put(ledger.opening_item(case.opening))
+    await case.table.update(ledger.checkpoint(case.request_id, prompt_tokens=0, completion_tokens=4, now=START))
+    assert await case.recover() == "settled"
+    assert await case.booked() == (1, 0, 4, 400, 0)
+
+
 async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
     """A release of the next day changes what is left of the month, and not what was left of the day before."""
     admission = await case.begin()
@@ -255,6 +285,17 @@ async def test_stale_windows_are_removed(case: Case) -> None:
     release = reservations.release(KEY_ID, later.request_id, entry, None, now=START + 90_000, stale=sorted(old))
     item = await case.table.update(release, returns=True)
     assert set(item["balance"]) == {window.name for window in windows_of(START + 90_000)}
+
+
+def test_a_release_is_never_too_long(case: Case) -> None:
+    """However many windows are stale, a release stays within DynamoDB's 4 kB and leaves the rest to the next one."""
+    minutes = [window.name for minute in range(150) for window in windows_of(START - 60 * minute)[:2]]
+    spend = Spend(1, 10**9, 10**9, 10**15)
+    release = reservations.release(
+        KEY_ID, case.request_id, Entry(1, 9, 9, "", "m"), spend, now=START, stale=sorted(minutes)
+    )
+    assert len(release.update) < 2000
+    assert min(minutes) in release.names.values()
 
 
 def correction(booked: Spend) -> Correction:

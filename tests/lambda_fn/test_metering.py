@@ -1,6 +1,7 @@
 """The meter over the whole application: limits under concurrency, what it costs and delays, and when it is down."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import Counter
@@ -333,3 +334,20 @@ async def test_an_unsaved_settlement_can_be_replayed(
     assert items.get_item(Key=account)["Item"]["completion_tokens"] == 2
     with pytest.raises(ConditionFailed):
         await table.put(ledger.opening_item(opening), condition=ledger.NEW)
+
+
+@pytest.mark.parametrize("failure", [KeyError("recovered"), asyncio.CancelledError()])
+async def test_no_settlement_is_lost(
+    call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: BaseException
+) -> None:
+    """Whatever ends a settlement, also a damaged item or the end of the process, its figures go to the log."""
+
+    async def close(*_: Any, **__: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(books, "close", close)
+    with contextlib.suppress(asyncio.CancelledError):
+        await call(body=STREAM)
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["event"], line["completion_tokens"]) == ("settlement_unsaved", 2)
+    assert line["reason"] == type(failure).__name__
