@@ -1,65 +1,35 @@
 """Reconcile: what the accounts have booked, what the ledger says and what the rollups say must be the same.
 
 Every difference is named. Requests that are OPEN or in flight are on their way from one to the other: they are shown
-apart, and an account is compared without them. A deleted key has no account any more; its usage stays.
+apart, and an account is compared without them. It goes by parts that can be made one after another, by whoever adds
+them up: `compare_hours` over what is past, as many hours at once as there is time for, then `compare_keys` over the
+accounts, some keys at once, with the few hours in which requests may be running.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from lambda_fn import hours
-from lambda_fn.accounts import Entry
+from lambda_fn.accounts import Entry, account_key
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Query, Table
-from lambda_fn.ids import request_time
+from lambda_fn.ledger import ledger_key
 from lambda_fn.rolled import KEYS_INDEX, first_hour, rolled_range
-from lambda_fn.rollups import ledger_items, stored_rows
-from lambda_fn.rows import AMOUNTS, UsageRow, summed
+from lambda_fn.rollups import each_item, ledger_rows, stored_rows
+from lambda_fn.rows import COUNTED, Sums, UsageRow
+from lambda_fn.totals import Amounts, Difference, KeyTotals, add, amounts_of, amounts_of_item, compared
 
-BOOKED = ("requests", "prompt_tokens", "completion_tokens", "cost")
-"""What accounts, ledger and rollups all have; of `requests` those that were not refused."""
-_LOOKS = 3  # a request may begin in the moment in which its account is read
+__all__ = ["Difference", "HoursReport", "KeyTotals", "Report", "compare_hours", "compare_keys", "reconcile"]
 
-Amounts = dict[str, int]
+KEYS_MOST = 100
+"""Of one `compare_keys`."""
+_LOOKS = 3  # an hour may be rolled again, or a request of long ago corrected, between two reads
+_HOURS_AT_ONCE = 2
+_CLOCKS = 2.0  # seconds that the clocks of two functions may differ
 
-
-def _nothing() -> Amounts:
-    return dict.fromkeys(BOOKED, 0)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Two places that do not agree about one figure."""
-
-    key: str
-    field: str
-    """Such as `completion_tokens`; of a rollup with its hour and model: `2026-11-21T06 demo completion_tokens`."""
-    places: tuple[str, str]
-    """`account` and `ledger`, or `ledger` and `rollup`."""
-    values: tuple[int, int]
-
-    def __str__(self) -> str:
-        """In one line."""
-        return f"{self.key} {self.field}: {self.places[0]} {self.values[0]}, {self.places[1]} {self.values[1]}"
-
-
-@dataclass
-class KeyTotals:
-    """All that one key ever used, as each place has it, without what is in flight."""
-
-    key: str
-    account: Amounts | None = None
-    """None: the key is deleted."""
-    ledger: Amounts = field(default_factory=_nothing)
-    rollups: Amounts = field(default_factory=_nothing)
-    """Rollups, and the ledger for the hours that have none yet."""
-    refused: int = 0
-    open: int = 0
-    """Ledger items that are not settled."""
-    in_flight: int = 0
-    """Requests that the account has reserved for, some of them settled perhaps."""
+Amount = tuple[float, Amounts]
 
 
 @dataclass(frozen=True)
@@ -69,6 +39,20 @@ class Report:
     keys: list[KeyTotals]
     differences: list[Difference]
     rolled: str
+
+
+@dataclass
+class HoursReport:
+    """What was found in some hours: ledger against rollups, and their sums by key."""
+
+    since: str
+    until: str
+    """The hour after the last one that was read: from there `compare_hours` goes on, unless `done`."""
+    done: bool
+    """All hours of the past are read."""
+    rolled: str
+    keys: dict[str, KeyTotals] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
 
 
 async def reconcile(table: Table, *, now: Callable[[], float] = time.time) -> Report:
@@ -82,103 +66,146 @@ async def reconcile(table: Table, *, now: Callable[[], float] = time.time) -> Re
         MeterUnavailable: DynamoDB does not answer.
 
     """
-    report = await _look(table, now)
-    for _ in range(_LOOKS - 1):
-        if not report.differences:
+    for _ in range(_LOOKS):
+        past = await compare_hours(table, now=now)
+        names = sorted({*past.keys, *[key async for key in _directory(table)]})
+        keys: list[KeyTotals] = []
+        differences: list[Difference] = []
+        for start in range(0, len(names), KEYS_MOST):
+            some = [past.keys.get(name, KeyTotals(name)) for name in names[start : start + KEYS_MOST]]
+            report = await compare_keys(table, some, since=past.until, now=now)
+            keys += report.keys
+            differences += report.differences
+        if not differences and not past.differences:
             break
-        report = await _look(table, now)
+    of_hours = [it for it in differences if it.places[0] == "ledger"]
+    return Report(keys, [*(it for it in differences if it not in of_hours), *past.differences, *of_hours], past.rolled)
+
+
+async def compare_hours(
+    table: Table,
+    *,
+    since: str | None = None,
+    now: Callable[[], float] = time.time,
+    stop: Callable[[], bool] = lambda: False,
+) -> HoursReport:
+    """Compare ledger and rollups of the hours of the past: those that ended at least an hour ago.
+
+    Args:
+        table: The usage table.
+        since: The hour to go on from; the oldest key's when None.
+        now: Gives the Unix time.
+        stop: Asked before more hours are read.
+
+    Raises:
+        MeterUnavailable: DynamoDB does not answer.
+        ValueError: `since` is no hour.
+
+    """
+    end = hours.hour_at(now() - 3600)
+    first, rolled = await rolled_range(table) or (await first_hour(table, now=now()),) * 2
+    begin = min(max(since or first, first), end)
+    report = HoursReport(begin, begin, done=False, rolled=rolled)
+    while report.until < end and not stop():
+        some = list(hours.between(report.until, end))[:_HOURS_AT_ONCE]
+        after = hours.following(some[-1])
+        found = await asyncio.gather(*(ledger_rows(table, hour) for hour in some))
+        stored = await stored_rows(table, some[0], min(after, rolled)) if some[0] < rolled else []
+        for hour, rows in zip(some, found, strict=True):
+            held = [row for row in stored if row.hour == hour] if hour < rolled else rows
+            report.differences += compared(rows, held)
+            _count(report.keys, rows, held)
+        report.until = after
+    report.done = report.until >= end
     return report
 
 
-async def _look(table: Table, now: Callable[[], float]) -> Report:
-    accounts = [account async for account in _accounts(table)]
-    looked = now()
-    totals = {one.key: one for one in map(_booked, accounts)}
-    flying = {name: Entry.read(text) for account in accounts for name, text in account["in_flight"].items()}
+async def compare_keys(
+    table: Table, past: Sequence[KeyTotals], *, since: str, now: Callable[[], float] = time.time
+) -> Report:
+    """Compare some accounts with the ledger.
 
-    def on_its_way(item: Mapping[str, Any]) -> bool:
-        """Whether an account had not booked a settled request when it was looked at."""
-        entry = flying.get(item["sk"])
-        if entry is None:
-            return request_time(item["sk"]) > looked
-        return entry.correction is not None or entry.number == item.get("entry")  # else a late try, long booked
+    Args:
+        table: The usage table.
+        past: The keys, at most `KEYS_MOST`, with what they used before `since`.
+        since: The hour from which ledger and rollups are read here.
+        now: Gives the Unix time.
 
-    until = hours.following(hours.hour_at(looked))
-    since, rolled = await rolled_range(table) or (await first_hour(table, now=looked),) * 2
-    stored = await stored_rows(table, since, rolled) if since < rolled else []
+    Raises:
+        MeterUnavailable: DynamoDB does not answer.
+        ValueError: `since` is no hour.
+
+    """
+    _, rolled = await rolled_range(table) or ("", since)
+    totals = {one.key: _copy(one) for one in past}
+    read: dict[str, float] = {}
+    flying: dict[str, tuple[str, Entry]] = {}
+    for key, one in totals.items():
+        at = now()  # before it is read: what is settled from then on, it cannot have booked
+        account = await table.get(account_key(key))
+        if account is not None:
+            one.take(account)
+            read[key] = at
+            flying |= {name: (key, Entry.read(text)) for name, text in account["in_flight"].items()}
+    late: dict[str, list[Amount]] = {key: [] for key in totals}
+    doubtful: dict[str, list[Amount]] = {key: [] for key in totals}
+
+    def place(item: Item) -> None:
+        """See whether the account had booked a settled request when it was read: it has, unless it is put here."""
+        key = item["key"]
+        if item["state"] != "SETTLED" or "ttl" in item or key not in read:
+            return
+        amount = item.get("settled", 0.0), amounts_of_item(item)
+        if item["sk"] in flying:
+            entry = flying[item["sk"]][1]
+            if entry.correction is not None or entry.number == item.get("entry"):  # else a late try, long booked
+                late[key].append(amount)
+        elif amount[0] >= read[key] + _CLOCKS:
+            late[key].append(amount)
+        elif amount[0] >= read[key] - _CLOCKS:
+            doubtful[key].append(amount)
+
+    for request_id, (key, _) in flying.items():  # those of the past; they are few
+        if ledger_key(request_id)["pk"].split("#")[1] < since:
+            item = await table.get(ledger_key(request_id))
+            if item is not None and item["key"] == key:
+                place(item)
     differences: list[Difference] = []
-    for hour in hours.between(since, max(rolled, until)):
-        items = await ledger_items(table, hour)
-        rows = summed(hour, items)
-        held = [row for row in stored if row.hour == hour] if hour < rolled else rows
-        differences += _compared(rows, held)
-        for row in rows:
-            one = totals.setdefault(row.key, KeyTotals(row.key))
-            one.refused += row.outcomes.get("refused", 0)
-            one.open += row.open
-        for row in held:
-            _add(totals.setdefault(row.key, KeyTotals(row.key)).rollups, row)
-        for row in summed(hour, (item for item in items if on_its_way(item))):
-            _add(totals[row.key].rollups, row, sign=-1)
-        for row in summed(hour, (item for item in items if not on_its_way(item))):
-            _add(totals[row.key].ledger, row)
-    keys = [totals[key] for key in sorted(totals)]
-    return Report(keys, [*_of_accounts(keys), *differences], rolled)
+    for hour in hours.between(since, max(since, hours.following(hours.hour_at(now())))):
+        sums = Sums(hour)
+
+        def take(item: Item, sums: Sums = sums) -> None:
+            sums.add(item)
+            place(item)
+
+        await each_item(table, hour, take, keys=list(totals), only=(*COUNTED, "sk", "settled", "entry"))
+        rows = sums.rows()
+        held = rows
+        if hour < rolled:
+            held = [row for row in await stored_rows(table, hour, hours.following(hour)) if row.key in totals]
+            differences += compared(rows, held)
+        _count(totals, rows, held)
+    for key, one in totals.items():
+        for _, amounts in late[key]:
+            add(one.ledger, amounts, sign=-1)
+            add(one.rollups, amounts, sign=-1)
+        one.settle_doubt(amounts for _, amounts in sorted(doubtful[key], key=lambda it: it[0]))
+        differences += one.differences()
+    return Report([totals[key] for key in sorted(totals)], differences, rolled)
 
 
-async def _accounts(table: Table) -> AsyncIterator[Item]:
+def _count(totals: dict[str, KeyTotals], ledger: Iterable[UsageRow], rollups: Iterable[UsageRow]) -> None:
+    for row in ledger:
+        totals.setdefault(row.key, KeyTotals(row.key)).add_ledger(row)
+    for row in rollups:
+        add(totals.setdefault(row.key, KeyTotals(row.key)).rollups, amounts_of(row))
+
+
+def _copy(one: KeyTotals) -> KeyTotals:
+    return KeyTotals(one.key, None, dict(one.ledger), dict(one.rollups), one.refused, one.open)
+
+
+async def _directory(table: Table) -> AsyncIterator[str]:
     query = Query("directory = :keys", {":keys": "KEYS"}, index=KEYS_INDEX)
     async for found in table.query_all(query):
-        account = await table.get({"pk": found["pk"], "sk": found["sk"]})
-        if account is not None:  # else it was deleted since
-            yield account
-
-
-def _booked(account: Item) -> KeyTotals:
-    """Give what an account has booked, without the requests that are to be booked anew."""
-    one = KeyTotals(account["pk"].partition("#")[2], {name: account.get(name, 0) for name in BOOKED})
-    one.in_flight = len(account["in_flight"])
-    assert one.account is not None  # noqa: S101 - just made
-    for entry in map(Entry.read, account["in_flight"].values()):
-        if entry.correction is not None:
-            for name in BOOKED:
-                one.account[name] -= getattr(entry.correction.booked, name)
-    return one
-
-
-def _add(amounts: Amounts, row: UsageRow, sign: int = 1) -> None:
-    for name in BOOKED:
-        amounts[name] += sign * (getattr(row, name) - (row.outcomes.get("refused", 0) if name == "requests" else 0))
-
-
-def _of_accounts(keys: Iterable[KeyTotals]) -> list[Difference]:
-    return [
-        Difference(one.key, name, ("account", "ledger"), (one.account[name], one.ledger[name]))
-        for one in keys
-        if one.account is not None
-        for name in BOOKED
-        if one.account[name] != one.ledger[name]
-    ]
-
-
-def _compared(ledger: Sequence[UsageRow], rollups: Sequence[UsageRow]) -> list[Difference]:
-    """Compare an hour's rows one by one, figure by figure."""
-    left, right = ({(row.key, row.model): row for row in rows if row.requests} for rows in (ledger, rollups))
-    found = []
-    for key, model in sorted(left.keys() | right.keys()):
-        figures = [_figures(rows.get((key, model))) for rows in (left, right)]
-        hour = next(rows[key, model].hour for rows in (left, right) if (key, model) in rows)
-        found += [
-            Difference(
-                key, f"{hour} {model} {name}", ("ledger", "rollup"), (figures[0].get(name, 0), figures[1].get(name, 0))
-            )
-            for name in sorted(figures[0].keys() | figures[1].keys())
-            if figures[0].get(name, 0) != figures[1].get(name, 0)
-        ]
-    return found
-
-
-def _figures(row: UsageRow | None) -> Mapping[str, int]:
-    if row is None:
-        return {}
-    return {**{name: getattr(row, name) for name in AMOUNTS}, **row.outcomes}
+        yield found["pk"].partition("#")[2]

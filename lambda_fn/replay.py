@@ -7,7 +7,7 @@ line again changes nothing, whatever came between.
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -62,14 +62,17 @@ class Replayed:
     """Hours whose rollups were made again."""
 
 
-async def replay(table: Table, lines: Iterable[str]) -> Replayed:
-    """Settle what the lines say, and make the rollups of their hours again. Never raises for the meter's sake."""
+async def replay(table: Table, lines: Iterable[str], *, now: Callable[[], float] = time.time) -> Replayed:
+    """Settle what the lines say, and make the rollups of their hours again. Never raises for the meter's sake.
+
+    `now` gives the Unix time.
+    """
     done = Replayed()
     for number, text in enumerate(lines, 1):
         try:
             line = parse(text)
             if line is not None:
-                await _settle(table, line, done)
+                await _settle(table, line, done, now())
         except ValueError as error:
             done.malformed.append(f"line {number}: {error}")
     with contextlib.suppress(Contended, MeterUnavailable):  # then the sweeper makes them
@@ -108,7 +111,7 @@ def _checked(found: object) -> Line | None:
     return line
 
 
-async def _settle(table: Table, line: Line, done: Replayed) -> None:
+async def _settle(table: Table, line: Line, done: Replayed, now: float) -> None:
     opening = Opening(
         line.request_id,
         line.key,
@@ -122,7 +125,9 @@ async def _settle(table: Table, line: Line, done: Replayed) -> None:
     )
     try:
         before = await table.get(ledger.ledger_key(line.request_id))
-        changed = await books.record(table, opening, settlement, now=time.time())
+        if before is not None and before["key"] != line.key:
+            raise ValueError("the ledger has this request with another key")
+        changed = await books.record(table, opening, settlement, now=now)
     except MeterUnavailable:
         done.failed.append(line.request_id)
         return

@@ -7,7 +7,7 @@ ledger was read, so that of two who roll one hour the slower cannot put old sums
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lambda_fn import hours
@@ -15,9 +15,10 @@ from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Query, Table
 from lambda_fn.ids import LEDGER_SHARDS
 from lambda_fn.rolled import begin, clean, dirty_hours, move, rolled_range
-from lambda_fn.rows import AMOUNTS, UsageRow, from_item, summed, to_item
+from lambda_fn.rows import AMOUNTS, COUNTED, Sums, UsageRow, from_item, to_item
 
 _TRIES = 4
+_SHARDS_AT_ONCE = 2  # a page of each is in memory
 _UNCHANGED = " AND ".join(f"{name} = :{name}" for name in (*AMOUNTS, "outcomes"))
 
 
@@ -36,26 +37,42 @@ class Rolled:
     """Requests of the hour that are not settled, and so not in its rows."""
 
 
-async def ledger_items(table: Table, hour: str, *, key: str | None = None) -> list[Item]:
-    """Give the ledger items of an hour, all of them or one key's."""
-    keys = {":key": key} if key is not None else {}
+async def each_item(
+    table: Table, hour: str, take: Callable[[Item], None], *, keys: Sequence[str] = (), only: Sequence[str] = COUNTED
+) -> None:
+    """Hand the ledger items of an hour to `take`, one by one, in no order; they are never in memory all at once.
 
-    async def shard(number: int) -> list[Item]:
+    Args:
+        table: The usage table.
+        hour: Which hour, UTC.
+        take: Is given each item.
+        keys: The only keys that are asked for, a hundred at most; all when there is none.
+        only: The attributes that are read.
+
+    """
+    named = {f":key{number}": key for number, key in enumerate(keys)}
+    few = asyncio.Semaphore(_SHARDS_AT_ONCE)
+
+    async def shard(number: int) -> None:
         query = Query(
             "pk = :pk",
-            {":pk": f"LEDGER#{hour}#{number}", **keys},
-            names={"#key": "key"} if keys else {},
-            filter="#key = :key" if keys else None,
+            {":pk": f"LEDGER#{hour}#{number}", **named},
+            names={"#key": "key"} if named else {},
+            filter=f"#key IN ({', '.join(named)})" if named else None,
+            only=only,
         )
-        return [item async for item in table.query_all(query, consistent=True)]
+        async with few:
+            async for item in table.query_all(query, consistent=True):
+                take(item)
 
-    found = await asyncio.gather(*(shard(number) for number in range(LEDGER_SHARDS)))
-    return [item for items in found for item in items]
+    await asyncio.gather(*(shard(number) for number in range(LEDGER_SHARDS)))
 
 
 async def ledger_rows(table: Table, hour: str, *, key: str | None = None) -> list[UsageRow]:
     """Sum up an hour's ledger as it is now, all of it or one key's."""
-    return summed(hour, await ledger_items(table, hour, key=key))
+    sums = Sums(hour)
+    await each_item(table, hour, sums.add, keys=() if key is None else (key,))
+    return sums.rows()
 
 
 async def stored_rows(table: Table, since: str, until: str, *, key: str | None = None) -> list[UsageRow]:

@@ -13,6 +13,8 @@ By = Literal["hour", "day", "key", "model"]
 Item = Mapping[str, Any]
 AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered")
 """The fields of a row that are added up."""
+COUNTED = ("key", "model", "state", "outcome", "prompt_tokens", "completion_tokens", "cost", "recovered", "ttl")
+"""What of a ledger item sums are made from."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,48 @@ class UsageRow:
     """Requests that are not settled yet; not in `requests`. Always 0 for closed hours."""
 
 
-def summed(hour: str, items: Iterable[Item]) -> list[UsageRow]:
-    """Sum up ledger items of one hour, by key and model.
+class Sums:
+    """An hour's ledger items, added up one by one: it grows with keys and models, not with requests.
 
     What has a `ttl` is left out: it came with a key that nobody has, and will not be there for ever.
     """
-    groups: dict[tuple[str, str], list[UsageRow]] = defaultdict(list)
+
+    def __init__(self, hour: str) -> None:
+        """Begin with nothing."""
+        self._hour = hour
+        self._groups: dict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = {}
+
+    def add(self, item: Item) -> None:
+        """Add an item; of it the attributes `COUNTED` are read."""
+        if "ttl" in item:
+            return
+        name = item["key"], item["model"]
+        if name not in self._groups:
+            self._groups[name] = dict.fromkeys((*AMOUNTS, "open"), 0), {}
+        amounts, outcomes = self._groups[name]
+        if item["state"] != "SETTLED":
+            amounts["open"] += 1
+            return
+        amounts["requests"] += 1
+        for member in ("prompt_tokens", "completion_tokens", "cost"):
+            amounts[member] += item[member]
+        amounts["recovered"] += bool(item.get("recovered"))
+        outcomes[item["outcome"]] = outcomes.get(item["outcome"], 0) + 1
+
+    def rows(self) -> list[UsageRow]:
+        """Give the sums by key and model, sorted."""
+        return [
+            UsageRow(self._hour, key, model, **amounts, outcomes=dict(sorted(outcomes.items())))
+            for (key, model), (amounts, outcomes) in sorted(self._groups.items())
+        ]
+
+
+def summed(hour: str, items: Iterable[Item]) -> list[UsageRow]:
+    """Sum up ledger items of one hour, by key and model, as `Sums` does."""
+    sums = Sums(hour)
     for item in items:
-        if "ttl" not in item:
-            groups[item["key"], item["model"]].append(_row(hour, item))
-    return [_sum(rows, hour, key, model) for (key, model), rows in sorted(groups.items())]
+        sums.add(item)
+    return sums.rows()
 
 
 def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
@@ -78,22 +112,6 @@ def from_item(item: Item) -> UsageRow:
     key, hour, model = item["sk"].split("#", 2)
     amounts = {name: item[name] for name in AMOUNTS}
     return UsageRow(f"{item['pk'].removeprefix('USAGE#')}T{hour}", key, model, **amounts, outcomes=item["outcomes"])
-
-
-def _row(hour: str, item: Item) -> UsageRow:
-    if item["state"] != "SETTLED":
-        return UsageRow(hour, item["key"], item["model"], 0, 0, 0, 0, 0, open=1)
-    return UsageRow(
-        hour,
-        item["key"],
-        item["model"],
-        1,
-        item["prompt_tokens"],
-        item["completion_tokens"],
-        item["cost"],
-        int(item.get("recovered", False)),
-        {item["outcome"]: 1},
-    )
 
 
 def _sum(rows: list[UsageRow], hour: str, key: str, model: str) -> UsageRow:

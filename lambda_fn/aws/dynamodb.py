@@ -12,7 +12,7 @@ MeterError
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -81,6 +81,8 @@ class Query:
     backward: bool = False
     limit: int | None = None
     """The most items of a page that are looked at, before `filter`."""
+    only: Sequence[str] = ()
+    """The attributes that are given; all when there is none."""
 
 
 class Table:
@@ -167,8 +169,10 @@ class Table:
             "ScanIndexForward": not query.backward,
             "ConsistentRead": consistent,
         }
+        only = {f"#only{number}": name for number, name in enumerate(query.only)}
         options = {
-            "ExpressionAttributeNames": query.names or None,
+            "ExpressionAttributeNames": {**query.names, **only} or None,
+            "ProjectionExpression": ", ".join(only) or None,
             "IndexName": query.index,
             "FilterExpression": query.filter,
             "Limit": query.limit,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lambda_fn.authenticate import check_origin
-from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
+from lambda_fn.aws.secretsmanager import SecretError, SecretsManager, SecretsUnavailable
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied, Unavailable
 from lambda_fn.log import log
 
@@ -19,7 +19,12 @@ FRESH = 300.0
 """Seconds for which the versions of the secret are taken to be what they were when they were read."""
 
 DOUBT = 5.0
-"""A secret that is not known is looked up again when the last look was so long ago: it may be a new one."""
+"""A secret that is not known is looked up again when the last look was so long ago: it may be a new one. After a look
+that failed, the next one is so much later.
+"""
+
+STALE = 3600.0
+"""While Secrets Manager does not answer, what was read holds for so long; then nobody comes in by it."""
 
 _MOST = 512
 
@@ -33,33 +38,32 @@ class AdminSecret:
         self._arn = arn
         self._clock = clock
         self._known: tuple[str, ...] = ()
-        self._read = float("-inf")
+        self._read = self._tried = float("-inf")
 
     async def accepts(self, given: str) -> bool:
         """Say whether this is one of the two.
 
         Raises:
-            Unavailable: Secrets Manager does not answer, and nothing was read before.
+            Unavailable: they cannot be read now, and what was read before is too old, or was taken away.
 
         """
-        age = self._clock() - self._read
-        if age > FRESH:
+        if self._clock() - self._read > FRESH or not _among(given, self._known):
             await self._refresh()
-        if _among(given, self._known):
-            return True
-        if DOUBT < age <= FRESH:
-            await self._refresh()
-            return _among(given, self._known)
-        return False
+        if self._clock() - self._read > STALE:
+            raise Unavailable("The admin secret cannot be read now.", retry_after=int(DOUBT))
+        return _among(given, self._known)
 
     async def _refresh(self) -> None:
+        if self._clock() - self._tried <= DOUBT:
+            return
+        self._tried = self._clock()
         try:
             found = [await self._manager.value(self._arn, stage) for stage in ("AWSCURRENT", "AWSPREVIOUS")]
         except SecretError as error:
             log("fault", error="SecretError", kind=error.kind)
-            if not self._known:
-                raise Unavailable("The admin secret cannot be read now.") from None
-            return  # what was read before still holds
+            if not isinstance(error, SecretsUnavailable):  # refused: access was taken away, or the secret is gone
+                self._known, self._read = (), float("-inf")
+            return  # else what was read before still holds, for a time
         self._known = tuple(value for value in found if value)
         self._read = self._clock()
 

@@ -55,7 +55,7 @@ async def rebuild_rollups(given: schema.Rebuild, services: Shared) -> Any:
 @router.post("/replay", response_model=replies.Replayed, operation_id="replay")
 async def replay_lines(given: schema.Replay, services: Shared) -> Any:
     """Settle what the function logged as `settlement_unsaved`. Doing it again changes nothing."""
-    return asdict(await in_time(replay(services.table, given.lines)))
+    return asdict(await in_time(replay(services.table, given.lines, now=services.now)))
 
 
 async def in_time(work: Awaitable[T]) -> T:

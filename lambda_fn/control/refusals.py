@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,11 +28,23 @@ def invalid(errors: Sequence[Any]) -> APIError:
     first = errors[0]
     kind = first["type"]
     if kind == "json_invalid":
-        return InvalidRequest(_WORDS[kind], code="invalid_json")
+        return _no_json()
     path = [str(part) for part in first["loc"] if part not in _PLACES]
     param = ".".join(path) or None
     words = _WORDS.get(kind) or first["msg"].removeprefix("Value error, ").rstrip(".") + "."
     return InvalidRequest(f"'{param}': {words}" if param else f"The body: {words}", param=param)
+
+
+def _no_json() -> APIError:
+    return InvalidRequest(_WORDS["json_invalid"], code="invalid_json")
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """FastAPI says 400 when a body cannot be read for another reason than its grammar: too deep, a number too long."""
+    if isinstance(error, HTTPException) and error.status_code == 400:
+        return error_response(_no_json())
+    answer: Response = await EXCEPTION_HANDLERS[HTTPException](request, error)
+    return answer
 
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
@@ -46,6 +59,7 @@ async def _on_unavailable(request: Request, error: Exception) -> Response:
 
 HANDLERS: dict[Any, Callable[[Request, Exception], Any]] = {
     **EXCEPTION_HANDLERS,
+    HTTPException: _on_http_error,
     RequestValidationError: _on_invalid,
     MeterUnavailable: _on_unavailable,
 }

@@ -3,6 +3,7 @@
 What is given is refused for what is wrong with it and not bent into shape: "5" is no number here, and true no 1.
 """
 
+import re
 import time
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -28,6 +29,8 @@ def _printable(text: str) -> str:
 def _money(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError("must be an amount, as text or number")
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value):
+        raise ValueError("must be written as 12.5")  # Decimal takes "1_0" and digits of every script, too
     return value
 
 

@@ -5,16 +5,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from lambda_fn import books, reservations
+from lambda_fn import books, hours, reservations
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
+from lambda_fn.rolled import mark_dirty, rolled_range
 from lambda_fn.rollups import Contended, advance, roll_dirty
 from lambda_fn.sweep import overdue
 
 _AT_ONCE = 16
 _GIVE_UP = 10
-"""After so many failures in a sweep DynamoDB is down: the next one goes on."""
+"""After so many calls without an answer in a sweep DynamoDB is down: the next one goes on."""
 _NOT_OURS = (KeyError, ValueError, TypeError)
 """An item that is not as ours are: it stops no other."""
 RECOVERED = ("settled", "found", "refused")
@@ -29,6 +30,9 @@ class Sweep:
     """Requests that were brought to their end, by what they were (`books.recover`)."""
     accounts: int = 0
     failures: int = 0
+    """What is left for the next sweep, and why is in the log."""
+    unanswered: int = 0
+    """Of these, calls that DynamoDB did not answer."""
     hours: int = 0
     """Rolled for the first time."""
     again: int = 0
@@ -60,14 +64,18 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
     result = Sweep()
 
     def enough() -> bool:
-        if stop() or result.failures >= _GIVE_UP:
+        if stop() or result.unanswered >= _GIVE_UP:
             result.finished = False
         return not result.finished
 
     async def request(key: dict[str, str]) -> None:
         item = await table.get(key)
         if item is not None and item["state"] == "OPEN":
+            # It may have been written after its hour was rolled. Settled without being booked it leaves no other trace,
+            # so the mark is made before and after: a sweep that is killed between the two has left one.
+            await _mark_if_rolled(table, key["sk"])
             await _recover(table, item["key"], key["sk"], result, now=now)
+            await _mark_if_rolled(table, key["sk"])
 
     async def account(key: dict[str, str]) -> None:
         await _account(table, key, result, now=now, longest=longest, enough=enough)
@@ -78,7 +86,7 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
         result.again = await roll_dirty(table, stop=enough)
         result.hours = await advance(table, now=now, longest=longest, stop=enough)
     except (Contended, MeterUnavailable, *_NOT_OURS) as error:
-        _failed(result, repr(error))
+        _failed(result, error)
     return result
 
 
@@ -95,10 +103,8 @@ async def _each(
         try:
             if not enough():
                 await work(key)
-        except MeterUnavailable as error:
-            _failed(result, str(error), pk=key["pk"], sk=key["sk"])
-        except _NOT_OURS as error:
-            _failed(result, repr(error), pk=key["pk"], sk=key["sk"])
+        except (MeterUnavailable, *_NOT_OURS) as error:
+            _failed(result, error, pk=key["pk"], sk=key["sk"])
         finally:
             room.release()
 
@@ -111,7 +117,7 @@ async def _each(
                     break
                 tasks.create_task(one(key))
     except* MeterUnavailable as group:
-        _failed(result, str(group.exceptions[0]))
+        _failed(result, group.exceptions[0])
 
 
 async def _account(
@@ -146,6 +152,13 @@ async def _recover(table: Table, key_id: str, request_id: str, result: Sweep, *,
         log("recovered", request_id=request_id, key=key_id, was=what)
 
 
-def _failed(result: Sweep, error: str, **where: str) -> None:
+async def _mark_if_rolled(table: Table, request_id: str) -> None:
+    hour = hours.hour_at(request_time(request_id))
+    if hour < (await rolled_range(table) or ("", ""))[1]:
+        await mark_dirty(table, hour)
+
+
+def _failed(result: Sweep, error: Exception, **where: str) -> None:
     result.failures += 1
-    log("sweep_failed", error=error, **where)
+    result.unanswered += isinstance(error, MeterUnavailable)
+    log("sweep_failed", error=repr(error), **where)

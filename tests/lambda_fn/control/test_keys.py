@@ -96,6 +96,7 @@ REFUSED: list[tuple[Any, str | None]] = [
     ({"name": "n", "limits": {"cost_per_day": -0.01}}, "limits.cost_per_day"),
     ({"name": "n", "limits": {"cost_per_day": "1e30"}}, "limits.cost_per_day"),
     ({"name": "n", "limits": {"cost_per_day": "NaN"}}, "limits.cost_per_day"),
+    ({"name": "n", "limits": {"cost_per_day": "1_0"}}, "limits.cost_per_day"),
     ({"name": "n", "limits": {"cost_per_day": "0.0000000001"}}, "limits.cost_per_day"),
     ({"name": "n", "limits": {"cost_per_day": True}}, "limits.cost_per_day"),
     ({"name": "n", "limits": {"per_day": 1}}, "limits.per_day"),
@@ -115,7 +116,8 @@ async def test_what_makes_no_sense_is_refused_by_name(admin: Admin) -> None:
 
 async def test_a_body_that_is_no_json(admin: Admin) -> None:
     """It is a 400 with a code of its own."""
-    for content in (b"{", b"\xff\xfe", b'{"name": "n"'):
+    long = b'{"name": "x", "limits": {"tokens_per_day": ' + b"9" * 5000 + b"}}"
+    for content in (b"{", b"\xff\xfe", b'{"name": "n"', b"[" * 100_000, long):
         answer = await admin.client.post(
             "/admin/v1/keys", content=content, headers={"content-type": "application/json"}
         )

@@ -5,8 +5,8 @@ from typing import Any
 import boto3
 import pytest
 
-from lambda_fn.aws.secretsmanager import SecretsManager
-from lambda_fn.control.authenticate import DOUBT, FRESH, INVOKED, AdminSecret, Gate
+from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
+from lambda_fn.control.authenticate import DOUBT, FRESH, INVOKED, STALE, AdminSecret, Gate
 from lambda_fn.control.invocation import as_url_event
 from lambda_fn.control.rotate import RotationRefused, rotate
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied, Unavailable
@@ -65,7 +65,7 @@ async def test_current_and_previous_are_accepted(moto_url: str, http: Client, st
 
 
 async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """What was read before still holds; who read nothing yet says 503, and lets nobody in."""
+    """What was read before holds for an hour, without asking at each request; who read nothing yet lets nobody in."""
     now = 0.0
     secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
     assert await secret.accepts("one")
@@ -74,8 +74,34 @@ async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, store
     now += FRESH + 1
     assert await secret.accepts("one")
     assert not await secret.accepts("guess")
+    assert away.reads == 1
+    now = STALE
+    assert await secret.accepts("one")
+    now = STALE + 1
+    with pytest.raises(Unavailable):
+        await secret.accepts("one")
     with pytest.raises(Unavailable):
         await AdminSecret(away, stored[1]).accepts("one")
+
+
+async def test_access_that_was_taken_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
+    """When Secrets Manager refuses, what was read before is good no more; given back, the secret is read again."""
+    now = 0.0
+    secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
+    assert await secret.accepts("one")
+
+    class Refusing(Counting):
+        async def call(self, operation: str, **members: Any) -> dict[str, Any]:
+            raise SecretError("AccessDeniedException")
+
+    allowed, secret._manager = secret._manager, Refusing(http, url="", region="", credentials=lambda: CREDENTIALS)
+    now += FRESH + 1
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await secret.accepts("one")
+    secret._manager = allowed
+    now += DOUBT + 1
+    assert await secret.accepts("one")
 
 
 async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:

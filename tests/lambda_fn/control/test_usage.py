@@ -8,7 +8,7 @@ from lambda_fn import ids
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http import Client
-from tests.lambda_fn.control.conftest import Admin
+from tests.lambda_fn.control.conftest import NOW, Admin
 
 
 async def test_usage_is_told_apart_as_asked(admin: Admin, used: dict[str, Any]) -> None:
@@ -92,6 +92,7 @@ async def test_one_request_is_found_by_any_of_its_names(admin: Admin, used: dict
 
 async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, Any]) -> None:
     """Reconciling finds no difference; after a figure was forged it names it."""
+    admin.services.now = lambda: NOW + 60
     report = await admin.ok("POST", "/reconcile")
     assert (report["agrees"], report["differences"]) == (True, [])
     assert {key["key"]: key["account"]["requests"] for key in report["keys"]} == {used["first"]: 4, used["second"]: 1}
@@ -107,6 +108,7 @@ async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, A
 async def test_a_deleted_key_stays_in_the_books(admin: Admin, used: dict[str, Any]) -> None:
     """Its usage is reported, and accounts and ledger still agree."""
     await admin.ok("DELETE", f"/keys/{used['first']}")
+    admin.services.now = lambda: NOW + 60
     assert (await admin.ok("POST", "/reconcile"))["agrees"]
     rows = (await admin.ok("GET", "/usage", by="key"))["data"]
     assert {row["key"] for row in rows} == {used["first"], used["second"]}

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from lambda_fn import books, ledger
-from lambda_fn.ids import new_request_id
+from lambda_fn import accounts, books, ledger
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.ids import key_id_of, new_key, new_request_id
 from lambda_fn.ledger import Settlement
-from lambda_fn.replay import replay
+from lambda_fn.replay import Replayed
+from lambda_fn.replay import replay as replay_at
 from lambda_fn.settle import unsaved
-from tests.lambda_fn.sweep.conftest import CLOSED, DONE, LATER, Ground, Killed, T, live, opening
+from tests.lambda_fn.sweep.conftest import CLOSED, DONE, LATER, LIMITS, Ground, Killed, T, live, opening
 from tests.lambda_fn.sweep.test_sweep import prove, swept
 
 
@@ -21,6 +23,11 @@ def line(ground: Ground, request_id: str, settlement: Settlement = DONE) -> str:
     figures = {"request_id": request_id, "key": ground.key_id, "model": opened.model, **asdict(settlement)}
     found = {"event": "settlement_unsaved", **figures, **unsaved(opened, T + 9), "reason": "down"}
     return json.dumps(found)
+
+
+async def replay(table: Table, lines: list[str]) -> Replayed:
+    """Replay, at a time after all that was served."""
+    return await replay_at(table, lines, now=lambda: LATER)
 
 
 async def test_each_way_that_a_settlement_can_be_missing(ground: Ground) -> None:
@@ -129,6 +136,19 @@ async def test_a_malformed_line_is_named_and_writes_nothing(ground: Ground, chan
     assert [text.partition(":")[0] for text in found.malformed] == ["line 2", "line 3"]
     assert found.settled == 0
     assert ground.bytes() == before
+
+
+async def test_a_line_that_names_another_key(ground: Ground) -> None:
+    """A request is booked on the key that it came with, whatever a line says."""
+    other = new_key()
+    await ground.table.put(accounts.new_account(other, name="other", now=T - 60, most=LIMITS))
+    request_id = new_request_id(T)
+    await live(ground.table, ground, request_id, None)
+    bad = json.dumps(json.loads(line(ground, request_id)) | {"key": key_id_of(other)})
+    found = await replay(ground.table, [bad])
+    assert (found.settled, found.malformed) == (0, ["line 1: the ledger has this request with another key"])
+    assert (await replay(ground.table, [line(ground, request_id)])).settled == 1
+    await prove(ground)
 
 
 async def test_a_table_that_is_down(ground: Ground) -> None:

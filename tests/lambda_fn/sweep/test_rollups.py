@@ -1,17 +1,20 @@
 """Rollups: recomputed, the same byte for byte, closed hours only, and never put back by one who was slow."""
 
 import asyncio
+import tracemalloc
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from lambda_fn import books, hours, rolled, rollups
+from lambda_fn import books, hours, ledger, rolled, rollups
+from lambda_fn.aws.attributes import wrap_all
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_request_id
-from lambda_fn.ledger import Settlement
+from lambda_fn.ledger import Opening, Settlement
 from lambda_fn.rows import UsageRow, from_item, grouped, summed, to_item
 from lambda_fn.usage import usage
-from tests.lambda_fn.sweep.conftest import CLOSED, DONE, LATER, LONGEST, MODEL, Ground, T, live, opening
+from tests.lambda_fn.sweep.conftest import CLOSED, DONE, LATER, LONGEST, MODEL, PRICES, Ground, T, live, opening
 
 HOUR = hours.hour_at(T)
 NEXT = hours.following(HOUR)
@@ -168,3 +171,35 @@ def test_hours() -> None:
     for wrong in ("2026-12-31", "2026-12-31T24", "2026-12-31T1 ", "x" * 13):
         with pytest.raises(ValueError, match=r"hour|time data|unconverted"):
             hours.begins(wrong)
+
+
+class Pages(Table):
+    """DynamoDB's pages: each of its shards has so many, of 300 requests each."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.read: dict[str, int] = {}
+        request_id = new_request_id(T)
+        item = ledger.opening_item(Opening(request_id, "abcdefghijkl", MODEL, 100, 400, PRICES))
+        counts = {"outcome": "complete", "prompt_tokens": 7, "completion_tokens": 11, "cost": 76}
+        self.items = [wrap_all({**item, **counts, "state": "SETTLED", "sk": f"{number}"}) for number in range(300)]
+
+    async def _call(self, operation: str, call: Mapping[str, Any], *_given: Any, **_named: Any) -> dict[str, Any]:
+        shard = call["ExpressionAttributeValues"][":pk"]["S"]
+        page = self.read[shard] = self.read.get(shard, 0) + 1
+        await asyncio.sleep(0)
+        names = {call["ExpressionAttributeNames"][name] for name in call["ProjectionExpression"].split(", ")}
+        items = [{name: {**item[name]} for name in names & item.keys()} for item in self.items]
+        return {"Items": items, **({"LastEvaluatedKey": wrap_all({"pk": shard})} if page < self.count else {})}
+
+
+async def test_an_hour_is_summed_page_by_page() -> None:
+    """An hour of six times the requests takes no more memory, and nothing is read of them that is not summed."""
+    peaks = []
+    for pages in (2, 12):
+        tracemalloc.start()
+        [row] = await rollups.ledger_rows(Pages(pages), HOUR)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (row.requests, row.cost) == (8 * pages * 300, 8 * pages * 300 * 76)
+    assert peaks[1] < 1.2 * peaks[0]

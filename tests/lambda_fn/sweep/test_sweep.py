@@ -1,12 +1,13 @@
 """The sweeper: whatever a killed function left, the books come out exact, also when the sweeper is killed itself."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from lambda_fn import accounts, books, ledger
+from lambda_fn import accounts, books, ledger, rollups
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_request_id
 from lambda_fn.ledger import Settlement
@@ -175,7 +176,7 @@ async def test_a_deleted_key_and_one_that_nobody_has(ground: Ground) -> None:
     assert ground.item(guess)["outcome"] == "refused"
     assert "ttl" in ground.item(guess)
     await swept(ground.table, now=CLOSED)
-    report = await reconcile(ground.table, now=lambda: CLOSED)
+    report = await reconcile(ground.table, now=lambda: CLOSED + 2 * 3600)
     assert (report.differences, [one.key for one in report.keys]) == ([], [ground.key_id])
     assert report.keys[0].account is None
 
@@ -201,6 +202,30 @@ async def test_an_item_that_makes_no_sense_stops_no_other(ground: Ground) -> Non
     result = await swept(ground.table)
     assert (result.failures, result.done["settled"]) == (1, 1)
     assert ground.item(whole)["state"] == "SETTLED"
+
+
+async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> None:
+    """However many cannot be read, accounts are swept and hours are rolled: DynamoDB does answer."""
+    for number in range(12):
+        await ground.table.put({"pk": f"LEDGER#bad{number}", "sk": "x", "open": "LEDGER#0", "due": 1})
+    [request_id] = request_ids(1)
+    await live(ground.table, ground, request_id, None)
+    result = await swept(ground.table, now=CLOSED)
+    assert (result.failures, result.accounts, result.hours, result.finished) == (12, 1, 1, True)
+
+
+@pytest.mark.parametrize("killed", [None, 0, 1, 2, 3, 4, 5, 6, 7])
+async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | None) -> None:
+    """A ledger item that is written after its hour was rolled is in the rollups once it is settled, as refused too."""
+    [request_id] = request_ids(1)
+    await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
+    await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
+    if killed is not None:
+        with contextlib.suppress(Killed, BaseExceptionGroup):
+            await swept(ground.mortal(8 + killed, after=True), now=CLOSED)
+    await swept(ground.table, now=CLOSED)
+    await prove(ground)
+    assert [item["outcomes"] for item in ground.items("USAGE#")] == [{"refused": 1}]
 
 
 async def test_a_function_that_was_only_slow(ground: Ground) -> None:
