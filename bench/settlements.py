@@ -6,6 +6,7 @@ DynamoDB's: that is bound by 1,000 write units a second of one item, and `ceilin
 
 import argparse
 import asyncio
+import contextlib
 import random
 import sys
 import time
@@ -14,6 +15,7 @@ from collections import Counter
 from lambda_fn import accounts, books, ids, limits
 from lambda_fn.admit import Gate
 from lambda_fn.authenticate import Caller
+from lambda_fn.errors import Unavailable
 from lambda_fn.ledger import Opening, Prices, Settlement
 from tests.lambda_fn.network import Fate, Network, create_table
 from tests.lambda_fn.units import item_size
@@ -47,8 +49,11 @@ async def run(count: int, at_once: int) -> list[str]:
 
     async def work() -> None:
         for _ in left:
-            opening = Opening(ids.new_request_id(), key_id, "m", 10, 30, Prices(1, 1))
-            admission = await gate.admit(caller, opening)
+            admission = None
+            while admission is None:
+                opening = Opening(ids.new_request_id(), key_id, "m", 10, 30, Prices(1, 1))
+                with contextlib.suppress(Unavailable):  # throttled: callers try again
+                    admission = await gate.admit(caller, opening)
             assert admission.entry is not None  # noqa: S101 (the meter is closed)
             await books.close(table, opening, DONE, entry=admission.entry, now=time.time(), stale=admission.stale)
 
@@ -82,7 +87,8 @@ def ceiling(item: dict[str, object]) -> None:
     print(f"account item: {base} bytes, and {each} for each request in flight")
     for seconds in (1, 5, 10, 30, 60):
         rate = 1
-        while 2 * (rate + 1) * -(-(base + each * seconds * (rate + 1)) // 1024) <= 1000:
+        most = accounts.STREAMS_MOST // seconds
+        while rate < most and 2 * (rate + 1) * -(-(base + each * seconds * (rate + 1)) // 1024) <= 1000:
             rate += 1
         print(f"  answers of {seconds:>2} s: {rate} a second, {rate * seconds} in flight")
 

@@ -5,7 +5,8 @@
     name, owner, created, last_used, enabled
     expires     Unix seconds, when there is an end
     secret_hash the hex SHA-256 of the key
-    old_hash, old_expires   of the key before the last rotation, good until then
+    old_secrets hash -> until when it is good, of the secrets before the last rotations
+    revision    counts the changes that admins made
     models      the public names that the key may use, when it may not use all
     directory   KEYS, the partition of the index that lists all keys
     the limits  `Limits`, each always there
@@ -15,7 +16,7 @@
     requests, prompt_tokens, completion_tokens, cost   of settled requests
 
 One item is one atom: however many requests come at once, each sees what those before it took. Money is in
-nano-dollars. Here are the item and what changes a key; what a request does to it is in `reservations`.
+nano-dollars. What a request does to it is in `reservations`, what an admin does in `account_changes`.
 """
 
 import dataclasses
@@ -26,12 +27,13 @@ from typing import Any, Self
 import msgspec
 
 from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import Update
 from lambda_fn.ids import hash_key, key_id_of
-from lambda_fn.windows import UNLIMITED, Window, windows_of
+from lambda_fn.windows import UNLIMITED, Window
 
-STREAMS_MOST = 2_000
-"""The most streams of one key at once: an item has 400 kB, and what is in flight is noted in it."""
+STREAMS_MOST = 200
+"""The most streams of one key at once. What is in flight is noted in the item, some 90 bytes each, and each write costs
+the whole of it: with 200 it has 18 kB, and one item takes 1,000 units of 1 kB a second (docs/metering.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class Account:
     last_used: int | None
     expires: int | None
     old_expires: int | None
+    """Until when an older secret is good, the last of them; perhaps it is over."""
+    revision: int
     enabled: bool
     models: tuple[str, ...] | None
     limits: Limits
@@ -137,7 +141,8 @@ class Account:
             created=item["created"],
             last_used=item.get("last_used"),
             expires=item.get("expires"),
-            old_expires=item.get("old_expires"),
+            old_expires=max(item.get("old_secrets", {}).values(), default=None),
+            revision=item.get("revision", 0),
             enabled=item["enabled"],
             models=tuple(item["models"]) if "models" in item else None,
             limits=Limits(**{name: item[name] for name in LIMIT_NAMES}),
@@ -200,49 +205,6 @@ def new_account(
 
 USABLE = (
     "attribute_exists(pk) AND enabled = :yes AND (attribute_not_exists(expires) OR expires > :now) "
-    "AND (secret_hash = :hash OR (old_hash = :hash AND old_expires > :now))"
+    "AND (secret_hash = :hash OR old_secrets.#hash > :now)"
 )
-
-
-def touch(key_id: str, key_hash: str, *, now: int) -> Update:
-    """Authenticate, and note the use."""
-    return Update(
-        account_key(key_id),
-        update="SET last_used = :now",
-        condition=USABLE,
-        values={":now": now, ":yes": True, ":hash": key_hash},
-    )
-
-
-def rotate(key_id: str, new_hash: str, *, now: int, grace: int) -> Update:
-    """Give a key another secret; the old one is good for `grace` more seconds. Doing it again changes nothing."""
-    return Update(
-        account_key(key_id),
-        update="SET old_hash = secret_hash, old_expires = :until, secret_hash = :hash",
-        condition="attribute_exists(pk) AND secret_hash <> :hash",
-        values={":hash": new_hash, ":until": now + grace},
-    )
-
-
-def change_limits(key_id: str, old: Limits, new: Limits, *, now: float) -> Update:
-    """Set limits, and give what is left in the windows that run the difference.
-
-    The condition is that the limits still are the old ones: who read them before another change reads them again.
-    """
-    changed = [name for name in LIMIT_NAMES if getattr(old, name) != getattr(new, name)]
-    names: dict[str, str] = {}
-    update, condition = [], ["attribute_exists(pk)"]
-    values: Item = {}
-    for number, name in enumerate(changed):
-        update.append(f"{name} = :new{number}")
-        condition.append(f"{name} = :old{number}")
-        values |= {f":new{number}": getattr(new, name), f":old{number}": getattr(old, name)}
-    for number, window in enumerate(windows_of(now)):
-        if window.limit in changed:
-            left, was = f"balance.#w{number}", f":old{changed.index(window.limit)}"
-            names[f"#w{number}"] = window.name
-            update.append(f"{left} = if_not_exists({left}, {was}) + :by{number}")
-            values[f":by{number}"] = getattr(new, window.limit) - getattr(old, window.limit)
-    if not changed:
-        raise ValueError("no limit changes")
-    return Update(account_key(key_id), "SET " + ", ".join(update), " AND ".join(condition), names, values)
+"""The condition that authenticates; `#hash` and `:hash` are the same."""

@@ -11,20 +11,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lambda_fn import accounts, ledger, limits, reservations
-from lambda_fn.accounts import Account, Entry
+from lambda_fn import ledger, reservations
+from lambda_fn.accounts import Account, Entry, account_key
 from lambda_fn.authenticate import Caller
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable, Table
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable, Table, Throttled
 from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.ids import request_time
+from lambda_fn.known import Known
 from lambda_fn.ledger import Opening
 from lambda_fn.log import log
 from lambda_fn.rates import public, rate_headers
-from lambda_fn.refusals import KeyUnknown, Refusal, key_refusal, refusal, running
+from lambda_fn.refusals import Contended, KeyUnknown, Refusal, key_refusal, refusal, running
 from lambda_fn.reservations import Reservation
 from lambda_fn.windows import stale
-
-_MOST_SEEN = 10_000
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ class Gate:
         """Take the usage table; `meter_open` is the setting."""
         self._table = table
         self._open = meter_open
-        self._seen: dict[str, float] = {}
+        self._known = Known()
 
     async def check_key(self, caller: Caller) -> Account:
-        """Authenticate a call that spends nothing.
+        """Authenticate a call that spends nothing: by a read, which costs the key nothing of what its item can carry.
 
         Raises:
             AuthenticationFailed: nobody has the key.
@@ -63,12 +62,13 @@ class Gate:
         """
         now = int(time.time())
         try:
-            item = await self._table.update(accounts.touch(caller.key_id, caller.key_hash, now=now), returns=True)
-        except ConditionFailed as failed:
-            wrong = key_refusal(failed.item, caller.key_hash, now=now) or KeyUnknown()
-            raise public(wrong, model="", when=now, now=now) from None
+            item = await self._table.get(account_key(caller.key_id))
         except MeterUnavailable:
             raise _unavailable() from None
+        wrong = key_refusal(item, caller.key_hash, now=now)
+        if item is None or wrong is not None:
+            self._known.wrong(caller, exists=item is not None)
+            raise public(wrong or KeyUnknown(), model="", when=now, now=now)
         return Account.of(item)
 
     async def admit(
@@ -83,11 +83,13 @@ class Gate:
             RateLimited, InsufficientQuota: a limit of the key does not allow it.
 
         """
+        if self._known.doubtful(caller):
+            await self.check_key(caller)
         account, opened = await asyncio.gather(
             self._reserve(caller, opening, fingerprint, repeat=repeat), self._open_ledger(opening)
         )
         if isinstance(account, Account):
-            self._remember(caller)
+            self._known.admitted(caller)
             entry = account.in_flight[opening.request_id]
             if repeat and (same := running(account, opening.request_id, fingerprint)) is not None:
                 await self._undo(opening, entry)
@@ -107,11 +109,10 @@ class Gate:
             await self._undo(opening, entry)
             raise _unavailable()
         if account is None:
-            if self._open and self._knows(caller):
+            if self._open and self._known.recent(caller):
                 log("admitted_open", request_id=opening.request_id, key=opening.key_id)
                 return Admission(opening, opened=opened)
             raise _unavailable()
-        self._seen.pop(caller.key_hash, None)
         if opened:
             await self._close_refused(opening, unknown=isinstance(account, KeyUnknown))
         raise self._public(account, opening)
@@ -126,17 +127,23 @@ class Gate:
         )
         try:
             update = reservations.reserve(caller.key_id, caller.key_hash, reservation, now=now)
-            item = await self._table.update(update, returns=True)
+            item = await self._table.update(update, returns=True, waits=False)  # releases are to come first
         except ConditionFailed as failed:
             if failed.item is not None and request_id in failed.item["in_flight"]:
                 item = failed.item  # our own write, of a try whose answer was lost
             else:
-                known = key_refusal(failed.item, caller.key_hash, now=now) is None
-                if repeat and known and failed.item is not None:
+                wrong = key_refusal(failed.item, caller.key_hash, now=now)
+                if wrong is None:
+                    self._known.refused(caller)
+                else:
+                    self._known.wrong(caller, exists=failed.item is not None)
+                if repeat and wrong is None and failed.item is not None:
                     same = running(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:
                         return same  # rather than that the request which it repeats leaves no room for it
                 return refusal(failed.item, caller.key_hash, reservation, now=now)
+        except Throttled:
+            return Contended()
         except MeterUnavailable:
             return None
         return Account.of(item)
@@ -171,15 +178,6 @@ class Gate:
 
     def _public(self, wrong: Refusal, opening: Opening) -> APIError:
         return public(wrong, model=opening.model, when=request_time(opening.request_id), now=time.time())
-
-    def _remember(self, caller: Caller) -> None:
-        if self._open:
-            if len(self._seen) >= _MOST_SEEN:
-                self._seen.clear()
-            self._seen[caller.key_hash] = time.time()
-
-    def _knows(self, caller: Caller) -> bool:
-        return time.time() - self._seen.get(caller.key_hash, 0.0) <= limits.OPEN_MEMORY
 
 
 def _unavailable() -> Unavailable:

@@ -15,8 +15,9 @@ from lambda_fn.errors import (
     PermissionDenied,
     RateLimited,
     RequestRunning,
+    Unavailable,
 )
-from lambda_fn.refusals import KeyRefused, KeyUnknown, LimitReached, ModelRefused, Refusal, Running
+from lambda_fn.refusals import Contended, KeyRefused, KeyUnknown, LimitReached, ModelRefused, Refusal, Running
 from lambda_fn.windows import UNLIMITED, windows_of
 
 
@@ -51,6 +52,11 @@ def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError
             return PermissionDenied(f"This API key is {refusal.reason}.", code=f"key_{refusal.reason}")
         case ModelRefused():
             return no_model(model)
+        case Contended():
+            text = (
+                "More requests of this key begin and end at once than can be counted. Nothing was generated or billed"
+            )
+            return Unavailable(f"{text}; try again, or use several keys.", retry_after=1)
         case Running():
             text = f"This request is a repeat of req_{refusal.request_id}, which is still running"
             return RequestRunning(f"{text}; it was not run again.", headers=NO_RETRY)

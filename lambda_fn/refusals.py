@@ -44,6 +44,10 @@ class LimitReached(Exception):
         self.window = window
 
 
+class Contended(Exception):
+    """DynamoDB refuses more writes to the key's item for now."""
+
+
 class Running(Exception):
     """The request is the repeat of one that still runs, `request_id`."""
 
@@ -53,7 +57,7 @@ class Running(Exception):
         self.request_id = request_id
 
 
-Refusal = KeyUnknown | KeyRefused | ModelRefused | LimitReached | Running
+Refusal = KeyUnknown | KeyRefused | ModelRefused | LimitReached | Contended | Running
 
 
 def running(account: Account, request_id: str, fingerprint: str) -> Running | None:
@@ -68,14 +72,15 @@ def key_refusal(item: Item | None, key_hash: str, *, now: int) -> KeyUnknown | K
     """Give what is wrong with a key, None when nothing is."""
     if item is None:
         return KeyUnknown()
-    old = hmac.compare_digest(item.get("old_hash", ""), key_hash)
-    if not (hmac.compare_digest(item["secret_hash"], key_hash) or old):
+    current = hmac.compare_digest(item["secret_hash"], key_hash)
+    until = item.get("old_secrets", {}).get(key_hash)
+    if not current and until is None:
         return KeyUnknown()
     if not item["enabled"]:
         return KeyRefused("disabled")
     if item.get("expires", now + 1) <= now:
         return KeyRefused("expired")
-    if old and item["old_expires"] <= now:
+    if not current and until <= now:
         return KeyRefused("replaced")
     return None
 

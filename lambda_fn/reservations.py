@@ -45,7 +45,7 @@ def reserve(key_id: str, key_hash: str, reservation: Reservation, *, now: int) -
     """Authenticate, hold every limit, take the reservation and note the request: all or nothing."""
     tokens, cost = reservation.tokens, reservation.cost
     entry = Entry(0, tokens, cost, reservation.fingerprint, reservation.model)
-    names = {"#request": reservation.request_id, "#open": "open"}
+    names = {"#request": reservation.request_id, "#open": "open", "#hash": key_hash}
     values: Item = {
         ":now": now,
         ":yes": True,

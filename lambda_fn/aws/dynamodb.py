@@ -8,6 +8,7 @@ Errors:
 MeterError
 ├── ConditionFailed   the condition did not hold; carries the item as it is
 └── MeterUnavailable  no answer, throttled to the end, or refused
+    └── Throttled     throttled, of a write that is not to wait
 """
 
 import asyncio
@@ -24,13 +25,8 @@ from lambda_fn.aws.signing import Credentials, sign
 from lambda_fn.connection import TransportError
 from lambda_fn.http import Client
 
-_RETRIED = {
-    "InternalServerError",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "ServiceUnavailable",
-    "ThrottlingException",
-}
+_THROTTLES = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"}
+_RETRIED = _THROTTLES | {"InternalServerError", "ServiceUnavailable"}
 _MAX_ANSWER = 8_000_000  # a page of a query has 1 MB at most, an item 400 kB; as JSON, names and types come on top
 
 
@@ -49,6 +45,10 @@ class ConditionFailed(MeterError):
 
 class MeterUnavailable(MeterError):
     """DynamoDB did not do it, or did not say so: whether a write was made is not known."""
+
+
+class Throttled(MeterUnavailable):
+    """It is more than DynamoDB takes of this item now."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,13 @@ class Table:
         await self._call("PutItem", _condition(condition, values), {"Item": item})
 
     async def update(
-        self, update: Update, *, tries: int | None = None, until: float | None = None, returns: bool = False
+        self,
+        update: Update,
+        *,
+        tries: int | None = None,
+        until: float | None = None,
+        returns: bool = False,
+        waits: bool = True,
     ) -> Item:
         """Change one item.
 
@@ -132,9 +138,11 @@ class Table:
             returns: Whether to give the item as it is then; else an empty one is given.
             tries: The most tries; `limits.META_TRIES` when omitted.
             until: In place of a number of tries, the time of the event loop until which they go on.
+            waits: Whether to try again when it is throttled.
 
         Raises:
             ConditionFailed: the condition did not hold.
+            Throttled: it was throttled, and is not to wait.
 
         """
         call: dict[str, Any] = {
@@ -147,7 +155,7 @@ class Table:
         if update.names:
             call["ExpressionAttributeNames"] = update.names
         values = {"ExpressionAttributeValues": update.values} if update.values else {}
-        answer = await self._call("UpdateItem", call, values, tries=tries, until=until)
+        answer = await self._call("UpdateItem", call, values, tries=tries, until=until, waits=waits)
         return unwrap_all(answer.get("Attributes", {}))
 
     async def delete(
@@ -202,6 +210,7 @@ class Table:
         *,
         tries: int | None = None,
         until: float | None = None,
+        waits: bool = True,
     ) -> dict[str, Any]:
         """Make a call; `plain` are members whose values are wrapped for each try."""
         clock = asyncio.get_running_loop().time
@@ -230,6 +239,8 @@ class Table:
             reason = str(answer.get("__type", "")).rpartition("#")[2] or f"status {status}"
             if reason == "ConditionalCheckFailedException":
                 raise ConditionFailed(unwrap_all(answer["Item"]) if "Item" in answer else None)
+            if reason in _THROTTLES and not waits:
+                raise Throttled(f"{operation}: {reason}")
             if status < 500 and reason not in _RETRIED:
                 break
         raise MeterUnavailable(f"{operation}: {reason}")

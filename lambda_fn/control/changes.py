@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from lambda_fn import accounts
+from lambda_fn import account_changes, accounts
 from lambda_fn.accounts import LIMIT_NAMES, STREAMS_MOST, Account
 from lambda_fn.accounts import Limits as Most
 from lambda_fn.aws.attributes import Item
@@ -34,19 +34,16 @@ def new_limits(given: schema.Budget, old: Most) -> Most:
     return replace(old, **changes)
 
 
-def change(key_id: str, given: schema.KeyUpdate, old: Most, *, now: float) -> Update | None:
+def change(account: Account, given: schema.KeyUpdate, *, now: float) -> Update | None:
     """Make all of a change one update; None when nothing changes.
 
-    It has the condition that the limits are still `old` where they change.
+    It has the condition that the account was not changed since it was read.
     """
-    limits = new_limits(given.limits, old) if given.limits is not None else old
-    update = (
-        accounts.change_limits(key_id, old, limits, now=now)
-        if limits != old
-        else Update(accounts.account_key(key_id), "", "", {}, {})
-    )
+    limits = new_limits(given.limits, account.limits) if given.limits is not None else account.limits
+    same = limits == account.limits
+    update = account_changes.revise(account) if same else account_changes.change_limits(account, limits, now=now)
     names, values = dict(update.names), dict(update.values)
-    sets, removes = [update.update.removeprefix("SET ")] if update.update else [], []
+    sets, removes = [update.update], []
     for field, attribute in (
         ("name", "name"),
         ("owner", "owner"),
@@ -63,24 +60,23 @@ def change(key_id: str, given: schema.KeyUpdate, old: Most, *, now: float) -> Up
         else:
             sets.append(f"#{attribute} = :{attribute}")
             values[f":{attribute}"] = value
-    if not sets and not removes:
+    if same and len(sets) == 1 and not removes:
         return None
-    text = ("SET " + ", ".join(sets) if sets else "") + (" REMOVE " + ", ".join(removes) if removes else "")
-    condition = " AND ".join(filter(None, (update.condition, ALIVE)))
-    return Update(update.key, text.strip(), condition, names, values)
+    text = ", ".join(sets) + (" REMOVE " + ", ".join(removes) if removes else "")
+    return Update(update.key, text, f"{update.condition} AND {ALIVE}", names, values)
 
 
-def rotate(key_id: str, new_hash: str, *, now: int, grace: int) -> Update:
-    """Give a key that was not deleted another secret."""
-    update = accounts.rotate(key_id, new_hash, now=now, grace=grace)
-    return replace(update, condition=f"{update.condition} AND attribute_not_exists(deleted)")
+def rotate(item: Item, new_hash: str, *, now: int, grace: int) -> Update:
+    """Give a key that was not deleted another secret. Raises as `account_changes.rotate`."""
+    update = account_changes.rotate(item, new_hash, now=now, grace=grace)
+    return replace(update, condition=f"{update.condition} AND {ALIVE}")
 
 
 def delete(key_id: str, *, now: int, token: str) -> Update:
     """Take a key's secrets away for ever; `token` tells this deletion from any other."""
     return Update(
         accounts.account_key(key_id),
-        update="SET deleted = :now, deletion = :token, enabled = :no, secret_hash = :none REMOVE old_hash, old_expires",
+        update="SET deleted = :now, deletion = :token, enabled = :no, secret_hash = :none REMOVE old_secrets",
         condition=ALIVE,
         values={":now": now, ":token": token, ":no": False, ":none": ""},
     )

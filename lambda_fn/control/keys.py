@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from lambda_fn.account_changes import OLD_MOST, TooManySecrets
 from lambda_fn.accounts import Account, Limits, new_account
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed
@@ -71,19 +72,24 @@ async def update_key(key_id: KeyId, given: schema.KeyUpdate, services: Shared) -
     "/keys/{key_id}/rotate", response_model=replies.NewKey, responses=replies.MISSING, operation_id="rotateKey"
 )
 async def rotate_key(key_id: KeyId, given: schema.KeyRotate, services: Shared) -> Any:
-    """Give a key another secret; id, limits, budget and usage stay. Of two rotations only the last one's old secret is
-    good still.
+    """Give a key another secret; id, limits, budget and usage stay. Every older secret keeps the time that it was
+    promised, unless none is given to this one.
     """
-    await services.account(key_id)
     key = new_key(key_id)
-    update = changes.rotate(key_id, hash_key(key), now=int(services.now()), grace=given.grace_seconds)
-    try:
-        item = await services.table.update(update, returns=True)
-    except ConditionFailed as failed:
-        if failed.item is None or failed.item.get("secret_hash") != hash_key(key):
-            raise no_key() from None
-        item = failed.item  # our own write, of a try whose answer was lost
-    return {**changes.key_reply(item), "secret": key}
+    for _ in range(_TRIES):
+        item = await services.account(key_id)
+        try:
+            update = changes.rotate(item, hash_key(key), now=int(services.now()), grace=given.grace_seconds)
+            item = await services.table.update(update, returns=True)
+        except TooManySecrets:
+            text = f"{OLD_MOST} older secrets of the key are good still. Wait, or end them by 'grace_seconds': 0."
+            raise Conflict(text, code="rotation_in_grace") from None
+        except ConditionFailed as failed:
+            if failed.item is None or failed.item.get("secret_hash") != hash_key(key):
+                continue
+            item = failed.item  # our own write, of a try whose answer was lost
+        return {**changes.key_reply(item), "secret": key}
+    raise _contended()
 
 
 @router.delete("/keys/{key_id}", response_model=replies.Deleted, responses=replies.MISSING, operation_id="deleteKey")
@@ -108,14 +114,18 @@ async def apply(key_id: str, given: schema.KeyUpdate, services: Services) -> Ite
     """
     for _ in range(_TRIES):
         item = await services.account(key_id)
-        update = changes.change(key_id, given, Account.of(item).limits, now=services.now())
+        update = changes.change(Account.of(item), given, now=services.now())
         if update is None:
             return item
         try:
             return await services.table.update(update, returns=True)
         except ConditionFailed:
             continue
-    raise Conflict("The key's limits are being changed by others. Try again.", code="key_contended")
+    raise _contended()
+
+
+def _contended() -> Conflict:
+    return Conflict("The key is being changed by others. Try again.", code="key_contended")
 
 
 async def page_of_accounts(asked: schema.ListKeys, services: Services, what: str) -> tuple[list[Item], str | None]:

@@ -113,7 +113,10 @@ class KeyRotate(Given):
     """A new secret for a key."""
 
     grace_seconds: int = Field(
-        default=GRACE, ge=0, le=GRACE_MOST, description="For so long the old secret is good still. 0 ends it at once."
+        default=GRACE,
+        ge=0,
+        le=GRACE_MOST,
+        description="For so long the old secret is good still. 0 ends it, and all older ones, at once.",
     )
 
 
