@@ -86,7 +86,7 @@ MAX_LINE = 4_000_000
 READ_SIZE = 16_384
 """Bytes read from a socket at once: some 85 tokens. More keeps other streams waiting while they are dealt with."""
 
-READ_BUFFER = 65_536
+READ_BUFFER = 16_384
 """Bytes taken from a peer and not yet used; beyond them reading pauses."""
 
 
