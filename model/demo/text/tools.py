@@ -31,12 +31,12 @@ _KINDS = (
         ("Search for {0}.", "Look up {0}.", "Find {0} please.", "Who is {0}?", "What is {0}?"),
     ),
     (
-        ("add", "sum", "calculator", "add_numbers", "multiply", "magic_function", "calculate"),
+        ("add", "sum", "calculator", "add_numbers", "multiply", "secret_number", "calculate"),
         (("a", "x", "first", "left"), ("b", "y", "second", "right")),
         ("What is {0} + {1}?", "Add {0} and {1}.", "What is {0} * {1}?", "Use the tool on {0} and {1}."),
     ),
     (
-        ("magic_function", "square", "double", "get_order", "lookup_id"),
+        ("secret_number", "square", "double", "get_order", "lookup_id"),
         (("input", "id", "n", "value"),),
         ("What is the value of it for {0}?", "Call it with {0}.", "Look at number {0}.", "What is the result for {0}?"),
     ),
