@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-container check audit bench bench-quick bench-report chaos meter-bench books soak soak-short deploy destroy images demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container check audit bench bench-quick bench-report chaos meter-bench books soak soak-short deploy destroy images demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -38,7 +38,7 @@ docs: $(STAMP) ## Write the generated tables into docs/
 	@$(BIN)/python -m tests.lambda_fn.bad_requests
 
 .PHONY: clients
-clients: $(CLIENTS) ## Install the clients that tests/clients tries over the local cloud
+clients: $(CLIENTS)
 
 $(CLIENTS): $(STAMP) locks/clients.txt tests/clients/node/package-lock.json
 	@echo "setup: clients (about 200 MB the first time)"
@@ -47,8 +47,11 @@ $(CLIENTS): $(STAMP) locks/clients.txt tests/clients/node/package-lock.json
 	@cd tests/clients/node && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-test: $(STAMP) $(CLIENTS) ## Run the tests
+test: $(STAMP) ## Run the tests
 	@$(BIN)/pytest
+
+test-clients: $(CLIENTS) ## Run the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
+	@$(BIN)/pytest -m clients
 
 test-container: $(STAMP) ## Build the container and test it, the stacks around it; needs docker or podman
 	@BIN=$(BIN) tests/container/run.sh

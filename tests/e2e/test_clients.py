@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Deployment
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.clients]
 
 FOLDER = Path(__file__).parents[1] / "clients"
 PYTHON = Path(sys.prefix) / "clients" / "bin" / "python"
@@ -45,7 +45,7 @@ SUITES = {
 @pytest.fixture(scope="module")
 def running(demo: Deployment, scripted: Deployment) -> Iterator[dict[str, subprocess.Popen[str]]]:
     """Start all suites at once: what they wait for most is the demo model's pace."""
-    assert PYTHON.exists(), "`make clients` installs them"
+    assert PYTHON.exists(), "`make test-clients` installs them"
     given = {
         f"SLUICE_{name}_{field}": value
         for name, deployment in (("DEMO", demo), ("SCRIPTED", scripted))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,8 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from lambda_fn.ids import new_request_id
+from lambda_fn.ledger import Opening, Prices, ledger_key, opening_item
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Deployment, options
 
@@ -228,7 +231,7 @@ def test_function_has_no_grant_too_many(deployed: Deployed) -> None:
 
         return eventually(deployed, before, logged, traced) and answer.status_code == 200
 
-    elsewhere = {"dynamodb:Query", "dynamodb:GetItem"}  # for /v1/usage; for a settlement that comes second
+    elsewhere = {"dynamodb:Query", "dynamodb:GetItem"}  # below
     check_each(deployed, "Stream", use, only=GRANTS["Stream"] - elsewhere)
 
 
@@ -273,6 +276,60 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
 
     check_each(deployed, "Control", use, only=TABLE)
     check_each(deployed, "Control", use_anew, only={"secretsmanager:GetSecretValue"})
+
+
+def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
+    """Without any one of its grants on the table the sweeper fails at something that is to be done."""
+    table, function = deployed.deployment.table, Function(deployed, "Sweeper")
+    long_ago, rolled = "2020-01-01T00", {"pk": "USAGE", "sk": "ROLLED"}
+    opened = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+    row: dict[str, Any] = {"pk": "USAGE#2020-01-01", "sk": "abcdefghijkl#00#m", "outcomes": {}}
+    row |= dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "cost", "recovered"), 1)
+
+    def swept() -> bool:
+        return "FunctionError" not in function.api.invoke(FunctionName=function.name, Payload=b"{}")
+
+    def use() -> bool:
+        table.delete_item(Key=rolled)  # it begins with the oldest key, which the index of keys has
+        began = swept()
+        # A request that was never begun is overdue in an hour that was rolled long ago, with a row that is wrong.
+        request_id = new_request_id(opened + 1)
+        nothing = Opening(request_id, "abcdefghijkl", "m", 1, 0, Prices(0, 0))
+        table.put_item(Item=json.loads(json.dumps(opening_item(nothing)), parse_float=Decimal))
+        table.put_item(Item=row)
+        table.put_item(Item={"pk": "USAGE", "sk": f"DIRTY#{long_ago}", "mark": "test"})
+        table.put_item(Item={**rolled, "since": long_ago, "until": datetime.now(UTC).strftime("%Y-%m-%dT%H")})
+        return swept() and began
+
+    try:
+        check_each(deployed, "Sweeper", use, only=TABLE)
+    finally:
+        table.delete_item(Key=rolled)
+
+
+def test_a_settlement_that_comes_second_reads(deployed: Deployed) -> None:
+    """Without its grant to read items the stream function cannot say more than a sweeper that was before it."""
+    table = deployed.deployment.table
+    message = json.dumps({"say": ["a", "b", "c"], "stall_after": 1, "seconds": 0.5})
+    body = {"model": deployed.deployment.model, "stream": True, "messages": [{"role": "user", "content": message}]}
+    headers = {"authorization": f"Bearer {deployed.deployment.key}"}
+    url = f"{deployed.deployment.origin}/v1/chat/completions"
+
+    def use() -> bool:
+        with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as answer:
+            key = ledger_key(answer.headers["x-request-id"].removeprefix("req_"))
+            table.update_item(
+                Key=key,
+                UpdateExpression="SET #state = :settled, recovered = :yes, outcome = :cut, prompt_tokens = :no, "
+                "completion_tokens = :no, cost = :no REMOVE #open, due",
+                ExpressionAttributeNames={"#state": "state", "#open": "open"},
+                ExpressionAttributeValues={":settled": "SETTLED", ":yes": True, ":cut": "cut", ":no": 0},
+            )
+            before = len(deployed.denials())
+            answer.read()
+        return eventually(deployed, before, lambda: table.get_item(Key=key)["Item"]["outcome"] == "complete")
+
+    check_each(deployed, "Stream", use, only={"dynamodb:GetItem"})
 
 
 def test_rotation_has_no_grant_too_many(deployed: Deployed) -> None:
