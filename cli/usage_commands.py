@@ -16,6 +16,7 @@ from cli import charts, values
 from cli.admin import Admin
 from cli.key_commands import add_stack, admin
 from cli.project import CommandError
+from cli.reconcile import reconcile
 from cli.stack import aws_options
 from cli.steps import console, errors, show
 
@@ -101,13 +102,15 @@ def _table(rows: list[dict[str, Any]], by: Sequence[str], called: dict[str, str]
 
 
 def _reconcile(given: argparse.Namespace) -> None:
-    report = admin(given)("POST", "/reconcile")
+    with console.status("Reconciling") as status:
+        report = reconcile(admin(given), lambda hour: status.update(f"Reconciling: {hour}"))
     if given.json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
         _show_report(report)
     if not report["agrees"]:
-        raise CommandError(f"{len(report['differences'])} difference(s) between accounts, ledger and rollups.")
+        many = len(report["differences"]) + report["differences_left"]
+        raise CommandError(f"{many} difference(s) between accounts, ledger and rollups.")
 
 
 def _show_report(report: dict[str, Any]) -> None:

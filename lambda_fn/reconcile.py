@@ -27,6 +27,7 @@ KEYS_MOST = 100
 """Of one `compare_keys`."""
 _LOOKS = 3  # an hour may be rolled again, or a request of long ago corrected, between two reads
 _HOURS_AT_ONCE = 2
+_KEYS_OF_HOURS = 5_000  # then a part is large enough
 _CLOCKS = 2.0  # seconds that the clocks of two functions may differ
 
 Amount = tuple[float, Amounts]
@@ -68,6 +69,8 @@ async def reconcile(table: Table, *, now: Callable[[], float] = time.time) -> Re
     """
     for _ in range(_LOOKS):
         past = await compare_hours(table, now=now)
+        while not past.done:
+            _append(past, await compare_hours(table, since=past.until, now=now))
         names = sorted({*past.keys, *[key async for key in _directory(table)]})
         keys: list[KeyTotals] = []
         differences: list[Difference] = []
@@ -95,7 +98,7 @@ async def compare_hours(
         table: The usage table.
         since: The hour to go on from; the oldest key's when None.
         now: Gives the Unix time.
-        stop: Asked before more hours are read.
+        stop: Asked before more hours are read; some are always.
 
     Raises:
         MeterUnavailable: DynamoDB does not answer.
@@ -106,7 +109,7 @@ async def compare_hours(
     first, rolled = await rolled_range(table) or (await first_hour(table, now=now()),) * 2
     begin = min(max(since or first, first), end)
     report = HoursReport(begin, begin, done=False, rolled=rolled)
-    while report.until < end and not stop():
+    while report.until < end and (report.until == begin or not (stop() or len(report.keys) >= _KEYS_OF_HOURS)):
         some = list(hours.between(report.until, end))[:_HOURS_AT_ONCE]
         after = hours.following(some[-1])
         found = await asyncio.gather(*(ledger_rows(table, hour) for hour in some))
@@ -192,6 +195,17 @@ async def compare_keys(
         one.settle_doubt(amounts for _, amounts in sorted(doubtful[key], key=lambda it: it[0]))
         differences += one.differences()
     return Report([totals[key] for key in sorted(totals)], differences, rolled)
+
+
+def _append(report: HoursReport, more: HoursReport) -> None:
+    for key, one in more.keys.items():
+        whole = report.keys.setdefault(key, KeyTotals(key))
+        add(whole.ledger, one.ledger)
+        add(whole.rollups, one.rollups)
+        whole.refused += one.refused
+        whole.open += one.open
+    report.differences += more.differences
+    report.until, report.done, report.rolled = more.until, more.done, more.rolled
 
 
 def _count(totals: dict[str, KeyTotals], ledger: Iterable[UsageRow], rollups: Iterable[UsageRow]) -> None:

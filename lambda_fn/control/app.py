@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.secretsmanager import SecretsManager
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.control import budgets, keys, operations, usage
+from lambda_fn.control import budgets, keys, operations, reconciling, usage
 from lambda_fn.control.authenticate import INVOKED, AdminSecret, Gate
 from lambda_fn.control.document import describe
 from lambda_fn.control.refusals import HANDLERS
@@ -53,7 +53,7 @@ def create_api(services: Services) -> FastAPI:
         exception_handlers=HANDLERS,
     )
     api.state.services = services
-    for part in (keys, budgets, usage, operations):
+    for part in (keys, budgets, usage, reconciling, operations):
         api.include_router(part.router, prefix=PREFIX, responses=COMMON)
     api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return api

@@ -1,40 +1,21 @@
-"""What keeps the books right: reconcile, make rollups again, settle what could not be settled when its time was."""
+"""What keeps the books right: make rollups again, settle what could not be settled when its time was."""
 
-import asyncio
-from collections.abc import Awaitable
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter
 
 from lambda_fn.control import replies, schema
-from lambda_fn.control.services import Shared
+from lambda_fn.control.services import Shared, in_time
 from lambda_fn.control.usage import hour_of
 from lambda_fn.errors import InvalidRequest, Unavailable
 from lambda_fn.hours import begins
-from lambda_fn.reconcile import reconcile
 from lambda_fn.replay import replay
 from lambda_fn.rollups import Contended, rebuild
 
 router = APIRouter(tags=["books"])
 
-SECONDS = 45.0
-"""For one call, under the function's timeout."""
 _HOURS_MOST = 31 * 24
-
-T = TypeVar("T")
-
-
-@router.post("/reconcile", response_model=replies.Reconciled, operation_id="reconcile")
-async def reconcile_all(services: Shared) -> Any:
-    """Compare accounts, ledger and rollups, and name every difference. It reads all of them; nothing is changed."""
-    report = await in_time(reconcile(services.table, now=services.now))
-    return {
-        "agrees": not report.differences,
-        "differences": [asdict(it) for it in report.differences],
-        "keys": [asdict(it) for it in report.keys],
-        "rolled": report.rolled,
-    }
 
 
 @router.post("/rollups/rebuild", response_model=replies.Rebuilt, operation_id="rebuildRollups")
@@ -56,18 +37,3 @@ async def rebuild_rollups(given: schema.Rebuild, services: Shared) -> Any:
 async def replay_lines(given: schema.Replay, services: Shared) -> Any:
     """Settle what the function logged as `settlement_unsaved`. Doing it again changes nothing."""
     return asdict(await in_time(replay(services.table, given.lines, now=services.now)))
-
-
-async def in_time(work: Awaitable[T]) -> T:
-    """Wait for work, as long as this function may.
-
-    Raises:
-        Unavailable: it takes longer.
-
-    """
-    try:
-        async with asyncio.timeout(SECONDS):
-            return await work
-    except TimeoutError:
-        message = f"This takes over {SECONDS:g} s. Ask for a shorter time at once."
-        raise Unavailable(message, code="too_much_at_once") from None

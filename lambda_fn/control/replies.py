@@ -179,9 +179,18 @@ class Reconciled(BaseModel):
 
     object: Literal["reconciliation"] = "reconciliation"
     agrees: bool
-    differences: list[Difference]
+    differences: list[Difference] = Field(description="The first thousand.")
+    differences_left: int = Field(description="How many more there are.")
     keys: list[KeyTotals]
     rolled: str = Field(description="The first hour that has no rollups yet: from there on the ledger is read.")
+
+
+class ReconciledHours(Reconciled):
+    """Ledger against rollups in some hours. `keys` have what was used in them; accounts are null."""
+
+    since: str
+    until: str = Field(description="The hour to go on from.")
+    done: bool = Field(description="All that is past is read; the accounts can be compared.")
 
 
 class RebuiltHour(BaseModel):

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lambda_fn.accounts import STREAMS_MOST
+from lambda_fn.reconcile import KEYS_MOST
 
 TOKENS_MOST = 10**15
 REQUESTS_MOST = 10**7
@@ -125,6 +126,40 @@ class Rebuild(Given):
 
     since: str = Field(description="The first hour, UTC: 2026-11-21T06, or a day, 2026-11-21.")
     until: str = Field(description="The hour, or day, after the last one.")
+
+
+class ReconcileHours(Given):
+    """Where comparing ledger and rollups goes on."""
+
+    since: str | None = Field(default=None, description="`until` of the part before; null is the beginning.")
+
+
+class Booked(Given):
+    """Amounts; money in nano-dollars."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: int
+
+
+class KeyPast(Given):
+    """What a key used in the past: the sums of `keys` of all parts."""
+
+    key: str = Field(pattern="^[a-z2-7]{12}$")
+    account: None = None
+    ledger: Booked = Booked(requests=0, prompt_tokens=0, completion_tokens=0, cost=0)
+    rollups: Booked = Booked(requests=0, prompt_tokens=0, completion_tokens=0, cost=0)
+    refused: int = 0
+    open: int = 0
+    in_flight: int = 0
+
+
+class ReconcileKeys(Given):
+    """Keys whose accounts are compared."""
+
+    since: str = Field(description="`until` of the last part.")
+    keys: list[KeyPast] = Field(max_length=KEYS_MOST)
 
 
 class Replay(Given):

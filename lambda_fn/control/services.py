@@ -3,16 +3,21 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
 
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table
-from lambda_fn.errors import NotFound
+from lambda_fn.errors import NotFound, Unavailable
 from lambda_fn.pages import Pages
+
+SECONDS = 45.0
+"""For one call, under the function's timeout."""
+
+T = TypeVar("T")
 
 _PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
 """The item that holds the secret of page tokens: made by whoever needs it first."""
@@ -65,6 +70,21 @@ class Services:
         """Read accounts side by side, without those that were deleted."""
         found = await asyncio.gather(*(self.table.get({"pk": f"KEY#{key_id}", "sk": "ACCOUNT"}) for key_id in key_ids))
         return [item for item in found if item is not None and "deleted" not in item]
+
+
+async def in_time(work: Awaitable[T]) -> T:
+    """Wait for work, as long as this function may.
+
+    Raises:
+        Unavailable: it takes longer.
+
+    """
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await work
+    except TimeoutError:
+        message = f"This takes over {SECONDS:g} s. Ask for less at once: fewer hours, or by parts."
+        raise Unavailable(message, code="too_much_at_once") from None
 
 
 def no_key() -> NotFound:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from lambda_fn import hours
 from lambda_fn.control import replies, schema
-from lambda_fn.control.services import Shared
+from lambda_fn.control.services import Shared, in_time
 from lambda_fn.errors import InvalidRequest, NotFound
 from lambda_fn.ids import request_time
 from lambda_fn.ledger import ledger_key
@@ -38,9 +38,11 @@ async def list_usage(asked: Annotated[schema.ListUsage, Query()], services: Shar
     """List usage: rollups for hours that are closed, the ledger itself for those that are not."""
     by = _by(asked.by)
     since, until = _range(asked.since, asked.until, now=services.now())
-    query = {"list": "usage", "since": since, "until": until, "by": by, "key": asked.key, "model": asked.model}
-    behind = await services.position({**query, "until": asked.until and until}, asked.after)
-    rows = await usage(services.table, since=since, until=until, key=asked.key)
+    # Bound to what was asked, not to when: what is left out moves on with the clock.
+    times = {"since": asked.since and since, "until": asked.until and until}
+    query = {"list": "usage", **times, "by": by, "key": asked.key, "model": asked.model}
+    behind = await services.position(query, asked.after)
+    rows = await in_time(usage(services.table, since=since, until=until, key=asked.key))
     rows = grouped((row for row in rows if asked.model in {None, row.model}), by)
     if behind is not None:
         rows = [row for row in rows if [row.hour, row.key, row.model] > behind]
@@ -48,7 +50,7 @@ async def list_usage(asked: Annotated[schema.ListUsage, Query()], services: Shar
     after = None
     if len(rows) > len(page):
         last = page[-1]
-        after = await services.token({**query, "until": asked.until and until}, [last.hour, last.key, last.model])
+        after = await services.token(query, [last.hour, last.key, last.model])
     if asked.format == "csv":
         headers = {} if after is None else {"x-next-page": after}
         return Response(_csv(page, by), media_type="text/csv", headers=headers)

@@ -11,6 +11,7 @@ from lambda_fn import accounts, ids, reservations
 from lambda_fn.admit import Gate
 from lambda_fn.authenticate import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed
+from lambda_fn.control import keys
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
 from tests.lambda_fn.control.conftest import NOW, Admin, Make
 
@@ -37,7 +38,7 @@ def test_the_document_is_valid_and_complete(admin: Admin) -> None:
     """OpenAPI 3.1; every operation has an id, a summary and documented refusals, and no 422 is promised."""
     validate(admin.document)
     operations = [it for path in admin.document["paths"].values() for it in path.values()]
-    assert len({it["operationId"] for it in operations}) == len(operations) == 14
+    assert len({it["operationId"] for it in operations}) == len(operations) == 16
     for operation in operations:
         assert operation["summary"]
         assert {"400", "401", "403", "500", "503"} <= operation["responses"].keys()
@@ -169,6 +170,27 @@ async def test_listing_goes_page_by_page(admin: Admin, make: Make) -> None:
         assert await listed(limit) == wanted
     assert await listed(1, owner="a") == [made[5], made[1]]
     assert await listed(1, owner="nobody") == []
+
+
+async def test_a_page_looks_at_so_many_keys(admin: Admin, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few keys an owner has among others', no page reads them all; the next one goes on."""
+    monkeypatch.setattr(keys, "_LOOKED_MOST", 2)
+    made = []
+    for number in range(6):
+        admin.services.now = lambda number=number: NOW + number  # type: ignore[misc]
+        made.append((await make(f"key {number}", owner="b" if number else "a"))["id"])
+    found: list[str] = []
+    after: dict[str, str] = {}
+    pages = 0
+    while True:
+        page = await admin.ok("GET", "/keys", limit=1, owner="a", **after)
+        pages += 1
+        found += [key["id"] for key in page["data"]]
+        if not page["has_more"]:
+            break
+        after = {"after": page["next"]}
+    assert found == [made[0]]
+    assert pages >= 3
 
 
 async def test_a_page_token_is_of_one_list(admin: Admin, make: Make) -> None:

@@ -57,6 +57,13 @@ async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str,
     assert lines == [[str(row[name]) for name in names] for row in whole]
 
 
+async def test_a_page_token_outlives_midnight(admin: Admin, used: dict[str, Any]) -> None:
+    """A list that was asked for without a time goes on the day after."""
+    page = await admin.ok("GET", "/usage", limit=1)
+    admin.services.now = lambda: NOW + 86_400
+    assert len((await admin.ok("GET", "/usage", limit=1, after=page["next"]))["data"]) == 1
+
+
 async def test_what_makes_no_sense_of_usage_is_refused(admin: Admin) -> None:
     """Times, groups and filters are held to their form."""
     for query, param in (

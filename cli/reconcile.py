@@ -1,0 +1,74 @@
+"""`sluice usage reconcile`: by parts, so that no call is long however much was used."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+_KEYS_AT_ONCE = 100
+_LOOKS = 2  # what is corrected between two parts is a difference once
+_AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost")
+
+
+class Api(Protocol):
+    """The admin API."""
+
+    def __call__(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
+        """Make a call; give its JSON."""
+
+    def pages(self, path: str, **query: object) -> Iterable[dict[str, Any]]:
+        """Give everything of a list."""
+
+
+def reconcile(api: Api, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Give the report that `POST /reconcile` gives; `progress` is told the hour up to which it is done."""
+    report: dict[str, Any] = {}
+    for _ in range(_LOOKS):
+        report = _look(api, progress)
+        if report["agrees"]:
+            break
+    return report
+
+
+def _look(api: Api, progress: Callable[[str], None]) -> dict[str, Any]:
+    past: dict[str, dict[str, Any]] = {}
+    report: dict[str, Any] = {"agrees": True, "differences": [], "differences_left": 0, "keys": []}
+    since: str | None = None
+    while True:
+        part = api("POST", "/reconcile/hours", {"since": since})
+        _append(report, part)
+        for key in part["keys"]:
+            _add(past.setdefault(key["key"], _nothing(key["key"])), key)
+        since = str(part["until"])
+        progress(since)
+        if part["done"]:
+            break
+    names = sorted(past.keys() | {key["id"] for key in api.pages("/keys", limit=100)})
+    report["rolled"] = part["rolled"]
+    for start in range(0, len(names), _KEYS_AT_ONCE):
+        some = [past.get(name, _nothing(name)) for name in names[start : start + _KEYS_AT_ONCE]]
+        part = api("POST", "/reconcile/keys", {"since": since, "keys": some})
+        _append(report, part)
+        report["keys"] += part["keys"]
+    return report
+
+
+def _append(report: dict[str, Any], part: dict[str, Any]) -> None:
+    report["agrees"] = report["agrees"] and part["agrees"]
+    report["differences"] += part["differences"]
+    report["differences_left"] += part["differences_left"]
+
+
+def _nothing(key: str) -> dict[str, Any]:
+    return {
+        "key": key,
+        **{place: dict.fromkeys(_AMOUNTS, 0) for place in ("ledger", "rollups")},
+        "refused": 0,
+        "open": 0,
+    }
+
+
+def _add(whole: dict[str, Any], part: dict[str, Any]) -> None:
+    for place in ("ledger", "rollups"):
+        for name in _AMOUNTS:
+            whole[place][name] += part[place][name]
+    for name in ("refused", "open"):
+        whole[name] += part[name]
