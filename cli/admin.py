@@ -105,12 +105,15 @@ class Admin:
 
     def _invoke(self, method: str, path: str, query: str, body: object) -> tuple[int, str]:
         import boto3
+        from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
         event = {"method": method, "path": path, "query": query, "body": body}
         name = self.outputs["AdminFunctionName"]
         try:
-            functions = boto3.client("lambda", **aws_options(self.stage))
+            # never again by itself: the secret of a key that is made is in that one answer only
+            once = Config(retries={"total_max_attempts": 1}, read_timeout=_TIMEOUT)
+            functions = boto3.client("lambda", config=once, **aws_options(self.stage))
             answer = functions.invoke(FunctionName=name, Payload=json.dumps(event))
         except (BotoCoreError, ClientError) as error:
             raise CommandError(f"The function {name} cannot be invoked: {error}") from None

@@ -8,8 +8,8 @@ model     the public name
 reserved, reserved_cost   upper bounds: tokens, nano-dollars
 prompt_price, completion_price   nano-dollars a token, as of the admission: whoever settles uses these
 opened    Unix seconds, with milliseconds
-ttl       Unix seconds, of requests with a key that nobody has: DynamoDB may delete the item after them, and no report
-          counts it
+ttl       Unix seconds, of requests with a key that nobody has, or of which nobody knows more: DynamoDB may delete the
+          item after them, and no report counts it
 while OPEN:
   open, due   LEDGER#<shard>, and when the sweeper is to look: the sparse index has them
   prompt_tokens, completion_tokens, checkpointed   the last checkpoint, if there was one
@@ -34,6 +34,8 @@ begun.
 """
 KEEP_GUESSES = 86_400.0
 """Seconds that requests with keys that nobody has are kept."""
+UNKNOWN = "unknown"
+"""In place of their key's id."""
 NEW = "attribute_not_exists(pk)"
 """The condition on which an item is put: ids do not repeat."""
 
@@ -135,7 +137,7 @@ def settle(
     if forget_after is not None:
         names |= {"#ttl": "ttl", "#key": "key"}
         changes.append("#ttl = :ttl, #key = :unknown")
-        values |= {":ttl": int(now + forget_after), ":unknown": "unknown"}
+        values |= {":ttl": int(now + forget_after), ":unknown": UNKNOWN}
     names["#open"] = "open"
     return Update(
         ledger_key(request_id),
@@ -146,17 +148,21 @@ def settle(
     )
 
 
-def correct(request_id: str, settlement: Settlement, *, prices: Prices, entry: int | None, now: float) -> Update:
+def correct(
+    request_id: str, settlement: Settlement, *, key_id: str, prices: Prices, entry: int | None, now: float
+) -> Update:
     """Replace what the sweeper recovered by what the function had found; that is final. It brings its own prices: an
-    item that was found missing has none.
+    item that was found missing has none. And its key: one that was taken for a guess has none, and was to be deleted.
     """
     names, values, changes = _settled(settlement, prices, entry, now)
-    changes.append("prompt_price = :prompt_price, completion_price = :completion_price")
+    changes.append("prompt_price = :prompt_price, completion_price = :completion_price, #key = :key")
+    names |= {"#key": "key", "#ttl": "ttl"}
+    values[":key"] = key_id
     values |= {":prompt_price": prices.prompt, ":completion_price": prices.completion}
     values |= {":was": "SETTLED", ":yes": True}
     return Update(
         ledger_key(request_id),
-        update="SET " + ", ".join(changes) + " REMOVE recovered",
+        update="SET " + ", ".join(changes) + " REMOVE recovered, #ttl",
         condition="#state = :was AND recovered = :yes",
         names=names,
         values=values,

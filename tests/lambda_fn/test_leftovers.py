@@ -138,6 +138,21 @@ async def test_killed_within_admission(case: Case) -> None:
     assert await case.booked() == NEVER
 
 
+async def test_a_guess_that_could_not_be_closed(case: Case) -> None:
+    """A request that was never in flight may have had a wrong secret: it is forgotten, and not counted on the key that
+    it named; when the truth comes after all, it counts, and stays.
+    """
+    await case.table.put(accounts.new_account(KEY, name="n", now=1))
+    await case.table.put(ledger.opening_item(case.opening))
+    assert await case.recover() == "refused"
+    item = await case.item()
+    assert (item["key"], item["outcome"], "ttl" in item) == ("unknown", "refused", True)
+    assert await case.record()
+    assert await case.booked() == ONCE
+    item = await case.item()
+    assert (item["key"], item["outcome"], "ttl" in item) == (KEY_ID, "complete", False)
+
+
 async def test_a_ledger_that_does_not_answer(case: Case) -> None:
     """A reservation whose ledger item could not be opened is given back at once: it holds no stream and no budget."""
     with pytest.raises(Unavailable):

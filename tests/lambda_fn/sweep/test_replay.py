@@ -151,6 +151,17 @@ async def test_a_line_that_names_another_key(ground: Ground) -> None:
     await prove(ground)
 
 
+async def test_a_line_of_what_was_taken_for_a_guess(ground: Ground) -> None:
+    """A request that the sweeper could not tell from a guess, served while the meter was open, gets its key back."""
+    request_id = new_request_id(T)
+    await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
+    await swept(ground.table)
+    assert ground.item(request_id)["key"] == ledger.UNKNOWN
+    assert (await replay(ground.table, [line(ground, request_id)])).settled == 1
+    assert ground.item(request_id)["key"] == ground.key_id
+    await prove(ground)
+
+
 async def test_a_table_that_is_down(ground: Ground) -> None:
     """What cannot be written is named, and written when the replay is repeated."""
     request_id = new_request_id(T)

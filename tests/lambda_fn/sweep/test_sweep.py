@@ -216,16 +216,21 @@ async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> No
 
 @pytest.mark.parametrize("killed", [None, 0, 1, 2, 3, 4, 5, 6, 7])
 async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | None) -> None:
-    """A ledger item that is written after its hour was rolled is in the rollups once it is settled, as refused too."""
+    """A ledger item that is written after its hour was rolled is in the rollups once it is settled, also when it is
+    booked on no account.
+    """
     [request_id] = request_ids(1)
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
-    await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
+    late = replace(opening(ground, request_id), key_id="a" * 12)
+    await ground.table.put(ledger.opening_item(late), condition=ledger.NEW)
+    await ground.table.update(ledger.checkpoint(request_id, prompt_tokens=7, completion_tokens=3, now=T + 5))
     if killed is not None:
         with contextlib.suppress(Killed, BaseExceptionGroup):
             await swept(ground.mortal(8 + killed, after=True), now=CLOSED)
     await swept(ground.table, now=CLOSED)
-    await prove(ground)
-    assert [item["outcomes"] for item in ground.items("USAGE#")] == [{"refused": 1}]
+    await swept(ground.table, now=CLOSED + 2 * LONGEST)
+    assert (await reconcile(ground.table, now=lambda: CLOSED + 2 * 3600)).differences == []
+    assert [item["outcomes"] for item in ground.items("USAGE#")] == [{"cut": 1}]
 
 
 async def test_a_function_that_was_only_slow(ground: Ground) -> None:
