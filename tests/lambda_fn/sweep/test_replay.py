@@ -157,7 +157,7 @@ async def test_a_line_of_what_was_taken_for_a_guess(ground: Ground) -> None:
     await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
     await swept(ground.table)
     assert ground.item(request_id)["key"] == ledger.UNKNOWN
-    assert (await replay(ground.table, [line(ground, request_id)])).settled == 1
+    assert (await replay(ground.table, [line(ground, request_id)])).corrected == 1
     assert ground.item(request_id)["key"] == ground.key_id
     await prove(ground)
 
