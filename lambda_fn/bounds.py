@@ -9,6 +9,9 @@ from lambda_fn.ledger import Opening, Prices
 from lambda_fn.schema import ChatRequest
 from lambda_fn.settings import Model
 
+_TEMPLATE = 512
+_TEMPLATE_WITH_TOOLS = 1024
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -22,12 +25,12 @@ class Bounds:
     def of(cls, request: ChatRequest, model: Model, *, size: int) -> "Bounds":
         """Give the bounds of a request whose body has `size` bytes.
 
-        No tokenizer makes more than a token of a byte, so twice the body's bytes and something for the chat template
-        hold every prompt; the context holds it anyhow.
+        No tokenizer makes more than a token of a byte, so twice the body's bytes and something for what the chat
+        template adds, more of it where it explains tools, hold every prompt; the context holds it anyhow.
         """
         asked = request.max_completion_tokens or request.max_tokens or model.default_max_tokens
         return cls(
-            prompt=min(model.context_tokens, 2 * size + 1024),
+            prompt=min(model.context_tokens, 2 * size + (_TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE)),
             completion=min(model.context_tokens, asked),
             choices=request.n or 1,
         )

@@ -17,8 +17,12 @@ from lambda_fn.errors import (
     RequestRunning,
     Unavailable,
 )
+from lambda_fn.ids import request_time
 from lambda_fn.refusals import Contended, KeyRefused, KeyUnknown, LimitReached, ModelRefused, Refusal, Running
-from lambda_fn.windows import UNLIMITED, windows_of
+from lambda_fn.reservations import choose
+from lambda_fn.windows import UNLIMITED, Window, windows_of
+
+_NANO = 10**9
 
 
 def rate_headers(account: Account, *, when: float, now: float) -> dict[str, str]:
@@ -88,11 +92,27 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
         seconds = max(1, math.ceil(reached.window.ends - now))
         message = f"{text}, this request may need {reached.needed}. Try again in {seconds} s."
         return RateLimited(message, retry_after=seconds, headers=headers)
-    what = "tokens" if name == "tokens" else "money"
-    message = f"You exceeded your current quota: this key's budget of {what} for the {span} is used up"
+    what, unit = ("tokens", 1) if name == "tokens" else ("money", _NANO)
+    left, most, needed = (amount / unit for amount in (reached.left, reached.most, reached.needed))
+    amounts = f"{left:.10g} left of {most:.10g}, this request may need {needed:.10g}"
+    budget = f"this key's budget of {what} for the {span}"
+    if reached.needed <= reached.left + _held(reached.account, reached.window):
+        message = f"Requests that are running hold the rest of {budget}: {amounts}. Try again when one has ended."
+        return RateLimited(message, retry_after=1, headers=headers)
+    message = f"You exceeded your current quota: {budget} is used up."
     if reached.left > 0:
         message = (
-            f"You exceeded your current quota: this request may need more {what} than is left of this key's budget for "
-            f"the {span}. Shorten it, or lower 'max_tokens'"
+            f"You exceeded your current quota: {budget} has too little left: {amounts}. Lower 'max_tokens', or shorten "
+            "the request."
         )
-    return InsufficientQuota(f"{message}.", headers={**headers, **NO_RETRY})
+    return InsufficientQuota(message, headers={**headers, **NO_RETRY})
+
+
+def _held(account: Account, window: Window) -> int:
+    """Give what running requests have reserved of a window: they may give it back."""
+    held = 0
+    for request_id, entry in account.in_flight.items():
+        if window in windows_of(request_time(request_id)):
+            amount: int = choose(window, 1, entry.tokens, entry.cost)
+            held += amount
+    return held

@@ -79,7 +79,7 @@ async def test_two_hundred_at_once_on_a_budget_for_fifty(
     await asyncio.gather(*(begun(reply) for reply in replies))
     # nothing has been given back yet: whoever was let in is still being served
     assert Counter(reply.status for reply in replies) == {200: 50, 429: 150}
-    assert {reply.error["code"] for reply in replies if reply.status == 429} == {"insufficient_quota"}
+    assert {reply.error["code"] for reply in replies if reply.status == 429} == {"rate_limit_exceeded"}
     balance = items.get_item(Key=account)["Item"]["balance"]
     assert min(left for name, left in balance.items() if name.startswith("tokens")) == 0
     go_on.set()
