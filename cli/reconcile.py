@@ -1,6 +1,6 @@
 """`sluice usage reconcile`: by parts, so that no call is long however much was used."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 _KEYS_AT_ONCE = 100
@@ -13,9 +13,6 @@ class Api(Protocol):
 
     def __call__(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
         """Make a call; give its JSON."""
-
-    def pages(self, path: str, **query: object) -> Iterable[dict[str, Any]]:
-        """Give everything of a list."""
 
 
 def reconcile(api: Api, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
@@ -41,7 +38,7 @@ def _look(api: Api, progress: Callable[[str], None]) -> dict[str, Any]:
         progress(since)
         if part["done"]:
             break
-    names = sorted(past.keys() | {key["id"] for key in api.pages("/keys", limit=100)})
+    names = sorted(past.keys() | set(part["every_key"]))
     report["rolled"] = part["rolled"]
     for start in range(0, len(names), _KEYS_AT_ONCE):
         some = [past.get(name, _nothing(name)) for name in names[start : start + _KEYS_AT_ONCE]]

@@ -178,6 +178,7 @@ class UpstreamTimeout(ServerError):
 CONTAINER_CODES: dict[str, type[APIError]] = {
     "invalid_request": InvalidRequest,
     "context_length_exceeded": ContextLengthExceeded,
+    "model_not_found": NotFound,
     "overloaded": RateLimited,
     "not_ready": Unavailable,
     "engine_error": UpstreamFailed,
@@ -196,10 +197,12 @@ def from_container(code: str, message: str, param: str | None = None) -> APIErro
     kind = CONTAINER_CODES.get(code, UpstreamFailed)
     if issubclass(kind, _OWN_WORDS):
         return kind(message, param=param, retry_after=1 if kind is RateLimited else None)
-    return kind(_PUBLIC_WORDS.get(code, "The model failed to answer."), code="upstream_cut" if code == "cut" else None)
+    return kind(_PUBLIC_WORDS.get(code, "The model failed to answer."), param=param, code=_PUBLIC_CODES.get(code))
 
 
+_PUBLIC_CODES = {"cut": "upstream_cut", "model_not_found": "model_not_found"}
 _PUBLIC_WORDS = {
+    "model_not_found": "The model's endpoint does not serve it.",
     "not_ready": "The model is not ready yet.",
     "deadline_exceeded": "The answer took longer than it may, and was ended.",
     "cancelled": "The answer was cancelled.",

@@ -8,7 +8,7 @@ accounts, some keys at once, with the few hours in which requests may be running
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lambda_fn import hours
@@ -21,7 +21,16 @@ from lambda_fn.rollups import each_item, ledger_rows, stored_rows
 from lambda_fn.rows import COUNTED, Sums, UsageRow
 from lambda_fn.totals import Amounts, Difference, KeyTotals, add, amounts_of, amounts_of_item, compared
 
-__all__ = ["Difference", "HoursReport", "KeyTotals", "Report", "compare_hours", "compare_keys", "reconcile"]
+__all__ = [
+    "Difference",
+    "HoursReport",
+    "KeyTotals",
+    "Report",
+    "compare_hours",
+    "compare_keys",
+    "every_key",
+    "reconcile",
+]
 
 KEYS_MOST = 100
 """Of one `compare_keys`."""
@@ -71,7 +80,7 @@ async def reconcile(table: Table, *, now: Callable[[], float] = time.time) -> Re
         past = await compare_hours(table, now=now)
         while not past.done:
             _append(past, await compare_hours(table, since=past.until, now=now))
-        names = sorted({*past.keys, *[key async for key in _directory(table)]})
+        names = sorted({*past.keys, *await every_key(table)})
         keys: list[KeyTotals] = []
         differences: list[Difference] = []
         for start in range(0, len(names), KEYS_MOST):
@@ -219,7 +228,7 @@ def _copy(one: KeyTotals) -> KeyTotals:
     return KeyTotals(one.key, None, dict(one.ledger), dict(one.rollups), one.refused, one.open)
 
 
-async def _directory(table: Table) -> AsyncIterator[str]:
+async def every_key(table: Table) -> list[str]:
+    """Give the ids of all keys that ever were, the deleted too, sorted."""
     query = Query("directory = :keys", {":keys": "KEYS"}, index=KEYS_INDEX)
-    async for found in table.query_all(query):
-        yield found["pk"].partition("#")[2]
+    return sorted([found["pk"].partition("#")[2] async for found in table.query_all(query)])

@@ -18,7 +18,11 @@ CONCURRENCY = 10
 
 
 class ControlFunction(Construct):
-    """Makes keys and reads usage; it can call no model, as the stream function can make no key.
+    """Makes keys and reads usage; it can call no model.
+
+    It alone may put accounts, which is how keys are made. The stream function and the sweeper change accounts, too,
+    for they reserve and book on them: that they change nothing else of a key is their code's doing. IAM tells items by
+    their partition and not by their attributes, and an update makes an item that is not there.
 
     There are two ways to it. By its URL (`url`, behind the distribution, with the origin secret as the stream function)
     with the admin secret; and by `lambda:InvokeFunction` for whoever IAM lets call it, without any secret. With

@@ -1,5 +1,6 @@
 """The usage table: accounts, the ledger and its rollups, and the two indexes by which they are found without a scan."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from aws_cdk import RemovalPolicy
@@ -48,11 +49,11 @@ class UsageTable(Construct):
             grantee=grantee, actions=[f"dynamodb:{action}" for action in actions], resource_arns=[self.table.table_arn]
         )
 
-    def grant_in(self, grantee: iam.IGrantable, action: str, *partitions: str) -> None:
-        """Let `grantee` do this in the partitions whose keys are like one of `partitions`, and in no other."""
+    def grant_in(self, grantee: iam.IGrantable, actions: Sequence[str], *partitions: str) -> None:
+        """Let `grantee` do these in the partitions whose keys are like one of `partitions`, and in no other."""
         iam.Grant.add_to_principal(
             grantee=grantee,
-            actions=[f"dynamodb:{action}"],
+            actions=[f"dynamodb:{action}" for action in actions],
             resource_arns=[self.table.table_arn],
             # ForAllValues holds where there is no such key: that there is one is a condition of its own.
             conditions={"ForAllValues:StringLike": {LEADING_KEYS: list(partitions)}, "Null": {LEADING_KEYS: "false"}},

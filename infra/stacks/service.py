@@ -50,18 +50,21 @@ class ServiceStack(Stack):
             domain=domain,
         )
 
-        # The stream function writes accounts and ledger. It reads of the rollups, and the items of a request of its own
-        # when a settlement finds that somebody was before it.
-        usage_table.grant(stream.function, "GetItem", "PutItem", "UpdateItem")
-        usage_table.grant_in(stream.function, "Query", "USAGE", "USAGE#*")
+        # The stream function changes accounts and ledger, and marks rollups that are to be made again. It reads of the
+        # rollups, and the items of a request of its own when a settlement finds that somebody was before it.
+        usage_table.grant_in(stream.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
+        usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE")
+        usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
         # Nobody removes an account or a ledger item, and nothing but rollups, which can be made again.
         # Neither the sweeper nor the control function calls a model or a function.
-        usage_table.grant(sweeper.function, "GetItem", "PutItem", "Query", "UpdateItem")
-        usage_table.grant_in(sweeper.function, "DeleteItem", "USAGE", "USAGE#*")
+        usage_table.grant_in(sweeper.function, ["GetItem", "Query"], "KEY#*", "LEDGER#*", "USAGE", "USAGE#*")
+        usage_table.grant_in(sweeper.function, ["UpdateItem"], "KEY#*", "LEDGER#*", "USAGE")
+        usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")
+        usage_table.grant_in(sweeper.function, ["DeleteItem"], "USAGE", "USAGE#*")
         usage_table.grant_indexes(sweeper.function, "overdue", "keys")
         usage_table.grant(control.function, "GetItem", "PutItem", "Query", "UpdateItem")
-        usage_table.grant_in(control.function, "DeleteItem", "USAGE", "USAGE#*")
+        usage_table.grant_in(control.function, ["DeleteItem"], "USAGE", "USAGE#*")
         usage_table.grant_indexes(control.function, "keys")
 
         CfnOutput(self, "DistributionDomain", value=edge.distribution.distribution_domain_name)

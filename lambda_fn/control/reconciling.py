@@ -15,7 +15,7 @@ from lambda_fn.control import replies, schema
 from lambda_fn.control.services import Shared, in_time
 from lambda_fn.control.usage import hour_of
 from lambda_fn.errors import Unavailable
-from lambda_fn.reconcile import Difference, KeyTotals, compare_hours, compare_keys, reconcile
+from lambda_fn.reconcile import Difference, KeyTotals, compare_hours, compare_keys, every_key, reconcile
 
 router = APIRouter(tags=["books"])
 
@@ -43,7 +43,8 @@ async def reconcile_hours(given: schema.ReconcileHours, services: Shared) -> Any
     report = await in_time(work)
     keys = _plain([report.keys[key] for key in sorted(report.keys)])
     hours = {name: getattr(report, name) for name in ("since", "until", "done", "rolled")}
-    return {**_found(report.differences), "keys": keys, **hours}
+    every = await in_time(every_key(services.table)) if report.done else None
+    return {**_found(report.differences), "keys": keys, "every_key": every, **hours}
 
 
 @router.post("/reconcile/keys", response_model=replies.Reconciled, operation_id="reconcileKeys")

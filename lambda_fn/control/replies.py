@@ -191,6 +191,7 @@ class ReconciledHours(Reconciled):
     since: str
     until: str = Field(description="The hour to go on from.")
     done: bool = Field(description="All that is past is read; the accounts can be compared.")
+    every_key: list[str] | None = Field(description="With `done`: the ids of all keys, the deleted too.")
 
 
 class RebuiltHour(BaseModel):

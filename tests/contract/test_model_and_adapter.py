@@ -88,9 +88,19 @@ async def test_refusal_is_understood(container: httpx.AsyncClient) -> None:
 
 
 def test_every_code_has_a_public_status() -> None:
-    """Each of the container's codes that a chat request can meet stands in the function's table."""
-    reachable = set(model.errors.BY_CODE) - {"not_found", "method_not_allowed"}
-    assert reachable <= set(CONTAINER_CODES)
+    """Each of the container's codes that a chat request can meet stands in the function's table, and a status of 4xx
+    stays what it is.
+    """
+    kinds = [model.errors.ModelError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    assert {kind.code for kind in kinds} <= set(CONTAINER_CODES)
+    assert set(model.errors.BY_CODE) <= set(CONTAINER_CODES)
+    for kind in kinds:
+        if kind.status < 500 and not kind.record_only and kind is not model.errors.BodySizeError:
+            told = from_container(kind.code, "words", "model")
+            assert (told.status, told.param) == (kind.status, "model")
+    assert from_container("model_not_found", "words").error_code == "model_not_found"
 
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)

@@ -449,6 +449,7 @@ def test_every_container_code_has_a_status() -> None:
     assert statuses == {
         "invalid_request": 400,
         "context_length_exceeded": 400,
+        "model_not_found": 404,
         "overloaded": 429,
         "not_ready": 503,
         "engine_error": 502,

@@ -1,7 +1,6 @@
 """Reconciling by the admin API: all at once, and by parts as the command does it."""
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -25,11 +24,6 @@ class Commands:
         self.calls.append(path)
         return asyncio.run_coroutine_threadsafe(self._admin.ok(method, path, body, **query), self._loop).result()
 
-    def pages(self, path: str, **query: object) -> Iterable[dict[str, Any]]:
-        """Give the first page, which is all here."""
-        found: list[dict[str, Any]] = self("GET", path, **query)["data"]
-        return found
-
 
 @pytest.fixture
 async def commands(admin: Admin, used: dict[str, Any]) -> Commands:
@@ -48,7 +42,18 @@ async def test_parts_add_up_to_the_whole(admin: Admin, commands: Commands, monke
     assert {"object": "reconciliation", **report} == whole
     assert report["agrees"]
     assert sum(key["ledger"]["requests"] for key in report["keys"]) == 5
+    assert commands.calls.count("/reconcile/keys") == 1
     assert commands.calls.count("/reconcile/hours") > 3
+
+
+async def test_a_deleted_key_is_compared(admin: Admin, used: dict[str, Any]) -> None:
+    """What it used a moment ago is held against its account, too."""
+    admin.services.now = lambda: NOW + 60
+    await admin.ok("DELETE", f"/keys/{used['second']}")
+    report = await asyncio.to_thread(reconcile, Commands(admin))
+    [deleted] = [it for it in report["keys"] if it["key"] == used["second"]]
+    assert deleted["account"]["requests"] == deleted["ledger"]["requests"] == 1
+    assert report["agrees"]
 
 
 async def test_differences_of_every_part_are_named(admin: Admin, commands: Commands, used: dict[str, Any]) -> None:
