@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cli.endpoint import PARAMETER
 from cli.project import CommandError
 from cli.stack import aws_options
 from cli.steps import columns, console
@@ -54,6 +55,7 @@ class Deployed:
     instances: int
     startup: int | None
     container: Settings
+    heartbeat: float
 
 
 def read(stage: str, name: str) -> Deployed:
@@ -71,6 +73,11 @@ def read(stage: str, name: str) -> Deployed:
     try:
         cloudformation = boto3.client("cloudformation", **options)
         [described] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+        parameters = {it["ParameterKey"]: it["ParameterValue"] for it in described.get("Parameters", [])}
+        if parameters.get(PARAMETER) == "Stopped":
+            raise CommandError(
+                f"The endpoint of {stack} is stopped, so requests get a 503. Start it: sluice endpoint start"
+            )
         outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
         resources = cloudformation.describe_stack_resources(StackName=stack)
         ids: dict[str, str] = {}
@@ -86,7 +93,8 @@ def read(stage: str, name: str) -> Deployed:
         endpoint = sagemaker.describe_endpoint(EndpointName=outputs["EndpointName"])
         config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
         [variant] = config["ProductionVariants"]
-        models = json.loads(deployed["Environment"]["Variables"]["SLUICE_MODELS"])
+        variables = deployed["Environment"]["Variables"]
+        models = json.loads(variables["SLUICE_MODELS"])
         name = _model_name(sagemaker, variant, models[outputs["ModelName"]].get("component"))
         model = sagemaker.describe_model(ModelName=name)
         return Deployed(
@@ -103,6 +111,7 @@ def read(stage: str, name: str) -> Deployed:
             instances=variant.get("InitialInstanceCount", 1),
             startup=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
             container=Settings.from_environment(model["PrimaryContainer"].get("Environment", {})),
+            heartbeat=float(variables.get("SLUICE_HEARTBEAT_SECONDS", function.HEARTBEAT)),
         )
     except (BotoCoreError, ClientError, KeyError, ValueError, StartError) as error:
         raise CommandError(f"The stack {stack} cannot be read: {error!r}") from None
@@ -130,7 +139,7 @@ def rows(found: Deployed) -> list[Row]:
         Row("Lambda", "reserved concurrency", found.concurrency, "", "deployed"),
         Row("function", "first byte at the latest (admission, first record)", _admission() + function.FIRST_EVENT_WAIT,
             "s", mine),
-        Row("function", "heartbeat", function.HEARTBEAT, "s", mine),
+        Row("function", "heartbeat", found.heartbeat, "s", "deployed"),
         Row("function", "deadline given to the container", function.STREAM_DEADLINE, "s", mine, ("duration",)),
         Row("function", "wait beyond that", function.STREAM_GRACE, "s", mine),
         Row("function", "settlement, at worst", _settlement(), "s", mine),
@@ -171,7 +180,7 @@ def contradictions(found: Deployed) -> list[str]:
         admission=_admission(),
         settlement=_settlement(),
         first_answer=function.FIRST_EVENT_WAIT,
-        heartbeat=function.HEARTBEAT,
+        heartbeat=found.heartbeat,
         stream_deadline=function.STREAM_DEADLINE,
         stream_grace=function.STREAM_GRACE,
         container_answer=timing.open_after,
