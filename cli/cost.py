@@ -14,7 +14,8 @@ import msgspec
 
 from cli.project import CommandError
 from cli.steps import columns, console
-from infra.settings import SettingsError, of_stage
+from infra.context import settings_from_context
+from infra.settings import SettingsError
 from lambda_fn import limits
 from lambda_fn.encode.base import Head
 from lambda_fn.encode.chat_stream import ChatStream
@@ -129,18 +130,19 @@ def cost(*, architecture: str, memory_mb: int, parallel: int, instance_hour: flo
 def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | None) -> None:
     """Print both bills. Raises CommandError for settings that make no sense."""
     try:
-        settings = of_stage(stage)
-        instance = changes.get("instance_type", settings.instance_type)
-        memory = int(changes.get("memory_mb", settings.memory_mb))
-        parallel = int(changes.get("parallel", settings.parallel))
-        settings = settings.replace(instance_type=instance, memory_mb=memory, parallel=parallel)
-    except (SettingsError, ValueError) as error:
+        settings = settings_from_context({**changes, "stage": stage})
+    except SettingsError as error:
         raise CommandError(str(error)) from None
     if not 0 < use.utilisation <= 1 or use.completion_tokens < 1 or use.tokens_per_second <= 0:
         raise CommandError("Utilisation is over 0 and at most 1; tokens and tokens a second are over 0.")
     if use.seconds > limits.STREAM_DEADLINE:
         over = f"{use.seconds:.0f} s, over the stream's deadline of {limits.STREAM_DEADLINE:.0f} s"
         raise CommandError(f"An answer would take {over}.")
+    if (use.throughput is not None and use.throughput <= 0) or use.streams_per_vcpu < 1:
+        raise CommandError("--throughput and --streams-per-vcpu are over 0.")
+    if use.first_token < 0 or (instance_hour is not None and instance_hour < 0):
+        raise CommandError("--first-token and --instance-hour are not less than 0.")
+    instance = settings.instance_type
     hour = instance_hour if instance_hour is not None else instance_price(instance)
     found = cost(
         architecture=settings.architecture,

@@ -4,7 +4,7 @@ import http.client
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cli.project import LOCAL, CommandError
 from cli.steps import columns, console
@@ -60,7 +60,7 @@ def add(fields: Mapping[str, object]) -> None:
 
 def clear(fault_id: str | None) -> None:
     """Take one fault away, or all. Raises as `add`."""
-    _call("DELETE", f"/{fault_id}" if fault_id else "")
+    _call("DELETE", f"/{quote(fault_id, safe='')}" if fault_id else "")
 
 
 def _call(method: str, path: str = "", body: object = None) -> Any:

@@ -1,6 +1,5 @@
 """`sluice up` and `sluice down`: the local cloud, with the stacks deployed into it by the real CDK CLI."""
 
-import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,12 @@ from cli.stack import LocalStack
 from cli.steps import console, step
 from infra.context import settings_from_context
 from infra.settings import SettingsError
-from local.cloud import LocalCloud, LocalCloudError
+from local.cloud import FILE, LocalCloud, LocalCloudError
 from local.inference.engine import EngineError, sweep
 
 PORT = 4566
 QUESTION = "Why stream tokens?"
+_LOOK_S = 0.2
 _DEPLOY_LOG = LOGS / "deploy.log"
 
 
@@ -73,7 +73,7 @@ def up(
         "  sluice down                 to stop it"
     )
     if not detach:
-        _wait()
+        wait(cloud)
 
 
 def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str, tls: bool) -> LocalStack:
@@ -192,10 +192,21 @@ def _bootstrapped(aws: Mapping[str, str]) -> bool:
     return bool(found["Stacks"][0]["StackStatus"].endswith("_COMPLETE"))
 
 
-def _wait() -> None:
+def wait(cloud: LocalCloud) -> None:
+    """Stay until Ctrl-C, and stop the local cloud then; or until it ends.
+
+    Raises:
+        CommandError: it was killed, or failed.
+
+    """
     console.print("\n[dim]Ctrl-C stops it.[/dim]")
     try:
-        signal.pause()
+        while not cloud.ended():
+            time.sleep(_LOOK_S)
     except KeyboardInterrupt:
         console.print()
         down()
+        return
+    if (cloud.directory / FILE).exists():  # it removes that itself when it is told to stop
+        raise CommandError("The local cloud has ended by itself, or was killed.", log=LOGS / "cloud.log")
+    console.print("The local cloud was stopped.")

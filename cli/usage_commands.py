@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.markup import escape
 from rich.table import Table
@@ -202,7 +203,7 @@ def _logged(given: argparse.Namespace, api: Admin) -> Iterator[str]:
 
 
 def _request(given: argparse.Namespace) -> None:
-    entry = admin(given)("GET", f"/requests/{given.id}")
+    entry = admin(given)("GET", f"/requests/{quote(given.id, safe='')}")
     if given.json:
         sys.stdout.write(json.dumps(entry, indent=2) + "\n")
         return

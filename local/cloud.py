@@ -100,7 +100,8 @@ class LocalCloud:
         try:
             found = json.loads((directory / FILE).read_text())
             pid = int(found["pid"])
-            os.kill(pid, 0)
+            if _gone(pid):
+                return None
         except (OSError, ValueError, KeyError):
             return None
         return cls(directory, pid, found["endpoint_url"], found.get("engine"), found.get("authority"))
@@ -124,6 +125,10 @@ class LocalCloud:
         with urllib.request.urlopen(f"{self.endpoint_url}/_local/status", timeout=30) as answer:  # noqa: S310 - loopback
             found: list[dict[str, str]] = json.load(answer)["unhandled"]
         return found
+
+    def ended(self) -> bool:
+        """Whether its process has ended, by whatever."""
+        return _gone(self.pid)
 
     def stop(self) -> None:
         """Stop it and everything it started. Raises LocalCloudError if it has to be killed."""
@@ -151,4 +156,13 @@ def _gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    return False
+    return _zombie(pid)
+
+
+def _zombie(pid: int) -> bool:
+    """Whether a process has ended and was not collected by the one that started it, perhaps `sluice up` elsewhere."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    except OSError:  # gone meanwhile, or no Linux
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return state.strip()[:1] in {"", "Z", "X"}

@@ -72,6 +72,21 @@ def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str])
         show("prod", {}, Use(utilisation=0), None)
 
 
+@pytest.mark.parametrize(
+    ("changes", "use", "said"),
+    [
+        ({"bogus": "1"}, Use(), "bogus: there is no such setting"),
+        ({}, Use(throughput=0), "--throughput"),
+        ({}, Use(streams_per_vcpu=0), "--streams-per-vcpu"),
+        ({}, Use(first_token=-1), "--first-token"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes: dict[str, str], use: Use, said: str) -> None:
+    """A setting that there is not, and figures that nothing can have, are named and not ignored."""
+    with pytest.raises(CommandError, match=said):
+        show("prod", changes, use, None)
+
+
 def test_an_answer_cannot_outlast_the_function() -> None:
     """What is computed can be served: an answer over the stream's deadline is refused."""
     with pytest.raises(CommandError, match="deadline"):
