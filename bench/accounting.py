@@ -64,7 +64,11 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
     wrong += [f"{name}: no ledger item" for name in (clients.keys() | log.keys()) - by_id.keys() - away]
     for name, item in by_id.items():
         if item["state"] == "SETTLED":
-            if item["outcome"] not in OUTCOMES:
+            if item["outcome"] == "refused":
+                served = name in clients and not clients[name].turned_away
+                if served or item["prompt_tokens"] or item["completion_tokens"]:
+                    wrong.append(f"{name}: the ledger says refused, the client {clients.get(name)}")
+            elif item["outcome"] not in OUTCOMES:
                 wrong.append(f"{name}: outcome {item['outcome']}")
             elif name in clients and clients[name].end == "whole" and item["outcome"] != "complete":
                 wrong.append(f"{name}: the client has a whole answer, the ledger says {item['outcome']}")
@@ -78,7 +82,7 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
         wrong.append(f"{len(killed)} requests are not settled, and only {kills} functions killed: {sorted(killed)[:5]}")
     booked = [item for name, item in by_id.items() if item["state"] == "SETTLED" and name not in flying]
     sums = {
-        "requests": len(booked),
+        "requests": sum(item["outcome"] != "refused" for item in booked),
         "prompt_tokens": sum(item["prompt_tokens"] for item in booked),
         "completion_tokens": sum(item["completion_tokens"] for item in booked),
     }

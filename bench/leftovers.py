@@ -67,14 +67,15 @@ def _role(is_root: bool, command: list[str]) -> str:
     return "container" if "serve" in command else "function"
 
 
-def grown(before: State, after: State) -> list[str]:
-    """What there is more of than before, in words."""
+def grown(before: State, after: State, *, stored: int = 0) -> list[str]:
+    """What there is more of than before, in words. `stored` is how many bytes the control plane was given to keep."""
     found = []
     for role in before.keys() | after.keys():
         was, now = before.get(role, Held()), after.get(role, Held())
+        memory = _MOST_GROWTH + (stored if role == "control" else 0)
         found += [
             f"{role}: {name} {getattr(was, name)} -> {getattr(now, name)}"
-            for name, slack in (("processes", 0), ("files", 0), ("sockets", 0), ("memory", _MOST_GROWTH))
+            for name, slack in (("processes", 0), ("files", 0), ("sockets", 0), ("memory", memory))
             if getattr(now, name) > getattr(was, name) + slack
         ]
     return found

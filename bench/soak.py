@@ -54,6 +54,8 @@ MODEL = "sluice-demo"
 # A stream that has not ended by then hangs.
 _HANGS_S = 60.0
 _QUIET_S = 60.0
+# Bytes that moto keeps of a stream: its ledger item, log lines, trace.
+_STORED = 10_000
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _soak(target: Target, given: argparse.Namespace) -> list[str]:
     console.print("  clients: " + _counts(found))
     console.print("  faults: " + ", ".join(f"{one['landed'] or one['struck']} {one['kind']}" for one in second))
     with step("Waiting until all is quiet"):
-        after = _at_rest(target, before)
+        after = _at_rest(target, before, stored=given.streams * _STORED)
     for role in after:
         console.print(f"  {role}: {before.get(role)} -> {after[role]}")
     seen = warm + found
@@ -135,7 +137,11 @@ def _soak(target: Target, given: argparse.Namespace) -> list[str]:
     console.print(f"  {summary}")
     if len(found) < given.streams:
         wrong.append(f"only {len(found)} of {given.streams} streams in {given.minutes:g} minutes")
-    return [*(f"{one.request_id}: {one.wrong}" for one in seen if one.wrong), *leftovers.grown(before, after), *wrong]
+    return [
+        *(f"{one.request_id}: {one.wrong}" for one in seen if one.wrong),
+        *leftovers.grown(before, after, stored=given.streams * _STORED),
+        *wrong,
+    ]
 
 
 def _counts(found: list[accounting.Seen]) -> str:
@@ -150,7 +156,7 @@ async def _run(
     url = f"{target.cloud.endpoint_url}/_local/faults"
     async with httpx.AsyncClient() as faults:
         for number, fault in enumerate(FAULTS):
-            answer = await faults.post(url, json={"seed": seed * 1000 + number, "scope": "*sluice-local-*", **fault})
+            answer = await faults.post(url, json={"seed": seed * 1000 + number, "scope": "*sluice-local*", **fault})
             if answer.status_code != 201:
                 raise SystemExit(answer.text)
         left = iter(range(streams))
@@ -210,7 +216,7 @@ async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounti
     return accounting.Seen(request_id, "whole", wrong=wrong)
 
 
-def _at_rest(target: Target, like: leftovers.State | None = None) -> leftovers.State:
+def _at_rest(target: Target, like: leftovers.State | None = None, *, stored: int = 0) -> leftovers.State:
     """What there is once no environment of the function is left; waits for what is only late."""
     target.renew_environments()
     ends = time.monotonic() + _QUIET_S
@@ -218,7 +224,7 @@ def _at_rest(target: Target, like: leftovers.State | None = None) -> leftovers.S
     while time.monotonic() < ends:
         time.sleep(6 if like is None else 2)  # idle connections are kept for 5 s
         state = leftovers.state(target.cloud.pid)
-        if "function" not in state and (like is None or not leftovers.grown(like, state)):
+        if "function" not in state and (like is None or not leftovers.grown(like, state, stored=stored)):
             break
     return state
 
