@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from cli.project import LOCAL, CommandError
-from cli.stack import aws_options
+from cli.stack import aws_options, undeployed, unreadable
 
 PREFIX = "/admin/v1"
 _TIMEOUT = 60.0
@@ -47,12 +47,14 @@ class Admin:
         try:
             [described] = boto3.client("cloudformation", **options).describe_stacks(StackName=stack)["Stacks"]
             outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+            if not {"AdminFunctionName", "DistributionDomain"} <= outputs.keys():
+                raise undeployed(stack, stage)
             if iam or "AdminSecretArn" not in outputs:
                 return cls(stage, outputs, None)
             manager = boto3.client("secretsmanager", **options)
             found = manager.get_secret_value(SecretId=outputs["AdminSecretArn"], VersionStage="AWSCURRENT")
-        except (BotoCoreError, ClientError, ValueError) as error:
-            raise CommandError(f"The admin API of the stack {stack} cannot be found: {error}") from None
+        except (BotoCoreError, ClientError) as error:
+            raise unreadable(stack, stage, error) from None
         authority = _authority() if stage == "local" else None
         scheme = "http" if stage == "local" and authority is None else "https"
         return cls(stage, outputs, f"{scheme}://{outputs['DistributionDomain']}", found["SecretString"], authority)

@@ -19,11 +19,17 @@ def bars(amounts: Sequence[int], width: int = 24) -> list[str]:
     return found
 
 
+def unrefused(row: dict[str, Any]) -> dict[str, Any]:
+    """Give a row of the admin API with its refused requests apart; `requests` are then those of the key's totals."""
+    refused = row["outcomes"].get("refused", 0)
+    return {**row, "requests": row["requests"] - refused, "refused": refused}
+
+
 def every_day(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Give rows by day with the days between them, in which nothing was used."""
     known = {row["day"]: row for row in rows}
     day, last = date.fromisoformat(rows[0]["day"]), date.fromisoformat(rows[-1]["day"])
-    empty = dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "recovered", "open"), 0)
+    empty = dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "refused", "recovered", "open"), 0)
     found = []
     while day <= last:
         name = day.isoformat()

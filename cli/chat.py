@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from http import HTTPStatus
 from typing import Any
 
 from cli.project import CommandError
@@ -11,11 +12,15 @@ from cli.steps import console
 _Message = dict[str, str]
 
 
+class Unavailable(CommandError):
+    """The API answered 503."""
+
+
 def answer(client: Any, *, model: str, messages: list[_Message], temperature: float | None = None) -> str:
     """Stream one answer to the screen, with its figures after it; no temperature is the model's own.
 
     Raises:
-        CommandError: the API refused, or the answer broke off.
+        CommandError: the API refused, or the answer broke off; Unavailable: with a 503.
 
     """
     import openai
@@ -44,7 +49,8 @@ def answer(client: Any, *, model: str, messages: list[_Message], temperature: fl
     except openai.APIError as error:
         if parts:
             sys.stdout.write("\n")
-        raise CommandError(f"The API says: {error.message}") from None
+        kind = Unavailable if getattr(error, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE else CommandError
+        raise kind(f"The API says: {error.message}") from None
     seconds = time.monotonic() - (first or started)
     rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
     sys.stdout.write("\n")

@@ -8,9 +8,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cli.endpoint import PARAMETER
+from cli.endpoint import PARAMETER, stopped
 from cli.project import CommandError
-from cli.stack import aws_options
+from cli.stack import aws_options, undeployed, unreadable
 from cli.steps import columns, console
 from infra.limits import LIMITS, Limits
 from lambda_fn import limits as function
@@ -75,10 +75,10 @@ def read(stage: str, name: str) -> Deployed:
         [described] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
         parameters = {it["ParameterKey"]: it["ParameterValue"] for it in described.get("Parameters", [])}
         if parameters.get(PARAMETER) == "Stopped":
-            raise CommandError(
-                f"The endpoint of {stack} is stopped, so requests get a 503. Start it: sluice endpoint start"
-            )
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+            raise CommandError(stopped(stage, name))
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+        if not {"FunctionName", "EndpointName", "ModelName"} <= outputs.keys():
+            raise undeployed(stack, stage)
         resources = cloudformation.describe_stack_resources(StackName=stack)
         ids: dict[str, str] = {}
         for resource in resources["StackResources"]:
@@ -113,7 +113,9 @@ def read(stage: str, name: str) -> Deployed:
             container=Settings.from_environment(model["PrimaryContainer"].get("Environment", {})),
             heartbeat=float(variables.get("SLUICE_HEARTBEAT_SECONDS", function.HEARTBEAT)),
         )
-    except (BotoCoreError, ClientError, KeyError, ValueError, StartError) as error:
+    except (BotoCoreError, ClientError) as error:
+        raise unreadable(stack, stage, error) from None
+    except (KeyError, ValueError, StartError) as error:
         raise CommandError(f"The stack {stack} cannot be read: {error!r}") from None
 
 

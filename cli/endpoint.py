@@ -6,11 +6,14 @@ model, its configuration, keys, usage and the API's address stay; until it is st
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from cli.chat import Unavailable
 from cli.project import CommandError
-from cli.stack import aws_options
-from cli.steps import step
+from cli.stack import aws_options, unreadable
+from cli.steps import console, step
 
 PARAMETER = "EndpointState"
 # An endpoint with large weights takes its start-up and download time limits at most, an hour each.
@@ -32,14 +35,49 @@ def _set(stage: str, name: str, state: str, what: str) -> None:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
+    stack = f"{name}-{stage}-service"
     try:
         client = boto3.client("cloudformation", **aws_options(stage))
+        if state_of(client, stack) == state:
+            console.print(f"The endpoint of {stack} is {state.lower()} already.")
+            return
         with step(what):
-            changed = change(client, f"{name}-{stage}-service", state, poll=_POLL_S.get(stage, 5.0))
+            change(client, stack, state, poll=_POLL_S.get(stage, 5.0))
     except (BotoCoreError, ClientError) as error:
-        raise CommandError(f"The endpoint cannot be changed: {error}") from None
-    if not changed:
-        raise CommandError(f"The endpoint is {state.lower()} already.")
+        raise unreadable(stack, stage, error) from None
+
+
+def stopped(stage: str, name: str) -> str:
+    """Say that an endpoint is stopped, and what starts it."""
+    more = f" --stage {stage}" if stage != "local" else ""
+    more += f" --stack-name {name}" if name != "sluice" else ""
+    said = f"The endpoint of {name}-{stage}-service is stopped, so requests get a 503."
+    return f"{said} Start it: sluice endpoint start{more}"
+
+
+@contextmanager
+def explained(stage: str, name: str) -> Iterator[None]:
+    """Let the block's `Unavailable` say that the endpoint is stopped, if it is."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except Unavailable as error:
+        try:
+            found = state_of(boto3.client("cloudformation", **aws_options(stage)), f"{name}-{stage}-service")
+        except (CommandError, BotoCoreError, ClientError):
+            raise error from None
+        raise (CommandError(stopped(stage, name)) if found == "Stopped" else error) from None
+
+
+def state_of(cloudformation: Any, stack: str) -> str:
+    """Give the stack's parameter: Running or Stopped. Raises CommandError if it has no endpoint of its own."""
+    parameters = {it["ParameterKey"]: it["ParameterValue"] for it in _described(cloudformation, stack)["Parameters"]}
+    if PARAMETER not in parameters:
+        raise CommandError(f"The stack {stack} has no endpoint of its own: its model runs on one that existed already.")
+    state: str = parameters[PARAMETER]
+    return state
 
 
 def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) -> bool:
@@ -58,11 +96,9 @@ def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) ->
         CommandError: the stack has no endpoint of its own, or the update failed; the message has the reason.
 
     """
-    parameters = {it["ParameterKey"]: it["ParameterValue"] for it in _described(cloudformation, stack)["Parameters"]}
-    if PARAMETER not in parameters:
-        raise CommandError(f"The stack {stack} has no endpoint of its own: its model runs on one that existed already.")
-    if parameters[PARAMETER] == state:
+    if state_of(cloudformation, stack) == state:
         return False
+    parameters = [it["ParameterKey"] for it in _described(cloudformation, stack)["Parameters"]]
     kept = [{"ParameterKey": key, "UsePreviousValue": True} for key in parameters if key != PARAMETER]
     cloudformation.update_stack(
         StackName=stack,

@@ -46,15 +46,17 @@ def _env(given: argparse.Namespace) -> None:
 
 def _chat(given: argparse.Namespace) -> None:
     from cli.chat import answer, converse
+    from cli.endpoint import explained
     from cli.stack import LocalStack
     from cli.up import client
 
     stack = LocalStack.load()
     model = given.model or stack.model
-    if given.question:
-        answer(client(stack), model=model, messages=[{"role": "user", "content": " ".join(given.question)}])
-    else:
-        converse(client(stack), model=model)
+    with explained("local", stack.name):
+        if given.question:
+            answer(client(stack), model=model, messages=[{"role": "user", "content": " ".join(given.question)}])
+        else:
+            converse(client(stack), model=model)
 
 
 def _doctor(given: argparse.Namespace) -> None:

@@ -34,7 +34,7 @@ def _settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _preflight(commands: Any) -> None:
-    text = "Show what the account lacks for a deployment, and the commands that ask for it."
+    text = "Show what the AWS account lacks to deploy a stage (dev), and the commands that ask for it."
     parser = commands.add_parser("preflight", help=text, description=text)
     _stage(parser, default="dev")
     _settings(parser)
@@ -73,7 +73,7 @@ def _endpoint(commands: Any) -> None:
     }
     for name, said in words.items():
         parser = endpoint.add_parser(name, help=said, description=said)
-        _stage(parser, default="dev")
+        _stage(parser, default="local")
         parser.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
         parser.set_defaults(run=_changed(name))
 

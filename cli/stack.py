@@ -19,6 +19,8 @@ class LocalStack:
     api_key: str
     model: str
     usage_table: str
+    name: str = "sluice"
+    """The setting `name`."""
     authority: str | None = None
     """The file of the certificate authority to trust, if the API speaks HTTPS."""
 
@@ -79,6 +81,25 @@ def aws_options(stage: str) -> dict[str, str]:
     }
 
 
+def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
+    """Give what to say when AWS could not be asked for a stack: that it is not deployed (yet), or what is missing."""
+    from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
+
+    if isinstance(error, NoRegionError):
+        return CommandError(f"No region is set for the stage {stage}: export AWS_REGION=..., or choose an AWS_PROFILE.")
+    if isinstance(error, NoCredentialsError):
+        return CommandError(f"No AWS credentials are set for the stage {stage}: choose an AWS_PROFILE, or log in.")
+    if isinstance(error, ClientError) and "does not exist" in str(error):
+        return undeployed(stack, stage)
+    return CommandError(f"The stack {stack} cannot be read: {error}")
+
+
+def undeployed(stack: str, stage: str) -> CommandError:
+    """Give what to say of a stack that is not there, or has no outputs as long as its first deployment runs."""
+    command = "make up" if stage == "local" else f"make deploy STAGE={stage}"
+    return CommandError(f"The stack {stack} is not deployed (yet). What deploys it: {command}")
+
+
 def aws_environment(stage: str) -> dict[str, str]:
     """Give the environment that leads the CDK CLI to a stage's account: the local cloud's for `local`, else the
     caller's own.
@@ -113,5 +134,7 @@ def usage_table(stage: str, name: str) -> Any:
         described = boto3.client("cloudformation", **options).describe_stacks(StackName=stack)
         outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0].get("Outputs", [])}
         return boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
-    except (BotoCoreError, ClientError, KeyError) as error:
-        raise CommandError(f"The stack {stack} cannot be read: {error}") from None
+    except KeyError:
+        raise undeployed(stack, stage) from None
+    except (BotoCoreError, ClientError) as error:
+        raise unreadable(stack, stage, error) from None

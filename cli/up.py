@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from cli import cdk, chat
 from cli import container as containers
 from cli.admin import Admin
+from cli.endpoint import explained
 from cli.project import LOCAL, LOGS, CommandError
 from cli.stack import LocalStack
 from cli.steps import console, step
@@ -59,7 +60,8 @@ def up(
         stack = _deploy(cloud, context, name=settings.name, tls=tls)
         console.print(f"\n[bold]{QUESTION}[/bold]")
         messages = [{"role": "user", "content": QUESTION}]
-        chat.answer(client(stack), model=stack.model, messages=messages, temperature=0)
+        with explained("local", stack.name):
+            chat.answer(client(stack), model=stack.model, messages=messages, temperature=0)
     except KeyboardInterrupt:
         console.print()
         if found is None:
@@ -104,6 +106,7 @@ def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str, tls: bo
         api_key=key,
         model=outputs["ModelName"],
         usage_table=outputs["UsageTableName"],
+        name=name,
         authority=cloud.authority,
     )
     stack.save()

@@ -23,7 +23,8 @@ from cli.steps import console, errors, show
 
 _EVENT = "settlement_unsaved"
 _BATCH = 500
-_COLUMNS = ("requests", "prompt_tokens", "completion_tokens", "cost")
+_COLUMNS = ("requests", "refused", "prompt_tokens", "completion_tokens", "cost")
+_BOOKED = ("requests", "prompt_tokens", "completion_tokens")
 
 
 def add_usage(commands: Any) -> None:
@@ -58,13 +59,17 @@ def add_usage(commands: Any) -> None:
 
 
 def _usage(given: argparse.Namespace) -> None:
+    if given.csv and given.json:
+        raise CommandError("--csv and --json exclude each other.")
     api = admin(given)
     names = ("since", "until", "by", "key", "model")
     rows = list(api.pages("/usage", limit=10_000, **{name: getattr(given, name) for name in names}))
     by = given.by.split(",")
     if given.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-    elif given.csv:
+        return
+    rows = [charts.unrefused(row) for row in rows]
+    if given.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow([*by, *_COLUMNS, "recovered", "open"])
         writer.writerows([[row[name] for name in (*by, *_COLUMNS, "recovered", "open")] for row in rows])
@@ -123,7 +128,7 @@ def _show_report(report: dict[str, Any]) -> None:
         for number, place in enumerate(("account", "ledger", "rollups")):
             amounts = key[place]
             style = "red" if (key["key"], place.removesuffix("s")) in wrong else None
-            shown = ["deleted", "", "", ""] if amounts is None else [f"{amounts[name]:,}" for name in _COLUMNS[:3]]
+            shown = ["deleted", "", "", ""] if amounts is None else [f"{amounts[name]:,}" for name in _BOOKED]
             if amounts is not None:
                 shown.append(charts.decimal(amounts["cost"]))
             table.add_row(key["key"] if number == 0 else "", place, *shown, style=style)

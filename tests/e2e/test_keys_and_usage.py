@@ -69,7 +69,7 @@ def test_a_budget_is_spent_raised_and_accounted_for(scripted: Deployment, run: R
     assert [(row["key"], row["model"], row["completion_tokens"], row["outcomes"]) for row in rows] == [
         (key_id, SCRIPTED_MODEL, 500, {"complete": 1, "refused": 1})
     ]
-    assert run("usage", "--by", "key", "--key", key_id, "--csv").splitlines()[1].startswith(f"{key_id},2,10,500,")
+    assert run("usage", "--by", "key", "--key", key_id, "--csv").splitlines()[1].startswith(f"{key_id},1,1,10,500,")
     assert "story" in run("usage", "--by", "key")
     entry = json.loads(run("usage", "request", first, "--json"))
     assert (entry["key"], entry["outcome"], entry["completion_tokens"]) == (key_id, "complete", 500)
