@@ -31,8 +31,8 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer
 	@$(BIN)/sluice up --detach
 
-down: $(STAMP) ## Stop the local cloud
-	@$(BIN)/sluice down
+down: ## Stop the local cloud
+	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi
 
 docs: $(STAMP) ## Write the generated tables into docs/
 	@$(BIN)/python -m tests.lambda_fn.bad_requests

@@ -78,7 +78,7 @@ def add_keys(commands: Any) -> None:
     command("disable", lambda given: _enable(given, yes=False), "Refuse a key's requests until it is enabled.")
     command("enable", lambda given: _enable(given, yes=True), "Let a disabled key be used again.")
     delete = command("delete", _delete, "Delete a key for ever; its usage stays in ledger and reports.")
-    delete.add_argument("--yes", action="store_true", help="do not ask")
+    delete.add_argument("--yes", action="store_true", help="do not ask, which needs a terminal")
 
 
 def _add_fields(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ Modules that take long to import are imported by the commands that need them.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from rich.markup import escape
@@ -117,6 +118,7 @@ def _fault_clear(given: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sluice", description="Stream a language model from your own AWS account.")
+    parser.add_argument("--version", action="version", version=f"sluice {version('sluice')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
@@ -212,7 +214,11 @@ def _add_fault(commands: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give the exit status: 0, 1 when it failed, 2 for a command line that makes no sense."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help()
+        return 0
+    given = parser.parse_args(arguments)
     try:
         given.run(given)
     except CommandError as error:

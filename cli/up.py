@@ -1,8 +1,11 @@
 """`sluice up` and `sluice down`: the local cloud, with the stacks deployed into it by the real CDK CLI."""
 
+import fcntl
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from cli import cdk, chat
 from cli import container as containers
@@ -45,19 +48,40 @@ def up(
         KeyboardInterrupt: Ctrl-C; a local cloud that was started here is stopped.
 
     """
-    started = time.monotonic()
     try:  # a mistake is said now, and not after a minute
         settings = settings_from_context({**context, "stage": "local"})
     except SettingsError as error:
         raise CommandError(str(error)) from None
     engine = containers.engine() if container else None
+    with alone(LOCAL):
+        cloud = _bring_up(context, settings.name, engine, tls=tls, options=options)
+    if not detach:
+        wait(cloud)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only one that deploys from a folder. Raises CommandError where another one is at work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "up.lock").open("w") as file:  # let go with the process, however it ends
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError("Another `sluice up` is at work. Wait until it is ready.") from None
+        yield
+
+
+def _bring_up(
+    context: Mapping[str, str], name: str, engine: str | None, *, tls: bool, options: Sequence[str]
+) -> LocalCloud:
+    started = time.monotonic()
     found = LocalCloud.find(LOCAL)
     try:
         cloud = _start(found, engine, tls=tls, options=options)
         if engine is not None and "image_uri" not in context:
             with step(f"Building the container ({engine} build)") as detail:
                 context = {**context, "image_uri": containers.build(engine, log=LOGS / "image.log", detail=detail)}
-        stack = _deploy(cloud, context, name=settings.name, tls=tls)
+        stack = _deploy(cloud, context, name=name, tls=tls)
         console.print(f"\n[bold]{QUESTION}[/bold]")
         messages = [{"role": "user", "content": QUESTION}]
         with explained("local", stack.name):
@@ -74,8 +98,7 @@ def up(
         "  sluice chat                 to talk to it\n"
         "  sluice down                 to stop it"
     )
-    if not detach:
-        wait(cloud)
+    return cloud
 
 
 def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str, tls: bool) -> LocalStack:

@@ -20,15 +20,18 @@ def seconds(text: str) -> int:
 
 
 def moment(text: str) -> int | None:
-    """Read a moment: a length of time from now, a date or a time in UTC, or `none`."""
+    """Read a moment that is to come: a length of time from now, a date or a time in UTC, or `none`."""
     if text == NONE:
         return None
     if re.fullmatch(r"\d+[smhdw]", text):
         return int(time.time()) + seconds(text)
     try:
-        return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+        found = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no moment such as 30d, 2026-12-31 or none") from None
+    if found <= time.time():
+        raise argparse.ArgumentTypeError(f"{text!r} is not in the future")
+    return found
 
 
 def count(text: str) -> int | None:

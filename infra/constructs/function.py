@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from aws_cdk import Annotations, Duration, RemovalPolicy
+from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -43,8 +43,14 @@ def add_function(
     target = Target(python_version=settings.python_version, architecture=settings.architecture, wheels=settings.wheels)
     package = build(root=root, target=target, content=content)
     if package.bytecode is None:
-        missing = f"No Python {settings.python_version} here to compile the package '{content}'"
-        Annotations.of(scope).add_warning_v2("sluice:no-bytecode", f"{missing}: its cold starts will be slower.")
+        # of the stack and the same for all its functions: so it is said once
+        missing = f"No Python {settings.python_version} here to compile the functions' code"
+        effect = (
+            f"they work, but each cold start compiles it and is slower. With python{settings.python_version} on the"
+        )
+        Annotations.of(Stack.of(scope)).add_warning_v2(
+            "sluice:no-bytecode", f"{missing}: {effect} PATH it is compiled."
+        )
     log_group = logs.LogGroup(
         scope,
         "Log",
