@@ -34,7 +34,7 @@ KEY = ids.new_key()
 KEY_ID = ids.key_id_of(KEY) or ""
 CALLER = Caller(KEY_ID, ids.hash_key(KEY))
 LIMITS = Limits(tokens_day=1000, cost_day=20_000, max_streams=5, tokens_month=4000)
-EXAMPLES = int(os.environ.get("SLUICE_BOOKS_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("SLUICE_BOOKS_EXAMPLES", "12"))
 """`make books` runs more."""
 START = 1_795_219_185.0  # fifteen seconds before the end of a day, UTC
 fates = st.lists(
