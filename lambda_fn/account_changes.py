@@ -6,8 +6,9 @@ lowered.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from lambda_fn.accounts import LIMIT_NAMES, Account, Limits, account_key
 from lambda_fn.aws.attributes import Item
@@ -48,7 +49,7 @@ def rotate(item: Mapping[str, Any], new_hash: str, *, now: int, grace: int) -> U
         raise TooManySecrets
     old[item["secret_hash"]] = now + grace
     old.pop(new_hash, None)
-    return replace(
+    return msgspec.structs.replace(
         update,
         update=f"{update.update}, secret_hash = :hash, old_secrets = :old",
         values={**update.values, ":hash": new_hash, ":old": old},

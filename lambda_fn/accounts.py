@@ -20,7 +20,7 @@ nano-dollars. What a request does to it is in `reservations`, what an admin does
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -108,6 +108,26 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         return msgspec.json.decode(text, type=cls)
 
 
+class InFlight(Mapping[str, Entry]):
+    """What is in flight, by request id; an entry is read when it is asked for, because few ever are."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        """Take the entries as they stand in the item."""
+        self._texts = texts
+
+    def __getitem__(self, request_id: str) -> Entry:
+        """Give one."""
+        return Entry.read(self._texts[request_id])
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the request ids."""
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._texts)
+
+
 @dataclass(frozen=True)
 class Account:
     """An account as it was read. It has no hash, so that it may be shown."""
@@ -147,7 +167,7 @@ class Account:
             models=tuple(item["models"]) if "models" in item else None,
             limits=Limits(**{name: item[name] for name in LIMIT_NAMES}),
             balance=item["balance"],
-            in_flight={request_id: Entry.read(text) for request_id, text in item["in_flight"].items()},
+            in_flight=InFlight(item["in_flight"]),
             requests=item.get("requests", 0),
             prompt_tokens=item.get("prompt_tokens", 0),
             completion_tokens=item.get("completion_tokens", 0),

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from lambda_fn import ledger, reservations
 from lambda_fn.accounts import Account, Entry, account_key
@@ -26,8 +27,7 @@ from lambda_fn.reservations import Reservation
 from lambda_fn.windows import stale
 
 
-@dataclass(frozen=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """A request that may begin.
 
     `account` is the account as it is with this request in flight, and `entry` the request's entry there. Both are None
@@ -38,7 +38,7 @@ class Admission:
     account: Account | None = None
     entry: Entry | None = None
     opened: bool = True
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}  # msgspec makes a new dict for each
     stale: tuple[str, ...] = ()
 
 
@@ -85,9 +85,9 @@ class Gate:
         """
         if self._known.doubtful(caller):
             await self.check_key(caller)
-        account, opened = await asyncio.gather(
-            self._reserve(caller, opening, fingerprint, repeat=repeat), self._open_ledger(opening)
-        )
+        in_ledger = asyncio.ensure_future(self._open_ledger(opening))  # beside the reservation, which goes first
+        account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
+        opened = await in_ledger
         if isinstance(account, Account):
             self._known.admitted(caller)
             entry = account.in_flight[opening.request_id]

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -34,7 +33,7 @@ from lambda_fn.rates import no_model
 from lambda_fn.replies import EXCEPTION_HANDLERS, Direct, error_response, json_response, read_body
 from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.settings import Settings
-from lambda_fn.settle import Tally, checkpoints, settle
+from lambda_fn.settle import Checkpoints, Tally, settle
 from lambda_fn.shapes import Asked, read_chat, read_completion
 
 
@@ -92,7 +91,10 @@ class Front:
             return send(message)
 
         try:
-            check_origin(Headers(scope=scope), self._secrets)
+            # names come in lower case; of a repeated one the first counts
+            given = {key.decode("latin-1"): value.decode("latin-1") for key, value in reversed(scope["headers"])}
+            scope["sluice.given"] = given
+            check_origin(given, self._secrets)
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
             return
@@ -145,7 +147,7 @@ class Completions:
         credentials: Callable[[], Credentials],
         table: Table,
         gate: Gate,
-        read: Callable[[bytes, Headers], Asked],
+        read: Callable[[bytes, Mapping[str, str]], Asked],
     ) -> None:
         """Take what all requests share."""
         self._read = read
@@ -160,7 +162,7 @@ class Completions:
         """Carry one request through the stages."""
         tally = Tally()
         request_id: str = scope["sluice.request_id"]
-        headers = Headers(scope=scope)
+        headers: dict[str, str] = scope["sluice.given"]
         caller = read_key(headers)
         try:
             body = await read_body(receive)
@@ -187,30 +189,29 @@ class Completions:
         seconds = _seconds_left(scope)
         control = Control(request_id=request_id, deadline_ms=int(seconds * 1000), max_prompt_tokens=bounds.prompt)
         try:
-            async with (
-                checkpoints(self._table, request_id, tally),
-                Invocation(
-                    self._client,
-                    url=self._settings.sagemaker_url,
-                    region=self._settings.region,
-                    credentials=self._credentials(),
-                    endpoint=model.endpoint,
-                    component=model.component,
-                    body=dialect.body(bounds.applied(request), control),
-                    request_id=request_id,
-                    refusal=dialect.refusal,
-                ) as invocation,
-            ):
-                answer = Answer(
-                    invocation,
-                    dialect.decoder(request.n or 1),
-                    asked.encoder(self._head(request, request_id)),
-                    tally,
-                    transform=asked.transform(),
-                    heartbeat=self._settings.heartbeat,
-                    seconds=seconds + limits.STREAM_GRACE,
-                )
-                await answer.send(send)
+            invocation = Invocation(
+                self._client,
+                url=self._settings.sagemaker_url,
+                region=self._settings.region,
+                credentials=self._credentials(),
+                endpoint=model.endpoint,
+                component=model.component,
+                body=dialect.body(bounds.applied(request), control),
+                request_id=request_id,
+                refusal=dialect.refusal,
+            )
+            with Checkpoints(self._table, request_id, tally):
+                async with invocation:
+                    answer = Answer(
+                        invocation,
+                        dialect.decoder(request.n or 1),
+                        asked.encoder(self._head(request, request_id)),
+                        tally,
+                        transform=asked.transform(),
+                        heartbeat=self._settings.heartbeat,
+                        seconds=seconds + limits.STREAM_GRACE,
+                    )
+                    await answer.send(send)
         except APIError as error:
             if tally.completion_tokens or error.status == UpstreamTimeout.status:
                 error.headers |= NO_RETRY  # it was generated, and may be paid: again only if its sender says so
@@ -232,7 +233,7 @@ class Completions:
         )
 
 
-def _is_repeat(headers: Headers) -> bool:
+def _is_repeat(headers: Mapping[str, str]) -> bool:
     """Tell whether a request may have been sent before: stock SDKs count their retries, some callers name requests."""
     return headers.get("x-stainless-retry-count", "0").strip() not in {"", "0"} or "idempotency-key" in headers
 

@@ -2,7 +2,8 @@
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from lambda_fn import limits
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
@@ -11,8 +12,7 @@ from lambda_fn.ids import hash_key, key_id_of
 ORIGIN_HEADER = "x-sluice-origin-secret"
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who presents a key. Whether the key is good, `admit` finds out in the same write that takes the reservation."""
 
     key_id: str

@@ -14,8 +14,10 @@ and may be made again, or by two at once, or stop anywhere: the books come out t
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from lambda_fn import hours, ledger, reservations
 from lambda_fn.accounts import Correction, Entry, Spend, account_key
@@ -64,7 +66,7 @@ async def close(
         entry: As the admission wrote it.
         now: Unix seconds.
         stale: Windows that can be removed.
-        until: The time of the event loop until which the writes are tried.
+        until: The time of `time.monotonic` until which the writes are tried.
 
     Raises:
         MeterUnavailable: it is not known whether it was done; `record` does the rest.
@@ -140,7 +142,7 @@ async def record(table: Table, opening: Opening, settlement: Settlement, *, now:
             await _mark(table, request_id, now)
         else:
             prices = (opening.prices.prompt, opening.prices.completion)
-            correction = Correction(booked_of(item), prices, asdict(settlement))
+            correction = Correction(booked_of(item), prices, msgspec.structs.asdict(settlement))
             enter = reservations.enter(key_id, request_id, model=opening.model, now=now, correction=correction)
             changed = await _if_it_holds(table, enter) or changed
 

@@ -1,7 +1,6 @@
 """The most that a request can come to, known before it begins. The container is told, and keeps it."""
 
 import hashlib
-from dataclasses import dataclass
 
 import msgspec
 
@@ -13,8 +12,7 @@ _TEMPLATE = 512
 _TEMPLATE_WITH_TOOLS = 1024
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """Tokens: of the prompt, which counts once, and of each choice."""
 
     prompt: int

@@ -5,8 +5,8 @@ calls of AWS APIs and of the Lambda Runtime API need and no more: no redirects, 
 interim answers, nor an answer that only the connection's end delimits.
 
 An exchange: `begin`, `write` as often as wanted, `head`, `read` until it gives `b""`. Then `reusable` says whether
-another may follow. Reading pauses while `READ_BUFFER` bytes wait to be read; writing waits while the peer does not
-take what was written.
+another may follow. It may begin before the connection is made: what was put goes out then, each in a write of its own.
+Reading pauses while `READ_BUFFER` bytes wait to be read; writing waits while the peer does not take what was written.
 """
 
 import asyncio
@@ -29,7 +29,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self) -> None:
         """Wait to be connected."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        self.opening: asyncio.Task[None] | None = None
+        """What makes the connection, when it is not made yet."""
+        self._early: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._error: TransportError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -52,8 +55,8 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def alive(self) -> bool:
-        """Whether the connection still stands, as far as is known."""
-        return self._error is None and self._transport is not None and not self._transport.is_closing()
+        """Whether the connection stands, as far as is known, or may still be made."""
+        return self._error is None and (self._transport is None or not self._transport.is_closing())
 
     @property
     def reusable(self) -> bool:
@@ -72,9 +75,13 @@ class Connection(asyncio.BufferedProtocol):
             TransportError: the connection is gone.
 
         """
-        if self._transport is None or self._error is not None:
-            raise self._error or TransportError("the connection is closed")
-        self._transport.write(data)
+        if self._error is not None:
+            raise self._error
+        if self._transport is None:
+            self._early.append(data)
+            self._drained = self._drained or self.loop.create_future()
+        else:
+            self._transport.write(data)
 
     async def drain(self) -> None:
         """Wait while the peer does not take what was put. Raises as `put`."""
@@ -89,15 +96,21 @@ class Connection(asyncio.BufferedProtocol):
         if self._drained is not None:
             await self.drain()
 
-    async def head(self) -> None:
-        """Wait for the head of the answer: `status` and `headers`.
+    async def head(self) -> bool:
+        """Wait for the head of the answer: `status` and `headers`; False when `nudge` was called before it came.
 
         Raises:
             TransportError: none came, or a malformed one.
 
         """
         while not self._head:
+            if self._nudged:
+                self._nudged = False
+                return False
+            if self._error is not None:
+                raise self._error
             await self._wait()
+        return True
 
     async def read(self) -> bytes | None:
         """Give all bytes of the body that have come, waiting for some; `b""` is its end, None that `nudge` was called.
@@ -114,7 +127,7 @@ class Connection(asyncio.BufferedProtocol):
                 return None
             if self._error is not None:
                 raise self._error
-            self._waiter = self._loop.create_future()  # as in `_wait`, without the cost of another coroutine
+            self._waiter = self.loop.create_future()  # as in `_wait`, without the cost of another coroutine
             try:
                 await self._waiter
             finally:
@@ -128,7 +141,7 @@ class Connection(asyncio.BufferedProtocol):
         return data
 
     def nudge(self) -> None:
-        """Have a `read` that waits give None."""
+        """Have a `head` or `read` that waits give up for now."""
         if self._waiter is not None:
             self._nudged = True
             self._wake(self._waiter)
@@ -137,11 +150,22 @@ class Connection(asyncio.BufferedProtocol):
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
+        elif self._error is None:
+            self.fail("the connection was closed")
+
+    def fail(self, reason: str) -> None:
+        """Close at once; whoever waits gets a TransportError with that reason."""
+        if self._error is None:
+            self._error = TransportError(reason)
+        if self._transport is not None:
+            self._transport.abort()
+        elif self.opening is not None:
+            self.opening.cancel()
+        self._wake(self._waiter)
+        self._wake(self._drained)
 
     async def _wait(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = self._loop.create_future()
+        self._waiter = self.loop.create_future()
         try:
             await self._waiter
         finally:
@@ -154,8 +178,13 @@ class Connection(asyncio.BufferedProtocol):
     # asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Keep the transport, and send what waited for it."""
         self._transport = transport  # type: ignore[assignment]
+        early, self._early = self._early, []
+        waiting, self._drained = self._drained, None
+        for data in early:
+            self._transport.write(data)  # type: ignore[union-attr]
+        self._wake(waiting)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give where to read to."""
@@ -172,8 +201,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.on_message_begin()
             self._parser.feed_data(data)
         except (httptools.HttpParserError, ValueError) as error:
-            self._error = TransportError(f"a malformed answer: {type(error).__name__}")
-            self.abort()
+            self.fail(f"a malformed answer: {type(error).__name__}")
         self._wake(self._waiter)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -186,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Have `write` wait."""
-        self._drained = self._loop.create_future()
+        self._drained = self.loop.create_future()
 
     def resume_writing(self) -> None:
         """Let `write` go on."""

@@ -18,7 +18,7 @@ from lambda_fn.aws import eventstream
 from lambda_fn.aws.signing import Credentials, sign
 from lambda_fn.connection import TransportError
 from lambda_fn.errors import APIError, RateLimited, Unavailable, UpstreamFailed
-from lambda_fn.http import Client, Response
+from lambda_fn.http import Client, Exchange
 from lambda_fn.log import log
 
 _MAX_ERROR = 100_000
@@ -58,18 +58,31 @@ class Invocation:
         self._request_id = request_id
         self._read_refusal = refusal
         self._component = {} if component is None else {"x-amzn-sagemaker-inference-component": component}
-        self._opening: asyncio.Task[Response] | None = None
-        self._response: Response | None = None
+        self._sent: Exchange  # on entering
+        self._answered = False
         self._frames = eventstream.Decoder()
         self._failed: APIError | None = None
-        self._loop = asyncio.get_running_loop()
         self._heard = 0.0
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         """Send the request, without waiting for an answer."""
-        self._opening = asyncio.create_task(self._open())
+        headers = sign(
+            credentials=self._credentials,
+            region=self._region,
+            service="sagemaker",
+            host=self._url.partition("://")[2],
+            path=self._path,
+            headers={
+                "content-type": "application/json",
+                "x-amzn-sagemaker-accept": "application/jsonlines",
+                **self._component,
+            },
+            body=self._body,
+        )
+        self._sent = self._client.send("POST", self._url, self._path, headers, self._body)
+        self._heard = time.monotonic()
         return self
 
     async def __aexit__(
@@ -78,13 +91,9 @@ class Invocation:
         """Close the call; one that was read to its end leaves its connection for the next."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
-            await asyncio.wait({self._opening})
-        if self._opening is not None and not self._opening.cancelled() and self._opening.exception() is None:
-            if error is None:
-                await self._read_out(self._opening.result())
-            self._opening.result().close()
+        if error is None:
+            await self._read_out(self._sent)
+        self._sent.close()
 
     async def read(self, until: float) -> bytes | None:
         """Give the bytes that the container sent: all that have come, at least one.
@@ -99,17 +108,15 @@ class Invocation:
             APIError: the endpoint refused, the container answered with an error, or the stream broke.
 
         """
+        exchange = self._sent
+        self._wait_until(min(until, self._heard + limits.UPSTREAM_SILENCE))
         try:
-            if self._response is None and not await self._opened(until):
-                return None
-            self._wait_until(until)
-            assert self._response is not None  # noqa: S101 (it was opened)
             while True:
                 if self._failed is not None:
                     raise self._failed
-                data = await self._response.read()
+                data = (await exchange.read()) if self._answered else (await self._first(exchange))
                 if data is None:
-                    if time.monotonic() - self._heard > limits.UPSTREAM_SILENCE:
+                    if time.monotonic() - self._heard >= limits.UPSTREAM_SILENCE:
                         raise TransportError("the endpoint is silent")
                     return None
                 self._heard = time.monotonic()
@@ -121,19 +128,9 @@ class Invocation:
                     return payload
         except (TransportError, eventstream.EventStreamError) as error:
             log("upstream", request_id=self._request_id, error=str(error))
-            if self._response is None:
+            if not self._answered:
                 raise UpstreamFailed("The model did not answer.") from None
             raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut") from None
-
-    async def _opened(self, until: float) -> bool:
-        """Wait for the answer's head. Raises what `_open` raises."""
-        assert self._opening is not None  # noqa: S101 (made on entering)
-        done, _ = await asyncio.wait({self._opening}, timeout=max(0.0, until - time.monotonic()))
-        if not done:
-            return False
-        self._response = self._opening.result()
-        self._heard = time.monotonic()
-        return True
 
     def _wait_until(self, when: float) -> None:
         """Have the response nudged then. One timer serves many readings: one that rings too early is set anew."""
@@ -142,19 +139,19 @@ class Invocation:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_at(when, self._ring)
+            self._timer = self._sent.loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
-        if self._loop.time() < self._until:
+        if time.monotonic() < self._until:
             self._wait_until(self._until)
-        elif self._response is not None:
-            self._response.nudge()
+        else:
+            self._sent.nudge()
 
-    async def _read_out(self, response: Response) -> None:
+    async def _read_out(self, exchange: Exchange) -> None:
         try:
             async with asyncio.timeout(limits.LAST_BYTES):
-                while await response.read() != b"":
+                while await exchange.read() != b"":
                     pass
         except (TimeoutError, TransportError):
             return  # it is closed then, and that is all
@@ -173,35 +170,20 @@ class Invocation:
             self._failed = self._failed or UpstreamFailed("The model's answer was cut off.", code="upstream_cut")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _open(self) -> Response:
-        headers = sign(
-            credentials=self._credentials,
-            region=self._region,
-            service="sagemaker",
-            host=self._url.partition("://")[2],
-            path=self._path,
-            headers={
-                "content-type": "application/json",
-                "x-amzn-sagemaker-accept": "application/jsonlines",
-                **self._component,
-            },
-            body=self._body,
-        )
-        # the answer's head may take as long as SageMaker gives the container, and the way there
-        response = await self._client.request(
-            "POST", self._url, self._path, headers, self._body, timeout=limits.SAGEMAKER_FIRST_BYTE + 10
-        )
-        if response.status == 200:
-            return response
+    async def _first(self, exchange: Exchange) -> bytes | None:
+        """Wait for the answer's head, then for its first bytes; None as `read` gives it. Raises the refusal."""
+        if not await exchange.head():
+            return None
+        if exchange.status == 200:
+            self._answered = True
+            return await exchange.read()
         try:
             async with asyncio.timeout(limits.META_TIMEOUT):
-                answer = await response.read_all(_MAX_ERROR)
+                answer = await exchange.read_all(_MAX_ERROR)
         except (TimeoutError, TransportError):
             answer = b""  # the status alone must do
-        finally:
-            response.close()
-        kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]
-        raise self._refusal(response.status, kind, answer)
+        kind = exchange.headers.get("x-amzn-errortype", "").partition(":")[0]
+        raise self._refusal(exchange.status, kind, answer)
 
     def _refusal(self, status: int, kind: str, answer: bytes) -> APIError:
         try:

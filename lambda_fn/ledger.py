@@ -20,8 +20,9 @@ once SETTLED:
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
@@ -40,8 +41,7 @@ NEW = "attribute_not_exists(pk)"
 """The condition on which an item is put: ids do not repeat."""
 
 
-@dataclass(frozen=True)
-class Prices:
+class Prices(msgspec.Struct, frozen=True):
     """Of one token, in nano-dollars."""
 
     prompt: int
@@ -52,8 +52,7 @@ class Prices:
         return prompt_tokens * self.prompt + completion_tokens * self.completion
 
 
-@dataclass(frozen=True)
-class Opening:
+class Opening(msgspec.Struct, frozen=True):
     """What is known of a request before it begins."""
 
     request_id: str
@@ -66,8 +65,7 @@ class Opening:
     """After how many seconds its function cannot be at work on it any more."""
 
 
-@dataclass(frozen=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """What a request came to. Times are milliseconds; `ttft_ms` is None when no token came."""
 
     outcome: Outcome
@@ -103,7 +101,8 @@ def found_item(opening: Opening, *, entry: int, now: float) -> Item:
     reached the model. Put it on condition `NEW`.
     """
     nothing = Settlement("failed", 0, 0, None, None, None)
-    settled = {**asdict(nothing), "cost": 0, "entry": entry, "settled": round(now, 3), "recovered": True}
+    figures = {**msgspec.structs.asdict(nothing), "cost": 0}
+    settled = {**figures, "entry": entry, "settled": round(now, 3), "recovered": True}
     return {**_base(opening), "state": "SETTLED", **settled}
 
 
@@ -214,7 +213,7 @@ def _settled(
         ":state": "SETTLED",
         ":settled": round(now, 3),
         ":cost": prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
-        **{f":{name}": value for name, value in asdict(settlement).items()},
+        **{f":{name}": value for name, value in msgspec.structs.asdict(settlement).items()},
     }
     changes = ["#state = :state"]
     changes += [f"{name[1:]} = {name}" for name in values if name != ":state"]

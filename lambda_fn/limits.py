@@ -70,9 +70,17 @@ ACCEPTANCE = 5.0
 """For the Runtime API to accept the end of a response."""
 
 IDLE_CONNECTION = 5.0
-"""A pooled connection that was idle for longer is not used again: in an environment that was frozen, it may be dead
-unseen.
+"""A pooled connection that was idle for longer is not used again if the environment may have been frozen meanwhile: it
+may be dead unseen.
 """
+
+IDLE_AWAKE = 30.0
+"""The same where the environment was awake all the time, so that a peer's closing would have been seen. AWS's SDK for
+Java keeps connections for twice as long.
+"""
+
+AWAKE_TICK = 1.0
+"""How often the process notes that it is awake; three of them missed, and it was frozen."""
 
 MAX_BODY = 1_000_000
 """Of a request. SageMaker takes 6 MB; a chat request over 1 MB is over every model's context."""

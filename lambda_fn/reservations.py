@@ -10,7 +10,7 @@ that is carried out late, when the request has long been released, cannot have i
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -23,8 +23,7 @@ from lambda_fn.ids import request_time, shard_of
 from lambda_fn.windows import Window, windows_of
 
 
-@dataclass(frozen=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """What a request takes before it begins: upper bounds, and what it is known by."""
 
     request_id: str
@@ -57,6 +56,14 @@ def reserve(key_id: str, key_hash: str, reservation: Reservation, *, now: int) -
         ":entry": ByTry(lambda attempt: msgspec.structs.replace(entry, number=attempt).text),
         **_watched(key_id, now + reservation.overdue),
     }
+    for number, window in enumerate(windows_of(request_time(reservation.request_id))):
+        names[f"#w{number}"] = window.name
+    return Update(account_key(key_id), *_reserving(), names, values)
+
+
+@cache
+def _reserving() -> tuple[str, str]:
+    """Give the update and the condition; they are the same for every request, whose windows are `#w0` to `#w5`."""
     update = ["last_used = :now", "in_flight.#request = :entry", _WATCH]
     condition = [
         USABLE,
@@ -64,12 +71,11 @@ def reserve(key_id: str, key_hash: str, reservation: Reservation, *, now: int) -
         "size(in_flight) < max_streams",
         "attribute_not_exists(in_flight.#request)",
     ]
-    for number, window in enumerate(windows_of(request_time(reservation.request_id))):
+    for number, window in enumerate(windows_of(0)):
         left, taken = f"balance.#w{number}", choose(window, ":one", ":tokens", ":cost")
-        names[f"#w{number}"] = window.name
         update.append(f"{left} = if_not_exists({left}, {window.limit}) - {taken}")
         condition.append(f"({left} >= {taken} OR (attribute_not_exists({left}) AND {window.limit} >= {taken}))")
-    return Update(account_key(key_id), "SET " + ", ".join(update), " AND ".join(condition), names, values)
+    return "SET " + ", ".join(update), " AND ".join(condition)
 
 
 def release(

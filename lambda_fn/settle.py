@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import asdict
+from collections.abc import Iterable
+
+import msgspec
 
 from lambda_fn import books, ledger, limits
 from lambda_fn.admit import Admission
@@ -62,31 +62,48 @@ class Tally:
         )
 
 
-@asynccontextmanager
-async def checkpoints(table: Table, request_id: str, tally: Tally) -> AsyncIterator[None]:
-    """Note the progress of a stream every `limits.CHECKPOINT` seconds, in a task beside it that nothing waits for."""
-    task = asyncio.create_task(_checkpoint(table, request_id, tally))
-    try:
-        yield
-    finally:
-        task.cancel()  # a checkpoint that arrives after the settlement changes nothing
+class Checkpoints:
+    """Notes the progress of a stream every `limits.CHECKPOINT` seconds while its context lasts.
 
+    Nothing waits for a checkpoint, and one that arrives after the settlement changes nothing.
+    """
 
-async def _checkpoint(table: Table, request_id: str, tally: Tally) -> None:
-    noted = (0, 0)
-    while True:
-        await asyncio.sleep(limits.CHECKPOINT)
-        now = (tally.prompt_tokens, tally.completion_tokens)
-        if now == noted:
-            continue
-        update = ledger.checkpoint(request_id, prompt_tokens=now[0], completion_tokens=now[1], now=time.time())
-        try:
-            await table.update(update, tries=1)
-            noted = now
-        except MeterUnavailable:
-            continue  # the next one says more
-        except ConditionFailed:
-            return  # somebody has settled it
+    def __init__(self, table: Table, request_id: str, tally: Tally) -> None:
+        """Note what `tally` says."""
+        self._table = table
+        self._request_id = request_id
+        self._tally = tally
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        """Begin; an answer that is over before the first checkpoint costs a timer and no task."""
+        self._timer = asyncio.get_running_loop().call_later(limits.CHECKPOINT, self._begin)
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.ensure_future(self._note())
+
+    async def _note(self) -> None:
+        noted = (0, 0)
+        while True:
+            now = (self._tally.prompt_tokens, self._tally.completion_tokens)
+            if now != noted:
+                update = ledger.checkpoint(
+                    self._request_id, prompt_tokens=now[0], completion_tokens=now[1], now=time.time()
+                )
+                try:
+                    await self._table.update(update, tries=1)
+                    noted = now
+                except MeterUnavailable:
+                    pass  # the next one says more
+                except ConditionFailed:
+                    return  # somebody has settled it
+            await asyncio.sleep(limits.CHECKPOINT)
 
 
 async def settle(table: Table, admission: Admission, tally: Tally) -> None:
@@ -101,13 +118,13 @@ async def settle(table: Table, admission: Admission, tally: Tally) -> None:
         "request_id": opening.request_id,
         "key": opening.key_id,
         "model": opening.model,
-        **asdict(settlement),
+        **msgspec.structs.asdict(settlement),
         "cost": opening.prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
     }
     try:
         async with asyncio.timeout(limits.settle_worst()):
             if admission.entry is not None and admission.opened:
-                until = asyncio.get_running_loop().time() + limits.SETTLE_PATIENCE
+                until = time.monotonic() + limits.SETTLE_PATIENCE
                 await books.close(
                     table, opening, settlement, entry=admission.entry, now=now, stale=admission.stale, until=until
                 )

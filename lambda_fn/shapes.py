@@ -8,8 +8,9 @@ Buffering is asked for in the request (`"sluice": {"buffer": "word"}`) or by the
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import get_args
+
+import msgspec
 
 from lambda_fn.encode import ChatBody, ChatStream, CompletionBody, CompletionStream, Encoder, Head, PlainText
 from lambda_fn.errors import InvalidRequest
@@ -27,8 +28,7 @@ from lambda_fn.transform import Buffer
 BUFFER_HEADER = "x-sluice-buffer"
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request that was read: what the model is to do, and the form of the answer."""
 
     request: ChatRequest

@@ -6,15 +6,15 @@ Numbers that are whole come back as int, of any size that DynamoDB has (38 digit
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 Item = dict[str, Any]
 """An item as plain values."""
 
 
-@dataclass(frozen=True)
-class ByTry:
+class ByTry(msgspec.Struct, frozen=True):
     """A value that differs from try to try: `make` is given the number of the try, 1 for the first."""
 
     make: Callable[[int], Any]
@@ -27,22 +27,22 @@ def wrap(value: Any, attempt: int = 1) -> dict[str, Any]:
         TypeError: it has no form in DynamoDB.
 
     """
-    match value:
-        case None:
-            return {"NULL": True}
-        case bool():
-            return {"BOOL": value}
-        case str():
-            return {"S": value}
-        case int() | float():
-            return {"N": str(value)}
-        case ByTry():
-            return wrap(value.make(attempt))
-        case dict():
-            return {"M": {name: wrap(member, attempt) for name, member in value.items()}}
-        case list() | tuple():
-            return {"L": [wrap(member, attempt) for member in value]}
-    raise TypeError(f"{type(value).__name__} has no form in DynamoDB")
+    kind = type(value)
+    if kind is str:
+        return {"S": value}
+    if kind is int or kind is float:
+        return {"N": str(value)}
+    if kind is dict:
+        return {"M": wrap_all(value, attempt)}
+    if kind is list or kind is tuple:
+        return {"L": [wrap(member, attempt) for member in value]}
+    if kind is ByTry:
+        return wrap(value.make(attempt))
+    if kind is bool:
+        return {"BOOL": value}
+    if value is None:
+        return {"NULL": True}
+    raise TypeError(f"{kind.__name__} has no form in DynamoDB")
 
 
 def wrap_all(values: Mapping[str, Any], attempt: int = 1) -> dict[str, Any]:
@@ -57,6 +57,9 @@ def unwrap_all(item: Mapping[str, Any]) -> Item:
 
 def unwrap(attribute: Mapping[str, Any]) -> Any:
     """Give one attribute as a plain value."""
+    text = attribute.get("S")
+    if text is not None:  # what most are
+        return text
     [(kind, value)] = attribute.items()
     return _PLAIN[kind](value)
 

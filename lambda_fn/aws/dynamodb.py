@@ -13,6 +13,7 @@ MeterError
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from lambda_fn.http import Client
 _THROTTLES = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"}
 _RETRIED = _THROTTLES | {"InternalServerError", "ServiceUnavailable"}
 _MAX_ANSWER = 8_000_000  # a page of a query has 1 MB at most, an item 400 kB; as JSON, names and types come on top
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class MeterError(Exception):
@@ -51,15 +54,14 @@ class Throttled(MeterUnavailable):
     """It is more than DynamoDB takes of this item now."""
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(msgspec.Struct, frozen=True):
     """One conditional UpdateItem. Values are plain, or `ByTry`."""
 
     key: Mapping[str, str]
     update: str
     condition: str
-    names: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, str] = {}  # msgspec makes new ones for each
+    values: Mapping[str, Any] = {}
 
 
 class Page(NamedTuple):
@@ -137,7 +139,7 @@ class Table:
             update: The change and its condition.
             returns: Whether to give the item as it is then; else an empty one is given.
             tries: The most tries; `limits.META_TRIES` when omitted.
-            until: In place of a number of tries, the time of the event loop until which they go on.
+            until: In place of a number of tries, the time of `time.monotonic` until which they go on.
             waits: Whether to try again when it is throttled.
 
         Raises:
@@ -213,22 +215,17 @@ class Table:
         waits: bool = True,
     ) -> dict[str, Any]:
         """Make a call; `plain` are members whose values are wrapped for each try."""
-        clock = asyncio.get_running_loop().time
         tries = tries or limits.META_TRIES
         reason = ""
         attempt = 0
-        while not attempt or (attempt < tries if until is None else clock() < until):
+        while not attempt or (attempt < tries if until is None else time.monotonic() < until):
             if attempt:
                 most = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MOST)
                 await asyncio.sleep(random.uniform(0, most))  # noqa: S311 (spreads load, hides nothing)
             attempt += 1
             body = self._body(call, plain or {}, attempt)
             try:
-                async with asyncio.timeout(limits.META_TIMEOUT):
-                    status, answer = await self._try(operation, body)
-            except TimeoutError:
-                reason = "no answer in time"
-                continue
+                status, answer = await self._try(operation, body)
             except TransportError as error:
                 reason = str(error)
                 continue
@@ -263,13 +260,13 @@ class Table:
             headers={"content-type": "application/x-amz-json-1.0", "x-amz-target": f"DynamoDB_20120810.{operation}"},
             body=body,
         )
-        response = await self._client.request("POST", self._url, "/", headers, body, timeout=None)
+        response = await self._client.request("POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT)
         try:
             answer = await response.read_all(_MAX_ANSWER)
         finally:
             response.close()
         try:
-            return response.status, msgspec.json.decode(answer, type=dict[str, Any])
+            return response.status, _decode(answer)
         except msgspec.DecodeError as error:
             if response.status == 200:  # not DynamoDB's: taken for one it would say that nothing is there
                 raise TransportError("an answer that is no JSON object") from error

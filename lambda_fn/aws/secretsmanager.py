@@ -78,7 +78,7 @@ class SecretsManager:
             headers={"content-type": "application/x-amz-json-1.1", "x-amz-target": f"secretsmanager.{operation}"},
             body=body,
         )
-        response = await self._client.request("POST", self._url, "/", headers, body, timeout=limits.META_TIMEOUT)
+        response = await self._client.request("POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT)
         try:
             answer = await response.read_all(_MAX_ANSWER)
         finally:

@@ -64,28 +64,24 @@ def sign(
         All headers to send: those given, and `host`, `x-amz-date`, `x-amz-security-token`, `authorization`.
 
     """
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    stamp = _stamp(int(time.time() if now is None else now))
     date = stamp[:8]
     signed = {**headers, "host": host, "x-amz-date": stamp}
     if credentials.token:
         signed["x-amz-security-token"] = credentials.token
     names = sorted(signed)
-    canonical = "\n".join(
-        [
-            "POST",
-            path,
-            "",
-            *(f"{name}:{' '.join(signed[name].split())}" for name in names),
-            "",
-            ";".join(names),
-            hashlib.sha256(body).hexdigest(),
-        ]
-    )
+    listed = ";".join(names)
+    lines = "".join([f"{name}:{' '.join(signed[name].split())}\n" for name in names])
+    canonical = f"POST\n{path}\n\n{lines}\n{listed}\n{hashlib.sha256(body).hexdigest()}"
     scope = f"{date}/{region}/{service}/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     signature = hmac.digest(_signing_key(credentials.secret_key, date, region, service), text.encode(), "sha256").hex()
-    credential = f"{credentials.access_key}/{scope}"
     signed["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={';'.join(names)}, Signature={signature}"
+        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
     )
     return signed
+
+
+@lru_cache(maxsize=4)
+def _stamp(now: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))

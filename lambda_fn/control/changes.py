@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from lambda_fn import account_changes, accounts
 from lambda_fn.accounts import LIMIT_NAMES, STREAMS_MOST, Account
 from lambda_fn.accounts import Limits as Most
@@ -69,7 +71,7 @@ def change(account: Account, given: schema.KeyUpdate, *, now: float) -> Update |
 def rotate(item: Item, new_hash: str, *, now: int, grace: int) -> Update:
     """Give a key that was not deleted another secret. Raises as `account_changes.rotate`."""
     update = account_changes.rotate(item, new_hash, now=now, grace=grace)
-    return replace(update, condition=f"{update.condition} AND {ALIVE}")
+    return msgspec.structs.replace(update, condition=f"{update.condition} AND {ALIVE}")
 
 
 def delete(key_id: str, *, now: int, token: str) -> Update:

@@ -1,7 +1,6 @@
 """What every wire form is, and what they share."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -10,8 +9,7 @@ from lambda_fn.errors import APIError, UpstreamFailed
 from lambda_fn.events import Delta, Event, Usage
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """What is the same in every piece of an answer.
 
     `answer_id` is the request's id without a prefix, `created` Unix seconds, `model` the public name, `choices` how

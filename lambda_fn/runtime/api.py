@@ -12,22 +12,20 @@ Developer Guide.
 import asyncio
 import base64
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.connection import Connection, TransportError
-from lambda_fn.http import Client, connect
+from lambda_fn.connection import TransportError
+from lambda_fn.http import Client
 
 _VERSION = "/2018-06-01/runtime"
 _MAX_EVENT = 8 * 1024 * 1024  # Lambda's own limit is 6 MB, before base 64
 _PRELUDE_END = bytes(8)
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What Lambda says of an invocation. Headers that it does not send are empty strings."""
 
     request_id: str
@@ -60,10 +58,10 @@ class RuntimeApi:
         """
         request = ("GET", self._origin, f"{_VERSION}/invocation/next", {"host": self._address}, b"")
         try:
-            response = await self._client.request(*request, timeout=None)
+            response = await self._client.request(*request)
         except TransportError:  # perhaps of a pooled connection only
             self._client.close()
-            response = await self._client.request(*request, timeout=None)
+            response = await self._client.request(*request)
         try:
             event = await response.read_all(_MAX_EVENT)
         finally:
@@ -82,18 +80,9 @@ class RuntimeApi:
         )
         return context, event
 
-    async def respond(self, request_id: str) -> "ResponseStream":
-        """Open the response of an invocation.
-
-        Raises:
-            TransportError: the Runtime API is gone.
-
-        """
-        try:
-            connection = await connect(self._origin)
-        except OSError as error:
-            raise TransportError(f"no connection: {type(error).__name__}") from error
-        return ResponseStream(connection, f"{_VERSION}/invocation/{request_id}/response", self._address)
+    def respond(self, request_id: str) -> "ResponseStream":
+        """Open the response of an invocation: on the connection that it came by, if that still stands."""
+        return ResponseStream(self._client, self._origin, f"{_VERSION}/invocation/{request_id}/response")
 
     async def fail(self, request_id: str, kind: str, message: str) -> None:
         """Report an invocation that failed before its response began. Raises as `next`."""
@@ -109,7 +98,7 @@ class RuntimeApi:
             "content-type": "application/vnd.aws.lambda.error+json",
             "lambda-runtime-function-error-type": kind,
         }
-        response = await self._client.request("POST", self._origin, path, headers, _error(kind, message), timeout=5)
+        response = await self._client.request("POST", self._origin, path, headers, _error(kind, message), seconds=5)
         try:
             await response.read_all(_MAX_EVENT)
         finally:
@@ -117,15 +106,20 @@ class RuntimeApi:
 
 
 class ResponseStream:
-    """One streamed response: `begin`, `write` as often as wanted, then `end` or `fail`. Its connection is closed
-    after it.
+    """One streamed response: `begin`, `write` as often as wanted, then `end` or `fail`, and in any case `close`.
+
+    Lambda's guide has the connection closed after it. AWS's own runtime client for Node.js keeps it, and asks for the
+    next invocation on it; so does this one, if the Runtime API agrees.
     """
 
-    def __init__(self, connection: Connection, path: str, host: str) -> None:
-        """Take a fresh connection."""
-        self._connection = connection
+    def __init__(self, client: Client, origin: str, path: str) -> None:
+        """Take a connection."""
+        self._client = client
+        self._origin = origin
+        self._connection = client.take(origin)
+        self._accepted = False
         self._head = (
-            f"POST {path} HTTP/1.1\r\nhost: {host}\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: {origin.partition('://')[2]}\r\n"
             "lambda-runtime-function-response-mode: streaming\r\n"
             "content-type: application/vnd.awslambda.http-integration-response\r\n"
             "transfer-encoding: chunked\r\n"
@@ -134,7 +128,7 @@ class ResponseStream:
         self._written = False
 
     async def begin(self, prelude: dict[str, Any]) -> None:
-        """Send the prelude: `statusCode`, `headers`, `cookies`.
+        """Send the prelude: `statusCode`, `headers`, `cookies`. Raises as `write`.
 
         It goes in a write of its own: when it shares a packet with body bytes, Lambda was reported to hold back the
         whole response.
@@ -146,7 +140,7 @@ class ResponseStream:
         """Send a piece of the body, waiting while Lambda does not take it.
 
         Raises:
-            TransportError: Lambda broke the response off.
+            TransportError: the Runtime API is gone, or broke the response off.
 
         """
         if data:
@@ -175,18 +169,24 @@ class ResponseStream:
         return self._connection.alive
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.abort()
+        """Let go of the connection; an answer that was not accepted to its end takes it along."""
+        if self._accepted:
+            self._client.give_back(self._origin, self._connection)
+        else:
+            self._connection.abort()
 
     async def _finish(self, data: bytes) -> None:
         await self._connection.write(data)
         try:
             async with asyncio.timeout(limits.ACCEPTANCE):
                 await self._connection.head()
+                if self._connection.status != 202:
+                    raise TransportError(f"the Runtime API answered {self._connection.status} to a response")
+                while await self._connection.read():
+                    pass
         except TimeoutError:
             raise TransportError("the Runtime API did not accept the response") from None
-        if self._connection.status != 202:
-            raise TransportError(f"the Runtime API answered {self._connection.status} to a response")
+        self._accepted = True
 
 
 def _chunk(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lambda_fn.connection import TransportError
 from lambda_fn.log import log
-from lambda_fn.runtime.api import Context, ResponseStream, RuntimeApi
+from lambda_fn.runtime.api import Context, RuntimeApi
 
 App = Any  # an ASGI application
 Message = dict[str, Any]
@@ -24,8 +24,8 @@ class Cycle:
         self._api = api
         self._context = context
         self._body: bytes | None = body
-        self._opening = asyncio.ensure_future(api.respond(context.request_id))  # while the model is waited for
-        self._stream: ResponseStream | None = None
+        self._stream = api.respond(context.request_id)  # it is connected while the model is waited for
+        self._begun = False
         self._ended = False
 
     async def run(self, app: App, scope: dict[str, Any]) -> None:
@@ -40,17 +40,14 @@ class Cycle:
             kind, message = f"Runtime.{type(error).__name__}", "the application failed; the log says more"
             log("fault", aws_request_id=self._context.request_id, error=type(error).__name__, ended=self._ended)
         try:
-            if self._stream is None:
+            if not self._begun:
                 await self._api.fail(self._context.request_id, kind, message)
             elif not self._ended:
                 await self._stream.fail(kind, message)
         except TransportError as error:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
-            self._opening.cancel()
-            self._opening.add_done_callback(_close_unused)
-            if self._stream is not None:
-                self._stream.close()
+            self._stream.close()
 
     async def _receive(self) -> Message:
         if self._body is None:
@@ -60,22 +57,16 @@ class Cycle:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            stream = await self._opening
-            if not stream.alive:  # the Runtime API may have closed it meanwhile, unused
-                stream = await self._api.respond(self._context.request_id)
-            self._stream = stream
-            await stream.begin(_prelude(message))
-        elif message["type"] == "http.response.body" and self._stream is not None and not self._ended:
+            if not self._stream.alive:  # the Runtime API may have closed it meanwhile, unused
+                self._stream = self._api.respond(self._context.request_id)
+            self._begun = True
+            await self._stream.begin(_prelude(message))
+        elif message["type"] == "http.response.body" and self._begun and not self._ended:
             if message.get("more_body", False):
                 await self._stream.write(message.get("body", b""))
             else:
                 await self._stream.end(message.get("body", b""))
                 self._ended = True
-
-
-def _close_unused(opening: "asyncio.Future[ResponseStream]") -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()  # closing twice is harmless
 
 
 def _prelude(message: Message) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lambda_fn import limits
 from lambda_fn.connection import Connection, TransportError
-from lambda_fn.http import Client, Response
+from lambda_fn.http import Client, Exchange, connect
 from tests.lambda_fn.conftest import Wire, peer
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n"
@@ -135,13 +135,99 @@ async def test_giving_up_a_write_harms_no_other() -> None:
     await second
 
 
-async def get(client: Client, origin: str, seconds: float = 5) -> Response:
+async def test_what_is_put_early_leaves_when_connected() -> None:
+    """What was put before the connection was made leaves then, each in a write of its own, and who drains waits."""
+    connection = Connection()
+    connection.begin()
+    connection.put(b"a")
+    connection.put(b"b")
+    assert connection.full
+    draining = asyncio.ensure_future(connection.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    connection.connection_made(wire := Wire())
+    await draining
+    assert wire.writes == [b"a", b"b"]
+    assert not connection.full
+
+
+async def test_a_connection_that_cannot_be_made_tells_everybody() -> None:
+    """Whoever waits for an answer, or to write, or asks later, gets the reason."""
+    connection = connect("http://127.0.0.1:9")
+    connection.begin()
+    connection.put(b"x")
+    waiting = [asyncio.ensure_future(connection.head()), asyncio.ensure_future(connection.drain())]
+    async with asyncio.timeout(5):
+        for one in waiting:
+            with pytest.raises(TransportError, match="no connection: ConnectionRefusedError"):
+                await one
+    with pytest.raises(TransportError, match="no connection"):
+        connection.put(b"y")
+    assert not connection.alive
+
+
+async def test_giving_up_while_it_connects() -> None:
+    """A connection that is aborted while it is being made is not made any more."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with peer(handler) as origin:
+        connection = connect(origin)
+        assert connection.alive
+        connection.abort()
+        assert connection.opening is not None
+        async with asyncio.timeout(5):
+            await asyncio.wait([connection.opening])
+        assert connection.opening.cancelled()
+        with pytest.raises(TransportError, match="closed"):
+            await connection.head()
+
+
+async def test_a_nudge_ends_a_waiting_and_no_exchange() -> None:
+    """Who waits for a head, or for bytes, is told to look up; then it may wait on."""
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.nudge()  # nobody waits: it says nothing
+    for wait, nothing in ((connection.head, False), (connection.read, None)):
+        waiting = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        connection.nudge()
+        assert await waiting is nothing
+        if wait == connection.head:
+            connection.data_received(SIZED[:-12])
+            assert await connection.head()
+    connection.data_received(SIZED[-12:])
+    assert await connection.read() == b"hello, world"
+
+
+async def test_requests_of_one_turn_leave_together(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests leave when the event loop goes round, or as soon as there are eight."""
+    wires: list[Wire] = []
+
+    def take(_origin: str) -> Connection:
+        wires.append(Wire())
+        connection = Connection()
+        connection.connection_made(wires[-1])
+        return connection
+
+    monkeypatch.setattr(http, "take", take)
+    exchanges = [http.send("GET", "http://x", "/", {"host": "x"}, b"") for _ in range(10)]
+    assert [len(wire.writes) for wire in wires] == [1] * 8 + [0] * 2
+    await asyncio.sleep(0)
+    assert [len(wire.writes) for wire in wires] == [1] * 10
+    for exchange in exchanges:
+        exchange.close()
+
+
+async def get(client: Client, origin: str, seconds: float = 5) -> Exchange:
     """Send a request."""
-    return await client.request("GET", origin, "/", {"host": "x"}, b"", timeout=seconds)
+    return await client.request("GET", origin, "/", {"host": "x"}, b"", seconds=seconds)
 
 
 async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection read to its end is used again, but not after it was idle for longer than the limit."""
+    """A connection read to its end is used again, but not when it was idle too long, or through a freeze."""
     connections = 0
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,17 +238,29 @@ async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest
             writer.write(SIZED)
             await writer.drain()
 
+    async def whole(origin: str) -> None:
+        response = await get(http, origin)
+        assert await response.read_all(100) == b"hello, world"
+        response.close()
+
     async with peer(handler) as origin:
         for _ in range(3):
-            response = await get(http, origin)
-            assert await response.read_all(100) == b"hello, world"
-            response.close()
+            await whole(origin)
         assert connections == 1
         monkeypatch.setattr(limits, "IDLE_CONNECTION", -1.0)
-        (await get(http, origin)).close()
+        await whole(origin)
+        assert connections == 1  # awake all the time: its end would have been seen
+        http._awake_at -= 10  # as after a freeze
+        await whole(origin)
         assert connections == 2
-        (await get(http, origin)).close()  # the one before was not read, so it was closed
+        http._wake(asyncio.get_running_loop())  # awake again, but not since it was idle
+        await whole(origin)
         assert connections == 3
+        monkeypatch.setattr(limits, "IDLE_AWAKE", -1.0)
+        (await get(http, origin)).close()
+        assert connections == 4
+        (await get(http, origin)).close()  # the one before was not read, so it was closed
+        assert connections == 5
 
 
 async def test_pool_trusts_neither_clock_alone(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """What a function can leave behind, each case made step by step: how it is repaired, and that it is booked once."""
 
-import dataclasses
 import time
 
+import msgspec
 import pytest
 
 from lambda_fn import accounts, books, ids, ledger, limits, reservations
@@ -289,7 +289,7 @@ async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
 async def test_stale_windows_are_removed(case: Case) -> None:
     """Windows that ended long ago go with the next release, and those that run stay."""
     await case.close(await case.begin())
-    later = dataclasses.replace(case.opening, request_id=ids.new_request_id(START + 90_000))
+    later = msgspec.structs.replace(case.opening, request_id=ids.new_request_id(START + 90_000))
     case.opening, case.request_id = later, later.request_id
     admission = await Gate(case.table).admit(CALLER, later)
     assert admission.account is not None
@@ -315,7 +315,7 @@ def test_a_release_is_never_too_long(case: Case) -> None:
 
 def correction(booked: Spend) -> Correction:
     """Make a correction to the truth."""
-    return Correction(booked, (PRICES.prompt, PRICES.completion), dataclasses.asdict(TRUTH))
+    return Correction(booked, (PRICES.prompt, PRICES.completion), msgspec.structs.asdict(TRUTH))
 
 
 def test_an_entry_reads_as_it_was_written() -> None:

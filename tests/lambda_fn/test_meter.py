@@ -1,10 +1,10 @@
 """Accounts, ledger and both together, on moto's DynamoDB."""
 
 import asyncio
-import dataclasses
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from lambda_fn import account_changes, accounts, books, ids, ledger, limits, reservations
@@ -168,7 +168,7 @@ async def test_models_of_a_key(table: Table, items: Any, account: dict[str, str]
     gate = Gate(table)
     await gate.admit(CALLER, opening())
     with pytest.raises(APIError) as caught:
-        await gate.admit(CALLER, dataclasses.replace(opening(), model="third"))
+        await gate.admit(CALLER, msgspec.structs.replace(opening(), model="third"))
     assert (caught.value.status, caught.value.error_code) == (404, "model_not_found")
 
 

@@ -327,7 +327,7 @@ async def test_an_unsaved_settlement_can_be_replayed(
         line["request_id"], line["key"], line["model"], line["reserved"], line["reserved_cost"],
         Prices(line["prompt_price"], line["completion_price"]),
     )  # fmt: skip
-    settlement = ledger.Settlement(**{name: line[name] for name in ledger.Settlement.__dataclass_fields__})
+    settlement = ledger.Settlement(**{name: line[name] for name in ledger.Settlement.__struct_fields__})
     for changed in (True, False):
         assert await books.record(table, opening, settlement, now=line["settled"]) is changed
     assert ledger_item(items, reply)["outcome"] == "complete"

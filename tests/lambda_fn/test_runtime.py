@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lambda_fn.connection import Connection, TransportError
+from lambda_fn.http import Client
 from lambda_fn.runtime.api import Context, ResponseStream, RuntimeApi
 from lambda_fn.runtime.cycle import Cycle
 from lambda_fn.runtime.event import InvalidEvent, to_scope
@@ -70,6 +71,7 @@ class Lambda:
     requests: asyncio.Queue[tuple[str, list[bytes]]] = field(default_factory=asyncio.Queue)
     headers: str = ""
     waiting: int = 0
+    connections: int = 0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     address: str = ""
     break_off: bool = False
@@ -79,6 +81,7 @@ class Lambda:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
+        self.connections += 1
         while True:
             packets = [await reader.read(65536)]
             if not packets[0]:
@@ -170,8 +173,17 @@ async def test_streamed_response(lambda_: Lambda) -> None:
     assert trailers == b"\r\n"
 
 
+async def test_one_connection_carries_everything(lambda_: Lambda) -> None:
+    """Invocations come and are answered on one connection, until the Runtime API does not keep it."""
+    await run(lambda_, hello, EVENT, EVENT, EVENT)
+    assert lambda_.connections == 1
+    lambda_.status = "202 Accepted\r\nConnection: close"
+    await run(lambda_, hello, EVENT, EVENT)
+    assert lambda_.connections > 2  # the last may be on its way
+
+
 async def test_a_connection_that_was_closed_before_its_use_is_opened_anew() -> None:
-    """The response's connection, opened while the model is waited for, may be closed meanwhile: another takes over."""
+    """The response's connection may be closed while the model is waited for: another takes over."""
     accepted: list[bytes] = []
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -185,7 +197,7 @@ async def test_a_connection_that_was_closed_before_its_use_is_opened_anew() -> N
         cycle = Cycle(RuntimeApi(origin.removeprefix("http://")), Context("r1", time.time() + 60, "", "", ""), b"")
 
         async def app(_scope: Any, _receive: Any, send: Any) -> None:
-            while (await cycle._opening).alive:  # noqa: ASYNC110 (the connection has no event for it)
+            while cycle._stream.alive:  # noqa: ASYNC110 (the connection has no event for it)
                 await asyncio.sleep(0.001)
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"hello"})
@@ -196,9 +208,11 @@ async def test_a_connection_that_was_closed_before_its_use_is_opened_anew() -> N
 
 async def test_prelude_is_written_apart() -> None:
     """The prelude and its NULs leave in a write of their own, before any byte of the body."""
+    client = Client()
+    client.take = lambda origin: connection  # type: ignore[method-assign]
     connection = Connection()
     connection.connection_made(wire := Wire())
-    stream = ResponseStream(connection, "/response", "x")
+    stream = ResponseStream(client, "http://x", "/response")
     await stream.begin({"statusCode": 200})
     await stream.write(b"hello")
     assert wire.writes[0].endswith(b'12\r\n{"statusCode":200}\r\n8\r\n' + bytes(8) + b"\r\n")
@@ -350,7 +364,7 @@ async def test_response_that_is_not_accepted(lambda_: Lambda) -> None:
     """Anything but a 202 to a response is a failure of the transport."""
     lambda_.status = "413 Too Large"
     api = RuntimeApi(lambda_.address)
-    stream = await api.respond("r1")
+    stream = api.respond("r1")
     await stream.begin({"statusCode": 200})
     with pytest.raises(TransportError, match="413"):
         await stream.end()

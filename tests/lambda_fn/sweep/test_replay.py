@@ -1,10 +1,10 @@
 """Replay: what could not be written when its time was is written later, once, whatever came between."""
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 
 from lambda_fn import accounts, books, ledger
 from lambda_fn.aws.dynamodb import Table

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lambda_fn import accounts, books, ledger, rollups
 from lambda_fn.aws.dynamodb import Table
