@@ -1,10 +1,12 @@
 """The stand-in DynamoDB: takes every write, at once. `python -m bench.adapter.table` prints its port.
 
 Of accounts it keeps one, without limits, and what is in flight on it, because the meter reads that from the answer; of
-all else nothing. The tests hold the meter against a table that keeps everything.
+all else nothing. The tests hold the meter against a table that keeps everything. One thread over epoll, as the
+endpoint: the table must not be what is measured.
 """
 
-import asyncio
+import select
+import socket
 import sys
 from typing import Any
 
@@ -51,39 +53,58 @@ class Account:
         return _REPLY % (len(answer), answer)
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """One connection; requests come one after another."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, sock: socket.socket, account: Account) -> None:
         """Begin with nothing read."""
+        self._sock = sock
         self._account = account
-        self._transport: asyncio.Transport | None = None
         self._read = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = transport  # type: ignore[assignment]
+    def answer(self) -> bool:
+        """Read, and answer a request that is whole; False at the end."""
+        try:
+            data = self._sock.recv(65536)
+            if not data:
+                return False
+            self._read += data
+            head, found, body = self._read.partition(b"\r\n\r\n")
+            if found:
+                at = head.lower().index(b"content-length:") + 15
+                length = int(head[at:].partition(b"\r\n")[0])
+                if len(body) >= length:
+                    self._read = body[length:]
+                    self._sock.sendall(self._account.take(body[:length]))
+        except OSError:
+            return False
+        return True
 
-    def data_received(self, data: bytes) -> None:
-        """Answer a request that is whole."""
-        self._read += data
-        head, found, body = self._read.partition(b"\r\n\r\n")
-        if not found or self._transport is None:
-            return
-        lines = head.lower().split(b"\r\n")
-        length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
-        if len(body) >= length:
-            self._read = body[length:]
-            self._transport.write(self._account.take(body[:length]))
 
-
-async def serve() -> None:
-    """Listen on loopback, say where, serve until killed."""
+def serve(listener: socket.socket) -> None:
+    """Serve what `listener` accepts until killed."""
     account = Account()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(account), "127.0.0.1", 0, backlog=512)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    connections: dict[int, tuple[socket.socket, Connection]] = {}
+    epoll = select.epoll()
+    epoll.register(listener, select.EPOLLIN)
+    while True:
+        for number, _ in epoll.poll():
+            if number == listener.fileno():
+                sock, _ = listener.accept()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connections[sock.fileno()] = (sock, Connection(sock, account))
+                epoll.register(sock, select.EPOLLIN)
+            elif not connections[number][1].answer():
+                epoll.unregister(number)
+                connections.pop(number)[0].close()
+
+
+def main() -> None:
+    """Listen on loopback, say where, serve."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    print(listener.getsockname()[1], flush=True)
+    serve(listener)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(serve()))
+    sys.exit(main())
