@@ -44,7 +44,9 @@ def destroy(stage: str, context: Mapping[str, object]) -> None:
     except SettingsError as error:
         raise CommandError(str(error)) from None
     prefix = f"{settings.name}-{settings.stage}"
-    stacks = [f"{prefix}-service"] if settings.retain else ["--all"]
+    stacks = ["--all"]
+    if settings.retain:
+        stacks = [f"{prefix}-service", *([f"{prefix}-certificate"] if settings.makes_certificate else [])]
     given = [part for name, value in {**context, "stage": stage}.items() for part in ("-c", f"{name}={value}")]
     log = LOCAL / "logs" / "destroy.log"
     with step(f"Removing {prefix}") as detail:

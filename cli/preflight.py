@@ -49,6 +49,9 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
     region = client("sts").meta.region_name
     yield Finding(f"account {identity['Account']}, region {region}", good=True)
     yield _bootstrap(client, region)
+    if settings.makes_certificate and region != "us-east-1":
+        command = f"npx cdk bootstrap aws://{identity['Account']}/us-east-1 -c stage=dev"
+        yield _bootstrap(client, "us-east-1", command)  # for the certificate
     if settings.endpoint_name is None:
         yield _instances(settings, client)
     else:
@@ -58,15 +61,17 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
     yield from _sources(settings, client)
 
 
-def _bootstrap(client: Client, region: str) -> Finding:
+def _bootstrap(client: Client, region: str, command: str = "npx cdk bootstrap -c stage=dev") -> Finding:
     from botocore.exceptions import ClientError
 
-    command = "npx cdk bootstrap -c stage=dev"
+    cloudformation = client("cloudformation", region_name=region)
     try:
-        [stack] = client("cloudformation").describe_stacks(StackName="CDKToolkit")["Stacks"]
+        [stack] = cloudformation.describe_stacks(StackName="CDKToolkit")["Stacks"]
     except ClientError:
         return Finding(f"CDK is not bootstrapped in {region}", good=False, commands=(command,))
-    return Finding("CDK is bootstrapped", good=stack["StackStatus"].endswith("_COMPLETE"), commands=(command,))
+    return Finding(
+        f"CDK is bootstrapped in {region}", good=stack["StackStatus"].endswith("_COMPLETE"), commands=(command,)
+    )
 
 
 def _instances(settings: Settings, client: Client) -> Finding:
@@ -139,6 +144,15 @@ def _sources(settings: Settings, client: Client) -> Iterator[Finding]:
             said = "are there" if found else "are not there"
             commands = (f"sluice model push DIR --to s3://{bucket}/{key}",)
             yield Finding(f"the weights {settings.weights} {said}", good=found, commands=commands)
+    if settings.hosted_zone is not None:
+        zone_id, _, name = settings.hosted_zone.partition(":")
+        try:
+            there = client("route53").get_hosted_zone(Id=zone_id)["HostedZone"]["Name"]
+        except ClientError:
+            there = ""
+        good = there.rstrip(".") == name.rstrip(".")
+        what = f"the hosted zone {zone_id} is {there or 'not there'}" + ("" if good or not there else f", not {name}")
+        yield Finding(what, good, ("aws route53 list-hosted-zones",))
     if settings.certificate_arn is not None:
         acm = client("acm", region_name="us-east-1")
         try:

@@ -1,9 +1,10 @@
 """The whole app: settings, limits, stacks and their checks, in one place."""
 
+import os
 import sys
 from pathlib import Path
 
-from aws_cdk import App, Tags
+from aws_cdk import App, Environment, Tags
 
 from infra import nag
 from infra.bytecode import BytecodeError
@@ -11,31 +12,61 @@ from infra.context import settings_from_context
 from infra.limits import LIMITS, LimitsError
 from infra.package import PackageError
 from infra.settings import Settings, SettingsError
+from infra.stacks.certificate import CertificateStack
 from infra.stacks.service import ServiceStack
 from infra.stacks.state import StateStack
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def compose(app: App, *, settings: Settings, root: Path = ROOT) -> tuple[StateStack, ServiceStack]:
+def compose(
+    app: App, *, settings: Settings, root: Path = ROOT, home: Environment | None = None
+) -> tuple[StateStack, ServiceStack]:
     """Add the stacks of `settings` to `app`; sources, weights and the Dockerfile are those under `root`.
+
+    `home` is the account and region of the deployment. Only a certificate needs to know them, which is made in a region
+    of its own; without one the stacks are the same everywhere.
 
     Raises LimitsError, SettingsError, PackageError or BytecodeError, each with a message for who runs it.
     """
     LIMITS.check()
     prefix = f"{settings.name}-{settings.stage}"
-    state = StateStack(app, f"{prefix}-state", settings=settings)
-    service = ServiceStack(app, f"{prefix}-service", root=root, settings=settings, usage_table=state.usage_table)
+    certificate = None
+    if settings.makes_certificate:
+        if home is None:
+            raise SettingsError(
+                f"domain={settings.domain}: its certificate needs an account and a region; run with credentials, or "
+                "give certificate_arn"
+            )
+        certificate = CertificateStack(app, f"{prefix}-certificate", settings=settings, home=home).certificate
+    else:
+        home = None
+    state = StateStack(app, f"{prefix}-state", settings=settings, home=home)
+    service = ServiceStack(
+        app,
+        f"{prefix}-service",
+        root=root,
+        settings=settings,
+        usage_table=state.usage_table,
+        certificate=certificate,
+        home=home,
+    )
     Tags.of(app).add("sluice:deployment", prefix)
     nag.add_checks(app)
     return state, service
+
+
+def _home() -> Environment | None:
+    """Give what the CDK CLI found by the credentials it has, None when it has none."""
+    account, region = os.environ.get("CDK_DEFAULT_ACCOUNT"), os.environ.get("CDK_DEFAULT_REGION")
+    return Environment(account=account, region=region) if account and region else None
 
 
 def main() -> None:
     """Synthesise what the CDK context asks for; a mistake in it ends in one line, not in a traceback."""
     app = App()
     try:
-        compose(app, settings=settings_from_context(app.node.get_all_context()))
+        compose(app, settings=settings_from_context(app.node.get_all_context()), home=_home())
     except (SettingsError, LimitsError, PackageError, BytecodeError) as error:
         sys.exit(f"sluice: {error}")
     app.synth()

@@ -59,7 +59,7 @@ class Settings(ContainerSettings, EndpointSettings):
     retain: bool  # tables survive their stack, and neither is deleted without being told twice
     log_retention_days: LogRetention
     price_class: PriceClass
-    # A domain of one's own, in place of the distribution's; its certificate is in us-east-1.
+    # A domain of one's own, in place of the distribution's. Its certificate is made, in us-east-1, unless one is named.
     domain: str | None = _setting(
         default=None, pattern=r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", form="a host name like api.example.org"
     )
@@ -68,7 +68,7 @@ class Settings(ContainerSettings, EndpointSettings):
         pattern=r"arn:aws[\w-]*:acm:us-east-1:\d{12}:certificate/[\w-]+",
         form="the ARN of a certificate of ACM in us-east-1",
     )
-    hosted_zone: str | None = _setting(  # where the domain's records are made
+    hosted_zone: str | None = _setting(  # where the domain's records are made, and the one that proves it ours
         default=None, pattern=r"Z[A-Z0-9]+:[a-z0-9.-]+", form="the zone's id and name, like Z0123456789:example.org"
     )
 
@@ -78,16 +78,34 @@ class Settings(ContainerSettings, EndpointSettings):
             fields.check(field, TYPES[field.name], getattr(self, field.name))
         self.check_container(instance_type=self.instance_type, network_isolation=self.network_isolation)
         self.check_endpoint()
-        if self.domain is not None and self.certificate_arn is None:
-            raise SettingsError(f"domain={self.domain}: needs certificate_arn, a certificate of ACM in us-east-1")
-        if self.domain is None and (self.certificate_arn or self.hosted_zone):
-            raise SettingsError("certificate_arn and hosted_zone: are of use with domain only")
+        self._check_domain()
         least = LIMITS.lambda_timeout + _CLOCKS
         if self.stage != "local" and self.overdue_seconds < least:
             raise SettingsError(
                 f"overdue_seconds={self.overdue_seconds}: must be {least:g} or more in stage {self.stage}: "
                 "before that a function may still be at work on the request"
             )
+
+    @property
+    def makes_certificate(self) -> bool:
+        """Whether the domain's certificate is made with the deployment."""
+        return self.domain is not None and self.certificate_arn is None
+
+    def _check_domain(self) -> None:
+        if self.domain is None:
+            if self.certificate_arn or self.hosted_zone:
+                raise SettingsError("certificate_arn and hosted_zone: are of use with domain only")
+            return
+        if self.hosted_zone is None:
+            if self.certificate_arn is None:
+                raise SettingsError(
+                    f"domain={self.domain}: needs hosted_zone, by which its certificate is made, or certificate_arn of "
+                    "one that there is"
+                )
+            return
+        zone = self.hosted_zone.partition(":")[2].rstrip(".")
+        if not f".{self.domain}".endswith(f".{zone}"):
+            raise SettingsError(f"domain={self.domain}: is not in the zone {zone} of hosted_zone")
 
     def replace(self, **changes: object) -> "Settings":
         """The same settings with `changes`, checked."""

@@ -12,22 +12,28 @@ from infra.settings import Settings
 class Domain(Construct):
     """The domain of `settings`, if it has one. CloudFront reads certificates in us-east-1 only."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
-        """Refer to the certificate."""
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, certificate: acm.ICertificate | None
+    ) -> None:
+        """Take the certificate that was made for it, or refer to the one that the settings name."""
         super().__init__(scope, construct_id)
         self.name = settings.domain
-        self._zone = settings.hosted_zone
-        arn = settings.certificate_arn
-        self.certificate: acm.ICertificate | None = (
-            None if arn is None else acm.Certificate.from_certificate_arn(self, "Certificate", arn)
-        )
+        self._settings = settings
+        self.certificate = certificate
+        if (arn := settings.certificate_arn) is not None:
+            self.certificate = acm.Certificate.from_certificate_arn(self, "Certificate", arn)
 
     def point_at(self, distribution: cloudfront.IDistribution) -> None:
         """Make the records. Without a zone they are somebody else's to make: a CNAME to the distribution's domain."""
-        if self.name is None or self._zone is None:
+        if self.name is None or self._settings.hosted_zone is None:
             return
-        zone_id, _, zone_name = self._zone.partition(":")
-        zone = route53.HostedZone.from_hosted_zone_attributes(self, "Zone", hosted_zone_id=zone_id, zone_name=zone_name)
+        zone = zone_of(self, self._settings)
         target = route53.RecordTarget.from_alias(targets.CloudFrontTarget(distribution))
         route53.ARecord(self, "IPv4", zone=zone, record_name=f"{self.name}.", target=target)
         route53.AaaaRecord(self, "IPv6", zone=zone, record_name=f"{self.name}.", target=target)
+
+
+def zone_of(scope: Construct, settings: Settings) -> route53.IHostedZone:
+    """Refer to the zone that the settings name."""
+    zone_id, _, name = str(settings.hosted_zone).partition(":")
+    return route53.HostedZone.from_hosted_zone_attributes(scope, "Zone", hosted_zone_id=zone_id, zone_name=name)

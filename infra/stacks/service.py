@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from aws_cdk import CfnOutput, Stack
+from aws_cdk import CfnOutput, Environment, Stack
+from aws_cdk import aws_certificatemanager as acm
 from constructs import Construct
 
 from infra.constructs.control_function import ControlFunction
@@ -22,10 +23,27 @@ class ServiceStack(Stack):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, root: Path, settings: Settings, usage_table: UsageTable
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        root: Path,
+        settings: Settings,
+        usage_table: UsageTable,
+        certificate: acm.ICertificate | None = None,
+        home: Environment | None = None,
     ) -> None:
-        """Compose the stack and grant."""
-        super().__init__(scope, construct_id, description="Sluice: endpoint, functions, distribution")
+        """Compose the stack and grant.
+
+        `certificate` is the one that was made for the settings' domain; then `home`, where this stack goes, is known.
+        """
+        super().__init__(
+            scope,
+            construct_id,
+            description="Sluice: endpoint, functions, distribution",
+            env=home,
+            cross_region_references=certificate is not None,
+        )
         endpoint = ModelEndpoint(self, "Model", root=root, settings=settings)
         secret = OriginSecret(self, "OriginSecret")
         stream = StreamFunction(
@@ -39,7 +57,7 @@ class ServiceStack(Stack):
         )
         sweeper = Sweeper(self, "Sweeper", root=root, settings=settings, usage_table=usage_table)
         control = ControlFunction(self, "Control", root=root, settings=settings, usage_table=usage_table, origin=secret)
-        domain = Domain(self, "CustomDomain", settings=settings)
+        domain = Domain(self, "CustomDomain", settings=settings, certificate=certificate)
         edge = Edge(
             self,
             "Edge",

@@ -16,6 +16,7 @@ _MODULES = ("cloudfront", "components", "database", "functions", "identity", "in
 
 # What will not work without them; of any other type that nobody handles, whatever depends on it.
 _EFFECTS = {
+    "AWS::CertificateManager::Certificate": "none is issued; `sluice up --tls` brings one of its own",
     "AWS::CloudFront::Function": "its code does not run at the edge",
     "AWS::CloudFront::KeyValueStore": "functions at the edge have no such store",
     "AWS::CloudWatch::AnomalyDetector": "nothing is detected",

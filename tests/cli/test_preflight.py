@@ -107,6 +107,21 @@ def test_weights_secret_and_certificate_are_looked_for() -> None:
 
 
 @pytest.mark.usefixtures("account")
+def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its zone must be the one that is named, and CDK be bootstrapped in the certificate's region, too."""
+    domain = {"domain": "api.example.org"}
+    found = look(**domain, hosted_zone="Z1:example.org")
+    assert one(found, "the hosted zone Z1 is not there").commands == ("aws route53 list-hosted-zones",)
+    command = "npx cdk bootstrap aws://123456789012/us-east-1 -c stage=dev"
+    assert one(found, "CDK is not bootstrapped in us-east-1").commands == (command,)
+    monkeypatch.setattr("moto.route53.models.create_route53_zone_id", lambda **_: "Z1")  # moto's begin with any letter
+    boto3.client("route53", region_name="us-east-1").create_hosted_zone(Name="example.org", CallerReference="x")
+    assert one(look(**domain, hosted_zone="Z1:example.org"), "the hosted zone Z1 is example.org.").good
+    found = look(domain="api.example.net", hosted_zone="Z1:example.net")
+    assert not one(found, "the hosted zone Z1 is example.org., not example.net").good
+
+
+@pytest.mark.usefixtures("account")
 def test_without_docker_codebuild_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has no engine is told of the other way to build."""
     monkeypatch.setattr("shutil.which", lambda name: None)

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_cdk import App, Environment
 
+from infra.compose import compose
 from infra.container_environment import environment
 from infra.images import containers
 from infra.settings import DEV, SettingsError
@@ -302,6 +304,35 @@ def test_a_domain_has_its_certificate_and_records(theirs: Synthesis) -> None:
     assert {it["Type"] for it in records} == {"A", "AAAA"}
     assert {it["Name"] for it in records} == {"api.example.org."}
     assert theirs.service["Outputs"]["Domain"]["Value"] == "api.example.org"
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path: Path, region: str) -> None:
+    """A domain whose zone is named gets a certificate, in us-east-1 wherever the service is, proven by the zone."""
+    app = App(outdir=str(tmp_path), analytics_reporting=False)
+    settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
+    home = Environment(account="123456789012", region=region)
+    _, service = compose(app, settings=settings, root=project, home=home)
+    stacks = {stack.stack_name: stack for stack in app.synth().stacks}
+    made = stacks["sluice-dev-certificate"]
+    assert made.environment.region == "us-east-1"
+    (certificate,) = [it for it in made.template["Resources"].values() if "CertificateManager" in it["Type"]]
+    assert certificate["Properties"]["DomainName"] == "api.example.org"
+    assert certificate["Properties"]["ValidationMethod"] == "DNS"
+    [option] = certificate["Properties"]["DomainValidationOptions"]
+    assert option["HostedZoneId"] == "Z0123456789ABC"
+    found = stacks[service.stack_name]
+    assert found.environment.region == region
+    assert "sluice-dev-certificate" in [it.id for it in found.dependencies]
+    (edge,) = [it for it in found.template["Resources"].values() if it["Type"] == "AWS::CloudFront::Distribution"]
+    assert "sluice-dev-certificate" in json.dumps(edge) or "sluicedevcertificate" in json.dumps(edge)
+
+
+def test_a_certificate_needs_to_know_where(project: Path, tmp_path: Path) -> None:
+    """Without credentials nobody knows the account and region, and that is said."""
+    settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
+    with pytest.raises(SettingsError, match="run with credentials, or give certificate_arn"):
+        compose(App(outdir=str(tmp_path), analytics_reporting=False), settings=settings, root=project)
 
 
 def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
