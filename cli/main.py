@@ -199,7 +199,11 @@ def _add_fault(commands: Any) -> None:
     added.add_argument("kind", metavar="KIND", help="what goes wrong, see below")
     added.add_argument("--scope", default="*", metavar="PATTERN", help="names of what it strikes, with * and ? (all)")
     added.add_argument("--operation", default="*", metavar="PATTERN", help="DynamoDB calls, such as PutItem (all)")
-    added.add_argument("--containing", metavar="TEXT", help="only DynamoDB calls that have this text in their JSON")
+    added.add_argument(
+        "--containing",
+        metavar="TEXT",
+        help="only DynamoDB calls, or requests to a container, that have this text in their JSON",
+    )
     added.add_argument("--count", type=int, metavar="N", help="strike so many requests at most")
     added.add_argument("--probability", type=float, metavar="P", help="strike each request with this probability")
     added.add_argument("--seed", type=int, default=0, metavar="N", help="decides which ones, with their number (0)")

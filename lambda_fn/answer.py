@@ -13,7 +13,7 @@ from lambda_fn import limits
 from lambda_fn.decode import Decoder
 from lambda_fn.encode import Encoder
 from lambda_fn.errors import APIError, UpstreamTimeout, from_container
-from lambda_fn.events import Event, Failure
+from lambda_fn.events import GARBLED, Event, Failure
 from lambda_fn.invoke import Invocation
 from lambda_fn.settle import Tally
 from lambda_fn.transform import Buffer
@@ -76,12 +76,15 @@ class Answer:
                 events = self._decoder.feed(received) if received else self._decoder.close()
                 count(events)
                 complete = self._tally.complete
+                if complete:
+                    self._invocation.over = True
                 data = encode(events if self._transform is None else self._transform.feed(events))
             if not data and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
             if data or complete:
                 await self._write(send, data, more=not complete)  # the end goes out with the last data
             if events and type(failure := events[-1]) is Failure:
+                self._invocation.over = failure.code != GARBLED
                 raise from_container(failure.code, failure.message)
 
     async def _fail(self, send: Send, error: APIError) -> None:

@@ -3,12 +3,14 @@
     authenticate -> admit -> invoke -> decode -> transform -> encode -> settle
 
 Plain ASGI: our own runtime carries it on Lambda, any ASGI server elsewhere. Of Lambda it takes one thing when it is
-there, `scope["aws.context"]`, for the deadline.
+there: `scope["aws.context"]`, for the deadline, and `scope["aws.after"]`, a list for what is to end before the next
+invocation is asked for.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,6 +25,7 @@ from lambda_fn.authenticate import check_origin, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.bounds import Bounds, fingerprint
+from lambda_fn.cancel import cancel
 from lambda_fn.encode import Head
 from lambda_fn.errors import NO_RETRY, APIError, UpstreamTimeout
 from lambda_fn.http import Client
@@ -156,6 +159,7 @@ class Completions:
         self._credentials = credentials
         self._table = table
         self._gate = gate
+        self._tasks: set[asyncio.Future[object]] = set()
         self._dialects = {model.dialect: dialects.find(model.dialect) for model in settings.models.values()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,18 +192,19 @@ class Completions:
         scope["sluice.headers"] = admission.headers
         seconds = _seconds_left(scope)
         control = Control(request_id=request_id, deadline_ms=int(seconds * 1000), max_prompt_tokens=bounds.prompt)
+        invoke = partial(
+            Invocation,
+            self._client,
+            url=self._settings.sagemaker_url,
+            region=self._settings.region,
+            credentials=self._credentials(),
+            endpoint=model.endpoint,
+            component=model.component,
+            request_id=request_id,
+            refusal=dialect.refusal,
+        )
+        invocation = invoke(body=dialect.body(bounds.applied(request), control))
         try:
-            invocation = Invocation(
-                self._client,
-                url=self._settings.sagemaker_url,
-                region=self._settings.region,
-                credentials=self._credentials(),
-                endpoint=model.endpoint,
-                component=model.component,
-                body=dialect.body(bounds.applied(request), control),
-                request_id=request_id,
-                refusal=dialect.refusal,
-            )
             with Checkpoints(self._table, request_id, tally):
                 async with invocation:
                     answer = Answer(
@@ -220,7 +225,18 @@ class Completions:
             tally.cancelled = True
             raise
         finally:
+            taken_back = dialect.cancel(request_id)
+            if invocation.left and taken_back is not None and not tally.cancelled:
+                self._beside(scope, cancel(partial(invoke, body=taken_back), request_id))
             await asyncio.shield(settle(self._table, admission, tally))
+
+    def _beside(self, scope: Scope, work: Coroutine[None, None, object]) -> None:
+        """Have something done that no answer waits for; on Lambda, no invocation is asked for before it is."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if (after := scope.get("aws.after")) is not None:
+            after.append(task)
 
     def _head(self, request: ChatRequest, request_id: str) -> Head:
         return Head(

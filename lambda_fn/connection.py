@@ -32,6 +32,7 @@ class Connection(asyncio.BufferedProtocol):
         self.loop = asyncio.get_running_loop()
         self.opening: asyncio.Task[None] | None = None
         """What makes the connection, when it is not made yet."""
+        self.made = False
         self._early: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._error: TransportError | None = None
@@ -180,6 +181,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, and send what waited for it."""
         self._transport = transport  # type: ignore[assignment]
+        self.made = True
         early, self._early = self._early, []
         waiting, self._drained = self._drained, None
         for data in early:

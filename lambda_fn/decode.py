@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
+from lambda_fn.events import GARBLED, Delta, End, Event, Failure, Finish, Start, Usage
 
 _BRACE = ord("{")
 _record = msgspec.json.Decoder(Start | Delta | Finish | Usage | End | Failure)
@@ -69,14 +69,14 @@ class LineDecoder:
                 elif kind is End and self._unfinished:
                     event = Failure(code="cut", message="a choice has no end")
             except (ValueError, RecursionError):
-                event = Failure(code="garbled", message="a record makes no sense")
+                event = Failure(code=GARBLED, message="a record makes no sense")
             events.append(event)
             if type(event) is End or type(event) is Failure:
                 self._ended = True
                 return events
         if len(self._rest) > limits.MAX_LINE:
             self._ended = True
-            events.append(Failure(code="garbled", message="a record has no end"))
+            events.append(Failure(code=GARBLED, message="a record has no end"))
         return events
 
     def close(self) -> list[Event]:

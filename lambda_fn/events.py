@@ -11,8 +11,9 @@ import msgspec
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
-
 NULL = msgspec.Raw(b"null")
+GARBLED = "garbled"
+"""The code of a `Failure` that a decoder gives where a record makes no sense, and the model may go on."""
 
 
 class Start(msgspec.Struct, frozen=True, gc=False, tag="start"):

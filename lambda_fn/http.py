@@ -204,6 +204,11 @@ class Exchange:
         self.nudge = connection.nudge
 
     @property
+    def made(self) -> bool:
+        """Whether there was a connection, so that the request may have arrived."""
+        return self._connection.made
+
+    @property
     def status(self) -> int:
         """The answer's status."""
         return self._connection.status

@@ -58,13 +58,22 @@ class Invocation:
         self._request_id = request_id
         self._read_refusal = refusal
         self._component = {} if component is None else {"x-amzn-sagemaker-inference-component": component}
-        self._sent: Exchange  # on entering
+        self._sent: Exchange | None = None
         self._answered = False
+        self.over = False
         self._frames = eventstream.Decoder()
         self._failed: APIError | None = None
         self._heard = 0.0
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def left(self) -> bool:
+        """Whether the container may still be at work on what was sent.
+
+        Its answer's end and its refusal are seen here; what its last record says, whoever reads that notes in `over`.
+        """
+        return self._sent is not None and self._sent.made and not self.over
 
     async def __aenter__(self) -> Self:
         """Send the request, without waiting for an answer."""
@@ -91,9 +100,10 @@ class Invocation:
         """Close the call; one that was read to its end leaves its connection for the next."""
         if self._timer is not None:
             self._timer.cancel()
-        if error is None:
-            await self._read_out(self._sent)
-        self._sent.close()
+        if self._sent is not None:
+            if error is None:
+                await self._read_out(self._sent)
+            self._sent.close()
 
     async def read(self, until: float) -> bytes | None:
         """Give the bytes that the container sent: all that have come, at least one.
@@ -109,7 +119,8 @@ class Invocation:
 
         """
         exchange = self._sent
-        self._wait_until(min(until, self._heard + limits.UPSTREAM_SILENCE))
+        assert exchange is not None  # noqa: S101 (sent on entering)
+        self._wait_until(exchange, min(until, self._heard + limits.UPSTREAM_SILENCE))
         try:
             while True:
                 if self._failed is not None:
@@ -121,6 +132,7 @@ class Invocation:
                     return None
                 self._heard = time.monotonic()
                 if not data:
+                    self.over = True
                     if self._frames.pending:
                         raise TransportError("a frame was cut off")
                     return b""
@@ -132,21 +144,21 @@ class Invocation:
                 raise UpstreamFailed("The model did not answer.") from None
             raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut") from None
 
-    def _wait_until(self, when: float) -> None:
+    def _wait_until(self, exchange: Exchange, when: float) -> None:
         """Have the response nudged then. One timer serves many readings: one that rings too early is set anew."""
         self._until = when
         if self._timer is not None and self._timer.when() > when:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self._sent.loop.call_at(when, self._ring)
+            self._timer = exchange.loop.call_at(when, self._ring, exchange)
 
-    def _ring(self) -> None:
+    def _ring(self, exchange: Exchange) -> None:
         self._timer = None
         if time.monotonic() < self._until:
-            self._wait_until(self._until)
+            self._wait_until(exchange, self._until)
         else:
-            self._sent.nudge()
+            exchange.nudge()
 
     async def _read_out(self, exchange: Exchange) -> None:
         try:
@@ -193,6 +205,7 @@ class Invocation:
         kind = kind or str(fields.get("__type", "")).rpartition("#")[2]
         original = fields.get("OriginalStatusCode")
         log("upstream", request_id=self._request_id, status=status, error=kind, original_status=original)
+        self.over = original != 0  # SageMaker's own, for a container that has not answered in time
         if status == 424 or kind == "ModelError":
             status = original if isinstance(original, int) else 500
             return self._read_refusal(status, str(fields.get("OriginalMessage", "")))

@@ -40,6 +40,15 @@ SETTLE_RESERVE = 30.0
 SETTLE_PATIENCE = 18.0
 """So long the settlement's writes are tried; then it becomes a line in the log, to be replayed."""
 
+CANCEL_TRIES = 8
+"""Calls that take a request back: with several instances each reaches one of them, not always the right one."""
+
+CANCEL_EVERY = 0.15
+"""Time between two of them. The container keeps one that it cannot place for a second."""
+
+CANCEL_PATIENCE = 3.0
+"""For all of them together."""
+
 CONNECT_TIMEOUT = 5.0
 """To open a connection to an AWS API."""
 
@@ -74,9 +83,9 @@ IDLE_CONNECTION = 5.0
 may be dead unseen.
 """
 
-IDLE_AWAKE = 30.0
+IDLE_AWAKE = 55.0
 """The same where the environment was awake all the time, so that a peer's closing would have been seen. AWS's SDK for
-Java keeps connections for twice as long.
+Java keeps connections for 60 s.
 """
 
 AWAKE_TICK = 1.0
@@ -130,6 +139,7 @@ def check() -> None:
             settle_worst() + LAST_BYTES + LAST_WRITE < SETTLE_RESERVE,
             "SETTLE_RESERVE must hold SETTLE_PATIENCE and a last try of two writes (META_TIMEOUT)",
         ),
+        (CANCEL_PATIENCE < SETTLE_PATIENCE, "CANCEL_PATIENCE must be under SETTLE_PATIENCE: both begin together"),
         (
             2 * meta_worst() + FIRST_EVENT_WAIT < CLOUDFRONT_READ_TIMEOUT,
             "CLOUDFRONT_READ_TIMEOUT must hold an admission and a refusal at their worst (META_TIMEOUT * META_TRIES)",

@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 class Timing:
     """Seconds. The heartbeat stays below the 15 s that every hop on the way to the client allows.
 
-    A caller who reads nothing for `slow_reader`, while there is something to read, is taken for gone.
+    A caller who reads nothing for `slow_reader`, while there is something to read, is taken for gone. A cancel whose
+    request is not here waits for it for `cancel`.
     """
 
     open_after: float = 2.0
     heartbeat: float = 10.0
     last_write: float = 3.0
     slow_reader: float = 60.0
+    cancel: float = 1.0
 
 
 class Encoder(Protocol):

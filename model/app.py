@@ -53,7 +53,7 @@ def create_app(generation: Generation, models: tuple[str, ...], timing: Timing |
         """SageMaker's one route: generate, always streamed as lines, or cancel."""
         asked = parse_invocation(await _body(request))
         if isinstance(asked, CancelRequest):
-            return JSONResponse({"cancelled": generation.cancel(asked.request_id)})
+            return JSONResponse({"cancelled": await generation.cancel(asked.request_id, timing.cancel)})
         return StreamResponse(generation, asked, lines, timing)
 
     @app.post("/v1/chat/completions")

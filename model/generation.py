@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 STOPPING = "the container is shutting down"
+_EXPECTED_MOST = 1000  # cancels that wait for their requests
 
 
 class Run:
@@ -64,6 +65,7 @@ class Generation:
         self._capacity = settings.parallel * settings.context_tokens
         self._runs: set[Run] = set()
         self._by_id: dict[str, Run] = {}
+        self._expected: dict[str, asyncio.Event] = {}
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -74,6 +76,11 @@ class Generation:
     def healthy(self) -> bool:
         """Whether new requests have a chance: false once the engine has died or the container is to stop."""
         return self.engine.healthy and not self._draining
+
+    @property
+    def expected(self) -> set[str]:
+        """Ids of requests whose cancel came before them, or came to the wrong instance."""
+        return set(self._expected)
 
     @property
     def waiting(self) -> int:
@@ -88,13 +95,27 @@ class Generation:
         """Why a request has no chance now."""
         return NotReadyError(STOPPING if self._draining else "the engine is not up")
 
-    def cancel(self, request_id: str) -> bool:
-        """Stop a running or waiting request; false if there is none with this id here."""
+    async def cancel(self, request_id: str, patience: float = 0.0) -> bool:
+        """Stop a running or waiting request; false if there is none with this id here.
+
+        One that is not here is waited for, `patience` seconds: a cancel may overtake its request. Meanwhile it counts
+        as a request of this instance, so that SageMaker, which prefers the instance with the fewest, sends the caller's
+        next try to another one. Without that every try would come here, and none where the request runs.
+        """
         run = self._by_id.get(request_id)
-        if run is None:
+        if run is not None:
+            run.stop(RequestCancelledError("the request was cancelled"))
+            return True
+        if self._draining or len(self._expected) >= _EXPECTED_MOST:
             return False
-        run.stop(RequestCancelledError("the request was cancelled"))
-        return True
+        came = self._expected.setdefault(request_id, asyncio.Event())
+        try:
+            async with asyncio.timeout(patience):
+                return await came.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._expected.pop(request_id, None)  # of two that wait for it, the first to give up speaks for both
 
     async def drain(self, seconds: float) -> None:
         """Take no new work and give up what waits. Returns when what runs has ended, or after `seconds` is told to."""
@@ -127,6 +148,9 @@ class Generation:
         self._idle.clear()
         if options.request_id is not None:
             self._by_id[options.request_id] = run
+            if (expected := self._expected.get(options.request_id)) is not None:
+                expected.set()
+                run.stop(RequestCancelledError("the request was cancelled before it came"))
         deadline = min(options.deadline_ms or math.inf, self._max_seconds * 1000)
         timer = asyncio.get_running_loop().call_later(
             deadline / 1000, run.stop, DeadlineError(f"the deadline of {deadline} ms has passed")

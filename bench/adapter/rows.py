@@ -94,8 +94,13 @@ class Row:
 
 
 async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sample:
-    """Run a scenario once, and read what came after the clock has stopped."""
+    """Run a scenario once, and read what came after the clock has stopped.
+
+    Just before, each client has one answer of one token: connections and threads are those of a server at work.
+    """
     clients = await server.clients(scenario.streams, merged=scenario.merged)
+    await run(clients, requests=1, tokens=1, rate=0, seconds=seconds)
+    await asyncio.sleep(_AFTER_S)
     gc.collect()
     gc.disable()  # the client's own pauses are nobody's latency
     before = processes.cpu(server.pids)

@@ -17,6 +17,7 @@ from local.cloud import LocalCloud
 # A sweep may take as long as its function.
 _PATIENCE = Config(read_timeout=300, retries={"total_max_attempts": 1})
 _CREDENTIALS = Credentials("local", "local", "")
+_STRIKES_S = 1.0
 
 
 @dataclass
@@ -109,9 +110,17 @@ class Ground:
         return str(answer.json()["id"])
 
     def clear_fault(self, fault_id: str) -> dict[str, Any]:
-        """Take a fault away; what it did."""
+        """Take a fault away; what it did.
+
+        A client has its whole answer before the function is killed that settles it, so that strikes are waited for.
+        """
         url = f"{self.cloud.endpoint_url}/_local/faults"
-        found = next(one for one in httpx.get(url).json()["faults"] if one["id"] == fault_id)
+        ends = time.monotonic() + _STRIKES_S
+        while True:
+            found = next(one for one in httpx.get(url).json()["faults"] if one["id"] == fault_id)
+            if 0 < found["struck"] == found["landed"] or time.monotonic() > ends:
+                break
+            time.sleep(0.02)
         httpx.delete(f"{url}/{fault_id}").raise_for_status()
         return dict(found)
 

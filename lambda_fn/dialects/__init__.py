@@ -29,6 +29,10 @@ class Dialect(Protocol):
         """Give the body for the server's `POST /invocations`: streamed, with usage."""
         ...
 
+    def cancel(self, request_id: str) -> bytes | None:
+        """Give the body of the call that takes a request back; None when the server knows none."""
+        ...
+
     def decoder(self, choices: int) -> Decoder:
         """Give a decoder of one answer of so many choices."""
         ...

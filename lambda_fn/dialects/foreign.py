@@ -60,6 +60,9 @@ class Foreign:
                 message["role"] = "system"
         return _json.encode({**self._shape(fields), "stream": True})
 
+    def cancel(self, request_id: str) -> None:
+        """Give nothing: these servers end a request when its connection does, or at its last token."""
+
     def decoder(self, choices: int) -> Decoder:
         """Give a decoder of its stream."""
         return StreamDecoder(choices, done=self._done)

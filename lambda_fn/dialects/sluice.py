@@ -27,6 +27,10 @@ class Sluice:
         """Give the request with `sluice` in it."""
         return container_body(request, control)
 
+    def cancel(self, request_id: str) -> bytes:
+        """Give the call by which the container ends a request."""
+        return msgspec.json.encode({"sluice": {"v": 1, "cancel": request_id}})
+
     def decoder(self, choices: int) -> Decoder:
         """Give the decoder of the container's lines."""
         return LineDecoder(choices)

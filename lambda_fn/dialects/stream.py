@@ -9,11 +9,11 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.dialects.failures import failure_of
 from lambda_fn.dialects.records import Records
-from lambda_fn.events import End, Event, Failure
+from lambda_fn.events import GARBLED, End, Event, Failure
 
 _DONE = b"[DONE]"
 _FIELDS = (b"event", b"id", b"retry")
-_GARBLED = Failure(code="garbled", message="a record makes no sense")
+_GARBLED = Failure(code=GARBLED, message="a record makes no sense")
 
 
 class _Probe(msgspec.Struct):
@@ -53,7 +53,7 @@ class StreamDecoder:
             if events and isinstance(events[-1], End | Failure):
                 return events
         if self._held > limits.MAX_LINE:
-            self._end(events, Failure(code="garbled", message="a record has no end"))
+            self._end(events, Failure(code=GARBLED, message="a record has no end"))
         return events
 
     def close(self) -> list[Event]:

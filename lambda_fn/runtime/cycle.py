@@ -25,6 +25,7 @@ class Cycle:
         self._context = context
         self._body: bytes | None = body
         self._stream = api.respond(context.request_id)  # it is connected while the model is waited for
+        self._after: list[asyncio.Future[object]] = []
         self._begun = False
         self._ended = False
 
@@ -35,7 +36,8 @@ class Cycle:
         """
         kind, message = "Runtime.NoResponse", "the application gave no whole answer"
         try:
-            await app({**scope, "aws.context": self._context}, self._receive, self._send)
+            scope = {**scope, "aws.context": self._context, "aws.after": self._after}
+            await app(scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001 (the boundary: nothing may stop the loop)
             kind, message = f"Runtime.{type(error).__name__}", "the application failed; the log says more"
             log("fault", aws_request_id=self._context.request_id, error=type(error).__name__, ended=self._ended)
@@ -48,6 +50,8 @@ class Cycle:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
             self._stream.close()
+            if self._after:  # the caller has its answer; the environment may be frozen before these are done
+                await asyncio.wait(self._after)
 
     async def _receive(self) -> Message:
         if self._body is None:

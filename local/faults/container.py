@@ -29,7 +29,12 @@ class ErrorAnswer(Exception):
 
 
 class CallerCut(Exception):
-    """The connection to the caller is lost."""
+    """The connection to the caller is lost; `told` says whether the container's is closed then."""
+
+    def __init__(self, *, told: bool = True) -> None:
+        """Note it."""
+        super().__init__("the caller's connection is lost")
+        self.told = told
 
 
 async def before(strike: Strike | None, kill: Callable[[], None]) -> None:
@@ -43,7 +48,7 @@ async def before(strike: Strike | None, kill: Callable[[], None]) -> None:
     if strike.kind == "container-error":
         strike.landed()
         raise ErrorAnswer(strike.fault.status)
-    if strike.after == 0:
+    if strike.after == 0 and strike.kind != "stream-left":
         await _break(strike, kill, aiohttp.ServerDisconnectedError())
 
 
@@ -68,7 +73,7 @@ async def spoil(strike: Strike | None, source: AsyncIterator[bytes], kill: Calla
 
 
 async def _spoilt(strike: Strike, kill: Callable[[], None]) -> AsyncIterator[bytes]:
-    if strike.after:
+    if strike.after or strike.kind == "stream-left":
         await _break(strike, kill, aiohttp.ClientPayloadError("a fault on demand"))
     if strike.kind == "container-garbage":
         strike.landed()
@@ -94,3 +99,6 @@ async def _break(strike: Strike, kill: Callable[[], None], lost: aiohttp.ClientE
         case "stream-cut":
             strike.landed()
             raise CallerCut
+        case "stream-left":
+            strike.landed()
+            raise CallerCut(told=False)

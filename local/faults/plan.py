@@ -26,6 +26,7 @@ KINDS: dict[str, tuple[Target, str]] = {
     "container-garbage": ("endpoint", "2,000 random bytes after `after` bytes, then the rest"),
     "container-endless-line": ("endpoint", "16 MB without a line feed after `after` bytes, then the end"),
     "stream-cut": ("endpoint", "the caller's connection is lost after `after` bytes"),
+    "stream-left": ("endpoint", "the same, and the container is not told: its answer is read to the end for nobody"),
     "table-throttled": ("table", "ProvisionedThroughputExceededException"),
     "table-slow": ("table", "the call is passed on after `seconds`"),
     "table-down": ("table", "InternalServerError"),
@@ -49,8 +50,9 @@ class Fault:
     """What goes wrong, where, and how often.
 
     `scope` and `operation` are patterns with `*` and `?`; `operation` is a table's API call, such as PutItem, and
-    `containing` a text that such a call's JSON has, which tells apart what an operation is used for. `after` is drawn
-    anew for each strike when `after_most` is given, between the two.
+    `containing` a text that such a call's JSON has, or an endpoint's request: it tells apart what an operation is used
+    for, and a request that is made from one that is taken back. `after` is drawn anew for each strike when `after_most`
+    is given, between the two.
     """
 
     kind: str

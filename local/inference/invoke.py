@@ -5,6 +5,7 @@ caller goes away is unconfirmed; here the container's request is closed.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -39,6 +40,7 @@ _NO_CAPACITY = (
 )
 # An error of the container is read so far; AWS's OriginalMessage is bounded too.
 _ERROR_BYTES: Final = 65_536
+_unread: Final[set[asyncio.Task[None]]] = set()
 
 
 class ApiError(Exception):
@@ -79,7 +81,9 @@ async def invoke(
         instance.outstanding += 1
         began = asyncio.get_running_loop().time()
         try:
-            return await _call(request, body, instance, serving, session, faults.strike("endpoint", name), limits)
+            text = body.decode(errors="replace") if faults.watches("endpoint") else ""
+            strike = faults.strike("endpoint", name, text=text)
+            return await _call(request, body, instance, serving, session, strike, limits)
         except ApiError as error:
             seconds = asyncio.get_running_loop().time() - began
             serving.invoked(instance.variant, int(str(error.members.get("OriginalStatusCode", 500))), seconds)
@@ -133,14 +137,22 @@ async def _call(
         raise ApiError(500, "InternalFailure", "The request could not reach the container.") from error
     except aiohttp.ClientError as error:
         raise _model_error(serving, instance, 500, "The container closed the connection without an answer.") from error
-    async with answer:
+    async with contextlib.AsyncExitStack() as open_answer:
+        await open_answer.enter_async_context(answer)
         if answer.status >= 400:
             text = (await _some(answer, first_by)).decode(errors="replace")
             raise _model_error(serving, instance, answer.status, text)
         serving.invoked(instance.variant, answer.status, asyncio.get_running_loop().time() - began)
         if not request.path.endswith("-response-stream"):
             return await _whole(answer, instance, serving, first_by)
-        return await _stream(request, answer, instance, began + limits.seconds("sagemaker_total"), strike)
+        ends = began + limits.seconds("sagemaker_total")
+        try:
+            return await _stream(request, answer, instance, ends, strike)
+        except container.CallerCut as cut:
+            if not cut.told:
+                _unread.add(task := asyncio.create_task(_read_out(answer, open_answer.pop_all(), instance, ends)))
+                task.add_done_callback(_unread.discard)
+            return _cut(request, web.StreamResponse())
 
 
 async def _some(answer: aiohttp.ClientResponse, ends: float) -> bytes:
@@ -187,8 +199,6 @@ async def _stream(
                 await response.write(b"".join(eventstream.payload_part(piece) for piece in cutter.cut(data)))
         if rest := cutter.rest():
             await response.write(eventstream.payload_part(rest))
-    except container.CallerCut:
-        return _cut(request, response)
     except TimeoutError:
         message = "Your model primary did not complete sending the inference response in the allotted time."
         await response.write(_broken("ModelInvocationTimeExceeded", message))
@@ -197,6 +207,21 @@ async def _stream(
         await response.write(_broken("StreamBroken", "The connection to the model container was closed or reset."))
     await response.write_eof()
     return response
+
+
+async def _read_out(
+    answer: aiohttp.ClientResponse, open_answer: contextlib.AsyncExitStack, instance: Instance, ends: float
+) -> None:
+    """Read an answer for nobody: the container is not told that its caller has left."""
+    instance.outstanding += 1
+    try:
+        async with open_answer, asyncio.timeout_at(ends):
+            async for _ in answer.content.iter_any():
+                pass
+    except (aiohttp.ClientError, TimeoutError) as error:
+        log.info("an answer that nobody reads ended: %r", error)
+    finally:
+        instance.outstanding -= 1
 
 
 def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:

@@ -104,13 +104,13 @@ class Endpoints:
         }
 
     def status(self) -> list[dict[str, Any]]:
-        """For `/_local/status`: the port is that of the first container."""
+        """For `/_local/status`: with the ports of the containers that serve."""
         return [
             {
                 "name": name,
                 "status": entry.status,
                 "reason": entry.reason,
-                "port": next((item.port for item in entry.serving.instances), None) if entry.serving else None,
+                "ports": [item.port for item in entry.serving.instances if item.port] if entry.serving else [],
             }
             for name, entry in self._entries.items()
         ]

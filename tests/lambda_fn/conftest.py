@@ -167,7 +167,10 @@ def account(items: Any) -> dict[str, str]:
 
 @dataclass
 class StandIn:
-    """A SageMaker endpoint: answers `status`, then does `script`: writes bytes, awaits an event, resets at None."""
+    """A SageMaker endpoint: answers `status`, then does `script`: writes bytes, awaits an event, resets at None.
+
+    A cancel is noted apart, and answered by `cancel`.
+    """
 
     url: str = ""
     status: int = 200
@@ -176,10 +179,20 @@ class StandIn:
     script: Sequence[bytes | asyncio.Event | None] = field(default_factory=tuple)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: list[str] = field(default_factory=list)
+
+    async def cancel(self, number: int) -> bool:
+        """Say whether the request that the cancel of a number, from 0, is about was here."""
+        return True
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one invocation."""
-        self.bodies.append(await request.json())
+        body = await request.json()
+        if "cancel" in body.get("sluice", {}):
+            self.cancelled.append(body["sluice"]["cancel"])
+            found = await self.cancel(len(self.cancelled) - 1)
+            return web.Response(body=part(json.dumps({"cancelled": found}).encode()))
+        self.bodies.append(body)
         self.connections.add(request.transport)
         response = web.StreamResponse(status=self.status, headers=self.headers)
         await response.prepare(request)
@@ -318,10 +331,14 @@ def _call(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, An
             "headers": headers,
             "query_string": b"",
             "state": {},
+            "aws.after": (after := list[asyncio.Future[object]]()),
         }
         if context is not None:
             scope["aws.context"] = context
-        await app({**scope, "raw_path": path.encode(), "root_path": "", "http_version": "1.1"}, receive, send)
+        try:
+            await app({**scope, "raw_path": path.encode(), "root_path": "", "http_version": "1.1"}, receive, send)
+        finally:
+            await asyncio.gather(*after)
         return reply
 
     return run

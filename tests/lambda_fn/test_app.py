@@ -472,6 +472,7 @@ def test_every_container_code_has_a_status() -> None:
         ("CHECKPOINT", 500.0),
         ("OVERDUE", 400.0),
         ("UPSTREAM_SILENCE", 60.0),
+        ("CANCEL_PATIENCE", 18.0),
     ],
 )
 def test_limits_are_held_against_each_other(monkeypatch: pytest.MonkeyPatch, name: str, value: float) -> None:

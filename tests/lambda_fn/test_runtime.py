@@ -265,6 +265,32 @@ async def test_failures_before_the_start(lambda_: Lambda) -> None:
     ]
 
 
+async def test_work_after_the_answer(lambda_: Lambda) -> None:
+    """What the application leaves to be done ends before the next invocation is asked for, and after the answer."""
+    answered, done = asyncio.Event(), asyncio.Event()
+
+    async def later() -> None:
+        await answered.wait()
+        assert lambda_.waiting == 0
+        done.set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["aws.after"].append(asyncio.ensure_future(later()))
+        await hello(scope, receive, send)
+
+    server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
+    async with asyncio.timeout(5):
+        lambda_.events.put_nowait(json.dumps(EVENT).encode())
+        await lambda_.requests.get()
+        lambda_.ready.clear()
+        answered.set()
+        await lambda_.ready.wait()
+    assert done.is_set()
+    server.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server
+
+
 async def test_context_of_an_invocation(lambda_: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadline, ARN, tenant and trace id reach the application; unknown headers do no harm."""
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)

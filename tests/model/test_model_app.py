@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -265,7 +264,7 @@ async def test_leaving_before_the_first_token(serve: Serve) -> None:
 async def test_cancel(serve: Serve) -> None:
     """A running request is cancelled by its id, and says so; an unknown id is not."""
     async with (
-        serve() as container,
+        serve(timing=Timing(cancel=0.05)) as container,
         container.client.stream(
             "POST", "/invocations", json={**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
         ) as answer,
@@ -293,7 +292,7 @@ async def test_cancel_in_the_queue(serve: Serve) -> None:
             body = {**ENDLESS, "sluice": {"v": 1, "request_id": "waits"}}
             waiting = asyncio.create_task(container.client.post("/invocations", json=body))
             await until(lambda: container.generation.waiting == 1)
-            assert container.generation.cancel("waits")
+            assert await container.generation.cancel("waits")
             cancelled = await waiting
         assert json.loads(cancelled.text)["code"] == "cancelled"
         assert (await container.lines(scripted(say=["a"])))[-1] == {"type": "end"}
@@ -473,24 +472,35 @@ async def test_deadline_of_its_own(serve: Serve) -> None:
     assert [records[-1]["code"] for records in answers] == ["deadline_exceeded"] * 2
 
 
-async def test_cancel_reaches_the_other_instance(serve: Serve) -> None:
-    """With two instances behind one endpoint a cancel may reach the wrong one: repeated, it arrives."""
+async def test_cancel_that_overtakes_its_request(serve: Serve) -> None:
+    """A cancel waits a while for a request that is not here: when it comes it ends at once, and all are told."""
     body = {**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
     cancel = {"sluice": {"v": 1, "cancel": "r1"}}
-    async with serve() as one, serve() as other, other.client.stream("POST", "/invocations", json=body) as answer:
-        lines = answer.aiter_lines()
-        await first_record(lines)
-        turns = itertools.cycle((one, other))
-        results = []
-        for _ in range(4):
-            results.append((await next(turns).client.post("/invocations", json=cancel)).json()["cancelled"])
-            if results[-1]:
-                break
-        records = [json.loads(line) async for line in lines if line]
-        await other.idle()
+    async with serve(timing=Timing(cancel=30)) as container:
+        early = [asyncio.create_task(container.client.post("/invocations", json=cancel)) for _ in range(2)]
+        await until(lambda: container.generation.expected == {"r1"})
+        answer = await container.client.post("/invocations", json=body)
+        told = [(await task).json() for task in early]
+        await container.idle()
+        assert container.generation.expected == set()
 
-    assert results == [False, True]
-    assert records[-1]["code"] == "cancelled"
+    records = [json.loads(line) for line in answer.text.splitlines()]
+    assert [record.get("code", record["type"]) for record in records] == ["start", "cancelled"]
+    assert told == [{"cancelled": True}] * 2
+
+
+async def test_cancels_that_wait_are_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over so many that wait, and when the container stops, an unknown id is answered at once."""
+    monkeypatch.setattr("model.generation._EXPECTED_MOST", 1)
+    async with serve(timing=Timing(cancel=30)) as container:
+        first = asyncio.create_task(
+            container.client.post("/invocations", json={"sluice": {"v": 1, "cancel": "r1"}}, timeout=60)
+        )
+        await until(lambda: container.generation.expected == {"r1"})
+        assert not await container.generation.cancel("r2", 30)
+        await container.generation.drain(1)
+        assert not await container.generation.cancel("r3", 30)
+        first.cancel()
 
 
 async def test_dead_engine_fails_the_ping(serve: Serve) -> None:
