@@ -126,13 +126,13 @@ def test_output_is_in_the_endpoints_log(deployed: Deployed, doomed: str) -> None
 
 
 async def _start(
-    engine: Engine, image: str, folder: Path, name: str = "scripted", ping: int = 200
+    engine: Engine, image: str, folder: Path, name: str | None = "scripted", ping: int = 200
 ) -> tuple[Running, httpx.Response]:
-    """Start the image with an engine, and wait for that answer of /ping."""
+    """Start the image with an engine, None for its own, and wait for that answer of /ping."""
     weights = folder / "weights"
     weights.mkdir()
     runner = ContainerRunner(engine.name, folder)
-    environment = {"SLUICE_ENGINE": name}
+    environment = {"SLUICE_ENGINE": name} if name else {}
     running = await runner.start(Container("test", image, environment, weights, folder / "container.log"))
     async with asyncio.timeout(30), httpx.AsyncClient() as client:
         while True:
@@ -169,6 +169,31 @@ def test_image_holds_what_it_needs(engine: Engine, image: str) -> None:
     there = {(name.rpartition("/")[2].removesuffix(".dist-info")).lower().replace("_", "-") for name in found}
     assert len(there) >= 10
     assert there <= {f"{name}-{version}" for name, version in lock}
+
+
+# What stands in for vLLM's image: root, Python, and the packages that it shares with ours, but no vLLM.
+GPU_BASE = """
+FROM {image}
+USER root
+RUN python3 -c "import site; open(site.getsitepackages()[0] + '/ours.pth', 'w').write('/app/packages')"
+"""
+
+
+async def test_gpu_target(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
+    """The target for GPUs builds on an image like vLLM's, has no root user, and says there that vLLM is missing."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "Dockerfile").write_text(GPU_BASE.format(image=image))
+    engine.ask("build", "--tag", "localhost/sluice-gpu-base", str(tmp_path / "base"))
+    base = ["--build-arg", "GPU_BASE_IMAGE=localhost/sluice-gpu-base", "--build-arg", f"BASE_IMAGE={image}"]
+    gpu = "localhost/sluice-model-gpu"
+    engine.ask("build", "--file", str(ROOT / "model/Dockerfile"), "--target", "gpu", "--tag", gpu, *base, str(ROOT))
+    inside = engine.ask("run", "--rm", "--network", "none", "--entrypoint", "id", gpu, "-u")
+    assert inside.strip() == "1000"
+    running, ping = await _start(engine, gpu, tmp_path, None, 503)
+    reason = "cannot start: the engine vllm cannot be imported: No module named 'vllm'"
+    assert ping.json()["error"]["message"] == reason
+    await running.stop()
+    assert await running.ended() == 1
 
 
 async def test_stop_lets_answers_end(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
