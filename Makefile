@@ -78,6 +78,7 @@ bench: $(PEERS) ## Measure everything, other adapters beside ours; some two hour
 	@$(BIN)/python -m bench.coldstart
 	@$(BIN)/python -m bench.memory
 	@$(BIN)/python -m bench.first_chunk
+	@$(BIN)/python -m bench.model
 
 bench-quick: $(PEERS) ## Measure what the targets of docs/performance.md need; under 5 minutes (Linux)
 	@$(BIN)/python -m bench.coldstart --rounds 3 --ours
