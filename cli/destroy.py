@@ -11,9 +11,12 @@ from cli.project import LOCAL, CommandError
 from cli.stack import aws_environment, aws_options
 from cli.steps import console, step
 from infra.context import settings_from_context
-from infra.settings import SettingsError
+from infra.settings import Settings, SettingsError
 
+CERTIFICATES = "us-east-1"
+"""Where CloudFront's certificates are, whatever region the rest is in."""
 _WHY = {
+    "acm": "a certificate: costs nothing; it goes with its stack",
     "dynamodb": "accounts, ledger and usage: kept on purpose, paid by what is stored (0.25 USD a GB and month)",
     "logs": "logs: kept until their retention ends, paid by what is stored",
     "secretsmanager": "a secret: Secrets Manager forgets it by itself, at no cost",
@@ -34,6 +37,14 @@ def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
             yield arn, _WHY.get(arn.split(":")[2], "not expected: look whether it is being deleted still")
 
 
+def stacks_of(settings: Settings) -> list[str]:
+    """Give what `cdk destroy` is to be told: all stacks, but the one with the tables where they are retained."""
+    if not settings.retain:
+        return ["--all"]
+    service = f"{settings.name}-{settings.stage}-service"
+    return [service, *([settings.certificate_stack] if settings.certificate_stack else [])]
+
+
 def destroy(stage: str, context: Mapping[str, object]) -> None:
     """Remove the stacks of a stage, but the tables where they are retained; print what is left. Raises CommandError."""
     import boto3
@@ -44,16 +55,19 @@ def destroy(stage: str, context: Mapping[str, object]) -> None:
     except SettingsError as error:
         raise CommandError(str(error)) from None
     prefix = f"{settings.name}-{settings.stage}"
-    stacks = ["--all"]
-    if settings.retain:
-        stacks = [f"{prefix}-service", *([f"{prefix}-certificate"] if settings.makes_certificate else [])]
+    stacks = stacks_of(settings)
     given = [part for name, value in {**context, "stage": stage}.items() for part in ("-c", f"{name}={value}")]
     log = LOCAL / "logs" / "destroy.log"
     with step(f"Removing {prefix}") as detail:
         cdk.cdk(["destroy", *stacks, "--force", *given], aws=aws_environment(stage), log=log, detail=detail)
     console.print("\nLeft in the account:")
     try:
-        for arn, why in left(boto3.client("resourcegroupstaggingapi", **aws_options(stage)), prefix):
+        options = aws_options(stage)
+        home = boto3.client("resourcegroupstaggingapi", **options)
+        clients = [home]
+        if home.meta.region_name != CERTIFICATES:
+            clients.append(boto3.client("resourcegroupstaggingapi", **{**options, "region_name": CERTIFICATES}))
+        for arn, why in (found for client in clients for found in left(client, prefix)):
             console.print(f"  {arn}\n    {why}")
     except (BotoCoreError, ClientError) as error:
         console.print(f"  AWS cannot be asked what has the tag sluice:deployment={prefix}: {error}")

@@ -49,7 +49,7 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
     region = client("sts").meta.region_name
     yield Finding(f"account {identity['Account']}, region {region}", good=True)
     yield _bootstrap(client, region)
-    if settings.makes_certificate and region != "us-east-1":
+    if settings.certificate_stack is not None and region != "us-east-1":
         command = f"npx cdk bootstrap aws://{identity['Account']}/us-east-1 -c stage=dev"
         yield _bootstrap(client, "us-east-1", command)  # for the certificate
     if settings.endpoint_name is None:
@@ -67,7 +67,9 @@ def _bootstrap(client: Client, region: str, command: str = "npx cdk bootstrap -c
     cloudformation = client("cloudformation", region_name=region)
     try:
         [stack] = cloudformation.describe_stacks(StackName="CDKToolkit")["Stacks"]
-    except ClientError:
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
         return Finding(f"CDK is not bootstrapped in {region}", good=False, commands=(command,))
     return Finding(
         f"CDK is bootstrapped in {region}", good=stack["StackStatus"].endswith("_COMPLETE"), commands=(command,)
@@ -148,7 +150,9 @@ def _sources(settings: Settings, client: Client) -> Iterator[Finding]:
         zone_id, _, name = settings.hosted_zone.partition(":")
         try:
             there = client("route53").get_hosted_zone(Id=zone_id)["HostedZone"]["Name"]
-        except ClientError:
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchHostedZone":
+                raise
             there = ""
         good = there.rstrip(".") == name.rstrip(".")
         what = f"the hosted zone {zone_id} is {there or 'not there'}" + ("" if good or not there else f", not {name}")

@@ -32,13 +32,13 @@ def compose(
     LIMITS.check()
     prefix = f"{settings.name}-{settings.stage}"
     certificate = None
-    if settings.makes_certificate:
+    if (name := settings.certificate_stack) is not None:
         if home is None:
             raise SettingsError(
                 f"domain={settings.domain}: its certificate needs an account and a region; run with credentials, or "
                 "give certificate_arn"
             )
-        certificate = CertificateStack(app, f"{prefix}-certificate", settings=settings, home=home).certificate
+        certificate = CertificateStack(app, name, settings=settings, home=home).certificate
     else:
         home = None
     state = StateStack(app, f"{prefix}-state", settings=settings, home=home)

@@ -5,6 +5,7 @@ CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.context reads
 """
 
 import dataclasses
+import hashlib
 import platform
 import sys
 from dataclasses import dataclass
@@ -87,9 +88,15 @@ class Settings(ContainerSettings, EndpointSettings):
             )
 
     @property
-    def makes_certificate(self) -> bool:
-        """Whether the domain's certificate is made with the deployment."""
-        return self.domain is not None and self.certificate_arn is None
+    def certificate_stack(self) -> str | None:
+        """The name of the stack that makes the domain's certificate, None where none is made.
+
+        Another domain has another stack: its certificate is there before the service lets go of the old one, whose
+        stack then is nobody's and can be deleted.
+        """
+        if self.domain is None or self.certificate_arn is not None:
+            return None
+        return f"{self.name}-{self.stage}-certificate-{hashlib.sha256(self.domain.encode()).hexdigest()[:8]}"
 
     def _check_domain(self) -> None:
         if self.domain is None:

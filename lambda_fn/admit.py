@@ -86,8 +86,12 @@ class Gate:
         if self._known.doubtful(caller):
             await self.check_key(caller)
         in_ledger = asyncio.ensure_future(self._open_ledger(opening))  # beside the reservation, which goes first
-        account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
-        opened = await in_ledger
+        try:
+            account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
+            opened = await in_ledger
+        except BaseException:
+            in_ledger.cancel()
+            raise
         if isinstance(account, Account):
             self._known.admitted(caller)
             entry = account.in_flight[opening.request_id]

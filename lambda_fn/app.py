@@ -197,14 +197,15 @@ class Completions:
             self._client,
             url=self._settings.sagemaker_url,
             region=self._settings.region,
-            credentials=self._credentials(),
             endpoint=model.endpoint,
             component=model.component,
             request_id=request_id,
             refusal=dialect.refusal,
         )
-        invocation = invoke(body=dialect.body(bounds.applied(request), control))
+        invocation: Invocation | None = None
         try:
+            credentials = self._credentials()
+            invocation = invoke(credentials=credentials, body=dialect.body(bounds.applied(request), control))
             with Checkpoints(self._table, request_id, tally):
                 async with invocation:
                     answer = Answer(
@@ -225,9 +226,11 @@ class Completions:
             tally.cancelled = True
             raise
         finally:
-            taken_back = dialect.cancel(request_id)
-            if invocation.left and taken_back is not None and not tally.cancelled:
-                self._beside(scope, cancel(partial(invoke, body=taken_back), request_id))
+            if invocation is not None and invocation.left and not tally.cancelled:
+                taken_back = dialect.cancel(request_id)
+                if taken_back is not None:
+                    work = cancel(partial(invoke, credentials=credentials, body=taken_back), request_id)
+                    self._beside(scope, work)
             await asyncio.shield(settle(self._table, admission, tally))
 
     def _beside(self, scope: Scope, work: Coroutine[None, None, object]) -> None:

@@ -34,15 +34,20 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
     """
     asked: set[asyncio.Task[bool]] = set()
     tries, cancelled = 0, False
+    began = time.monotonic()
     try:
         async with asyncio.timeout(limits.CANCEL_PATIENCE):
             while not cancelled and (asked or tries < limits.CANCEL_TRIES):
-                if tries < limits.CANCEL_TRIES:
+                pause = began + tries * limits.CANCEL_EVERY - time.monotonic()
+                if tries < limits.CANCEL_TRIES and pause <= 0:
                     tries += 1
                     asked.add(asyncio.create_task(_ask(invoke())))
-                pause = limits.CANCEL_EVERY if tries < limits.CANCEL_TRIES else None
-                done, asked = await asyncio.wait(asked, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-                cancelled = any(task.result() for task in done)
+                elif not asked:
+                    await asyncio.sleep(pause)
+                else:
+                    wait = pause if tries < limits.CANCEL_TRIES else None
+                    done, asked = await asyncio.wait(asked, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                    cancelled = any(task.result() for task in done)
     except TimeoutError:
         pass
     finally:

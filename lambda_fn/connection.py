@@ -61,8 +61,8 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether the exchange is over, both sides keep the connection, and it still stands."""
-        return self._complete and self._keep_alive and self.alive
+        """Whether the exchange is over and all of it read, both sides keep the connection, and it still stands."""
+        return self._complete and self._keep_alive and not self._chunks and self.alive
 
     @property
     def full(self) -> bool:
@@ -111,6 +111,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._error is not None:
                 raise self._error
             await self._wait()
+        self._nudged = False  # it was about the head
         return True
 
     async def read(self) -> bytes | None:
@@ -180,6 +181,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, and send what waited for it."""
+        if self._error is not None:  # given up meanwhile
+            transport.abort()  # type: ignore[attr-defined]
+            return
         self._transport = transport  # type: ignore[assignment]
         self.made = True
         early, self._early = self._early, []

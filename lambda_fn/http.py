@@ -48,7 +48,7 @@ async def _open(connection: Connection, origin: str) -> None:
                 parts.port or (443 if secure else 80),
                 ssl=tls_context() if secure else None,
             )
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError; a name that cannot be one is a ValueError
+    except Exception as error:  # noqa: BLE001 (whatever it is, somebody waits)
         connection.opening = None
         connection.fail(f"no connection: {type(error).__name__}")
 
@@ -173,11 +173,14 @@ class Client:
             connection.abort()
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Note that the environment is awake now, and since when it is."""
+        """Note that the environment is awake now, and since when it is; let go of connections that are of no use."""
         now = time.time()
         if now - self._awake_at > 3 * limits.AWAKE_TICK:
             self._awake_since = now
         self._awake_at = now
+        for idle in self._idle.values():
+            while idle and (now - idle[0].wall > limits.IDLE_AWAKE or not idle[0].connection.reusable):
+                idle.pop(0).connection.abort()
         self._tick = loop.call_later(limits.AWAKE_TICK, self._wake, loop)
 
     def _awake(self, *, since: float) -> bool:
@@ -185,7 +188,7 @@ class Client:
 
 
 class Exchange:
-    """A request that was sent. `head` waits for the answer's, which has `status` and `headers`; then it may be read.
+    """A request that was sent. `head` waits for the answer's: `status` and `headers`; then it may be read.
 
     Whoever has it closes it.
     """
@@ -195,11 +198,13 @@ class Exchange:
         self._client = client
         self._origin = origin
         self._connection = connection
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         if seconds is not None:
             self._timer = connection.loop.call_later(seconds, connection.fail, "no answer in time")
+        self.status = 0
+        self.headers: dict[str, str] = {}
         self.loop = connection.loop
-        self.head = connection.head
         self.read = connection.read
         self.nudge = connection.nudge
 
@@ -208,15 +213,12 @@ class Exchange:
         """Whether there was a connection, so that the request may have arrived."""
         return self._connection.made
 
-    @property
-    def status(self) -> int:
-        """The answer's status."""
-        return self._connection.status
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The answer's headers, with names in lower case."""
-        return self._connection.headers
+    async def head(self) -> bool:
+        """Wait for the head; False when `nudge` was called before it came. Raises TransportError."""
+        if not await self._connection.head():
+            return False
+        self.status, self.headers = self._connection.status, self._connection.headers
+        return True
 
     async def read_all(self, limit: int) -> bytes:
         """Give the whole body.
@@ -227,7 +229,9 @@ class Exchange:
         """
         parts = []
         size = 0
-        while part := await self.read():
+        while (part := await self.read()) != b"":
+            if part is None:  # a nudge, which is about something else
+                continue
             parts.append(part)
             size += len(part)
             if size > limit:
@@ -236,6 +240,9 @@ class Exchange:
 
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close it."""
+        if self._closed:
+            return
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         self._client.give_back(self._origin, self._connection)

@@ -186,9 +186,13 @@ class Invocation:
         """Wait for the answer's head, then for its first bytes; None as `read` gives it. Raises the refusal."""
         if not await exchange.head():
             return None
+        self._heard = time.monotonic()
         if exchange.status == 200:
             self._answered = True
             return await exchange.read()
+        if self._timer is not None:
+            self._timer.cancel()  # there is no answer to have heartbeats beside
+            self._timer = None
         try:
             async with asyncio.timeout(limits.META_TIMEOUT):
                 answer = await exchange.read_all(_MAX_ERROR)
@@ -205,7 +209,8 @@ class Invocation:
         kind = kind or str(fields.get("__type", "")).rpartition("#")[2]
         original = fields.get("OriginalStatusCode")
         log("upstream", request_id=self._request_id, status=status, error=kind, original_status=original)
-        self.over = original != 0  # SageMaker's own, for a container that has not answered in time
+        # 0 is SageMaker's own, for a container that has not answered in time
+        self.over = bool(original) if status == 424 else True
         if status == 424 or kind == "ModelError":
             status = original if isinstance(original, int) else 500
             return self._read_refusal(status, str(fields.get("OriginalMessage", "")))

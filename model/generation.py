@@ -65,7 +65,7 @@ class Generation:
         self._capacity = settings.parallel * settings.context_tokens
         self._runs: set[Run] = set()
         self._by_id: dict[str, Run] = {}
-        self._expected: dict[str, asyncio.Event] = {}
+        self._expected: dict[str, list[asyncio.Future[None]]] = {}
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -106,16 +106,19 @@ class Generation:
         if run is not None:
             run.stop(RequestCancelledError("the request was cancelled"))
             return True
-        if self._draining or len(self._expected) >= _EXPECTED_MOST:
+        if self._draining or sum(map(len, self._expected.values())) >= _EXPECTED_MOST:
             return False
-        came = self._expected.setdefault(request_id, asyncio.Event())
+        came = asyncio.get_running_loop().create_future()
+        self._expected.setdefault(request_id, []).append(came)
         try:
-            async with asyncio.timeout(patience):
-                return await came.wait()
-        except TimeoutError:
-            return False
+            await asyncio.wait([came], timeout=patience)
         finally:
-            self._expected.pop(request_id, None)  # of two that wait for it, the first to give up speaks for both
+            if not came.done():
+                others = self._expected[request_id]
+                others.remove(came)
+                if not others:
+                    del self._expected[request_id]
+        return came.done()
 
     async def drain(self, seconds: float) -> None:
         """Take no new work and give up what waits. Returns when what runs has ended, or after `seconds` is told to."""
@@ -148,8 +151,9 @@ class Generation:
         self._idle.clear()
         if options.request_id is not None:
             self._by_id[options.request_id] = run
-            if (expected := self._expected.get(options.request_id)) is not None:
-                expected.set()
+            if expected := self._expected.pop(options.request_id, []):
+                for came in expected:
+                    came.set_result(None)
                 run.stop(RequestCancelledError("the request was cancelled before it came"))
         deadline = min(options.deadline_ms or math.inf, self._max_seconds * 1000)
         timer = asyncio.get_running_loop().call_later(

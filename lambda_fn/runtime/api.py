@@ -18,11 +18,13 @@ import msgspec
 
 from lambda_fn import limits
 from lambda_fn.connection import TransportError
-from lambda_fn.http import Client
+from lambda_fn.http import Client, connect
 
 _VERSION = "/2018-06-01/runtime"
 _MAX_EVENT = 8 * 1024 * 1024  # Lambda's own limit is 6 MB, before base 64
 _PRELUDE_END = bytes(8)
+_HELD_MOST = 16_384
+"""Bytes of a response that are kept to be sent again; a connection that was closed shows before that many."""
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -108,8 +110,10 @@ class RuntimeApi:
 class ResponseStream:
     """One streamed response: `begin`, `write` as often as wanted, then `end` or `fail`, and in any case `close`.
 
-    Lambda's guide has the connection closed after it. AWS's own runtime client for Node.js keeps it, and asks for the
-    next invocation on it; so does this one, if the Runtime API agrees.
+    It goes out on a connection that is kept, usually the one that the invocation came by. Lambda's guide has the
+    connection closed after it; AWS's client for Node.js sends streamed responses over kept ones, and with its
+    "alternative client" asks for the next invocation on them too. A kept connection may turn out to be closed: then
+    what was sent of the response, as long as all of it is at hand, is sent again on a new one.
     """
 
     def __init__(self, client: Client, origin: str, path: str) -> None:
@@ -117,7 +121,9 @@ class ResponseStream:
         self._client = client
         self._origin = origin
         self._connection = client.take(origin)
-        self._accepted = False
+        self._sent: list[bytes] | None = [] if self._connection.made else None
+        self._held = 0
+        self._begun = self._accepted = self._written = False
         self._head = (
             f"POST {path} HTTP/1.1\r\nhost: {origin.partition('://')[2]}\r\n"
             "lambda-runtime-function-response-mode: streaming\r\n"
@@ -125,7 +131,6 @@ class ResponseStream:
             "transfer-encoding: chunked\r\n"
             "trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n\r\n"
         ).encode()
-        self._written = False
 
     async def begin(self, prelude: dict[str, Any]) -> None:
         """Send the prelude: `statusCode`, `headers`, `cookies`. Raises as `write`.
@@ -133,8 +138,9 @@ class ResponseStream:
         It goes in a write of its own: when it shares a packet with body bytes, Lambda was reported to hold back the
         whole response.
         """
+        self._begun = True
         self._connection.begin()
-        await self._connection.write(self._head + _chunk(msgspec.json.encode(prelude)) + _chunk(_PRELUDE_END))
+        await self._put(self._head + _chunk(msgspec.json.encode(prelude)) + _chunk(_PRELUDE_END))
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body, waiting while Lambda does not take it.
@@ -145,9 +151,7 @@ class ResponseStream:
         """
         if data:
             self._written = True
-            self._connection.put(_chunk(data))
-            if self._connection.full:
-                await self._connection.drain()
+            await self._put(_chunk(data))
 
     async def end(self, data: bytes = b"") -> None:
         """End the body, with its last piece in the same write. Raises as `write`."""
@@ -169,17 +173,46 @@ class ResponseStream:
         return self._connection.alive
 
     def close(self) -> None:
-        """Let go of the connection; an answer that was not accepted to its end takes it along."""
-        if self._accepted:
+        """Let go of the connection; a response that was not accepted to its end takes it along."""
+        if self._accepted or not self._begun:
             self._client.give_back(self._origin, self._connection)
         else:
             self._connection.abort()
 
+    async def _put(self, data: bytes) -> None:
+        if self._sent is not None:
+            self._sent.append(data)
+            self._held += len(data)
+            if self._held > _HELD_MOST:
+                self._sent = None
+        try:
+            self._connection.put(data)
+            if self._connection.full:
+                await self._connection.drain()
+        except TransportError as error:
+            await self._again(error)
+
+    async def _again(self, error: TransportError) -> None:
+        """Send all once more, on a new connection. Raises the error, if that cannot be."""
+        sent, self._sent = self._sent, None
+        if sent is None or self._connection.status:
+            raise error
+        self._connection.abort()
+        self._connection = connect(self._origin)
+        self._connection.begin()
+        for data in sent:
+            self._connection.put(data)
+        await self._connection.drain()
+
     async def _finish(self, data: bytes) -> None:
-        await self._connection.write(data)
+        await self._put(data)
         try:
             async with asyncio.timeout(limits.ACCEPTANCE):
-                await self._connection.head()
+                try:
+                    await self._connection.head()
+                except TransportError as error:
+                    await self._again(error)
+                    await self._connection.head()
                 if self._connection.status != 202:
                     raise TransportError(f"the Runtime API answered {self._connection.status} to a response")
                 while await self._connection.read():

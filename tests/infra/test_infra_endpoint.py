@@ -314,7 +314,8 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path
     home = Environment(account="123456789012", region=region)
     _, service = compose(app, settings=settings, root=project, home=home)
     stacks = {stack.stack_name: stack for stack in app.synth().stacks}
-    made = stacks["sluice-dev-certificate"]
+    name = str(settings.certificate_stack)
+    made = stacks[name]
     assert made.environment.region == "us-east-1"
     (certificate,) = [it for it in made.template["Resources"].values() if "CertificateManager" in it["Type"]]
     assert certificate["Properties"]["DomainName"] == "api.example.org"
@@ -323,9 +324,11 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path
     assert option["HostedZoneId"] == "Z0123456789ABC"
     found = stacks[service.stack_name]
     assert found.environment.region == region
-    assert "sluice-dev-certificate" in [it.id for it in found.dependencies]
+    assert name in [it.id for it in found.dependencies]
     (edge,) = [it for it in found.template["Resources"].values() if it["Type"] == "AWS::CloudFront::Distribution"]
-    assert "sluice-dev-certificate" in json.dumps(edge) or "sluicedevcertificate" in json.dumps(edge)
+    assert name.replace("-", "") in json.dumps(edge).replace("-", "")
+    other = settings.replace(domain="api2.example.org")
+    assert other.certificate_stack != name  # so that the service can move from one to the other
 
 
 def test_a_certificate_needs_to_know_where(project: Path, tmp_path: Path) -> None:

@@ -307,6 +307,18 @@ async def test_damage_is_noticed_at_once(call: Call, sagemaker: StandIn) -> None
     assert events(reply)[-1]["error"]["code"] == "upstream_cut"
 
 
+async def test_refusal_whose_body_comes_late(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal is read to its end, also past the moment at which a heartbeat would have been due."""
+    monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.05)
+    body = {"OriginalStatusCode": 400, "OriginalMessage": json.dumps({"error": {"code": "context_length_exceeded"}})}
+    late = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.2, late.set)
+    sagemaker.status = 424
+    sagemaker.script = [b"{", late, json.dumps(body)[1:].encode()]
+    reply = await call(body=CHAT)
+    assert (reply.status, reply.error["code"]) == (400, "context_length_exceeded")
+
+
 async def test_refusal_whose_body_stalls(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal whose body does not come has the status that its own status says."""
     monkeypatch.setattr(limits, "META_TIMEOUT", 0.3)
@@ -434,7 +446,7 @@ async def test_meter_down_refuses(call: Call, sagemaker: StandIn, monkeypatch: p
 async def test_nothing_secret_is_logged(call: Call, sagemaker: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     """The log has the figures of a request, and neither its prompt nor its completion nor the key."""
     await call(body={**CHAT, "messages": [{"role": "user", "content": "my prompt"}]})
-    sagemaker.status, sagemaker.script = 424, [b'{"OriginalMessage":"my prompt"}']
+    sagemaker.status, sagemaker.script = 424, [b'{"OriginalStatusCode":500,"OriginalMessage":"my prompt"}']
     await call(body=CHAT)
     logged = capsys.readouterr().out
     entries = [json.loads(line) for line in logged.splitlines()]

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from lambda_fn import limits
 from lambda_fn.connection import TransportError
@@ -59,7 +61,14 @@ async def test_what_may_still_run_is_taken_back(
 
 @pytest.mark.parametrize(
     ("status", "original", "left"),
-    [(424, 0, True), (424, 500, False), (424, 400, False), (503, None, False), (400, None, False)],
+    [
+        (424, 0, True),
+        (424, None, True),
+        (424, 500, False),
+        (424, 400, False),
+        (503, None, False),
+        (400, None, False),
+    ],
 )
 async def test_a_refusal_ends_it(call: Call, sagemaker: StandIn, status: int, original: int | None, left: bool) -> None:
     """A request that was refused does not run; one that SageMaker gave up waiting for may."""
@@ -127,21 +136,25 @@ async def test_it_is_repeated_until_it_arrives(call: Call, sagemaker: StandIn, m
 async def test_it_is_not_repeated_for_ever(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """When no instance has it, or none answers, that is the end of it after some tries and some time."""
+    """When no instance has it, none answers, or SageMaker refuses, that is the end after some tries, with pauses."""
     monkeypatch.setattr(limits, "CANCEL_EVERY", 0.01)
     monkeypatch.setattr(limits, "CANCEL_PATIENCE", 0.3)
     sagemaker.script = [None]
-    for waits in (False, True):
+    for what in ("not here", "silent", "refused"):
+        times: list[float] = []
 
-        async def cancel(_: int, waits: bool = waits) -> bool:
-            if waits:
+        async def cancel(_: int, what: str = what, times: list[float] = times) -> bool:
+            times.append(time.monotonic())
+            if what == "silent":
                 await asyncio.Event().wait()
+            if what == "refused":
+                raise web.HTTPTooManyRequests
             return False
 
         monkeypatch.setattr(sagemaker, "cancel", cancel)
-        sagemaker.cancelled.clear()
         await call(body=STREAM)
-        assert len(sagemaker.cancelled) == limits.CANCEL_TRIES
+        assert len(times) == limits.CANCEL_TRIES
+        assert times[-1] - times[0] > limits.CANCEL_EVERY * (limits.CANCEL_TRIES - 2)
         logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         [said] = [line for line in logged if line["event"] == "cancel"]
         assert (said["cancelled"], said["tries"]) == (False, limits.CANCEL_TRIES)

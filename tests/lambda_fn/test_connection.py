@@ -99,6 +99,84 @@ async def test_unread_bytes_pause_the_peer() -> None:
     assert wire.reading
 
 
+async def test_a_connection_with_bytes_unread_is_not_used_again(http: Client) -> None:
+    """An answer that was not read to its end takes its connection along, even if all of it has come: reading may be
+    paused there, and would stay so.
+    """
+    wire = Wire()
+    connection = Connection()
+    connection.connection_made(wire)
+    connection.begin()
+    whole = bytes(limits.READ_BUFFER + 1)
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(whole) + whole)
+    http.give_back("http://x", connection)
+    assert wire.aborted
+
+
+async def test_a_connection_that_was_given_up_sends_nothing() -> None:
+    """When a connection is made in the very moment in which it was given up, what was put is not sent."""
+    connection = Connection()
+    connection.begin()
+    connection.put(b"x")
+    connection.abort()
+    connection.connection_made(wire := Wire())
+    assert (wire.writes, wire.aborted, connection.made) == ([], True, False)
+
+
+async def test_whatever_prevents_a_connection_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody thought of does not leave whoever waits waiting."""
+
+    async def create_connection(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
+    connection = connect("http://127.0.0.1:9")
+    with pytest.raises(TransportError, match="RuntimeError"):
+        await connection.head()
+
+
+async def test_the_pool_lets_go_of_what_is_too_old(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that nobody will use again are closed, not kept until the next burst."""
+    wires = [Wire() for _ in range(3)]
+    for wire in wires:
+        connection = Connection()
+        connection.connection_made(wire)
+        connection.begin()
+        connection.data_received(SIZED)
+        await drain(connection)
+        http.give_back("http://x", connection)
+    http._wake(asyncio.get_running_loop())
+    assert not any(wire.aborted for wire in wires)
+    monkeypatch.setattr(limits, "IDLE_AWAKE", -1.0)
+    http._wake(asyncio.get_running_loop())
+    assert all(wire.aborted for wire in wires)
+
+
+async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
+    """Reading a whole body goes on past a nudge."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SIZED[:-6])
+        await writer.drain()
+        await nudged.wait()
+        writer.write(SIZED[-6:])
+        await reader.read()
+
+    nudged = asyncio.Event()
+    async with peer(handler) as origin:
+        response = await get(http, origin)
+        reading = asyncio.ensure_future(response.read_all(100))
+        await asyncio.sleep(0.01)
+        response.nudge()
+        await asyncio.sleep(0)
+        nudged.set()
+        assert await reading == b"hello, world"
+        response.close()
+        response.close()  # twice is once
+        assert len(http._idle[origin]) == 1
+
+
 async def test_writing_waits_for_the_peer() -> None:
     """A write waits while the transport is full, and raises when the connection goes meanwhile."""
     connection = Connection()

@@ -206,6 +206,45 @@ async def test_a_connection_that_was_closed_before_its_use_is_opened_anew() -> N
     assert b"5\r\nhello\r\n0\r\n" in accepted[-1]
 
 
+@pytest.mark.parametrize("pieces", [1, 4])
+async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
+    """A Runtime API that closes each connection after its answer, unannounced, gets every response all the same."""
+    got: list[bytes] = []
+    events = asyncio.Queue[bytes]()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"/next " in head:
+            event = await events.get()
+            answer = b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: r\r\nContent-Length: %d\r\n\r\n%b"
+            writer.write(answer % (len(event), event))
+            await writer.drain()
+            return
+        got.append(await reader.readuntil(b"\r\n0\r\n\r\n"))
+        writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(pieces):
+            body = {"type": "http.response.body", "body": b"<%d>" % number, "more_body": number + 1 < pieces}
+            await send(body)
+            await asyncio.sleep(0.001)
+
+    async with peer(handler) as origin:
+        server = asyncio.ensure_future(serve(app, RuntimeApi(origin.removeprefix("http://"))))
+        async with asyncio.timeout(5):
+            for count in range(1, 6):
+                events.put_nowait(json.dumps(EVENT).encode())
+                while len(got) < count:  # noqa: ASYNC110 (the peer has no event for it)
+                    await asyncio.sleep(0.001)
+        server.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await server
+    said = b"".join(b"3\r\n<%d>\r\n" % number for number in range(pieces))
+    assert all(said in response for response in got)
+
+
 async def test_prelude_is_written_apart() -> None:
     """The prelude and its NULs leave in a write of their own, before any byte of the body."""
     client = Client()

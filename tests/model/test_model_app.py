@@ -492,15 +492,28 @@ async def test_cancel_that_overtakes_its_request(serve: Serve) -> None:
 async def test_cancels_that_wait_are_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over so many that wait, and when the container stops, an unknown id is answered at once."""
     monkeypatch.setattr("model.generation._EXPECTED_MOST", 1)
-    async with serve(timing=Timing(cancel=30)) as container:
-        first = asyncio.create_task(
-            container.client.post("/invocations", json={"sluice": {"v": 1, "cancel": "r1"}}, timeout=60)
-        )
+    async with serve() as container:
+        first = asyncio.create_task(container.generation.cancel("r1", 30))
         await until(lambda: container.generation.expected == {"r1"})
         assert not await container.generation.cancel("r2", 30)
         await container.generation.drain(1)
         assert not await container.generation.cancel("r3", 30)
         first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert container.generation.expected == set()
+
+
+async def test_cancels_that_wait_do_not_disturb_each_other(serve: Serve) -> None:
+    """Of several cancels of one request those that give up leave the others waiting for it."""
+    body = {**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
+    async with serve() as container:
+        last = asyncio.create_task(container.generation.cancel("r1", 30))
+        assert not await container.generation.cancel("r1", 0.01)
+        assert not await container.generation.cancel("r1", 0.01)
+        answer = await container.client.post("/invocations", json=body)
+        assert await last
+        assert json.loads(answer.text.splitlines()[-1])["code"] == "cancelled"
 
 
 async def test_dead_engine_fails_the_ping(serve: Serve) -> None:
