@@ -3,6 +3,7 @@
 What a stage retains on purpose, its tables, outlives the service; everything that is paid by the hour goes.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -45,8 +46,44 @@ def stacks_of(settings: Settings) -> list[str]:
     return [service, *([settings.certificate_stack] if settings.certificate_stack else [])]
 
 
-def destroy(stage: str, context: Mapping[str, object]) -> None:
-    """Remove the stacks of a stage, but the tables where they are retained; print what is left. Raises CommandError."""
+def _deployed(prefix: str, options: Mapping[str, str]) -> bool:
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = boto3.client("cloudformation", **options)
+    for stack in ("service", "state"):
+        try:
+            client.describe_stacks(StackName=f"{prefix}-{stack}")
+        except ClientError as error:
+            if "does not exist" not in str(error):
+                raise CommandError(f"AWS cannot be asked: {error}") from None
+        except BotoCoreError as error:
+            raise CommandError(f"AWS cannot be asked: {error}") from None
+        else:
+            return True
+    return False
+
+
+def _ask(prefix: str, options: Mapping[str, str], *, kept: bool) -> None:
+    import boto3
+
+    client = boto3.client("sts", **options)
+    where = f"{prefix} in account {client.get_caller_identity()['Account']}, {client.meta.region_name}"
+    if not sys.stdin.isatty():
+        raise CommandError(f"This would remove {where}: say so with --yes.")
+    tables = "its tables are kept" if kept else "its tables with all keys and usage, too"
+    console.print(f"Remove {where} ({tables})? [y/N] ", end="")
+    if input().strip().lower() not in {"y", "yes"}:
+        raise CommandError("Nothing was removed.")
+
+
+def destroy(stage: str, context: Mapping[str, object], *, ask: bool = True) -> None:
+    """Remove the stacks of a stage, but the tables where they are retained; print what is left.
+
+    Raises:
+        CommandError: it failed; or whoever was to be asked said no, or is not there.
+
+    """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -56,13 +93,18 @@ def destroy(stage: str, context: Mapping[str, object]) -> None:
         raise CommandError(str(error)) from None
     prefix = f"{settings.name}-{settings.stage}"
     stacks = stacks_of(settings)
+    options = aws_options(stage)
+    if not _deployed(prefix, options):
+        console.print(f"Nothing is removed: there are no stacks of {prefix}.")
+        return
+    if ask:
+        _ask(prefix, options, kept=settings.retain)
     given = [part for name, value in {**context, "stage": stage}.items() for part in ("-c", f"{name}={value}")]
     log = LOCAL / "logs" / "destroy.log"
     with step(f"Removing {prefix}") as detail:
         cdk.cdk(["destroy", *stacks, "--force", *given], aws=aws_environment(stage), log=log, detail=detail)
     console.print("\nLeft in the account:")
     try:
-        options = aws_options(stage)
         home = boto3.client("resourcegroupstaggingapi", **options)
         clients = [home]
         if home.meta.region_name != CERTIFICATES:

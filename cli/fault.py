@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,12 +20,16 @@ PLACES = {
 }
 
 
+def _said(what: str) -> str:
+    return re.sub(r"`(\w+)`", lambda option: option[1].upper(), what)
+
+
 def kinds() -> str:
     """All kinds, for the help text."""
     lines = []
     for place, text in PLACES.items():
         lines += ["", f"kinds {text}:"]
-        lines += [f"  {kind:<30} {what.replace('`', '')}" for kind, (target, what) in KINDS.items() if target == place]
+        lines += [f"  {kind:<30} {_said(what)}" for kind, (target, what) in KINDS.items() if target == place]
     return "\n".join(lines[1:])
 
 

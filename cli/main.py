@@ -36,8 +36,13 @@ def _down(given: argparse.Namespace) -> None:
 def _env(given: argparse.Namespace) -> None:
     from cli.stack import LocalStack
 
-    stack = LocalStack.load()
-    sys.stdout.write(f"export OPENAI_BASE_URL={stack.base_url} OPENAI_API_KEY={stack.api_key}\n")
+    stack = LocalStack.of(given.stage, given.stack_name)
+    sys.stdout.write(f"export OPENAI_BASE_URL={stack.base_url}\n")
+    if stack.api_key:
+        sys.stdout.write(f"export OPENAI_API_KEY={stack.api_key}\n")
+    else:
+        made = f"sluice keys create --stage {given.stage} --name NAME"
+        sys.stdout.write(f"# OPENAI_API_KEY is yours to set; what makes a key, and shows it once: {made}\n")
     if stack.authority is not None:
         from cli.trust import bundle
 
@@ -51,9 +56,11 @@ def _chat(given: argparse.Namespace) -> None:
     from cli.stack import LocalStack
     from cli.up import client
 
-    stack = LocalStack.load()
+    stack = LocalStack.of(given.stage, given.stack_name)
+    if not stack.api_key:
+        raise CommandError("Set OPENAI_API_KEY to a key of that stage, as `sluice keys create` made it.")
     model = given.model or stack.model
-    with explained("local", stack.name):
+    with explained(given.stage, stack.name):
         if given.question:
             answer(client(stack), model=model, messages=[{"role": "user", "content": " ".join(given.question)}])
         else:
@@ -144,14 +151,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--tls", action="store_true", help="speak HTTPS, with a certificate of its own")
     command("down", _down, "Stop the local cloud.")
-    command("env", _env, 'Print the variables of OpenAI clients, for eval "$(sluice env)".')
-    chat = command("chat", _chat, "Talk to the local stack.")
+    _add_stack(command("env", _env, 'Print the variables of OpenAI clients, for eval "$(sluice env)".'))
+    chat = command("chat", _chat, "Talk to a deployed model.")
+    _add_stack(chat)
     chat.add_argument("question", nargs="*", help="one question; without it, a conversation")
     chat.add_argument("--model", help="another model than the stack's first")
 
     doctor = command("doctor", _doctor, "Show every hop's limits as deployed; fail if they contradict each other.")
-    doctor.add_argument("--stage", default="local", choices=["local", "dev", "prod"], help="of which stack (local)")
-    doctor.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
+    _add_stack(doctor)
     _add_cost(command("cost", _cost, "Compute what requests and tokens cost on AWS, and the share of each service."))
     add_keys(commands)
     operate.add(commands)
@@ -166,6 +173,11 @@ def _parser() -> argparse.ArgumentParser:
     checked.add_argument("--silent-prompt", metavar="TEXT", help="a prompt that makes the model wait for 20 s")
     _add_fault(commands)
     return parser
+
+
+def _add_stack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stage", default="local", choices=operate.STAGES, help="of which stack (local)")
+    parser.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
 
 
 def _add_cost(cost: argparse.ArgumentParser) -> None:

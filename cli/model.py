@@ -205,7 +205,8 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
                 s3, source, bucket=bucket, prefix=prefix, kms_key=kms_key, progress=lambda size: bar.advance(task, size)
             )
     except (Boto3Error, BotoCoreError, ClientError) as error:
-        raise CommandError(f"The upload broke off: {error}. The same command goes on where it was.") from None
+        reason = str(error).rstrip(".")
+        raise CommandError(f"The upload broke off: {reason}. The same command goes on where it was.") from None
     console.print(f"[green]✓[/green] {done.sent:,} bytes sent, {done.kept:,} were there; all checksums agree.")
     console.print(f"\nThe setting to deploy it with:\n\n  -c weights={done.weights}")
 

@@ -92,10 +92,11 @@ def _destroy(commands: Any) -> None:
     parser = commands.add_parser("destroy", help=text, description=text)
     _stage(parser, default="dev")
     _settings(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask, which needs a terminal")
 
     def run(given: argparse.Namespace) -> None:
         from cli.destroy import destroy
 
-        destroy(given.stage, dict(given.set))
+        destroy(given.stage, dict(given.set), ask=not given.yes)
 
     parser.set_defaults(run=run)

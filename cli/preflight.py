@@ -4,7 +4,7 @@ A new account has no GPU instances for endpoints and may run ten functions at on
 request, which takes AWS hours to days. Better known before the deployment than from its failure.
 """
 
-import shutil
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,13 +116,21 @@ def _image(settings: Settings) -> Iterator[Finding]:
     if settings.container != "sluice" or settings.image_uri is not None or settings.endpoint_name is not None:
         return
     if settings.image_build == "docker":
-        found = next((name for name in ("docker", "podman", "finch") if shutil.which(name)), None)
-        ways = ("export CDK_DOCKER=podman   # another engine", "# or deploy with -c image_build=codebuild")
-        yield Finding(
-            f"the image is built here, by {found or 'docker, which is not installed'}", found is not None, ways
-        )
+        yield _engine(os.environ.get("CDK_DOCKER", "docker"))
     else:
         yield Finding("the image is built by CodeBuild", good=True)
+
+
+def _engine(name: str) -> Finding:
+    """Look whether the engine that CDK will call answers, and which other one would."""
+    from local.inference.engine import ENGINES, refusal
+
+    reason = refusal(name)
+    if reason is None:
+        return Finding(f"the image is built here, by {name}", good=True)
+    others = [f"export CDK_DOCKER={other}" for other in ENGINES if other != name and refusal(other) is None]
+    what = f"the image is built here, by {name}: {reason}"
+    return Finding(what, good=False, commands=(*others, "# or deploy with -c image_build=codebuild"))
 
 
 def _sources(settings: Settings, client: Client) -> Iterator[Finding]:

@@ -39,6 +39,7 @@ class LocalStack:
         """
         from local.cloud import LocalCloud
 
+        stay_local()
         earlier = cls.earlier()
         if LocalCloud.find(LOCAL) is None or earlier is None:
             raise CommandError("No local stack is running. Start one with: make up")
@@ -52,14 +53,42 @@ class LocalStack:
         except (OSError, ValueError, TypeError):
             return None
 
+    @classmethod
+    def of(cls, stage: str, name: str) -> Self:
+        """Give the one of a stage: the running local one, or what AWS has, with the key of OPENAI_API_KEY if it is set.
+
+        Raises:
+            CommandError: there is none, or no access to it.
+
+        """
+        if stage == "local":
+            return cls.load()
+        outputs = _outputs(stage, f"{name}-{stage}-service")
+        domain = outputs.get("Domain") or outputs["DistributionDomain"]
+        key = os.environ.get("OPENAI_API_KEY", "")
+        return cls(f"https://{domain}/v1", key, outputs["ModelName"], usage_table="", name=name)
+
     @staticmethod
     def forget() -> None:
         """Drop what was kept."""
         _FILE.unlink(missing_ok=True)
 
 
+def stay_local() -> None:
+    """Let nothing of the caller's environment lead what is meant for this machine elsewhere, or fail it: no profile of
+    AWS's configuration, no proxy for loopback.
+    """
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        os.environ.pop(name, None)
+    for name in ("NO_PROXY", "no_proxy"):
+        known = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*known, "localhost", "127.0.0.1"]))
+
+
 def aws_options(stage: str) -> dict[str, str]:
-    """Give the arguments of boto3's clients for a stage: the local cloud's for `local`, else none.
+    """Give the arguments of boto3's clients for a stage: the local cloud's for `local`, else the region of AWS_REGION.
+
+    boto3 itself reads AWS_DEFAULT_REGION only; the CDK CLI, and all other SDKs, know both.
 
     Raises:
         CommandError: no local cloud is running.
@@ -68,7 +97,9 @@ def aws_options(stage: str) -> dict[str, str]:
     from local.cloud import LocalCloud
 
     if stage != "local":
-        return {}
+        region = os.environ.get("AWS_REGION")
+        return {"region_name": region} if region else {}
+    stay_local()
     cloud = LocalCloud.find(LOCAL)
     if cloud is None:
         raise CommandError("No local stack is running. Start one with: make up")
@@ -126,15 +157,21 @@ def usage_table(stage: str, name: str) -> Any:
 
     """
     import boto3
+
+    outputs = _outputs(stage, f"{name}-{stage}-state")
+    return boto3.resource("dynamodb", **aws_options(stage)).Table(outputs["UsageTableName"])
+
+
+def _outputs(stage: str, stack: str) -> dict[str, str]:
+    """Give a stack's outputs. Raises CommandError where it has none yet."""
+    import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    options = aws_options(stage)
-    stack = f"{name}-{stage}-state"
     try:
-        described = boto3.client("cloudformation", **options).describe_stacks(StackName=stack)
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0].get("Outputs", [])}
-        return boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
-    except KeyError:
-        raise undeployed(stack, stage) from None
+        described = boto3.client("cloudformation", **aws_options(stage)).describe_stacks(StackName=stack)
     except (BotoCoreError, ClientError) as error:
         raise unreadable(stack, stage, error) from None
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0].get("Outputs", [])}
+    if not outputs:
+        raise undeployed(stack, stage)
+    return outputs

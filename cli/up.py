@@ -12,7 +12,7 @@ from cli import container as containers
 from cli.admin import Admin
 from cli.endpoint import explained
 from cli.project import LOCAL, LOGS, CommandError
-from cli.stack import LocalStack
+from cli.stack import LocalStack, stay_local
 from cli.steps import console, step
 from infra.context import settings_from_context
 from infra.settings import SettingsError
@@ -48,6 +48,7 @@ def up(
         KeyboardInterrupt: Ctrl-C; a local cloud that was started here is stopped.
 
     """
+    stay_local()
     try:  # a mistake is said now, and not after a minute
         settings = settings_from_context({**context, "stage": "local"})
     except SettingsError as error:
@@ -181,7 +182,8 @@ def _start(running: LocalCloud | None, engine: str | None, *, tls: bool, options
             )
         console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
         return running
-    _DEPLOY_LOG.unlink(missing_ok=True)
+    for log in (_DEPLOY_LOG, *LOGS.glob("function-*.log"), *LOGS.glob("endpoint-*.log")):
+        log.unlink(missing_ok=True)  # of a local cloud before this one
     with step("Starting the local cloud"):
         try:
             return LocalCloud.start(LOCAL, port=_port(), engine=engine, tls=tls, options=options)

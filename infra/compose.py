@@ -35,8 +35,8 @@ def compose(
     if (name := settings.certificate_stack) is not None:
         if home is None:
             raise SettingsError(
-                f"domain={settings.domain}: its certificate needs an account and a region; run with credentials, or "
-                "give certificate_arn"
+                f"domain={settings.domain}: its certificate needs the account and the region. The CDK CLI finds them "
+                "by your credentials; else set CDK_DEFAULT_ACCOUNT and CDK_DEFAULT_REGION, or give certificate_arn"
             )
         certificate = CertificateStack(app, name, settings=settings, home=home).certificate
     else:

@@ -14,6 +14,24 @@ from infra.fields import SettingsError
 from infra.settings import Settings
 
 MODEL_FOLDER = "/opt/ml/model"
+MORE = (
+    "SLUICE_CHAT_TEMPLATE",
+    "SLUICE_DTYPE",
+    "SLUICE_ENGINE_THREADS",
+    "SLUICE_GPU_MEMORY",
+    "SLUICE_KV_CACHE_DTYPE",
+    "SLUICE_LORA_ADAPTERS",
+    "SLUICE_LORA_RANK",
+    "SLUICE_MAX_SECONDS",
+    "SLUICE_PREFIX_CACHING",
+    "SLUICE_QUEUE",
+    "SLUICE_REASONING_PARSER",
+    "SLUICE_SLOW_READER_SECONDS",
+    "SLUICE_TOOL_PARSER",
+    "SLUICE_TRUST_REMOTE_CODE",
+    "SLUICE_VLLM_ARGS",
+)
+"""What our container may be told beside what the settings say; docs/container.md explains each."""
 _MOST = 100
 """SageMaker's limit of entries."""
 
@@ -21,12 +39,24 @@ _MOST = 100
 def environment(settings: Settings) -> dict[str, str]:
     """The container's environment.
 
-    Raises SettingsError when a GPU instance is not known here and `tensor_parallel` does not say how many GPUs it has.
+    Raises SettingsError when a GPU instance is not known here and `tensor_parallel` does not say how many GPUs it has,
+    and for a variable that our container does not know, or that another setting says.
     """
-    told = {**_KINDS[settings.container](settings), **_token(settings), **settings.environment}
+    ours = _KINDS[settings.container](settings)
+    if settings.container == "sluice":
+        _check(settings.environment, ours)
+    told = {**ours, **_token(settings), **settings.environment}
     if len(told) > _MOST:
         raise SettingsError(f"environment: SageMaker takes {_MOST} variables, with ours it is {len(told)}")
     return told
+
+
+def _check(more: Mapping[str, str], ours: Mapping[str, str]) -> None:
+    for name in more:
+        if name in ours:
+            raise SettingsError(f"environment={name}: is said by the setting {name.removeprefix('SLUICE_').lower()}")
+        if name.startswith("SLUICE_") and name not in MORE:
+            raise SettingsError(f"environment={name}: our container has no such setting; it has {', '.join(MORE)}")
 
 
 def gpus(settings: Settings) -> int:

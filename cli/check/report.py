@@ -57,11 +57,12 @@ def run(target: Target) -> list[Finding]:
 
 
 def _first_model(server: Server) -> str:
-    body = server.send("GET", "/models").json()
+    answer = server.send("GET", "/models")
     try:
-        return str(body["data"][0]["id"])
-    except (TypeError, KeyError, IndexError):
-        raise CommandError(f"{server.base}/models names no model; give --model, and --key if it needs one") from None
+        return str(answer.json()["data"][0]["id"])
+    except (TypeError, KeyError, IndexError, ValueError):
+        said = f"answers {answer.status}" if answer.status != 200 else "names no model"
+        raise CommandError(f"{server.base}/models {said}; give --model, and a --key that is good there") from None
 
 
 def _escaped(text: str) -> str:

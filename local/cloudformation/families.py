@@ -62,6 +62,6 @@ class Families:
             return Kept(context, properties)
         if context.type in self.own:
             return self.own[context.type](context, properties)
-        if context.type in self.moto:
+        if context.type in self.moto and context.type not in _EFFECTS:  # moto keeps them, but nothing comes of it
             return MotoResource(context, properties, self.moto[context.type])
         return Unhandled(context, properties)

@@ -29,7 +29,7 @@ def find(environment: Mapping[str, str] = os.environ) -> str:
     named = next((environment[name] for name in NAMED_BY if environment.get(name)), None)
     reasons = []
     for engine in (named,) if named else ENGINES:
-        reason = _refusal(engine)
+        reason = refusal(engine)
         if reason is None:
             return engine
         reasons.append(f"{engine}: {reason}")
@@ -38,7 +38,7 @@ def find(environment: Mapping[str, str] = os.environ) -> str:
     )
 
 
-def _refusal(engine: str) -> str | None:
+def refusal(engine: str) -> str | None:
     """Why an engine cannot be used, None if it can."""
     if shutil.which(engine) is None:
         return "not installed"

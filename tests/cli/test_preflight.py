@@ -20,6 +20,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A new account."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
+    monkeypatch.delenv("CDK_DOCKER", raising=False)
+    monkeypatch.setattr("local.inference.engine.refusal", lambda engine: None)
     service_quotas.install()
     with mock_aws():
         yield
@@ -122,10 +124,13 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("account")
-def test_without_docker_codebuild_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has no engine is told of the other way to build."""
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    it = one(look(), "docker, which is not installed")
+def test_the_engine_that_builds_the_image_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that CDK will call is asked; another that answers is named, and the way without any."""
+    answers = {"docker": "Cannot connect to the Docker daemon", "podman": None}
+    monkeypatch.setattr("local.inference.engine.refusal", answers.get)
+    it = one(look(), "by docker: Cannot connect to the Docker daemon")
     assert not it.good
-    assert "image_build=codebuild" in it.commands[1]
+    assert it.commands == ("export CDK_DOCKER=podman", "# or deploy with -c image_build=codebuild")
     assert one(look(image_build="codebuild"), "built by CodeBuild").good
+    monkeypatch.setenv("CDK_DOCKER", "podman")
+    assert one(look(), "the image is built here, by podman").good

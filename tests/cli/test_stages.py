@@ -1,6 +1,7 @@
 """What commands say of stacks that are not there, or whose endpoint is stopped."""
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,9 +9,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from cli import charts, doctor, endpoint
+from cli import charts, doctor, endpoint, stack
 from cli.admin import Admin
 from cli.chat import Unavailable
+from cli.main import main
 from cli.project import CommandError
 
 STACK = "sluice-dev-service"
@@ -53,6 +55,53 @@ def test_no_region_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     for ask in (Admin.of, doctor.read):
         with pytest.raises(CommandError, match="AWS_REGION"):
             ask("dev", "sluice")
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_the_region_is_that_of_either_variable(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """Commands go where the CDK CLI goes, which reads both, as boto3 alone does not."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv(variable, "eu-north-1")
+    assert boto3.client("cloudformation", **stack.aws_options("dev")).meta.region_name == "eu-north-1"
+
+
+def test_what_is_local_stays_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile that there is not, and a proxy, do not reach what runs on this machine."""
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.setenv("no_proxy", "")
+    stack.stay_local()
+    boto3.client("sts", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    assert os.environ["NO_PROXY"] == "example.org,localhost,127.0.0.1"
+    assert os.environ["no_proxy"] == "localhost,127.0.0.1"
+
+
+def test_a_deployed_stack_can_be_talked_to(
+    account: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`env --stage` names the address of a deployment, by its own domain if it has one, and the key that is set."""
+    outputs = {"DistributionDomain": "d1.cloudfront.net", "ModelName": "m"}
+    template: dict[str, Any] = {
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {name: {"Value": value} for name, value in outputs.items()},
+    }
+    account.create_stack(StackName=STACK, TemplateBody=json.dumps(template))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert main(["env", "--stage", "dev"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "export OPENAI_BASE_URL=https://d1.cloudfront.net/v1"
+    assert said[1].startswith("# OPENAI_API_KEY is yours to set")
+    assert main(["chat", "--stage", "dev", "Hello"]) == 1
+    assert "Set OPENAI_API_KEY" in capsys.readouterr().err
+    template["Outputs"]["Domain"] = {"Value": "api.example.org"}
+    account.update_stack(StackName=STACK, TemplateBody=json.dumps(template))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    assert main(["env", "--stage", "dev"]) == 0
+    assert capsys.readouterr().out == (
+        "export OPENAI_BASE_URL=https://api.example.org/v1\nexport OPENAI_API_KEY=sk-x\n"
+    )
 
 
 def test_a_503_of_a_stopped_endpoint_is_explained(account: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from infra.container_environment import environment
+from infra.container_environment import MORE, environment
 from infra.context import settings_from_context
-from model.settings import Settings
+from infra.settings import SettingsError
+from model.settings import Settings, variable_of
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,25 @@ def test_environment(context: dict[str, str], expected: dict[str, Any]) -> None:
     settings = Settings.from_environment(told)
 
     assert expected.items() <= {name: getattr(settings, name) for name in expected}.items()
+
+
+def test_what_may_be_told_beside() -> None:
+    """Each of the container's settings is one of the deployment's, or may be told beside, or is of no use there."""
+    vllm = {"engine": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:a/b@v1", "quantization": "fp8"}
+    said = environment(settings_from_context({"stage": "dev"})) | environment(
+        settings_from_context({"stage": "dev", **vllm})
+    )
+    all_of_them = {variable_of(field) for field in fields(Settings)}
+    assert all_of_them - said.keys() - set(MORE) == {"SLUICE_MODEL_DIR", "SLUICE_HOST", "SAGEMAKER_BIND_TO_PORT"}
+    assert set(MORE) <= all_of_them - said.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("SLUICE_PARALLEL", "is said by the setting parallel"), ("SLUICE_BOGUS", "has no such setting; it has SLUICE_")],
+)
+def test_what_may_not(name: str, reason: str) -> None:
+    """A variable that the container would refuse, or that a setting says already, ends the synthesis."""
+    with pytest.raises(SettingsError, match=reason):
+        environment(settings_from_context({"stage": "dev", "environment": f'{{"{name}": "4"}}'}))
+    environment(settings_from_context({"stage": "dev", "environment": '{"SLUICE_QUEUE": "4", "OTHER": "x"}'}))

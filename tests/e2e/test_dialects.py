@@ -192,9 +192,14 @@ def test_destroy_leaves_nothing_and_says_so(
     with pytest.raises(CommandError, match="are missing"):
         preflight("local", {**foreign.settings, "name": foreign.name})
     assert "0 ml.g6.xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
-    destroy("local", {**foreign.settings, "name": foreign.name})
+    with pytest.raises(CommandError, match=r"foreign-local in account \d+, [a-z0-9-]+: say so with --yes"):
+        destroy("local", {**foreign.settings, "name": foreign.name})  # nobody is there to be asked
+    destroy("local", {**foreign.settings, "name": foreign.name}, ask=False)
     assert "Left in the account:" in capsys.readouterr().out
     stacks = boto3.client("cloudformation", **options(cloud)).describe_stacks()["Stacks"]
     assert not [stack for stack in stacks if stack["StackName"].startswith(foreign.name)]
+    capsys.readouterr()
+    destroy("local", {**foreign.settings, "name": foreign.name})
+    assert "there are no stacks of foreign-local" in capsys.readouterr().out
     endpoints = boto3.client("sagemaker", **options(cloud)).list_endpoints()["Endpoints"]
     assert foreign.outputs["EndpointName"] not in {it["EndpointName"] for it in endpoints}

@@ -334,7 +334,7 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path
 def test_a_certificate_needs_to_know_where(project: Path, tmp_path: Path) -> None:
     """Without credentials nobody knows the account and region, and that is said."""
     settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
-    with pytest.raises(SettingsError, match="run with credentials, or give certificate_arn"):
+    with pytest.raises(SettingsError, match="set CDK_DEFAULT_ACCOUNT and CDK_DEFAULT_REGION"):
         compose(App(outdir=str(tmp_path), analytics_reporting=False), settings=settings, root=project)
 
 
