@@ -1,5 +1,6 @@
 """The admin secret: which versions are accepted, how often it is looked up, and how it is rotated."""
 
+import uuid
 from typing import Any
 
 import boto3
@@ -35,7 +36,7 @@ def stored(moto_url: str) -> tuple[Any, str]:
         aws_access_key_id="x",
         aws_secret_access_key="x",
     )
-    return api, api.create_secret(Name=f"admin-{id(api)}", SecretString="one")["ARN"]
+    return api, api.create_secret(Name=f"admin-{uuid.uuid4()}", SecretString="one")["ARN"]
 
 
 def manager(url: str, http: Client) -> Counting:
