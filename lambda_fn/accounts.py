@@ -19,9 +19,7 @@ One item is one atom: however many requests come at once, each sees what those b
 nano-dollars. What a request does to it is in `reservations`, what an admin does in `account_changes`.
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import msgspec
@@ -36,8 +34,7 @@ the whole of it: with 200 it has 18 kB, and one item takes 1,000 units of 1 kB a
 """
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """A key's limits: of a minute, at once, of a day and of a month. Tokens are prompt and completion together."""
 
     requests_minute: int = UNLIMITED
@@ -50,7 +47,7 @@ class Limits:
 
 
 NO_LIMITS = Limits()
-LIMIT_NAMES = tuple(field.name for field in dataclasses.fields(Limits))
+LIMIT_NAMES = Limits.__struct_fields__
 
 
 class Spend(msgspec.Struct, frozen=True, array_like=True):
@@ -128,8 +125,7 @@ class InFlight(Mapping[str, Entry]):
         return len(self._texts)
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """An account as it was read. It has no hash, so that it may be shown."""
 
     key_id: str
@@ -165,7 +161,7 @@ class Account:
             revision=item.get("revision", 0),
             enabled=item["enabled"],
             models=tuple(item["models"]) if "models" in item else None,
-            limits=Limits(**{name: item[name] for name in LIMIT_NAMES}),
+            limits=Limits(*map(item.__getitem__, LIMIT_NAMES)),
             balance=item["balance"],
             in_flight=InFlight(item["in_flight"]),
             requests=item.get("requests", 0),
@@ -212,7 +208,7 @@ def new_account(
         "enabled": True,
         "secret_hash": hash_key(key),
         "directory": "KEYS",
-        **dataclasses.asdict(most),
+        **msgspec.structs.asdict(most),
         "balance": {},
         "in_flight": {},
     }

@@ -65,21 +65,28 @@ def sign(
 
     """
     stamp = _stamp(int(time.time() if now is None else now))
-    date = stamp[:8]
-    signed = {**headers, "host": host, "x-amz-date": stamp}
+    before, after, listed = _canonical(path, host, credentials.token, *headers.items())
+    canonical = f"{before}{stamp}{after}{hashlib.sha256(body).hexdigest()}"
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    key = _signing_key(credentials.secret_key, stamp[:8], region, service)
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    given = f"Credential={credentials.access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
+    signed = {**headers, "host": host, "x-amz-date": stamp, "authorization": f"AWS4-HMAC-SHA256 {given}"}
     if credentials.token:
         signed["x-amz-security-token"] = credentials.token
+    return signed
+
+
+@lru_cache(maxsize=64)  # of each operation all calls have the same
+def _canonical(path: str, host: str, token: str, *headers: tuple[str, str]) -> tuple[str, str, str]:
+    """Give the canonical request before and after the time, without the body's hash, and the names that are signed."""
+    signed = {**dict(headers), "host": host, "x-amz-date": "\0", **({"x-amz-security-token": token} if token else {})}
     names = sorted(signed)
     listed = ";".join(names)
-    lines = "".join([f"{name}:{' '.join(signed[name].split())}\n" for name in names])
-    canonical = f"POST\n{path}\n\n{lines}\n{listed}\n{hashlib.sha256(body).hexdigest()}"
-    scope = f"{date}/{region}/{service}/aws4_request"
-    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    signature = hmac.digest(_signing_key(credentials.secret_key, date, region, service), text.encode(), "sha256").hex()
-    signed["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
-    )
-    return signed
+    lines = "".join(f"{name}:{' '.join(signed[name].split())}\n" for name in names)
+    before, _, after = f"POST\n{path}\n\n{lines}\n{listed}\n".partition("\0")
+    return before, after, listed
 
 
 @lru_cache(maxsize=4)

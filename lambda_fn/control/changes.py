@@ -6,7 +6,6 @@ ledger can be compared for ever. To everybody else it is a key that nobody has.
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -33,7 +32,7 @@ def new_limits(given: schema.Budget, old: Most) -> Most:
             value = getattr(given, public)
             most = STREAMS_MOST if name == "max_streams" else UNLIMITED
             changes[name] = most if value is None else from_decimal(value) if name.startswith("cost") else value
-    return replace(old, **changes)
+    return msgspec.structs.replace(old, **changes)
 
 
 def change(account: Account, given: schema.KeyUpdate, *, now: float) -> Update | None:

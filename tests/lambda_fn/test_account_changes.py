@@ -1,8 +1,8 @@
 """What an admin changes of an account, late, twice and at the wrong moment, on moto's DynamoDB."""
 
-import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 from lambda_fn import account_changes, accounts, ids, reservations
@@ -38,7 +38,7 @@ class Key:
     async def change(self, *, now: float = START, **most: int) -> Update:
         """Make a change of limits of the account as it is."""
         account = Account.of(await self.item())
-        return account_changes.change_limits(account, dataclasses.replace(account.limits, **most), now=now)
+        return account_changes.change_limits(account, msgspec.structs.replace(account.limits, **most), now=now)
 
     async def reserve(self, *, at: float, key: str = KEY) -> None:
         """Begin a request that may cost 400."""
@@ -131,6 +131,6 @@ async def test_changes_of_an_idle_key_open_no_windows(key: Key) -> None:
 async def test_the_longest_change_is_short_enough(key: Key) -> None:
     """All limits at once, around the month's end, with every window open, are within DynamoDB's 4 kB."""
     near = [window.name for seconds in range(-120, 121, 60) for window in windows_of(MIDNIGHT + seconds)]
-    account = dataclasses.replace(Account.of(await key.item()), balance=dict.fromkeys(near, 1), revision=9)
+    account = msgspec.structs.replace(Account.of(await key.item()), balance=dict.fromkeys(near, 1), revision=9)
     change = account_changes.change_limits(account, Limits(*range(7)), now=MIDNIGHT)
     assert max(len(change.update), len(change.condition)) < 2000
