@@ -226,8 +226,10 @@ def _enable(given: argparse.Namespace, *, yes: bool) -> None:
 def _changed(given: argparse.Namespace, key: dict[str, Any]) -> None:
     if given.json:
         sys.stdout.write(json.dumps(key, indent=2) + "\n")
-    else:
-        show_key(key)
+        return
+    show_key(key)
+    limits = (f"{_figure(most)} {name.replace('_', ' ')}" for name, most in key["limits"].items() if most is not None)
+    console.print(f"  [dim]{'limits':<10}[/dim] {', '.join(limits) or 'none'}")
 
 
 def _delete(given: argparse.Namespace) -> None:

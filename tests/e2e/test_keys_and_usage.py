@@ -75,7 +75,7 @@ def test_a_budget_is_spent_raised_and_accounted_for(scripted: Deployment, run: R
     assert (entry["key"], entry["outcome"], entry["completion_tokens"]) == (key_id, "complete", 500)
 
     assert "510" in run("keys", "show", key_id)
-    run("keys", "update", key_id, "--tokens-per-day", "20k")
+    assert "20,000 tokens per day" in run("keys", "update", key_id, "--tokens-per-day", "20k")
     ask(scripted, key, 600)
     rotated = run("keys", "rotate", key_id, "--grace", "1h").strip()
     for secret in (key, rotated):

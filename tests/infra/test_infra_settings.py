@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.context import settings_from_context
-from infra.settings import DEV, PROD, Settings, SettingsError, host_python_version, local, of_stage
+from infra.settings import DEV, FIELDS, PROD, Settings, SettingsError, host_python_version, local, of_stage, wanted
 
 VLLM = {"container": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:o/m"}
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
@@ -189,3 +190,19 @@ def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.strip() == "sluice: stage=nowhere: must be local, dev or prod"
+
+
+def test_every_setting_is_documented_as_it_is() -> None:
+    """docs/settings.md has each setting once, with its values in dev and prod and what it takes."""
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| .+ \|$", page, re.MULTILINE)
+    assert sorted(found) == sorted(
+        (name, shown(getattr(DEV, name)), shown(getattr(PROD, name)), wanted(name)) for name in FIELDS
+    )
+
+
+def shown(value: object) -> str:
+    """Give a value as `-c` takes it."""
+    if value in (None, (), {}):
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
