@@ -27,6 +27,7 @@ from model.events import Delta, Event, Finish, Start, Usage
 from model.settings import Settings
 from tests.model.conftest import Serve, asked, hugging_face_model, settings_for, started, until
 from tests.model.vllm_stand_in import chat, values
+from tests.model.vllm_stand_in.llm import AsyncLLM
 from tests.model.vllm_stand_in.values import CompletionOutput
 
 if TYPE_CHECKING:
@@ -278,12 +279,13 @@ async def test_leaving_is_felt_in_the_next_step() -> None:
         await asyncio.gather(other, return_exceptions=True)
 
 
-async def test_cancel_frees_the_sequence(serve: Serve) -> None:
+async def test_cancel_frees_the_sequence(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancel over HTTP frees the cache of the sequence, as vLLM's own metric shows before and after."""
+    monkeypatch.setattr(AsyncLLM, "step_seconds", 0.05)  # so that it does not end by itself before
     body = {**QUESTION, "response_format": guided(ENDLESS), "sluice": {"v": 1, "request_id": "r"}}
     gauge = 'vllm:kv_cache_usage_perc{engine="0",model_name='
     async with (
-        serve("vllm", context_tokens=100_000, tokens_per_second=100) as container,
+        serve("vllm", context_tokens=100_000) as container,
         container.client.stream("POST", "/invocations", json=body) as answer,
     ):
         lines = answer.aiter_lines()

@@ -60,6 +60,8 @@ class _Collector:
 class AsyncLLM:
     """Sequences advance together, a token a step; whoever is aborted is not in the next one."""
 
+    step_seconds = 0.0  # between two steps; 0 is a turn of the event loop
+
     def __init__(self, engine_args: Any) -> None:
         self.engine_args = engine_args
         self.steps = 0
@@ -104,7 +106,7 @@ class AsyncLLM:
             for collector, sequence in self.running:
                 collector.put(sequence.step())
             self.steps += 1
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.step_seconds)
             for request_id, collector in list(self.collectors.items()):
                 if all(each.finish_reason is not None for each in collector.sequences):
                     del self.collectors[request_id]
