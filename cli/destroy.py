@@ -9,7 +9,7 @@ from typing import Any
 
 from cli import cdk
 from cli.project import LOCAL, CommandError
-from cli.stack import aws_environment, aws_options
+from cli.stack import aws_environment, aws_options, outputs_of
 from cli.steps import console, step
 from infra.context import settings_from_context
 from infra.settings import Settings, SettingsError
@@ -46,24 +46,6 @@ def stacks_of(settings: Settings) -> list[str]:
     return [service, *([settings.certificate_stack] if settings.certificate_stack else [])]
 
 
-def _deployed(prefix: str, options: Mapping[str, str]) -> bool:
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    client = boto3.client("cloudformation", **options)
-    for stack in ("service", "state"):
-        try:
-            client.describe_stacks(StackName=f"{prefix}-{stack}")
-        except ClientError as error:
-            if "does not exist" not in str(error):
-                raise CommandError(f"AWS cannot be asked: {error}") from None
-        except BotoCoreError as error:
-            raise CommandError(f"AWS cannot be asked: {error}") from None
-        else:
-            return True
-    return False
-
-
 def _ask(prefix: str, options: Mapping[str, str], *, kept: bool) -> None:
     import boto3
 
@@ -94,7 +76,7 @@ def destroy(stage: str, context: Mapping[str, object], *, ask: bool = True) -> N
     prefix = f"{settings.name}-{settings.stage}"
     stacks = stacks_of(settings)
     options = aws_options(stage)
-    if not _deployed(prefix, options):
+    if all(outputs_of(stage, f"{prefix}-{stack}") is None for stack in ("service", "state")):
         console.print(f"Nothing is removed: there are no stacks of {prefix}.")
         return
     if ask:

@@ -26,20 +26,13 @@ _LIMITS = {
 _COLOURS = {"active": "green", "disabled": "yellow", "expired": "red"}
 
 
-def add_stack(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
+def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
     """Let a command say which stack it means, and how it gets in; an `inner` one leaves what the outer one was told."""
-
-    def default(value: object) -> Any:
-        return argparse.SUPPRESS if inner else value
-
-    stages = ["local", "dev", "prod"]
-    parser.add_argument("--stage", default=default("local"), choices=stages, help="of which stack (local)")
-    parser.add_argument("--stack-name", default=default("sluice"), help="the setting `name` of that stack (sluice)")
+    values.add_stack(parser, inner=inner)
+    default = argparse.SUPPRESS if inner else False
     words = "invoke the admin function by IAM, without the admin secret"
-    parser.add_argument("--iam", action="store_true", default=default(value=False), help=words)
-    parser.add_argument(
-        "--json", action="store_true", default=default(value=False), help="print what the admin API answers"
-    )
+    parser.add_argument("--iam", action="store_true", default=default, help=words)
+    parser.add_argument("--json", action="store_true", default=default, help="print what the admin API answers")
 
 
 def admin(given: argparse.Namespace) -> Admin:
@@ -59,7 +52,7 @@ def add_keys(commands: Any) -> None:
         added.set_defaults(run=run)
         if key:
             added.add_argument("id", type=values.key_id, metavar="KEY", help="its id, such as abcdefghijkl")
-        add_stack(added)
+        add_access(added)
         return added
 
     create = command("create", _create, "Make a key and print it, this once.", key=False)

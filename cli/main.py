@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from cli import operate
+from cli import operate, values
 from cli.key_commands import add_keys
 from cli.operate import setting
 from cli.project import CommandError
@@ -151,14 +151,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--tls", action="store_true", help="speak HTTPS, with a certificate of its own")
     command("down", _down, "Stop the local cloud.")
-    _add_stack(command("env", _env, 'Print the variables of OpenAI clients, for eval "$(sluice env)".'))
+    values.add_stack(command("env", _env, 'Print the variables of OpenAI clients, for eval "$(sluice env)".'))
     chat = command("chat", _chat, "Talk to a deployed model.")
-    _add_stack(chat)
+    values.add_stack(chat)
     chat.add_argument("question", nargs="*", help="one question; without it, a conversation")
     chat.add_argument("--model", help="another model than the stack's first")
 
     doctor = command("doctor", _doctor, "Show every hop's limits as deployed; fail if they contradict each other.")
-    _add_stack(doctor)
+    values.add_stack(doctor)
     _add_cost(command("cost", _cost, "Compute what requests and tokens cost on AWS, and the share of each service."))
     add_keys(commands)
     operate.add(commands)
@@ -173,11 +173,6 @@ def _parser() -> argparse.ArgumentParser:
     checked.add_argument("--silent-prompt", metavar="TEXT", help="a prompt that makes the model wait for 20 s")
     _add_fault(commands)
     return parser
-
-
-def _add_stack(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stage", default="local", choices=operate.STAGES, help="of which stack (local)")
-    parser.add_argument("--stack-name", default="sluice", help="the setting `name` of that stack (sluice)")
 
 
 def _add_cost(cost: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-STAGES = ["local", "dev", "prod"]
+from cli import values
 
 
 def setting(text: str) -> tuple[str, str]:
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
 
 
 def _stage(parser: argparse.ArgumentParser, *, default: str) -> None:
-    parser.add_argument("--stage", default=default, choices=STAGES, help=f"which stage ({default})")
+    parser.add_argument("--stage", default=default, choices=values.STAGES, help=f"which stage ({default})")
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:

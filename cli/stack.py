@@ -164,14 +164,26 @@ def usage_table(stage: str, name: str) -> Any:
 
 def _outputs(stage: str, stack: str) -> dict[str, str]:
     """Give a stack's outputs. Raises CommandError where it has none yet."""
+    outputs = outputs_of(stage, stack)
+    if not outputs:
+        raise undeployed(stack, stage)
+    return outputs
+
+
+def outputs_of(stage: str, stack: str) -> dict[str, str] | None:
+    """Give a stack's outputs, none as long as its first deployment runs; None when there is no such stack.
+
+    Raises:
+        CommandError: AWS cannot be asked.
+
+    """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         described = boto3.client("cloudformation", **aws_options(stage)).describe_stacks(StackName=stack)
     except (BotoCoreError, ClientError) as error:
+        if isinstance(error, ClientError) and "does not exist" in str(error):
+            return None
         raise unreadable(stack, stage, error) from None
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0].get("Outputs", [])}
-    if not outputs:
-        raise undeployed(stack, stage)
-    return outputs
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0].get("Outputs", [])}

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cli import charts, values
 from cli.admin import Admin
-from cli.key_commands import add_stack, admin
+from cli.key_commands import add_access, admin
 from cli.project import CommandError
 from cli.reconcile import reconcile
 from cli.stack import aws_options
@@ -38,13 +38,13 @@ def add_usage(commands: Any) -> None:
     usage.add_argument("--key", type=values.key_id, help="only this key's")
     usage.add_argument("--model", help="only this model's")
     usage.add_argument("--csv", action="store_true", help="print CSV")
-    add_stack(usage)
+    add_access(usage)
     parts = usage.add_subparsers(metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = parts.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
-        add_stack(added, inner=True)
+        add_access(added, inner=True)
         return added
 
     command("reconcile", _reconcile, "Compare accounts, ledger and rollups; exit status 1 on any difference.")

@@ -1,4 +1,4 @@
-"""Values of the command line: lengths of time, moments, limits, ids of keys; and how times are shown."""
+"""Values of the command line: stacks, lengths of time, moments, limits, ids of keys; and how times are shown."""
 
 import argparse
 import re
@@ -9,6 +9,14 @@ from decimal import Decimal, InvalidOperation
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _KEY = re.compile(r"(?:sk-)?([a-z2-7]{12})(?:-[A-Za-z0-9_-]{43})?")
 NONE = "none"
+STAGES = ("local", "dev", "prod")
+
+
+def add_stack(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
+    """Let a command say which stack it means; an `inner` one leaves what the outer one was told."""
+    stage, name = (argparse.SUPPRESS,) * 2 if inner else ("local", "sluice")
+    parser.add_argument("--stage", default=stage, choices=STAGES, help="of which stack (local)")
+    parser.add_argument("--stack-name", default=name, help="the setting `name` of that stack (sluice)")
 
 
 def seconds(text: str) -> int:

@@ -32,6 +32,18 @@ MORE = (
     "SLUICE_VLLM_ARGS",
 )
 """What our container may be told beside what the settings say; docs/container.md explains each."""
+SAID_BY = {
+    "SLUICE_ENGINE": "engine",
+    "SLUICE_MODEL_NAME": "model_name",
+    "SLUICE_CONTEXT_TOKENS": "context_tokens",
+    "SLUICE_PARALLEL": "parallel",
+    "SLUICE_TOKENS_PER_SECOND": "tokens_per_second",
+    "SLUICE_MODEL_ID": "weights",
+    "SLUICE_MODEL_REVISION": "weights",
+    "SLUICE_TENSOR_PARALLEL": "tensor_parallel",
+    "SLUICE_QUANTIZATION": "quantization",
+}
+"""What the settings say, and which."""
 _MOST = 100
 """SageMaker's limit of entries."""
 
@@ -42,19 +54,18 @@ def environment(settings: Settings) -> dict[str, str]:
     Raises SettingsError when a GPU instance is not known here and `tensor_parallel` does not say how many GPUs it has,
     and for a variable that our container does not know, or that another setting says.
     """
-    ours = _KINDS[settings.container](settings)
     if settings.container == "sluice":
-        _check(settings.environment, ours)
-    told = {**ours, **_token(settings), **settings.environment}
+        _check(settings.environment)
+    told = {**_KINDS[settings.container](settings), **_token(settings), **settings.environment}
     if len(told) > _MOST:
         raise SettingsError(f"environment: SageMaker takes {_MOST} variables, with ours it is {len(told)}")
     return told
 
 
-def _check(more: Mapping[str, str], ours: Mapping[str, str]) -> None:
+def _check(more: Mapping[str, str]) -> None:
     for name in more:
-        if name in ours:
-            raise SettingsError(f"environment={name}: is said by the setting {name.removeprefix('SLUICE_').lower()}")
+        if (said_by := SAID_BY.get(name)) is not None:
+            raise SettingsError(f"environment={name}: is said by the setting {said_by}")
         if name.startswith("SLUICE_") and name not in MORE:
             raise SettingsError(f"environment={name}: our container has no such setting; it has {', '.join(MORE)}")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from infra.container_environment import MORE, environment
+from infra.container_environment import MORE, SAID_BY, environment
 from infra.context import settings_from_context
-from infra.settings import SettingsError
+from infra.settings import FIELDS, SettingsError
 from model.settings import Settings, variable_of
 
 
@@ -45,11 +45,17 @@ def test_what_may_be_told_beside() -> None:
     all_of_them = {variable_of(field) for field in fields(Settings)}
     assert all_of_them - said.keys() - set(MORE) == {"SLUICE_MODEL_DIR", "SLUICE_HOST", "SAGEMAKER_BIND_TO_PORT"}
     assert set(MORE) <= all_of_them - said.keys()
+    assert SAID_BY.keys() == said.keys()
+    assert set(SAID_BY.values()) <= FIELDS.keys()
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("SLUICE_PARALLEL", "is said by the setting parallel"), ("SLUICE_BOGUS", "has no such setting; it has SLUICE_")],
+    [
+        ("SLUICE_PARALLEL", "is said by the setting parallel"),
+        ("SLUICE_MODEL_ID", "is said by the setting weights"),  # though these weights are a file
+        ("SLUICE_BOGUS", "has no such setting; it has SLUICE_"),
+    ],
 )
 def test_what_may_not(name: str, reason: str) -> None:
     """A variable that the container would refuse, or that a setting says already, ends the synthesis."""
