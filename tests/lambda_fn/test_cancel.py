@@ -27,7 +27,7 @@ from tests.lambda_fn.conftest import (
     lines,
     part,
 )
-from tests.lambda_fn.test_app import CHAT, STREAM, ledger_item, text
+from tests.lambda_fn.replies import CHAT, STREAM, ledger_item, text
 
 pytestmark = pytest.mark.usefixtures("account")
 FAILED = {"type": "error", "code": "engine_error", "message": "x"}

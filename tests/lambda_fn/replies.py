@@ -1,0 +1,29 @@
+"""What is asked of the application in tests, and how its replies are read."""
+
+import json
+from typing import Any
+
+from lambda_fn.ids import ledger_partition
+from tests.lambda_fn.conftest import Reply
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+STREAM = {**CHAT, "stream": True}
+
+
+def events(reply: Reply) -> list[Any]:
+    """Split a stream into the data of its events."""
+    data = [block.removeprefix("data: ") for block in reply.body.decode().split("\n\n") if block]
+    return [line if line == "[DONE]" else json.loads(line) for line in data]
+
+
+def text(reply: Reply) -> str:
+    """Put the content of a stream together."""
+    chunks = [event for event in events(reply) if event != "[DONE]" and "choices" in event]
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+
+
+def ledger_item(items: Any, reply: Reply) -> dict[str, Any]:
+    """Find the ledger item of a reply by its request id."""
+    request_id = reply.headers["x-request-id"].removeprefix("req_")
+    item: dict[str, Any] = items.get_item(Key={"pk": ledger_partition(request_id), "sk": request_id})["Item"]
+    return item

@@ -1,0 +1,34 @@
+"""What is asked of the container in tests, and how its answers are read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.model.conftest import Container, scripted, until
+
+if TYPE_CHECKING:
+    import httpx
+
+ENDLESS = scripted(repeat=" w", count=100_000, rate=50)
+
+
+def error_of(answer: httpx.Response) -> dict[str, Any]:
+    """The error of an answer, which has OpenAI's four keys."""
+    error: dict[str, Any] = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+async def first_record(lines: Any) -> dict[str, Any]:
+    """The next record of a stream, without heartbeats. A stream whose `lines` nobody holds is closed."""
+    async for line in lines:
+        if line:
+            record: dict[str, Any] = json.loads(line)
+            return record
+    raise AssertionError("the stream has ended")
+
+
+async def running(container: Container, count: int) -> None:
+    """Until so many requests run in the engine."""
+    await until(lambda: container.engine.active == count)
