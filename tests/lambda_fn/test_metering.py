@@ -15,7 +15,6 @@ from lambda_fn.admit import Gate
 from lambda_fn.authenticate import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.bounds import Bounds
-from lambda_fn.ids import ledger_partition
 from lambda_fn.ledger import Opening, Prices
 from lambda_fn.rates import duration
 from lambda_fn.schema import parse_chat
@@ -35,23 +34,15 @@ from tests.lambda_fn.conftest import (
     lines,
     part,
 )
+from tests.lambda_fn.replies import STREAM, ledger_item
 from tests.lambda_fn.units import item_size, write_units
 
-CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
-STREAM = {**CHAT, "stream": True}
 pytestmark = pytest.mark.usefixtures("account")
 
 
 def limited(items: Any, **most: int) -> None:
     """Give the key limits."""
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(**most)))
-
-
-def ledger_item(items: Any, reply: Reply) -> dict[str, Any]:
-    """Find the ledger item of a reply by its request id."""
-    request_id = reply.headers["x-request-id"].removeprefix("req_")
-    item: dict[str, Any] = items.get_item(Key={"pk": ledger_partition(request_id), "sk": request_id})["Item"]
-    return item
 
 
 async def begun(reply: Reply) -> None:
