@@ -49,6 +49,7 @@ def answer(client: Any, *, model: str, messages: list[_Message], temperature: fl
     except openai.APIError as error:
         if parts:
             sys.stdout.write("\n")
+            sys.stdout.flush()  # before what is said on the other stream
         kind = Unavailable if getattr(error, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE else CommandError
         raise kind(f"The API says: {error.message}") from None
     seconds = time.monotonic() - (first or started)

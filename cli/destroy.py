@@ -9,7 +9,7 @@ from typing import Any
 
 from cli import cdk
 from cli.project import LOCAL, CommandError
-from cli.stack import aws_environment, aws_options, outputs_of
+from cli.stack import aws_environment, aws_options, outputs_of, unasked
 from cli.steps import console, step
 from infra.context import settings_from_context
 from infra.settings import Settings, SettingsError
@@ -46,11 +46,15 @@ def stacks_of(settings: Settings) -> list[str]:
     return [service, *([settings.certificate_stack] if settings.certificate_stack else [])]
 
 
-def _ask(prefix: str, options: Mapping[str, str], *, kept: bool) -> None:
+def _ask(stage: str, prefix: str, options: Mapping[str, str], *, kept: bool) -> None:
     import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
 
-    client = boto3.client("sts", **options)
-    where = f"{prefix} in account {client.get_caller_identity()['Account']}, {client.meta.region_name}"
+    try:
+        client = boto3.client("sts", **options)
+        where = f"{prefix} in account {client.get_caller_identity()['Account']}, {client.meta.region_name}"
+    except (BotoCoreError, ClientError) as error:
+        raise unasked(stage, error) from None
     if not sys.stdin.isatty():
         raise CommandError(f"This would remove {where}: say so with --yes.")
     tables = "its tables are kept" if kept else "its tables with all keys and usage, too"
@@ -80,7 +84,7 @@ def destroy(stage: str, context: Mapping[str, object], *, ask: bool = True) -> N
         console.print(f"Nothing is removed: there are no stacks of {prefix}.")
         return
     if ask:
-        _ask(prefix, options, kept=settings.retain)
+        _ask(stage, prefix, options, kept=settings.retain)
     given = [part for name, value in {**context, "stage": stage}.items() for part in ("-c", f"{name}={value}")]
     log = LOCAL / "logs" / "destroy.log"
     with step(f"Removing {prefix}") as detail:

@@ -4,6 +4,7 @@ Modules that take long to import are imported by the commands that need them.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -59,6 +60,8 @@ def _chat(given: argparse.Namespace) -> None:
     stack = LocalStack.of(given.stage, given.stack_name)
     if not stack.api_key:
         raise CommandError("Set OPENAI_API_KEY to a key of that stage, as `sluice keys create` made it.")
+    if given.stage == "local":
+        _say_whose(stack.api_key)
     model = given.model or stack.model
     with explained(given.stage, stack.name):
         if given.question:
@@ -81,6 +84,12 @@ def _cost(given: argparse.Namespace) -> None:
     show(given.stage, dict(given.set), use, given.instance_hour)
 
 
+def _say_whose(key: str) -> None:
+    """Tell that the local stack's own key is used, where the environment has another one."""
+    if os.environ.get("OPENAI_API_KEY", key) != key:
+        errors.print("[dim]With the local stack's own key, not the one of OPENAI_API_KEY.[/dim]")
+
+
 def _check(given: argparse.Namespace) -> None:
     from cli.check import check
     from cli.stack import LocalStack
@@ -88,7 +97,10 @@ def _check(given: argparse.Namespace) -> None:
     url, key = given.url, given.key
     if url is None:
         stack = LocalStack.load()
-        url, key = stack.base_url, key or stack.api_key
+        url = stack.base_url
+        if not key:
+            key = stack.api_key
+            _say_whose(key)
     check(
         url,
         key=key,
@@ -166,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "Check whether an address answers as OpenAI's chat-completions API does; exit with 1 where it does not."
     checked = command("check", _check, text)
     checked.add_argument("url", nargs="?", metavar="URL", help="the base URL that clients have (the local stack's)")
-    checked.add_argument("--key", help="API key (OPENAI_API_KEY)")
+    checked.add_argument("--key", help="API key (the local stack's own; elsewhere OPENAI_API_KEY)")
     checked.add_argument("--model", help="which model (the first of the list)")
     checked.add_argument("--json", action="store_true", help="a report for programs")
     checked.add_argument("--failing-prompt", metavar="TEXT", help="a prompt that makes the model fail in its answer")

@@ -178,10 +178,10 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
     """Upload with a progress bar, and print the setting to use. Raises CommandError."""
     import boto3
     from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from cli.stack import aws_options
+    from cli.stack import aws_options, unasked
     from cli.steps import console
 
     options = aws_options(stage)
@@ -205,6 +205,8 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
                 s3, source, bucket=bucket, prefix=prefix, kms_key=kms_key, progress=lambda size: bar.advance(task, size)
             )
     except (Boto3Error, BotoCoreError, ClientError) as error:
+        if isinstance(error, NoCredentialsError | NoRegionError):
+            raise unasked(stage, error) from None  # nothing had begun
         reason = str(error).rstrip(".")
         raise CommandError(f"The upload broke off: {reason}. The same command goes on where it was.") from None
     console.print(f"[green]✓[/green] {done.sent:,} bytes sent, {done.kept:,} were there; all checksums agree.")

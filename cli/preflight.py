@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli.project import CommandError
-from cli.stack import aws_options
+from cli.stack import aws_options, unasked
 from cli.steps import console
 from infra.context import settings_from_context
 from infra.settings import Settings, SettingsError
@@ -201,7 +201,7 @@ def preflight(stage: str, context: Mapping[str, object]) -> None:
             for command in () if it.good else it.commands:
                 console.print(f"    {command}", style="dim")
     except (BotoCoreError, ClientError) as error:
-        raise CommandError(f"AWS cannot be asked: {error}") from None
+        raise unasked(stage, error) from None
     if missing:
         raise CommandError(f"{missing} thing(s) are missing. The commands above ask for them.")
     console.print("\nNothing is missing.")

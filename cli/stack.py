@@ -114,15 +114,22 @@ def aws_options(stage: str) -> dict[str, str]:
 
 def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
     """Give what to say when AWS could not be asked for a stack: that it is not deployed (yet), or what is missing."""
-    from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
+    from botocore.exceptions import ClientError
+
+    if isinstance(error, ClientError) and "does not exist" in str(error):
+        return undeployed(stack, stage)
+    return unasked(stage, error, f"The stack {stack} cannot be read")
+
+
+def unasked(stage: str, error: Exception, what: str = "AWS cannot be asked") -> CommandError:
+    """Give what to say when AWS could not be asked: what the environment lacks, else `what` and the reason."""
+    from botocore.exceptions import NoCredentialsError, NoRegionError
 
     if isinstance(error, NoRegionError):
         return CommandError(f"No region is set for the stage {stage}: export AWS_REGION=..., or choose an AWS_PROFILE.")
     if isinstance(error, NoCredentialsError):
         return CommandError(f"No AWS credentials are set for the stage {stage}: choose an AWS_PROFILE, or log in.")
-    if isinstance(error, ClientError) and "does not exist" in str(error):
-        return undeployed(stack, stage)
-    return CommandError(f"The stack {stack} cannot be read: {error}")
+    return CommandError(f"{what}: {error}")
 
 
 def undeployed(stack: str, stage: str) -> CommandError:

@@ -14,24 +14,26 @@ from infra.fields import SettingsError
 from infra.settings import Settings
 
 MODEL_FOLDER = "/opt/ml/model"
-MORE = (
-    "SLUICE_CHAT_TEMPLATE",
-    "SLUICE_DTYPE",
-    "SLUICE_ENGINE_THREADS",
-    "SLUICE_GPU_MEMORY",
-    "SLUICE_KV_CACHE_DTYPE",
-    "SLUICE_LORA_ADAPTERS",
-    "SLUICE_LORA_RANK",
-    "SLUICE_MAX_SECONDS",
-    "SLUICE_PREFIX_CACHING",
-    "SLUICE_QUEUE",
-    "SLUICE_REASONING_PARSER",
-    "SLUICE_SLOW_READER_SECONDS",
-    "SLUICE_TOOL_PARSER",
-    "SLUICE_TRUST_REMOTE_CODE",
-    "SLUICE_VLLM_ARGS",
-)
-"""What our container may be told beside what the settings say; docs/container.md explains each."""
+MORE = {
+    "SLUICE_CHAT_TEMPLATE": "vllm",
+    "SLUICE_DTYPE": "vllm",
+    "SLUICE_ENGINE_THREADS": "llama_cpp",
+    "SLUICE_GPU_MEMORY": "vllm",
+    "SLUICE_KV_CACHE_DTYPE": "vllm",
+    "SLUICE_LORA_ADAPTERS": "vllm",
+    "SLUICE_LORA_RANK": "vllm",
+    "SLUICE_MAX_SECONDS": "",
+    "SLUICE_PREFIX_CACHING": "vllm",
+    "SLUICE_QUEUE": "",
+    "SLUICE_REASONING_PARSER": "vllm",
+    "SLUICE_SLOW_READER_SECONDS": "",
+    "SLUICE_TOOL_PARSER": "vllm",
+    "SLUICE_TRUST_REMOTE_CODE": "vllm",
+    "SLUICE_VLLM_ARGS": "vllm",
+}
+"""What our container may be told beside what the settings say, and the engine that takes it, where one alone does:
+docs/container.md explains each.
+"""
 SAID_BY = {
     "SLUICE_ENGINE": "engine",
     "SLUICE_MODEL_NAME": "model_name",
@@ -55,24 +57,29 @@ def environment(settings: Settings) -> dict[str, str]:
     and for a variable that our container does not know, or that another setting says.
     """
     if settings.container == "sluice":
-        _check(settings.environment)
+        _check(settings.environment, settings.engine)
     told = {**_KINDS[settings.container](settings), **_token(settings), **settings.environment}
     if len(told) > _MOST:
         raise SettingsError(f"environment: SageMaker takes {_MOST} variables, with ours it is {len(told)}")
     return told
 
 
-def _check(more: Mapping[str, str]) -> None:
+def _check(more: Mapping[str, str], engine: str) -> None:
     for name in more:
         if (said_by := SAID_BY.get(name)) is not None:
             raise SettingsError(f"environment={name}: is said by the setting {said_by}")
         if name.startswith("SLUICE_") and name not in MORE:
             raise SettingsError(f"environment={name}: our container has no such setting; it has {', '.join(MORE)}")
+        if MORE.get(name, "") not in ("", engine):
+            raise SettingsError(f"environment={name}: is a setting of engine={MORE[name]}, not of {engine}")
 
 
 def gpus(settings: Settings) -> int:
     """How many GPUs share the model."""
-    found = settings.tensor_parallel or instances.gpus(settings.instance_type)
+    there = instances.gpus(settings.instance_type)
+    found = settings.tensor_parallel or there
+    if there is not None and found is not None and found > there:
+        raise SettingsError(f"tensor_parallel={found}: {settings.instance_type} has {there}")
     if found is None:
         raise SettingsError(f"instance_type={settings.instance_type}: is not known here; say tensor_parallel, its GPUs")
     return found

@@ -104,6 +104,13 @@ class ContainerSettings:
                 self.from_hugging_face and not self.on_gpu,
                 f"weights={weights}: {self._what} cannot download; put the GGUF file into S3 (sluice model push)",
             ),
+            *(
+                (
+                    not self.on_gpu and value is not None,
+                    f"{name}={value}: is of use on GPUs only, not with {self._what}",
+                )
+                for name, value in (("tensor_parallel", self.tensor_parallel), ("quantization", self.quantization))
+            ),
             (
                 self.from_hugging_face and network_isolation is True,
                 f"network_isolation=true: the container downloads weights={weights} when it starts",

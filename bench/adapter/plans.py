@@ -21,7 +21,7 @@ def full() -> tuple[Scenario, ...]:
     """Give every mode at every number of streams, for every server; some twenty minutes a round."""
     found = []
     for streams in (1, 8, 32, 128):
-        per_invocation = ("sluice-per-invocation",) if streams <= 32 else ()
+        per_invocation = ("sluice-per-invocation",)
         flat = Scenario(
             rate=0, streams=streams, tokens=500, requests=4 if streams == 1 else 1, servers=(*ALL, *per_invocation)
         )

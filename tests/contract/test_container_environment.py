@@ -43,8 +43,10 @@ def test_what_may_be_told_beside() -> None:
         settings_from_context({"stage": "dev", **vllm})
     )
     all_of_them = {variable_of(field) for field in fields(Settings)}
+    engines = {variable_of(field): field.metadata["engine"] for field in fields(Settings)}
     assert all_of_them - said.keys() - set(MORE) == {"SLUICE_MODEL_DIR", "SLUICE_HOST", "SAGEMAKER_BIND_TO_PORT"}
     assert set(MORE) <= all_of_them - said.keys()
+    assert MORE.items() <= engines.items()
     assert SAID_BY.keys() == said.keys()
     assert set(SAID_BY.values()) <= FIELDS.keys()
 
@@ -55,6 +57,7 @@ def test_what_may_be_told_beside() -> None:
         ("SLUICE_PARALLEL", "is said by the setting parallel"),
         ("SLUICE_MODEL_ID", "is said by the setting weights"),  # though these weights are a file
         ("SLUICE_BOGUS", "has no such setting; it has SLUICE_"),
+        ("SLUICE_TOOL_PARSER", "is a setting of engine=vllm, not of llama_cpp"),
     ],
 )
 def test_what_may_not(name: str, reason: str) -> None:
