@@ -1,18 +1,16 @@
 """The execution role: what SageMaker may do for the container."""
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.constructs.function import RETENTION
+from infra.constructs.trust import service_of_this_account
 from infra.nag import accept
 from infra.settings import Settings
 
 _NETWORK = [
-    "ec2:CreateNetworkInterface",
-    "ec2:CreateNetworkInterfacePermission",
-    "ec2:DeleteNetworkInterface",
     "ec2:DeleteNetworkInterfacePermission",
     "ec2:DescribeDhcpOptions",
     "ec2:DescribeNetworkInterfaces",
@@ -20,6 +18,8 @@ _NETWORK = [
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
 ]
+"""What IAM lets be granted on all resources only."""
+_INTERFACES = ["ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"]
 
 
 class EndpointRole(Construct):
@@ -34,7 +34,7 @@ class EndpointRole(Construct):
         self.role = iam.Role(
             self,
             "Role",
-            assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
+            assumed_by=service_of_this_account(self, "sagemaker"),
             description="Sluice model container",
         )
         group = logs.LogGroup(
@@ -50,16 +50,36 @@ class EndpointRole(Construct):
         )
         if settings.subnets:
             self._allow(*_NETWORK)
+            self._allow_interfaces(settings)
         if settings.kms_key is not None:
-            actions = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"]
-            self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=[settings.kms_key]))
+            self._allow_key(settings.kms_key)
         accept(
             self.role,
             {
-                "IAM5[Resource::*]": "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and, in a VPC, the network "
-                "interfaces that SageMaker makes there know no resources."
+                "IAM5[Resource::*]": "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and, in a VPC, SageMaker's "
+                "lookups know no resources."
             },
         )
+
+    def _allow_interfaces(self, settings: Settings) -> None:
+        """In the named subnets with the named security groups only; a shared subnet is of another account."""
+        places = [f"*:subnet/{subnet}" for subnet in settings.subnets]
+        places += [f"*:security-group/{group}" for group in settings.security_groups]
+        where = f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}"
+        interfaces = f"{Aws.ACCOUNT_ID}:network-interface/*"
+        resources = [f"{where}:{it}" for it in (interfaces, *places)]
+        self.role.add_to_policy(iam.PolicyStatement(actions=_INTERFACES, resources=resources))
+        found = "IAM5[Resource::arn:<AWS::Partition>:ec2:<AWS::Region>"
+        reasons = {f"{found}:{it}]": "The account may be another's that shares its network." for it in places}
+        reasons[f"{found}:<AWS::AccountId>:network-interface/*]"] = "Interfaces have no name before they are made."
+        accept(self.role, reasons)
+
+    def _allow_key(self, key: str) -> None:
+        """Grants on the key only where a service makes them for its own resource, as SageMaker does for volumes."""
+        use = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"]
+        self.role.add_to_policy(iam.PolicyStatement(actions=use, resources=[key]))
+        for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+        self.role.add_to_policy(iam.PolicyStatement(actions=["kms:CreateGrant"], resources=[key], conditions=for_aws))
 
     def _allow(self, *actions: str, **conditions: object) -> None:
         self.role.add_to_policy(

@@ -11,6 +11,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
+from infra.constructs.trust import service_of_this_account
 from infra.nag import accept
 
 # Starts the build and ends; the build itself answers CloudFormation, so that it may take longer than a function.
@@ -73,10 +74,12 @@ class ImageBuild(Construct):
             lifecycle_rules=[ecr.LifecycleRule(max_image_count=5)],  # enough to go back to
         )
         log = logs.LogGroup(self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+        role = iam.Role(self, "BuildRole", assumed_by=service_of_this_account(self, "codebuild"))
         project = codebuild.Project(
             self,
             "Project",
             description="Builds the model's container",
+            role=role,
             source=codebuild.Source.s3(bucket=source.bucket, path=source.s3_object_key),
             environment=codebuild.BuildEnvironment(
                 build_image=codebuild.LinuxBuildImage.AMAZON_LINUX_2023_6,
@@ -126,6 +129,11 @@ class ImageBuild(Construct):
             {
                 "CB3": "Docker inside the build needs the privileged mode.",
                 "CB4": "Artifacts go to ECR, which encrypts them itself; the build keeps none.",
+            },
+        )
+        accept(
+            role,
+            {
                 **{f"IAM5[Action::s3:{it}*]": "CDK's grant to read the sources' asset." for it in _READ},
                 "IAM5[Resource::*]": "ecr:GetAuthorizationToken knows no resources.",
                 f"IAM5[Resource::{_LOGS}/<{Stack.of(self).get_logical_id(made)}>:*]": "CDK's grant of its own log.",
@@ -133,7 +141,7 @@ class ImageBuild(Construct):
         )
 
     def _starter(self, project: codebuild.Project) -> lambda_.Function:
-        role = iam.Role(self, "StarterRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        role = iam.Role(self, "StarterRole", assumed_by=service_of_this_account(self, "lambda"))
         log = logs.LogGroup(
             self, "StarterLog", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
         )

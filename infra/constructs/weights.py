@@ -54,7 +54,7 @@ class Weights(Construct):
         )
 
     def grant_read(self, role: iam.Role) -> None:
-        """Let `role` read the weights and list their bucket, which SageMaker does before it downloads."""
+        """Let `role` read the weights and list what begins like them, which SageMaker does before it downloads."""
         if self._place is None:
             return
         bucket, key = self._place
@@ -62,7 +62,13 @@ class Weights(Construct):
         bucket_arn = Stack.of(self).format_arn(service="s3", region="", account="", resource=bucket)
         objects = f"{bucket_arn}/{key}" + ("*" if prefix else "")
         role.add_to_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=[objects]))
-        role.add_to_policy(iam.PolicyStatement(actions=["s3:ListBucket"], resources=[bucket_arn]))
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["s3:ListBucket"],
+                resources=[bucket_arn],
+                conditions={"StringLike": {"s3:prefix": key + ("*" if prefix else "")}},
+            )
+        )
         if prefix:
             finding = f"arn:<AWS::Partition>:s3:::{bucket}/{key}*"
             accept(role, {f"IAM5[Resource::{finding}]": "The model is every object under this prefix."})

@@ -30,9 +30,10 @@ class RoleReader:
         return await self._objects.get(what, **query)
 
     async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
-        """List what is at an address. Raises WeightsError if the role may not list its bucket."""
-        bucket = query["uri"].removeprefix("s3://").partition("/")[0]
-        self._check(query.pop("role"), query["uri"], Need("s3:ListBucket", f"arn:aws:s3:::{bucket}"))
+        """List what is at an address. Raises WeightsError if the role may not list its bucket with that prefix."""
+        bucket, _, prefix = query["uri"].removeprefix("s3://").partition("/")
+        need = Need("s3:ListBucket", f"arn:aws:s3:::{bucket}", (("s3:prefix", (prefix,)),))
+        self._check(query.pop("role"), query["uri"], need)
         return await self._objects.get_json(what, **query)
 
     def pull(self, image: str, role: str) -> None:

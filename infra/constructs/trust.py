@@ -1,0 +1,18 @@
+"""Who may assume a role: a service of AWS, on behalf of this account only.
+
+Without the condition a service could be led by another account's request to use a role of ours (the confused deputy).
+The account and not one resource is named: roles are made before what uses them, whose ARN would close a circle.
+
+Sources: "Cross-service confused deputy prevention" in the user guides of SageMaker and CodeBuild; for Lambda, the trust
+policy of aws/agent-toolkit-for-aws (deploying-custom-domain-rest-api).
+"""
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+
+def service_of_this_account(scope: Construct, name: str) -> iam.ServicePrincipal:
+    """Return the principal of the service `name` (`sagemaker`), acting for the account of `scope`'s stack."""
+    account = Stack.of(scope).account
+    return iam.ServicePrincipal(f"{name}.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": account}})
