@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli import cdk
+from cli.printable import printable
 from cli.project import LOCAL, CommandError
 from cli.stack import aws_environment, aws_options, outputs_of, unasked
 from cli.steps import console, step
 from infra.context import settings_from_context
 from infra.settings import Settings, SettingsError
 
-CERTIFICATES = "us-east-1"
-"""Where CloudFront's certificates are, whatever region the rest is in."""
+EDGE = "us-east-1"
+"""Where CloudFront's certificates and web ACLs are, whatever region the rest is in."""
 _WHY = {
     "acm": "a certificate: costs nothing; it goes with its stack",
     "dynamodb": "accounts, ledger and usage: kept on purpose, paid by what is stored (0.25 USD a GB and month)",
@@ -23,6 +24,7 @@ _WHY = {
     "secretsmanager": "a secret: Secrets Manager forgets it by itself, at no cost",
     "s3": "objects: paid by what is stored",
     "ecr": "images: paid by what is stored",
+    "wafv2": "a web ACL: 5 USD a month and 1 for each rule; it goes with its stack",
     "cloudformation": "a stack: costs nothing by itself",
 }
 
@@ -42,8 +44,7 @@ def stacks_of(settings: Settings) -> list[str]:
     """Give what `cdk destroy` is to be told: all stacks, but the one with the tables where they are retained."""
     if not settings.retain:
         return ["--all"]
-    service = f"{settings.name}-{settings.stage}-service"
-    return [service, *([settings.certificate_stack] if settings.certificate_stack else [])]
+    return [f"{settings.name}-{settings.stage}-service", *settings.edge_stacks]
 
 
 def _ask(stage: str, prefix: str, options: Mapping[str, str], *, kept: bool) -> None:
@@ -93,10 +94,10 @@ def destroy(stage: str, context: Mapping[str, object], *, ask: bool = True) -> N
     try:
         home = boto3.client("resourcegroupstaggingapi", **options)
         clients = [home]
-        if home.meta.region_name != CERTIFICATES:
-            clients.append(boto3.client("resourcegroupstaggingapi", **{**options, "region_name": CERTIFICATES}))
+        if home.meta.region_name != EDGE:
+            clients.append(boto3.client("resourcegroupstaggingapi", **{**options, "region_name": EDGE}))
         for arn, why in (found for client in clients for found in left(client, prefix)):
-            console.print(f"  {arn}\n    {why}")
+            console.print(f"  {printable(arn, keep='')}\n    {why}", markup=False)
     except (BotoCoreError, ClientError) as error:
         console.print(f"  AWS cannot be asked what has the tag sluice:deployment={prefix}: {error}")
     if settings.retain:

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
+
+from cli.printable import printable
 from cli.project import CommandError
 from cli.stack import aws_options, unasked
 from cli.steps import console
@@ -49,9 +52,9 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
     region = client("sts").meta.region_name
     yield Finding(f"account {identity['Account']}, region {region}", good=True)
     yield _bootstrap(client, region)
-    if settings.certificate_stack is not None and region != "us-east-1":
+    if settings.edge_stacks and region != "us-east-1":
         command = f"npx cdk bootstrap aws://{identity['Account']}/us-east-1 -c stage=dev"
-        yield _bootstrap(client, "us-east-1", command)  # for the certificate
+        yield _bootstrap(client, "us-east-1", command)  # for certificate and web ACL
     if settings.endpoint_name is None:
         yield _instances(settings, client)
     else:
@@ -196,10 +199,10 @@ def preflight(stage: str, context: Mapping[str, object]) -> None:
     try:
         for it in findings(settings, lambda service, **more: boto3.client(service, **{**options, **more})):
             mark = "[green]✓[/green]" if it.good else "[yellow]![/yellow]" if it.warning else "[red]✗[/red]"
-            console.print(f"{mark} {it.what}")
+            console.print(mark, escape(printable(it.what, keep="")))
             missing += not it.good and not it.warning
             for command in () if it.good else it.commands:
-                console.print(f"    {command}", style="dim")
+                console.print(f"    {command}", style="dim", markup=False)
     except (BotoCoreError, ClientError) as error:
         raise unasked(stage, error) from None
     if missing:

@@ -15,6 +15,7 @@ from infra.settings import Settings, SettingsError
 from infra.stacks.certificate import CertificateStack
 from infra.stacks.service import ServiceStack
 from infra.stacks.state import StateStack
+from infra.stacks.web_acl import WebAclStack
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,23 +25,27 @@ def compose(
 ) -> tuple[StateStack, ServiceStack]:
     """Add the stacks of `settings` to `app`; sources, weights and the Dockerfile are those under `root`.
 
-    `home` is the account and region of the deployment. Only a certificate needs to know them, which is made in a region
-    of its own; without one the stacks are the same everywhere.
+    `home` is the account and region of the deployment. Only a certificate and a web ACL need to know them, which are
+    made in a region of their own; without these the stacks are the same everywhere.
 
     Raises LimitsError, SettingsError, PackageError or BytecodeError, each with a message for who runs it.
     """
     LIMITS.check()
     prefix = f"{settings.name}-{settings.stage}"
-    certificate = None
-    if (name := settings.certificate_stack) is not None:
-        if home is None:
-            raise SettingsError(
-                f"domain={settings.domain}: its certificate needs the account and the region. The CDK CLI finds them "
-                "by your credentials; else set CDK_DEFAULT_ACCOUNT and CDK_DEFAULT_REGION, or give certificate_arn"
-            )
-        certificate = CertificateStack(app, name, settings=settings, home=home).certificate
-    else:
+    if not settings.edge_stacks:
         home = None
+    elif home is None:
+        raise SettingsError(
+            f"{', '.join(settings.edge_stacks)}: made in us-east-1, so the account and the region of the deployment "
+            "must be known. The CDK CLI finds them by your credentials; else set CDK_DEFAULT_ACCOUNT and "
+            "CDK_DEFAULT_REGION, or give certificate_arn and the ARN of a web ACL"
+        )
+    certificate = web_acl = None
+    if home is not None:
+        if (name := settings.certificate_stack) is not None:
+            certificate = CertificateStack(app, name, settings=settings, home=home).certificate
+        if (name := settings.web_acl_stack) is not None:
+            web_acl = WebAclStack(app, name, settings=settings, home=home).arn
     state = StateStack(app, f"{prefix}-state", settings=settings, home=home)
     service = ServiceStack(
         app,
@@ -49,6 +54,7 @@ def compose(
         settings=settings,
         usage_table=state.usage_table,
         certificate=certificate,
+        web_acl=web_acl or settings.web_acl,
         home=home,
     )
     Tags.of(app).add("sluice:deployment", prefix)

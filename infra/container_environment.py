@@ -42,6 +42,7 @@ SAID_BY = {
     "SLUICE_TOKENS_PER_SECOND": "tokens_per_second",
     "SLUICE_MODEL_ID": "weights",
     "SLUICE_MODEL_REVISION": "weights",
+    "SLUICE_WEIGHTS_SHA256": "weights_sha256",
     "SLUICE_TENSOR_PARALLEL": "tensor_parallel",
     "SLUICE_QUANTIZATION": "quantization",
 }
@@ -111,6 +112,7 @@ def _sluice(settings: Settings) -> dict[str, str]:
         "SLUICE_CONTEXT_TOKENS": settings.context_tokens,
         "SLUICE_PARALLEL": settings.parallel,
         "SLUICE_TOKENS_PER_SECOND": f"{settings.tokens_per_second:g}",
+        "SLUICE_WEIGHTS_SHA256": settings.weights_sha256,
     }
     if settings.engine == "vllm":
         name, revision = _model(settings)

@@ -40,6 +40,9 @@ class ContainerSettings:
         pattern=r"s3://[a-z0-9][a-z0-9.-]+/.+|hf:[\w.-]+/[\w.-]+(@[\w./-]+)?|(?!s3:|hf:).+",
         form="a file, or s3://bucket/key, or s3://bucket/prefix/, or hf:organisation/model",
     )
+    weights_sha256: str | None = setting(  # of the one file that `weights` names; our container refuses another
+        default=None, pattern=r"[0-9a-f]{64}", form="the SHA-256 of the one weights file, 64 hexadecimal digits"
+    )
     huggingface_secret: str | None = setting(
         default=None, pattern=_SECRET, form="the name or ARN of a secret of Secrets Manager that holds the token"
     )
@@ -103,6 +106,10 @@ class ContainerSettings:
             (
                 self.from_hugging_face and not self.on_gpu,
                 f"weights={weights}: {self._what} cannot download; put the GGUF file into S3 (sluice model push)",
+            ),
+            (
+                self.weights_sha256 is not None and (self.container != "sluice" or not weights.endswith(".gguf")),
+                "weights_sha256: is checked by container=sluice, of one GGUF file; a folder has no single checksum",
             ),
             *(
                 (

@@ -60,6 +60,13 @@ class Settings(ContainerSettings, EndpointSettings):
     retain: bool  # tables survive their stack, and neither is deleted without being told twice
     log_retention_days: LogRetention
     price_class: PriceClass
+    # AWS WAF: none, a web ACL that exists already, or one that is made with a limit of requests by address.
+    web_acl: str | None = _setting(
+        default=None,
+        pattern=r"rate|arn:aws:wafv2:us-east-1:\d{12}:global/webacl/[\w-]{1,128}/[0-9a-f-]{36}",
+        form="rate, or the ARN of a web ACL for CloudFront, which is in us-east-1",
+    )
+    web_acl_rate: int = _setting(default=3000, least=10, most=2_000_000_000)  # requests of an address in 5 minutes
     # A domain of one's own, in place of the distribution's. Its certificate is made, in us-east-1, unless one is named.
     domain: str | None = _setting(
         default=None, pattern=r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", form="a host name like api.example.org"
@@ -80,6 +87,8 @@ class Settings(ContainerSettings, EndpointSettings):
         self.check_container(instance_type=self.instance_type, network_isolation=self.network_isolation)
         self.check_endpoint()
         self._check_domain()
+        if self.stage == "local" and self.web_acl is not None:
+            raise SettingsError(f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod")
         least = LIMITS.lambda_timeout + _CLOCKS
         if self.stage != "local" and self.overdue_seconds < least:
             raise SettingsError(
@@ -97,6 +106,16 @@ class Settings(ContainerSettings, EndpointSettings):
         if self.domain is None or self.certificate_arn is not None:
             return None
         return f"{self.name}-{self.stage}-certificate-{hashlib.sha256(self.domain.encode()).hexdigest()[:8]}"
+
+    @property
+    def web_acl_stack(self) -> str | None:
+        """The name of the stack that makes the web ACL, None where none is made."""
+        return f"{self.name}-{self.stage}-web-acl" if self.web_acl == "rate" else None
+
+    @property
+    def edge_stacks(self) -> tuple[str, ...]:
+        """The names of the stacks that are in us-east-1, wherever the others are."""
+        return tuple(name for name in (self.certificate_stack, self.web_acl_stack) if name is not None)
 
     def _check_domain(self) -> None:
         if self.domain is None:

@@ -36,18 +36,26 @@ class Edge(Construct):
         secret: OriginSecret,
         price_class: PriceClass,
         domain: Domain,
+        web_acl: str | None,
+        strict_transport: bool,
     ) -> None:
-        """Create the distribution in front of the function URLs; `admin_url` gets what is below /admin/."""
+        """Create the distribution in front of the function URLs; `admin_url` gets what is below /admin/.
+
+        `web_acl` is an ARN. With `strict_transport` browsers are told to speak HTTPS only to this host from then on:
+        not for localhost, whose other ports they would leave alone no more.
+        """
         super().__init__(scope, construct_id)
-        behaviours = {"/admin/*": _untouched(admin_url, secret)} if admin_url is not None else {}
+        headers = _headers(self, strict_transport=strict_transport)
+        behaviours = {"/admin/*": _untouched(admin_url, secret, headers)} if admin_url is not None else {}
         self.distribution = cloudfront.Distribution(
             self,
             "Distribution",
             comment="Sluice",
-            default_behavior=_untouched(url, secret),
+            default_behavior=_untouched(url, secret, headers),
             additional_behaviors=behaviours,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=PRICE_CLASSES[price_class],
+            web_acl_id=web_acl,
             domain_names=None if domain.name is None else [domain.name],
             certificate=domain.certificate,
             minimum_protocol_version=None
@@ -59,14 +67,37 @@ class Edge(Construct):
             self,
             {
                 "CFR1": "Who may call is decided by key, not by country.",
-                "CFR2": "Keys, rate limits and reserved concurrency bound what a caller can do and cost.",
+                "CFR2": "Keys, rate limits and reserved concurrency bound what a caller can do and cost; the setting "
+                "web_acl adds a limit by address.",
                 "CFR3": "The function logs every request; a log of the edge would add the callers' addresses.",
                 "CFR4": "The certificate of cloudfront.net does not take a minimum version.",
             },
         )
 
 
-def _untouched(url: lambda_.FunctionUrl, secret: OriginSecret) -> cloudfront.BehaviorOptions:
+def _headers(scope: Construct, *, strict_transport: bool) -> cloudfront.ResponseHeadersPolicy:
+    """What browsers are told beside the answer. CORS is the function's own and not touched."""
+    return cloudfront.ResponseHeadersPolicy(
+        scope,
+        "Headers",
+        comment="Sluice",
+        security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
+            content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
+            referrer_policy=cloudfront.ResponseHeadersReferrerPolicy(
+                referrer_policy=cloudfront.HeadersReferrerPolicy.NO_REFERRER, override=True
+            ),
+            strict_transport_security=cloudfront.ResponseHeadersStrictTransportSecurity(
+                access_control_max_age=Duration.days(365), override=True
+            )
+            if strict_transport
+            else None,
+        ),
+    )
+
+
+def _untouched(
+    url: lambda_.FunctionUrl, secret: OriginSecret, headers: cloudfront.ResponseHeadersPolicy
+) -> cloudfront.BehaviorOptions:
     return cloudfront.BehaviorOptions(
         origin=origins.FunctionUrlOrigin(
             url,
@@ -79,5 +110,6 @@ def _untouched(url: lambda_.FunctionUrl, secret: OriginSecret) -> cloudfront.Beh
         compress=False,  # compression gathers what it compresses
         # A function URL answers only to its own host name.
         origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
+        response_headers_policy=headers,
         viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
     )

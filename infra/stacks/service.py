@@ -31,18 +31,20 @@ class ServiceStack(Stack):
         settings: Settings,
         usage_table: UsageTable,
         certificate: acm.ICertificate | None = None,
+        web_acl: str | None = None,
         home: Environment | None = None,
     ) -> None:
         """Compose the stack and grant.
 
-        `certificate` is the one that was made for the settings' domain; then `home`, where this stack goes, is known.
+        `certificate` is the one that was made for the settings' domain, `web_acl` the ARN of a web ACL. Where one of
+        them was made, `home` says where this stack goes.
         """
         super().__init__(
             scope,
             construct_id,
             description="Sluice: endpoint, functions, distribution",
             env=home,
-            cross_region_references=certificate is not None,
+            cross_region_references=home is not None,
         )
         endpoint = ModelEndpoint(self, "Model", root=root, settings=settings)
         secret = OriginSecret(self, "OriginSecret")
@@ -66,6 +68,8 @@ class ServiceStack(Stack):
             secret=secret,
             price_class=settings.price_class,
             domain=domain,
+            web_acl=web_acl,
+            strict_transport=settings.stage != "local",
         )
 
         # The stream function changes accounts and ledger, and marks rollups that are to be made again. It reads of the

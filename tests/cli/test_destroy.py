@@ -16,11 +16,12 @@ ZONE = {"domain": "api.example.org", "hosted_zone": "Z1:example.org"}
         ({"stage": "dev", **ZONE}, ["--all"]),
         ({"stage": "prod"}, ["sluice-prod-service"]),
         ({"stage": "prod", **ZONE}, ["sluice-prod-service", "sluice-prod-certificate-839f41f7"]),
+        ({"stage": "prod", "web_acl": "rate"}, ["sluice-prod-service", "sluice-prod-web-acl"]),
     ],
-    ids=["dev", "dev-domain", "prod", "prod-domain"],
+    ids=["dev", "dev-domain", "prod", "prod-domain", "prod-web-acl"],
 )
 def test_tables_that_are_retained_stay(context: dict[str, object], stacks: list[str]) -> None:
-    """All goes but the stack with the tables, where those are retained; the certificate goes in any case."""
+    """All goes but the stack with the tables, where those are retained; what is in us-east-1 goes in any case."""
     assert stacks_of(settings_from_context(context)) == stacks
 
 

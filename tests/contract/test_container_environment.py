@@ -39,7 +39,7 @@ def test_environment(context: dict[str, str], expected: dict[str, Any]) -> None:
 def test_what_may_be_told_beside() -> None:
     """Each of the container's settings is one of the deployment's, or may be told beside, or is of no use there."""
     vllm = {"engine": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:a/b@v1", "quantization": "fp8"}
-    said = environment(settings_from_context({"stage": "dev"})) | environment(
+    said = environment(settings_from_context({"stage": "dev", "weights_sha256": "a" * 64})) | environment(
         settings_from_context({"stage": "dev", **vllm})
     )
     all_of_them = {variable_of(field) for field in fields(Settings)}

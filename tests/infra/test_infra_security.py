@@ -228,6 +228,20 @@ def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
         assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
 
 
+def test_browsers_are_told_not_to_guess_and_not_to_leave_https(syntheses: dict[str, Any]) -> None:
+    """Every behaviour adds nosniff, no-referrer and, off the local cloud, HSTS; no policy touches CORS."""
+    for stage, synthesis in syntheses.items():
+        config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
+        behaviours = [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]
+        (name,) = {it["ResponseHeadersPolicyId"]["Ref"] for it in behaviours}
+        policy = synthesis.service["Resources"][name]["Properties"]["ResponseHeadersPolicyConfig"]
+        assert policy.keys() == {"Comment", "Name", "SecurityHeadersConfig"}
+        headers = policy["SecurityHeadersConfig"]
+        assert headers["ContentTypeOptions"] == {"Override": True}
+        assert headers["ReferrerPolicy"]["ReferrerPolicy"] == "no-referrer"
+        assert ("StrictTransportSecurity" in headers) is (stage != "local")
+
+
 def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
     """The URLs need no signature, and both permissions that each takes are there; one streams, the other does not."""
     urls = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Url")]
