@@ -6,6 +6,9 @@ import time
 from http import HTTPStatus
 from typing import Any
 
+from rich.markup import escape
+
+from cli.printable import printable
 from cli.project import CommandError
 from cli.steps import console
 
@@ -18,6 +21,8 @@ class Unavailable(CommandError):
 
 def answer(client: Any, *, model: str, messages: list[_Message], temperature: float | None = None) -> str:
     """Stream one answer to the screen, with its figures after it; no temperature is the model's own.
+
+    What could steer the terminal is shown and not sent to it; the text that is returned is the model's own.
 
     Raises:
         CommandError: the API refused, or the answer broke off; Unavailable: with a 503.
@@ -41,7 +46,8 @@ def answer(client: Any, *, model: str, messages: list[_Message], temperature: fl
                     if choice.delta.content:
                         first = first or time.monotonic()
                         parts.append(choice.delta.content)
-                        sys.stdout.write(choice.delta.content)
+                        # character by character, so that no sequence is made of what comes in two chunks
+                        sys.stdout.write(printable(choice.delta.content))
                         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stdout.write(" …\n")
@@ -51,7 +57,7 @@ def answer(client: Any, *, model: str, messages: list[_Message], temperature: fl
             sys.stdout.write("\n")
             sys.stdout.flush()  # before what is said on the other stream
         kind = Unavailable if getattr(error, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE else CommandError
-        raise kind(f"The API says: {error.message}") from None
+        raise kind(f"The API says: {printable(error.message)}") from None
     seconds = time.monotonic() - (first or started)
     rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
     sys.stdout.write("\n")
@@ -66,7 +72,7 @@ def converse(client: Any, *, model: str) -> None:
     if terminal:
         with contextlib.suppress(ImportError):  # where it exists, `input` gets line editing and a history
             import readline  # noqa: F401
-        console.print(f"[dim]{model}. Ctrl-C stops an answer, Ctrl-D ends.[/dim]")
+        console.print(f"[dim]{escape(printable(model, keep=''))}. Ctrl-C stops an answer, Ctrl-D ends.[/dim]")
     while True:
         try:
             line = input("> " if terminal else "").strip()

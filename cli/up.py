@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.markup import escape
+
 from cli import cdk, chat
 from cli import container as containers
 from cli.admin import Admin
 from cli.endpoint import explained
+from cli.printable import printable
 from cli.project import LOCAL, LOGS, CommandError
 from cli.stack import LocalStack, stay_local
 from cli.steps import console, step
@@ -118,7 +121,8 @@ def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str, tls: bo
             detail=detail,
         )
     for item in cloud.unhandled():
-        console.print(f"[yellow]![/yellow] {item['type']} ({item['logical_id']}) is not emulated: {item['effect']}.")
+        text = f"{item['type']} ({item['logical_id']}) is not emulated: {item['effect']}."
+        console.print("[yellow]![/yellow]", escape(printable(text, keep="")))
     earlier = LocalStack.earlier()
     if earlier is not None and earlier.usage_table == outputs["UsageTableName"]:
         key = earlier.api_key
