@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container check audit bench bench-quick bench-report chaos meter-bench books soak soak-short deploy destroy images demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container check audit bench bench-quick bench-report chaos meter-bench books soak soak-short deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -7,6 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 CLIENTS := $(VENV)/clients/.ready
 STAGE  ?= dev
+UNREACHABLE ?= fail
 # The pinned Node of the virtual environment comes first; jsii and the CDK CLI find it by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -62,8 +63,8 @@ check: $(STAMP) ## Lint, format, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages (needs PyPI's own vulnerability service)
-	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r locks/dev.txt
+audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages at PyPI and npm; UNREACHABLE=warn where they may be out of reach
+	@$(BIN)/python locks/audit.py --unreachable=$(UNREACHABLE)
 
 # The adapters that are run beside ours: 600 MB that nothing else needs.
 PEERS := .venv-bench/.ready
@@ -113,6 +114,9 @@ images: $(STAMP) ## Look up AWS's newest model containers (installs a gigabyte i
 	@$(BIN)/uv pip sync --quiet --python build/sagemaker/bin/python --require-hashes locks/sagemaker.txt
 	@build/sagemaker/bin/python -W ignore infra/images/refresh.py
 	@git diff --stat -- infra/images/images.json
+
+digests: $(STAMP) ## Pin the container's base images by the digests that Docker Hub has now
+	@$(BIN)/python -m infra.images.digests
 
 vllm-signatures: $(STAMP) ## Read what is used of vLLM from the pinned wheel again (340 MB)
 	@$(BIN)/python -m tests.model.vllm_stand_in.signatures

@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
-from aws_cdk import Arn, ArnComponents, Aws, CfnMapping, IgnoreMode, Stack
+from aws_cdk import Annotations, Arn, ArnComponents, Aws, CfnMapping, IgnoreMode, Stack
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.constructs.image_build import ImageBuild
 from infra.images import containers
+from infra.images.digests import unpinned
 from infra.settings import Settings, SettingsError
 
 _ECR = re.compile(
@@ -50,6 +51,12 @@ class ContainerImage(Construct):
     def _built(self, root: Path, settings: Settings) -> tuple[str, str]:
         if not (root / DOCKERFILE).is_file():
             raise SettingsError(f"image_uri=none: {DOCKERFILE} is missing; give an image that is already in a registry")
+        if unknown := unpinned((root / DOCKERFILE).read_text()):
+            Annotations.of(Stack.of(self)).add_warning_v2(
+                "sluice:base-image",
+                f"{DOCKERFILE} takes {', '.join(unknown)} by tag, which may be another image tomorrow: `make digests` "
+                "pins what it is now.",
+            )
         target = "gpu" if settings.engine == "vllm" else "cpu"
         if settings.image_build == "codebuild":
             self.build = ImageBuild(self, "Build", root=root, dockerfile=DOCKERFILE, target=target, exclude=EXCLUDED)
