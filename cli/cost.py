@@ -30,6 +30,8 @@ Every `limits.CHECKPOINT` of an answer one more is written.
 REST_OF_ANSWER = 1500
 """Bytes of an answer beside its tokens: headers, the first and the last chunks."""
 _SECONDS = 3600
+_RULES = 2
+"""Of the web ACL that `web_acl=rate` makes."""
 _FREE_STREAM = 6 * 1024 * 1024
 
 
@@ -63,11 +65,14 @@ class Cost:
     managed: float
     cloudfront: float
     dynamodb: float
+    waf: float = 0.0
+    """Zero without a web ACL; what one costs a month is not in it."""
 
     def parts(self, *, managed: bool) -> dict[str, float]:
         """Give what is paid together."""
         function = {"Lambda, Managed Instances": self.managed} if managed else {"Lambda, on demand": self.on_demand}
-        return {"SageMaker": self.model, **function, "CloudFront": self.cloudfront, "DynamoDB": self.dynamodb}
+        found = {"SageMaker": self.model, **function, "CloudFront": self.cloudfront, "DynamoDB": self.dynamodb}
+        return found | ({"AWS WAF": self.waf} if self.waf else {})
 
 
 def prices() -> dict[str, Any]:
@@ -99,7 +104,9 @@ def bytes_a_token() -> int:
     return len(chunk) + len(b"100\r\n\r\n")
 
 
-def cost(*, architecture: str, memory_mb: int, parallel: int, instance_hour: float, use: Use) -> Cost:
+def cost(
+    *, architecture: str, memory_mb: int, parallel: int, instance_hour: float, use: Use, web_acl: bool = False
+) -> Cost:
     """Give what one request costs.
 
     Args:
@@ -108,6 +115,7 @@ def cost(*, architecture: str, memory_mb: int, parallel: int, instance_hour: flo
         parallel: Requests that one instance serves at once.
         instance_hour: USD.
         use: How the API is used.
+        web_acl: Whether AWS WAF sees each request.
 
     """
     throughput = use.throughput or parallel * use.tokens_per_second
@@ -124,6 +132,7 @@ def cost(*, architecture: str, memory_mb: int, parallel: int, instance_hour: flo
         managed=managed,
         cloudfront=sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"),
         dynamodb=(WRITE_UNITS + int(use.seconds / limits.CHECKPOINT)) * price("dynamodb_write"),
+        waf=price("waf_request") if web_acl else 0.0,
     )
 
 
@@ -150,6 +159,7 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
         parallel=settings.parallel,
         instance_hour=hour,
         use=use,
+        web_acl=settings.web_acl is not None,
     )
     throughput = use.throughput or settings.parallel * use.tokens_per_second
     console.print(
@@ -158,6 +168,9 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
     )
     for managed in (False, True):
         _table(found.parts(managed=managed), use)
+    if settings.web_acl == "rate":
+        month = price("waf_acl_month") + _RULES * price("waf_rule_month")
+        console.print(f"Beside it, whether requests come or not: {month:g} USD a month for the web ACL.\n")
     dated = prices()
     unsure = [name for name, one in {**dated["prices"], **dated["instances"]}.items() if not one["confirmed"]]
     console.print(f"Prices of {dated['date']}, {dated['region']}, USD, free tiers left out: cli/prices.json.")

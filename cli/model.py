@@ -37,11 +37,15 @@ class File:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What came of it: bytes that were sent, bytes that were there already, and the setting that names the model."""
+    """What came of it: bytes that were sent, bytes that were there already, and the setting that names the model.
+
+    `sha256` is that of a single GGUF file, which the container checks; a folder has none.
+    """
 
     sent: int
     kept: int
     weights: str
+    sha256: str | None
 
 
 def files(source: Path, prefix: str) -> list[File]:
@@ -86,7 +90,12 @@ def push(s3: Any, source: Path, *, bucket: str, prefix: str, kms_key: str | None
             done = _send(s3, pool, file, bucket=bucket, kms_key=kms_key, progress=progress)
             sent, kept = sent + done, kept + file.size - done
     weights = f"s3://{bucket}/{listed[0].key if source.is_file() else prefix}"
-    return Pushed(sent, kept, weights)
+    return Pushed(sent, kept, weights, _sha256(source) if source.suffix == ".gguf" and source.is_file() else None)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _send(
@@ -210,7 +219,8 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
         reason = str(error).rstrip(".")
         raise CommandError(f"The upload broke off: {reason}. The same command goes on where it was.") from None
     console.print(f"[green]✓[/green] {done.sent:,} bytes sent, {done.kept:,} were there; all checksums agree.")
-    console.print(f"\nThe setting to deploy it with:\n\n  -c weights={done.weights}")
+    checked = "" if done.sha256 is None else f" -c weights_sha256={done.sha256}"
+    console.print(f"\nThe setting to deploy it with:\n\n  -c weights={done.weights}{checked}")
 
 
 def _place(address: str) -> tuple[str, str]:

@@ -108,8 +108,9 @@ class ContainerSettings:
                 f"weights={weights}: {self._what} cannot download; put the GGUF file into S3 (sluice model push)",
             ),
             (
-                self.weights_sha256 is not None and (self.container != "sluice" or not weights.endswith(".gguf")),
-                "weights_sha256: is checked by container=sluice, of one GGUF file; a folder has no single checksum",
+                self.weights_sha256 is not None
+                and (self.container != "sluice" or self.engine != "llama_cpp" or not weights.endswith(".gguf")),
+                "weights_sha256: is checked by our container's engine=llama_cpp, of one GGUF file",
             ),
             *(
                 (

@@ -92,3 +92,12 @@ def test_an_answer_cannot_outlast_the_function() -> None:
     with pytest.raises(CommandError, match="deadline"):
         show("prod", {}, Use(completion_tokens=10_000, tokens_per_second=1.0), None)
     assert limits.STREAM_DEADLINE < 10_000
+
+
+def test_a_web_acl_costs_by_the_request_and_the_month(capsys: pytest.CaptureFixture[str]) -> None:
+    """AWS WAF's share of each request is a part of the bill, and what is paid each month is said apart."""
+    with_it = cost(architecture="arm64", memory_mb=512, parallel=16, instance_hour=3.6, use=USE, web_acl=True)
+    assert with_it.parts(managed=False)["AWS WAF"] == price("waf_request")
+    assert "AWS WAF" not in of(USE).parts(managed=False)
+    show("prod", {"web_acl": "rate"}, Use(), None)
+    assert "7 USD a month for the web ACL" in capsys.readouterr().out

@@ -116,6 +116,14 @@ def test_one_file_is_named_by_its_key(s3: Any, folder: Path) -> None:
     assert push(s3, folder / "config.json").weights == f"s3://{BUCKET}/m/config.json"
 
 
+def test_a_gguf_file_has_a_checksum_to_deploy_it_with(s3: Any, folder: Path) -> None:
+    """The SHA-256 of the one file is told, as the container wants it; a folder has none."""
+    file = folder / "model.gguf"
+    file.write_bytes(b"GGUF" * 9)
+    assert push(s3, file).sha256 == hashlib.sha256(b"GGUF" * 9).hexdigest()
+    assert push(s3, folder).sha256 is None
+
+
 def test_an_empty_folder_is_refused(s3: Any, tmp_path: Path) -> None:
     """There is nothing to upload, and it says so."""
     with pytest.raises(CommandError, match="there is nothing to upload"):
