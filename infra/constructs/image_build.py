@@ -69,6 +69,7 @@ class ImageBuild(Construct):
             "Repository",
             encryption=ecr.RepositoryEncryption.AES_256,
             image_scan_on_push=True,
+            image_tag_mutability=ecr.TagMutability.IMMUTABLE,  # a tag says its sources: no other image may take it
             removal_policy=RemovalPolicy.DESTROY,
             empty_on_delete=True,
             lifecycle_rules=[ecr.LifecycleRule(max_image_count=5)],  # enough to go back to

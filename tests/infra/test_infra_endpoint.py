@@ -347,6 +347,7 @@ def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
     assert project["Environment"]["PrivilegedMode"] is True
     repository = resource(without_docker, "AWS::ECR::Repository")
     assert (repository["DeletionPolicy"], repository["Properties"]["EmptyOnDelete"]) == ("Delete", True)
+    assert repository["Properties"]["ImageTagMutability"] == "IMMUTABLE"
     (done,) = [key for key, it in without_docker.service["Resources"].items() if it["Type"] == "Custom::SluiceImage"]
     model = resource(without_docker, "AWS::SageMaker::Model")
     assert done in model["DependsOn"]
