@@ -13,6 +13,7 @@ and may be made again, or by two at once, or stop anywhere: the books come out t
     SETTLED           no             closed
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ from lambda_fn.ids import request_time
 from lambda_fn.ledger import Opening, Prices, Settlement
 from lambda_fn.reservations import NOTHING
 from lambda_fn.rolled import mark_dirty
+
+_WAITS = (0.0, 0.2, 0.8)
+"""Seconds before each look for the ledger items of requests that are in flight: both are written at once."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,34 @@ async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> 
         if step is None:
             return first
         first = first or step
+
+
+async def cancel(table: Table, key_id: str, *, now: float) -> list[str]:
+    """Ask for the end of all that a key has in flight; give the ids of the requests that are going to end.
+
+    The functions that serve them see it within `limits.CHECKPOINT`. To be called once no other request of the key can
+    begin. A request is in flight before its ledger item is there, which is waited for a little.
+
+    Raises:
+        MeterUnavailable: it stopped somewhere; to be called again.
+
+    """
+    account = await table.get(account_key(key_id))
+    asked: list[str] = []
+    missing = [] if account is None else sorted(account.get("in_flight", {}))
+    for wait in _WAITS:
+        await asyncio.sleep(wait)
+        waiting, missing = missing, []
+        for request_id in waiting:
+            try:
+                await table.update(ledger.cancel(request_id, key_id=key_id, now=now))
+                asked.append(request_id)
+            except ConditionFailed as failed:
+                if failed.item is None:
+                    missing.append(request_id)
+        if not missing:
+            break
+    return asked
 
 
 async def record(table: Table, opening: Opening, settlement: Settlement, *, now: float) -> bool:

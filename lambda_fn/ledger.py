@@ -13,6 +13,7 @@ ttl       Unix seconds, of requests with a key that nobody has, or of which nobo
 while OPEN:
   open, due   LEDGER#<shard>, and when the sweeper is to look: the sparse index has them
   prompt_tokens, completion_tokens, checkpointed   the last checkpoint, if there was one
+  cancel      Unix seconds, once its end was asked for: its function sees it with the next checkpoint, and ends it
 once SETTLED:
   settled, outcome, finish_reason, prompt_tokens, completion_tokens, cost, ttft_ms, duration_ms
   entry       number of the entry of the account's `in_flight` that it was settled for; none of a request never begun
@@ -30,8 +31,8 @@ from lambda_fn.aws.dynamodb import Update
 from lambda_fn.ids import ledger_partition, request_time, shard_of
 
 Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
-"""complete: whole; cut: broke off after tokens; failed: before any; cancelled: by the caller; refused: never
-begun.
+"""complete: whole; cut: broke off after tokens; failed: before any; cancelled: its end was asked for, or its function
+was ended; refused: never begun.
 """
 KEEP_GUESSES = 86_400.0
 """Seconds that requests with keys that nobody has are kept."""
@@ -137,10 +138,10 @@ def settle(
         names |= {"#ttl": "ttl", "#key": "key"}
         changes.append("#ttl = :ttl, #key = :unknown")
         values |= {":ttl": int(now + forget_after), ":unknown": UNKNOWN}
-    names["#open"] = "open"
+    names |= {"#open": "open", "#cancel": "cancel"}
     return Update(
         ledger_key(request_id),
-        update="SET " + ", ".join(changes) + " REMOVE #open, due, checkpointed",
+        update="SET " + ", ".join(changes) + " REMOVE #open, due, checkpointed, #cancel",
         condition="#state = :was",
         names=names,
         values=values,
@@ -176,6 +177,17 @@ def checkpoint(request_id: str, *, prompt_tokens: int, completion_tokens: int, n
         condition="#state = :open AND (attribute_not_exists(checkpointed) OR checkpointed < :now)",
         names={"#state": "state"},
         values={":prompt": prompt_tokens, ":completion": completion_tokens, ":now": round(now, 3), ":open": "OPEN"},
+    )
+
+
+def cancel(request_id: str, *, key_id: str, now: float) -> Update:
+    """Ask for the end of an OPEN request of a key; asking again changes nothing. One that is over cannot be ended."""
+    return Update(
+        ledger_key(request_id),
+        update="SET #cancel = if_not_exists(#cancel, :now)",
+        condition="#state = :open AND #key = :key",
+        names={"#state": "state", "#key": "key", "#cancel": "cancel"},
+        values={":now": round(now, 3), ":open": "OPEN", ":key": key_id},
     )
 
 

@@ -1,5 +1,6 @@
 """What a function can leave behind, each case made step by step: how it is repaired, and that it is booked once."""
 
+import asyncio
 import time
 
 import msgspec
@@ -9,7 +10,7 @@ from lambda_fn import accounts, books, ids, ledger, limits, reservations
 from lambda_fn.accounts import Correction, Entry, Spend
 from lambda_fn.admit import Admission, Gate
 from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import MeterUnavailable, Update
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Update
 from lambda_fn.errors import InsufficientQuota, Unavailable
 from lambda_fn.ledger import Opening, Prices, Settlement
 from lambda_fn.windows import UNLIMITED, windows_of
@@ -316,6 +317,39 @@ def test_a_release_is_never_too_long(case: Case) -> None:
 def correction(booked: Spend) -> Correction:
     """Make a correction to the truth."""
     return Correction(booked, (PRICES.prompt, PRICES.completion), msgspec.structs.asdict(TRUTH))
+
+
+async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
+    """What a key has in flight can be marked for its end, by nobody but that key, and only until it is settled."""
+    admission = await case.begin()
+    with pytest.raises(ConditionFailed):
+        await case.table.update(ledger.cancel(case.request_id, key_id="a" * 12, now=START))
+    assert await books.cancel(case.table, "a" * 12, now=START) == []
+    assert await books.cancel(case.table, KEY_ID, now=START) == [case.request_id]
+    assert await books.cancel(case.table, KEY_ID, now=START + 1) == [case.request_id]
+    assert (await case.item())["cancel"] == START
+    await case.close(admission)
+    assert "cancel" not in await case.item()
+    with pytest.raises(ConditionFailed):
+        await case.table.update(ledger.cancel(case.request_id, key_id=KEY_ID, now=START))
+    assert await books.cancel(case.table, KEY_ID, now=START) == []
+
+
+async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that is in flight, and whose ledger item comes a moment later, is marked too; one without is left."""
+    await case.table.put(accounts.new_account(KEY, name="n", now=1))
+    reservation = reservations.Reservation(case.request_id, 100, 5000, "m")
+    await case.table.update(reservations.reserve(KEY_ID, CALLER.key_hash, reservation, now=int(START)))
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 6:  # the last look of the second call
+            await case.table.put(ledger.opening_item(case.opening))
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    assert await books.cancel(case.table, KEY_ID, now=START) == []
+    assert await books.cancel(case.table, KEY_ID, now=START) == [case.request_id]
 
 
 def test_an_entry_reads_as_it_was_written() -> None:

@@ -254,6 +254,7 @@ def test_no_expression_has_a_reserved_word() -> None:
         ledger.settle(begin.request_id, DONE, prices=PRICES, entry=1, now=now, recovered=True, forget_after=1),
         ledger.correct(begin.request_id, DONE, key_id=KEY_ID, prices=PRICES, entry=1, now=now),
         ledger.checkpoint(begin.request_id, prompt_tokens=1, completion_tokens=1, now=now),
+        ledger.cancel(begin.request_id, key_id=KEY_ID, now=now),
     ]
     for update in updates:
         for text in (update.update, update.condition):
