@@ -1,5 +1,6 @@
 """Stage 2: may it. The key is checked and the reservation taken in one conditional write, beside it the ledger item
-is opened; both are awaited before anything is spent.
+is opened; both are awaited before anything is spent. A secret that was not right here before is first compared by a
+read: a key that nobody has, and a wrong secret, write nothing.
 
 When DynamoDB does not answer, the request is refused. A setting may open the meter: then a key that this environment
 itself admitted a short while ago is served all the same, and what it came to is recorded at its end.
@@ -67,9 +68,18 @@ class Gate:
             raise _unavailable() from None
         wrong = key_refusal(item, caller.key_hash, now=now)
         if item is None or wrong is not None:
-            self._known.wrong(caller, exists=item is not None)
+            self._known.wrong(caller)
             raise public(wrong or KeyUnknown(), model="", when=now, now=now)
+        self._known.authenticated(caller)
         return Account.of(item)
+
+    async def authenticate(self, caller: Caller) -> None:
+        """See that the secret is right: without a call where it was when it last came here, else as `check_key`.
+
+        Whether it still is, `admit` sees in its write.
+        """
+        if not self._known.right(caller):
+            await self.check_key(caller)
 
     async def admit(
         self, caller: Caller, opening: Opening, *, fingerprint: str = "", repeat: bool = False
@@ -83,8 +93,7 @@ class Gate:
             RateLimited, InsufficientQuota: a limit of the key does not allow it.
 
         """
-        if self._known.doubtful(caller):
-            await self.check_key(caller)
+        await self.authenticate(caller)
         in_ledger = asyncio.ensure_future(self._open_ledger(opening))  # beside the reservation, which goes first
         try:
             account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
@@ -98,7 +107,7 @@ class Gate:
             if repeat and (same := running(account, opening.request_id, fingerprint)) is not None:
                 await self._undo(opening, entry)
                 if opened:
-                    await self._close_refused(opening, unknown=False)
+                    await self._close_refused(opening)
                 raise self._public(same, opening)
             if opened or self._open:
                 now = time.time()
@@ -118,7 +127,7 @@ class Gate:
                 return Admission(opening, opened=opened)
             raise _unavailable()
         if opened:
-            await self._close_refused(opening, unknown=isinstance(account, KeyUnknown))
+            await self._close_refused(opening)
         raise self._public(account, opening)
 
     async def _reserve(
@@ -140,7 +149,7 @@ class Gate:
                 if wrong is None:
                     self._known.refused(caller)
                 else:
-                    self._known.wrong(caller, exists=failed.item is not None)
+                    self._known.wrong(caller)
                 if repeat and wrong is None and failed.item is not None:
                     same = running(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:
@@ -167,16 +176,9 @@ class Gate:
         with contextlib.suppress(MeterError):
             await self._table.update(update, tries=1)
 
-    async def _close_refused(self, opening: Opening, *, unknown: bool) -> None:
+    async def _close_refused(self, opening: Opening) -> None:
         """Settle a request that was refused; when that fails, the sweeper does it."""
-        update = ledger.settle(
-            opening.request_id,
-            ledger.REFUSED,
-            prices=opening.prices,
-            entry=None,
-            now=time.time(),
-            forget_after=ledger.KEEP_GUESSES if unknown else None,
-        )
+        update = ledger.settle(opening.request_id, ledger.REFUSED, prices=opening.prices, entry=None, now=time.time())
         with contextlib.suppress(MeterError):
             await self._table.update(update)
 

@@ -12,7 +12,7 @@ from starlette.types import Send
 from lambda_fn import limits
 from lambda_fn.decode import Decoder
 from lambda_fn.encode import Encoder
-from lambda_fn.errors import APIError, UpstreamTimeout, from_container
+from lambda_fn.errors import NO_RETRY, APIError, Cancelled, UpstreamTimeout, from_container
 from lambda_fn.events import GARBLED, Event, Failure
 from lambda_fn.invoke import Invocation
 from lambda_fn.settle import Tally
@@ -47,6 +47,14 @@ class Answer:
         self._seconds = seconds
         self._quiet_at = time.monotonic() + min(limits.FIRST_EVENT_WAIT, self._heartbeat)
         self._started = False
+        self._deadline: asyncio.Timeout | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """End the answer now, wherever it stands, because its end was asked for. One that is over stays as it is."""
+        if self._deadline is not None and not self._deadline.expired() and not self._tally.complete:
+            self._cancelled = self._tally.cancelled = True
+            self._deadline.reschedule(asyncio.get_running_loop().time())
 
     async def send(self, send: Send) -> None:
         """Send the whole answer, or what there is of it and an error.
@@ -58,12 +66,20 @@ class Answer:
         """
         try:
             # sending counts too: a client that does not read must not hold the model, or the settlement, for ever
-            async with asyncio.timeout(self._seconds):
-                await self._carry(send)
+            async with asyncio.timeout(self._seconds) as self._deadline:
+                try:
+                    await self._carry(send)
+                finally:
+                    self._deadline = None
         except TimeoutError:
-            await self._fail(send, UpstreamTimeout("The answer took longer than it may, and was ended."))
+            await self._fail(send, self._late())
         except APIError as error:
             await self._fail(send, error)
+
+    def _late(self) -> APIError:
+        if self._cancelled:
+            return Cancelled("This answer was cancelled by the operator of this service.", headers=NO_RETRY)
+        return UpstreamTimeout("The answer took longer than it may, and was ended.")
 
     async def _carry(self, send: Send) -> None:
         read, count, encode = self._invocation.read, self._tally.count, self._encoder.encode

@@ -203,30 +203,31 @@ class Completions:
             refusal=dialect.refusal,
         )
         invocation: Invocation | None = None
+        stopping = False  # the process is, and has no time to take anything back
         try:
             credentials = self._credentials()
             invocation = invoke(credentials=credentials, body=dialect.body(bounds.applied(request), control))
-            with Checkpoints(self._table, request_id, tally):
+            answer = Answer(
+                invocation,
+                dialect.decoder(request.n or 1),
+                asked.encoder(self._head(request, request_id)),
+                tally,
+                transform=asked.transform(),
+                heartbeat=self._settings.heartbeat,
+                seconds=seconds + limits.STREAM_GRACE,
+            )
+            with Checkpoints(self._table, request_id, tally, answer.cancel):
                 async with invocation:
-                    answer = Answer(
-                        invocation,
-                        dialect.decoder(request.n or 1),
-                        asked.encoder(self._head(request, request_id)),
-                        tally,
-                        transform=asked.transform(),
-                        heartbeat=self._settings.heartbeat,
-                        seconds=seconds + limits.STREAM_GRACE,
-                    )
                     await answer.send(send)
         except APIError as error:
             if tally.completion_tokens or error.status == UpstreamTimeout.status:
                 error.headers |= NO_RETRY  # it was generated, and may be paid: again only if its sender says so
             raise
         except asyncio.CancelledError:
-            tally.cancelled = True
+            tally.cancelled = stopping = True
             raise
         finally:
-            if invocation is not None and invocation.left and not tally.cancelled:
+            if invocation is not None and invocation.left and not stopping:
                 taken_back = dialect.cancel(request_id)
                 if taken_back is not None:
                     work = cancel(partial(invoke, credentials=credentials, body=taken_back), request_id)

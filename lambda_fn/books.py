@@ -169,7 +169,7 @@ async def record(table: Table, opening: Opening, settlement: Settlement, *, now:
             return changed
         elif not found.account:  # a deleted key: nobody is booked on
             await _mark(table, request_id, now)
-            correct = ledger.correct(request_id, settlement, key_id=key_id, prices=opening.prices, entry=None, now=now)
+            correct = ledger.correct(request_id, settlement, prices=opening.prices, entry=None, now=now)
             changed = await _if_it_holds(table, correct) or changed
             await _mark(table, request_id, now)
         else:
@@ -210,17 +210,7 @@ async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now
             return "settled"
         if entry is None and not begun:
             settlement = ledger.REFUSED
-        # A request that was never in flight may have had a wrong secret: it is not counted on the key that it named.
-        guess = settlement is ledger.REFUSED
-        settle = ledger.settle(
-            request_id,
-            settlement,
-            prices=prices,
-            entry=number,
-            now=now,
-            recovered=True,
-            forget_after=ledger.KEEP_GUESSES if guess else None,
-        )
+        settle = ledger.settle(request_id, settlement, prices=prices, entry=number, now=now, recovered=True)
         await _if_it_holds(table, settle)
         return "refused" if settlement is ledger.REFUSED else "settled"
     if entry is None:
@@ -228,7 +218,7 @@ async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now
     done = "released"
     if number != item.get("entry") and entry.correction is not None and item.get("recovered"):
         settlement, prices = Settlement(**entry.correction.settlement), Prices(*entry.correction.prices)
-        correct = ledger.correct(request_id, settlement, key_id=key_id, prices=prices, entry=entry.number, now=now)
+        correct = ledger.correct(request_id, settlement, prices=prices, entry=entry.number, now=now)
         await _if_it_holds(table, correct)
         return "corrected"
     spend = None

@@ -10,6 +10,7 @@ APIError
 ├── Conflict              409  others are changing the same thing; it may be tried again
 ├── RequestRunning        409  the same request, sent before, still runs
 ├── BodyTooLarge          413
+├── Cancelled             499  its end was asked for by somebody who may
 ├── RateLimited           429  the model has no room, or a rate of the key is reached; it may be tried again
 ├── InsufficientQuota     429  a budget of the key is spent
 └── ServerError           500  ours
@@ -130,6 +131,16 @@ class BodyTooLarge(APIError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class Cancelled(APIError):
+    """The answer's end was asked for by somebody who may. 499 is no standard's, but what proxies log for a request that
+    was given up; no client tries it again.
+    """
+
+    status = 499
+    type = "invalid_request_error"
+    code = "cancelled"
 
 
 class RateLimited(APIError):

@@ -1,4 +1,4 @@
-"""What one environment remembers of the keys that came to it."""
+"""Which secrets one environment of the function has seen right."""
 
 import time
 
@@ -9,26 +9,25 @@ _MOST = 10_000
 
 
 class Known:
-    """Which secrets were right, and which keys there are.
+    """The secrets that were right here, at most `_MOST`; of those that were wrong nothing is kept.
 
-    The account's write authenticates, and one that fails is charged as one that does not: with the whole item. A key's
-    id is public, so that who only guesses at its secret could use up what the item can carry. So a secret that was not
-    right here before, for a key that is known to exist, is first compared by reading. A key that is used as ever, or
-    that comes here for the first time, is not.
+    The account's write authenticates, but one that fails is charged as one that does not, and beside it a ledger item
+    is put. So only a secret that was right here before goes that way at once: any other is first compared by a read,
+    and one that nobody has leaves nothing behind, neither in the table nor here.
     """
 
     def __init__(self) -> None:
         """Know nobody."""
-        self._ids: set[str] = set()
-        self._right: dict[str, float] = {}
+        self._admitted: dict[str, float] = {}
+        """Hash of a secret -> when a request was last admitted by it; 0 when its last answer was a refusal."""
 
-    def doubtful(self, caller: Caller) -> bool:
-        """Tell whether the secret is to be compared before anything is written."""
-        return caller.key_id in self._ids and caller.key_hash not in self._right
+    def right(self, caller: Caller) -> bool:
+        """Tell whether the secret was right when it last came here."""
+        return caller.key_hash in self._admitted
 
     def recent(self, caller: Caller) -> bool:
         """Tell whether the last request of this key was admitted, a short while ago."""
-        return time.time() - self._right.get(caller.key_hash, 0.0) <= limits.OPEN_MEMORY
+        return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.OPEN_MEMORY
 
     def admitted(self, caller: Caller) -> None:
         """Note that a request was admitted."""
@@ -38,19 +37,16 @@ class Known:
         """Note that the secret was right, and the request was refused."""
         self._note(caller, 0.0)
 
-    def wrong(self, caller: Caller, *, exists: bool) -> None:
-        """Note that the secret was not right."""
-        self._right.pop(caller.key_hash, None)
-        if exists:
-            self._add(caller.key_id)
+    def authenticated(self, caller: Caller) -> None:
+        """Note that the secret was right, of a call that was not to be admitted."""
+        if caller.key_hash not in self._admitted:
+            self._note(caller, 0.0)
+
+    def wrong(self, caller: Caller) -> None:
+        """Forget a secret: it is not right, or not any more."""
+        self._admitted.pop(caller.key_hash, None)
 
     def _note(self, caller: Caller, when: float) -> None:
-        if len(self._right) >= _MOST:
-            self._right.clear()
-        self._right[caller.key_hash] = when
-        self._add(caller.key_id)
-
-    def _add(self, key_id: str) -> None:
-        if len(self._ids) >= _MOST:
-            self._ids.clear()
-        self._ids.add(key_id)
+        if len(self._admitted) >= _MOST and caller.key_hash not in self._admitted:
+            self._admitted.clear()
+        self._admitted[caller.key_hash] = when

@@ -3,13 +3,11 @@
 pk        LEDGER#<UTC hour>#<shard>, both from the request id
 sk        the request id
 state     OPEN | SETTLED
-key       the key's id; `unknown` for a key that nobody has
+key       the key's id
 model     the public name
 reserved, reserved_cost   upper bounds: tokens, nano-dollars
 prompt_price, completion_price   nano-dollars a token, as of the admission: whoever settles uses these
 opened    Unix seconds, with milliseconds
-ttl       Unix seconds, of requests with a key that nobody has, or of which nobody knows more: DynamoDB may delete the
-          item after them, and no report counts it
 while OPEN:
   open, due   LEDGER#<shard>, and when the sweeper is to look: the sparse index has them
   prompt_tokens, completion_tokens, checkpointed   the last checkpoint, if there was one
@@ -34,10 +32,6 @@ Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
 """complete: whole; cut: broke off after tokens; failed: before any; cancelled: its end was asked for, or its function
 was ended; refused: never begun.
 """
-KEEP_GUESSES = 86_400.0
-"""Seconds that requests with keys that nobody has are kept."""
-UNKNOWN = "unknown"
-"""In place of their key's id."""
 NEW = "attribute_not_exists(pk)"
 """The condition on which an item is put: ids do not repeat."""
 
@@ -115,7 +109,6 @@ def settle(
     entry: int | None,
     now: float,
     recovered: bool = False,
-    forget_after: float | None = None,
 ) -> Update:
     """Move the item from OPEN to SETTLED; the first settlement stays.
 
@@ -126,7 +119,6 @@ def settle(
         entry: Number of the entry on the account, None when there is none.
         now: Unix seconds.
         recovered: It is not the function that settles.
-        forget_after: Seconds to keep the item, of a request with a key that nobody has.
 
     """
     names, values, changes = _settled(settlement, prices, entry, now)
@@ -134,10 +126,6 @@ def settle(
     if recovered:
         changes.append("recovered = :yes")
         values[":yes"] = True
-    if forget_after is not None:
-        names |= {"#ttl": "ttl", "#key": "key"}
-        changes.append("#ttl = :ttl, #key = :unknown")
-        values |= {":ttl": int(now + forget_after), ":unknown": UNKNOWN}
     names |= {"#open": "open", "#cancel": "cancel"}
     return Update(
         ledger_key(request_id),
@@ -148,21 +136,17 @@ def settle(
     )
 
 
-def correct(
-    request_id: str, settlement: Settlement, *, key_id: str, prices: Prices, entry: int | None, now: float
-) -> Update:
+def correct(request_id: str, settlement: Settlement, *, prices: Prices, entry: int | None, now: float) -> Update:
     """Replace what the sweeper recovered by what the function had found; that is final. It brings its own prices: an
-    item that was found missing has none. And its key: one that was taken for a guess has none, and was to be deleted.
+    item that was found missing has none.
     """
     names, values, changes = _settled(settlement, prices, entry, now)
-    changes.append("prompt_price = :prompt_price, completion_price = :completion_price, #key = :key")
-    names |= {"#key": "key", "#ttl": "ttl"}
-    values[":key"] = key_id
+    changes.append("prompt_price = :prompt_price, completion_price = :completion_price")
     values |= {":prompt_price": prices.prompt, ":completion_price": prices.completion}
     values |= {":was": "SETTLED", ":yes": True}
     return Update(
         ledger_key(request_id),
-        update="SET " + ", ".join(changes) + " REMOVE recovered, #ttl",
+        update="SET " + ", ".join(changes) + " REMOVE recovered",
         condition="#state = :was AND recovered = :yes",
         names=names,
         values=values,

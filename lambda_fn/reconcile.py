@@ -165,7 +165,7 @@ async def compare_keys(
     def place(item: Item) -> None:
         """See whether the account had booked a settled request when it was read: it has, unless it is put here."""
         key = item["key"]
-        if item["state"] != "SETTLED" or "ttl" in item or key not in read:
+        if item["state"] != "SETTLED" or key not in read:
             return
         amount = item.get("settled", 0.0), amounts_of_item(item)
         if item["sk"] in flying:

@@ -57,6 +57,10 @@ class Running(Exception):
         self.request_id = request_id
 
 
+_NO_HASH = "-" * 64
+"""As long as a hash, and like none: in place of that of a key that nobody has, or that was deleted."""
+_NOBODY: Item = {"secret_hash": _NO_HASH, "enabled": False}
+
 Refusal = KeyUnknown | KeyRefused | ModelRefused | LimitReached | Contended | Running
 
 
@@ -69,18 +73,17 @@ def running(account: Account, request_id: str, fingerprint: str) -> Running | No
 
 
 def key_refusal(item: Item | None, key_hash: str, *, now: int) -> KeyUnknown | KeyRefused | None:
-    """Give what is wrong with a key, None when nothing is."""
-    if item is None:
+    """Give what is wrong with a key, None when nothing is. A key that nobody has is compared like any other."""
+    found = _NOBODY if item is None else item
+    current = hmac.compare_digest(found["secret_hash"] or _NO_HASH, key_hash)
+    good_until = [end for old, end in found.get("old_secrets", {}).items() if hmac.compare_digest(old, key_hash)]
+    if not current and not good_until:
         return KeyUnknown()
-    current = hmac.compare_digest(item["secret_hash"], key_hash)
-    until = item.get("old_secrets", {}).get(key_hash)
-    if not current and until is None:
-        return KeyUnknown()
-    if not item["enabled"]:
+    if not found["enabled"]:
         return KeyRefused("disabled")
-    if item.get("expires", now + 1) <= now:
+    if found.get("expires", now + 1) <= now:
         return KeyRefused("expired")
-    if not current and until <= now:
+    if not current and good_until[0] <= now:
         return KeyRefused("replaced")
     return None
 

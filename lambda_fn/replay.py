@@ -125,10 +125,7 @@ async def _settle(table: Table, line: Line, done: Replayed, now: float) -> None:
     )
     try:
         before = await table.get(ledger.ledger_key(line.request_id))
-        if before is not None and before["key"] not in (
-            line.key,
-            ledger.UNKNOWN,
-        ):  # closed by the sweeper as a guess, it has none
+        if before is not None and before["key"] != line.key:
             raise ValueError("the ledger has this request with another key")
         changed = await books.record(table, opening, settlement, now=now)
     except MeterUnavailable:

@@ -13,7 +13,7 @@ By = Literal["hour", "day", "key", "model"]
 Item = Mapping[str, Any]
 AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered")
 """The fields of a row that are added up."""
-COUNTED = ("key", "model", "state", "outcome", "prompt_tokens", "completion_tokens", "cost", "recovered", "ttl")
+COUNTED = ("key", "model", "state", "outcome", "prompt_tokens", "completion_tokens", "cost", "recovered")
 """What of a ledger item sums are made from."""
 
 
@@ -43,10 +43,7 @@ class UsageRow:
 
 
 class Sums:
-    """An hour's ledger items, added up one by one: it grows with keys and models, not with requests.
-
-    What has a `ttl` is left out: it came with a key that nobody has, and will not be there for ever.
-    """
+    """An hour's ledger items, added up one by one: it grows with keys and models, not with requests."""
 
     def __init__(self, hour: str) -> None:
         """Begin with nothing."""
@@ -55,8 +52,6 @@ class Sums:
 
     def add(self, item: Item) -> None:
         """Add an item; of it the attributes `COUNTED` are read."""
-        if "ttl" in item:
-            return
         name = item["key"], item["model"]
         if name not in self._groups:
             self._groups[name] = dict.fromkeys((*AMOUNTS, "open"), 0), {}

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from lambda_fn import books, ledger, limits
 from lambda_fn.admit import Admission
+from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 from lambda_fn.ledger import Opening
@@ -63,16 +64,18 @@ class Tally:
 
 
 class Checkpoints:
-    """Notes the progress of a stream every `limits.CHECKPOINT` seconds while its context lasts.
+    """Notes the progress of a stream every `limits.CHECKPOINT` seconds while its context lasts, and sees whether its
+    end was asked for: in the item as the write gives it, or, when there is nothing new to note, by a read.
 
     Nothing waits for a checkpoint, and one that arrives after the settlement changes nothing.
     """
 
-    def __init__(self, table: Table, request_id: str, tally: Tally) -> None:
-        """Note what `tally` says."""
+    def __init__(self, table: Table, request_id: str, tally: Tally, cancel: Callable[[], None]) -> None:
+        """Note what `tally` says; `cancel` is called once when the end is asked for."""
         self._table = table
         self._request_id = request_id
         self._tally = tally
+        self._cancel = cancel
         self._task: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
@@ -92,18 +95,29 @@ class Checkpoints:
         noted = (0, 0)
         while True:
             now = (self._tally.prompt_tokens, self._tally.completion_tokens)
-            if now != noted:
-                update = ledger.checkpoint(
-                    self._request_id, prompt_tokens=now[0], completion_tokens=now[1], now=time.time()
-                )
-                try:
-                    await self._table.update(update, tries=1)
-                    noted = now
-                except MeterUnavailable:
-                    pass  # the next one says more
-                except ConditionFailed:
-                    return  # somebody has settled it
+            try:
+                item = await self._look(None if now == noted else now)
+                noted = now
+            except MeterUnavailable:
+                pass  # the next one says more
+            except ConditionFailed:
+                return  # somebody has settled it
+            else:
+                if item is None:
+                    return  # it was opened without the meter
+                if "cancel" in item:
+                    self._cancel()
+                    return
             await asyncio.sleep(limits.CHECKPOINT)
+
+    async def _look(self, counts: tuple[int, int] | None) -> Item | None:
+        """Give the ledger item, with `counts` noted in it when there are some."""
+        if counts is None:
+            return await self._table.get(ledger.ledger_key(self._request_id))
+        update = ledger.checkpoint(
+            self._request_id, prompt_tokens=counts[0], completion_tokens=counts[1], now=time.time()
+        )
+        return await self._table.update(update, tries=1, returns=True)
 
 
 async def settle(table: Table, admission: Admission, tally: Tally) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import time
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from tests.lambda_fn.conftest import (
     END,
     FINISH,
     HELLO,
+    KEY,
     START,
     USAGE,
     WHOLE,
@@ -121,11 +121,19 @@ async def test_connection_to_the_endpoint_is_kept(call: Call, sagemaker: StandIn
     assert len(sagemaker.connections) == 1
 
 
-async def test_guesses_are_forgotten(call: Call, items: Any) -> None:
-    """The ledger keeps a request with a key that nobody has for a day only."""
-    item = ledger_item(items, await call(body=STREAM, key=ids.new_key()))
-    assert item["outcome"] == "refused"
-    assert 0 < int(item["ttl"]) - time.time() <= 86_400
+async def test_guesses_leave_nothing(call: Call, items: Any) -> None:
+    """Requests with keys that nobody has, and with wrong secrets for one that somebody has, change no item."""
+
+    def everything() -> list[Any]:
+        found: list[Any] = items.scan(ConsistentRead=True)["Items"]
+        return sorted(found, key=lambda item: (item["pk"], item["sk"]))
+
+    await call(body=STREAM)
+    before = everything()
+    for key in (ids.new_key(), ids.new_key(ids.key_id_of(KEY)), ids.new_key(ids.key_id_of(KEY))):
+        for body in (STREAM, b"{"):
+            assert (await call(body=body, key=key)).error["code"] == "invalid_api_key"
+    assert everything() == before
 
 
 @pytest.mark.parametrize(
@@ -164,11 +172,16 @@ async def test_previous_origin_secret_still_counts(call: Call) -> None:
 
 
 async def test_disabled_key(call: Call, items: Any, account: dict[str, str]) -> None:
-    """A disabled key is 403, and the request is settled as refused."""
+    """A disabled key is 403 from its next request on, which is settled as refused; later ones leave nothing."""
+    assert (await call(body=STREAM)).status == 200
     items.update_item(Key=account, UpdateExpression="SET enabled = :no", ExpressionAttributeValues={":no": False})
     reply = await call(body=STREAM)
     assert (reply.status, reply.error["code"]) == (403, "key_disabled")
     assert ledger_item(items, reply)["outcome"] == "refused"
+    reply = await call(body=STREAM)
+    assert (reply.status, reply.error["code"]) == (403, "key_disabled")
+    with pytest.raises(KeyError):
+        ledger_item(items, reply)
     assert (await call("GET", "/v1/models")).status == 403
 
 

@@ -1,17 +1,21 @@
 """What guesses at a secret, and calls that spend nothing, cost the account that they name."""
 
+import hmac
+
 import pytest
 
-from lambda_fn import accounts, ids, ledger
+from lambda_fn import accounts, ids, known, ledger
 from lambda_fn.accounts import Limits
 from lambda_fn.admit import Gate
 from lambda_fn.authenticate import Caller
-from lambda_fn.errors import AuthenticationFailed, RateLimited, Unavailable
+from lambda_fn.errors import APIError, AuthenticationFailed, PermissionDenied, RateLimited, Unavailable
 from lambda_fn.ledger import Opening, Prices
 from tests.lambda_fn.network import Fate, Network, create_table
 from tests.lambda_fn.test_books import CALLER, KEY, KEY_ID
 
 ADMITTED = ["UpdateItem", "PutItem"]
+FIRST = ["GetItem", *ADMITTED]
+"""Of the first request with a key in an environment."""
 
 
 class Place:
@@ -52,9 +56,9 @@ async def place() -> Place:
     return made
 
 
-async def test_guesses_write_nothing_to_the_account(place: Place) -> None:
-    """Whoever guesses at the secret of a key that is known here makes reads, and the key itself goes on as ever."""
-    assert await place.admit() == ADMITTED
+async def test_guesses_only_read(place: Place) -> None:
+    """Whoever guesses at a key's secret makes one read each time, and the key itself goes on as ever, without any."""
+    assert await place.admit() == FIRST
     for _ in range(3):
         assert await place.guess() == ["GetItem"]
     assert await place.admit() == ADMITTED
@@ -65,12 +69,74 @@ async def test_guesses_write_nothing_to_the_account(place: Place) -> None:
     assert "GetItem" not in place.network.calls  # over its limit it still is the same key
 
 
-async def test_a_key_that_was_guessed_at_first(place: Place) -> None:
-    """Where a guess came first, the key's own first request is read once, and no other one is."""
-    assert "UpdateItem" in await place.guess()
-    assert await place.guess() == ["GetItem"]
-    assert await place.admit() == ["GetItem", *ADMITTED]
+async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that nobody has, a wrong secret, a deleted and a disabled key are refused by the same work: one read and
+    the same comparisons. The first three have one answer.
+    """
+    compared: list[tuple[int, int]] = []
+    inner = hmac.compare_digest
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((len(one), len(other)))
+        return inner(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    disabled, deleted = ids.new_key(), ids.new_key()
+    await place.table.put(accounts.new_account(disabled, name="n", now=1) | {"enabled": False})
+    await place.table.put(accounts.new_account(deleted, name="n", now=1) | {"enabled": False, "secret_hash": ""})
+    answers = []
+    for key in (ids.new_key(), ids.new_key(KEY_ID), deleted, disabled):
+        caller = Caller(ids.key_id_of(key) or "", ids.hash_key(key))
+        for ask in (place.gate.authenticate, place.gate.check_key, place.admit):
+            compared.clear()
+            place.network.calls.clear()
+            with pytest.raises(APIError) as refused:
+                await ask(caller)
+            assert (place.network.calls, compared) == (["GetItem"], [(64, 64)])
+        answers.append((refused.value.status, refused.value.body(), refused.value.headers))
+    assert answers[0] == answers[1] == answers[2]
+    assert (answers[0][0], answers[3][0]) == (401, 403)
+
+
+async def test_a_secret_is_read_once(place: Place) -> None:
+    """A secret that was right is not read again, whatever it was used for; one that was refused since is."""
+    await place.gate.authenticate(CALLER)
+    assert place.network.calls[1:] == ["GetItem"]
+    await place.gate.authenticate(CALLER)
+    assert place.network.calls[1:] == ["GetItem"]
     assert await place.admit() == ADMITTED
+    item = await place.table.get(accounts.account_key(KEY_ID))
+    assert item is not None
+    await place.table.put(item | {"enabled": False})
+    for calls in ([*ADMITTED, "UpdateItem"], ["GetItem"], ["GetItem"]):
+        with pytest.raises(PermissionDenied):
+            await place.admit()
+        assert place.network.calls == calls
+
+
+async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
+    """The next request of a key that was disabled is refused in every environment, also in those that know it well."""
+    gates = [Gate(place.table) for _ in range(3)]
+    for gate in gates[1:]:
+        await gate.authenticate(CALLER)
+    item = await place.table.get(accounts.account_key(KEY_ID))
+    assert item is not None
+    await place.table.put(item | {"enabled": False})
+    for gate in gates:
+        with pytest.raises(PermissionDenied, match="disabled"):
+            await gate.admit(CALLER, Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1)))
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment remembers some secrets that were right, and none that were wrong."""
+    monkeypatch.setattr(known, "_MOST", 3)
+    kept = known.Known()
+    callers = [Caller("a" * 12, f"{number:064}") for number in range(10)]
+    for caller in callers:
+        kept.wrong(caller)
+        kept.admitted(caller)
+        assert sum(map(kept.right, callers)) <= 3
+    assert kept.right(callers[-1])
 
 
 async def test_calls_that_spend_nothing_only_read(place: Place) -> None:
@@ -83,6 +149,7 @@ async def test_calls_that_spend_nothing_only_read(place: Place) -> None:
 
 async def test_a_throttled_reservation_gives_way(place: Place) -> None:
     """A reservation that is throttled is refused at once, so that releases come first; it leaves nothing behind."""
+    await place.gate.authenticate(CALLER)
     place.throttled = True
     with pytest.raises(Unavailable, match="several keys") as refused:
         await place.admit()

@@ -37,8 +37,14 @@ class Case:
     async def begin(self, *fates: Fate) -> Admission:
         """Admit the request: the first fate is that of the account's write, the second of the ledger's."""
         await self.table.put(accounts.new_account(KEY, name="n", now=1))
+        return await self.admit(*fates)
+
+    async def admit(self, *fates: Fate) -> Admission:
+        """Admit the request in an environment that knows the key."""
+        gate = Gate(self.table)
+        await gate.authenticate(CALLER)
         self.fates = list(fates)
-        return await Gate(self.table).admit(CALLER, self.opening)
+        return await gate.admit(CALLER, self.opening)
 
     async def close(self, admission: Admission) -> None:
         """Settle and release it."""
@@ -101,9 +107,8 @@ async def test_a_late_reservation_is_not_booked_again(case: Case) -> None:
 async def test_a_late_reservation_of_a_refused_request(case: Case) -> None:
     """The same of a request that was refused meanwhile."""
     await case.table.put(accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(tokens_day=50)))
-    case.fates = [Fate.LATE]
     with pytest.raises(InsufficientQuota):
-        await Gate(case.table).admit(CALLER, case.opening)
+        await case.admit(Fate.LATE)
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     case.network.deliver(0)
     assert await case.recover() == "dropped"
@@ -139,19 +144,17 @@ async def test_killed_within_admission(case: Case) -> None:
     assert await case.booked() == NEVER
 
 
-async def test_a_guess_that_could_not_be_closed(case: Case) -> None:
-    """A request that was never in flight may have had a wrong secret: it is forgotten, and not counted on the key that
-    it named; when the truth comes after all, it counts, and stays.
-    """
+async def test_a_refusal_that_could_not_be_closed(case: Case) -> None:
+    """A request that was never in flight is settled as refused; when the truth comes after all, it counts."""
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     await case.table.put(ledger.opening_item(case.opening))
     assert await case.recover() == "refused"
     item = await case.item()
-    assert (item["key"], item["outcome"], "ttl" in item) == ("unknown", "refused", True)
+    assert (item["key"], item["outcome"], item["recovered"]) == (KEY_ID, "refused", True)
     assert await case.record()
     assert await case.booked() == ONCE
     item = await case.item()
-    assert (item["key"], item["outcome"], "ttl" in item) == (KEY_ID, "complete", False)
+    assert (item["key"], item["outcome"], "recovered" in item) == (KEY_ID, "complete", False)
 
 
 async def test_a_ledger_that_does_not_answer(case: Case) -> None:

@@ -251,8 +251,8 @@ def test_no_expression_has_a_reserved_word() -> None:
         reservations.enter(KEY_ID, begin.request_id, model="m", now=now),
         reservations.unwatch(KEY_ID),
         reservations.watch_later(KEY_ID, was=1, due=2),
-        ledger.settle(begin.request_id, DONE, prices=PRICES, entry=1, now=now, recovered=True, forget_after=1),
-        ledger.correct(begin.request_id, DONE, key_id=KEY_ID, prices=PRICES, entry=1, now=now),
+        ledger.settle(begin.request_id, DONE, prices=PRICES, entry=1, now=now, recovered=True),
+        ledger.correct(begin.request_id, DONE, prices=PRICES, entry=1, now=now),
         ledger.checkpoint(begin.request_id, prompt_tokens=1, completion_tokens=1, now=now),
         ledger.cancel(begin.request_id, key_id=KEY_ID, now=now),
     ]

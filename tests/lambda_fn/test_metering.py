@@ -35,7 +35,7 @@ from tests.lambda_fn.conftest import (
     part,
 )
 from tests.lambda_fn.replies import STREAM, ledger_item
-from tests.lambda_fn.units import item_size, write_units
+from tests.lambda_fn.units import item_size, read_units, write_units
 
 pytestmark = pytest.mark.usefixtures("account")
 
@@ -123,8 +123,15 @@ class Spy:
 
 
 async def test_four_writes_and_no_read(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request makes two writes at once before the model is asked, two after its end, and no read."""
+    """A request makes two writes at once before the model is asked, two after its end, and no read; before the first
+    with a key in an environment, its account is read.
+    """
     spy = Spy(monkeypatch, sagemaker)
+    await call(body=STREAM)
+    assert [operation for operation, _ in spy.calls[:1]] == ["GetItem"]
+    assert len(spy.calls) == 5
+    spy.calls.clear()
+    sagemaker.bodies.clear()
     await call(body=STREAM)
     assert spy.calls == [("UpdateItem", False), ("PutItem", False), ("UpdateItem", True), ("UpdateItem", True)]
     assert spy.most_at_once == 2  # so that admission is one round trip's time
@@ -134,7 +141,9 @@ async def test_what_a_request_costs(
     call: Call, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The units of a request's writes, computed of the items as they were before and after each: docs/metering.md."""
-    inner, units = Table._call, []
+    inner = Table._call
+    units: list[tuple[str, int, int]] = []
+    reads: list[tuple[str, int]] = []
 
     async def weighed(table: Table, operation: str, call: Any, plain: Any = None, **options: Any) -> Any:
         key = {name: value["S"] for name, value in call["Key"].items()} if "Key" in call else None
@@ -142,6 +151,9 @@ async def test_what_a_request_costs(
         before = items.get_item(Key=key).get("Item")
         answer = await inner(table, operation, call, plain, **options)
         after = items.get_item(Key=key)["Item"]
+        if operation == "GetItem":
+            reads.append((key["pk"].partition("#")[0], read_units(after)))
+            return answer
         units.append((key["pk"].partition("#")[0], *write_units(before, after)))
         return answer
 
@@ -151,8 +163,10 @@ async def test_what_a_request_costs(
     # the first request of a quiet key also sets when the sweeper is to look, which the sweeper takes away again
     # the two writes of an admission are made at once, in no order
     assert sorted(units) == sorted((*write, index) for write, index in zip(writes, [1, 1, 1, 0], strict=True))
+    assert reads == [("KEY", 1)]  # of the first request with a key in an environment
     units.clear()
     await call(body=STREAM)
+    assert len(reads) == 1
     assert sorted(units) == sorted((*write, index) for write, index in zip(writes, [0, 1, 1, 0], strict=True))
     one = item_size(items.get_item(Key=account)["Item"])
     assert one < 1024 - 2 * 80  # two requests in flight still fit into one unit
@@ -267,7 +281,7 @@ async def test_an_open_meter_serves_whom_it_knows(
     inner = Table._call
 
     async def failing(table: Table, operation: str, *args: Any, **options: Any) -> Any:
-        if down and (operation == "PutItem" or "balance" in str(args)):
+        if down:
             raise MeterUnavailable(operation)
         return await inner(table, operation, *args, **options)
 

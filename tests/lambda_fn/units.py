@@ -35,6 +35,11 @@ def item_size(item: Mapping[str, Any]) -> int:
     return sum(len(name.encode()) + size(value) for name, value in item.items())
 
 
+def read_units(item: Mapping[str, Any] | None) -> int:
+    """Give the units of a consistent read: one for 4 kB, begun ones counted, also where nothing is found."""
+    return max(1, math.ceil(item_size(item or {}) / 4096))
+
+
 def write_units(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> tuple[int, int]:
     """Give the units of a write: of the table, and of its indexes."""
     table = math.ceil(max(item_size(before or {}), item_size(after or {})) / 1024)

@@ -151,14 +151,14 @@ async def test_a_line_that_names_another_key(ground: Ground) -> None:
     await prove(ground)
 
 
-async def test_a_line_of_what_was_taken_for_a_guess(ground: Ground) -> None:
-    """A request that the sweeper could not tell from a guess, served while the meter was open, gets its key back."""
+async def test_a_line_of_what_was_taken_for_refused(ground: Ground) -> None:
+    """A request that the sweeper took for refused, and that was served while the meter was open, is booked."""
     request_id = new_request_id(T)
     await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
     await swept(ground.table)
-    assert ground.item(request_id)["key"] == ledger.UNKNOWN
+    assert ground.item(request_id)["outcome"] == "refused"
     assert (await replay(ground.table, [line(ground, request_id)])).corrected == 1
-    assert ground.item(request_id)["key"] == ground.key_id
+    assert ground.item(request_id)["outcome"] == "complete"
     await prove(ground)
 
 

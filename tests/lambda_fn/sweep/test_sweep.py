@@ -163,18 +163,17 @@ async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
     await prove(ground)
 
 
-async def test_a_deleted_key_and_one_that_nobody_has(ground: Ground) -> None:
-    """What a deleted key's killed stream had generated stays in the ledger; a guess at a key is forgotten."""
+async def test_a_deleted_key(ground: Ground) -> None:
+    """What a deleted key's killed stream had generated stays in the ledger, and what never began is refused."""
     killed = new_request_id(T)
     await swept(ground.table, now=T)
     await live(ground.table, ground, killed, None, checkpoint=9)
     await ground.table.delete(accounts.account_key(ground.key_id))
-    guess = new_request_id(T)
-    await ground.table.put(ledger.opening_item(replace(opening(ground, guess), key_id="a" * 12)))
+    never = new_request_id(T)
+    await ground.table.put(ledger.opening_item(opening(ground, never)))
     await swept(ground.table)
     assert (ground.item(killed)["outcome"], ground.item(killed)["completion_tokens"]) == ("cut", 9)
-    assert ground.item(guess)["outcome"] == "refused"
-    assert "ttl" in ground.item(guess)
+    assert (ground.item(never)["outcome"], ground.item(never)["key"]) == ("refused", ground.key_id)
     await swept(ground.table, now=CLOSED)
     report = await reconcile(ground.table, now=lambda: CLOSED + 2 * 3600)
     assert (report.differences, [one.key for one in report.keys]) == ([], [ground.key_id])
