@@ -105,7 +105,11 @@ def _secret(given: argparse.Namespace, key: dict[str, Any]) -> None:
 
 
 def _create(given: argparse.Namespace) -> None:
-    _secret(given, admin(given)("POST", "/keys", _fields(given)))
+    key = admin(given)("POST", "/keys", _fields(given))
+    _secret(given, key)
+    if not given.json:
+        most = key["limits"]["concurrent_streams"]
+        errors.print(f"[dim]It may have {most} streams at once; --concurrent-streams says else.[/dim]")
 
 
 def _rotate(given: argparse.Namespace) -> None:

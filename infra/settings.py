@@ -25,6 +25,10 @@ LogRetention = Literal[1, 7, 14, 30, 90, 365]
 PriceClass = Literal["100", "200", "all"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
+# The most streams of one key: `lambda_fn.accounts.STREAMS_MOST`.
+_STREAMS_MOST = 200
+# Of a new key where no concurrency is reserved.
+_STREAMS = 20
 # So much the clocks of two functions may differ, in seconds.
 _CLOCKS = 60
 
@@ -45,12 +49,13 @@ class Settings(ContainerSettings, EndpointSettings):
     wheels: Wheels  # `host`: built for this machine, which the local cloud runs it on
     memory_mb: int = _setting(least=128, most=10_240)
     reserved_concurrency: int | None = _setting(least=1, most=100_000)
+    default_max_streams: int | None = _setting(default=None, least=1, most=_STREAMS_MOST)  # of a new key, at once
     heartbeat_seconds: int = _setting(default=12, least=1, most=15)  # the longest silence towards a client
     overdue_seconds: int = _setting(least=5, most=3600)  # after them the sweeper takes a request for lost
     # What answers cost, and how long they are when a request does not say: tokens, USD per million tokens.
     default_max_tokens: int = _setting(default=1024, least=1, most=1_048_576)
-    prompt_price: float = _setting(default=0.0, least=0, most=1_000_000)
-    completion_price: float = _setting(default=0.0, least=0, most=1_000_000)
+    prompt_price: float | None = _setting(default=None, least=0, most=1_000_000)
+    completion_price: float | None = _setting(default=None, least=0, most=1_000_000)
     meter_open: bool = False  # whether keys that were just seen are served while DynamoDB does not answer
     # Keys, usage, and who is told when the meter needs a person.
     admin_url: bool  # the admin API is below /admin/ of the distribution; without, IAM alone leads to it
@@ -95,6 +100,22 @@ class Settings(ContainerSettings, EndpointSettings):
                 f"overdue_seconds={self.overdue_seconds}: must be {least:g} or more in stage {self.stage}: "
                 "before that a function may still be at work on the request"
             )
+
+    @property
+    def new_key_streams(self) -> int:
+        """The most streams at once of a new key that names none: a tenth of all, so that no key holds the house."""
+        if self.default_max_streams is not None:
+            return self.default_max_streams
+        if self.reserved_concurrency is None:
+            return _STREAMS
+        return min(max(4, self.reserved_concurrency // 10), _STREAMS_MOST)
+
+    @property
+    def unpriced_models(self) -> list[str]:
+        """The public names of models that lack a price: no budget of cost holds for them."""
+        own = {"prompt_price": self.prompt_price, "completion_price": self.completion_price}
+        models = {self.model_name: own, **self.others}
+        return [name for name, it in models.items() if None in (it.get("prompt_price"), it.get("completion_price"))]
 
     @property
     def certificate_stack(self) -> str | None:
@@ -207,6 +228,7 @@ def local() -> Settings:
         architecture=host_architecture(),
         wheels="host",
         reserved_concurrency=256,
+        default_max_streams=200,
     )
 
 

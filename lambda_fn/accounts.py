@@ -45,6 +45,11 @@ class Limits(msgspec.Struct, frozen=True):
     cost_day: int = UNLIMITED
     cost_month: int = UNLIMITED
 
+    @property
+    def budgets_cost(self) -> bool:
+        """Whether there is a budget of cost."""
+        return min(self.cost_day, self.cost_month) < UNLIMITED
+
 
 NO_LIMITS = Limits()
 LIMIT_NAMES = Limits.__struct_fields__

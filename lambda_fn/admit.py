@@ -90,6 +90,7 @@ class Gate:
             RequestRunning: the request that is repeated still runs.
             AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
             NotFound: the key may not use the model.
+            PermissionDenied: also where the key has a budget of cost, and the model no price.
             RateLimited, InsufficientQuota: a limit of the key does not allow it.
 
         """
@@ -136,7 +137,13 @@ class Gate:
         """Give the account with the reservation in it, why there is none, or None when that is not known."""
         request_id, now = opening.request_id, int(time.time())
         reservation = Reservation(
-            request_id, opening.reserved, opening.reserved_cost, opening.model, fingerprint, opening.overdue
+            request_id,
+            opening.reserved,
+            opening.reserved_cost,
+            opening.model,
+            fingerprint,
+            opening.overdue,
+            opening.priced,
         )
         try:
             update = reservations.reserve(caller.key_id, caller.key_hash, reservation, now=now)

@@ -34,8 +34,9 @@ class Bounds(msgspec.Struct, frozen=True):
         )
 
     def opening(self, request_id: str, *, key_id: str, name: str, model: Model, overdue: float) -> Opening:
-        """Give what is reserved, at the model's prices."""
-        prices, completion = Prices(model.prompt_price, model.completion_price), self.completion * self.choices
+        """Give what is reserved, at the model's prices; without prices it costs nothing."""
+        prices = Prices(model.prompt_price or 0, model.completion_price or 0)
+        completion = self.completion * self.choices
         return Opening(
             request_id=request_id,
             key_id=key_id,
@@ -44,6 +45,7 @@ class Bounds(msgspec.Struct, frozen=True):
             reserved_cost=prices.cost(self.prompt, completion),
             prices=prices,
             overdue=overdue,
+            priced=model.priced,
         )
 
     def applied(self, request: ChatRequest) -> ChatRequest:

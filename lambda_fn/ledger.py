@@ -58,6 +58,8 @@ class Opening(msgspec.Struct, frozen=True):
     prices: Prices
     overdue: float = limits.OVERDUE
     """After how many seconds its function cannot be at work on it any more."""
+    priced: bool = True
+    """Whether the model has prices; without, a key with a budget of cost may not use it."""
 
 
 class Settlement(msgspec.Struct, frozen=True):

@@ -18,7 +18,16 @@ from lambda_fn.errors import (
     Unavailable,
 )
 from lambda_fn.ids import request_time
-from lambda_fn.refusals import Contended, KeyRefused, KeyUnknown, LimitReached, ModelRefused, Refusal, Running
+from lambda_fn.refusals import (
+    Contended,
+    KeyRefused,
+    KeyUnknown,
+    LimitReached,
+    ModelRefused,
+    Refusal,
+    Running,
+    Unpriced,
+)
 from lambda_fn.reservations import choose
 from lambda_fn.windows import UNLIMITED, Window, windows_of
 
@@ -56,6 +65,10 @@ def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError
             return PermissionDenied(f"This API key is {refusal.reason}.", code=f"key_{refusal.reason}")
         case ModelRefused():
             return no_model(model)
+        case Unpriced():
+            text = f"This key has a budget of cost, which cannot be held: the model '{model[:80]}' has no price."
+            advice = "Ask the operator to set its prices ('prompt_price', 'completion_price'; 0 is one), or use another"
+            return PermissionDenied(f"{text} {advice}.", param="model", code="model_without_price")
         case Contended():
             text = (
                 "More requests of this key begin and end at once than can be counted. Nothing was generated or billed"

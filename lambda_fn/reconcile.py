@@ -18,7 +18,7 @@ from lambda_fn.aws.dynamodb import Query, Table
 from lambda_fn.ledger import ledger_key
 from lambda_fn.rolled import KEYS_INDEX, first_hour, rolled_range
 from lambda_fn.rollups import each_item, ledger_rows, stored_rows
-from lambda_fn.rows import COUNTED, Sums, UsageRow
+from lambda_fn.rows import COUNTED, Sums, UsageRow, is_request
 from lambda_fn.totals import Amounts, Difference, KeyTotals, add, amounts_of, amounts_of_item, compared
 
 __all__ = [
@@ -139,7 +139,7 @@ async def compare_keys(
 
     Args:
         table: The usage table.
-        past: The keys, at most `KEYS_MOST`, with what they used before `since`.
+        past: The keys, at most `KEYS_MOST` and perhaps none, with what they used before `since`.
         since: The hour from which ledger and rollups are read here.
         now: Gives the Unix time.
 
@@ -164,9 +164,9 @@ async def compare_keys(
 
     def place(item: Item) -> None:
         """See whether the account had booked a settled request when it was read: it has, unless it is put here."""
-        key = item["key"]
-        if item["state"] != "SETTLED" or key not in read:
+        if not is_request(item) or item["state"] != "SETTLED" or item["key"] not in read:
             return
+        key = item["key"]
         amount = item.get("settled", 0.0), amounts_of_item(item)
         if item["sk"] in flying:
             entry = flying[item["sk"]][1]
@@ -180,7 +180,7 @@ async def compare_keys(
     for request_id, (key, _) in flying.items():  # those of the past; they are few
         if ledger_key(request_id)["pk"].split("#")[1] < since:
             item = await table.get(ledger_key(request_id))
-            if item is not None and item["key"] == key:
+            if item is not None and item.get("key") == key:
                 place(item)
     differences: list[Difference] = []
     for hour in hours.between(since, max(since, hours.following(hours.hour_at(now())))):

@@ -30,6 +30,10 @@ class ModelRefused(Exception):
     """The key may not use this model."""
 
 
+class Unpriced(Exception):
+    """The key has a budget of cost, and the model has no price by which it could be held."""
+
+
 class LimitReached(Exception):
     """A limit does not allow the request. `window` is None for `max_streams`."""
 
@@ -61,7 +65,7 @@ _NO_HASH = "-" * 64
 """As long as a hash, and like none: in place of that of a key that nobody has, or that was deleted."""
 _NOBODY: Item = {"secret_hash": _NO_HASH, "enabled": False}
 
-Refusal = KeyUnknown | KeyRefused | ModelRefused | LimitReached | Contended | Running
+Refusal = KeyUnknown | KeyRefused | ModelRefused | Unpriced | LimitReached | Contended | Running
 
 
 def running(account: Account, request_id: str, fingerprint: str) -> Running | None:
@@ -96,6 +100,8 @@ def refusal(item: Item | None, key_hash: str, reservation: Reservation, *, now: 
     account = Account.of(item)
     if account.models is not None and reservation.model not in account.models:
         return ModelRefused()
+    if not reservation.priced and account.limits.budgets_cost:
+        return Unpriced()
     for window in reversed(windows_of(request_time(reservation.request_id))):
         left, needed = account.left(window), choose(window, 1, reservation.tokens, reservation.cost)
         if left < needed:

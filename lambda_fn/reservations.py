@@ -20,7 +20,7 @@ from lambda_fn.accounts import USABLE, Correction, Entry, Spend, account_key
 from lambda_fn.aws.attributes import ByTry, Item
 from lambda_fn.aws.dynamodb import Update
 from lambda_fn.ids import request_time, shard_of
-from lambda_fn.windows import Window, windows_of
+from lambda_fn.windows import UNLIMITED, Window, windows_of
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -33,6 +33,8 @@ class Reservation(msgspec.Struct, frozen=True):
     fingerprint: str = ""
     overdue: float = limits.OVERDUE
     """After how many seconds the sweeper is to look."""
+    priced: bool = True
+    """Whether the model has prices: without, a budget of cost would not hold."""
 
 
 NOTHING = Spend(0, 0, 0, 0)
@@ -56,13 +58,15 @@ def reserve(key_id: str, key_hash: str, reservation: Reservation, *, now: int) -
         ":entry": ByTry(lambda attempt: msgspec.structs.replace(entry, number=attempt).text),
         **_watched(key_id, now + reservation.overdue),
     }
+    if not reservation.priced:
+        values[":unlimited"] = UNLIMITED
     for number, window in enumerate(windows_of(request_time(reservation.request_id))):
         names[f"#w{number}"] = window.name
-    return Update(account_key(key_id), *_reserving(), names, values)
+    return Update(account_key(key_id), *_reserving(priced=reservation.priced), names, values)
 
 
 @cache
-def _reserving() -> tuple[str, str]:
+def _reserving(*, priced: bool) -> tuple[str, str]:
     """Give the update and the condition; they are the same for every request, whose windows are `#w0` to `#w5`."""
     update = ["last_used = :now", "in_flight.#request = :entry", _WATCH]
     condition = [
@@ -71,6 +75,8 @@ def _reserving() -> tuple[str, str]:
         "size(in_flight) < max_streams",
         "attribute_not_exists(in_flight.#request)",
     ]
+    if not priced:
+        condition.append("cost_day >= :unlimited AND cost_month >= :unlimited")
     for number, window in enumerate(windows_of(0)):
         left, taken = f"balance.#w{number}", choose(window, ":one", ":tokens", ":cost")
         update.append(f"{left} = if_not_exists({left}, {window.limit}) - {taken}")

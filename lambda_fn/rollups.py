@@ -15,7 +15,7 @@ from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Query, Table
 from lambda_fn.ids import LEDGER_SHARDS
 from lambda_fn.rolled import begin, clean, dirty_hours, move, rolled_range
-from lambda_fn.rows import AMOUNTS, COUNTED, Sums, UsageRow, from_item, to_item
+from lambda_fn.rows import AMOUNTS, COUNTED, Sums, UsageRow, from_item, is_rollup, to_item
 
 _TRIES = 4
 _SHARDS_AT_ONCE = 2  # a page of each is in memory
@@ -38,7 +38,12 @@ class Rolled:
 
 
 async def each_item(
-    table: Table, hour: str, take: Callable[[Item], None], *, keys: Sequence[str] = (), only: Sequence[str] = COUNTED
+    table: Table,
+    hour: str,
+    take: Callable[[Item], None],
+    *,
+    keys: Sequence[str] | None = None,
+    only: Sequence[str] = COUNTED,
 ) -> None:
     """Hand the ledger items of an hour to `take`, one by one, in no order; they are never in memory all at once.
 
@@ -46,11 +51,13 @@ async def each_item(
         table: The usage table.
         hour: Which hour, UTC.
         take: Is given each item.
-        keys: The only keys that are asked for, a hundred at most; all when there is none.
+        keys: The only keys that are asked for, a hundred at most; all when None.
         only: The attributes that are read.
 
     """
-    named = {f":key{number}": key for number, key in enumerate(keys)}
+    if keys is not None and not keys:
+        return
+    named = {f":key{number}": key for number, key in enumerate(keys or ())}
     few = asyncio.Semaphore(_SHARDS_AT_ONCE)
 
     async def shard(number: int) -> None:
@@ -71,7 +78,7 @@ async def each_item(
 async def ledger_rows(table: Table, hour: str, *, key: str | None = None) -> list[UsageRow]:
     """Sum up an hour's ledger as it is now, all of it or one key's."""
     sums = Sums(hour)
-    await each_item(table, hour, sums.add, keys=() if key is None else (key,))
+    await each_item(table, hour, sums.add, keys=None if key is None else (key,))
     return sums.rows()
 
 
@@ -82,7 +89,7 @@ async def stored_rows(table: Table, since: str, until: str, *, key: str | None =
         query = Query("pk = :pk", {":pk": f"USAGE#{day}"})
         if key is not None:
             query = Query("pk = :pk AND begins_with(sk, :key)", {":pk": f"USAGE#{day}", ":key": f"{key}#"})
-        rows = [from_item(item) async for item in table.query_all(query, consistent=True)]
+        rows = [from_item(item) async for item in table.query_all(query, consistent=True) if is_rollup(item)]
         found += [row for row in rows if since <= row.hour < until]
     return sorted(found, key=lambda row: (row.hour, row.key, row.model))
 

@@ -15,6 +15,9 @@ AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered"
 """The fields of a row that are added up."""
 COUNTED = ("key", "model", "state", "outcome", "prompt_tokens", "completion_tokens", "cost", "recovered")
 """What of a ledger item sums are made from."""
+_ANY = {"key", "model", "state"}
+_SETTLED = {"outcome", "prompt_tokens", "completion_tokens", "cost"}
+_ROLLUP = {*AMOUNTS, "outcomes"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Sums:
         self._groups: dict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = {}
 
     def add(self, item: Item) -> None:
-        """Add an item; of it the attributes `COUNTED` are read."""
+        """Add an item; of it the attributes `COUNTED` are read. One that is no request's is left out."""
+        if not is_request(item):
+            return
         name = item["key"], item["model"]
         if name not in self._groups:
             self._groups[name] = dict.fromkeys((*AMOUNTS, "open"), 0), {}
@@ -90,6 +95,16 @@ def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
         name = (time, row.key if "key" in wanted else "", row.model if "model" in wanted else "")
         groups[name].append(row)
     return [_sum(group, *name) for name, group in sorted(groups.items())]
+
+
+def is_request(item: Item) -> bool:
+    """Tell whether an item has what ledger items have: one that has not stops no report."""
+    return item.keys() >= _ANY and (item["state"] != "SETTLED" or item.keys() >= _SETTLED)
+
+
+def is_rollup(item: Item) -> bool:
+    """Tell whether an item has what rollup items have."""
+    return item["sk"].count("#") >= 2 and item.keys() >= _ROLLUP
 
 
 def to_item(row: UsageRow) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One public model: where it runs, and the tokens its prompt and answer may take together.
 
     `default_max_tokens` is what a request that names no limit may generate, and reserves. Prices are nano-dollars a
-    token.
+    token; 0 is a price, None is none.
     """
 
     endpoint: str
@@ -29,8 +29,13 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     component: str | None = None
     """The inference component to invoke, on an endpoint that has some."""
     default_max_tokens: Annotated[int, Meta(ge=1)] = 1024
-    prompt_price: Annotated[int, Meta(ge=0)] = 0
-    completion_price: Annotated[int, Meta(ge=0)] = 0
+    prompt_price: Annotated[int, Meta(ge=0)] | None = None
+    completion_price: Annotated[int, Meta(ge=0)] | None = None
+
+    @property
+    def priced(self) -> bool:
+        """Whether budgets of cost count what it generates."""
+        return self.prompt_price is not None and self.completion_price is not None
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class ControlFunction(Construct):
         environment = {
             "SLUICE_USAGE_TABLE": usage_table.table.table_name,
             "SLUICE_MODEL_NAMES": json.dumps([settings.model_name, *settings.others]),
+            "SLUICE_UNPRICED_MODELS": json.dumps(settings.unpriced_models),
+            "SLUICE_DEFAULT_MAX_STREAMS": str(settings.new_key_streams),
         }
         if settings.admin_url:
             self.secret = AdminSecret(self, "Secret", root=root, settings=settings)

@@ -59,9 +59,9 @@ class ModelEndpoint(Construct):
         return found
 
     def _prices(self) -> dict[str, int]:
-        """Nano-dollars a token, of prices that are USD per million tokens."""
+        """Nano-dollars a token, of prices that are USD per million tokens; one that is not set is left out."""
         given = {"prompt_price": self._settings.prompt_price, "completion_price": self._settings.completion_price}
-        return {name: round(price * 1000) for name, price in given.items()}
+        return {name: round(price * 1000) for name, price in given.items() if price is not None}
 
     def grant_stream(self, grantee: iam.IGrantable) -> None:
         """Let `grantee` invoke this endpoint, and those of the other models, with a streamed response only."""

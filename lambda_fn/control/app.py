@@ -38,7 +38,8 @@ def create_app(settings: ControlSettings, client: Client, credentials: Callable[
             client, url=settings.secretsmanager_url, region=settings.region, credentials=credentials
         )
         secret = AdminSecret(manager, settings.admin_secret)
-    return Front(create_api(Services(table, settings.model_names)), Gate(secret, settings.origin_secrets))
+    services = Services(table, settings.model_names, settings.unpriced, settings.default_max_streams)
+    return Front(create_api(services), Gate(secret, settings.origin_secrets))
 
 
 def create_api(services: Services) -> FastAPI:

@@ -35,6 +35,12 @@ def new_limits(given: schema.Budget, old: Most) -> Most:
     return msgspec.structs.replace(old, **changes)
 
 
+def concerns_prices(given: schema.KeyUpdate) -> bool:
+    """Tell whether a change is about what a key may cost: its budgets of cost, or its models."""
+    limits = set() if given.limits is None else given.limits.model_fields_set
+    return bool(limits & {"cost_per_day", "cost_per_month"}) or "models" in given.model_fields_set
+
+
 def change(account: Account, given: schema.KeyUpdate, *, now: float) -> Update | None:
     """Make all of a change one update; None when nothing changes.
 

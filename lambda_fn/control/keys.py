@@ -1,6 +1,7 @@
 """Keys: made, listed, changed, rotated, deleted. A secret is in the answer that made it, and nowhere else."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -25,13 +26,15 @@ _TRIES = 5
 async def create_key(given: schema.KeyCreate, services: Shared) -> Any:
     """Make a key. Its secret is in this answer only: the table has its hash."""
     check_models(given.models, services)
+    most = changes.new_limits(given.limits, Limits(max_streams=services.default_max_streams))
+    check_prices(most, given.models, services)
     key = new_key()
     item = new_account(
         key,
         name=given.name,
         owner=given.owner,
         now=int(services.now()),
-        most=changes.new_limits(given.limits, Limits()),
+        most=most,
         expires=given.expires_at,
         models=given.models,
     )
@@ -109,12 +112,17 @@ async def apply(key_id: str, given: schema.KeyUpdate, services: Services) -> Ite
 
     Raises:
         NotFound: there is no such key.
+        InvalidRequest: as `check_prices`.
         Conflict: others keep changing it.
 
     """
     for _ in range(_TRIES):
         item = await services.account(key_id)
-        update = changes.change(Account.of(item), given, now=services.now())
+        account = Account.of(item)
+        if changes.concerns_prices(given):
+            models = given.models if "models" in given.model_fields_set else account.models
+            check_prices(changes.new_limits(given.limits or schema.Limits(), account.limits), models, services)
+        update = changes.change(account, given, now=services.now())
         if update is None:
             return item
         try:
@@ -150,6 +158,20 @@ async def page_of_accounts(asked: schema.ListKeys, services: Services, what: str
             return found, None
         if looked >= _LOOKED_MOST:  # others' keys, and deleted ones: the next page goes on behind them
             return found, await services.token(query, position)
+
+
+def check_prices(most: Limits, models: Sequence[str] | None, services: Services) -> None:
+    """Refuse a budget of cost where a model that the key may use has no price: it would not hold.
+
+    Raises:
+        InvalidRequest: it names the models.
+
+    """
+    unpriced = [name for name in services.unpriced if models is None or name in models]
+    if most.budgets_cost and unpriced:
+        text = f"A budget of cost needs models with prices, and these have none: {', '.join(unpriced)}. Deploy with "
+        advice = "'prompt_price' and 'completion_price' (0 is a price), or let the key use other 'models' only."
+        raise InvalidRequest(text + advice, param="models", code="model_without_price")
 
 
 def check_models(names: list[str] | None, services: Services) -> None:

@@ -84,7 +84,9 @@ class Limits(Budget):
     requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_MOST)] | None = None
     tokens_per_minute: Tokens | None = None
     concurrent_streams: Annotated[int, Field(ge=0, le=STREAMS_MOST)] | None = Field(
-        default=None, description=f"null is {STREAMS_MOST}, the most that a key can have."
+        default=None,
+        description="Left out of a new key, it is the setting `default_max_streams`; "
+        f"null is {STREAMS_MOST}, the most that a key can have.",
     )
 
 

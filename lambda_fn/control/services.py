@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
 
+from lambda_fn.accounts import STREAMS_MOST
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.errors import NotFound, Unavailable
@@ -27,10 +28,13 @@ KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$", description="The key's pub
 
 @dataclass
 class Services:
-    """The table, the models, and a clock."""
+    """The table, the models, what a new key gets, and a clock."""
 
     table: Table
     model_names: tuple[str, ...]
+    unpriced: tuple[str, ...] = ()
+    """The models that have no price."""
+    default_max_streams: int = STREAMS_MOST
     now: Callable[[], float] = time.time
     _pages: Pages | None = None
 

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import msgspec
 
+from lambda_fn.accounts import STREAMS_MOST
 from lambda_fn.settings import SettingsError
+
+Streams = Annotated[int, msgspec.Meta(ge=1, le=STREAMS_MOST)]
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,10 @@ class ControlSettings:
     usage_table: str
     model_names: tuple[str, ...]
     """The public names of the models that are deployed."""
+    unpriced: tuple[str, ...]
+    """Those of them that have no price."""
+    default_max_streams: int
+    """The most streams at once of a new key that names none."""
     admin_secret: str | None
     """The ARN of the secret; its value is read when it is needed, and never kept in the environment."""
     origin_secrets: tuple[str, ...]
@@ -35,20 +43,25 @@ class ControlSettings:
         ]
         if missing:
             raise SettingsError(f"{missing[0]} is not set")
-        try:
-            names = msgspec.json.decode(environment["SLUICE_MODEL_NAMES"], type=tuple[str, ...])
-        except msgspec.DecodeError as error:
-            raise SettingsError(f"SLUICE_MODEL_NAMES: {error}") from None
         origin = ("SLUICE_ORIGIN_SECRET", "SLUICE_ORIGIN_SECRET_PREVIOUS")
         return cls(
             region=environment["AWS_REGION"],
             usage_table=environment["SLUICE_USAGE_TABLE"],
-            model_names=names,
+            model_names=_read(environment, "SLUICE_MODEL_NAMES", tuple[str, ...], ""),
+            unpriced=_read(environment, "SLUICE_UNPRICED_MODELS", tuple[str, ...], "[]"),
+            default_max_streams=_read(environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(STREAMS_MOST)),
             admin_secret=environment.get("SLUICE_ADMIN_SECRET") or None,
             origin_secrets=tuple(environment[name] for name in origin if environment.get(name)),
             dynamodb_url=service_url(environment, "dynamodb"),
             secretsmanager_url=service_url(environment, "secretsmanager"),
         )
+
+
+def _read(environment: Mapping[str, str], name: str, kind: Any, default: str) -> Any:
+    try:
+        return msgspec.json.decode(environment.get(name) or default, type=kind)
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def service_url(environment: Mapping[str, str], service: str) -> str:

@@ -269,7 +269,12 @@ def test_without_its_url_the_admin_api_is_iams_alone(project: Path, tmp_path: Pa
     assert "CacheBehaviors" not in found.the("AWS::CloudFront::Distribution")["DistributionConfig"]
     assert len(found.resources("AWS::SecretsManager::Secret")) == 2  # the distribution's
     variables = found.function(FUNCTIONS["Control"])["Environment"]["Variables"]
-    assert variables.keys() == {"SLUICE_USAGE_TABLE", "SLUICE_MODEL_NAMES"}
+    assert variables.keys() == {
+        "SLUICE_USAGE_TABLE",
+        "SLUICE_MODEL_NAMES",
+        "SLUICE_UNPRICED_MODELS",
+        "SLUICE_DEFAULT_MAX_STREAMS",
+    }
     assert not [it for it in statements(found, "Control") if "secretsmanager" in str(it)]
     assert "AdminSecretArn" not in found.service["Outputs"]
 

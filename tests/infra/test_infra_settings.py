@@ -12,6 +12,7 @@ import pytest
 
 from infra.context import settings_from_context
 from infra.settings import DEV, FIELDS, PROD, Settings, SettingsError, host_python_version, local, of_stage, wanted
+from lambda_fn.accounts import STREAMS_MOST
 
 VLLM = {"container": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:o/m"}
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
@@ -214,3 +215,25 @@ def shown(value: object) -> str:
     if value in (None, (), {}):
         return "none"
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_streams_of_a_new_key() -> None:
+    """A new key gets a tenth of what is reserved, at least 4 and at most what a key can have, unless a setting says."""
+    found = {
+        reserved: DEV.replace(reserved_concurrency=reserved).new_key_streams for reserved in (None, 1, 50, 200, 10_000)
+    }
+    assert found == {None: 20, 1: 4, 50: 5, 200: 20, 10_000: STREAMS_MOST}
+    assert PROD.new_key_streams == 20
+    assert DEV.replace(default_max_streams=7).new_key_streams == 7
+    with pytest.raises(SettingsError, match="default_max_streams"):
+        DEV.replace(default_max_streams=STREAMS_MOST + 1)
+
+
+def test_models_without_prices() -> None:
+    """A model has a price when both are set; 0 is one."""
+    other = {"bare": '{"endpoint": "e", "context_tokens": 9}'}
+    other["free"] = '{"endpoint": "e", "context_tokens": 9, "prompt_price": 0, "completion_price": 0}'
+    settings = DEV.replace(other_models=other)
+    assert settings.unpriced_models == [DEV.model_name, "bare"]
+    assert settings.replace(prompt_price=1.0).unpriced_models == [DEV.model_name, "bare"]
+    assert settings.replace(prompt_price=0.0, completion_price=2.0).unpriced_models == ["bare"]

@@ -131,14 +131,21 @@ def create_table(name: str) -> Any:
     backend = dynamodb_backends["123456789012"][REGION]
     if name in backend.tables:
         backend.delete_table(name)
-    keys = [{"AttributeName": key, "KeyType": kind} for key, kind in (("pk", "HASH"), ("sk", "RANGE"))]
+    types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
+
+    def schema(*names: str) -> list[dict[str, str]]:
+        return [{"AttributeName": key, "KeyType": kind} for key, kind in zip(names, ("HASH", "RANGE"), strict=True)]
+
     return backend.create_table(
         name,
-        schema=keys,
-        attr=[{"AttributeName": key["AttributeName"], "AttributeType": "S"} for key in keys],
+        schema=schema("pk", "sk"),
+        attr=[{"AttributeName": key, "AttributeType": kind} for key, kind in types.items()],
         throughput=None,
         billing_mode="PAY_PER_REQUEST",
-        global_indexes=[],
+        global_indexes=[
+            {"IndexName": index, "KeySchema": schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+            for index, keys in {"overdue": ("open", "due"), "keys": ("directory", "created")}.items()
+        ],
         indexes=[],
         streams=None,
         sse_specification=None,

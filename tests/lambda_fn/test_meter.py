@@ -247,6 +247,7 @@ def test_no_expression_has_a_reserved_word() -> None:
         account_changes.rotate(item, "h", now=1, grace=1),
         account_changes.change_limits(accounts.Account.of(item), new, now=now),
         reservations.reserve(KEY_ID, "h", reservations.Reservation(begin.request_id, 1, 1, "m"), now=1),
+        reservations.reserve(KEY_ID, "h", reservations.Reservation(begin.request_id, 1, 1, "m", priced=False), now=1),
         reservations.release(KEY_ID, begin.request_id, entry, spend, now=now, stale=["tokens#2026-11"]),
         reservations.enter(KEY_ID, begin.request_id, model="m", now=now),
         reservations.unwatch(KEY_ID),

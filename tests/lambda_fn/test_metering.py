@@ -241,8 +241,24 @@ async def test_what_can_never_fit_is_not_tried_again(call: Call, items: Any) -> 
     limited(items, tokens_minute=50)
     over = await call(body=STREAM)
     assert (over.status, over.error["code"], over.headers["x-should-retry"]) == (429, "rate_limit_exceeded", "false")
-    limited(items, cost_month=0)
-    assert (await call(body=STREAM)).status == 200  # this model costs nothing
+
+
+async def test_a_budget_of_cost_needs_prices(make_call: Callable[..., Call], sagemaker: StandIn, items: Any) -> None:
+    """A key with a budget of cost is refused where the model has no price, and served where its price is 0."""
+    for limit in ("cost_day", "cost_month"):
+        limited(items, **{limit: 0})
+        for prompt, completion in ((None, None), (1, None), (None, 1)):
+            model = Model("endpoint-1", context_tokens=100, prompt_price=prompt, completion_price=completion)
+            reply = await make_call(models={"m": model})(body=STREAM)
+            assert (reply.status, reply.error["code"]) == (403, "model_without_price")
+            assert "prompt_price" in reply.error["message"]
+            assert ledger_item(items, reply)["outcome"] == "refused"
+        assert sagemaker.bodies == []
+        model = Model("endpoint-1", context_tokens=100, prompt_price=0, completion_price=0)
+        assert (await make_call(models={"m": model})(body=STREAM)).status == 200
+        sagemaker.bodies.clear()
+    limited(items, tokens_day=10**6)
+    assert (await make_call()(body=STREAM)).status == 200
 
 
 async def test_the_default_answer_length_is_reserved_and_enforced(call: Call, sagemaker: StandIn, items: Any) -> None:

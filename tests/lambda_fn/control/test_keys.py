@@ -329,3 +329,53 @@ async def test_changes_of_limits_at_once_all_count(admin: Admin, make: Make) -> 
     day = found["tokens_per_day"]
     assert day["left"] == day["limit"] - 10
     assert found["tokens_per_month"]["left"] == 1990
+
+
+COST = {"cost_per_day": "1.5"}
+
+
+@pytest.fixture
+def unpriced(admin: Admin) -> None:
+    """Have a model without a price, beside one with."""
+    admin.services.unpriced = ("other",)
+
+
+@pytest.mark.usefixtures("unpriced")
+async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
+    """A budget of cost is refused where a model that the key may use has no price, and the models are named."""
+    for body in ({"name": "n", "limits": COST}, {"name": "n", "limits": COST, "models": ["demo", "other"]}):
+        error = await admin.refused(400, "POST", "/keys", body)
+        assert (error["code"], error["param"]) == ("model_without_price", "models")
+        assert "these have none: other." in error["message"]
+        assert "prompt_price" in error["message"]
+    good = (await make(limits=COST, models=["demo"]))["id"]
+    free = (await make(limits={"tokens_per_day": 5}))["id"]
+    for path, change in (
+        (f"/keys/{good}", {"models": None}),
+        (f"/keys/{good}", {"models": ["other"]}),
+        (f"/keys/{free}", {"limits": {"cost_per_month": 3}}),
+        (f"/keys/{free}/budget", {"cost_per_month": 3}),
+    ):
+        assert (await admin.refused(400, "PATCH", path, change))["code"] == "model_without_price"
+    await admin.ok("PATCH", f"/keys/{good}", {"limits": {"cost_per_day": None}, "models": None})
+    await admin.ok("PATCH", f"/keys/{free}", {"limits": {"cost_per_month": 3}, "models": ["demo"]})
+
+
+async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> None:
+    """What has nothing to do with its budget can still be changed of a key whose budget does not hold any more."""
+    key = (await make(limits=COST))["id"]
+    admin.services.unpriced = ("demo", "other")
+    await admin.ok("PATCH", f"/keys/{key}", {"enabled": False, "limits": {"requests_per_minute": 3}})
+    await admin.ok("PATCH", f"/keys/{key}", {"limits": {"cost_per_day": None}})
+
+
+async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
+    """A new key has the deployment's default of streams at once, unless it names some; null is the most there is."""
+    admin.services.default_max_streams = 20
+    made = await make()
+    assert made["limits"]["concurrent_streams"] == 20
+    assert (await make(limits={"concurrent_streams": 50}))["limits"]["concurrent_streams"] == 50
+    most = (await make(limits={"concurrent_streams": None}))["limits"]["concurrent_streams"]
+    assert most == accounts.STREAMS_MOST
+    admin.services.default_max_streams = 5
+    assert (await admin.ok("GET", f"/keys/{made['id']}"))["limits"]["concurrent_streams"] == 20

@@ -88,3 +88,10 @@ async def test_hours_and_keys_that_make_no_sense(admin: Admin) -> None:
         ("/reconcile/keys", {"since": "2026-11-21", "keys": [{"key": "a" * 12}] * 101}, "keys"),
     ):
         assert (await admin.refused(400, "POST", path, body))["param"] == param
+
+
+async def test_no_keys_are_nothing(admin: Admin, used: dict[str, Any]) -> None:
+    """Comparing no keys gives nothing: it is not taken for all of them."""
+    del used
+    report = await admin.ok("POST", "/reconcile/keys", {"since": "2026-11-21T06", "keys": []})
+    assert (report["agrees"], report["keys"], report["differences"]) == (True, [], [])
