@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from cli import values
 from cli.admin import Admin
+from cli.printable import printable
 from cli.project import CommandError
-from cli.steps import console, errors, show
+from cli.steps import console, errors, literal, show
 
 _LIMITS = {
     "requests_per_minute": values.count,
@@ -100,8 +100,10 @@ def _secret(given: argparse.Namespace, key: dict[str, Any]) -> None:
     if given.json:
         sys.stdout.write(json.dumps(key, indent=2) + "\n")
         return
-    errors.print(f"[dim]Key {key['id']} ({escape(key['name'])}). It is shown this once; only its hash is kept.[/dim]")
-    sys.stdout.write(f"{key['secret']}\n")
+    errors.print(
+        f"[dim]Key {literal(key['id'])} ({literal(key['name'])}). It is shown this once; only its hash is kept.[/dim]"
+    )
+    sys.stdout.write(f"{printable(key['secret'], keep='')}\n")
 
 
 def _create(given: argparse.Namespace) -> None:
@@ -132,15 +134,15 @@ def _list(given: argparse.Namespace) -> None:
     for key in keys:
         totals = key["totals"]
         table.add_row(
-            key["id"],
-            escape(key["name"]),
-            escape(key["owner"]),
+            literal(key["id"]),
+            literal(key["name"]),
+            literal(key["owner"]),
             f"[{_COLOURS[key['status']]}]{key['status']}[/]",
             values.when(key["created_at"]),
             values.ago(key["last_used_at"]),
             f"{totals['requests']:,}",
             f"{totals['prompt_tokens'] + totals['completion_tokens']:,}",
-            totals["cost"],
+            literal(totals["cost"]),
         )
     show(table)
 
@@ -174,25 +176,23 @@ def _show(given: argparse.Namespace) -> None:
 
 
 def _figure(value: int | str | None) -> str:
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else value
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else literal(value)
 
 
 def show_key(key: dict[str, Any]) -> None:
     """Print what is known of a key, but its limits."""
-    console.print(
-        f"[bold]{escape(key['name'])}[/bold]  {key['prefix']}-…  [{_COLOURS[key['status']]}]{key['status']}[/]"
-    )
+    status = f"[{_COLOURS[key['status']]}]{key['status']}[/]"
+    console.print(f"[bold]{literal(key['name'])}[/bold]  {literal(key['prefix'])}-…  {status}")
     facts = {
-        "owner": escape(key["owner"]),
+        "owner": literal(key["owner"]),
         "created": values.when(key["created_at"]),
         "last used": values.ago(key["last_used_at"]),
         "expires": values.when(key["expires_at"]) or "never",
-        "models": escape(", ".join(key["models"])) if key["models"] else "all",
+        "models": literal(", ".join(key["models"])) if key["models"] else "all",
         "old secret": f"good until {values.when(key['old_secret_expires_at'])}" if key["old_secret_expires_at"] else "",
         "running": str(key["in_flight"]),
-        "used": "{requests:,} requests, {prompt_tokens:,} + {completion_tokens:,} tokens, {cost}".format(
-            **key["totals"]
-        ),
+        "used": "{requests:,} requests, {prompt_tokens:,} + {completion_tokens:,} tokens, ".format(**key["totals"])
+        + literal(key["totals"]["cost"]),
     }
     for name, fact in facts.items():
         if fact:
@@ -235,7 +235,7 @@ def _delete(given: argparse.Namespace) -> None:
         if not sys.stdin.isatty():
             raise CommandError("Deleting a key is for ever: say so with --yes.")
         key = api("GET", f"/keys/{given.id}")
-        console.print(f"Delete {key['prefix']} ({escape(key['name'])}) for ever? [y/N] ", end="")
+        console.print(f"Delete {literal(key['prefix'])} ({literal(key['name'])}) for ever? [y/N] ", end="")
         if input().strip().lower() not in {"y", "yes"}:
             raise CommandError("Nothing was deleted.")
     api("DELETE", f"/keys/{given.id}")

@@ -15,8 +15,9 @@ from rich.markup import escape
 from cli import operate, values
 from cli.key_commands import add_keys
 from cli.operate import setting
+from cli.printable import printable
 from cli.project import CommandError
-from cli.steps import console, errors
+from cli.steps import console, errors, literal
 from cli.usage_commands import add_usage
 
 
@@ -245,13 +246,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given.run(given)
     except CommandError as error:
-        errors.print("[red]✗[/red]", escape(str(error)))
+        errors.print("[red]✗[/red]", escape(printable(str(error))))
         if error.log is not None:
             errors.print(f"  The log says more: {error.log}")
         return 1
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
-        errors.print("[red]✗[/red]", escape(f"{error.strerror or error}{place}"))
+        errors.print("[red]✗[/red]", literal(f"{error.strerror or error}{place}"))
         return 1
     except KeyboardInterrupt:
         console.print()

@@ -1,7 +1,6 @@
 """`sluice usage ...`: what was used, whether the books agree, and what has to be settled still."""
 
 import argparse
-import csv
 import json
 import re
 import sys
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from rich.markup import escape
 from rich.table import Table
 
 from cli import charts, values
@@ -19,7 +17,7 @@ from cli.key_commands import add_access, admin
 from cli.project import CommandError
 from cli.reconcile import reconcile
 from cli.stack import aws_options
-from cli.steps import console, errors, show
+from cli.steps import console, errors, literal, show, write_csv
 
 _EVENT = "settlement_unsaved"
 _BATCH = 500
@@ -62,17 +60,16 @@ def _usage(given: argparse.Namespace) -> None:
     if given.csv and given.json:
         raise CommandError("--csv and --json exclude each other.")
     api = admin(given)
-    names = ("since", "until", "by", "key", "model")
-    rows = list(api.pages("/usage", limit=10_000, **{name: getattr(given, name) for name in names}))
+    query = {name: getattr(given, name) for name in ("since", "until", "by", "key", "model")}
+    rows = list(api.pages("/usage", limit=10_000, **query))
     by = given.by.split(",")
     if given.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     rows = [charts.unrefused(row) for row in rows]
     if given.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow([*by, *_COLUMNS, "recovered", "open"])
-        writer.writerows([[row[name] for name in (*by, *_COLUMNS, "recovered", "open")] for row in rows])
+        names = (*by, *_COLUMNS, "recovered", "open")
+        write_csv(names, ([row[name] for name in names] for row in rows))
     elif not rows:
         console.print("Nothing was used in this time.")
     else:
@@ -95,10 +92,10 @@ def _table(rows: list[dict[str, Any]], by: Sequence[str], called: dict[str, str]
     table.add_column("tokens")
     bars = charts.bars(tokens)
     for row, bar in zip(rows, bars, strict=True):
-        cells = [escape(str(row[name])) for name in by]
+        cells = [literal(row[name]) for name in by]
         if "key" in by:
-            cells.append(escape(called.get(row["key"], "(deleted)")))
-        cells += [row[name] if name == "cost" else f"{row[name]:,}" for name in _COLUMNS]
+            cells.append(literal(called.get(row["key"], "(deleted)")))
+        cells += [literal(row[name]) if name == "cost" else f"{row[name]:,}" for name in _COLUMNS]
         table.add_row(*cells, f"[cyan]{bar}[/cyan]")
     show(table)
     marks = {"recovered": "settled by the sweeper from a checkpoint", "open": "not settled yet"}
@@ -109,7 +106,7 @@ def _table(rows: list[dict[str, Any]], by: Sequence[str], called: dict[str, str]
 
 def _reconcile(given: argparse.Namespace) -> None:
     with console.status("Reconciling") as status:
-        report = reconcile(admin(given), lambda hour: status.update(f"Reconciling: {hour}"))
+        report = reconcile(admin(given), lambda hour: status.update(f"Reconciling: {literal(hour)}"))
     if given.json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
@@ -131,13 +128,17 @@ def _show_report(report: dict[str, Any]) -> None:
             shown = ["deleted", "", "", ""] if amounts is None else [f"{amounts[name]:,}" for name in _BOOKED]
             if amounts is not None:
                 shown.append(charts.decimal(amounts["cost"]))
-            table.add_row(key["key"] if number == 0 else "", place, *shown, style=style)
+            table.add_row(literal(key["key"]) if number == 0 else "", place, *shown, style=style)
     show(table)
     running = sum(key["in_flight"] for key in report["keys"])
-    console.print(f"[dim]{running} in flight; rollups up to {report['rolled']}, the ledger itself from there[/dim]")
+    console.print(
+        f"[dim]{running} in flight; rollups up to {literal(report['rolled'])}, the ledger itself from there[/dim]"
+    )
     for it in report["differences"]:
         left, right = zip(it["places"], it["values"], strict=True)
-        errors.print(f"[red]✗[/red] {it['key']} {escape(it['field'])}: {left[0]} {left[1]:,}, {right[0]} {right[1]:,}")
+        errors.print(
+            f"[red]✗[/red] {literal(it['key'])} {literal(it['field'])}: {left[0]} {left[1]:,}, {right[0]} {right[1]:,}"
+        )
     if report["agrees"]:
         console.print("[green]✓[/green] accounts, ledger and rollups agree")
 
@@ -163,7 +164,7 @@ def _replay(given: argparse.Namespace) -> None:
         }
         console.print(f"{len(lines)} unsaved: " + ", ".join(f"{counts[name]} {text}" for name, text in words.items()))
     for text in wrong["malformed"]:
-        errors.print(f"[yellow]malformed[/yellow] {escape(text)}")
+        errors.print(f"[yellow]malformed[/yellow] {literal(text)}")
     if wrong["failed"]:
         raise CommandError(f"{len(wrong['failed'])} could not be written; replay them again: {wrong['failed'][0]} ...")
     if wrong["malformed"]:
@@ -215,7 +216,7 @@ def _request(given: argparse.Namespace) -> None:
     for name, value in entry.items():
         if name != "object" and value is not None:
             shown = f"{values.when(value)} UTC" if name.endswith("_at") else str(value)
-            console.print(f"  [dim]{name.replace('_', ' '):<18}[/dim] {escape(shown)}")
+            console.print(f"  [dim]{name.replace('_', ' '):<18}[/dim] {literal(shown)}")
 
 
 def _rebuild(given: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import sys
 from cli.check.probes import PROBES, Finding, Target
 from cli.check.wire import NoAnswer, Server
 from cli.project import CommandError
-from cli.steps import console
+from cli.steps import console, literal
 
 _SIGNS = {"ok": "[green]✓[/green]", "wrong": "[red]✗[/red]", "unknown": "[yellow]?[/yellow]"}
 
@@ -40,7 +40,7 @@ def check(
         sys.stdout.write(json.dumps({**told, "conforms": not wrong}, indent=2) + "\n")
     else:
         for one in findings:
-            console.print(_SIGNS[one.verdict], one.rule, f"[dim]{_escaped(one.seen)}[/dim]" if one.seen else "")
+            console.print(_SIGNS[one.verdict], one.rule, f"[dim]{literal(one.seen)}[/dim]" if one.seen else "")
     if wrong:
         raise CommandError(f"{len(wrong)} of {len(findings)} rules do not hold")
 
@@ -63,7 +63,3 @@ def _first_model(server: Server) -> str:
     except (TypeError, KeyError, IndexError, ValueError):
         said = f"answers {answer.status}" if answer.status != 200 else "names no model"
         raise CommandError(f"{server.base}/models {said}; give --model, and a --key that is good there") from None
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from lambda_fn import hours
+from lambda_fn.cells import inert
 from lambda_fn.control import replies, schema
 from lambda_fn.control.services import Shared, in_time
 from lambda_fn.errors import InvalidRequest, NotFound
@@ -129,13 +130,8 @@ def _csv(rows: list[UsageRow], by: tuple[By, ...]) -> str:
     writer.writerow([*by, *_COLUMNS])
     for row in rows:
         shown = _row(row, by)
-        writer.writerow([_inert(str(shown[name])) for name in (*by, *_COLUMNS)])
+        writer.writerow([inert(shown[name]) for name in (*by, *_COLUMNS)])
     return text.getvalue()
-
-
-def _inert(cell: str) -> str:
-    """Give a cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _entry(item: Mapping[str, Any]) -> dict[str, Any]:
