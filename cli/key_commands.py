@@ -78,6 +78,9 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--owner", help="whose it is")
     parser.add_argument("--expires", type=values.moment, default=argparse.SUPPRESS, metavar="WHEN", help="30d, a date")
     parser.add_argument("--model", action="append", metavar="NAME", help="a model it may use, repeatable (all)")
+    parser.add_argument(
+        "--network", action="append", metavar="CIDR", help="a network it may be used from, repeatable (everywhere)"
+    )
     for name, kind in _LIMITS.items():
         flag, metavar = f"--{name.replace('_', '-')}", "MONEY" if kind is values.amount else "N"
         parser.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar)
@@ -91,6 +94,8 @@ def _fields(given: argparse.Namespace) -> dict[str, Any]:
         body["expires_at"] = given.expires
     if given.model:
         body["models"] = None if given.model == [values.NONE] else given.model
+    if given.network:
+        body["networks"] = None if given.network == [values.NONE] else given.network
     if limits := {name: getattr(given, name) for name in _LIMITS if hasattr(given, name)}:
         body["limits"] = limits
     return body
@@ -127,7 +132,7 @@ def _list(given: argparse.Namespace) -> None:
         console.print("There are no keys. Make one with: sluice keys create --name NAME")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("key", "name", "owner", "status", "created", "last used"):
+    for name in ("key", "name", "owner", "status", "networks", "created", "last used"):
         table.add_column(name, no_wrap=name in {"key", "created"})
     for name in ("requests", "tokens", "cost"):
         table.add_column(name, justify="right")
@@ -138,6 +143,7 @@ def _list(given: argparse.Namespace) -> None:
             literal(key["name"]),
             literal(key["owner"]),
             f"[{_COLOURS[key['status']]}]{key['status']}[/]",
+            literal(" ".join(key["networks"] or ())),
             values.when(key["created_at"]),
             values.ago(key["last_used_at"]),
             f"{totals['requests']:,}",
@@ -189,6 +195,7 @@ def show_key(key: dict[str, Any]) -> None:
         "last used": values.ago(key["last_used_at"]),
         "expires": values.when(key["expires_at"]) or "never",
         "models": literal(", ".join(key["models"])) if key["models"] else "all",
+        "networks": literal(", ".join(key["networks"])) if key["networks"] else "everywhere",
         "old secret": f"good until {values.when(key['old_secret_expires_at'])}" if key["old_secret_expires_at"] else "",
         "running": str(key["in_flight"]),
         "used": "{requests:,} requests, {prompt_tokens:,} + {completion_tokens:,} tokens, ".format(**key["totals"])

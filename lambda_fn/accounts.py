@@ -8,6 +8,7 @@
     old_secrets hash -> until when it is good, of the secrets before the last rotations
     revision    counts the changes that admins made
     models      the public names that the key may use, when it may not use all
+    networks    those that the key may be used from, as one text, when not from everywhere
     directory   KEYS, the partition of the index that lists all keys
     the limits  `Limits`, each always there
     balance     what is left in each window (`windows`), made by the first request of a window
@@ -26,6 +27,7 @@ import msgspec
 
 from lambda_fn.aws.attributes import Item
 from lambda_fn.ids import hash_key, key_id_of
+from lambda_fn.networks import ANYWHERE
 from lambda_fn.windows import UNLIMITED, Window
 
 STREAMS_MOST = 200
@@ -144,6 +146,7 @@ class Account(msgspec.Struct, frozen=True):
     revision: int
     enabled: bool
     models: tuple[str, ...] | None
+    networks: str
     limits: Limits
     balance: Mapping[str, int]
     in_flight: Mapping[str, Entry]
@@ -166,6 +169,7 @@ class Account(msgspec.Struct, frozen=True):
             revision=item.get("revision", 0),
             enabled=item["enabled"],
             models=tuple(item["models"]) if "models" in item else None,
+            networks=item.get("networks", ANYWHERE),
             limits=Limits(*map(item.__getitem__, LIMIT_NAMES)),
             balance=item["balance"],
             in_flight=InFlight(item["in_flight"]),
@@ -195,6 +199,7 @@ def new_account(
     most: Limits = NO_LIMITS,
     expires: int | None = None,
     models: Sequence[str] | None = None,
+    networks: str = ANYWHERE,
 ) -> Item:
     """Give the account item for a new key; put it on condition `attribute_not_exists(pk)`.
 
@@ -221,6 +226,8 @@ def new_account(
         item["expires"] = expires
     if models is not None:
         item["models"] = list(models)
+    if networks:
+        item["networks"] = networks
     return item
 
 

@@ -22,7 +22,8 @@ from lambda_fn.ids import request_time
 from lambda_fn.known import Known
 from lambda_fn.ledger import Opening
 from lambda_fn.log import log
-from lambda_fn.rates import public, rate_headers
+from lambda_fn.networks import ANYWHERE, admits
+from lambda_fn.rates import public, rate_headers, wrong_network
 from lambda_fn.refusals import Contended, KeyUnknown, Refusal, key_refusal, refusal, running
 from lambda_fn.reservations import Reservation
 from lambda_fn.windows import stale
@@ -57,7 +58,7 @@ class Gate:
 
         Raises:
             AuthenticationFailed: nobody has the key.
-            PermissionDenied: the key is disabled, expired or replaced.
+            PermissionDenied: the key is disabled, expired or replaced, or may not be used from the caller's address.
             Unavailable: DynamoDB does not answer.
 
         """
@@ -71,7 +72,12 @@ class Gate:
             self._known.wrong(caller)
             raise public(wrong or KeyUnknown(), model="", when=now, now=now)
         self._known.authenticated(caller)
-        return Account.of(item)
+        account = Account.of(item)
+        if account.networks != ANYWHERE:
+            self._known.restricted(caller, account.networks)
+        if not admits(account.networks, caller.address):
+            raise wrong_network()
+        return account
 
     async def authenticate(self, caller: Caller) -> None:
         """See that the secret is right: without a call where it was when it last came here, else as `check_key`.
@@ -123,7 +129,7 @@ class Gate:
             await self._undo(opening, entry)
             raise _unavailable()
         if account is None:
-            if self._open and self._known.recent(caller):
+            if self._open and self._known.recent(caller) and self._known.admits(caller):
                 log("admitted_open", request_id=opening.request_id, key=opening.key_id)
                 return Admission(opening, opened=opened)
             raise _unavailable()
@@ -144,6 +150,7 @@ class Gate:
             fingerprint,
             opening.overdue,
             opening.priced,
+            self._known.networks(caller),
         )
         try:
             update = reservations.reserve(caller.key_id, caller.key_hash, reservation, now=now)
@@ -157,6 +164,11 @@ class Gate:
                     self._known.refused(caller)
                 else:
                     self._known.wrong(caller)
+                networks = ANYWHERE if failed.item is None else failed.item.get("networks", ANYWHERE)
+                if wrong is None and networks != reservation.networks and admits(networks, caller.address):
+                    # They were not known here, or are others by now: once more, on condition that these still hold.
+                    self._known.restricted(caller, networks)
+                    return await self._reserve(caller, opening, fingerprint, repeat=repeat)
                 if repeat and wrong is None and failed.item is not None:
                     same = running(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:

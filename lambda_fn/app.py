@@ -132,7 +132,7 @@ class Models:
         return Response(document(self._models), media_type="application/json")
 
     async def _allowed(self, request: Request) -> tuple[str, ...]:
-        account = await self._gate.check_key(read_key(request.headers))
+        account = await self._gate.check_key(read_key(request.headers, request.scope.get("client")))
         return tuple(name for name in self._models if account.models is None or name in account.models)
 
     @staticmethod
@@ -167,7 +167,7 @@ class Completions:
         tally = Tally()
         request_id: str = scope["sluice.request_id"]
         headers: dict[str, str] = scope["sluice.given"]
-        caller = read_key(headers)
+        caller = read_key(headers, scope.get("client"))
         try:
             body = await read_body(receive)
             asked = self._read(body, headers)

@@ -8,6 +8,7 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
 from lambda_fn.ids import hash_key, key_id_of
+from lambda_fn.networks import viewer
 
 ORIGIN_HEADER = "x-sluice-origin-secret"
 
@@ -17,6 +18,8 @@ class Caller(msgspec.Struct, frozen=True):
 
     key_id: str
     key_hash: str
+    address: str = ""
+    """Where the request came from; empty when that is not known."""
 
 
 def check_origin(headers: Mapping[str, str], secrets: Sequence[str]) -> None:
@@ -32,8 +35,8 @@ def check_origin(headers: Mapping[str, str], secrets: Sequence[str]) -> None:
         raise PermissionDenied("This address takes requests only through its distribution.", code="origin_denied")
 
 
-def read_key(headers: Mapping[str, str]) -> Caller:
-    """Read the bearer key.
+def read_key(headers: Mapping[str, str], client: tuple[str, int] | None = None) -> Caller:
+    """Read the bearer key, and where it comes from; `client` is the connection's own address, as in an ASGI scope.
 
     Raises:
         AuthenticationFailed: there is none, or none that could be ours.
@@ -46,7 +49,8 @@ def read_key(headers: Mapping[str, str]) -> Caller:
     key_id = key_id_of(key) if len(key) <= limits.MAX_KEY else None
     if key_id is None:
         raise wrong_key()  # without asking DynamoDB: what has not the form of a key is none
-    return Caller(key_id=key_id, key_hash=hash_key(key))
+    address = viewer(headers.get("x-forwarded-for", ""), client[0] if client else "")
+    return Caller(key_id=key_id, key_hash=hash_key(key), address=address)
 
 
 def wrong_key() -> AuthenticationFailed:

@@ -4,6 +4,7 @@ import time
 
 from lambda_fn import limits
 from lambda_fn.authenticate import Caller
+from lambda_fn.networks import ANYWHERE, admits
 
 _MOST = 10_000
 
@@ -20,6 +21,7 @@ class Known:
         """Know nobody."""
         self._admitted: dict[str, float] = {}
         """Hash of a secret -> when a request was last admitted by it; 0 when its last answer was a refusal."""
+        self._networks: dict[str, str] = {}
 
     def right(self, caller: Caller) -> bool:
         """Tell whether the secret was right when it last came here."""
@@ -28,6 +30,24 @@ class Known:
     def recent(self, caller: Caller) -> bool:
         """Tell whether the last request of this key was admitted, a short while ago."""
         return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.OPEN_MEMORY
+
+    def networks(self, caller: Caller) -> str:
+        """Return the networks that the key had when it was last seen here, if the caller's address is in them.
+
+        It is a guess, which saves a write: the account's write holds whatever it has now.
+        """
+        return self._networks.get(caller.key_id, ANYWHERE) if self.admits(caller) else ANYWHERE
+
+    def admits(self, caller: Caller) -> bool:
+        """Tell whether the caller's address is in the networks that the key had when it was last seen here."""
+        return admits(self._networks.get(caller.key_id, ANYWHERE), caller.address)
+
+    def restricted(self, caller: Caller, networks: str) -> None:
+        """Note a key's networks."""
+        if len(self._networks) >= _MOST:
+            self._networks.clear()
+            self._admitted.clear()  # so that no key is served unasked whose networks are forgotten
+        self._networks[caller.key_id] = networks
 
     def admitted(self, caller: Caller) -> None:
         """Note that a request was admitted."""

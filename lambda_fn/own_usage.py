@@ -45,7 +45,7 @@ class OwnUsage:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
-        caller = read_key(request.headers)
+        caller = read_key(request.headers, request.scope.get("client"))
         account = await self._gate.check_key(caller)
         now = time.time()
         given = _given(request)
@@ -133,6 +133,7 @@ def _account(account: Account, now: float) -> dict[str, Any]:
             "name": account.name,
             "expires_at": account.expires,
             "models": account.models,
+            "networks": account.networks.split() or None,
             "old_secret_expires_at": account.old_expires,
         },
         "limits": windows(account, now=now),

@@ -24,6 +24,7 @@ from lambda_fn.refusals import (
     KeyUnknown,
     LimitReached,
     ModelRefused,
+    NetworkRefused,
     Refusal,
     Running,
     Unpriced,
@@ -63,6 +64,8 @@ def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError
             return wrong_key()
         case KeyRefused():
             return PermissionDenied(f"This API key is {refusal.reason}.", code=f"key_{refusal.reason}")
+        case NetworkRefused():
+            return wrong_network()
         case ModelRefused():
             return no_model(model)
         case Unpriced():
@@ -79,6 +82,12 @@ def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError
             return RequestRunning(f"{text}; it was not run again.", headers=NO_RETRY)
         case LimitReached():
             return _limit(refusal, when=when, now=now)
+
+
+def wrong_network() -> PermissionDenied:
+    """Return the error for a key that is used from outside of its networks."""
+    text = "This API key may not be used from the address that the request came from. Its `networks` say from where"
+    return PermissionDenied(f"{text}; whoever made it can change them.", code="network_not_allowed")
 
 
 def no_model(name: str) -> NotFound:

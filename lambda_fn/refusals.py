@@ -9,6 +9,7 @@ import hmac
 from lambda_fn.accounts import Account
 from lambda_fn.aws.attributes import Item
 from lambda_fn.ids import request_time
+from lambda_fn.networks import ANYWHERE
 from lambda_fn.reservations import Reservation, choose
 from lambda_fn.windows import Window, windows_of
 
@@ -28,6 +29,10 @@ class KeyRefused(Exception):
 
 class ModelRefused(Exception):
     """The key may not use this model."""
+
+
+class NetworkRefused(Exception):
+    """The key may not be used from the caller's address."""
 
 
 class Unpriced(Exception):
@@ -65,7 +70,7 @@ _NO_HASH = "-" * 64
 """As long as a hash, and like none: in place of that of a key that nobody has, or that was deleted."""
 _NOBODY: Item = {"secret_hash": _NO_HASH, "enabled": False}
 
-Refusal = KeyUnknown | KeyRefused | ModelRefused | Unpriced | LimitReached | Contended | Running
+Refusal = KeyUnknown | KeyRefused | NetworkRefused | ModelRefused | Unpriced | LimitReached | Contended | Running
 
 
 def running(account: Account, request_id: str, fingerprint: str) -> Running | None:
@@ -98,6 +103,8 @@ def refusal(item: Item | None, key_hash: str, reservation: Reservation, *, now: 
     if wrong is not None or item is None:
         return wrong
     account = Account.of(item)
+    if account.networks not in {ANYWHERE, reservation.networks}:
+        return NetworkRefused()
     if account.models is not None and reservation.model not in account.models:
         return ModelRefused()
     if not reservation.priced and account.limits.budgets_cost:

@@ -20,6 +20,7 @@ from lambda_fn.accounts import USABLE, Correction, Entry, Spend, account_key
 from lambda_fn.aws.attributes import ByTry, Item
 from lambda_fn.aws.dynamodb import Update
 from lambda_fn.ids import request_time, shard_of
+from lambda_fn.networks import ANYWHERE
 from lambda_fn.windows import UNLIMITED, Window, windows_of
 
 
@@ -35,6 +36,8 @@ class Reservation(msgspec.Struct, frozen=True):
     """After how many seconds the sweeper is to look."""
     priced: bool = True
     """Whether the model has prices: without, a budget of cost would not hold."""
+    networks: str = ANYWHERE
+    """The key's networks, if the caller's address was found in them: a key that has others refuses."""
 
 
 NOTHING = Spend(0, 0, 0, 0)
@@ -52,6 +55,7 @@ def reserve(key_id: str, key_hash: str, reservation: Reservation, *, now: int) -
         ":yes": True,
         ":hash": key_hash,
         ":model": reservation.model,
+        ":networks": reservation.networks,
         ":one": 1,
         ":tokens": tokens,
         ":cost": cost,
@@ -72,6 +76,7 @@ def _reserving(*, priced: bool) -> tuple[str, str]:
     condition = [
         USABLE,
         "(attribute_not_exists(models) OR contains(models, :model))",
+        "(attribute_not_exists(networks) OR networks = :networks)",
         "size(in_flight) < max_streams",
         "attribute_not_exists(in_flight.#request)",
     ]

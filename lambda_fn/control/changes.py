@@ -57,6 +57,7 @@ def change(account: Account, given: schema.KeyUpdate, *, now: float) -> Update |
         ("enabled", "enabled"),
         ("expires_at", "expires"),
         ("models", "models"),
+        ("networks", "networks"),
     ):
         if field not in given.model_fields_set:
             continue
@@ -66,7 +67,7 @@ def change(account: Account, given: schema.KeyUpdate, *, now: float) -> Update |
             removes.append(f"#{attribute}")
         else:
             sets.append(f"#{attribute} = :{attribute}")
-            values[f":{attribute}"] = value
+            values[f":{attribute}"] = " ".join(value) if field == "networks" else value
     if same and len(sets) == 1 and not removes:
         return None
     text = ", ".join(sets) + (" REMOVE " + ", ".join(removes) if removes else "")
@@ -106,6 +107,7 @@ def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
         "status": "disabled" if not account.enabled else "expired" if expired else "active",
         "enabled": account.enabled,
         "models": None if account.models is None else list(account.models),
+        "networks": account.networks.split() or None,
         "limits": limits_of(account),
         "in_flight": len(account.in_flight),
         "totals": {

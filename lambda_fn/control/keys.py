@@ -37,6 +37,7 @@ async def create_key(given: schema.KeyCreate, services: Shared) -> Any:
         most=most,
         expires=given.expires_at,
         models=given.models,
+        networks=" ".join(given.networks or ()),
     )
     item["enabled"] = given.enabled
     try:

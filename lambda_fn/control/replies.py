@@ -42,6 +42,7 @@ class Key(BaseModel):
     status: Literal["active", "disabled", "expired"]
     enabled: bool
     models: list[str] | None = Field(description="null is all.")
+    networks: list[str] | None = Field(description="It may be used from these; null is everywhere.")
     limits: KeyLimits
     in_flight: int = Field(description="Requests that run now.")
     totals: Totals

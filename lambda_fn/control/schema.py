@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lambda_fn.accounts import STREAMS_MOST
+from lambda_fn.networks import canonical
 from lambda_fn.reconcile import KEYS_MOST
 
 TOKENS_MOST = 10**15
@@ -47,6 +48,14 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
+def _networks(texts: list[str]) -> list[str]:
+    try:
+        return canonical(texts).split()
+    except ValueError:
+        words = "must be networks such as 203.0.113.0/24 or 2001:db8::/32, with no bits set outside of them"
+        raise ValueError(words) from None
+
+
 class Given(BaseModel):
     """A request's body."""
 
@@ -67,6 +76,13 @@ Models = Annotated[
     Field(min_length=1, max_length=64),
     AfterValidator(_distinct),
 ]
+
+Networks = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=64)]],
+    Field(min_length=1, max_length=16),
+    AfterValidator(_networks),
+]
+_FROM = "Networks (CIDR) that it may be used from; null is everywhere."
 
 
 class Budget(Given):
@@ -98,6 +114,7 @@ class KeyCreate(Given):
     expires_at: Moment | None = Field(default=None, description="Unix seconds; null is never.")
     enabled: bool = True
     models: Models | None = Field(default=None, description="The models it may use; null is all, also those to come.")
+    networks: Networks | None = Field(default=None, description=_FROM)
     limits: Limits = Limits()
 
 
@@ -109,6 +126,7 @@ class KeyUpdate(Given):
     expires_at: Moment | None = None
     enabled: bool | None = None
     models: Models | None = None
+    networks: Networks | None = Field(default=None, description=_FROM)
     limits: Limits | None = Field(default=None, description="Of these, too, only what is given changes.")
 
 

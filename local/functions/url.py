@@ -22,6 +22,8 @@ from local.permissions.urls import FORBIDDEN, open_to_all
 log = logging.getLogger("local.functions")
 
 _MAX_BODY = value("lambda_request")
+# Of CloudFront's own addresses: here viewer and edge have the same, which they never have there.
+_EDGE = "130.176.0.1"
 # The listener decides these itself.
 _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive", "date"}
 
@@ -70,7 +72,7 @@ async def _invoke(
             query=query,
             headers=tuple(request.headers.items()),
             body=body,
-            source_ip=request.remote or "127.0.0.1",
+            source_ip=_EDGE if "X-Amz-Cf-Id" in request.headers else request.remote or "127.0.0.1",
             host=host,
             received=now,
         ),

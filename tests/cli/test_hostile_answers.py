@@ -29,6 +29,7 @@ FACTS = {
     "owner": HOSTILE,
     "status": "active",
     "models": [HOSTILE],
+    "networks": [HOSTILE],
     "limits": dict.fromkeys(LIMITS),
     "in_flight": 0,
     "totals": {"requests": 1, "prompt_tokens": 2, "completion_tokens": 3, "cost": "0.5"},

@@ -88,6 +88,12 @@ REFUSED: list[tuple[Any, str | None]] = [
     ({"name": "n", "models": []}, "models"),
     ({"name": "n", "models": ["demo", "demo"]}, "models"),
     ({"name": "n", "models": ["demo", "gpt"]}, "models.1"),
+    ({"name": "n", "networks": []}, "networks"),
+    ({"name": "n", "networks": "203.0.113.0/24"}, "networks"),
+    ({"name": "n", "networks": ["203.0.113.5/24"]}, "networks"),
+    ({"name": "n", "networks": ["sk-of-my-own"]}, "networks"),
+    ({"name": "n", "networks": [1]}, "networks.0"),
+    ({"name": "n", "networks": [f"10.0.{number}.0/24" for number in range(17)]}, "networks"),
     ({"name": "n", "limits": {"tokens_per_day": -1}}, "limits.tokens_per_day"),
     ({"name": "n", "limits": {"tokens_per_day": 1.5}}, "limits.tokens_per_day"),
     ({"name": "n", "limits": {"tokens_per_day": True}}, "limits.tokens_per_day"),
@@ -233,6 +239,19 @@ async def test_a_change_leaves_the_rest(admin: Admin, make: Make) -> None:
     assert await admin.ok("PATCH", path, {}) == found
     for field in ("name", "owner", "enabled", "limits"):
         assert (await admin.refused(400, "PATCH", path, {field: None}))["param"] == field
+
+
+async def test_networks_are_given_changed_and_taken_away(admin: Admin, make: Make) -> None:
+    """A key has them in one form, a change replaces them, null takes them away, and they hold."""
+    made = await make(networks=["2001:DB8::/32", "203.0.113.0/24"])
+    assert made["networks"] == ["2001:db8::/32", "203.0.113.0/24"]
+    path, gate = f"/keys/{made['id']}", Gate(admin.services.table)
+    with pytest.raises(PermissionDenied):
+        await gate.check_key(caller(made["secret"]))
+    assert (await admin.ok("PATCH", path, {"owner": "b"}))["networks"] == made["networks"]
+    assert (await admin.ok("PATCH", path, {"networks": ["192.0.2.1"]}))["networks"] == ["192.0.2.1/32"]
+    assert (await admin.ok("PATCH", path, {"networks": None}))["networks"] is None
+    await gate.check_key(caller(made["secret"]))
 
 
 async def test_a_disabled_key_is_told_so(admin: Admin, make: Make) -> None:
