@@ -1,7 +1,7 @@
 """The admin API of a deployed stack, local or on AWS, as the commands use it.
 
-Where it is stands in the stack's outputs, and its secret in Secrets Manager. With `iam`, or where the stack has no
-admin URL, the function is invoked instead, by whatever the caller's AWS credentials allow.
+Where it is stands in the stack's outputs, and its secret in Secrets Manager. With a right, or where the stack has no
+admin URL, a function is invoked instead, by whatever the caller's AWS credentials allow: that of all rights, or of one.
 """
 
 import json
@@ -17,6 +17,8 @@ from cli.project import LOCAL, CommandError
 from cli.stack import aws_options, undeployed, unreadable
 
 PREFIX = "/admin/v1"
+ALL = "all"
+RIGHTS = (ALL, "keys", "budgets", "usage", "audit")
 _TIMEOUT = 60.0
 
 
@@ -30,10 +32,12 @@ class Admin:
     """Of the distribution; None: the function is invoked."""
     secret: str = ""
     authority: str | None = None
+    right: str = ALL
+    """Which function is invoked."""
 
     @classmethod
-    def of(cls, stage: str, name: str, *, iam: bool = False) -> Self:
-        """Find the admin API of a stage's stack, of which `name` is the setting.
+    def of(cls, stage: str, name: str, *, right: str | None = None) -> Self:
+        """Find the admin API of a stage's stack, of which `name` is the setting; with a `right`, by IAM.
 
         Raises:
             CommandError: there is no such stack, or no access to it.
@@ -49,8 +53,8 @@ class Admin:
             outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
             if not {"AdminFunctionName", "DistributionDomain"} <= outputs.keys():
                 raise undeployed(stack, stage)
-            if iam or "AdminSecretArn" not in outputs:
-                return cls(stage, outputs, None)
+            if right is not None or "AdminSecretArn" not in outputs:
+                return cls(stage, outputs, None, right=right or ALL)
             manager = boto3.client("secretsmanager", **options)
             found = manager.get_secret_value(SecretId=outputs["AdminSecretArn"], VersionStage="AWSCURRENT")
         except (BotoCoreError, ClientError) as error:
@@ -111,14 +115,15 @@ class Admin:
         from botocore.exceptions import BotoCoreError, ClientError
 
         event = {"method": method, "path": path, "query": query, "body": body}
-        name = self.outputs["AdminFunctionName"]
+        name = self.outputs[f"Admin{'' if self.right == ALL else self.right.capitalize()}FunctionName"]
         try:
             # never again by itself: the secret of a key that is made is in that one answer only
             once = Config(retries={"total_max_attempts": 1}, read_timeout=_TIMEOUT)
             functions = boto3.client("lambda", config=once, **aws_options(self.stage))
             answer = functions.invoke(FunctionName=name, Payload=json.dumps(event))
         except (BotoCoreError, ClientError) as error:
-            raise CommandError(f"The function {name} cannot be invoked: {error}") from None
+            hint = "" if self.right != ALL else " With one right only, name it: --right usage."
+            raise CommandError(f"The function {name} cannot be invoked: {error}.{hint}") from None
         found = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
             raise CommandError(f"The function {name} failed: {found.get('errorMessage')}")

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from cli import values
-from cli.admin import Admin
+from cli.admin import ALL, RIGHTS, Admin
 from cli.printable import printable
 from cli.project import CommandError
 from cli.steps import console, errors, literal, show
@@ -23,7 +23,7 @@ _LIMITS = {
     "cost_per_day": values.amount,
     "cost_per_month": values.amount,
 }
-_COLOURS = {"active": "green", "disabled": "yellow", "expired": "red"}
+_COLOURS = {"active": "green", "disabled": "yellow", "expired": "red", "revoked": "red"}
 
 
 def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
@@ -31,18 +31,20 @@ def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
     values.add_stack(parser, inner=inner)
     default = argparse.SUPPRESS if inner else False
     words = "invoke the admin function by IAM, without the admin secret"
-    parser.add_argument("--iam", action="store_true", default=default, help=words)
+    parser.add_argument("--iam", dest="right", action="store_const", const=ALL, default=default or None, help=words)
+    words = "by IAM, with this right alone"
+    parser.add_argument("--right", choices=RIGHTS, default=default or None, help=words)
     parser.add_argument("--json", action="store_true", default=default, help="print what the admin API answers")
 
 
 def admin(given: argparse.Namespace) -> Admin:
     """Find what a command line means."""
-    return Admin.of(given.stage, given.stack_name, iam=given.iam)
+    return Admin.of(given.stage, given.stack_name, right=given.right)
 
 
 def add_keys(commands: Any) -> None:
     """Add the commands."""
-    text = "Make, list, change, rotate and delete API keys."
+    text = "Make, list, change, rotate, revoke and delete API keys."
     keys = commands.add_parser("keys", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
 
     def command(
@@ -68,6 +70,10 @@ def add_keys(commands: Any) -> None:
     rotate.add_argument(
         "--grace", type=values.seconds, default=86_400, metavar="TIME", help="the old secret's last time (24h)"
     )
+    text = "Revoke a key that got about: no secret of it is good any more, and what runs with it ends."
+    revoke = command("revoke", _revoke, text, key=False)
+    words = "its id, or the whole key, of which only the id leaves this machine; - reads it from standard input"
+    revoke.add_argument("id", type=values.found_key, metavar="KEY", help=words)
     command("disable", lambda given: _enable(given, yes=False), "Refuse a key's requests until it is enabled.")
     command("enable", lambda given: _enable(given, yes=True), "Let a disabled key be used again.")
     delete = command("delete", _delete, "Delete a key for ever; its usage stays in ledger and reports.")
@@ -121,6 +127,17 @@ def _create(given: argparse.Namespace) -> None:
 
 def _rotate(given: argparse.Namespace) -> None:
     _secret(given, admin(given)("POST", f"/keys/{given.id}/rotate", {"grace_seconds": given.grace}))
+
+
+def _revoke(given: argparse.Namespace) -> None:
+    key = admin(given)("POST", f"/keys/{given.id}/revoke")
+    if given.json:
+        sys.stdout.write(json.dumps(key, indent=2) + "\n")
+        return
+    show_key(key)
+    many = key["cancelled"]
+    console.print(f"Revoked. {many} running request(s) were told to stop, and do within seconds.")
+    console.print(f"[dim]For another secret: sluice keys rotate {given.id}, then sluice keys enable {given.id}[/dim]")
 
 
 def _list(given: argparse.Namespace) -> None:

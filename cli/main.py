@@ -13,6 +13,7 @@ from typing import Any
 from rich.markup import escape
 
 from cli import operate, values
+from cli.audit_command import add_audit
 from cli.key_commands import add_keys
 from cli.operate import setting
 from cli.printable import printable
@@ -176,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     add_keys(commands)
     operate.add(commands)
     add_usage(commands)
+    add_audit(commands)
     text = "Check whether an address answers as OpenAI's chat-completions API does; exit with 1 where it does not."
     checked = command("check", _check, text)
     checked.add_argument("url", nargs="?", metavar="URL", help="the base URL that clients have (the local stack's)")

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 import time
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -70,6 +71,13 @@ def key_id(text: str) -> str:
     if found is None:
         raise argparse.ArgumentTypeError("this is no id of a key: `sluice keys list` shows them")
     return found[1]
+
+
+def found_key(text: str) -> str:
+    """Read the id of a key that was found somewhere: as `key_id`, with quotes or blanks about it, or `-` for input."""
+    if text == "-":
+        text = sys.stdin.readline()
+    return key_id(text.strip().strip("'\"`"))
 
 
 def when(seconds: float | None) -> str:

@@ -59,6 +59,7 @@ class Settings(ContainerSettings, EndpointSettings):
     meter_open: bool = False  # whether keys that were just seen are served while DynamoDB does not answer
     # Keys, usage, and who is told when the meter needs a person.
     admin_url: bool  # the admin API is below /admin/ of the distribution; without, IAM alone leads to it
+    audit_days: int = _setting(default=400, least=1, most=3650)  # how long the trail of what admins did is kept
     recovered_alarm: int = _setting(least=1, most=1_000_000)  # requests that one sweep had to settle
     alarm_topic: str | None = _setting(pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN")
     # What is kept and for how long.

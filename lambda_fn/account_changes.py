@@ -47,12 +47,23 @@ def rotate(item: Mapping[str, Any], new_hash: str, *, now: int, grace: int) -> U
     old = {known: until for known, until in item.get("old_secrets", {}).items() if grace and until > now}
     if len(old) >= OLD_MOST:
         raise TooManySecrets
-    old[item["secret_hash"]] = now + grace
+    if item["secret_hash"]:  # a revoked key has none
+        old[item["secret_hash"]] = now + grace
     old.pop(new_hash, None)
     return msgspec.structs.replace(
         update,
-        update=f"{update.update}, secret_hash = :hash, old_secrets = :old",
+        update=f"{update.update}, secret_hash = :hash, old_secrets = :old REMOVE revoked",
         values={**update.values, ":hash": new_hash, ":old": old},
+    )
+
+
+def revoke(account: Account, *, now: int) -> Update:
+    """Take all of a key's secrets away, and disable it: enabled again it is of no use before it is given another."""
+    update = revise(account)
+    return msgspec.structs.replace(
+        update,
+        update=f"{update.update}, enabled = :no, secret_hash = :none, revoked = :now REMOVE old_secrets",
+        values={**update.values, ":no": False, ":none": "", ":now": now},
     )
 
 

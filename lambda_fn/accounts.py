@@ -6,6 +6,7 @@
     expires     Unix seconds, when there is an end
     secret_hash the hex SHA-256 of the key
     old_secrets hash -> until when it is good, of the secrets before the last rotations
+    revoked     when its secrets were taken away, until it is given another
     revision    counts the changes that admins made
     models      the public names that the key may use, when it may not use all
     networks    those that the key may be used from, as one text, when not from everywhere
@@ -144,6 +145,7 @@ class Account(msgspec.Struct, frozen=True):
     old_expires: int | None
     """Until when an older secret is good, the last of them; perhaps it is over."""
     revision: int
+    revoked: int | None
     enabled: bool
     models: tuple[str, ...] | None
     networks: str
@@ -167,6 +169,7 @@ class Account(msgspec.Struct, frozen=True):
             expires=item.get("expires"),
             old_expires=max(item.get("old_secrets", {}).values(), default=None),
             revision=item.get("revision", 0),
+            revoked=item.get("revoked"),
             enabled=item["enabled"],
             models=tuple(item["models"]) if "models" in item else None,
             networks=item.get("networks", ANYWHERE),

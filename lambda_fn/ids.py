@@ -17,6 +17,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 _TO_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _ALPHABET.encode())
 _KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648's, which people can read aloud
 _KEY = re.compile(r"sk-([a-z2-7]{12})-[A-Za-z0-9_-]{43}")
+_SECRET = re.compile(r"(sk-[a-z2-7]{12}-)[A-Za-z0-9_-]+")
 LEDGER_SHARDS = 8
 """Partitions of one hour of the ledger. Each takes 1,000 writes a second; a request makes two."""
 
@@ -35,6 +36,11 @@ def key_id_of(key: str) -> str | None:
     """Give the id within a key, None when the text has not the form of one."""
     found = _KEY.fullmatch(key)
     return found and found.group(1)
+
+
+def masked(text: str) -> str:
+    """Return a text in which of every key only the public part is left."""
+    return _SECRET.sub(r"\1…", text)
 
 
 def hash_key(key: str) -> str:

@@ -1,11 +1,11 @@
-"""The control function: the admin API, with a package and a role of its own."""
+"""The control function: the admin API behind the distribution, with a package and a role of its own."""
 
-import json
 from pathlib import Path
 
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from infra.constructs.admin_functions import admin_environment, grant_right
 from infra.constructs.admin_secret import AdminSecret
 from infra.constructs.function import add_function
 from infra.constructs.origin_secret import OriginSecret
@@ -24,9 +24,9 @@ class ControlFunction(Construct):
     for they reserve and book on them: that they change nothing else of a key is their code's doing. IAM tells items by
     their partition and not by their attributes, and an update makes an item that is not there.
 
-    There are two ways to it. By its URL (`url`, behind the distribution, with the origin secret as the stream function)
-    with the admin secret; and by `lambda:InvokeFunction` for whoever IAM lets call it, without any secret. With
-    `admin_url` false there is the second way only: no URL, no secret, nothing of it on the internet.
+    It is reached by its URL, behind the distribution, with the origin secret as the stream function, and by whoever has
+    the admin secret. The other way, `lambda:InvokeFunction`, leads to `AdminFunctions`. With `admin_url` false there is
+    that way only: no such function, no URL, no secret, nothing of it on the internet.
     """
 
     def __init__(
@@ -39,19 +39,9 @@ class ControlFunction(Construct):
         usage_table: UsageTable,
         origin: OriginSecret,
     ) -> None:
-        """Package and create the function; grant it the admin secret, and nothing else."""
+        """Package and create the function; grant it the admin secret and the right to all."""
         super().__init__(scope, construct_id)
-        self.url: lambda_.FunctionUrl | None = None
-        self.secret: AdminSecret | None = None
-        environment = {
-            "SLUICE_USAGE_TABLE": usage_table.table.table_name,
-            "SLUICE_MODEL_NAMES": json.dumps([settings.model_name, *settings.others]),
-            "SLUICE_UNPRICED_MODELS": json.dumps(settings.unpriced_models),
-            "SLUICE_DEFAULT_MAX_STREAMS": str(settings.new_key_streams),
-        }
-        if settings.admin_url:
-            self.secret = AdminSecret(self, "Secret", root=root, settings=settings)
-            environment |= {"SLUICE_ADMIN_SECRET": self.secret.secret.secret_arn, **origin.variables}
+        self.secret = AdminSecret(self, "Secret", root=root, settings=settings)
         self.function = add_function(
             self,
             root=root,
@@ -61,10 +51,14 @@ class ControlFunction(Construct):
             description="Serves the admin API",
             timeout=LIMITS.control_timeout,
             reserved=CONCURRENCY,
-            environment=environment,
+            environment={
+                **admin_environment(settings, usage_table),
+                "SLUICE_ADMIN_SECRET": self.secret.secret.secret_arn,
+                **origin.variables,
+            },
         )
-        if self.secret is not None:
-            self.secret.grant_read(self.function)
-            self.url = self.function.add_function_url(
-                auth_type=lambda_.FunctionUrlAuthType.NONE, invoke_mode=lambda_.InvokeMode.BUFFERED
-            )
+        self.secret.grant_read(self.function)
+        grant_right(usage_table, self.function, "all")
+        self.url = self.function.add_function_url(
+            auth_type=lambda_.FunctionUrlAuthType.NONE, invoke_mode=lambda_.InvokeMode.BUFFERED
+        )

@@ -38,18 +38,16 @@ class UsageTable(Construct):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
+            time_to_live_attribute="ttl",  # of the audit trail
             deletion_protection=retain,
             removal_policy=RemovalPolicy.RETAIN if retain else RemovalPolicy.DESTROY,
         )
 
-    def grant(self, grantee: iam.IGrantable, *actions: str) -> None:
-        """Let `grantee` do this with the table's items, and not with its indexes as the table's own `grant` would."""
-        iam.Grant.add_to_principal(
-            grantee=grantee, actions=[f"dynamodb:{action}" for action in actions], resource_arns=[self.table.table_arn]
-        )
-
     def grant_in(self, grantee: iam.IGrantable, actions: Sequence[str], *partitions: str) -> None:
-        """Let `grantee` do these in the partitions whose keys are like one of `partitions`, and in no other."""
+        """Let `grantee` do these in the partitions whose keys are like one of `partitions`, and in no other.
+
+        The table's own `grant` would let it do them with the indexes, too.
+        """
         iam.Grant.add_to_principal(
             grantee=grantee,
             actions=[f"dynamodb:{action}" for action in actions],

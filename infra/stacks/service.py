@@ -6,6 +6,7 @@ from aws_cdk import CfnOutput, Environment, Stack
 from aws_cdk import aws_certificatemanager as acm
 from constructs import Construct
 
+from infra.constructs.admin_functions import AdminFunctions
 from infra.constructs.control_function import ControlFunction
 from infra.constructs.domain import Domain
 from infra.constructs.edge import Edge
@@ -19,7 +20,8 @@ from infra.settings import Settings
 
 class ServiceStack(Stack):
     """What serves requests. Outputs: DistributionDomain, FunctionUrl, FunctionName, EndpointName, ModelName,
-    AdminFunctionName and, with `admin_url`, AdminSecretArn, with `domain` Domain.
+    AdminFunctionName and those of single rights, such as AdminUsageFunctionName; with `admin_url` AdminFunctionUrl and
+    AdminSecretArn, with `domain` Domain.
     """
 
     def __init__(
@@ -58,13 +60,18 @@ class ServiceStack(Stack):
             secret=secret,
         )
         sweeper = Sweeper(self, "Sweeper", root=root, settings=settings, usage_table=usage_table)
-        control = ControlFunction(self, "Control", root=root, settings=settings, usage_table=usage_table, origin=secret)
+        control = None
+        if settings.admin_url:
+            control = ControlFunction(
+                self, "Control", root=root, settings=settings, usage_table=usage_table, origin=secret
+            )
+        admin = AdminFunctions(self, "Admin", root=root, settings=settings, usage_table=usage_table)
         domain = Domain(self, "CustomDomain", settings=settings, certificate=certificate)
         edge = Edge(
             self,
             "Edge",
             url=stream.url,
-            admin_url=control.url,
+            admin_url=None if control is None else control.url,
             secret=secret,
             price_class=settings.price_class,
             domain=domain,
@@ -79,15 +86,12 @@ class ServiceStack(Stack):
         usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
         # Nobody removes an account or a ledger item, and nothing but rollups, which can be made again.
-        # Neither the sweeper nor the control function calls a model or a function.
+        # Neither the sweeper nor those of the admin API call a model or a function.
         usage_table.grant_in(sweeper.function, ["GetItem", "Query"], "KEY#*", "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["UpdateItem"], "KEY#*", "LEDGER#*", "USAGE")
         usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["DeleteItem"], "USAGE", "USAGE#*")
         usage_table.grant_indexes(sweeper.function, "overdue", "keys")
-        usage_table.grant(control.function, "GetItem", "PutItem", "Query", "UpdateItem")
-        usage_table.grant_in(control.function, ["DeleteItem"], "USAGE", "USAGE#*")
-        usage_table.grant_indexes(control.function, "keys")
 
         CfnOutput(self, "DistributionDomain", value=edge.distribution.distribution_domain_name)
         if domain.name is not None:
@@ -97,6 +101,9 @@ class ServiceStack(Stack):
         CfnOutput(self, "EndpointName", value=endpoint.endpoint_name)
         CfnOutput(self, "ModelName", value=settings.model_name)
         CfnOutput(self, "SweeperName", value=sweeper.function.function_name)
-        CfnOutput(self, "AdminFunctionName", value=control.function.function_name)
-        if control.secret is not None:
+        for right, function in admin.functions.items():
+            named = "" if right == "all" else right.capitalize()
+            CfnOutput(self, f"Admin{named}FunctionName", value=function.function_name)
+        if control is not None:
+            CfnOutput(self, "AdminFunctionUrl", value=control.url.url)
             CfnOutput(self, "AdminSecretArn", value=control.secret.secret.secret_arn)

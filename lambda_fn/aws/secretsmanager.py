@@ -40,14 +40,18 @@ class SecretsManager:
 
     async def value(self, secret: str, stage: str) -> str | None:
         """Give the value of the version that has a label, None when none has it. Raises SecretError."""
+        found = await self.version(secret, stage)
+        return None if found is None else found[1]
+
+    async def version(self, secret: str, stage: str) -> tuple[str, str] | None:
+        """Return id and value of the version that has a label, None when none has it. Raises SecretError."""
         try:
             answer = await self.call("GetSecretValue", SecretId=secret, VersionStage=stage)
         except SecretError as error:
             if error.kind == "ResourceNotFoundException":
                 return None
             raise
-        value: str = answer["SecretString"]
-        return value
+        return answer["VersionId"], answer["SecretString"]
 
     async def call(self, operation: str, **members: Any) -> dict[str, Any]:
         """Make one call; one that failed in transport, or was throttled, is made again. Raises SecretError."""

@@ -1,30 +1,35 @@
 """The admin API as an ASGI application, and the only file that knows what it consists of."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import MethodType
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.secretsmanager import SecretsManager
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.control import budgets, keys, operations, reconciling, usage
+from lambda_fn.control import audit, budgets, keys, operations, reconciling, rights, usage
 from lambda_fn.control.authenticate import INVOKED, AdminSecret, Gate
 from lambda_fn.control.document import describe
 from lambda_fn.control.refusals import HANDLERS
 from lambda_fn.control.replies import COMMON
-from lambda_fn.control.services import Services
+from lambda_fn.control.services import WHO, Services, Shared
 from lambda_fn.control.settings import ControlSettings
+from lambda_fn.control.trail import Trail, Who
 from lambda_fn.errors import APIError
 from lambda_fn.http import Client
-from lambda_fn.ids import new_request_id
+from lambda_fn.ids import masked, new_request_id
 from lambda_fn.log import log
+from lambda_fn.networks import viewer
 from lambda_fn.replies import error_response
 
 PREFIX = "/admin/v1"
 DOCUMENT = f"{PREFIX}/openapi.json"
+_NOT_LET_IN = {401, 403}
 
 
 def create_app(settings: ControlSettings, client: Client, credentials: Callable[[], Credentials]) -> "Front":
@@ -38,8 +43,15 @@ def create_app(settings: ControlSettings, client: Client, credentials: Callable[
             client, url=settings.secretsmanager_url, region=settings.region, credentials=credentials
         )
         secret = AdminSecret(manager, settings.admin_secret)
-    services = Services(table, settings.model_names, settings.unpriced, settings.default_max_streams)
-    return Front(create_api(services), Gate(secret, settings.origin_secrets))
+    services = Services(
+        table,
+        settings.model_names,
+        settings.unpriced,
+        settings.default_max_streams,
+        right=settings.right or "all",
+        audit_days=settings.audit_days,
+    )
+    return Front(create_api(services), Gate(secret, settings.origin_secrets, settings.right), services.trail)
 
 
 def create_api(services: Services) -> FastAPI:
@@ -52,21 +64,30 @@ def create_api(services: Services) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers=HANDLERS,
+        dependencies=[Depends(_has_right)],
     )
     api.state.services = services
-    for part in (keys, budgets, usage, reconciling, operations):
+    for part in (keys, budgets, usage, audit, reconciling, operations):
         api.include_router(part.router, prefix=PREFIX, responses=COMMON)
     api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return api
 
 
-class Front:
-    """What every request passes first: it gets its id and, unless its caller may administer, its refusal."""
+def _has_right(request: Request, services: Shared) -> None:
+    rights.check(services.right, request.scope["route"].operation_id)
 
-    def __init__(self, api: ASGIApp, gate: Gate) -> None:
+
+class Front:
+    """What every request passes first: it gets its id and, unless its caller may administer, its refusal.
+
+    Whoever is not let in, or lacks the right to what was asked for, is in the audit trail.
+    """
+
+    def __init__(self, api: ASGIApp, gate: Gate, trail: Trail) -> None:
         """Stand in front of `api`."""
         self._api = api
         self._gate = gate
+        self._trail = trail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry one request."""
@@ -75,20 +96,32 @@ class Front:
         request_id = scope["sluice.request_id"] = new_request_id()
         added = [(b"x-request-id", f"req_{request_id}".encode()), (b"cache-control", b"no-store")]
         event, headers = scope.get("aws.event", {}), Headers(scope=scope)
+        invoked = event.get(INVOKED) is True
+        context = scope.get("aws.context")
+        invocation = None if context is None else context.aws_request_id
+        address = None if invoked else viewer(headers.get("x-forwarded-for", ""), (scope.get("client") or ("",))[0])
+        who = Who(request_id, "unknown", address or None, invocation)
+        denied = False
 
         async def send_with_id(message: Message) -> None:
+            nonlocal denied
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *added]
-                by = "iam" if event.get(INVOKED) is True else "secret"
-                where = {"method": scope["method"], "path": scope["path"][:200]}
-                log("admin", request_id=request_id, **where, status=message["status"], by=by)
+                where = {"method": scope["method"], "path": masked(scope["path"])[:200], "address": who.address}
+                log("admin", request_id=request_id, **where, status=message["status"], by=who.actor)
+                denied = message["status"] == 403
             await send(message)
 
         try:
             self._gate.check_origin(event, headers)
             if scope["path"] != DOCUMENT:  # it has no secrets, and who reads it may have none either
-                await self._gate.check_admin(event, headers)
+                who = replace(who, actor=await self._gate.check_admin(event, headers))
+            scope[WHO] = who
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
+            if error.status in _NOT_LET_IN:
+                await self._trail.refused(who, "signIn", error.error_code)
             return
         await self._api(scope, receive, send_with_id)
+        if denied:
+            await self._trail.refused(who, scope["route"].operation_id, "right_missing")

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from lambda_fn.control import changes, replies, schema
-from lambda_fn.control.keys import apply, page_of_accounts
-from lambda_fn.control.services import KeyId, Shared
+from lambda_fn.control.keys import apply, page_of_accounts, plain
+from lambda_fn.control.services import Caller, KeyId, Shared
 
 router = APIRouter(tags=["budgets"])
 
@@ -28,10 +28,11 @@ async def get_budget(key_id: KeyId, services: Shared) -> Any:
 
 
 @router.patch(
-    "/keys/{key_id}/budget", response_model=replies.KeyBudget, responses=replies.MISSING, operation_id="updateBudget"
+    "/keys/{key_id}/budget", response_model=replies.KeyBudget, responses=replies.CONTENDED, operation_id="updateBudget"
 )
-async def update_budget(key_id: KeyId, given: schema.Budget, services: Shared) -> Any:
+async def update_budget(key_id: KeyId, given: schema.Budget, services: Shared, who: Caller) -> Any:
     """Change a key's budgets: what is given changes, the rest stays."""
     limits = schema.Limits.model_construct(given.model_fields_set, **given.model_dump(exclude_unset=True))
     change = schema.KeyUpdate.model_construct({"limits"}, limits=limits)
-    return changes.budget_reply(await apply(key_id, change, services), now=services.now())
+    async with services.trail.change(who, "updateBudget", key=key_id, asked=plain(given)) as made:
+        return changes.budget_reply(await apply(key_id, change, services, made), now=services.now())

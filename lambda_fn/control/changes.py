@@ -80,6 +80,12 @@ def rotate(item: Item, new_hash: str, *, now: int, grace: int) -> Update:
     return msgspec.structs.replace(update, condition=f"{update.condition} AND {ALIVE}")
 
 
+def revoke(account: Account, *, now: int) -> Update:
+    """Take the secrets of a key away that was not deleted."""
+    update = account_changes.revoke(account, now=now)
+    return msgspec.structs.replace(update, condition=f"{update.condition} AND {ALIVE}")
+
+
 def delete(key_id: str, *, now: int, token: str) -> Update:
     """Take a key's secrets away for ever; `token` tells this deletion from any other."""
     return Update(
@@ -95,6 +101,7 @@ def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
     account = Account.of(item)
     now = time.time()
     expired = account.expires is not None and account.expires <= now
+    status = "revoked" if account.revoked else "disabled" if not account.enabled else "expired" if expired else "active"
     old = account.old_expires if account.old_expires is not None and account.old_expires > now else None
     return {
         "id": account.key_id,
@@ -104,7 +111,7 @@ def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": account.created,
         "last_used_at": account.last_used,
         "expires_at": account.expires,
-        "status": "disabled" if not account.enabled else "expired" if expired else "active",
+        "status": status,
         "enabled": account.enabled,
         "models": None if account.models is None else list(account.models),
         "networks": account.networks.split() or None,
@@ -118,6 +125,23 @@ def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
         },
         "old_secret_expires_at": old,
     }
+
+
+def facts(item: Item) -> dict[str, Any]:
+    """Return what the audit trail says of an account: all that an admin can change of it, and no secret."""
+    reply = key_reply(item)
+    names = ("name", "owner", "expires_at", "enabled", "models", "networks", "old_secret_expires_at", "status")
+    return {
+        **{name: reply[name] for name in names},
+        **{f"limits.{name}": most for name, most in reply["limits"].items()},
+    }
+
+
+def difference(before: Item, after: Item) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the facts in which two states of an account differ, as they were and as they are."""
+    old, new = facts(before), facts(after)
+    changed = [name for name in old if old[name] != new[name]]
+    return {name: old[name] for name in changed}, {name: new[name] for name in changed}
 
 
 def budget_reply(item: Item, *, now: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ _TAGS = {
     "keys": "Made, listed, changed, rotated, deleted.",
     "budgets": "What may be spent in a day and in a month, and what is spent.",
     "usage": "Reports, and single requests.",
+    "audit": "What was done through this API, and by whom.",
     "books": "What keeps accounts, ledger and reports equal.",
 }
 

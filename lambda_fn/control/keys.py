@@ -1,20 +1,23 @@
-"""Keys: made, listed, changed, rotated, deleted. A secret is in the answer that made it, and nowhere else."""
+"""Keys: made, listed, changed, rotated, revoked, deleted. A secret is in the answer that made it, and nowhere else."""
 
 import secrets
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 
+from lambda_fn import books
 from lambda_fn.account_changes import OLD_MOST, TooManySecrets
 from lambda_fn.accounts import Account, Limits, new_account
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed
 from lambda_fn.aws.dynamodb import Query as TableQuery
 from lambda_fn.control import changes, replies, schema
-from lambda_fn.control.services import KeyId, Services, Shared, no_key
-from lambda_fn.errors import Conflict, InvalidRequest
-from lambda_fn.ids import hash_key, new_key
+from lambda_fn.control.services import Caller, KeyId, Services, Shared, no_key
+from lambda_fn.control.trail import Change
+from lambda_fn.errors import Conflict, InvalidRequest, PermissionDenied
+from lambda_fn.ids import hash_key, key_id_of, new_key
 
 router = APIRouter(tags=["keys"])
 
@@ -23,7 +26,7 @@ _TRIES = 5
 
 
 @router.post("/keys", status_code=201, response_model=replies.NewKey, operation_id="createKey")
-async def create_key(given: schema.KeyCreate, services: Shared) -> Any:
+async def create_key(given: schema.KeyCreate, services: Shared, who: Caller) -> Any:
     """Make a key. Its secret is in this answer only: the table has its hash."""
     check_models(given.models, services)
     most = changes.new_limits(given.limits, Limits(max_streams=services.default_max_streams))
@@ -40,12 +43,14 @@ async def create_key(given: schema.KeyCreate, services: Shared) -> Any:
         networks=" ".join(given.networks or ()),
     )
     item["enabled"] = given.enabled
-    try:
-        await services.table.put(item, condition="attribute_not_exists(pk)")
-    except ConditionFailed as failed:
-        # Our own write, of a try whose answer was lost; 60 random bits do not meet twice.
-        if failed.item is None or failed.item.get("secret_hash") != item["secret_hash"]:
-            raise
+    async with services.trail.change(who, "createKey", key=key_id_of(key), asked=plain(given)) as made:
+        try:
+            await services.table.put(item, condition="attribute_not_exists(pk)")
+        except ConditionFailed as failed:
+            # Our own write, of a try whose answer was lost; 60 random bits do not meet twice.
+            if failed.item is None or failed.item.get("secret_hash") != item["secret_hash"]:
+                raise
+        made.after = changes.facts(item)
     return {**changes.key_reply(item), "secret": key}
 
 
@@ -62,54 +67,88 @@ async def get_key(key_id: KeyId, services: Shared) -> Any:
     return changes.key_reply(await services.account(key_id))
 
 
-@router.patch("/keys/{key_id}", response_model=replies.Key, responses=replies.MISSING, operation_id="updateKey")
-async def update_key(key_id: KeyId, given: schema.KeyUpdate, services: Shared) -> Any:
-    """Change a key. What a limit is changed by is given to, or taken from, what is left in the windows that run."""
+@router.patch("/keys/{key_id}", response_model=replies.Key, responses=replies.CONTENDED, operation_id="updateKey")
+async def update_key(key_id: KeyId, given: schema.KeyUpdate, services: Shared, who: Caller) -> Any:
+    """Change a key. What a limit is changed by is given to, or taken from, what is left in the windows that run.
+
+    With the right `keys` alone limits are given when a key is made; to change them later takes the right `all`.
+    """
+    if services.right != "all" and "limits" in given.model_fields_set:
+        raise PermissionDenied("The right 'keys' does not change limits.", param="limits", code="right_missing")
     for field in ("name", "owner", "enabled", "limits"):
         if field in given.model_fields_set and getattr(given, field) is None:
             raise InvalidRequest(f"'{field}' must not be null.", param=field)
     check_models(given.models, services)
-    return changes.key_reply(await apply(key_id, given, services))
+    async with services.trail.change(who, "updateKey", key=key_id, asked=plain(given)) as made:
+        return changes.key_reply(await apply(key_id, given, services, made))
 
 
 @router.post(
-    "/keys/{key_id}/rotate", response_model=replies.NewKey, responses=replies.MISSING, operation_id="rotateKey"
+    "/keys/{key_id}/rotate", response_model=replies.NewKey, responses=replies.CONTENDED, operation_id="rotateKey"
 )
-async def rotate_key(key_id: KeyId, given: schema.KeyRotate, services: Shared) -> Any:
+async def rotate_key(key_id: KeyId, given: schema.KeyRotate, services: Shared, who: Caller) -> Any:
     """Give a key another secret; id, limits, budget and usage stay. Every older secret keeps the time that it was
     promised, unless none is given to this one.
     """
     key = new_key(key_id)
-    for _ in range(_TRIES):
-        item = await services.account(key_id)
-        try:
-            update = changes.rotate(item, hash_key(key), now=int(services.now()), grace=given.grace_seconds)
-            item = await services.table.update(update, returns=True)
-        except TooManySecrets:
-            text = f"{OLD_MOST} older secrets of the key are good still. Wait, or end them by 'grace_seconds': 0."
-            raise Conflict(text, code="rotation_in_grace") from None
-        except ConditionFailed as failed:
-            if failed.item is None or failed.item.get("secret_hash") != hash_key(key):
+    async with services.trail.change(who, "rotateKey", key=key_id, asked=plain(given)) as made:
+        for _ in range(_TRIES):
+            before = await services.account(key_id)
+            try:
+                update = changes.rotate(before, hash_key(key), now=int(services.now()), grace=given.grace_seconds)
+                after = await services.table.update(update, returns=True)
+            except TooManySecrets:
+                text = f"{OLD_MOST} older secrets of the key are good still. Wait, or end them by 'grace_seconds': 0."
+                raise Conflict(text, code="rotation_in_grace") from None
+            except ConditionFailed as failed:
+                if failed.item is None or failed.item.get("secret_hash") != hash_key(key):
+                    continue
+                after = failed.item  # our own write, of a try whose answer was lost
+            made.before, made.after = changes.difference(before, after)
+            return {**changes.key_reply(after), "secret": key}
+        raise _contended()
+
+
+@router.post(
+    "/keys/{key_id}/revoke", response_model=replies.Revoked, responses=replies.CONTENDED, operation_id="revokeKey"
+)
+async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
+    """Revoke a key that got about: disable it, take all of its secrets away, and end what runs with it.
+
+    A rotation gives it another secret; id, limits, budget and usage stay. Doing it again ends what a failure left
+    running.
+    """
+    async with services.trail.change(who, "revokeKey", key=key_id) as made:
+        for _ in range(_TRIES):
+            before = await services.account(key_id)
+            try:
+                update = changes.revoke(Account.of(before), now=int(services.now()))
+                after = await services.table.update(update, returns=True)
+            except ConditionFailed:
                 continue
-            item = failed.item  # our own write, of a try whose answer was lost
-        return {**changes.key_reply(item), "secret": key}
-    raise _contended()
+            made.before, made.after = changes.difference(before, after)
+            cancelled = len(await books.cancel(services.table, key_id, now=services.now()))
+            made.after["cancelled"] = cancelled
+            return {**changes.key_reply(after), "cancelled": cancelled}
+        raise _contended()
 
 
 @router.delete("/keys/{key_id}", response_model=replies.Deleted, responses=replies.MISSING, operation_id="deleteKey")
-async def delete_key(key_id: KeyId, services: Shared) -> Any:
+async def delete_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     """Delete a key for ever. What runs with it goes on and is settled; its usage stays in ledger and reports."""
     token = secrets.token_hex(8)
-    try:
-        await services.table.update(changes.delete(key_id, now=int(services.now()), token=token))
-    except ConditionFailed as failed:
-        if failed.item is None or failed.item.get("deletion") != token:
-            raise no_key() from None  # else it is our own write, of a try whose answer was lost
+    async with services.trail.change(who, "deleteKey", key=key_id) as made:
+        made.before = changes.facts(await services.account(key_id))
+        try:
+            await services.table.update(changes.delete(key_id, now=int(services.now()), token=token))
+        except ConditionFailed as failed:
+            if failed.item is None or failed.item.get("deletion") != token:
+                raise no_key() from None  # else it is our own write, of a try whose answer was lost
     return {"id": key_id}
 
 
-async def apply(key_id: str, given: schema.KeyUpdate, services: Services) -> Item:
-    """Make a change, again when another change came between.
+async def apply(key_id: str, given: schema.KeyUpdate, services: Services, made: Change) -> Item:
+    """Make a change, again when another change came between, and note what it came to.
 
     Raises:
         NotFound: there is no such key.
@@ -118,19 +157,26 @@ async def apply(key_id: str, given: schema.KeyUpdate, services: Services) -> Ite
 
     """
     for _ in range(_TRIES):
-        item = await services.account(key_id)
-        account = Account.of(item)
+        before = await services.account(key_id)
+        account = Account.of(before)
         if changes.concerns_prices(given):
             models = given.models if "models" in given.model_fields_set else account.models
             check_prices(changes.new_limits(given.limits or schema.Limits(), account.limits), models, services)
         update = changes.change(account, given, now=services.now())
         if update is None:
-            return item
+            return before
         try:
-            return await services.table.update(update, returns=True)
+            after = await services.table.update(update, returns=True)
         except ConditionFailed:
             continue
+        made.before, made.after = changes.difference(before, after)
+        return after
     raise _contended()
+
+
+def plain(given: BaseModel) -> dict[str, Any]:
+    """Return the fields of a request that were given, as JSON has them."""
+    return given.model_dump(mode="json", exclude_unset=True)
 
 
 def _contended() -> Conflict:

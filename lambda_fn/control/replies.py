@@ -39,7 +39,7 @@ class Key(BaseModel):
     created_at: int = Field(description=_UTC)
     last_used_at: int | None = Field(description=_UTC)
     expires_at: int | None = Field(description=_UTC)
-    status: Literal["active", "disabled", "expired"]
+    status: Literal["active", "disabled", "expired", "revoked"]
     enabled: bool
     models: list[str] | None = Field(description="null is all.")
     networks: list[str] | None = Field(description="It may be used from these; null is everywhere.")
@@ -70,6 +70,42 @@ class Deleted(BaseModel):
     object: Literal["key"] = "key"
     id: str
     deleted: Literal[True] = True
+
+
+class Revoked(Key):
+    """A key whose secrets are good no more."""
+
+    cancelled: int = Field(description="Running requests that were told to stop; each does within seconds.")
+
+
+class AuditEntry(BaseModel):
+    """What somebody did through this API, or tried."""
+
+    object: Literal["audit_entry"] = "audit_entry"
+    id: str = Field(description="Of the request, as in `x-request-id` and the log.")
+    at: float = Field(description=_UTC)
+    action: str = Field(description="The operation, as this document calls it; `signIn` when nobody was let in.")
+    key: str | None
+    actor: str = Field(description="`secret:` and a version of the admin secret, `iam:` and a right, or `unknown`.")
+    address: str | None = Field(description="Where the request came from; of IAM's callers Lambda tells nothing.")
+    invocation: str | None = Field(description="Of Lambda: CloudTrail's data events name its caller.")
+    outcome: Literal["done", "refused", "unknown"] = Field(
+        description="unknown: it was cut off, or the table failed; it may have been made or not."
+    )
+    code: str | None = Field(description="Of the error.")
+    asked: dict[str, Any] = Field(description="The fields of the request.")
+    before: dict[str, Any] = Field(description="The fields that changed, as they were.")
+    after: dict[str, Any]
+    attempts: int | None = Field(description="Of `signIn`: how many one environment refused since its last entry.")
+
+
+class AuditList(BaseModel):
+    """A page of the audit trail. It may be empty and not the last one: filters look at some thousand entries a call."""
+
+    object: Literal["list"] = "list"
+    data: list[AuditEntry]
+    has_more: bool
+    next: str | None
 
 
 class Window(BaseModel):
@@ -250,3 +286,4 @@ COMMON: dict[int | str, dict[str, Any]] = {
     503: _error("DynamoDB or Secrets Manager does not answer; try again."),
 }
 MISSING: dict[int | str, dict[str, Any]] = {404: _error("There is no such thing.")}
+CONTENDED = {**MISSING, 409: _error("Others are changing the key, or too many of its secrets are good still.")}

@@ -202,6 +202,17 @@ class ListKeys(Asked):
     owner: str | None = Field(default=None, max_length=128, description="Only this owner's keys.")
 
 
+class ListAudit(Asked):
+    """A page of the audit trail, the newest first."""
+
+    since: str | None = Field(default=None, description="The first hour or day, UTC. Default: 30 days ago.")
+    until: str | None = Field(default=None, description="The hour or day after the last one. Default: now.")
+    key: str | None = Field(default=None, pattern="^[a-z2-7]{12}$", description="Only what concerns this key.")
+    actor: str | None = Field(default=None, max_length=128, description="`iam`, `secret`, `unknown`, or one whole.")
+    limit: int = Field(default=100, ge=1, le=1000)
+    after: str | None = Field(default=None, max_length=1024, description="`next` of the page before.")
+
+
 class ListUsage(Asked):
     """A page of usage."""
 

@@ -12,6 +12,8 @@ from fastapi import Depends, Path, Request
 from lambda_fn.accounts import STREAMS_MOST
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table
+from lambda_fn.control.rights import Right
+from lambda_fn.control.trail import Trail, Who
 from lambda_fn.errors import NotFound, Unavailable
 from lambda_fn.pages import Pages
 
@@ -22,6 +24,9 @@ T = TypeVar("T")
 
 _PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
 """The item that holds the secret of page tokens: made by whoever needs it first."""
+
+WHO = "sluice.who"
+"""In the scope: who makes the request."""
 
 KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$", description="The key's public id.")]
 
@@ -36,7 +41,14 @@ class Services:
     """The models that have no price."""
     default_max_streams: int = STREAMS_MOST
     now: Callable[[], float] = time.time
+    right: Right = "all"
+    """What the callers of this function may do."""
+    audit_days: int = 400
     _pages: Pages | None = None
+
+    def __post_init__(self) -> None:
+        """Begin with the trail."""
+        self.trail = Trail(self.table, days=self.audit_days, now=lambda: self.now())  # tests change the clock
 
     async def token(self, query: Mapping[str, Any], position: Any) -> str:
         """Give a page token."""
@@ -102,3 +114,11 @@ def _services(request: Request) -> Services:
 
 
 Shared = Annotated[Services, Depends(_services)]
+
+
+def _who(request: Request) -> Who:
+    found: Who = request.scope[WHO]
+    return found
+
+
+Caller = Annotated[Who, Depends(_who)]

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 
 from lambda_fn.accounts import STREAMS_MOST
+from lambda_fn.control.rights import RIGHTS, Right
 from lambda_fn.settings import SettingsError
 
 Streams = Annotated[int, msgspec.Meta(ge=1, le=STREAMS_MOST)]
@@ -27,6 +28,10 @@ class ControlSettings:
     admin_secret: str | None
     """The ARN of the secret; its value is read when it is needed, and never kept in the environment."""
     origin_secrets: tuple[str, ...]
+    right: Right | None
+    """What IAM's callers of this function may do; None: it is the URL's, and they may do nothing."""
+    audit_days: int
+    """How long the audit trail is kept."""
     dynamodb_url: str
     secretsmanager_url: str
 
@@ -43,6 +48,12 @@ class ControlSettings:
         ]
         if missing:
             raise SettingsError(f"{missing[0]} is not set")
+        right = environment.get("SLUICE_ADMIN_RIGHT") or None
+        if right not in {None, *RIGHTS}:
+            raise SettingsError(f"SLUICE_ADMIN_RIGHT: must be one of {', '.join(RIGHTS)}")
+        days = environment.get("SLUICE_AUDIT_DAYS", "400")
+        if not days.isdecimal():
+            raise SettingsError("SLUICE_AUDIT_DAYS: must be a whole number")
         origin = ("SLUICE_ORIGIN_SECRET", "SLUICE_ORIGIN_SECRET_PREVIOUS")
         return cls(
             region=environment["AWS_REGION"],
@@ -52,6 +63,8 @@ class ControlSettings:
             default_max_streams=_read(environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(STREAMS_MOST)),
             admin_secret=environment.get("SLUICE_ADMIN_SECRET") or None,
             origin_secrets=tuple(environment[name] for name in origin if environment.get(name)),
+            right=cast("Right | None", right),
+            audit_days=int(days),
             dynamodb_url=service_url(environment, "dynamodb"),
             secretsmanager_url=service_url(environment, "secretsmanager"),
         )

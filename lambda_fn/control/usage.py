@@ -38,7 +38,7 @@ _CSV = {
 async def list_usage(asked: Annotated[schema.ListUsage, Query()], services: Shared) -> Any:
     """List usage: rollups for hours that are closed, the ledger itself for those that are not."""
     by = _by(asked.by)
-    since, until = _range(asked.since, asked.until, now=services.now())
+    since, until = time_range(asked.since, asked.until, now=services.now())
     # Bound to what was asked, not to when: what is left out moves on with the clock.
     times = {"since": asked.since and since, "until": asked.until and until}
     query = {"list": "usage", **times, "by": by, "key": asked.key, "model": asked.model}
@@ -93,7 +93,8 @@ def _by(text: str) -> tuple[By, ...]:
     return tuple(name for name in known if name in names)
 
 
-def _range(since: str | None, until: str | None, *, now: float) -> tuple[str, str]:
+def time_range(since: str | None, until: str | None, *, now: float) -> tuple[str, str]:
+    """Return the first hour and the one after the last; of what is not given, 30 days and up to now."""
     end = hour_of(until, "until") if until is not None else hours.following(hours.hour_at(now))
     begin = hour_of(since, "since") if since is not None else hours.hour_at(now - _DAYS * 86_400)[:10] + "T00"
     if begin >= end:

@@ -2,12 +2,15 @@
 
 import json
 import secrets
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Deployment, options
@@ -60,17 +63,18 @@ def test_an_unknown_path(scripted: Deployment, secret: str) -> None:
 
 def test_the_way_round_the_distribution_is_closed(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
     """The function URL itself refuses also who has the admin secret."""
-    functions = boto3.client("lambda", **options(cloud))
-    url = functions.get_function_url_config(FunctionName=scripted.outputs["AdminFunctionName"])["FunctionUrl"]
+    url = scripted.outputs["AdminFunctionUrl"]
     listener = httpx.get(f"{cloud.endpoint_url}/_local/status").json()["function_urls"]
     headers = {"host": httpx.URL(url).host, "authorization": f"Bearer {secret}"}
     check(httpx.get(f"{listener}/admin/v1/keys", headers=headers), 403, "origin_denied")
 
 
-def invoke(cloud: LocalCloud, deployment: Deployment, event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Call the admin API through lambda:InvokeFunction; its status and JSON."""
+def invoke(
+    cloud: LocalCloud, deployment: Deployment, event: dict[str, Any], *, right: str = ""
+) -> tuple[int, dict[str, Any]]:
+    """Call the admin API through lambda:InvokeFunction, with all rights or with one; its status and JSON."""
     functions = boto3.client("lambda", **options(cloud))
-    answer = functions.invoke(FunctionName=deployment.outputs["AdminFunctionName"], Payload=json.dumps(event))
+    answer = functions.invoke(FunctionName=deployment.outputs[f"Admin{right}FunctionName"], Payload=json.dumps(event))
     found = json.loads(answer["Payload"].read())
     return found["statusCode"], json.loads(found["body"])
 
@@ -118,3 +122,108 @@ def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
         while (status := client.get("/nothing").status_code) == 401 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert status == 404
+
+
+RIGHTS = {
+    "Keys": ("POST", "keys", {"name": "right"}),
+    "Budgets": ("PATCH", "keys/{key}/budget", {"tokens_per_day": 5}),
+    "Usage": ("GET", "usage", None),
+    "Audit": ("GET", "audit", None),
+}
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_a_function_of_one_right(cloud: LocalCloud, scripted: Deployment, right: str) -> None:
+    """Whoever may invoke the function of one right does what it has, and is refused all that is another's."""
+    for name, (method, path, body) in RIGHTS.items():
+        event = {"method": method, "path": f"/admin/v1/{path.format(key=scripted.key[3:15])}", "body": body}
+        status, answer = invoke(cloud, scripted, event, right=right)
+        if name == right:
+            assert status in {200, 201}, answer
+        else:
+            assert (status, answer["error"]["code"]) == (403, "right_missing")
+    invoke(cloud, scripted, {"method": "PATCH", "path": RIGHTS["Budgets"][1], "body": {"tokens_per_day": None}})
+
+
+def test_iam_names_the_function(cloud: LocalCloud, scripted: Deployment) -> None:
+    """A role that may invoke the function of one right may invoke no other, nor that of the distribution."""
+    account = boto3.client("sts", **options(cloud)).get_caller_identity()["Account"]
+    iam = boto3.client("iam", **options(cloud))
+    api = boto3.client("lambda", **options(cloud))
+    name = f"reader-{secrets.token_hex(4)}"
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))["Role"]["Arn"]
+    arn = api.get_function_configuration(FunctionName=scripted.outputs["AdminUsageFunctionName"])["FunctionArn"]
+    grant = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn}
+    iam.put_role_policy(RoleName=name, PolicyName="usage", PolicyDocument=json.dumps({"Statement": [grant]}))
+    found = boto3.client("sts", **options(cloud)).assume_role(RoleArn=role, RoleSessionName="e2e")["Credentials"]
+    session = {
+        "aws_access_key_id": found["AccessKeyId"],
+        "aws_secret_access_key": found["SecretAccessKey"],
+        "aws_session_token": found["SessionToken"],
+    }
+    reader = boto3.client("lambda", **{**options(cloud), **session})
+    event = json.dumps({"path": "/admin/v1/usage"})
+    answer = json.loads(reader.invoke(FunctionName=arn, Payload=event)["Payload"].read())
+    assert answer["statusCode"] == 200
+    url = httpx.URL(scripted.outputs["AdminFunctionUrl"]).host
+    [control] = [it["FunctionName"] for it in api.list_functions()["Functions"] if url_of(api, it) == url]
+    others = [scripted.outputs[f"Admin{right}FunctionName"] for right in ("", "Keys", "Budgets", "Audit")]
+    for other in (*others, control):
+        with pytest.raises(ClientError, match="not authorized to perform: lambda:InvokeFunction"):
+            reader.invoke(FunctionName=other, Payload=event)
+    # and whoever may invoke the distribution's function has nothing of it
+    answer = json.loads(api.invoke(FunctionName=control, Payload=event)["Payload"].read())
+    assert (answer["statusCode"], json.loads(answer["body"])["error"]["code"]) == (403, "url_only")
+
+
+def url_of(api: Any, function: dict[str, Any]) -> str | None:
+    """Give the host of a function's URL, if it has one."""
+    try:
+        found = api.get_function_url_config(FunctionName=function["FunctionName"])["FunctionUrl"]
+    except ClientError:
+        return None
+    return httpx.URL(found).host
+
+
+def test_a_flood_does_not_lock_iam_out(cloud: LocalCloud, scripted: Deployment) -> None:
+    """While requests without a secret take all of the URL's concurrency, so that some are throttled, each of IAM's
+    callers is answered.
+    """
+    over = threading.Event()
+    throttled = threading.Event()
+
+    def flood() -> None:
+        with httpx.Client(timeout=60) as client:
+            while not over.is_set():
+                if client.get(f"{scripted.origin}/admin/v1/keys").status_code == 429:
+                    throttled.set()
+
+    with ThreadPoolExecutor(24) as pool:
+        try:
+            for _ in range(24):
+                pool.submit(flood)
+            assert throttled.wait(60)
+            answers = [invoke(cloud, scripted, {"path": "/admin/v1/nothing"})[0] for _ in range(10)]
+        finally:
+            over.set()
+    assert answers == [404] * 10
+
+
+def test_the_trail_tells_who_and_from_where(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
+    """By the distribution it has the version of the secret and the viewer's address, whatever the viewer says that it
+    is; by IAM the right and Lambda's id of the invocation.
+    """
+    with admin(scripted, versions(cloud, scripted)["AWSCURRENT"]) as client:
+        made = client.post("/keys", json={"name": "n"}, headers={"x-forwarded-for": "198.51.100.1"}).json()
+        path = f"/admin/v1/keys/{made['id']}"
+        assert invoke(cloud, scripted, {"method": "DELETE", "path": path}, right="Keys")[0] == 200
+        deleted, created = client.get("/audit", params={"key": made["id"]}).json()["data"]
+    manager = boto3.client("secretsmanager", **options(cloud))
+    version = manager.get_secret_value(SecretId=scripted.outputs["AdminSecretArn"])["VersionId"]
+    assert (created["actor"], created["address"]) == (f"secret:{version}", "127.0.0.1")
+    assert (deleted["actor"], deleted["address"], deleted["before"]["name"]) == ("iam:keys", None, "n")
+    assert len(deleted["invocation"]) == 36
+    stored = str(scripted.table.scan()["Items"])
+    assert made["secret"][16:] not in stored
+    assert secret not in stored

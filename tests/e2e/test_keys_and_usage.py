@@ -98,6 +98,47 @@ def test_a_budget_is_spent_raised_and_accounted_for(scripted: Deployment, run: R
     assert mine["account"]["completion_tokens"] == 1102
 
 
+def test_a_key_is_good_in_its_networks_only(scripted: Deployment, run: Run) -> None:
+    """Outside of its networks a key is refused, whatever X-Forwarded-For it sends; in them it is served."""
+    key = run("keys", "create", "--name", "office", "--network", "203.0.113.0/24").strip()
+    url, headers = f"{scripted.origin}/v1/models", {"authorization": f"Bearer {key}"}
+    for spoofed in ("203.0.113.7", "203.0.113.7, 203.0.113.8", "203.0.113.7, 130.176.0.1"):
+        check(httpx.get(url, headers={**headers, "x-forwarded-for": spoofed}), 403, "network_not_allowed")
+    with pytest.raises(openai.PermissionDeniedError):
+        ask(scripted, key, 1)
+    printed = run("keys", "update", key, "--network", "127.0.0.0/8", "--network", "::1")
+    assert "127.0.0.0/8, ::1/128" in printed
+    assert httpx.get(url, headers={**headers, "x-forwarded-for": "198.51.100.1"}).status_code == 200
+    ask(scripted, key, 1)
+    assert "everywhere" in run("keys", "update", key, "--network", "none")
+
+
+def test_a_key_that_was_found_is_revoked(scripted: Deployment, run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    """The whole key is taken, and printed nowhere; what runs with it is told to stop, and the trail has it."""
+    key = run("keys", "create", "--name", "leaked").strip()
+    script = json.dumps({"repeat": " x", "count": 3000, "rate": 50, "prompt_tokens": 10})
+    with client(scripted, key) as openai_client:
+        chunks = openai_client.chat.completions.create(
+            model=SCRIPTED_MODEL, messages=[{"role": "user", "content": script}], max_tokens=3000, stream=True
+        )
+        next(chunks)
+        printed = run("keys", "revoke", key)
+        assert "1 running" in printed
+        assert key[16:] not in printed
+        with pytest.raises(openai.APIError) as ended:
+            list(chunks)
+    assert ended.value.code == "cancelled"
+    with pytest.raises(openai.AuthenticationError):
+        ask(scripted, key, 1)
+    assert "revoked" in run("keys", "list")
+    trail = json.loads(run("audit", "--key", key, "--json"))
+    assert [it["action"] for it in trail] == ["revokeKey", "createKey"]
+    assert trail[0]["after"] == {"enabled": False, "status": "revoked", "cancelled": 1}
+    assert "revokeKey" in run("audit", "--key", key[3:15], "--right", "audit")
+    assert "right" in run("keys", "list", "--right", "audit", status=1)
+    assert run("audit", "--key", key, "--csv").startswith("at,action,key,actor")
+
+
 def test_reconcile_fails_on_any_difference(scripted: Deployment, run: Run) -> None:
     """A forged figure is named, and the exit status is 1; mended, it is 0."""
     key_id = run("keys", "create", "--name", "forged").strip()[3:15]

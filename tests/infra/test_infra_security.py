@@ -23,7 +23,10 @@ FUNCTIONS = {
     "Control": "lambda_fn.control.handler.handler",
     "ControlSecretRotation": "lambda_fn.control.rotate.handler",
 }
-ROLES = [*FUNCTIONS, "ModelExecution"]
+ADMINS = ["AdminAll", "AdminKeys", "AdminBudgets", "AdminUsage", "AdminAudit"]
+"""From the control function's package, for whom IAM lets invoke them."""
+OWNERS = [*FUNCTIONS, *ADMINS]
+ROLES = [*OWNERS, "ModelExecution"]
 
 
 def statements(synthesis: Any, owner: str) -> list[dict[str, Any]]:
@@ -85,7 +88,7 @@ def partitions(*names: str) -> str:
 
 _ROLLUPS = ("USAGE", "USAGE#*")
 _ONLY_ROLLUPS = partitions(*_ROLLUPS)
-_READ_AND_WRITE = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem")
+_BOOKS = ("KEY#*", "LEDGER#*", *_ROLLUPS)
 
 
 def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
@@ -117,12 +120,75 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
 
 def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
     """It reads and writes items, lists keys by their index, reads its secret, and cannot change it."""
-    assert granted(synthesis, "Control") == {
-        _READ_AND_WRITE: "table",
-        ("dynamodb:DeleteItem",): _ONLY_ROLLUPS,
-        ("dynamodb:Query",): "table, index keys",
-        ("secretsmanager:GetSecretValue",): "ControlSecret",
-        _LOG: "ControlLog",
+    assert tables(synthesis, "AdminAll") == tables(synthesis, "Control")
+    assert tables(synthesis, "Control") == {
+        ("dynamodb:GetItem", partitions(*_BOOKS, "CONTROL")),
+        ("dynamodb:PutItem", partitions(*_BOOKS, "CONTROL", "AUDIT#*")),
+        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE")),
+        ("dynamodb:DeleteItem", _ONLY_ROLLUPS),
+        ("dynamodb:Query", partitions(*_BOOKS, "AUDIT#*")),
+        ("dynamodb:Query", "table, index keys"),
+    }
+    others = {it: resource for it, resource in granted(synthesis, "Control").items() if "dynamodb" not in str(it)}
+    assert others == {("secretsmanager:GetSecretValue",): "ControlSecret", _LOG: "ControlLog"}
+
+
+@pytest.mark.parametrize(
+    ("owner", "wanted"),
+    {
+        "AdminKeys": {
+            ("dynamodb:GetItem", partitions("KEY#*", "CONTROL")),
+            ("dynamodb:PutItem", partitions("KEY#*", "CONTROL", "AUDIT#*")),
+            ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*")),
+            ("dynamodb:Query", "table, index keys"),
+        },
+        "AdminBudgets": {
+            ("dynamodb:GetItem", partitions("KEY#*", "CONTROL")),
+            ("dynamodb:PutItem", partitions("CONTROL", "AUDIT#*")),
+            ("dynamodb:UpdateItem", partitions("KEY#*")),
+            ("dynamodb:Query", "table, index keys"),
+        },
+        "AdminUsage": {
+            ("dynamodb:GetItem", partitions("KEY#*", "LEDGER#*", *_ROLLUPS, "CONTROL")),
+            ("dynamodb:PutItem", partitions("CONTROL", "AUDIT#*")),
+            ("dynamodb:Query", partitions("LEDGER#*", *_ROLLUPS)),
+            ("dynamodb:Query", "table, index keys"),
+        },
+        "AdminAudit": {
+            ("dynamodb:GetItem", partitions("CONTROL")),
+            ("dynamodb:PutItem", partitions("CONTROL", "AUDIT#*")),
+            ("dynamodb:Query", partitions("AUDIT#*")),
+        },
+    }.items(),
+)
+def test_a_right_is_its_roles_too(synthesis: Any, owner: str, wanted: set[tuple[str, str]]) -> None:
+    """The function of one right can do no more in the table than its right takes, whatever its code does."""
+    assert tables(synthesis, owner) == wanted
+    assert {it for it in granted(synthesis, owner) if "dynamodb" not in str(it)} == {_LOG}
+
+
+def test_nobody_changes_the_audit_trail(synthesis: Any) -> None:
+    """Its partitions take new items only: no role updates or deletes anything there."""
+    for owner in OWNERS:
+        for action, where in tables(synthesis, owner):
+            assert "AUDIT#*" not in where or action in {"dynamodb:PutItem", "dynamodb:Query"}
+
+
+def test_nothing_on_the_internet_leads_to_the_functions_that_iam_leads_to(synthesis: Any) -> None:
+    """They have no URL and nobody's permission: a flood takes of the URL's concurrency, and none of theirs."""
+    functions = {key for key in synthesis.service["Resources"] if re.fullmatch(r"Admin\w+Function[0-9A-F]{8}", key)}
+    assert len(functions) == len(ADMINS)
+    for kind in ("AWS::Lambda::Url", "AWS::Lambda::Permission"):
+        assert not functions & set(re.findall(r"\w+", json.dumps(synthesis.resources(kind))))
+
+
+def tables(synthesis: Any, owner: str) -> set[tuple[str, str]]:
+    """Action and place in the usage table, of all of a role's statements about it."""
+    return {
+        (action, in_words(it["Resource"]) + (" if " + json.dumps(it["Condition"]) if "Condition" in it else ""))
+        for it in statements(synthesis, owner)
+        for action in actions(it)
+        if action.startswith("dynamodb:")
     }
 
 
@@ -142,9 +208,7 @@ def test_nobody_removes_items_or_scans(synthesis: Any) -> None:
     """What was metered can be overwritten by its conditions only: no role deletes items, but for rollups, which can be
     made again, or reads a table whole.
     """
-    given = [
-        it for owner in FUNCTIONS for it in statements(synthesis, owner) if it.get("Condition") != leading(*_ROLLUPS)
-    ]
+    given = [it for owner in OWNERS for it in statements(synthesis, owner) if it.get("Condition") != leading(*_ROLLUPS)]
     found = {action for it in given for action in actions(it)}
     assert not {action for action in found if re.search("Delete|Batch|Scan", action)}
 
@@ -268,14 +332,6 @@ def test_without_its_url_the_admin_api_is_iams_alone(project: Path, tmp_path: Pa
     assert len(found.resources("AWS::Lambda::Url")) == 1
     assert "CacheBehaviors" not in found.the("AWS::CloudFront::Distribution")["DistributionConfig"]
     assert len(found.resources("AWS::SecretsManager::Secret")) == 2  # the distribution's
-    variables = found.function(FUNCTIONS["Control"])["Environment"]["Variables"]
-    assert variables.keys() == {
-        "SLUICE_USAGE_TABLE",
-        "SLUICE_MODEL_NAMES",
-        "SLUICE_UNPRICED_MODELS",
-        "SLUICE_DEFAULT_MAX_STREAMS",
-    }
-    assert not [it for it in statements(found, "Control") if "secretsmanager" in str(it)]
     assert "AdminSecretArn" not in found.service["Outputs"]
 
 

@@ -43,7 +43,12 @@ def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
 def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
     """Whoever reads a deployment finds it by these outputs."""
     assert set(synthesis.service["Outputs"]) == {
+        "AdminAuditFunctionName",
+        "AdminBudgetsFunctionName",
         "AdminFunctionName",
+        "AdminFunctionUrl",
+        "AdminKeysFunctionName",
+        "AdminUsageFunctionName",
         "SweeperName",
         "AdminSecretArn",
         "DistributionDomain",

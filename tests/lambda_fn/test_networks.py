@@ -101,7 +101,7 @@ class Office:
             self.writes += change.key["pk"].startswith("KEY#")
             return await update(change, **options)
 
-        table.update = counted  # type: ignore[method-assign]
+        table.update = counted  # type: ignore[method-assign,assignment]
 
     def caller(self, address: str) -> Caller:
         """Give who uses the key from an address."""

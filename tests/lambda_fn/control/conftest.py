@@ -11,12 +11,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_fn import books, ids, ledger, reservations
 from lambda_fn.accounts import Account
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.control.app import PREFIX, create_api
-from lambda_fn.control.services import Services
+from lambda_fn.control.services import WHO, Services
+from lambda_fn.control.trail import Who
 from lambda_fn.http import Client
 from lambda_fn.ledger import Opening, Prices, Settlement
 from tests.lambda_fn.conftest import CREDENTIALS
@@ -82,6 +84,16 @@ def api() -> FastAPI:
     return create_api(Services(cast("Table", None), ()))
 
 
+def signed_in(api: ASGIApp) -> ASGIApp:
+    """Give the endpoints as they are behind the gate: every request is of the same admin."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = ids.new_request_id(NOW + next(_numbers) / 1000)
+        await api({**scope, WHO: Who(request_id, "secret:v1", "192.0.2.1", "i-1")}, receive, send)
+
+    return run
+
+
 @pytest.fixture
 async def admin(moto_url: str, http: Client, api: FastAPI) -> AsyncIterator[Admin]:
     """Give a client of the admin API, past its gate."""
@@ -106,7 +118,7 @@ async def admin(moto_url: str, http: Client, api: FastAPI) -> AsyncIterator[Admi
     table = Table(http, url=moto_url, region="eu-west-1", name=boto.name, credentials=lambda: CREDENTIALS)
     services = Services(table, ("demo", "other"), now=lambda: NOW)
     api.state.services = services
-    transport = httpx.ASGITransport(api, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(signed_in(api), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
         yield Admin(client, services, json.loads(json.dumps(api.openapi())), boto)
     boto.delete()

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from lambda_fn import accounts, ids, reservations
+from lambda_fn import account_changes, accounts, ids, ledger, reservations
+from lambda_fn.accounts import Account
 from lambda_fn.admit import Gate
 from lambda_fn.authenticate import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed
 from lambda_fn.control import keys
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
+from lambda_fn.ledger import Opening, Prices
 from tests.lambda_fn.control.conftest import NOW, Admin, Make
 
 FUTURE = 4_000_000_000
@@ -38,7 +40,7 @@ def test_the_document_is_valid_and_complete(admin: Admin) -> None:
     """OpenAPI 3.1; every operation has an id, a summary and documented refusals, and no 422 is promised."""
     validate(admin.document)
     operations = [it for path in admin.document["paths"].values() for it in path.values()]
-    assert len({it["operationId"] for it in operations}) == len(operations) == 16
+    assert len({it["operationId"] for it in operations}) == len(operations) == 18
     for operation in operations:
         assert operation["summary"]
         assert {"400", "401", "403", "500", "503"} <= operation["responses"].keys()
@@ -398,3 +400,45 @@ async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
     assert most == accounts.STREAMS_MOST
     admin.services.default_max_streams = 5
     assert (await admin.ok("GET", f"/keys/{made['id']}"))["limits"]["concurrent_streams"] == 20
+
+
+async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, make: Make) -> None:
+    """No secret is good any more, not even one in its grace time or once the key is enabled again; what runs is told to
+    stop, once; a rotation gives another secret.
+    """
+    admin.services.now = time.time
+    made = await make()
+    rotated = await admin.ok("POST", f"/keys/{made['id']}/rotate", {"grace_seconds": 600})
+    path, gate = f"/keys/{made['id']}", Gate(admin.services.table)
+    opening = Opening(ids.new_request_id(), made["id"], "demo", 100, 5, Prices(1, 1))
+    await gate.admit(caller(rotated["secret"]), opening)
+    found = await admin.ok("POST", f"{path}/revoke")
+    assert (found["status"], found["cancelled"], found["old_secret_expires_at"]) == ("revoked", 1, None)
+    item = await admin.services.table.get(ledger.ledger_key(opening.request_id))
+    assert item is not None
+    assert item["cancel"] > 0
+    again = await admin.ok("POST", f"{path}/revoke")
+    assert again["status"] == "revoked"
+    await admin.ok("PATCH", path, {"enabled": True})
+    for secret in (made["secret"], rotated["secret"]):
+        with pytest.raises(AuthenticationFailed):
+            await gate.check_key(caller(secret))
+    last = await admin.ok("POST", f"{path}/rotate", {"grace_seconds": 600})
+    assert (last["status"], last["old_secret_expires_at"]) == ("active", None)
+    await gate.check_key(caller(last["secret"]))
+    assert (await admin.refused(404, "POST", f"/keys/{ids.new_key_id()}/revoke"))["code"] == "key_not_found"
+
+
+async def test_a_revocation_that_was_overtaken_is_made_again(admin: Admin, make: Make) -> None:
+    """A change that comes between does not keep a key from being revoked, and a late try of it brings nothing back."""
+    made = await make()
+    account = Account.of(await admin.services.account(made["id"]))
+    late = account_changes.rotate(await admin.services.account(made["id"]), "0" * 64, now=int(NOW), grace=60)
+    await asyncio.gather(
+        admin.ok("POST", f"/keys/{made['id']}/revoke"),
+        admin.ok("PATCH", f"/keys/{made['id']}", {"owner": "b"}),
+    )
+    found = await admin.ok("GET", f"/keys/{made['id']}")
+    assert (found["status"], found["owner"], account.revoked) == ("revoked", "b", None)
+    with pytest.raises(ConditionFailed):
+        await admin.services.table.update(late)

@@ -20,10 +20,10 @@ class Counting(SecretsManager):
 
     reads = 0
 
-    async def value(self, secret: str, stage: str) -> str | None:
+    async def version(self, secret: str, stage: str) -> tuple[str, str] | None:
         """Count, and read."""
         self.reads += 1
-        return await super().value(secret, stage)
+        return await super().version(secret, stage)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def test_current_and_previous_are_accepted(moto_url: str, http: Client, st
     assert await secret.accepts("one")
     api.put_secret_value(SecretId=arn, SecretString="three", ClientRequestToken="3" * 32)
     now += FRESH + 1
-    assert [await secret.accepts(it) for it in ("one", "two", "three")] == [False, True, True]
+    assert [await secret.accepts(it) for it in ("one", "two", "three")] == [None, "2" * 32, "3" * 32]
 
 
 async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
@@ -115,14 +115,16 @@ async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) ->
     for wrong in ({}, {"authorization": "one"}, {"authorization": "Bearer "}, {"authorization": "Bearer " + "x" * 600}):
         with pytest.raises(AuthenticationFailed):
             await gate.check_admin(url, wrong)
-    await gate.check_admin(url, {"authorization": "bearer one"})
+    current = stored[0].get_secret_value(SecretId=stored[1])["VersionId"]
+    assert await gate.check_admin(url, {"authorization": "bearer one"}) == f"secret:{current}"
     invoked = as_url_event({"path": "/admin/v1/keys"})
     gate.check_origin(invoked, {})
-    await gate.check_admin(invoked, {})
-    closed = Gate(None, ())
+    with pytest.raises(PermissionDenied, match="AdminFunctionName"):
+        await gate.check_admin(invoked, {})
+    closed = Gate(None, (), "usage")
     with pytest.raises(PermissionDenied, match="IAM"):
         await closed.check_admin(url, {"authorization": "Bearer one"})
-    await closed.check_admin({INVOKED: True}, {})
+    assert await closed.check_admin({INVOKED: True}, {}) == "iam:usage"
 
 
 async def test_a_rotation_may_be_taken_up_at_any_step(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:

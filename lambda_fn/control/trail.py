@@ -1,0 +1,131 @@
+"""The audit trail: what was done through the admin API, in partitions in which nothing is changed or removed.
+
+    pk    AUDIT#<UTC day of the request>
+    sk    <request id>#asked   put before a change is made
+          <request id>#done    put after it, or after its failure
+          <minute>#refused     who was not let in: one a minute, so that no flood fills the table
+    ttl   Unix seconds, after which DynamoDB removes the item
+    asked     at, action, key, actor, address, invocation, asked: the fields of the request
+    done      at, outcome, code, before, after: the fields that changed
+    refused   at, action, actor, address, invocation, request, code, attempts
+
+Each is put on condition that it is not there. A change without its `#done` was cut off: it may have been made or not,
+and the key tells which. No secret and no hash is in any of them.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Query, Table
+from lambda_fn.errors import APIError
+from lambda_fn.ids import new_request_id, request_time
+from lambda_fn.log import log
+
+_NEW = "attribute_not_exists(pk)"
+
+
+@dataclass(frozen=True)
+class Who:
+    """Who makes a request, as far as it is known."""
+
+    request_id: str
+    actor: str
+    """`secret:<version>` of the admin secret, `iam:<right>`, or `unknown`."""
+    address: str | None
+    """Where it came from; of IAM's callers nothing is told."""
+    invocation: str | None
+    """Lambda's id of the invocation, by which CloudTrail's data events name IAM's caller."""
+
+
+@dataclass
+class Change:
+    """What a change came to; whoever makes it fills it in."""
+
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+
+
+class Trail:
+    """Writes and reads the trail."""
+
+    def __init__(self, table: Table, *, days: int, now: Callable[[], float] = time.time) -> None:
+        """Take the usage table; items are kept for so many `days`."""
+        self._table = table
+        self._days = days
+        self._now = now
+        self._minute = -1
+        self._attempts = 0
+
+    @asynccontextmanager
+    async def change(
+        self, who: Who, action: str, *, key: str | None = None, asked: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[Change]:
+        """Record what the block does: that it is going to, and what came of it.
+
+        Raises:
+            MeterUnavailable: the record cannot be made, and so nothing is to be done.
+
+        """
+        said = {"action": action, "key": key, **_caller(who), "asked": dict(asked or {})}
+        await self._put(who.request_id, "asked", said)
+        made = Change()
+        outcome, code = "unknown", None
+        try:
+            yield made
+            outcome = "done"
+        except APIError as error:
+            outcome, code = "refused" if error.status < 500 else "unknown", error.error_code
+            raise
+        finally:
+            figures = {"outcome": outcome, "code": code, "before": made.before, "after": made.after}
+            try:
+                await self._put(who.request_id, "done", figures)
+            except MeterUnavailable:  # the change was made, and its caller is to have the answer
+                log("audit_incomplete", request_id=who.request_id, action=action, key=key, outcome=outcome)
+
+    async def refused(self, who: Who, action: str, code: str | None) -> None:
+        """Record that somebody was not let in, at most once a minute; the log has every such request."""
+        minute = int(self._now() // 60)
+        self._attempts += 1
+        if minute == self._minute:
+            return
+        said = {"action": action, **_caller(who), "request": who.request_id, "code": code, "attempts": self._attempts}
+        self._minute, self._attempts = minute, 0
+        with suppress(MeterUnavailable):  # the log has it
+            await self._put(new_request_id(minute * 60)[:10] + "0" * 16, "refused", said)
+
+    async def entries(self, day: str, *, before: str | None = None) -> AsyncIterator[tuple[str, Item]]:
+        """Give a day's entries, the newest first, each with its position; `before` is that of an earlier one."""
+        condition, values = "pk = :pk", {":pk": f"AUDIT#{day}"}
+        if before is not None:
+            condition, values = f"{condition} AND sk < :before", {**values, ":before": before}
+        done: Item = {}
+        found = self._table.query_all(Query(condition, values, backward=True), consistent=True)
+        async for item in found:
+            request_id, _, kind = item["sk"].partition("#")
+            if kind == "done":
+                done = item
+                continue
+            outcome = done if done.get("sk") == f"{request_id}#done" else {}
+            yield item["sk"], {"request": request_id, "outcome": "unknown", **outcome, **item}
+
+    async def _put(self, request_id: str, kind: str, said: Mapping[str, Any]) -> None:
+        day = time.strftime("%Y-%m-%d", time.gmtime(request_time(request_id)))
+        now = self._now()
+        item = {
+            "pk": f"AUDIT#{day}",
+            "sk": f"{request_id}#{kind}",
+            "at": round(now, 3),
+            "ttl": int(now) + self._days * 86_400,
+            **{name: value for name, value in said.items() if value is not None},
+        }
+        with suppress(ConditionFailed):  # our own write, of a try whose answer was lost; or another one's minute
+            await self._table.put(item, condition=_NEW)
+
+
+def _caller(who: Who) -> dict[str, Any]:
+    return {"actor": who.actor, "address": who.address, "invocation": who.invocation}
