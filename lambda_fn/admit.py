@@ -129,7 +129,7 @@ class Gate:
             await self._undo(opening, entry)
             raise _unavailable()
         if account is None:
-            if self._open and self._known.recent(caller) and self._known.admits(caller):
+            if self._open and self._known.recent(caller):
                 log("admitted_open", request_id=opening.request_id, key=opening.key_id)
                 return Admission(opening, opened=opened)
             raise _unavailable()

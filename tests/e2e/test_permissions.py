@@ -44,6 +44,11 @@ GRANTS = {
     },
     "Sweeper": LOGS | TABLE,
     "Control": LOGS | TABLE | {"secretsmanager:GetSecretValue"},
+    "AdminAll": LOGS | TABLE,  # in the table the same as Control's (tests/infra)
+    "AdminKeys": LOGS | TABLE - {"dynamodb:DeleteItem"},
+    "AdminBudgets": LOGS | TABLE - {"dynamodb:DeleteItem"},
+    "AdminUsage": LOGS | {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"},
+    "AdminAudit": LOGS | {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"},
     "ControlSecretRotation": LOGS
     | {
         "secretsmanager:DescribeSecret",
@@ -278,6 +283,42 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
     check_each(deployed, "Control", use_anew, only={"secretsmanager:GetSecretValue"})
 
 
+ADMIN_CALLS: dict[str, list[tuple[str, str, Any]]] = {
+    "AdminKeys": [("POST", "keys", {"name": "n"}), ("PATCH", "keys/{key}", {"owner": "{new}"}), ("GET", "keys", None)],
+    "AdminBudgets": [("PATCH", "keys/{key}/budget", {"tokens_per_day": "{number}"}), ("GET", "budgets", None)],
+    "AdminUsage": [("GET", "usage", None), ("GET", "keys", "limit=1")],
+    "AdminAudit": [("GET", "audit", "limit=1")],
+}
+
+
+@pytest.mark.parametrize("owner", ADMIN_CALLS)
+def test_functions_of_one_right_have_no_grant_too_many(deployed: Deployed, owner: str) -> None:
+    """Without any one of its grants on the table the function of a right cannot do one thing of it."""
+    function = Function(deployed, owner)
+    key = deployed.deployment.key[3:15]
+
+    def call(method: str, path: str, body: Any) -> int:
+        event: dict[str, Any] = {"method": method, "path": f"/admin/v1/{path.format(key=key)}"}
+        if isinstance(body, str):
+            event["query"] = body
+        elif body is not None:
+            fresh = {"{new}": secrets.token_hex(4), "{number}": 10**12 + secrets.randbelow(10**6)}
+            event["body"] = {name: fresh.get(value, value) for name, value in body.items()}
+        answer = function.api.invoke(FunctionName=function.name, Payload=json.dumps(event))
+        status: int = json.loads(answer["Payload"].read())["statusCode"]
+        return status
+
+    def use() -> bool:
+        function.renew()  # the secret of page tokens is read once
+        before = len(deployed.denials())
+        statuses = [call(*it) for it in ADMIN_CALLS[owner]]
+        assert set(statuses) <= {200, 201, 503}, statuses
+        assert call("POST", "reconcile", None) == 403  # which is put into the trail
+        return statuses == [it for it in statuses if it < 300] and len(deployed.denials()) == before
+
+    check_each(deployed, owner, use, only=TABLE)
+
+
 def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
     """Without any one of its grants on the table the sweeper fails at something that is to be done."""
     table, function = deployed.deployment.table, Function(deployed, "Sweeper")
@@ -348,7 +389,7 @@ def test_rotation_has_no_grant_too_many(deployed: Deployed) -> None:
     check_each(deployed, "ControlSecretRotation", use, only=GRANTS["ControlSecretRotation"] - LOGS)
 
 
-@pytest.mark.parametrize("owner", ["Sweeper", "Control", "ControlSecretRotation"])
+@pytest.mark.parametrize("owner", ["Sweeper", "Control", "ControlSecretRotation", "AdminUsage"])
 def test_functions_without_a_log_say_nothing(deployed: Deployed, owner: str) -> None:
     """Without either of its grants on its log, what a function says is not written."""
     function = Function(deployed, owner)

@@ -187,7 +187,7 @@ async def test_an_open_meter_does_not_open_networks(table: Table, items: Any) ->
     async def away(*_: Any, **__: Any) -> Any:
         raise MeterUnavailable
 
-    table.update = table.put = away  # type: ignore[method-assign]
+    table.update = table.put = table.get = away  # type: ignore[method-assign]
     await office.admit("203.0.113.8")
     with pytest.raises(APIError) as refused:
         await office.admit("198.51.100.7")
