@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli import key_commands, usage_commands
+from cli import audit_command, key_commands, usage_commands
 from cli.main import main
 from cli.project import CommandError
 
@@ -37,6 +37,23 @@ FACTS = {
 }
 
 
+TEXTS = ("action", "actor", "address", "outcome", "code", "invocation", "id")
+ENTRY = {
+    **dict.fromkeys(TEXTS, HOSTILE),
+    "at": 1.0,
+    "key": KEY,
+    "attempts": None,
+    "asked": {HOSTILE: HOSTILE},
+    "before": {},
+    "after": {},
+}
+LISTS: dict[str, list[dict[str, Any]]] = {
+    "/usage": [ROW],
+    "/keys": [FACTS],
+    "/audit": [ENTRY, {**ENTRY, "code": None}],
+}
+
+
 class Hostile:
     """An admin API of which every text is what an attacker could have put there."""
 
@@ -45,20 +62,20 @@ class Hostile:
         if path.endswith("/budget"):
             return {}
         if path.startswith("/keys/"):
-            return FACTS
+            return {**FACTS, "cancelled": 1}
         if path.startswith("/requests/"):
             return {"object": "request", "id": HOSTILE, "model": HOSTILE}
         raise CommandError(HOSTILE)
 
     def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
         """List one thing."""
-        return iter([ROW if path == "/usage" else FACTS])
+        return iter(LISTS[path])
 
 
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the commands ask it."""
-    for module in (key_commands, usage_commands):
+    for module in (audit_command, key_commands, usage_commands):
         monkeypatch.setattr(module, "admin", lambda _: Hostile())
 
 
@@ -67,10 +84,14 @@ COMMANDS = [
     ("keys list --json", 0),
     (f"keys show {KEY}", 0),
     (f"keys disable {KEY}", 0),
+    (f"keys revoke {KEY}", 0),
     ("usage --by day,model", 0),
     ("usage --by key,model --json", 0),
     ("usage --by model --csv", 0),
     ("usage request req_1", 0),
+    ("audit", 0),
+    ("audit --csv", 0),
+    ("audit --json", 0),
     ("usage rebuild 2026-11-20 2026-11-21", 1),
 ]
 
