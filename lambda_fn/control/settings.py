@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 
@@ -63,7 +63,7 @@ class ControlSettings:
             default_max_streams=_read(environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(STREAMS_MOST)),
             admin_secret=environment.get("SLUICE_ADMIN_SECRET") or None,
             origin_secrets=tuple(environment[name] for name in origin if environment.get(name)),
-            right=cast("Right | None", right),
+            right=right,
             audit_days=int(days),
             dynamodb_url=service_url(environment, "dynamodb"),
             secretsmanager_url=service_url(environment, "secretsmanager"),

@@ -55,8 +55,13 @@ def test_what_is_no_key_is_not_repeated(
 
 def test_a_right_names_its_function(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--right` and `--iam` lead to the function of that right, and of all."""
-    found = []
-    monkeypatch.setattr(Admin, "of", lambda *_, right: found.append(right) or Admin("local", {}, None))
+    found: list[str | None] = []
+
+    def of(*_: str, right: str | None) -> Admin:
+        found.append(right)
+        return Admin("local", {}, None)
+
+    monkeypatch.setattr(Admin, "of", of)
     monkeypatch.setattr(Admin, "pages", lambda *_, **__: iter(()))
     for given in (["--right", "audit"], ["--iam"], []):
         assert main(["audit", *given]) == 0

@@ -120,7 +120,7 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
     async def no_change(*_: Any, **__: Any) -> NoReturn:
         raise Killed
 
-    table.put = no_record  # type: ignore[assignment]
+    table.put = no_record  # type: ignore[method-assign]
     if lost == "change":
         table.update = no_change  # type: ignore[method-assign]
     try:
