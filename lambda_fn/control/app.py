@@ -30,6 +30,7 @@ from lambda_fn.replies import error_response
 PREFIX = "/admin/v1"
 DOCUMENT = f"{PREFIX}/openapi.json"
 _NOT_LET_IN = {401, 403}
+_ADDRESS_MOST = 64
 
 
 def create_app(settings: ControlSettings, client: Client, credentials: Callable[[], Credentials]) -> "Front":
@@ -96,11 +97,9 @@ class Front:
         request_id = scope["sluice.request_id"] = new_request_id()
         added = [(b"x-request-id", f"req_{request_id}".encode()), (b"cache-control", b"no-store")]
         event, headers = scope.get("aws.event", {}), Headers(scope=scope)
-        invoked = event.get(INVOKED) is True
         context = scope.get("aws.context")
-        invocation = None if context is None else context.aws_request_id
-        address = None if invoked else viewer(headers.get("x-forwarded-for", ""), (scope.get("client") or ("",))[0])
-        who = Who(request_id, "unknown", address or None, invocation)
+        source = (scope.get("client") or ("",))[0]
+        who = Who(request_id, "unknown", source or None, None if context is None else context.aws_request_id)
         denied = False
 
         async def send_with_id(message: Message) -> None:
@@ -114,6 +113,11 @@ class Front:
 
         try:
             self._gate.check_origin(event, headers)
+            if (
+                event.get(INVOKED) is not True
+            ):  # else nothing is told of it; and who came round CloudFront may say anything
+                address = viewer(headers.get("x-forwarded-for", ""), source)
+                who = replace(who, address=address[:_ADDRESS_MOST] or None)
             if scope["path"] != DOCUMENT:  # it has no secrets, and who reads it may have none either
                 who = replace(who, actor=await self._gate.check_admin(event, headers))
             scope[WHO] = who

@@ -224,6 +224,15 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
     assert len([it for it in lines if it.get("address") == "203.0.113.9"]) == 60
 
 
+async def test_who_comes_round_the_distribution_says_nothing_of_where_from(admin: Admin, api: ASGIApp) -> None:
+    """Without the origin secret the address is the connection's own, whatever X-Forwarded-For says."""
+    async with through(api, admin, {}) as client:
+        answer = await client.get("/keys", headers={"x-forwarded-for": "203.0.113.9"})
+    assert answer.json()["error"]["code"] == "origin_denied"
+    [item] = stored(admin)
+    assert (item["code"], item["address"]) == ("origin_denied", "127.0.0.1")
+
+
 async def test_environments_share_a_minute(admin: Admin) -> None:
     """Two environments that refuse in the same minute leave one entry."""
     for _ in range(2):
