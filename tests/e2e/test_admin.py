@@ -43,7 +43,7 @@ def admin(deployment: Deployment, secret: str) -> httpx.Client:
 
 def test_the_document_needs_no_secret(scripted: Deployment) -> None:
     """The OpenAPI document is served to everybody who comes by the distribution."""
-    answer = httpx.get(f"{scripted.origin}/admin/v1/openapi.json")
+    answer = httpx.get(f"{scripted.origin}/admin/v1/openapi.json", timeout=30)
     assert (answer.status_code, answer.json()["openapi"][:2]) == (200, "3.")
     assert answer.headers["x-request-id"].startswith("req_")
 
@@ -151,10 +151,10 @@ def test_iam_names_the_function(cloud: LocalCloud, scripted: Deployment) -> None
     api = boto3.client("lambda", **options(cloud))
     name = f"reader-{secrets.token_hex(4)}"
     trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "sts:AssumeRole"}
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))["Role"]["Arn"]
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
     arn = api.get_function_configuration(FunctionName=scripted.outputs["AdminUsageFunctionName"])["FunctionArn"]
     grant = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn}
-    iam.put_role_policy(RoleName=name, PolicyName="usage", PolicyDocument=json.dumps({"Statement": [grant]}))
+    iam.put_role_policy(RoleName=name, PolicyName="usage", PolicyDocument=policy(grant))
     found = boto3.client("sts", **options(cloud)).assume_role(RoleArn=role, RoleSessionName="e2e")["Credentials"]
     session = {
         "aws_access_key_id": found["AccessKeyId"],
@@ -174,6 +174,11 @@ def test_iam_names_the_function(cloud: LocalCloud, scripted: Deployment) -> None
     # and whoever may invoke the distribution's function has nothing of it
     answer = json.loads(api.invoke(FunctionName=control, Payload=event)["Payload"].read())
     assert (answer["statusCode"], json.loads(answer["body"])["error"]["code"]) == (403, "url_only")
+
+
+def policy(statement: dict[str, Any]) -> str:
+    """Give a policy document of one statement."""
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def url_of(api: Any, function: dict[str, Any]) -> str | None:
@@ -219,7 +224,8 @@ def test_the_trail_tells_who_and_from_where(cloud: LocalCloud, scripted: Deploym
         assert invoke(cloud, scripted, {"method": "DELETE", "path": path}, right="Keys")[0] == 200
         deleted, created = client.get("/audit", params={"key": made["id"]}).json()["data"]
     manager = boto3.client("secretsmanager", **options(cloud))
-    version = manager.get_secret_value(SecretId=scripted.outputs["AdminSecretArn"])["VersionId"]
+    arn = scripted.outputs["AdminSecretArn"]
+    version = manager.get_secret_value(SecretId=arn, VersionStage="AWSCURRENT")["VersionId"]
     assert (created["actor"], created["address"]) == (f"secret:{version}", "127.0.0.1")
     assert (deleted["actor"], deleted["address"], deleted["before"]["name"]) == ("iam:keys", None, "n")
     assert len(deleted["invocation"]) == 36
