@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 import xllamacpp
 
+from model.engines import guided
 from model.engines.bridge import Bridge
-from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body
+from model.engines.trials import Trials
 from model.errors import EngineError, ModelError, StartError
 from model.events import Event, Start, Usage
 
@@ -53,6 +55,7 @@ class LlamaCppEngine:
         self._server: Any = None
         self._threads = ThreadPoolExecutor(settings.parallel, "llama")
         self._bridges: set[Bridge] = set()
+        self._trials = Trials()
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
 
     async def metrics(self) -> bytes:
@@ -64,6 +67,7 @@ class LlamaCppEngine:
         """Load the one GGUF file in the folder of the settings."""
         weights = _weights(self._settings.model_dir)
         self._server = await asyncio.to_thread(self._load, weights)
+        await self._trials.start()
         self.healthy = True
 
     def _load(self, weights: Path) -> Any:
@@ -113,13 +117,14 @@ class LlamaCppEngine:
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """The events of all choices, as they come."""
+        bodies = await self._checked(request)
         bridge = Bridge(request.n, BUFFERED_EVENTS)
         self._bridges.add(bridge)
         self.active += 1
         loop = asyncio.get_running_loop()
         calls = [
-            loop.run_in_executor(self._threads, self._call, json.dumps(request_body(request, choice)), bridge, reader)
-            for choice in range(request.n)
+            loop.run_in_executor(self._threads, self._call, json.dumps(body), bridge, reader)
+            for choice, body in enumerate(bodies)
             for reader in [ChunkReader(choice, request.top_logprobs or 0, must_call=request.must_call)]
         ]
         # Counted until llama.cpp has let go, which may be after the reader has.
@@ -142,6 +147,14 @@ class LlamaCppEngine:
             yield [Usage(prompt_tokens or 0, completion_tokens)]
         finally:
             bridge.close()
+
+    async def _checked(self, request: ChatRequest) -> list[dict[str, Any]]:
+        """The bodies of all choices, whose grammar has been tried apart from what serves others."""
+        guided.check(request)
+        bodies = [request_body(request, choice) for choice in range(request.n)]
+        if (tried := guiding(bodies[0])) is not None:
+            await self._trials.check(tried, "tools" if request.visible_tools else "response_format")
+        return bodies
 
     def _ended(self, bridge: Bridge) -> None:
         self._bridges.discard(bridge)
@@ -174,6 +187,7 @@ class LlamaCppEngine:
     async def close(self) -> None:
         """Stop what runs, then the server."""
         self.healthy = False
+        await self._trials.close()
         for bridge in list(self._bridges):
             bridge.close()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)

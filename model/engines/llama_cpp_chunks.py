@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from model.engines import forced_call
+from model.engines import forced_call, guided
 from model.engines.messages import template_message
 from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
@@ -42,17 +42,29 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     if request.logprobs:
         # 0 would mean none at all.
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}
+    schema = guided.schema_of(request)
     if tools := request.visible_tools:
         # One visible tool that is required is a forced one: llama.cpp knows no choice by name.
         body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
-        body["tool_choice"] = "none" if request.must_call else "auto"  # the prompt has the tools either way
+        body["tool_choice"] = "auto" if schema is None else "none"  # the prompt has the tools either way
         body["parallel_tool_calls"] = request.parallel_tool_calls
-        if request.must_call:
-            call = {"name": "call", "schema": forced_call.schema([tool["function"] for tool in body["tools"]])}
-            body["response_format"] = {"type": "json_schema", "json_schema": call}
-    if request.response_format is not None and not request.must_call:
-        body["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
+    if schema is not None:
+        body["grammar"] = guided.grammar_of(schema)
+        body["chat_template_kwargs"] = {"enable_thinking": False}  # it is guided from its first token on
     return body
+
+
+def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The fields of a body from which llama.cpp makes a grammar, to be tried apart; None where it makes none."""
+    if "grammar" in body:
+        return {"grammar": body["grammar"]}
+    if "tools" not in body:
+        return None
+    tools = [
+        {"type": "function", "function": {**tool["function"], "description": ""}}  # no part of the grammar
+        for tool in body["tools"]
+    ]
+    return {"tools": tools, "tool_choice": "required", "parallel_tool_calls": body["parallel_tool_calls"]}
 
 
 class ChunkReader:

@@ -1,0 +1,157 @@
+"""The process in which grammars are tried: `python -m model.engines.trial_child`, started by `model.engines.trials`.
+
+It has llama.cpp with the demo model, 40 MB in all, so that what is tried is the very code that serves. Requests come on
+standard input and verdicts leave on standard output, each four bytes of length and JSON. It ends with its input, and
+kills itself where a try takes too long, so that it outlives nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from model.demo import WEIGHTS
+from model.demo.chat import TEMPLATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ADDRESS_SPACE = 512 * 1024 * 1024
+MAX_OUTPUT = 1024 * 1024  # what native code may write, in bytes
+LAST_SECONDS = 3  # the parent kills after two
+_TOKENS = 8
+_NO_JSON = "65"  # the demo model's token "_", with which no JSON begins
+_CONTEXT = 8192
+_ERROR = re.compile(r"(?:llg error|Warning|error parsing grammar): (?:at \d+\(\d+\): )?(.+)")
+
+
+def limit() -> None:
+    """Bound memory and files before any native code is loaded."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_OUTPUT, MAX_OUTPUT))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class Trier:
+    """A server of one slot, whose output is caught."""
+
+    def __init__(self, folder: Path, output: BinaryIO) -> None:
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path = str(WEIGHTS)
+        # Tools are shown by name only: their descriptions would have to be read at every try.
+        params.chat_template = TEMPLATE.replace("tool | tojson", "tool['function']['name']")
+        params.n_parallel = 1
+        params.n_ctx = _CONTEXT
+        params.cpuparams.n_threads = 1
+        params.cpuparams_batch.n_threads = 1
+        params.fit_params = False
+        params.cache_ram_mib = 0
+        params.warmup = False
+        params.verbosity = 1  # errors: the reason of a refusal
+        params.hostnames = [str(folder / "trial.sock")]
+        params.api_keys = [secrets.token_hex(16)]
+        params.ui = False
+        params.n_threads_http = 1
+        self._server = xllamacpp.Server(params)
+        self._output = output
+
+    def verdict(self, body: dict[str, Any]) -> dict[str, Any]:
+        """`error` says why llama.cpp cannot guide by this, or is None; `cpu` is what the try took, in seconds."""
+        began = time.process_time()
+        text, error = self._answer(body)
+        seconds = time.process_time() - began
+        if "grammar" in body and text.startswith("_"):
+            error = error or "it cannot be compiled"
+            self._wait_for_reason()
+        said = self._said()
+        if error is None and "grammar" not in body:
+            said = ""  # a grammar of llama.cpp's own fails by an error
+        found = _ERROR.search(said)
+        return {"error": found.group(1)[:500] if found else error, "cpu": seconds}
+
+    def _answer(self, body: dict[str, Any]) -> tuple[str, str | None]:
+        chunks: list[dict[str, Any]] = []
+        asked = {
+            **body,
+            "messages": [{"role": "user", "content": "."}],
+            "stream": True,
+            "max_tokens": _TOKENS,
+            "temperature": 0,
+            "logit_bias": {_NO_JSON: 100},  # so that an answer that nothing guides is told apart
+        }
+        try:
+            self._server.handle_chat_completions(
+                json.dumps(asked), lambda chunk: bool(chunks.append(json.loads(chunk)))
+            )
+        except (ValueError, RuntimeError) as error:
+            return "", str(error)
+        failed = [str(chunk["error"].get("message")) for chunk in chunks if "error" in chunk]
+        text = "".join(
+            choice["delta"].get("content") or "" for chunk in chunks for choice in chunk.get("choices") or ()
+        )
+        return text, failed[0] if failed else None
+
+    def _wait_for_reason(self) -> None:
+        """llama.cpp writes its log from a thread of its own."""
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until and os.fstat(self._output.fileno()).st_size == 0:
+            time.sleep(0.002)
+
+    def _said(self) -> str:
+        """What native code has written since the last call."""
+        self._output.seek(0)
+        said = self._output.read().decode("utf-8", "replace")
+        self._output.truncate(0)
+        return said
+
+
+def _requests(source: BinaryIO) -> Iterator[dict[str, Any]]:
+    while len(head := source.read(4)) == 4:
+        yield json.loads(source.read(int.from_bytes(head, "big")))
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    limit()
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    folder = Path(tempfile.mkdtemp(prefix="sluice-trial-"))
+    # Removed while it runs: a killed process leaves nothing behind.
+    with tempfile.TemporaryFile(mode="a+b") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+        try:
+            trier = Trier(folder, output)
+        finally:
+            shutil.rmtree(folder)
+        signal.alarm(LAST_SECONDS)
+        ready = trier.verdict({})
+        signal.alarm(0)
+        _send(sink, ready)
+        for body in _requests(source):
+            signal.alarm(LAST_SECONDS)
+            verdict = trier.verdict(body)
+            signal.alarm(0)
+            _send(sink, verdict)
+    os._exit(0)  # llama.cpp need not be taken down in order
+
+
+def _send(sink: BinaryIO, verdict: dict[str, Any]) -> None:
+    data = json.dumps(verdict).encode()
+    sink.write(len(data).to_bytes(4, "big") + data)
+    sink.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""What contains a grammar that native code cannot bear: a process of its own, and bounds before that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from model.engines import guided, trials
+from model.engines.llama_cpp_chunks import guiding, request_body
+from model.engines.trials import Trials
+from model.errors import EngineError, InvalidRequestError, OverloadedError
+from tests.model.conftest import asked, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
+# Each made llama.cpp allocate without end where it served.
+HOSTILE: list[dict[str, Any]] = [
+    {"type": "array", "items": {"type": "integer"}, "minItems": 5, "maxItems": 2},
+    {"type": "string", "minLength": 5, "maxLength": 2},
+    {"type": "string", "pattern": "^a{5,2}$"},
+]
+
+
+@pytest.fixture
+async def tried() -> AsyncIterator[Trials]:
+    """Two children that are ready."""
+    running = Trials()
+    await running.start()
+    yield running
+    await running.close()
+
+
+def tool(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The fields of a request whose answer may be a call."""
+    return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}], **more}
+
+
+def form(schema: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request whose answer has this schema."""
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
+
+
+def tried_of(**more: Any) -> dict[str, Any]:
+    """What is tried of a request."""
+    found = guiding(request_body(asked(QUESTION, **more), 0))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("schema", HOSTILE)
+async def test_hostile_tool(tried: Trials, schema: dict[str, Any]) -> None:
+    """A tool's parameters that take all memory are refused, and the next request is served by a new process."""
+    with pytest.raises(
+        InvalidRequestError, match="tools: the schema cannot be used here: it takes more than 2 s"
+    ) as caught:
+        await tried.check(tried_of(**tool({"type": "object", "properties": {"x": schema}})), "tools")
+
+    assert caught.value.param == "tools"
+    await tried.check(tried_of(**form({"type": "integer"})), "response_format")
+
+
+@pytest.mark.parametrize("schema", HOSTILE)
+async def test_hostile_form(tried: Trials, schema: dict[str, Any]) -> None:
+    """The same in a structured answer is refused with llguidance's reason, and no process had to die."""
+    with pytest.raises(InvalidRequestError, match=r"greater than|regex parse error"):
+        await tried.check(tried_of(**form(schema)), "response_format")
+
+    assert [lane.starts for lane in tried.lanes] == [1, 1]
+
+
+async def test_too_dear(tried: Trials) -> None:
+    """A pattern whose automaton explodes is refused, by time or by memory."""
+    with pytest.raises(InvalidRequestError, match=r"simplify it|too many"):
+        await tried.check(tried_of(**form({"type": "string", "pattern": "^((a{1000}){1000}){1000}$"})), "x")
+
+
+async def test_known(tried: Trials) -> None:
+    """What was tried once is not tried again: neither what is well nor what was refused."""
+    good, bad = tried_of(**form({"type": "integer"})), tried_of(**form({"type": "nonsense"}))
+    for _ in range(2):
+        await tried.check(good, "x")
+        with pytest.raises(InvalidRequestError, match="nonsense"):
+            await tried.check(bad, "x")
+    await tried.close()
+
+    await tried.check(good, "x")
+    with pytest.raises(EngineError):
+        await tried.check(tried_of(**form({"type": "string"})), "x")
+
+
+async def test_own_death(tried: Trials) -> None:
+    """A child that somebody kills is replaced by the next request, and leaves no zombie."""
+    pid = tried.lanes[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+    await tried.check(tried_of(**form({"type": "integer"})), "x")
+
+    await until(lambda: tried.lanes[0].pid not in (None, pid))
+    await until(lambda: not zombies())
+
+
+def zombies() -> list[str]:
+    """The ended children of this process for which nobody has waited."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if state == "Z" and int(parent) == os.getpid():
+                found.append(stat.parent.name)
+    return found
+
+
+async def test_beside_a_hostile_one(tried: Trials) -> None:
+    """Ordinary schemas are tried while a hostile one is: it holds the first lane for a moment only."""
+    hostile = asyncio.create_task(tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools"))
+    await asyncio.sleep(0)
+
+    await asyncio.gather(*(tried.check(tried_of(**form({"const": number})), "x") for number in range(8)))
+
+    assert not hostile.done()
+    with pytest.raises(InvalidRequestError):
+        await hostile
+
+
+async def test_cancelled(tried: Trials) -> None:
+    """A request that is cancelled while its schema is tried gets nobody else's verdict."""
+    task = asyncio.create_task(tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools"))
+    await until(lambda: tried.lanes[0].waiting == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    with pytest.raises(InvalidRequestError, match="nonsense"):
+        await tried.check(tried_of(**form({"type": "nonsense"})), "x")
+
+
+async def test_bounded_queue(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More tries than may wait are refused with 429."""
+    monkeypatch.setattr(trials, "MAX_WAITING", 2)
+    checks = [tried.check(tried_of(**form({"const": number})), "x") for number in range(4)]
+
+    results = await asyncio.gather(*checks, return_exceptions=True)
+
+    assert [type(result) for result in results] == [type(None)] * 2 + [OverloadedError] * 2
+
+
+async def test_ends_with_its_input(tried: Trials) -> None:
+    """A child whose parent has died ends: its input does."""
+    process = tried.lanes[0]._process
+    assert process is not None
+    assert process.stdin is not None
+    process.stdin.close()
+
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """A schema of so many objects within each other."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (form(nested(40)), "response_format: the schema is nested deeper"),
+        (tool(nested(40)), "tools: the schema is nested deeper"),
+        (form({"enum": list(range(9000))}), "more than 8192 values"),
+        (form({"description": "x" * 140_000}), "140020 characters"),
+        (tool({"properties": {"a": {"enum": list(range(600))}}}), "more than 512 forms at one place"),
+        (
+            tool(
+                {"$defs": {"b": {"enum": list(range(99))}}, "properties": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 9}}}
+            ),
+            "more than 512 forms",
+        ),
+        (tool({"$defs": {"b": {"anyOf": [{"$ref": "#/$defs/b"}]}}, "$ref": "#/$defs/b"}), "more than 512 forms"),
+    ],
+)
+def test_bounds(more: dict[str, Any], why: str) -> None:
+    """What is too large is refused before any native code sees it, with what it is too much of."""
+    with pytest.raises(InvalidRequestError, match=why):
+        guided.check(asked(QUESTION, **more))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        form({"enum": [f"value {number}" for number in range(4000)]}),
+        tool({"properties": {"a": {"enum": list(range(600))}}}, tool_choice="required"),
+        tool({"$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"}),
+        {"response_format": {"type": "json_object"}},
+        {},
+    ],
+)
+def test_within_bounds(more: dict[str, Any]) -> None:
+    """Long lists of strings, and schemas that name themselves, are guided."""
+    guided.check(asked(QUESTION, **more))
+
+
+def test_closed() -> None:
+    """Objects have the properties that they name, unless the schema says so itself, or joins several."""
+    schema = {
+        "x-guidance": {"lenient": False},
+        "properties": {
+            "properties": {"properties": {"a": {}}},
+            "open": {"properties": {}, "additionalProperties": True},
+        },
+        "anyOf": [{"properties": {}}],
+        "$defs": {"joined": {"allOf": [{"properties": {}}], "properties": {}}},
+    }
+
+    closed = guided._closed(schema)
+
+    assert closed == {
+        "properties": {
+            "properties": {"properties": {"a": {}}, "additionalProperties": False},
+            "open": {"properties": {}, "additionalProperties": True},
+        },
+        "additionalProperties": False,
+        "anyOf": [{"properties": {}, "additionalProperties": False}],
+        "$defs": {"joined": {"allOf": [{"properties": {}}], "properties": {}}},
+    }
