@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
+from model import output
 from model.answers import Timing
 from model.app import create_app
 from model.engines import create
@@ -34,9 +35,11 @@ async def serve(environment: Mapping[str, str]) -> int:
         settings = Settings.from_environment(environment)
     except StartError as error:
         return await _refuse(error, _listening(environment))
+    asyncio.get_running_loop().set_exception_handler(output.log_unhandled)
     server = Server(Front("the engine is starting"), listen(settings.host, settings.port))
     serving = asyncio.create_task(server.run_until_stopped())
     engine: Engine | None = None
+    native: str | None = None
     try:
         engine = create(settings)
         if not await _unless(serving, engine.start()):
@@ -45,12 +48,16 @@ async def serve(environment: Mapping[str, str]) -> int:
         timing = Timing(slow_reader=settings.slow_reader_seconds)
         server.front.app = create_app(generation, settings.models, timing)
         server.drain = generation.drain
-        _say(f"serving {settings.model_name} with {settings.engine} on port {settings.port}")
+        native = output.loaded()
+        if native is not None:
+            output.say(f"what native code writes from now on is in {native}")
+        output.say(f"serving {settings.model_name} with {settings.engine} on port {settings.port}")
         await serving
         return 0
     except StartError as error:
         return await _refuse(error, server, serving)
     finally:
+        output.remove(native)
         if engine is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(engine.close(), CLOSE_SECONDS)
@@ -68,7 +75,7 @@ def _listening(environment: Mapping[str, str]) -> Server:
 
 async def _refuse(error: StartError, server: Server, serving: asyncio.Task[None] | None = None) -> int:
     """Say why, on stderr and at /ping, for a while."""
-    _say(f"cannot start: {error}")
+    output.say(f"cannot start: {error}")
     server.front.reason = f"cannot start: {error}"
     task = serving or asyncio.create_task(server.run_until_stopped())
     await asyncio.wait({task}, timeout=LINGER_SECONDS)
@@ -88,10 +95,6 @@ async def _unless(serving: asyncio.Task[None], work: Awaitable[None]) -> bool:
     return False
 
 
-def _say(line: str) -> None:
-    print(f"model: {line}", file=sys.stderr, flush=True)
-
-
 def main(arguments: list[str]) -> int:
     """The exit code: 0 after a shutdown, 1 if it could not start, 2 for wrong arguments."""
     if arguments == ["settings"]:
@@ -100,11 +103,12 @@ def main(arguments: list[str]) -> int:
     if arguments != ["serve"]:
         print("usage: python -m model serve|settings", file=sys.stderr)
         return 2
+    output.capture()
     try:
         # Not asyncio.run: it would wait for threads, and one may still be loading weights.
         code = asyncio.new_event_loop().run_until_complete(serve(os.environ))
     except StartError as error:
-        _say(f"cannot start: {error}")
+        output.say(f"cannot start: {error}")
         code = 1
     return code
 

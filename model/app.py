@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from model import output
 from model.answers import StreamResponse, Timing, WholeResponse, error_response
 from model.errors import BodySizeError, EngineError, ModelError, RequestCancelledError, RouteError
 from model.lines import LineEncoder
@@ -32,6 +33,7 @@ def create_app(generation: Generation, models: tuple[str, ...], timing: Timing |
     @app.get("/ping")
     async def ping() -> Response:
         """SageMaker's health check: a flag in memory."""
+        output.trim()  # called every few seconds
         return Response() if generation.healthy else error_response(generation.not_ready())
 
     @app.get("/metrics")

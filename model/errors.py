@@ -19,6 +19,15 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
+MAX_MESSAGE = 1000  # characters of an error; what a library says may quote the request
+
+
+def printable(text: str) -> str:
+    """The text with what is not printable escaped: no line break, no terminal's escape sequence, no surrogate."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
 
 class StartError(Exception):
     """The container cannot start; its text is one line that says why and what to change."""
@@ -38,8 +47,8 @@ class ModelError(Exception):
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = printable(message)[:MAX_MESSAGE]
+        self.param = None if param is None else printable(param)[:MAX_MESSAGE]
 
     @property
     def type(self) -> str:

@@ -71,6 +71,8 @@ class Generation:
         self._idle.set()
         self.metrics.waiting = lambda: self.waiting
         self.metrics.cache_usage = self._cache_usage
+        if engine.steps is not None:
+            engine.steps.observe = self.metrics.step
 
     @property
     def healthy(self) -> bool:

@@ -24,6 +24,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68)
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0)
 _PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_STEP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TOKENS = tuple(float(4**power) for power in range(11))
 _LABELS = ("gen_ai_operation_name", "gen_ai_request_model")
 
@@ -48,6 +49,7 @@ class Metrics:
             "gen_ai_client_token_usage", "Tokens of a request", _TOKENS, ("gen_ai_token_type",)
         )
         self.gap = self._histogram("sluice_inter_token_latency_seconds", "Between tokens of one answer", _PER_TOKEN)
+        self._step = self._histogram("sluice_step_seconds", "Steps of a batch, as each answer saw them", _STEP)
         self.queued = self._histogram("sluice_queue_time_seconds", "From request to its turn", _FIRST)
         self.ended = Counter(
             "sluice_requests", "Ended requests, by how", (*_LABELS, "outcome"), registry=self._registry
@@ -65,6 +67,10 @@ class Metrics:
     def observe(self, model: str | None) -> Observation:
         """A request that begins now. A name that nobody knows is the model's own: labels come from settings alone."""
         return Observation(self, model if model in self._models else self._models[0])
+
+    def step(self, seconds: float) -> None:
+        """A step, whoever's answer it was for; may be called from any thread."""
+        self._step.labels("chat", self._models[0]).observe(seconds)
 
     @property
     def held_tokens(self) -> int:

@@ -85,6 +85,10 @@ file = Reader("the path of a file", lambda text: Path(_check(text, bool(text))))
 address = Reader("an IP address", lambda text: str(ipaddress.ip_address(text)))
 adapters = Reader("NAME=FOLDER, several with commas, each name once", _adapters)
 json_object = Reader("a JSON object", _object)
+sha256 = Reader(
+    "a SHA-256 in 64 hexadecimal digits",
+    lambda text: _check(text.lower(), re.fullmatch(r"[0-9A-Fa-f]{64}", text) is not None),
+)
 repository = Reader(
     "OWNER/NAME of a Hugging Face repository",
     lambda text: _check(text, re.fullmatch(r"[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}", text) is not None),

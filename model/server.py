@@ -49,6 +49,7 @@ class Server(uvicorn.Server):
             ws="none",
             lifespan="off",
             access_log=False,
+            log_config=None,  # the process's own: see model.output
             log_level="warning",
             server_header=False,
             timeout_keep_alive=75,  # longer than callers keep idle connections, so that they are the ones to close

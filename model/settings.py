@@ -49,6 +49,9 @@ class Settings:
     )
     host: str = _of("0.0.0.0", readers.address, "Where to listen")
     port: int = _of(8080, readers.whole(1, 65_535), "Where to listen", variable="SAGEMAKER_BIND_TO_PORT")
+    weights_sha256: str | None = _of(
+        None, readers.sha256, "What the GGUF file must be; a file that differs does not start", engine="llama_cpp"
+    )
     engine_threads: int = _of(1, readers.whole(1, 256), "Threads that compute", engine="llama_cpp")
     model_id: str | None = _of(
         None,

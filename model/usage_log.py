@@ -7,8 +7,9 @@ in it.
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
+
+from model import output
 
 if TYPE_CHECKING:
     from model.errors import ModelError
@@ -24,5 +25,4 @@ def log_usage(request_id: str | None, observation: Observation, error: ModelErro
         "completion_tokens": observation.completion_tokens,
         "error": error.code if error is not None else None,
     }
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    output.record(json.dumps(line))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from model.engines.steps import Steps
     from model.events import Event
     from model.schema import ChatRequest
 
@@ -39,6 +40,10 @@ class Engine(Protocol):
     @property
     def cache_usage(self) -> float | None:
         """The share of its cache in use, from 0 to 1; None if it cannot say, and its tokens are counted instead."""
+
+    @property
+    def steps(self) -> Steps | None:
+        """What measures its steps; None if it cannot tell one from the next."""
 
     async def metrics(self) -> bytes:
         """What it counts itself, under its own names, as Prometheus text; may be empty."""

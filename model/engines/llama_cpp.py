@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -26,9 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 import xllamacpp
 
-from model.engines import guided
+from model.demo import SHA256, WEIGHTS
+from model.engines import guided, prompt_bounds
 from model.engines.bridge import Bridge
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body
+from model.engines.steps import Steps
 from model.engines.trials import Trials
 from model.errors import EngineError, ModelError, StartError
 from model.events import Event, Start, Usage
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 # Events held for a reader: about a second of the demo model. A waiting callback costs nothing but its thread.
 BUFFERED_EVENTS = 256
+_PAIRS = 3  # of messages by which the template is measured; they fit the smallest context
 _LOG_ERROR = re.compile(r"^\S+ E .*?: (.*)$", re.MULTILINE)
 
 
@@ -48,15 +52,22 @@ class LlamaCppEngine:
     """Implements `model.engines.base.Engine`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.healthy = False
         self.active = 0
+        self.steps = Steps()
         self.cache_usage = None
+        self._up = False
         self._settings = settings
         self._server: Any = None
         self._threads = ThreadPoolExecutor(settings.parallel, "llama")
         self._bridges: set[Bridge] = set()
         self._trials = Trials()
+        self._message_tokens = 1
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
+
+    @property
+    def healthy(self) -> bool:
+        """False while a step goes on for too long, as before the start and after the end."""
+        return self._up and not self.steps.stalled
 
     async def metrics(self) -> bytes:
         """llama.cpp's own counts. It answers between two steps."""
@@ -66,9 +77,12 @@ class LlamaCppEngine:
     async def start(self) -> None:
         """Load the one GGUF file in the folder of the settings."""
         weights = _weights(self._settings.model_dir)
+        if (known := self._settings.weights_sha256 or _known(weights)) is not None:
+            await asyncio.to_thread(_check_sum, weights, known)
         self._server = await asyncio.to_thread(self._load, weights)
+        self._message_tokens = await asyncio.to_thread(self._measured_message)
         await self._trials.start()
-        self.healthy = True
+        self._up = True
 
     def _load(self, weights: Path) -> Any:
         try:
@@ -82,6 +96,27 @@ class LlamaCppEngine:
         except (ValueError, RuntimeError) as error:
             raise StartError(f"{weights}: the first request failed: {error}") from None
         return server
+
+    def _measured_message(self) -> int:
+        """How many tokens the model's template makes of a message that has no content; at least 1."""
+
+        def prompt_tokens(pairs: int) -> int:
+            turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": "."}] * pairs
+            request = {"messages": [*turns, {"role": "user", "content": "."}], "stream": True, "return_progress": True}
+            chunks: list[dict[str, Any]] = []
+
+            def first(chunk: str) -> bool:
+                chunks.append(json.loads(chunk))
+                return True
+
+            self._server.handle_chat_completions(json.dumps({**request, "max_tokens": 1}), first)
+            return int(chunks[0]["prompt_progress"]["total"]) if "prompt_progress" in chunks[0] else 0
+
+        try:
+            few, many = prompt_tokens(0), prompt_tokens(_PAIRS)
+        except (ValueError, RuntimeError):  # a template that takes no such conversation
+            return 1
+        return max(1, (many - few) // (2 * _PAIRS) - 1)
 
     def _params(self, weights: Path) -> Any:
         settings = self._settings
@@ -123,7 +158,7 @@ class LlamaCppEngine:
         self.active += 1
         loop = asyncio.get_running_loop()
         calls = [
-            loop.run_in_executor(self._threads, self._call, json.dumps(body), bridge, reader)
+            loop.run_in_executor(self._threads, self._call, body, bridge, reader)
             for choice, body in enumerate(bodies)
             for reader in [ChunkReader(choice, request.top_logprobs or 0, must_call=request.must_call)]
         ]
@@ -150,6 +185,7 @@ class LlamaCppEngine:
 
     async def _checked(self, request: ChatRequest) -> list[dict[str, Any]]:
         """The bodies of all choices, whose grammar has been tried apart from what serves others."""
+        prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
         guided.check(request)
         bodies = [request_body(request, choice) for choice in range(request.n)]
         if (tried := guiding(bodies[0])) is not None:
@@ -160,15 +196,22 @@ class LlamaCppEngine:
         self._bridges.discard(bridge)
         self.active -= 1
 
-    def _call(self, body: str, bridge: Bridge, reader: ChunkReader) -> None:
+    def _call(self, body: dict[str, Any], bridge: Bridge, reader: ChunkReader) -> None:
         """One choice, in a thread, from its first chunk to its last."""
         failures: list[ModelError] = []
+        sampling = self.steps.begin(guided=guiding(body) is not None)
 
         def receive(chunk: str) -> bool:
             # Returns whether to stop. Nothing may be raised through llama.cpp.
             try:
-                events = reader.events(json.loads(chunk))
-                return not bridge.put(events) if events else bridge.closed
+                read = json.loads(chunk)
+                if (timings := read.get("timings")) is not None and timings["predicted_n"] > 0:
+                    self.steps.chunk(sampling, timings["predicted_n"], timings["predicted_ms"])
+                events = reader.events(read)
+                if not events:
+                    return bridge.closed
+                with self.steps.held(sampling):
+                    return not bridge.put(events)
             except ModelError as error:
                 failures.append(error)
             except Exception as error:  # noqa: BLE001 - told to the request's reader, as any failure here
@@ -177,16 +220,17 @@ class LlamaCppEngine:
 
         try:
             if not bridge.closed:
-                self._server.handle_chat_completions(body, receive)
+                self._server.handle_chat_completions(json.dumps(body), receive)
                 if not (reader.whole or failures):
                     failures.append(EngineError("llama.cpp ended the answer early"))
         except Exception as error:  # noqa: BLE001 - mapped: this is the boundary to the binding
             failures.append(error_of(error))
+        self.steps.end(sampling)
         bridge.end(failures[0] if failures else None)
 
     async def close(self) -> None:
         """Stop what runs, then the server."""
-        self.healthy = False
+        self._up = False
         await self._trials.close()
         for bridge in list(self._bridges):
             bridge.close()
@@ -207,6 +251,24 @@ def _weights(folder: Path) -> Path:
         names = ", ".join(path.name for path in found) or "none"
         raise StartError(f"{folder}: exactly one *.gguf file is needed, there is {names}")
     return found[0]
+
+
+def _known(weights: Path) -> str | None:
+    """The checksum of the demo model, where these are said to be its weights."""
+    return SHA256 if weights.name == WEIGHTS.name else None
+
+
+def _check_sum(weights: Path, expected: str) -> None:
+    try:
+        with weights.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StartError(f"{weights}: {error.strerror}") from None
+    if found != expected:
+        raise StartError(
+            f"{weights}: its SHA-256 is {found}, {expected} is expected: fetch the file again, or set "
+            "SLUICE_WEIGHTS_SHA256 to the new one"
+        )
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ class ScriptedEngine:
     def __init__(self, settings: Settings) -> None:
         self.healthy = False
         self.active = 0
+        self.steps = None
         self.cache_usage = None
         self._context_tokens = settings.context_tokens
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,8 @@ from vllm.platforms import current_platform
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from model.engines import vllm_weights
+from model import output
+from model.engines import guided, prompt_bounds, vllm_weights
 from model.engines.vllm_arguments import engine_arguments
 from model.engines.vllm_errors import error_of, reason_of
 from model.engines.vllm_outputs import ChoiceReader, request_body
@@ -60,6 +60,7 @@ class VllmEngine:
 
     def __init__(self, settings: Settings) -> None:
         self.active = 0
+        self.steps = None
         self._settings = settings
         self._llm: Any = None
         self._renderer: Any = None
@@ -89,7 +90,7 @@ class VllmEngine:
         """Load the weights onto the GPUs; minutes for large ones."""
         settings = self._settings
         if vllm.__version__ != VLLM_VERSION:
-            print(f"model: made for vLLM {VLLM_VERSION}, this is {vllm.__version__}", file=sys.stderr, flush=True)
+            output.say(f"made for vLLM {VLLM_VERSION}, this is {vllm.__version__}")
         if settings.model_id is None:
             vllm_weights.check(settings.model_dir)
         for name, adapter in self._adapters.items():
@@ -118,6 +119,8 @@ class VllmEngine:
         adapter = self._adapter(request.model)
         if request.visible_tools and self._settings.tool_parser is None:
             raise InvalidRequestError("tools: this model calls none here (SLUICE_TOOL_PARSER is not set)", "tools")
+        guided.check(request)
+        prompt_bounds.check(request, self._settings.context_tokens, 1)
         self.active += 1
         began = False
         request_id = uuid.uuid4().hex  # a caller's id may come back while vLLM still ends the request before

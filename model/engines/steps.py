@@ -1,0 +1,110 @@
+"""How long the steps of a batch take, and whose grammar may be why.
+
+A step samples one token for every running answer, and cannot be interrupted: a grammar that is slow in it slows all. So
+the requests with a grammar in a step over its budget end at their next chunk. A step in which a prompt is read is not
+judged: it may well be long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BUDGET_SECONDS = 1.0
+STALLED_SECONDS = 10.0
+USUAL = 10  # a step may take so many times the usual one, where that is more: large models on CPUs are slow
+_WEIGHT = 0.05  # of one step in the usual one
+
+
+@dataclass(slots=True, eq=False)
+class Sampling:
+    """One choice, from its prompt to its end."""
+
+    guided: bool
+    reading: bool = True
+    tokens: int = 0
+    milliseconds: float = 0.0
+    prompts: int = 0  # how often a prompt had begun or ended at its last chunk
+    seen: float = 0.0  # when that was; infinite while its reader holds it back
+    refused: float | None = None  # seconds of the step for which it is to end
+
+
+class Steps:
+    """Used from the threads of all requests; `observe` is told the seconds of each step as each answer saw it."""
+
+    def __init__(self) -> None:
+        self.observe: Callable[[float], None] = lambda seconds: None
+        self._lock = threading.Lock()
+        self._running: set[Sampling] = set()
+        self._prompts = 0
+        self._usual = 0.0
+
+    def begin(self, *, guided: bool) -> Sampling:
+        """A prompt is to be read."""
+        sampling = Sampling(guided)
+        with self._lock:
+            self._running.add(sampling)
+            self._prompts += 1
+        return sampling
+
+    def end(self, sampling: Sampling) -> None:
+        """It has left the batch."""
+        with self._lock:
+            self._running.discard(sampling)
+            self._prompts += sampling.reading
+
+    def chunk(self, sampling: Sampling, tokens: int, milliseconds: float) -> None:
+        """What was sampled so far, and for how long. Raise InvalidRequestError where it has to end."""
+        with self._lock:
+            if sampling.reading:
+                sampling.reading = False
+                self._prompts += 1
+            elif tokens > sampling.tokens:
+                seconds = (milliseconds - sampling.milliseconds) / 1000 / (tokens - sampling.tokens)
+                self.observe(seconds)
+                if sampling.prompts == self._prompts and not any(each.reading for each in self._running):
+                    self._judge(seconds)
+            sampling.tokens, sampling.milliseconds = tokens, milliseconds
+            sampling.prompts, sampling.seen = self._prompts, time.monotonic()
+        if sampling.refused is not None:
+            raise InvalidRequestError(
+                f"The answer was ended: a step with its schema or tools took {sampling.refused:.1f} s, and held up all "
+                "other answers. Simplify the schema."
+            )
+
+    def _judge(self, seconds: float) -> None:
+        if seconds <= self._most(BUDGET_SECONDS):
+            self._usual += _WEIGHT * (seconds - self._usual)
+            return
+        for each in self._running:
+            if each.guided and each.refused is None:
+                each.refused = seconds
+
+    def _most(self, seconds: float) -> float:
+        return max(seconds, USUAL * self._usual)
+
+    @contextlib.contextmanager
+    def held(self, sampling: Sampling) -> Iterator[None]:
+        """Its reader may be slow: within, that no chunk of it comes says nothing about steps."""
+        sampling.seen = float("inf")
+        try:
+            yield
+        finally:
+            sampling.seen = time.monotonic()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a step goes on for so long that the engine may never come back."""
+        with self._lock:
+            if any(each.reading for each in self._running):
+                return False
+            waiting = time.monotonic() - min((each.seen for each in self._running), default=float("inf"))
+            return waiting > self._most(STALLED_SECONDS)

@@ -1,0 +1,132 @@
+"""What the container writes into its log: its own lines only, each of which is one line whatever stands in it.
+
+Native libraries write to file descriptors 1 and 2, and may quote what callers sent. After `capture` these are not the
+log any more. While the engine loads, what comes there is passed on, escaped and labelled; from `loaded` on it goes into
+a file of bounded size, whose path the log has said, for whoever must find out why the process died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import sys
+import tempfile
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any, TextIO
+
+from model.errors import printable
+
+if TYPE_CHECKING:
+    import asyncio
+
+MAX_FILE = 1024 * 1024  # bytes; the file begins anew where a look at it finds more
+MAX_LINE = 2000
+
+
+class _Captured:
+    """The log as it was, and where the descriptors lead instead."""
+
+    def __init__(self) -> None:
+        self.out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+        self.err = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
+        self.file: int | None = None
+        self._read, write = os.pipe()
+        for number in (1, 2):
+            os.dup2(write, number)
+        os.close(write)
+        threading.Thread(target=self._forward, name="output", daemon=True).start()
+
+    def _forward(self) -> None:
+        """Processes that an engine has started keep the pipe: it is read to the end."""
+        with os.fdopen(self._read, "rb", buffering=0) as pipe:
+            rest = b""
+            while part := pipe.read(65536):
+                if self.file is not None:
+                    with contextlib.suppress(OSError):  # a full disk
+                        os.write(self.file, part)
+                    continue
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    _line(self.err, f"model: engine: {line.decode('utf-8', 'replace')}")
+                rest = rest[-MAX_LINE:]
+
+
+_captured: _Captured | None = None
+
+
+def say(line: str) -> None:
+    """Write a line of the container's own on standard error."""
+    _line(_captured.err if _captured else sys.stderr, f"model: {line}")
+
+
+def record(line: str) -> None:
+    """Write a line for programs on standard output."""
+    _line(_captured.out if _captured else sys.stdout, line)
+
+
+def _line(stream: TextIO, line: str) -> None:
+    stream.write(printable(line) + "\n")
+    stream.flush()
+
+
+def capture() -> None:
+    """Keep the log for `say`, `record` and Python's loggers; a process does so once, before it loads an engine."""
+    global _captured
+    _captured = _Captured()
+    faulthandler.enable(_captured.err)  # where a crash came from: files and lines, no values
+    handler = logging.StreamHandler(_captured.err)
+    handler.setFormatter(OneLine())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def loaded() -> str | None:
+    """From now on nothing native reaches the log. Return the path of the file that has it, if there is one."""
+    if _captured is None:
+        return None
+    file, path = tempfile.mkstemp(prefix="sluice-native-", suffix=".log")
+    os.set_blocking(file, True)
+    appending = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.close(file)
+    _captured.file = appending
+    for number in (1, 2):
+        os.dup2(appending, number)
+    return path
+
+
+def trim() -> None:
+    """Empty the file where it has grown too large."""
+    if _captured is not None and _captured.file is not None and os.fstat(_captured.file).st_size > MAX_FILE:
+        os.ftruncate(_captured.file, 0)
+
+
+def remove(path: str | None) -> None:
+    """Remove the file of a process that ends as it should."""
+    if path is not None:
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 - a path of `loaded`
+
+
+class OneLine(logging.Formatter):
+    """A record as one line; of an exception its type and where it came from, for its text may quote a request."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without control characters."""
+        text = f"model: {record.levelname.lower()}: {record.getMessage().strip()}"
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f": {_origin(record.exc_info[1])}"
+        return printable(text)[:MAX_LINE]
+
+
+def _origin(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    where = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))  # noqa: PTH119
+    return f"{type(error).__name__} at {where}"
+
+
+def log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The event loop's exception handler: its own would write the exception's text."""
+    error = context.get("exception")
+    logging.getLogger("model").error("%s%s", context["message"], f": {_origin(error)}" if error else "")

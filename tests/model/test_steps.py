@@ -1,0 +1,84 @@
+"""Steps of a batch: which are judged, who ends for them, and when the engine is taken for stuck."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.engines import steps
+from model.engines.steps import Steps
+from model.errors import InvalidRequestError
+
+
+def test_slow_step() -> None:
+    """The requests with a grammar in a slow step end at their next chunk; the others go on, and all are measured."""
+    watched = Steps()
+    seen: list[float] = []
+    watched.observe = seen.append
+    free, guided = watched.begin(guided=False), watched.begin(guided=True)
+    for each in (free, guided):
+        watched.chunk(each, 1, 0.0)
+    watched.chunk(free, 2, 10.0)
+    watched.chunk(guided, 2, 10.0)
+
+    watched.chunk(free, 3, 2510.0)
+    with pytest.raises(InvalidRequestError, match=r"took 2\.5 s"):
+        watched.chunk(guided, 3, 2510.0)
+    watched.chunk(free, 4, 2520.0)
+
+    assert seen == pytest.approx([0.01, 0.01, 2.5, 2.5, 0.01])
+
+
+def test_prompt_in_the_step() -> None:
+    """A step in which a prompt is read, or has begun or ended to be, may be long."""
+    watched = Steps()
+    guided = watched.begin(guided=True)
+    watched.chunk(guided, 1, 0.0)
+    other = watched.begin(guided=False)
+    watched.chunk(guided, 2, 5000.0)
+    watched.chunk(other, 1, 0.0)
+    watched.chunk(guided, 3, 10000.0)
+    watched.end(watched.begin(guided=False))
+    watched.chunk(guided, 4, 15000.0)
+
+    with pytest.raises(InvalidRequestError):
+        watched.chunk(guided, 5, 20000.0)
+
+
+def test_slow_model() -> None:
+    """Where steps usually are slow, the budget is a multiple of the usual one."""
+    watched = Steps()
+    guided = watched.begin(guided=True)
+    for number in range(200):
+        watched.chunk(guided, number, number * 600.0)
+
+    watched.chunk(guided, 200, 199 * 600.0 + 3000.0)
+
+
+def test_several_tokens() -> None:
+    """A chunk that holds several tokens is as many steps."""
+    watched = Steps()
+    guided = watched.begin(guided=True)
+    watched.chunk(guided, 1, 0.0)
+
+    watched.chunk(guided, 6, 4500.0)
+
+
+def test_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is stuck where no answer moves on, unless a prompt is read or all readers hold their answers back."""
+    watched = Steps()
+    now = 100.0
+    monkeypatch.setattr(steps.time, "monotonic", lambda: now)
+    assert not watched.stalled
+    running = watched.begin(guided=False)
+    now += 60
+    assert not watched.stalled
+    watched.chunk(running, 1, 0.0)
+    now += 9
+    assert not watched.stalled
+    with watched.held(running):
+        now += 60
+        assert not watched.stalled
+    now += 11
+    assert watched.stalled
+    watched.chunk(running, 2, 11000.0)
+    assert not watched.stalled
