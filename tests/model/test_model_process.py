@@ -68,7 +68,7 @@ def container(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen
 
 def wait_for(address: str) -> None:
     """Until it answers /ping."""
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while True:
         try:
             if httpx.get(f"{address}/ping", timeout=2).status_code == 200:
