@@ -11,10 +11,14 @@ import json
 from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any
 
+from model.errors import InvalidRequestError
 from model.events import Delta, Event, Finish, Start, Usage
 
 if TYPE_CHECKING:
     from model.errors import ModelError
+
+
+MAX_WHOLE = 64 * 2**20  # characters of an answer in one body; with 20 alternatives a token has about 2,000
 
 
 def _json(value: Any) -> str:
@@ -95,21 +99,26 @@ class WholeAnswer:
         self._head = {"id": answer_id, "object": "chat.completion", "created": created, "model": model}
         self._choices = [_Choice() for _ in range(choices)]
         self._usage: Usage | None = None
+        self._size = 0
 
     def add(self, event: Event) -> None:
-        """Take the next event; order as an engine gives it."""
+        """Take the next event; order as an engine gives it. Raise InvalidRequestError for more than is kept."""
         if isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Finish):
             self._choices[event.index].finish = event.reason
         elif not isinstance(event, Start):
-            self._choices[event.index].add(event)
+            self._size += self._choices[event.index].add(event)
+            if self._size > MAX_WHOLE:
+                raise InvalidRequestError(
+                    f"The answer is larger than {MAX_WHOLE // 2**20} MiB; stream it, or ask for fewer top_logprobs"
+                )
 
     def body(self) -> bytes:
         """The body; to be called after the last event."""
-        choices = [choice.body(index) for index, choice in enumerate(self._choices)]
-        usage = usage_of(self._usage) if self._usage else None
-        return _json({**self._head, "choices": choices, "usage": usage}).encode()
+        choices = ",".join(choice.body(index) for index, choice in enumerate(self._choices))
+        usage = _json(usage_of(self._usage) if self._usage else None)
+        return f'{_json(self._head)[:-1]},"choices":[{choices}],"usage":{usage}}}'.encode()
 
 
 class _Choice:
@@ -118,15 +127,22 @@ class _Choice:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._tools: dict[int, dict[str, Any]] = {}
-        self._logprobs: list[Any] | None = None
+        self._logprobs: list[str] | None = None  # as JSON: a fifth of the memory
 
-    def add(self, delta: Delta) -> None:
+    def add(self, delta: Delta) -> int:
+        """Take a part; return about how many characters the answer is longer by."""
         self._content.append(delta.content)
         self._reasoning.append(delta.reasoning)
         for part in delta.tool_calls:
             self._add_tool(dict(part))
+        size = len(delta.content) + len(delta.reasoning)
         if delta.logprobs is not None:
-            self._logprobs = [*(self._logprobs or ()), *delta.logprobs]
+            if self._logprobs is None:
+                self._logprobs = []
+            for entry in delta.logprobs:
+                self._logprobs.append(_json(entry))
+                size += len(self._logprobs[-1])
+        return size
 
     def _add_tool(self, part: dict[str, Any]) -> None:
         index = part.get("index", 0)
@@ -138,7 +154,7 @@ class _Choice:
         call["function"]["name"] += function.get("name") or ""
         call["function"]["arguments"] += function.get("arguments") or ""
 
-    def body(self, index: int) -> dict[str, Any]:
+    def body(self, index: int) -> str:
         content = "".join(self._content)
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
         if reasoning := "".join(self._reasoning):
@@ -146,5 +162,6 @@ class _Choice:
         if self._tools:
             message["content"] = content or None
             message["tool_calls"] = [self._tools[place] for place in sorted(self._tools)]
-        logprobs = None if self._logprobs is None else {"content": self._logprobs, "refusal": None}
-        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish}
+        logprobs = "null" if self._logprobs is None else f'{{"content":[{",".join(self._logprobs)}],"refusal":null}}'
+        head = f'"index":{index},"message":{_json(message)}'
+        return f'{{{head},"logprobs":{logprobs},"finish_reason":{_json(self.finish)}}}'

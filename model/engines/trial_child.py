@@ -91,10 +91,13 @@ class Trier:
             "temperature": 0,
             "logit_bias": {_NO_JSON: 100},  # so that an answer that nothing guides is told apart
         }
+
+        def receive(chunk: str) -> bool:
+            chunks.append(json.loads(chunk))
+            return False
+
         try:
-            self._server.handle_chat_completions(
-                json.dumps(asked), lambda chunk: bool(chunks.append(json.loads(chunk)))
-            )
+            self._server.handle_chat_completions(json.dumps(asked), receive)
         except (ValueError, RuntimeError) as error:
             return "", str(error)
         failed = [str(chunk["error"].get("message")) for chunk in chunks if "error" in chunk]

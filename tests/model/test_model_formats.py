@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from model.errors import EngineError
+from model.errors import EngineError, InvalidRequestError
 from model.events import Delta, Event, Finish, Start, Usage, merged
 from model.lines import LineEncoder
 from model.sse import SseEncoder, WholeAnswer
@@ -75,7 +75,7 @@ def test_line_ends() -> None:
     assert json.loads(encoder.error(EngineError('a "bad"\nday'))) == {
         "type": "error",
         "code": "engine_error",
-        "message": 'a "bad"\nday',
+        "message": 'a "bad"\\nday',
     }
 
 
@@ -189,3 +189,19 @@ def test_merging_anywhere(parts: list[tuple[int, str]], data: st.DataObject) -> 
         said = [event for event in batches if isinstance(event, Delta) and event.index == index]
         assert "".join(event.content for event in said) == "".join(text for place, text in parts if place == index)
         assert sum(event.tokens for event in said) == sum(place == index for place, _ in parts)
+
+
+def test_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole answer whose log probabilities grow over what is kept in memory is refused, with what to do."""
+    monkeypatch.setattr("model.sse.MAX_WHOLE", 2**20)
+    answer = WholeAnswer("chatcmpl-1", 1_700_000_000, "m", choices=8)
+    entry = {**LOGPROB, "top_logprobs": [LOGPROB] * 20}
+
+    def grow() -> None:
+        for number in range(8 * 4096):
+            answer.add(Delta(number % 8, 1, "a", logprobs=(entry,)))
+
+    with pytest.raises(InvalidRequestError, match="larger than 1 MiB; stream it"):
+        grow()
+
+    assert len(answer.body()) < 2**20 + 10_000

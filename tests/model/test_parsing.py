@@ -1,0 +1,119 @@
+"""Bytes to requests: any bytes become a request or an InvalidRequestError, never another exception."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.engines import guided, prompt_bounds
+from model.engines.forced_call import CallReader
+from model.engines.llama_cpp_chunks import guiding, request_body
+from model.errors import InvalidRequestError
+from model.schema import CancelRequest, ChatRequest, parse_chat, parse_invocation
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = st.sampled_from(
+    [
+        *ChatRequest.model_fields,
+        "role",
+        "content",
+        "type",
+        "function",
+        "name",
+        "arguments",
+        "parameters",
+        "schema",
+        "cancel",
+        "v",
+    ]
+)
+SHAPED = st.recursive(
+    VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=5), max_leaves=20
+)
+MESSAGE = {"role": "user", "content": "a"}
+
+
+def accepted(body: bytes) -> ChatRequest | CancelRequest | None:
+    """The request; None where it was refused with an error of the container's own, which can be sent."""
+    try:
+        return parse_invocation(body)
+    except InvalidRequestError as error:
+        refusal = error
+    assert len(refusal.body()) < 16_000
+    assert json.loads(refusal.body())["error"]["message"].isprintable()
+    return None
+
+
+@given(st.binary(max_size=300))
+def test_bytes(body: bytes) -> None:
+    """Bytes that are nothing are refused."""
+    assert accepted(body) is None
+
+
+@given(SHAPED)
+def test_values(value: Any) -> None:
+    """Values of every kind in every place are a request or refused."""
+    accepted(json.dumps(value).encode())
+
+
+@given(st.dictionaries(FIELDS, SHAPED, max_size=4))
+def test_fields(fields: dict[str, Any]) -> None:
+    """What is accepted becomes a body for the engine, or is refused by its bounds, never by another exception."""
+    request = accepted(json.dumps({"messages": [MESSAGE], **fields}).encode())
+    if isinstance(request, ChatRequest):
+        with contextlib.suppress(InvalidRequestError):
+            guided.check(request)
+            prompt_bounds.check(request, 4096, 5)
+            guiding(request_body(request, 0))
+
+
+@given(VALUES)
+def test_schemas(schema: Any) -> None:
+    """So does any schema, in an answer's form and as parameters of a tool, called as it likes or required."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    for more in ({"response_format": form}, {"tools": tools}, {"tools": tools, "tool_choice": "required"}):
+        request = accepted(json.dumps({"messages": [MESSAGE], **more}).encode())
+        if isinstance(request, ChatRequest):
+            with contextlib.suppress(InvalidRequestError):
+                guided.check(request)
+                guiding(request_body(request, 0))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 1_000_000,
+        b'{"a":' * 200_000,
+        b'{"messages":' + b"[" * 500_000 + b"]" * 500_000 + b"}",
+        b'{"messages":[{"role":"user","content":"a"}],"seed":' + b"9" * 5000 + b"}",
+        b'{"messages":[{"role":"user","content":"\\ud800"}]}',
+        b'{"sluice":{"v":1,"cancel":"' + b"x" * 1000 + b'"}}',
+        b'{"' + b"k" * 1_000_000 + b'":1}',
+        b"\xff\xfe\x00",
+    ],
+)
+def test_worst_bodies(body: bytes) -> None:
+    """Bodies made to hurt a parser are refused, with a short error."""
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_chat(body)
+
+    assert len(caught.value.body()) < 16_000
+
+
+@given(st.lists(st.text(max_size=20), max_size=20))
+def test_calls(texts: list[str]) -> None:
+    """Any text of a model where a call is to be read gives pieces or nothing."""
+    reader = CallReader()
+    for text in texts:
+        for piece in reader.feed(text):
+            assert piece["index"] == 0
