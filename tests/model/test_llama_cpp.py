@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from model.demo import SHA256
 from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
 from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError, StartError
@@ -233,6 +234,26 @@ async def test_cut_weights(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="corrupted or incomplete"):
         await engine.start()
     await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("sluice-demo.gguf", {}), ("mine.gguf", {"weights_sha256": "0" * 64})],
+)
+async def test_other_weights(tmp_path: Path, name: str, more: dict[str, str]) -> None:
+    """Weights that are not the ones whose checksum is known do not start, and the reason says both checksums."""
+    (tmp_path / name).write_bytes(b"GGUF")
+    engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path, **more))
+
+    with pytest.raises(StartError, match=r"its SHA-256 is [0-9a-f]{64}, [0-9a-f]{64} is expected"):
+        await engine.start()
+    await engine.close()
+
+
+async def test_known_weights() -> None:
+    """The demo model is the one whose checksum is in the code, and a checksum that is set is held."""
+    async with started(settings_for("llama_cpp", weights_sha256=SHA256)) as running:
+        assert running.healthy
 
 
 async def test_two_weights(tmp_path: Path) -> None:

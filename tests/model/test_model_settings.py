@@ -70,6 +70,7 @@ def test_documented() -> None:
     ("name", "value"),
     [
         ("SLUICE_ENGINE", "gpt"),
+        ("SLUICE_WEIGHTS_SHA256", "0" * 63),
         ("SLUICE_MODEL_NAME", ""),
         ("SLUICE_MODEL_DIR", ""),
         ("SLUICE_CONTEXT_TOKENS", "0"),

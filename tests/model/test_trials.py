@@ -15,7 +15,8 @@ from model.engines import guided, trials
 from model.engines.llama_cpp_chunks import guiding, request_body
 from model.engines.trials import Trials
 from model.errors import EngineError, InvalidRequestError, OverloadedError
-from tests.model.conftest import asked, until
+from tests.model.asking import error_of
+from tests.model.conftest import Serve, asked, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,6 +75,20 @@ async def test_hostile_form(tried: Trials, schema: dict[str, Any]) -> None:
         await tried.check(tried_of(**form(schema)), "response_format")
 
     assert [lane.starts for lane in tried.lanes] == [1, 1]
+
+
+async def test_one_request_pays(serve: Serve) -> None:
+    """Over HTTP such a request is a 400 in the container's shape, and the container serves the next one."""
+    hostile = {**QUESTION, **tool({"properties": {"x": HOSTILE[0]}})}
+    async with serve("llama_cpp", context_tokens=512) as container:
+        refused = await container.client.post("/v1/chat/completions", json=hostile)
+        lines = await container.lines({**QUESTION, "max_tokens": 3})
+        ping = await container.client.get("/ping")
+
+    assert (refused.status_code, ping.status_code, lines[-1]) == (400, 200, {"type": "end"})
+    error = error_of(refused)
+    assert (error["code"], error["param"]) == ("invalid_request", "tools")
+    assert "simplify it" in error["message"]
 
 
 async def test_too_dear(tried: Trials) -> None:
