@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from model.engines import steps
 from model.engines.steps import Steps
 from model.errors import InvalidRequestError
 
@@ -67,18 +68,22 @@ def test_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine is stuck where no answer moves on, unless a prompt is read or all readers hold their answers back."""
     watched = Steps()
     now = 100.0
-    monkeypatch.setattr(steps.time, "monotonic", lambda: now)
-    assert not watched.stalled
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def stuck() -> bool:
+        return watched.stalled
+
+    assert not stuck()
     running = watched.begin(guided=False)
     now += 60
-    assert not watched.stalled
+    assert not stuck()
     watched.chunk(running, 1, 0.0)
     now += 9
-    assert not watched.stalled
+    assert not stuck()
     with watched.held(running):
         now += 60
-        assert not watched.stalled
+        assert not stuck()
     now += 11
-    assert watched.stalled
+    assert stuck()
     watched.chunk(running, 2, 11000.0)
-    assert not watched.stalled
+    assert not stuck()

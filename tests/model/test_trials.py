@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from model.engines import guided, trials
+from model import errors, sse
+from model.engines import guided, prompt_bounds, steps, trial_child, trials
 from model.engines.llama_cpp_chunks import guiding, request_body
 from model.engines.trials import Trials
 from model.errors import EngineError, InvalidRequestError, OverloadedError
@@ -247,3 +248,24 @@ def test_closed() -> None:
         "anyOf": [{"properties": {}, "additionalProperties": False}],
         "$defs": {"joined": {"allOf": [{"properties": {}}], "properties": {}}},
     }
+
+
+def test_documented() -> None:
+    """The documentation has the limits as the code has them."""
+    page = (Path(__file__).parents[2] / "docs" / "container.md").read_text()
+
+    for limit in (
+        f"{guided.MAX_DEPTH} levels (with",
+        f"{guided.MAX_VALUES:,} values, {guided.MAX_TEXT:,} characters",
+        f"properties) | {guided.MAX_TOOL_ALTERNATIVES} |",
+        f"{trials.CPU_SECONDS:g} s of CPU, {trials.SECONDS:g} s, {trial_child.ADDRESS_SPACE // 2**20} MB of address space",
+        f"tried | {trials.MAX_WAITING} in each",
+        f"has not done in {trials.QUICK_SECONDS:g} s",
+        f"{prompt_bounds.BYTES_PER_TOKEN} bytes for each token",
+        f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
+        f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",
+        f"{steps.STALLED_SECONDS:g} s, or ten usual steps",
+        f"{sse.MAX_WHOLE // 2**20} MiB: 32,000 tokens",
+        f"{errors.MAX_MESSAGE:,} characters",
+    ):
+        assert limit in page
