@@ -2,8 +2,8 @@
 
 `build/<content>-<target>/` becomes a zip's content: the dependencies of locks/<content>.txt as wheels of the target's
 platform and Python version (never this machine's, unless that is the target), and lambda_fn/. There are two contents:
-`function`, of the stream function and the sweeper, with the executable bootstrap and without lambda_fn/control/, whose
-dependencies it lacks; and `control`, of the control function, without the bootstrap.
+`function`, of the stream function and the sweeper, with the executable bootstrap, with schema_guard/, and without
+lambda_fn/control/, whose dependencies it lacks; and `control`, of the control function, without the bootstrap.
 The same input gives the same bytes, so that nothing is deployed again without need; an unchanged input costs only the
 reading of the sources.
 """
@@ -90,10 +90,10 @@ def build(*, root: Path, target: Target, content: Content = "function") -> Packa
     """
     lock, folder = root / f"locks/{content}.txt", root / "lambda_fn"
     entry = folder / ("bootstrap" if content == "function" else "control/handler.py")
-    for needed in (lock, entry):
+    for needed in (lock, entry, root / "schema_guard/__init__.py"):
         if not needed.is_file():
             raise PackageError(f"the package '{content}' needs {needed.relative_to(root)}, which is missing")
-    sources = _sources(folder, content)
+    sources = _sources(root, content)
     host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
     if target.wheels == "host" and target != host:
         wanted, here = (f"{it.architecture} with Python {it.python_version}" for it in (target, host))
@@ -113,7 +113,7 @@ def build(*, root: Path, target: Target, content: Content = "function") -> Packa
             made.mkdir()
             _install(lock=lock, into=made, target=target)
             _prune(made)
-            _copy_sources(sources, folder, made)
+            _copy_sources(sources, root, made)
             if compiler:
                 compile_tree(made, compiler)
             _set_modes(made)
@@ -147,17 +147,21 @@ def _prune(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _sources(folder: Path, content: Content) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+def _sources(root: Path, content: Content) -> list[Path]:
+    own = root / "lambda_fn"
     if content == "control":
-        return [path for path in found if path != folder / "bootstrap"]
-    return [path for path in found if folder / "control" not in path.parents]
+        return [path for path in _files(own) if path != own / "bootstrap"]
+    return [path for path in _files(own) if own / "control" not in path.parents] + _files(root / "schema_guard")
 
 
-def _copy_sources(sources: list[Path], folder: Path, made: Path) -> None:
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _copy_sources(sources: list[Path], root: Path, made: Path) -> None:
     for path in sources:
         # The exec wrapper is found at the root: AWS_LAMBDA_EXEC_WRAPPER=/var/task/bootstrap.
-        to = made / "bootstrap" if path == folder / "bootstrap" else made / "lambda_fn" / path.relative_to(folder)
+        to = made / ("bootstrap" if path == root / "lambda_fn/bootstrap" else path.relative_to(root))
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, to)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from model.errors import InvalidRequestError
 from model.tools import Tool, ToolChoice, Tools, problem, visible
+from schema_guard import SchemaRefused, check
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # what InvokeEndpointWithResponseStream takes
 
@@ -146,6 +147,17 @@ class ChatRequest(_Model):
         return self
 
     @property
+    def schemas(self) -> list[tuple[tuple[str | int, ...], Json]]:
+        """The JSON schemas that may guide the answer, each with its place in the request."""
+        found: list[tuple[tuple[str | int, ...], Json]] = []
+        if self.response_format is not None and self.response_format.json_schema is not None:
+            found.append((("response_format", "json_schema", "schema"), self.response_format.json_schema.schema_))
+        for number, tool in enumerate(self.tools or ()):
+            if tool.function.parameters is not None:
+                found.append((("tools", number, "function", "parameters"), tool.function.parameters))
+        return found
+
+    @property
     def visible_tools(self) -> list[Tool]:
         """The tools that the prompt shows, by the choice among them."""
         return visible(self.tools, self.tool_choice)
@@ -185,7 +197,12 @@ class CancelRequest(_Model):
 
 def parse_chat(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError that names the first offending field."""
-    return _parsed(ChatRequest, body)
+    request = _parsed(ChatRequest, body)
+    try:
+        check(request.schemas)
+    except SchemaRefused as refusal:
+        raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None
+    return request
 
 
 def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:

@@ -21,7 +21,7 @@ from lambda_fn.schema.parts import (
     Tokens,
     TopP,
 )
-from lambda_fn.schema.tools import FunctionTool, JsonSchema, ResponseFormat, ToolChoice, Tools, check_depth, chosen
+from lambda_fn.schema.tools import ResponseFormat, ToolChoice, Tools, check_schemas, chosen
 
 
 class ChatRequest(Struct, frozen=True, omit_defaults=True):
@@ -122,8 +122,7 @@ def _check_honoured(request: ChatRequest) -> None:
 
 
 def _check_tools(request: ChatRequest) -> None:
-    if type(request.response_format) is JsonSchema:
-        check_depth(request.response_format.json_schema.schema, "response_format.json_schema.schema")
+    check_schemas(request.response_format, request.tools)
     if request.tools is None:
         for name in ("tool_choice", "parallel_tool_calls"):
             value = getattr(request, name)
@@ -131,9 +130,6 @@ def _check_tools(request: ChatRequest) -> None:
                 raise InvalidRequest(f"'{name}' is only allowed when 'tools' are specified.", param=name)
         return
     chosen(request.tools, request.tool_choice)
-    for number, tool in enumerate(request.tools):
-        if type(tool) is FunctionTool:
-            check_depth(tool.function.parameters, f"tools[{number}].function.parameters")
 
 
 def unsupported(name: str, why: str) -> InvalidRequest:

@@ -7,9 +7,6 @@ from msgspec import Meta, Struct
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema.parts import Identifier, Refused
 
-MAX_DEPTH = 64
-"""Levels of a JSON schema. OpenAI takes ten; a grammar is made by recursion."""
-
 Description = Annotated[str, Meta(max_length=100_000)]
 
 
@@ -115,22 +112,25 @@ def chosen(tools: list[FunctionTool | CustomTool], choice: ToolChoice | None) ->
     return kept, choice.allowed_tools.mode
 
 
-def check_depth(value: Any, param: str) -> None:
-    """Hold a schema's nesting against `MAX_DEPTH`, without recursion.
+def check_schemas(response_format: ResponseFormat | None, tools: list[FunctionTool | CustomTool] | None) -> None:
+    """Check every JSON schema that guides the answer, whatever server it goes to.
 
     Raises:
-        InvalidRequest: it is deeper.
+        InvalidRequest: an engine cannot take one of them; the member is named.
 
     """
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inner: list[Any] = []
-        for item in level:
-            if type(item) is dict:
-                inner += item.values()
-            elif type(item) is list:
-                inner += item
-        if not inner:
-            return
-        level = inner
-    raise InvalidRequest(f"'{param}' has more than {MAX_DEPTH} levels.", param=param)
+    schemas: list[tuple[tuple[str | int, ...], Any]] = []
+    if type(response_format) is JsonSchema and response_format.json_schema.schema is not None:
+        schemas.append((("response_format", "json_schema", "schema"), response_format.json_schema.schema))
+    for number, tool in enumerate(tools or ()):
+        if type(tool) is FunctionTool and tool.function.parameters is not None:
+            schemas.append((("tools", number, "function", "parameters"), tool.function.parameters))
+    if not schemas:
+        return
+    from schema_guard import SchemaRefused, check  # most requests have no schema: it is no part of a cold start
+
+    try:
+        check(schemas)
+    except SchemaRefused as refusal:
+        path = refusal.path
+        raise InvalidRequest(f"Invalid '{path}': {refusal.reason}.", param=path, code="invalid_value") from None

@@ -50,6 +50,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "locks/function.txt": "",
         "locks/model.txt": "",
         "model/Dockerfile": "FROM scratch\n",
+        "schema_guard/__init__.py": "",
         "model/demo/weights/sluice-demo.gguf": "GGUF",
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ EM_AARCH64 = 183
 def checkout(folder: Path) -> Path:
     """A repository at `folder` with this one's sources, whose packages are its own."""
     folder.mkdir()
-    for name in ("lambda_fn", "locks"):
+    for name in ("lambda_fn", "locks", "schema_guard"):
         (folder / name).symlink_to(REPOSITORY / name)
     return folder
 
@@ -66,6 +66,7 @@ def small(tmp_path: Path) -> Path:
     for path, text in {
         "lambda_fn/main.py": "X = {1, 2}\n",
         "lambda_fn/bootstrap": "#!/bin/sh\n",
+        "schema_guard/__init__.py": "",
         "locks/function.txt": "",
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +176,7 @@ def test_bytecode_of_the_host_is_valid_for_ever(host: Package) -> None:
 
 def test_the_hosts_package_runs_on_the_host(host: Package) -> None:
     """The function's modules and dependencies import from the package alone."""
-    imports = "import httptools, msgspec, starlette, lambda_fn.main; print(msgspec.__file__)"
+    imports = "import httptools, msgspec, starlette, lambda_fn.main, schema_guard; print(msgspec.__file__)"
     code = f"import sys; sys.path[:0] = [sys.argv[1]]; {imports}"
     command = [sys.executable, "-I", "-S", "-c", code, str(host.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -194,7 +195,7 @@ def test_a_changed_source_is_packaged(small: Path) -> None:
     before = tree(build(root=small, target=HOST).path)
     (small / "lambda_fn/main.py").rename(small / "lambda_fn/other.py")
     after = tree(build(root=small, target=HOST).path)
-    assert {path for path in after if path.endswith(".py")} == {"lambda_fn/other.py"}
+    assert {path for path in after if path.endswith(".py")} == {"lambda_fn/other.py", "schema_guard/__init__.py"}
     assert before["bootstrap"] == after["bootstrap"]
 
 
@@ -206,7 +207,7 @@ def test_a_build_that_failed_is_not_taken_for_done(small: Path) -> None:
             build(root=small, target=HOST)
 
 
-@pytest.mark.parametrize("missing", ["lambda_fn/bootstrap", "locks/function.txt"])
+@pytest.mark.parametrize("missing", ["lambda_fn/bootstrap", "locks/function.txt", "schema_guard/__init__.py"])
 def test_a_missing_source_is_named(small: Path, missing: str) -> None:
     """Without the wrapper or the lock there is no package, and the message says which."""
     (small / missing).unlink()

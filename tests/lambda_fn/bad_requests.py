@@ -27,6 +27,15 @@ def deep(levels: int) -> dict[str, Any]:
     return schema
 
 
+def doublings(times: int) -> dict[str, Any]:
+    """Make a JSON schema whose size doubles so many times where references are replaced by what they name."""
+    defs: dict[str, Any] = {"d0": {"type": "integer"}}
+    for number in range(times):
+        reference = {"$ref": f"#/$defs/d{number}"}
+        defs[f"d{number + 1}"] = {"type": "object", "properties": {"a": reference, "b": reference}}
+    return {"$ref": f"#/$defs/d{times}", "$defs": defs}
+
+
 def call(call_id: str = "c1", **fields: Any) -> dict[str, Any]:
     """Make a tool call of an earlier answer."""
     return {"id": call_id, "type": "function", "function": {"name": "f", "arguments": "{}"}, **fields}
@@ -35,6 +44,7 @@ def call(call_id: str = "c1", **fields: Any) -> dict[str, Any]:
 CALLED = {"role": "assistant", "tool_calls": [call()]}
 ANSWER = {"role": "tool", "tool_call_id": "c1", "content": "1"}
 TOOLS = [function()]
+SCHEMA = "response_format.json_schema.schema"
 
 
 def messages(*given: Any) -> dict[str, Any]:
@@ -135,7 +145,23 @@ BAD = [
     Bad("a schema without a name", schema(schema={}), "response_format.json_schema.name", "missing_required_parameter"),
     Bad("a schema named `a b`", schema(name="a b", schema={}), "response_format.json_schema.name", "invalid_value"),
     Bad("a schema that is a string", schema(name="a", schema="{}"), "response_format.json_schema.schema", "invalid_type"),
-    Bad("a schema of 65 levels", schema(name="a", schema=deep(65)), "response_format.json_schema.schema", None),
+    Bad("a schema of 65 levels", schema(name="a", schema=deep(65)), "response_format.json_schema.schema", "invalid_value"),
+    Bad("`minItems: 5, maxItems: 2` in a schema", schema(name="a", schema={"type": "array", "minItems": 5, "maxItems": 2}), f"{SCHEMA}.minItems", "invalid_value"),
+    Bad("`minLength: 5, maxLength: 2` in a schema", schema(name="a", schema={"properties": {"s": {"type": "string", "minLength": 5, "maxLength": 2}}}), f"{SCHEMA}.properties.s.minLength", "invalid_value"),
+    Bad("`minimum: 3, exclusiveMaximum: 3`", schema(name="a", schema={"type": "integer", "minimum": 3, "exclusiveMaximum": 3}), f"{SCHEMA}.minimum", "invalid_value"),
+    Bad("`maxItems: 1e9`", schema(name="a", schema={"type": "array", "maxItems": 1e9}), f"{SCHEMA}.maxItems", "invalid_value"),
+    Bad("a pattern `^a{5,2}$`", schema(name="a", schema={"type": "string", "pattern": "^a{5,2}$"}), f"{SCHEMA}.pattern", "invalid_value"),
+    Bad("a pattern that is not anchored", schema(name="a", schema={"type": "string", "pattern": "[a-z]+"}), f"{SCHEMA}.pattern", "invalid_value"),
+    Bad("a pattern with a look-ahead", schema(name="a", schema={"type": "string", "pattern": "^(?=a)a$"}), f"{SCHEMA}.pattern", "invalid_value"),
+    Bad("an `enum` of 501 values", schema(name="a", schema={"enum": list(map(str, range(501)))}), SCHEMA, "invalid_value"),
+    Bad("`enum: []`", schema(name="a", schema={"enum": []}), f"{SCHEMA}.enum", "invalid_value"),
+    Bad("a schema of type `text`", schema(name="a", schema={"type": "text"}), f"{SCHEMA}.type", "invalid_value"),
+    Bad("`items: true`", schema(name="a", schema={"type": "array", "items": True}), f"{SCHEMA}.items", "invalid_value"),
+    Bad("`properties: null`", schema(name="a", schema={"type": "object", "properties": None}), f"{SCHEMA}.properties", "invalid_value"),
+    Bad("a `$ref` to another document", schema(name="a", schema={"$ref": "https://example.com/a.json"}), f"{SCHEMA}.$ref", "invalid_value"),
+    Bad("a `$ref` that leads nowhere", schema(name="a", schema={"$ref": "#/$defs/a"}), f"{SCHEMA}.$ref", "invalid_value"),
+    Bad("a schema that is itself", schema(name="a", schema={"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}), f"{SCHEMA}.$defs.a.$ref", "invalid_value"),
+    Bad("a schema of 20 doublings", schema(name="a", schema=doublings(20)), f"{SCHEMA}.$defs.d15", "invalid_value"),
     Bad("`tools: {}`", {"tools": {}}, "tools", "invalid_type"),
     Bad("`tools: []`", {"tools": []}, "tools", "empty_array"),
     Bad("129 tools", {"tools": [function(f"f{number}") for number in range(129)]}, "tools", "array_above_max_length"),
@@ -144,7 +170,8 @@ BAD = [
     Bad("a tool's name of 65 characters", {"tools": [function("f" * 65)]}, "tools[0].function.name", "string_above_max_length"),
     Bad("a tool named `a.b`", {"tools": [function("a.b")]}, "tools[0].function.name", "invalid_value"),
     Bad("`parameters: []`", {"tools": [function(parameters=[])]}, "tools[0].function.parameters", "invalid_type"),
-    Bad("`parameters` of 65 levels", {"tools": [function(parameters=deep(65))]}, "tools[0].function.parameters", None),
+    Bad("`parameters` of 65 levels", {"tools": [function(parameters=deep(65))]}, "tools[0].function.parameters", "invalid_value"),
+    Bad("bounds the wrong way round in `parameters`", {"tools": [function(), function("g", parameters={"properties": {"a": {"minItems": 5, "maxItems": 2}}})]}, "tools[1].function.parameters.properties.a.minItems", "invalid_value"),
     Bad("`tool_choice` without `tools`", {"tool_choice": "auto"}, "tool_choice", None),
     Bad("`tool_choice: \"any\"`", {"tools": TOOLS, "tool_choice": "any"}, "tool_choice", "invalid_value"),
     Bad("a choice that is no tool", {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice.function.name", None),

@@ -1,0 +1,117 @@
+"""Pairs of bounds: what a single one may be, and that no minimum is over its maximum."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from schema_guard import limits
+from schema_guard.errors import shown
+from schema_guard.limits import Limit
+
+COUNTS: dict[str, Limit] = {
+    "minItems": limits.ITEMS,
+    "maxItems": limits.ITEMS,
+    "minContains": limits.ITEMS,
+    "maxContains": limits.ITEMS,
+    "minLength": limits.MIN_LENGTH,
+    "maxLength": limits.MAX_LENGTH,
+    "minProperties": limits.MEMBERS,
+    "maxProperties": limits.MEMBERS,
+}
+NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_PAIRS = (
+    ("minItems", "maxItems"),
+    ("minLength", "maxLength"),
+    ("minProperties", "maxProperties"),
+    ("minContains", "maxContains"),
+    ("minimum", "maximum"),
+    ("minimum", "exclusiveMaximum"),
+    ("exclusiveMinimum", "maximum"),
+    ("exclusiveMinimum", "exclusiveMaximum"),
+)
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+"""llama.cpp has integers of 64 bits, and takes these two for no bound at all."""
+
+Bounds = dict[str, int | float]
+Fault = tuple[str, str]
+"""The name of the wrong member, and why."""
+
+
+def count_fault(name: str, value: object) -> str | None:
+    """Return why this value of a member of `COUNTS` is refused; None when it is not."""
+    most = COUNTS[name].most
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return f"must be a whole number from 0 to {most:,}, not {shown(value)}"
+    return f"must be at most {most:,}: leave it out, or ask for less" if value > most else None
+
+
+def number_fault(value: object) -> str | None:
+    """Return why this value of a member of `NUMBERS` is refused; None when it is not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"must be a number, not {shown(value)}"
+    return out_of_range(value)
+
+
+def out_of_range(value: Any) -> str | None:
+    """Return why a number cannot be passed on to an engine; None when it can."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "must be finite"
+    return None if _SMALLEST <= value <= _LARGEST else "must fit into 64 bits"
+
+
+def merge(all_bounds: Iterable[Mapping[str, int | float]]) -> Bounds:
+    """Return the bounds of what must fit all of these."""
+    merged: Bounds = {}
+    for bounds in all_bounds:
+        for name, value in bounds.items():
+            known = merged.get(name, value)
+            merged[name] = max(known, value) if name.startswith(("min", "exclusiveMin")) else min(known, value)
+    return merged
+
+
+def pair_fault(bounds: Mapping[str, int | float]) -> Fault | None:
+    """Return the minimum that is over its maximum, if there is one."""
+    for low, high in _PAIRS:
+        if low not in bounds or high not in bounds:
+            continue
+        least, most = bounds[low], bounds[high]
+        strict = "exclusive" in low + high
+        if least > most or (strict and least == most):
+            over = "not below" if strict else "over"
+            return low, f"{shown(least)} is {over} '{high}', which is {shown(most)}: no value fits both"
+    return None
+
+
+def integer_fault(bounds: Mapping[str, int | float]) -> Fault | None:
+    """Return the bound of an integer that leaves no value, or that llama.cpp cannot take."""
+    low_name = "minimum" if "minimum" in bounds else "exclusiveMinimum"
+    high_name = "maximum" if "maximum" in bounds else "exclusiveMaximum"
+    for name in (low_name, high_name):
+        if not _SMALLEST <= bounds.get(name, 0) <= _LARGEST:
+            return name, "must fit into 64 bits"
+    low = _least(bounds)
+    high = _most(bounds)
+    if low is not None and high is not None and low > high:
+        return low_name, f"leaves no integer below '{high_name}': widen one of them"
+    most = limits.INTEGER.most
+    if low is not None and low > most and high is None:
+        return low_name, f"must be at most {most:,} where there is no maximum below 2^63 - 1: add one"
+    if high is not None and high < -most and low is None:
+        return high_name, f"must be at least -{most:,} where there is no minimum over -2^63: add one"
+    return None
+
+
+def _least(bounds: Mapping[str, int | float]) -> int | None:
+    found = [math.ceil(bounds["minimum"])] if "minimum" in bounds else []
+    if "exclusiveMinimum" in bounds:
+        found.append(math.floor(bounds["exclusiveMinimum"]) + 1)
+    low = max(found, default=_SMALLEST)
+    return None if low <= _SMALLEST else low
+
+
+def _most(bounds: Mapping[str, int | float]) -> int | None:
+    found = [math.floor(bounds["maximum"])] if "maximum" in bounds else []
+    if "exclusiveMaximum" in bounds:
+        found.append(math.ceil(bounds["exclusiveMaximum"]) - 1)
+    high = min(found, default=_LARGEST)
+    return None if high >= _LARGEST else high

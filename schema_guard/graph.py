@@ -1,0 +1,107 @@
+"""What a schema comes to where its parts are put together: references, alternatives, repetitions, common bounds."""
+
+from collections.abc import Callable, Iterable
+
+from schema_guard import limits
+from schema_guard.bounds import Bounds, integer_fault, merge, pair_fault
+from schema_guard.limits import Limit
+from schema_guard.walk import Node, Walk
+
+
+def check_graph(walk: Walk) -> None:
+    """Hold the nodes of a walk against the limits.
+
+    Raises:
+        SchemaRefused: a schema is itself, leaves no value, or comes to too much.
+
+    """
+    order = _order(walk, lambda node: node.same, refuse_cycles=True)
+    _alternatives(walk, order)
+    _bounds(walk, order)
+    _merged_properties(walk, order)
+    _sizes(walk, _order(walk, lambda node: (*node.same, *node.inner), refuse_cycles=False))
+
+
+def _order(walk: Walk, edges: Callable[[Node], Iterable[int]], *, refuse_cycles: bool) -> list[int]:
+    """Return all nodes, each after those its edges lead to; a cycle is refused, or cut where it closes."""
+    order: list[int] = []
+    state = [0] * len(walk.nodes)  # 1: begun, 2: done
+    for start in range(len(walk.nodes)):
+        if state[start]:
+            continue
+        state[start] = 1
+        path = [(start, iter(edges(walk.nodes[start])))]
+        while path:
+            index, rest = path[-1]
+            following = next((inner for inner in rest if _open(walk, state, index, inner, refuse_cycles)), None)
+            if following is None:
+                state[index] = 2
+                order.append(index)
+                path.pop()
+            else:
+                state[following] = 1
+                path.append((following, iter(edges(walk.nodes[following]))))
+    return order
+
+
+def _open(walk: Walk, state: list[int], index: int, inner: int, refuse_cycles: bool) -> bool:
+    if state[inner] == 1 and refuse_cycles:
+        more = ("$ref",) if walk.nodes[index].reference == inner else ()
+        walk.refuse(index, "leads back to itself without a property or an item between: it would never end", *more)
+    return state[inner] == 0
+
+
+def _alternatives(walk: Walk, order: list[int]) -> None:
+    counts = [0] * len(walk.nodes)
+    for index in order:
+        node = walk.nodes[index]
+        count = max(node.alternatives, sum(counts[inner] for inner in node.same))
+        counts[index] = _within(walk, index, limits.ALTERNATIVES, count)
+
+
+def _bounds(walk: Walk, order: list[int]) -> None:
+    merged: list[Bounds] = [{}] * len(walk.nodes)
+    for index in order:
+        node = walk.nodes[index]
+        parts = [*node.all_of, *([node.reference] if node.reference >= 0 else [])]
+        bounds = merge([node.bounds, *(merged[part] for part in parts)]) if parts else node.bounds
+        merged[index] = bounds
+        fault = pair_fault(bounds)
+        if fault is None and "integer" in node.types:
+            fault = integer_fault(node.bounds) or integer_fault(bounds)
+        if fault is not None:
+            name, reason = fault
+            walk.refuse(index, reason, *([name] if name in node.bounds else []))
+
+
+def _merged_properties(walk: Walk, order: list[int]) -> None:
+    """Count the properties of the one object that `allOf` makes; those of alternatives in it may be left out."""
+    counts = [0] * len(walk.nodes)
+    for index in order:
+        node = walk.nodes[index]
+        count = len(node.fields.get("properties", ())) + sum(counts[part] for part in node.all_of)
+        if node.reference >= 0:
+            count += counts[node.reference]
+        optional = [sum(counts[inner] for inner in walk.nodes[part].any_of) for part in node.all_of]
+        _within(walk, index, limits.OPTIONAL, sum(optional))
+        counts[index] = _within(walk, index, limits.PROPERTIES, count + sum(optional))
+
+
+def _sizes(walk: Walk, order: list[int]) -> None:
+    expanded = [1] * len(walk.nodes)  # what a cycle comes back to counts once
+    repeated = [1] * len(walk.nodes)
+    for index in order:
+        node = walk.nodes[index]
+        parts = [*node.same, *node.inner]
+        expanded[index] = _within(walk, index, limits.EXPANDED, 1 + sum(expanded[part] for part in parts))
+        items = max(node.bounds.get("minItems", 1), node.bounds.get("maxItems", 1), 1)
+        length = max(node.bounds.get("minLength", 1), node.bounds.get("maxLength", 1), 1)
+        inner = max((repeated[part] for part in node.inner), default=1) * items
+        same = max((repeated[part] for part in node.same), default=1)
+        repeated[index] = _within(walk, index, limits.REPEATED, int(max(inner, same, length)))
+
+
+def _within(walk: Walk, index: int, limit: Limit, count: int) -> int:
+    if count > limit.most:
+        walk.refuse(index, f"has more than {limit.most:,} {limit.counts}: ask for less at once")
+    return count

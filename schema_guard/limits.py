@@ -1,0 +1,69 @@
+"""The bounds of a request's schemas, each with the measurement that justifies it.
+
+Measured with llama.cpp's converter and sampler (xllamacpp 2026.10.11549) and the demo model, whose vocabulary has 2,048
+tokens, in CPU time on one x86-64 core. What is said of a request counts over all its schemas: those of its tools end
+up in one grammar. docs/api.md has the same table; a test holds the two together.
+"""
+
+from typing import Final, NamedTuple
+
+
+class Limit(NamedTuple):
+    """A bound: the most that is accepted, what it counts, and what was measured."""
+
+    most: int
+    counts: str
+    measured: str
+
+
+DEPTH: Final = Limit(64, "levels of a schema", "converters recurse; 400 levels convert in 0.05 s, and no user needs 64")
+VALUES: Final = Limit(50_000, "JSON values in a request's schemas", "this check itself takes 0.1 s for so many")
+SCHEMAS: Final = Limit(5_000, "schemas within a request's schemas", "a chain of 5,000 references converts in 0.6 s")
+TEXT: Final = Limit(
+    120_000, "characters of names, enum values, constants and patterns in a request", "200 kB convert in 0.03 s"
+)
+PROPERTIES: Final = Limit(3_000, "properties in a request", "1,000 required ones convert in 0.03 s")
+OPTIONAL: Final = Limit(
+    200, "properties of one object that are not required", "200 convert in 0.08 s, 500 in 0.7 s, 1,000 in 4.4 s"
+)
+NAMES: Final = Limit(
+    1_000_000,
+    "characters of all paths to a request's schemas",
+    "a grammar names each rule by its path: 1,000 properties below a path of 100 kB are 300 MB",
+)
+ALTERNATIVES: Final = Limit(
+    500,
+    "alternatives at one place (enum values, branches of anyOf and oneOf)",
+    "one step takes 0.1 s at 200, 0.3 s at 500, 0.9 s at 1,000, 5 s at 3,000",
+)
+ENUM_VALUES: Final = Limit(5_000, "enum values in a request", "ten enums of 500 convert in 0.05 s")
+EXPANDED: Final = Limit(
+    100_000,
+    "schemas, were each $ref replaced by what it names",
+    "20 doublings through $defs are a million; engines that inline references run out of memory",
+)
+ITEMS: Final = Limit(1_000, "minItems, maxItems, minContains, maxContains", "llama.cpp takes 1,700 and fails at 2,000")
+MIN_LENGTH: Final = Limit(2_000, "minLength", "llama.cpp takes 2,000 and fails at 5,000")
+MAX_LENGTH: Final = Limit(100_000, "maxLength", "a step at 100,000 takes 3 ms")
+MEMBERS: Final = Limit(10_000, "minProperties, maxProperties", "llama.cpp does not read them; others count with them")
+REPEATED: Final = Limit(
+    10_000_000,
+    "product of nested maxItems and maxLength",
+    "llama.cpp makes a rule a level; engines that unroll repetitions multiply",
+)
+INTEGER: Final = Limit(
+    10**15 - 1,
+    "a minimum of an integer without maximum, or the reverse",
+    "at 2 * 10^15 llama.cpp asks for {16,15} digits, and takes all memory",
+)
+PATTERNS: Final = Limit(500, "patterns in a request", "500 convert in 0.2 s; each copies all rules before it")
+PATTERN_TEXT: Final = Limit(2_000, "characters of a pattern", "the longest of pydantic's and zod's own has under 500")
+PATTERN_SIZE: Final = Limit(
+    5_000, "characters of a pattern, its repetitions written out", "llama.cpp fails at 99,999; others write them out"
+)
+PATTERN_REPEAT: Final = Limit(1_000, "m and n of {m,n} in a pattern", "1,000 sample in 7 ms a step")
+PATTERN_EMPTY: Final = Limit(
+    20, "parts of a pattern that may be empty", "20 take 0.01 s a step, 100 take 0.15 s, 200 take 1.4 s"
+)
+PATTERN_ALTERNATIVES: Final = Limit(250, "alternatives of a pattern", "250 take 0.1 s a step")
+PATTERN_DEPTH: Final = Limit(20, "groups within groups in a pattern", "llama.cpp gives up at 100")

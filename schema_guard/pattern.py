@@ -1,0 +1,249 @@
+"""The regular expressions that are accepted: anchored, without look-around but a few, bounded, and linear.
+
+What is accepted every engine reads alike, or, as llama.cpp does with `\\d`, leaves out. The parser is one pass with a
+stack of open groups.
+"""
+
+from dataclasses import dataclass, field
+
+from schema_guard import limits
+from schema_guard.limits import Limit
+
+_KNOWN_LOOKAHEADS = ("(?!^[-+.]*$)", "(?!\\.)", "(?!.*\\.\\.)", "(?!.*W)", "(?=\\d|T\\d)", "(?=\\d)")
+"""Those that pydantic (Decimal) and zod (email, duration) write. llama.cpp then accepts any string."""
+_SETS = frozenset("dwsDWS")
+_CONTROLS = frozenset("nrt")
+_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ")
+_META = frozenset("\\^$.|?*+()[]{}")
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+class PatternRefused(ValueError):
+    """Why a pattern is not accepted, as the end of a sentence."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """One element of a sequence: a character, a set or a group, with its quantifier."""
+
+    size: int = 1
+    empty: bool = False
+    varies: bool = False  # its length is not fixed
+    endless: bool = False  # it has a repetition without end at its start and at its end alike
+    wide: bool = False  # a character outside ASCII, of which llama.cpp would repeat the last byte
+
+
+@dataclass(slots=True)
+class _Group:
+    """A group that is still open: what its alternatives before this one came to, and the parts of this one."""
+
+    size: int = 0
+    empty: bool = False
+    endless: bool = False
+    parts: list[_Part] = field(default_factory=list)
+
+    def end_alternative(self) -> None:
+        """Add the current alternative to those before."""
+        parts, self.parts = self.parts, []
+        self.size += sum(part.size for part in parts)
+        self.empty |= all(part.empty for part in parts)
+        self.endless |= any(part.endless for part in parts) and all(part.varies for part in parts)
+
+    def closed(self) -> _Part:
+        """Return the group as a part."""
+        self.end_alternative()
+        return _Part(size=self.size, empty=self.empty, varies=self.empty or self.endless, endless=self.endless)
+
+
+def check_pattern(pattern: str) -> None:
+    """Refuse a pattern outside the accepted forms.
+
+    Raises:
+        PatternRefused: with the reason.
+
+    """
+    _within(limits.PATTERN_TEXT, len(pattern))
+    if not (pattern.startswith("^") and pattern.endswith("$")):
+        raise PatternRefused("is not anchored: begin it with '^' and end it with '$'")
+    _Parser(pattern).parse()
+
+
+def _within(limit: Limit, count: int) -> None:
+    if count > limit.most:
+        raise PatternRefused(f"has more than {limit.most:,} ({limit.counts})")
+
+
+class _Parser:
+    def __init__(self, pattern: str) -> None:
+        self._text = pattern
+        self._at = 1
+        self._groups = [_Group()]
+        self._empty = 0
+        self._alternatives = 1
+
+    def parse(self) -> None:
+        """Read the whole pattern."""
+        text, last = self._text, len(self._text) - 1
+        while self._at < last:
+            if text.startswith("$|^", self._at) and len(self._groups) == 1:
+                self._alternative(3)
+            elif text[self._at] == "(":
+                self._open()
+            elif text[self._at] == ")":
+                self._close()
+            elif text[self._at] == "|":
+                if len(self._groups) == 1:
+                    raise PatternRefused("has alternatives outside a group: write '^(a|b)$'")
+                self._alternative(1)
+            else:
+                self._add(self._element())
+        if len(self._groups) > 1:
+            raise PatternRefused("has a group that is not closed")
+        _within(limits.PATTERN_SIZE, self._groups[0].closed().size)
+
+    def _alternative(self, width: int) -> None:
+        self._at += width
+        self._alternatives += 1
+        _within(limits.PATTERN_ALTERNATIVES, self._alternatives)
+        self._groups[-1].end_alternative()
+
+    def _open(self) -> None:
+        known = next((known for known in _KNOWN_LOOKAHEADS if self._text.startswith(known, self._at)), None)
+        if known is not None:
+            self._at += len(known)
+            return
+        if self._text.startswith("(?", self._at):
+            if not self._text.startswith("(?:", self._at):
+                raise PatternRefused("has a group of a form that is not supported: use '(…)' or '(?:…)'")
+            self._at += 2
+        self._at += 1
+        self._groups.append(_Group())
+        _within(limits.PATTERN_DEPTH, len(self._groups) - 1)
+
+    def _close(self) -> None:
+        if len(self._groups) == 1:
+            raise PatternRefused("closes a group that is not open")
+        self._at += 1
+        self._add(self._groups.pop().closed())
+
+    def _add(self, part: _Part) -> None:
+        part = self._quantified(part)
+        _within(limits.PATTERN_SIZE, part.size)
+        self._empty += part.empty
+        _within(limits.PATTERN_EMPTY, self._empty)
+        self._groups[-1].parts.append(part)
+
+    def _quantified(self, part: _Part) -> _Part:
+        sign = self._text[self._at]
+        if sign == "{":
+            least, most = self._counts()
+        elif sign in "*+?":
+            self._at += 1
+            least, most = (1 if sign == "+" else 0), (1 if sign == "?" else None)
+        else:
+            return part
+        if self._text[self._at] == "?":  # as few as possible: the same strings
+            self._at += 1
+        if self._text[self._at] in "*+?{":
+            raise PatternRefused("repeats a repetition: put the inner one into a group, or leave one out")
+        if part.wide:
+            raise PatternRefused("repeats a character outside ASCII: put it in brackets, as '[é]+'")
+        if most != 1 and part.empty:
+            raise PatternRefused("repeats what may be empty: let each round have at least one character")
+        if most is None and part.endless:
+            raise PatternRefused("repeats a repetition without end: let each round begin or end with something fixed")
+        return _Part(
+            size=part.size * max(1, least, most or 0),
+            empty=part.empty or least == 0,
+            varies=part.varies or least != most,
+            endless=part.endless or most is None,
+        )
+
+    def _counts(self) -> tuple[int, int | None]:
+        end = self._text.find("}", self._at)
+        given = self._text[self._at + 1 : end] if end > 0 else ""
+        low, comma, high = given.partition(",")
+        if not (_digits(low) and (_digits(high) or not high)):
+            raise PatternRefused("has '{' that begins no repetition: write {n}, {m,} or {m,n}, or '\\{' for the sign")
+        self._at = end + 1
+        least, most = int(low), int(high) if high else None if comma else int(low)
+        _within(limits.PATTERN_REPEAT, max(least, most or 0))
+        if most is not None and least > most:
+            raise PatternRefused(f"repeats at least {least} and at most {most} times: the first must not be larger")
+        return least, most
+
+    def _element(self) -> _Part:
+        sign = self._text[self._at]
+        if sign == "\\":
+            self._escape(in_set=False)
+        elif sign == "[":
+            self._set()
+        elif sign == ".":
+            self._at += 1
+        elif sign in "*+?{":
+            raise PatternRefused(f"has '{sign}' with nothing to repeat before it")
+        elif sign in "^$":
+            raise PatternRefused(f"has '{sign}' inside: write '\\{sign}' for the sign itself")
+        elif sign in _META:
+            raise PatternRefused(f"has '{sign}' alone: write '\\{sign}' for the sign itself")
+        else:
+            return _Part(wide=self._character() > 127)
+        return _Part()
+
+    def _character(self) -> int:
+        code = ord(self._text[self._at])
+        _printable(code)
+        self._at += 1
+        return code
+
+    def _escape(self, *, in_set: bool) -> int | None:
+        """Pass an escape; return the code of its character, None of a set."""
+        if self._at + 2 == len(self._text):
+            raise PatternRefused("ends in an escaped dollar sign: put the '$' that ends it behind")
+        sign = self._text[self._at + 1]
+        width = {"x": 2, "u": 4}.get(sign, 0)
+        if width:
+            digits = self._text[self._at + 2 : self._at + 2 + width]
+            if len(digits) < width or not _HEX.issuperset(digits):
+                raise PatternRefused(f"has '\\{sign}' without its {width} hexadecimal digits")
+            self._at += 2 + width
+            code = int(digits, 16)
+            _printable(code)
+            return code
+        if sign not in _SETS | _CONTROLS | _PUNCTUATION:
+            raise PatternRefused(
+                f"has the escape '\\{sign if sign.isprintable() else '?'}', which is not supported:"
+                " \\d, \\w, \\s, \\D, \\W, \\S, \\n, \\r, \\t, \\xHH, \\uHHHH and escaped signs are"
+            )
+        self._at += 2
+        if sign in _SETS:
+            return None
+        return {"n": 10, "r": 13, "t": 9}.get(sign, ord(sign)) if in_set else ord(sign)
+
+    def _set(self) -> None:
+        self._at += 2 if self._text.startswith("[^", self._at) else 1
+        start, before = self._at, None
+        while self._text[self._at] != "]":
+            if self._text[self._at] == "[":
+                raise PatternRefused("has '[' inside brackets: write '\\['")
+            is_range = self._text[self._at] == "-" and before is not None and self._text[self._at + 1] != "]"
+            if is_range:
+                self._at += 1
+            code = self._escape(in_set=True) if self._text[self._at] == "\\" else self._character()
+            if is_range and (code is None or code < (before or 0)):
+                raise PatternRefused("has a range in brackets whose end comes before its start")
+            before = None if is_range else code
+            if self._at >= len(self._text) - 1:
+                raise PatternRefused("has brackets that are not closed")
+        if self._at == start:
+            raise PatternRefused("has empty brackets")
+        self._at += 1
+
+
+def _digits(text: str) -> bool:
+    return 0 < len(text) <= 9 and text.isascii() and text.isdigit()
+
+
+def _printable(code: int) -> None:
+    if code < 32 or 127 <= code < 160 or 0xD800 <= code < 0xE000:
+        raise PatternRefused("has a control character or half of a surrogate pair")

@@ -1,0 +1,297 @@
+"""One walk over a schema: every member is looked at once, and what the whole schema comes to is counted.
+
+The walk makes a node of each schema within, with edges to those that it holds or refers to; `graph` goes on with them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from schema_guard import limits
+from schema_guard.bounds import COUNTS, NUMBERS, Bounds, count_fault, number_fault, out_of_range
+from schema_guard.errors import SchemaRefused, Step, shown
+from schema_guard.limits import Limit
+from schema_guard.pattern import PatternRefused, check_pattern
+
+Fields = dict[str, Any]
+_TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
+_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+_SINGLE = frozenset({"items"})
+_OR_BOOLEAN = frozenset(
+    {
+        "additionalProperties",
+        "additionalItems",
+        "unevaluatedProperties",
+        "unevaluatedItems",
+        "contains",
+        "propertyNames",
+        "contentSchema",
+        "not",
+        "if",
+        "then",
+        "else",
+    }
+)
+"""Members that may be true or false: `additionalProperties`, and what llama.cpp does not read."""
+_TEXTS = frozenset({"enum", "const"})
+
+
+class Totals:
+    """What all schemas of one request come to."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._counts: dict[str, int] = {}
+
+    def add(self, limit: Limit, count: int = 1) -> bool:
+        """Count; return whether the limit still holds."""
+        total = self._counts[limit.counts] = self._counts.get(limit.counts, 0) + count
+        return total <= limit.most
+
+
+@dataclass(slots=True)
+class Node:
+    """A schema within the schema: where it is, what it says of itself, and the nodes it leads to."""
+
+    parent: int
+    steps: tuple[Step, ...]
+    fields: Fields
+    depth: int
+    names: int
+    bounds: Bounds = field(default_factory=dict)
+    alternatives: int = 1
+    reference: int = -1
+    all_of: list[int] = field(default_factory=list)
+    any_of: list[int] = field(default_factory=list)
+    inner: list[int] = field(default_factory=list)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The names of types it allows; none where it says nothing."""
+        given = self.fields.get("type", ())
+        return (given,) if isinstance(given, str) else tuple(given)
+
+    @property
+    def same(self) -> Iterator[int]:
+        """The nodes for the same value: alternatives, parts, what it refers to."""
+        yield from self.any_of
+        yield from self.all_of
+        if self.reference >= 0:
+            yield self.reference
+
+
+class Walk:
+    """The nodes of one schema; the first is the schema itself."""
+
+    def __init__(self, place: tuple[Step, ...], schema: Any, totals: Totals) -> None:
+        """Walk over `schema`, whose place in the request is `place`.
+
+        Raises:
+            SchemaRefused: a member is wrong, or a limit is passed.
+
+        """
+        self.nodes: list[Node] = []
+        self._place = place
+        self._totals = totals
+        self._by_id: dict[int, int] = {}
+        self._todo: list[int] = []
+        self._references: list[int] = []
+        self._schema(-1, (), schema)
+        while self._todo or self._references:
+            if self._todo:
+                self._members(self._todo.pop())
+            else:
+                self._resolve(self._references.pop())
+
+    def refuse(self, index: int, reason: str, *more: Step) -> NoReturn:
+        """Refuse the member that `more` leads to from a node."""
+        steps = list(reversed(more))
+        while index >= 0:
+            steps += reversed(self.nodes[index].steps)
+            index = self.nodes[index].parent
+        raise SchemaRefused([*self._place, *reversed(steps)], reason)
+
+    def _too_deep(self) -> NoReturn:
+        self.refuse(-1, f"has more than {limits.DEPTH.most} {limits.DEPTH.counts}: refer to $defs, or make it flatter")
+
+    def _count(self, index: int, limit: Limit, count: int, *more: Step) -> None:
+        if not self._totals.add(limit, count):
+            self.refuse(index, f"has more than {limit.most:,} {limit.counts}: ask for less at once", *more)
+
+    def _schema(self, parent: int, steps: tuple[Step, ...], value: Any) -> int:
+        """Make a node of a schema and have it looked at."""
+        if type(value) is not dict:
+            hint = ": write {} for any value" if value is True else ""
+            self.refuse(parent, f"must be a schema, which is an object, not {shown(value)}{hint}", *steps)
+        depth, names = (0, 0) if parent < 0 else (self.nodes[parent].depth, self.nodes[parent].names)
+        depth += max(1, len(steps))
+        if depth > limits.DEPTH.most:
+            self._too_deep()
+        names += sum(len(step) if isinstance(step, str) else 4 for step in steps)
+        index = len(self.nodes)
+        self.nodes.append(Node(parent, steps, value, depth, names))
+        self._by_id[id(value)] = index
+        self._count(index, limits.VALUES, 1 + len(value))
+        self._count(index, limits.SCHEMAS, 1)
+        self._count(index, limits.NAMES, names)
+        self._todo.append(index)
+        return index
+
+    def _members(self, index: int) -> None:
+        node = self.nodes[index]
+        for name, value in node.fields.items():
+            if name in _NAMED:
+                self._named(index, name, value)
+            elif name in _LISTS or (name in _SINGLE and type(value) is list):
+                self._list(index, name, value)
+            elif name in _SINGLE or (name in _OR_BOOLEAN and type(value) is not bool):
+                node.inner.append(self._schema(index, (name,), value))
+            elif name in COUNTS:
+                self._bound(index, name, value, count_fault(name, value))
+            elif name in NUMBERS:
+                self._bound(index, name, value, number_fault(value))
+            elif (look := _LOOKS.get(name)) is not None:
+                look(self, index, value)
+            else:
+                self._data(index, name, value)
+        properties = node.fields.get("properties", {})
+        required = set(node.fields.get("required") or ())
+        if len(properties) - len(required & properties.keys()) > limits.OPTIONAL.most:
+            most = limits.OPTIONAL
+            self.refuse(
+                index, f"has more than {most.most} {most.counts}: name more of them in 'required'", "properties"
+            )
+
+    def _named(self, index: int, name: str, value: Any) -> None:
+        if type(value) is not dict:
+            self.refuse(index, f"must be an object, not {shown(value)}: leave it out where there is none", name)
+        self._count(index, limits.VALUES, len(value), name)
+        if name == "properties":
+            self._count(index, limits.PROPERTIES, len(value), name)
+        for key, inner in value.items():
+            self._count(index, limits.TEXT, len(key), name)
+            if name == "patternProperties":
+                self._pattern(index, key, name)
+            child = self._schema(index, (name, key), inner)
+            if name not in ("$defs", "definitions"):
+                self.nodes[index].inner.append(child)
+
+    def _list(self, index: int, name: str, value: Any) -> None:
+        if type(value) is not list:
+            self.refuse(index, f"must be a list of schemas, not {shown(value)}", name)
+        if not value and name not in ("items", "prefixItems"):
+            self.refuse(index, "must not be empty: leave it out", name)
+        node = self.nodes[index]
+        to = {"allOf": node.all_of, "anyOf": node.any_of, "oneOf": node.any_of}.get(name, node.inner)
+        self._count(index, limits.VALUES, len(value), name)
+        to += [self._schema(index, (name, number), inner) for number, inner in enumerate(value)]
+
+    def _bound(self, index: int, name: str, value: Any, fault: str | None) -> None:
+        if fault is not None:
+            self.refuse(index, fault, name)
+        self.nodes[index].bounds[name] = value
+
+    def _type(self, index: int, value: Any) -> None:
+        given = value if type(value) is list else [value]
+        for name in given:
+            if type(name) is not str or name not in _TYPES:
+                known = ", ".join(sorted(_TYPES))
+                self.refuse(index, f"{shown(name)} is no type: there are {known}", "type")
+        if len(set(given)) < len(given) or not given:
+            self.refuse(index, "must name each type once, and at least one", "type")
+        self.nodes[index].alternatives += len(given) - 1
+
+    def _enum(self, index: int, value: Any) -> None:
+        if type(value) is not list or not value:
+            self.refuse(index, f"must be a list of at least one value, not {shown(value)}", "enum")
+        self.nodes[index].alternatives += len(value) - 1
+        self._count(index, limits.ENUM_VALUES, len(value), "enum")
+        self._data(index, "enum", value)
+
+    def _const(self, index: int, value: Any) -> None:
+        self._data(index, "const", value)
+
+    def _required(self, index: int, value: Any) -> None:
+        if value is None:  # what some clients send for none
+            return
+        if type(value) is not list or any(type(name) is not str for name in value):
+            self.refuse(index, "must be a list of names of properties", "required")
+        self._count(index, limits.VALUES, len(value), "required")
+        self._count(index, limits.TEXT, sum(map(len, value)), "required")
+
+    def _format(self, index: int, value: Any) -> None:
+        if type(value) is not str or len(value) > 100:
+            self.refuse(index, f"must be a short string, not {shown(value)}", "format")
+
+    def _pattern(self, index: int, value: Any, *more: Step) -> None:
+        if type(value) is not str:
+            self.refuse(index, f"must be a string, not {shown(value)}", *(more or ("pattern",)))
+        self._count(index, limits.PATTERNS, 1, *(more or ("pattern",)))
+        try:
+            check_pattern(value)
+        except PatternRefused as refusal:
+            self.refuse(index, f"the pattern {shown(value)} {refusal}", *(more or ("pattern",)))
+        self._count(index, limits.TEXT, 0 if more else len(value), *(more or ("pattern",)))
+
+    def _reference(self, index: int, value: Any) -> None:
+        if type(value) is not str or not value.startswith("#/"):
+            self.refuse(
+                index,
+                f"{shown(value)} is no reference into this schema: name the schema below $defs, "
+                "and refer to it as '#/$defs/NAME'",
+                "$ref",
+            )
+        self._count(index, limits.TEXT, len(value), "$ref")
+        self._references.append(index)
+
+    def _resolve(self, index: int) -> None:
+        reference: str = self.nodes[index].fields["$ref"]
+        found: Any = self.nodes[0].fields
+        steps: list[Step] = []
+        for part in reference[2:].split("/"):
+            if type(found) is dict and part in found:
+                steps.append(part)
+                found = found[part]
+            elif type(found) is list and part.isascii() and part.isdigit() and int(part[:9]) < len(found):
+                steps.append(int(part[:9]))
+                found = found[int(part[:9])]
+            else:
+                self.refuse(index, f"{shown(reference)} leads nowhere in this schema", "$ref")
+        if type(found) is not dict:
+            self.refuse(index, f"{shown(reference)} leads to no schema, but to {shown(found)}", "$ref")
+        known = self._by_id.get(id(found))
+        self.nodes[index].reference = self._schema(0, tuple(steps), found) if known is None else known
+
+    def _data(self, index: int, name: str, value: Any) -> None:
+        """Look through what is no schema: numbers must be such that JSON can say them, and nothing too deep."""
+        level, text, depth = [value], 0, self.nodes[index].depth
+        while level:
+            self._count(index, limits.VALUES, len(level), name)
+            inner: list[Any] = []
+            for item in level:
+                if type(item) is str:
+                    text += len(item)
+                elif type(item) is dict:
+                    text += sum(map(len, item))
+                    inner += item.values()
+                elif type(item) is list:
+                    inner += item
+                elif isinstance(item, (int, float)) and (fault := out_of_range(item)) is not None:
+                    self.refuse(index, f"a number in it {fault}", name)
+            level, depth = inner, depth + 1
+            if inner and depth > limits.DEPTH.most:
+                self._too_deep()
+        if name in _TEXTS:
+            self._count(index, limits.TEXT, text, name)
+
+
+_LOOKS = {
+    "type": Walk._type,  # noqa: SLF001 - its own table
+    "enum": Walk._enum,  # noqa: SLF001
+    "const": Walk._const,  # noqa: SLF001
+    "required": Walk._required,  # noqa: SLF001
+    "format": Walk._format,  # noqa: SLF001
+    "pattern": Walk._pattern,  # noqa: SLF001
+    "$ref": Walk._reference,  # noqa: SLF001
+}
