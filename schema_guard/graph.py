@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from schema_guard import limits
+from schema_guard.bounds import NUMBERS as _INTEGER
 from schema_guard.bounds import Bounds, integer_fault, merge, pair_fault
 from schema_guard.limits import Limit
 from schema_guard.walk import Node, Walk
@@ -19,7 +20,9 @@ def check_graph(walk: Walk) -> None:
     _alternatives(walk, order)
     _bounds(walk, order)
     _merged_properties(walk, order)
-    _sizes(walk, _order(walk, lambda node: (*node.same, *node.inner), refuse_cycles=False))
+    order = _order(walk, lambda node: (*node.same, *node.inner), refuse_cycles=False)
+    _live(walk, order)
+    _sizes(walk, order)
 
 
 def _order(walk: Walk, edges: Callable[[Node], Iterable[int]], *, refuse_cycles: bool) -> list[int]:
@@ -55,8 +58,42 @@ def _alternatives(walk: Walk, order: list[int]) -> None:
     counts = [0] * len(walk.nodes)
     for index in order:
         node = walk.nodes[index]
-        count = max(node.alternatives, sum(counts[inner] for inner in node.same))
+        count = max(_own(node), sum(counts[inner] for inner in node.same))
         counts[index] = _within(walk, index, limits.ALTERNATIVES, count)
+
+
+def _own(node: Node) -> int:
+    """Return the alternatives that a schema has by itself; those of a bounded integer are its numbers of digits."""
+    if "integer" not in node.types:
+        return node.alternatives
+    return node.alternatives + sum(len(str(int(node.bounds[name]))) for name in node.bounds.keys() & _INTEGER)
+
+
+def _live(walk: Walk, order: list[int]) -> None:
+    """Count what a sampler has to follow at once: branches that begin alike stay open side by side."""
+    counts = [1] * len(walk.nodes)
+    for index in order:
+        node = walk.nodes[index]
+        alike: dict[str, int] = {}
+        for branch in node.any_of:
+            start = _start(walk, branch)
+            alike[start] = alike.get(start, 0) + counts[branch]
+        branches = max(alike.values(), default=0)
+        others = [counts[part] for part in (*node.all_of, *node.inner, *([node.reference] * (node.reference >= 0)))]
+        counts[index] = _within(walk, index, limits.LIVE, max(_own(node), branches, *others, 1))
+
+
+def _start(walk: Walk, index: int) -> str:
+    """Return what a value of a schema begins with: for an object, its first required property and a constant there."""
+    if walk.nodes[index].reference >= 0:
+        index = walk.nodes[index].reference
+    fields = walk.nodes[index].fields
+    required = set(fields.get("required") or ())
+    first = next((name for name in fields.get("properties", ()) if name in required), None)
+    if first is None:
+        return str(fields.get("type"))
+    value = fields["properties"][first]
+    return f"{first}:{value.get('const', value.get('enum'))!r:.200}"
 
 
 def _bounds(walk: Walk, order: list[int]) -> None:

@@ -36,6 +36,16 @@ ALTERNATIVES: Final = Limit(
     "alternatives at one place (enum values, branches of anyOf and oneOf)",
     "one step takes 0.1 s at 200, 0.3 s at 500, 0.9 s at 1,000, 5 s at 3,000",
 )
+LIVE: Final = Limit(
+    750,
+    "alternatives in branches of anyOf and oneOf that begin alike",
+    "all such branches are followed at once: 490 arrays of integers from a minimum on take 0.6 s a step",
+)
+COLLISIONS: Final = Limit(
+    1_000_000,
+    "clashes of names outside a-z, A-Z, 0-9",
+    "llama.cpp writes them as '-' and counts up to a free one: 100 optional ones take 0.1 s, 200 take 0.8 s",
+)
 ENUM_VALUES: Final = Limit(5_000, "enum values in a request", "ten enums of 500 convert in 0.05 s")
 EXPANDED: Final = Limit(
     100_000,
@@ -66,4 +76,7 @@ PATTERN_EMPTY: Final = Limit(
     20, "parts of a pattern that may be empty", "20 take 0.01 s a step, 100 take 0.15 s, 200 take 1.4 s"
 )
 PATTERN_ALTERNATIVES: Final = Limit(250, "alternatives of a pattern", "250 take 0.1 s a step")
+PATTERN_SETS: Final = Limit(
+    4, "alternatives of a pattern that are one set or group", "62 that match one character take all time: 62^n for n"
+)
 PATTERN_DEPTH: Final = Limit(20, "groups within groups in a pattern", "llama.cpp gives up at 100")

@@ -30,6 +30,7 @@ class _Part:
     empty: bool = False
     varies: bool = False  # its length is not fixed
     endless: bool = False  # it has a repetition without end at its start and at its end alike
+    many: bool = False  # it is a set or a group
     wide: bool = False  # a character outside ASCII, of which llama.cpp would repeat the last byte
 
 
@@ -40,6 +41,8 @@ class _Group:
     size: int = 0
     empty: bool = False
     endless: bool = False
+    start: int = 1  # where the current alternative begins
+    texts: set[str] = field(default_factory=set)
     parts: list[_Part] = field(default_factory=list)
 
     def end_alternative(self) -> None:
@@ -51,8 +54,11 @@ class _Group:
 
     def closed(self) -> _Part:
         """Return the group as a part."""
-        self.end_alternative()
-        return _Part(size=self.size, empty=self.empty, varies=self.empty or self.endless, endless=self.endless)
+        if self.parts or not self.texts:
+            self.end_alternative()
+        return _Part(
+            size=self.size, empty=self.empty, varies=self.empty or self.endless, endless=self.endless, many=True
+        )
 
 
 def check_pattern(pattern: str) -> None:
@@ -80,6 +86,7 @@ class _Parser:
         self._groups = [_Group()]
         self._empty = 0
         self._alternatives = 1
+        self._sets = 0
 
     def parse(self) -> None:
         """Read the whole pattern."""
@@ -105,7 +112,19 @@ class _Parser:
         self._at += width
         self._alternatives += 1
         _within(limits.PATTERN_ALTERNATIVES, self._alternatives)
-        self._groups[-1].end_alternative()
+        self._end_alternative(self._at - width)
+
+    def _end_alternative(self, end: int) -> None:
+        group = self._groups[-1]
+        text = self._text[group.start : end]
+        if text in group.texts:
+            raise PatternRefused("has the same alternative twice in a group: leave one out")
+        group.texts.add(text)
+        if len(group.parts) == 1 and group.parts[0].many:
+            self._sets += 1
+            _within(limits.PATTERN_SETS, self._sets)
+        group.start = self._at
+        group.end_alternative()
 
     def _open(self) -> None:
         known = next((known for known in _KNOWN_LOOKAHEADS if self._text.startswith(known, self._at)), None)
@@ -117,12 +136,14 @@ class _Parser:
                 raise PatternRefused("has a group of a form that is not supported: use '(…)' or '(?:…)'")
             self._at += 2
         self._at += 1
-        self._groups.append(_Group())
+        self._groups.append(_Group(start=self._at))
         _within(limits.PATTERN_DEPTH, len(self._groups) - 1)
 
     def _close(self) -> None:
         if len(self._groups) == 1:
             raise PatternRefused("closes a group that is not open")
+        if self._groups[-1].texts:
+            self._end_alternative(self._at)
         self._at += 1
         self._add(self._groups.pop().closed())
 
@@ -157,6 +178,7 @@ class _Parser:
             empty=part.empty or least == 0,
             varies=part.varies or least != most,
             endless=part.endless or most is None,
+            many=True,
         )
 
     def _counts(self) -> tuple[int, int | None]:
@@ -188,7 +210,7 @@ class _Parser:
             raise PatternRefused(f"has '{sign}' alone: write '\\{sign}' for the sign itself")
         else:
             return _Part(wide=self._character() > 127)
-        return _Part()
+        return _Part(many=sign in "[." or self._text[self._at - 1] in _SETS)
 
     def _character(self) -> int:
         code = ord(self._text[self._at])

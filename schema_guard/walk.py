@@ -3,6 +3,8 @@
 The walk makes a node of each schema within, with edges to those that it holds or refers to; `graph` goes on with them.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -34,6 +36,7 @@ _OR_BOOLEAN = frozenset(
     }
 )
 """Members that may be true or false: `additionalProperties`, and what llama.cpp does not read."""
+_OTHERS = re.compile("[^a-zA-Z0-9-]+")
 _TEXTS = frozenset({"enum", "const"})
 
 
@@ -59,6 +62,7 @@ class Node:
     fields: Fields
     depth: int
     names: int
+    rule: str
     bounds: Bounds = field(default_factory=dict)
     alternatives: int = 1
     reference: int = -1
@@ -94,6 +98,7 @@ class Walk:
         self.nodes: list[Node] = []
         self._place = place
         self._totals = totals
+        self._rules: dict[str, int] = {}
         self._by_id: dict[int, int] = {}
         self._todo: list[int] = []
         self._references: list[int] = []
@@ -130,11 +135,14 @@ class Walk:
             self._too_deep()
         names += sum(len(step) if isinstance(step, str) else 4 for step in steps)
         index = len(self.nodes)
-        self.nodes.append(Node(parent, steps, value, depth, names))
+        rule = f"{self.nodes[parent].rule}-{_OTHERS.sub('-', str(steps[-1]))}" if parent >= 0 else ""
+        self.nodes.append(Node(parent, steps, value, depth, names, rule))
         self._by_id[id(value)] = index
         self._count(index, limits.VALUES, 1 + len(value))
         self._count(index, limits.SCHEMAS, 1)
         self._count(index, limits.NAMES, names)
+        self._rules[rule] = clashes = self._rules.get(rule, -1) + 1
+        self._count(index, limits.COLLISIONS, clashes)
         self._todo.append(index)
         return index
 
@@ -156,8 +164,18 @@ class Walk:
             else:
                 self._data(index, name, value)
         properties = node.fields.get("properties", {})
+        if node.fields.get("additionalProperties") not in (None, False):
+            for name in properties:
+                if "\\" in name or "]" in name:  # llama.cpp puts them into brackets as they are
+                    self.refuse(
+                        index, "has '\\' or ']', which cannot stand beside additionalProperties", "properties", name
+                    )
         required = set(node.fields.get("required") or ())
-        if len(properties) - len(required & properties.keys()) > limits.OPTIONAL.most:
+        optional = properties.keys() - required
+        clashing = max(Counter(_OTHERS.sub("-", name) for name in optional).values(), default=0)
+        if clashing > 1:
+            self._count(index, limits.COLLISIONS, clashing * len(optional) ** 2, "properties")
+        if len(optional) > limits.OPTIONAL.most:
             most = limits.OPTIONAL
             self.refuse(
                 index, f"has more than {most.most} {most.counts}: name more of them in 'required'", "properties"

@@ -1,6 +1,8 @@
 """What is refused of a request, and how."""
 
 import json
+import subprocess
+import sys
 import time
 import tracemalloc
 from typing import Any
@@ -133,3 +135,14 @@ def test_a_backslash_is_no_nul() -> None:
 def test_good_is_good() -> None:
     """The request that the table changes is itself accepted."""
     assert parse_chat(body({})).model == GOOD["model"]
+
+
+def test_a_cold_start_has_no_part_in_schemas() -> None:
+    """The check of schemas is imported by the first request that has one."""
+    code = (
+        "import sys, lambda_fn.main, lambda_fn.schema as it; it.parse_chat(sys.argv[1].encode());"
+        "assert 'schema_guard' not in sys.modules; it.parse_chat(sys.argv[2].encode());"
+        "assert 'schema_guard' in sys.modules"
+    )
+    with_tool = body({"tools": [function(parameters={"type": "object"})]})
+    subprocess.run([sys.executable, "-c", code, body({}).decode(), with_tool.decode()], check=True)

@@ -108,6 +108,27 @@ async def test_models_and_ping(serve: Serve) -> None:
         (b'{"messages":[{"role":"user","content":"a"}],"logit_bias":{"7":101}}', "logit_bias.7"),
         (b'{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"search"}]}', "tools.0.type"),
         (b'{"messages":[{"role":"user","content":"a"}],"tool_choice":"required"}', None),
+        (
+            (
+                b'{"messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_schema","json_schema":'
+                b'{"schema":{"type":"string","pattern":"^a{5,2}$"}}}}'
+            ),
+            "response_format.json_schema.schema.pattern",
+        ),
+        (
+            (
+                b'{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"f",'
+                b'"parameters":{"properties":{"a":{"minItems":5,"maxItems":2}}}}}]}'
+            ),
+            "tools[0].function.parameters.properties.a.minItems",
+        ),
+        (
+            (
+                b'{"messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_schema","json_schema":'
+                b'{"schema":{"type":"integer","minimum":Infinity}}}}'
+            ),
+            "response_format.json_schema.schema.minimum",
+        ),
         (b'{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":"any"}', "tool_choice"),
     ],
 )

@@ -1,0 +1,106 @@
+"""llama.cpp's own conversion and first steps, in a process that may take 512 MB more than the loaded model.
+
+`xllamacpp.json_schema_to_grammar` only wraps the schema's text here, so that a whole server converts: the demo model's.
+"""
+
+import contextlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = ROOT / "model/demo/weights/sluice-demo.gguf"
+MEMORY = 512 << 20
+SECONDS = 2.0
+"""CPU time of one conversion with its first tokens."""
+
+
+class Converter:
+    """The child process. It is not used again once it has died."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def convert(self, schema: object) -> dict[str, Any]:
+        """Say what came of a schema: `error`, or None; `seconds` of CPU; an error also when the process died."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(schema) + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            return {"error": f"the process ended with {self._process.wait()}", "seconds": 0.0}
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+@contextlib.contextmanager
+def converter() -> Iterator[Converter]:
+    """Start the child process, and end it."""
+    command = [sys.executable, "-m", "tests.schema_guard.converter"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield Converter(process)
+        finally:
+            process.kill()
+
+
+def _server(folder: str) -> Any:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(WEIGHTS)
+    params.n_parallel = 1
+    params.n_ctx = 512
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = params.n_threads_http = 1
+    params.fit_params = params.ui = False
+    params.cache_ram_mib = 0
+    params.verbosity = -1
+    params.hostnames = [f"{folder}/server.sock"]
+    return xllamacpp.Server(params)
+
+
+def _convert(server: Any, schema: object) -> str | None:
+    failures: list[str] = []
+
+    def receive(chunk: str) -> bool:
+        error = json.loads(chunk).get("error")
+        if error is not None:
+            failures.append(str(error))
+        return False
+
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    request = {"messages": [{"role": "user", "content": "Say"}], "max_tokens": 4, "seed": 1, "stream": True}
+    try:
+        server.handle_chat_completions(json.dumps({**request, "response_format": form}), receive)
+    except (RuntimeError, ValueError) as error:
+        failures.append(str(error))
+    return failures[0] if failures else None
+
+
+def _serve() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        server = _server(folder)
+        _convert(server, {"type": "null"})
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for line in sys.stdin:
+            began = time.process_time()
+            resource.setrlimit(resource.RLIMIT_CPU, (int(began + 10 * SECONDS), resource.RLIM_INFINITY))
+            error = _convert(server, json.loads(line))
+            print(json.dumps({"error": error, "seconds": time.process_time() - began}), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

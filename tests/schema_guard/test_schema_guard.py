@@ -1,0 +1,239 @@
+"""What guides a model's output is checked before an engine sees it: what is refused, what is not, and at what cost."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from schema_guard import SchemaRefused, check, limits
+from tests.schema_guard.converter import SECONDS, Converter, converter
+from tests.schema_guard.hostile import json_values, schemas
+from tests.schema_guard.usual import USUAL
+
+DOCUMENT = Path(__file__).parents[2] / "docs/api.md"
+STRING = {"type": "string"}
+
+
+def pattern(text: str) -> dict[str, Any]:
+    """A string of a pattern."""
+    return {"type": "string", "pattern": text}
+
+
+def nested(levels: int, **fields: Any) -> dict[str, Any]:
+    """Arrays within arrays."""
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema, **fields}
+    return schema
+
+
+def defs(root: str, **named: Any) -> dict[str, Any]:
+    """A schema that is one of its definitions."""
+    return {"$ref": f"#/$defs/{root}", "$defs": named}
+
+
+def names(count: int) -> dict[str, Any]:
+    """Properties."""
+    return {f"p{number}": STRING for number in range(count)}
+
+
+def clashing(count: int) -> dict[str, Any]:
+    """Properties whose names are one to llama.cpp."""
+    return {chr(0x4E00 + number): STRING for number in range(count)}
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    **{
+        f"{low} over {high}": ({low: 5, high: 2}, f"s.{low}")
+        for low, high in [
+            ("minItems", "maxItems"),
+            ("minLength", "maxLength"),
+            ("minProperties", "maxProperties"),
+            ("minContains", "maxContains"),
+            ("minimum", "maximum"),
+            ("minimum", "exclusiveMaximum"),
+            ("exclusiveMinimum", "maximum"),
+            ("exclusiveMinimum", "exclusiveMaximum"),
+        ]
+    },
+    **{f"minItems {value!r:.20}": ({"minItems": value}, "s.minItems") for value in (-1, 1e9, 5.0, True, None, "5", 2**31, 10**4000)},
+    "exclusive bounds that are equal": ({"minimum": 3, "exclusiveMaximum": 3}, "s.minimum"),
+    "no integer between": ({"type": "integer", "exclusiveMinimum": 5, "exclusiveMaximum": 6}, "s.exclusiveMinimum"),
+    "no integer between fractions": ({"type": "integer", "minimum": 0.2, "maximum": 0.8}, "s.minimum"),
+    "a pair through allOf": ({"allOf": [{"minItems": 5}, {"maxItems": 2}]}, "s"),
+    "a pair beside $ref": ({"$ref": "#/$defs/a", "minLength": 5, "$defs": {"a": {"maxLength": 2}}}, "s.minLength"),
+    "an integer of 16 digits without maximum": ({"type": "integer", "minimum": 2 * 10**15}, "s.minimum"),
+    "its negative": ({"type": ["integer", "null"], "maximum": -(10**17)}, "s.maximum"),
+    "the same beside the smallest integer": ({"type": "integer", "minimum": -(2**63), "maximum": -(10**17)}, "s.maximum"),
+    "a bound over 64 bits": ({"type": "integer", "minimum": 2**64}, "s.minimum"),
+    "a bound without end": ({"maximum": float("inf")}, "s.maximum"),
+    "a draft-4 bound": ({"minimum": 1, "exclusiveMinimum": True}, "s.exclusiveMinimum"),
+    "not a number in a constant": ({"const": [float("nan")]}, "s.const"),
+    "5,000 digits in an enum": ({"enum": [10**5000]}, "s.enum"),
+    "doublings": (defs("d20", d0=STRING, **{f"d{n + 1}": {"properties": {"a": {"$ref": f"#/$defs/d{n}"}, "b": {"$ref": f"#/$defs/d{n}"}}} for n in range(20)}), "s.$defs.d15"),
+    "doublings of alternatives": (defs("d20", d0=STRING, **{f"d{n + 1}": {"anyOf": [{"$ref": f"#/$defs/d{n}"}] * 2} for n in range(20)}), "s.$defs.d9"),
+    "a product of repetitions": (nested(3, maxItems=1000), "s"),
+    "a type twice": (nested(3, type=["array", "array"]), "s.type"),
+    "65 levels": (nested(65), "s"),
+    "65 levels of data": ({"default": json.loads("[" * 65 + "]" * 65)}, "s"),
+    "an enum of 501": ({"enum": list(range(501))}, "s"),
+    "enums of 501 together": ({"anyOf": [{"enum": list(range(250))}, {"enum": list(range(251))}]}, "s"),
+    "branches that begin alike": ({"anyOf": [{"type": "array", "items": {"enum": list(range(100))}}] * 10}, "s"),
+    "bounded integers as alternatives": ({"anyOf": [{"type": "integer", "minimum": 0, "maximum": 10**15}] * 100}, "s"),
+    "201 optional properties": ({"properties": names(201)}, "s.properties"),
+    "names that clash": ({"properties": clashing(150)}, "s.properties"),
+    "too much text": ({"enum": ["x" * 1000] * 121}, "s.enum"),
+    "long paths": ({"properties": {"x" * 30_000: {"properties": {"y" * 30_000: {"properties": names(100)}}}}}, "s.properties." + "x" * 186 + "…"),
+    "allOf of itself": ({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}}, "s.$defs.a.$ref"),
+    "an alternative of itself": (defs("a", a={"anyOf": [{"$ref": "#/$defs/a"}, STRING]}), "s.$defs.a.anyOf[0].$ref"),
+    "another document": ({"$ref": "https://example.com/a"}, "s.$ref"),
+    "the root": ({"properties": {"a": {"$ref": "#"}}}, "s.properties.a.$ref"),
+    "nowhere": ({"$ref": "#/$defs/a"}, "s.$ref"),
+    "no schema": ({"enum": ["a"], "not": {"$ref": "#/enum/0"}}, "s.not.$ref"),
+    "a reference that is a number": ({"$ref": 5}, "s.$ref"),
+    "true": ({"items": True}, "s.items"),
+    "a property that is false": ({"properties": {"a": False}}, "s.properties.a"),
+    "properties: null": ({"properties": None}, "s.properties"),
+    "additionalProperties: null": ({"additionalProperties": None}, "s.additionalProperties"),
+    "items: null": ({"items": None}, "s.items"),
+    "an unknown type": ({"type": "text"}, "s.type"),
+    "no type": ({"type": []}, "s.type"),
+    "an empty enum": ({"enum": []}, "s.enum"),
+    "an empty anyOf": ({"anyOf": []}, "s.anyOf"),
+    "a format that is a number": ({"format": 5}, "s.format"),
+    "required of numbers": ({"required": [5]}, "s.required"),
+    "a backslash beside additionalProperties": ({"properties": {"a\\": STRING}, "additionalProperties": STRING}, "s.properties.a\\"),
+    "a pattern as a name": ({"patternProperties": {"^a{5,2}$": STRING}}, "s.patternProperties"),
+    **{f"pattern {text[:30]!r}": (pattern(text), "s.pattern") for text in [
+        "", "^", "a", "^a", "a$", "^a|b$", "^a{5,2}$", "^a{,3}$", "^a{b}$", "^{3}$", "^*$", "^a{2}{3}$", "^a++$", "^a{99999}$", "^a{9999999999}$",
+        "^(a*)*$", "^(a+)+$", "^(a?){50}a{50}$", "^(|a){9}$", "^(\\w+\\s?)+$", "^" + "a?" * 21 + "$", "^" + "(a?b?)" * 20 + "$", "^((a{50}){50}){50}$",
+        "^(a|a)$", "^(" + "|".join("ab" * 62) + "){9}$", "^([a-z]|[a-y]|[a-x]|[a-w]|[a-v])*$", "^(" + "|".join(map(str, range(251))) + ")$",
+        "^(?=a)a$", "^(?!a)b$", "^(?<=a)b$", "^(?<n>a)$", "^(?i)a$", "^(a)\\1$", "^\\ba$", "^\\p{L}$", "^\\u{41}$", "^\\x0$", "^\\x00$", "^\\uD800$", "^a\x00$", "^a\nb$",
+        "^[]$", "^[^]$", "^[a$", "^[a\\$", "^[z-a]$", "^[a-\\d]$", "^[[:alpha:]]$", "^(a$", "^a)$", "^a\\$", "^a^b$", "^a$b$", "^é+$", "^" + "(" * 21 + "a" + ")" * 21 + "$", "^" + "a" * 2000 + "$",
+    ]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_engine_may_get_is_refused_by_name(name: str) -> None:
+    """Each hostile or impossible schema is refused with the path of the wrong member, and a reason."""
+    schema, path = REFUSED[name]
+    with pytest.raises(SchemaRefused) as refusal:
+        check([(("s",), schema)])
+    assert refusal.value.path == path
+    assert refusal.value.reason.isprintable()
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_usual_schemas_are_accepted(name: str) -> None:
+    """What pydantic, zod and people write is not refused."""
+    check([(("s",), USUAL[name])])
+
+
+def test_all_schemas_of_a_request_count_together() -> None:
+    """Tools end up in one grammar, so that their sizes add up."""
+    tool = {"properties": names(150)}
+    check([(("tools", number), tool) for number in range(20)])
+    with pytest.raises(SchemaRefused) as refusal:
+        check([(("tools", number), tool) for number in range(21)])
+    assert refusal.value.path == "tools[20].properties"
+
+
+def test_a_path_is_cut_and_printable() -> None:
+    """Names of any length and with any characters give a path of 200 printable characters at most."""
+    with pytest.raises(SchemaRefused) as refusal:
+        check([(("s",), {"properties": {"\x1b[2J\n" + "n" * 5000: {"minItems": 5, "maxItems": 2}}})])
+    assert len(refusal.value.path) == 200
+    assert refusal.value.path.isprintable()
+
+
+@given(json_values)
+def test_any_json_returns_or_is_refused(value: Any) -> None:
+    """No value raises anything but the package's own error."""
+    with contextlib.suppress(SchemaRefused):
+        check([(("s",), value)])
+
+
+def steps(schema: Any) -> int:
+    """How many lines of the package run for a schema."""
+    count = 0
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal count
+        if "schema_guard" not in frame.f_code.co_filename:
+            return None
+        count += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        check([(("s",), schema)])
+    except SchemaRefused:
+        pass
+    finally:
+        sys.settrace(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [
+        lambda size: {"properties": names(size), "required": list(names(size))},
+        lambda size: {"anyOf": [{"const": number} for number in range(size)]},
+        lambda size: defs("d0", **{f"d{n}": {"items": {"$ref": f"#/$defs/d{n + 1}"}} for n in range(size)}, **{f"d{size}": STRING}),
+        lambda size: defs("d0", **{f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}], "minItems": 1} for n in range(size)}, **{f"d{size}": STRING}),
+        lambda size: pattern("^" + "a" * size + "$"),
+        lambda size: {"enum": ["x"] * size},
+        lambda size: {"default": [[size]] * size},
+    ],
+)  # fmt: skip
+def test_the_work_is_linear(grown: Any) -> None:
+    """Twice the schema is at most some two times the steps, and a huge one soon stops."""
+    assert steps(grown(400)) < 2.5 * steps(grown(200))
+    assert steps(grown(200_000)) < 2_000_000
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    """llama.cpp, in a process with little memory."""
+    with converter() as child:
+        yield child
+
+
+def converts(engine: Converter, schema: Any) -> None:
+    """Have an accepted schema converted; a model may still write what is no JSON where a pattern lets it."""
+    found = engine.convert(schema)
+    assert found["error"] is None or "expected peg-native format" in found["error"]
+    assert found["seconds"] < 3 * SECONDS
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_usual_schemas_convert(engine: Converter, name: str) -> None:
+    """llama.cpp takes them too."""
+    converts(engine, USUAL[name])
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(schemas)
+def test_what_is_accepted_converts(engine: Converter, schema: Any) -> None:
+    """Whatever is accepted, llama.cpp converts with 512 MB and in little time."""
+    try:
+        check([(("s",), schema)])
+    except SchemaRefused:
+        return
+    converts(engine, schema)
+
+
+def table() -> str:
+    """The limits as docs/api.md has them."""
+    found = [limit for limit in vars(limits).values() if isinstance(limit, limits.Limit)]
+    return "\n".join(f"| {limit.counts} | {limit.most:,} | {limit.measured} |" for limit in found)
+
+
+def test_the_documentation_has_the_limits() -> None:
+    """docs/api.md has one row a limit, as it is in the code."""
+    assert table() in DOCUMENT.read_text()
