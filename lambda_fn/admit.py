@@ -53,6 +53,19 @@ class Gate:
         self._open = meter_open
         self._known = Known()
 
+    async def authenticate(self, caller: Caller) -> None:
+        """Check a key before anything of its request is read: by a read, unless its secret was right here before.
+
+        What a caller without a key can make the function do does not grow with what it sends, then. Of a key that is
+        known here, `admit` compares the secret again in the write that reserves.
+
+        Raises:
+            AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
+
+        """
+        if not self._known.right(caller):
+            await self.check_key(caller)
+
     async def check_key(self, caller: Caller) -> Account:
         """Authenticate a call that spends nothing: by a read, which costs the key nothing of what its item can carry.
 
@@ -78,14 +91,6 @@ class Gate:
         if not admits(account.networks, caller.address):
             raise wrong_network()
         return account
-
-    async def authenticate(self, caller: Caller) -> None:
-        """See that the secret is right: without a call where it was when it last came here, else as `check_key`.
-
-        Whether it still is, `admit` sees in its write.
-        """
-        if not self._known.right(caller):
-            await self.check_key(caller)
 
     async def admit(
         self, caller: Caller, opening: Opening, *, fingerprint: str = "", repeat: bool = False

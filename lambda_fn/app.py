@@ -33,7 +33,7 @@ from lambda_fn.ids import new_request_id
 from lambda_fn.invoke import Invocation
 from lambda_fn.own_usage import OwnUsage
 from lambda_fn.rates import no_model
-from lambda_fn.replies import EXCEPTION_HANDLERS, Direct, error_response, json_response, read_body
+from lambda_fn.replies import EXCEPTION_HANDLERS, NOSNIFF, Direct, error_response, json_response, read_body
 from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.settings import Settings
 from lambda_fn.settle import Checkpoints, Tally, settle
@@ -89,7 +89,7 @@ class Front:
             if message["type"] == "http.response.start":
                 took = b"%d" % ((time.monotonic() - started) * 1000)
                 told = [(key.encode(), value.encode()) for key, value in scope.get("sluice.headers", {}).items()]
-                message["headers"] = [*message["headers"], *told, name, (b"openai-processing-ms", took)]
+                message["headers"] = [*message["headers"], *told, NOSNIFF, name, (b"openai-processing-ms", took)]
                 scope["sluice.started"] = True
             return send(message)
 
@@ -168,8 +168,9 @@ class Completions:
         request_id: str = scope["sluice.request_id"]
         headers: dict[str, str] = scope["sluice.given"]
         caller = read_key(headers, scope.get("client"))
+        await self._gate.authenticate(caller)
         try:
-            body = await read_body(receive)
+            body = await read_body(receive, headers)
             asked = self._read(body, headers)
             request = asked.request
             model = self._settings.models.get(request.model)
@@ -178,7 +179,7 @@ class Completions:
             dialect = self._dialects[model.dialect]
             dialect.check(request)
         except APIError:
-            await self._gate.check_key(caller)  # who has no key learns nothing but that
+            await self._gate.check_key(caller)  # right here once: who has no key any more learns nothing but that
             raise
         bounds = Bounds.of(request, model, size=len(body))
         admission = await self._gate.admit(

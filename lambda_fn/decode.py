@@ -34,7 +34,7 @@ class LineDecoder:
         """Begin at the start of an answer of so many choices; each must finish before the end."""
         self._choices = choices
         self._unfinished = set(range(choices))
-        self._rest = b""
+        self._rest = bytearray()
         self._ended = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -45,11 +45,14 @@ class LineDecoder:
         """
         if self._ended:
             return []
+        if b"\n" not in data:
+            return self._hold(data)
         if self._rest:
-            data = self._rest + data
+            data = b"".join((self._rest, data))
         lines = data.split(b"\n")
-        self._rest = lines.pop()
-        checked = _passable(data[: len(data) - len(self._rest)])
+        rest = lines.pop()
+        self._rest = bytearray()
+        checked = _passable(data[: len(data) - len(rest)])
         events: list[Event] = []
         for line in lines:
             if not line or line.isspace():
@@ -74,10 +77,17 @@ class LineDecoder:
             if type(event) is End or type(event) is Failure:
                 self._ended = True
                 return events
-        if len(self._rest) > limits.MAX_LINE:
-            self._ended = True
-            events.append(Failure(code=GARBLED, message="a record has no end"))
+        if rest:
+            events += self._hold(rest)
         return events
+
+    def _hold(self, data: bytes) -> list[Event]:
+        """Keep a part of a record, which is looked at again only when the record is whole."""
+        self._rest += data
+        if len(self._rest) <= limits.MAX_LINE:
+            return []
+        self._ended = True
+        return [Failure(code=GARBLED, message="a record has no end")]
 
     def close(self) -> list[Event]:
         """Say that no byte will come. An answer without an end was cut off, and gives a `Failure`."""

@@ -2,7 +2,8 @@
 
 APIError
 ├── InvalidRequest        400  the request makes no sense
-│   └── ContextLengthExceeded
+│   ├── ContextLengthExceeded
+│   └── AnswerTooLarge         its answer is more than can be held whole
 ├── AuthenticationFailed  401  no key, or one that nobody has
 ├── PermissionDenied      403  a key that may not, or a caller that went round the distribution
 ├── NotFound              404  no such path or model
@@ -30,6 +31,12 @@ encode_json = msgspec.json.encode
 NO_RETRY = {"x-should-retry": "false"}
 """OpenAI's clients obey it: they do not send the request again by themselves."""
 
+PARAM_MOST = 200
+"""Characters of a `param`. Paths have names in them that the caller chose, and those may be as long as a body."""
+
+MESSAGE_MOST = 2_000
+"""Characters of a message, which may name such a path, or hold what a container said."""
+
 
 class APIError(Exception):
     """An error with an HTTP status and OpenAI's four fields.
@@ -50,10 +57,13 @@ class APIError(Exception):
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say what went wrong. `param` is the path of the wrong field, `retry_after` seconds, `headers` others."""
+        """Say what went wrong. `param` is the path of the wrong field, `retry_after` seconds, `headers` others.
+
+        A long message or path is cut.
+        """
         super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = message[:MESSAGE_MOST]
+        self.param = None if param is None else param[:PARAM_MOST]
         self.error_code = code or self.code
         self.retry_after = retry_after
         self.headers = dict(headers or {})
@@ -75,6 +85,12 @@ class ContextLengthExceeded(InvalidRequest):
     """The prompt does not fit the model's context."""
 
     code = "context_length_exceeded"
+
+
+class AnswerTooLarge(InvalidRequest):
+    """The answer is larger than what is held of one that is not streamed."""
+
+    code = "answer_too_large"
 
 
 class AuthenticationFailed(APIError):

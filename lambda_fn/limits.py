@@ -94,6 +94,17 @@ AWAKE_TICK = 1.0
 MAX_BODY = 1_000_000
 """Of a request. SageMaker takes 6 MB; a chat request over 1 MB is over every model's context."""
 
+BODY_PATIENCE = 30.0
+"""For a request's body to arrive. Lambda has it whole before the function is asked; other servers may not."""
+
+MAX_VALUES = 150_000
+"""Commas, brackets and braces of a body, outside strings. A value of two bytes takes 80 in memory; a chat of short
+content parts, the most of an honest one, has 115,000 in 1 MB.
+"""
+
+MAX_WHOLE = 16_000_000
+"""Of an answer that is not streamed: it is held until its end, and then three times at once."""
+
 MAX_KEY = 256
 """Characters of a bearer key; ours have 59."""
 

@@ -1,5 +1,8 @@
 """HTTP in the small: a request's body, bounded; values and errors as responses."""
 
+import asyncio
+from collections.abc import Mapping
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,28 +12,46 @@ from lambda_fn import errors, limits
 from lambda_fn.errors import APIError
 from lambda_fn.log import log
 
+_DIGITS = len(str(limits.MAX_BODY))
 
-async def read_body(receive: Receive) -> bytes:
-    """Give the whole body of a request.
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""A header of every response: a browser must not take an answer for a page because of what a model wrote in it."""
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
+    """Return the whole body of a request.
 
     Raises:
-        BodyTooLarge: it has more than `MAX_BODY` bytes.
-        InvalidRequest: it was cut off.
+        BodyTooLarge: it has more than `MAX_BODY` bytes, or says so. No more than that is kept.
+        InvalidRequest: it was cut off, or did not arrive within `BODY_PATIENCE`.
 
     """
-    parts = []
-    size = 0
+    declared = headers.get("content-length", "").lstrip("0")
+    if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > limits.MAX_BODY):
+        raise _too_large()
+    body = bytearray()
     more = True
-    while more and size <= limits.MAX_BODY:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise errors.InvalidRequest("The request was cut off.")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-    if size > limits.MAX_BODY:
-        raise errors.BodyTooLarge(f"The body is over {limits.MAX_BODY} bytes.")
-    return b"".join(parts)
+    try:
+        async with asyncio.timeout(limits.BODY_PATIENCE):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise errors.InvalidRequest("The request was cut off.")
+                part: bytes = message.get("body", b"")
+                if len(body) + len(part) > limits.MAX_BODY:
+                    raise _too_large()
+                more = message.get("more_body", False)
+                if not more and not body:
+                    return part  # Lambda's are always whole: no copy is made
+                body += part
+    except TimeoutError:
+        raise errors.InvalidRequest("The body did not arrive in time.") from None
+    return bytes(body)
+
+
+def _too_large() -> errors.BodyTooLarge:
+    return errors.BodyTooLarge(f"The body is over {limits.MAX_BODY} bytes.")
 
 
 def json_response(content: object) -> Response:

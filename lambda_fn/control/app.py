@@ -25,7 +25,7 @@ from lambda_fn.http import Client
 from lambda_fn.ids import masked, new_request_id
 from lambda_fn.log import log
 from lambda_fn.networks import viewer
-from lambda_fn.replies import error_response
+from lambda_fn.replies import NOSNIFF, error_response
 
 PREFIX = "/admin/v1"
 DOCUMENT = f"{PREFIX}/openapi.json"
@@ -95,7 +95,7 @@ class Front:
         if scope["type"] != "http":
             return
         request_id = scope["sluice.request_id"] = new_request_id()
-        added = [(b"x-request-id", f"req_{request_id}".encode()), (b"cache-control", b"no-store")]
+        added = [(b"x-request-id", f"req_{request_id}".encode()), (b"cache-control", b"no-store"), NOSNIFF]
         event, headers = scope.get("aws.event", {}), Headers(scope=scope)
         context = scope.get("aws.context")
         source = (scope.get("client") or ("",))[0]

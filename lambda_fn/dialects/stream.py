@@ -33,8 +33,7 @@ class StreamDecoder:
         """Begin an answer of so many choices. `done`: the server says `[DONE]`, and without it the answer was cut."""
         self._records = Records(choices)
         self._done = done
-        self._rest: list[bytes] = []
-        self._held = 0
+        self._rest = bytearray()
         self._ended = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -43,16 +42,15 @@ class StreamDecoder:
             return []
         *lines, rest = data.split(b"\n")
         if lines:
-            lines[0] = b"".join((*self._rest, lines[0]))
-            self._rest, self._held = [], 0
-        self._rest.append(rest)
-        self._held += len(rest)
+            lines[0] = b"".join((self._rest, lines[0]))
+            self._rest = bytearray()
+        self._rest += rest
         events: list[Event] = []
         for line in lines:
             self._line(line, events)
             if events and isinstance(events[-1], End | Failure):
                 return events
-        if self._held > limits.MAX_LINE:
+        if len(self._rest) > limits.MAX_LINE:
             self._end(events, Failure(code=GARBLED, message="a record has no end"))
         return events
 
@@ -61,7 +59,7 @@ class StreamDecoder:
         if self._ended:
             return []
         events: list[Event] = []
-        self._line(b"".join(self._rest), events)  # a last line may lack its line end, if it is whole
+        self._line(bytes(self._rest), events)  # a last line may lack its line end, if it is whole
         if events and events[-1] is _GARBLED:
             events[-1] = Failure(code="cut", message="a record has no end")
         if not self._ended:

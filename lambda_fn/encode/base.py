@@ -5,7 +5,8 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from lambda_fn.errors import APIError, UpstreamFailed
+from lambda_fn import limits
+from lambda_fn.errors import AnswerTooLarge, APIError, UpstreamFailed
 from lambda_fn.events import Delta, Event, Usage
 
 
@@ -49,6 +50,28 @@ class Encoder(Protocol):
         break.
         """
         ...
+
+
+class Whole:
+    """The size of an answer that is held until its end."""
+
+    def __init__(self) -> None:
+        """Begin with nothing held."""
+        self._size = 0
+
+    def add(self, event: Delta) -> None:
+        """Count a delta.
+
+        Raises:
+            AnswerTooLarge: the answer has more than `MAX_WHOLE` bytes.
+
+        """
+        self._size += len(event.delta) + len(event.logprobs)
+        if self._size > limits.MAX_WHOLE:
+            raise AnswerTooLarge(
+                f"The answer is over {limits.MAX_WHOLE} bytes, which is the most that is held for one that is not "
+                "streamed. Set 'stream' to true, or ask for fewer tokens, choices or log probabilities."
+            )
 
 
 class FunctionPiece(msgspec.Struct):
@@ -102,13 +125,16 @@ def read_delta(event: Delta) -> DeltaFields:
         raise _senseless() from None
 
 
-def raw_logprobs(event: Delta) -> list[msgspec.Raw] | None:
-    """Give the entries of a delta's log probabilities as they came. Raises as `read_delta`."""
+def raw_logprobs(event: Delta) -> bytes | None:
+    """Return the entries of a delta's log probabilities as the JSON they came as, with commas between them.
+
+    None if the delta has no log probabilities. Raises as `read_delta`.
+    """
     try:
         found = _raw_logprobs.decode(event.logprobs)
     except msgspec.DecodeError:
         raise _senseless() from None
-    return None if found is None else found.get("content") or []
+    return None if found is None else b",".join(found.get("content") or [])
 
 
 def read_logprobs(event: Delta) -> list[Logprob]:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import Head, ToolPiece, raw_logprobs, read_delta, usage_of
+from lambda_fn.encode.base import Head, ToolPiece, Whole, raw_logprobs, read_delta, usage_of
 from lambda_fn.errors import APIError
 from lambda_fn.events import Delta, End, Event, Finish, Usage
 
@@ -20,15 +20,17 @@ class ChatBody:
         self._head = head
         self._choices = [_Choice() for _ in range(head.choices)]
         self._usage: Usage | None = None
+        self._whole = Whole()
 
     def begin(self) -> bytes:
         """Give nothing yet."""
         return b""
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Collect, and give the whole object at the end."""
+        """Collect, and give the whole object at the end. Raises AnswerTooLarge."""
         for event in events:
             if type(event) is Delta:
+                self._whole.add(event)
                 self._choices[event.index].add(event)
             elif type(event) is Finish:
                 self._choices[event.index].finish_reason = event.finish_reason
@@ -71,7 +73,7 @@ class _Choice:
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
         self._tools: dict[int, dict[str, Any]] = {}
-        self._logprobs: list[msgspec.Raw] | None = None
+        self._logprobs: bytearray | None = None
 
     def add(self, event: Delta) -> None:
         fields = read_delta(event)
@@ -86,8 +88,8 @@ class _Choice:
         for call in fields.tool_calls or ():
             self._add_tool(call)
         if logprobs is not None:
-            self._logprobs = self._logprobs or []
-            self._logprobs.extend(logprobs)
+            self._logprobs = bytearray() if self._logprobs is None else self._logprobs
+            self._logprobs += b"," + logprobs if self._logprobs and logprobs else logprobs
 
     def _add_tool(self, piece: ToolPiece) -> None:
         call = self._tools.setdefault(piece.index, {"id": "", "name": "", "arguments": []})
@@ -113,5 +115,7 @@ class _Choice:
                 }
                 for _, call in sorted(self._tools.items())
             ]
-        logprobs = None if self._logprobs is None else {"content": self._logprobs, "refusal": None}
+        logprobs = None
+        if self._logprobs is not None:
+            logprobs = msgspec.Raw(b'{"content":[%b],"refusal":null}' % self._logprobs)
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason}

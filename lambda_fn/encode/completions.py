@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import Head, read_delta, read_logprobs, usage_of
+from lambda_fn.encode.base import Head, Whole, read_delta, read_logprobs, usage_of
 from lambda_fn.encode.sse import BLOCK, tails
 from lambda_fn.errors import APIError
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
@@ -72,7 +72,8 @@ class CompletionBody:
         self._head = head
         self._choices = [_Text() for _ in range(head.choices)]
         self._texts = [[echo] for _ in range(head.choices)]
-        self._logprobs: list[list[dict[str, Any]]] = [[] for _ in range(head.choices)]
+        self._logprobs: list[dict[str, bytearray]] = [{} for _ in range(head.choices)]
+        self._whole = Whole()
         self._reasons: list[str | None] = [None] * head.choices
         self._usage: Usage | None = None
 
@@ -81,13 +82,14 @@ class CompletionBody:
         return b""
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Collect, and give the whole object at the end."""
+        """Collect, and give the whole object at the end. Raises AnswerTooLarge."""
         for event in events:
             if type(event) is Delta:
+                self._whole.add(event)
                 text, logprobs = self._choices[event.index].read(event)
                 self._texts[event.index].append(text)
                 if logprobs is not None:
-                    self._logprobs[event.index].append(logprobs)
+                    self._hold(event.index, logprobs)
             elif type(event) is Finish:
                 self._reasons[event.index] = event.finish_reason
             elif type(event) is Usage:
@@ -99,11 +101,17 @@ class CompletionBody:
                 return _json(body)
         return b""
 
+    def _hold(self, index: int, logprobs: dict[str, list[Any]]) -> None:
+        """Keep a piece's log probabilities as JSON, which takes a fraction of what they do as objects."""
+        for name, entries in logprobs.items():
+            held = self._logprobs[index].setdefault(name, bytearray())
+            if held and entries:
+                held += b","
+            held += _json(entries)[1:-1]
+
     def _choice(self, index: int) -> dict[str, Any]:
-        pieces = self._logprobs[index]
-        logprobs = None
-        if pieces:
-            logprobs = {name: [entry for piece in pieces for entry in piece[name]] for name in pieces[0]}
+        held = self._logprobs[index]
+        logprobs = {name: msgspec.Raw(b"[%b]" % entries) for name, entries in held.items()} or None
         text = "".join(self._texts[index])
         return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": self._reasons[index]}
 

@@ -4,8 +4,10 @@ The text is followed by nothing where it is whole. Where it broke off, one more 
 
     \n\x1e{"error":{"message":...,"type":...,"param":...,"code":...}}\n
 
-Its first character, the record separator, never occurs in the text, so that no text can pass for it. A silence is
-broken with the character \x16, synchronous idle, which terminals do not show and which does not occur either.
+Control characters other than line feed and tab are left out of the text, since bare text is what terminals are given.
+So the trailer's first character, the record separator, never occurs in it, and no text can pass for a trailer. A
+silence is broken with the character \x16, synchronous idle, which terminals do not show and which does not occur
+either.
 """
 
 from collections.abc import Iterable
@@ -15,7 +17,8 @@ from lambda_fn.encode.base import read_delta
 from lambda_fn.errors import APIError
 from lambda_fn.events import Delta, End, Event
 
-_OURS = str.maketrans("", "", "\x16\x1e")
+_CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")})
+"""What is left out: a terminal would obey it. A model writes what a page or a file that it was given tells it to."""
 
 
 class PlainText:
@@ -36,7 +39,7 @@ class PlainText:
         texts = []
         for event in events:
             if type(event) is Delta:
-                texts.append((read_delta(event).content or "").translate(_OURS))
+                texts.append((read_delta(event).content or "").translate(_CONTROLS))
                 self._said = self._said or bool(texts[-1])
             elif type(event) is End and not self._said:
                 texts.append("\n")

@@ -21,7 +21,10 @@ from lambda_fn.connection import TransportError
 from lambda_fn.http import Client, connect
 
 _VERSION = "/2018-06-01/runtime"
-_MAX_EVENT = 8 * 1024 * 1024  # Lambda's own limit is 6 MB, before base 64
+_MAX_EVENT = 40 * 1024 * 1024
+"""A longer event would end the environment, so it must not be one that a caller can make: Lambda takes 6 MB, which are
+36 MB where each character is escaped.
+"""
 _PRELUDE_END = bytes(8)
 _HELD_MOST = 16_384
 """Bytes of a response that are kept to be sent again; a connection that was closed shows before that many."""

@@ -10,6 +10,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from lambda_fn import limits
+
 
 class InvalidEvent(Exception):
     """The event is not that of an HTTP request."""
@@ -38,10 +40,13 @@ class _Event(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Event)
+_MAX_BASE64 = 4 * (limits.MAX_BODY // 3 + 1)
 
 
 def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
-    """Give the ASGI HTTP scope and the whole body of an event.
+    """Return the ASGI HTTP scope and the body of an event.
+
+    Of a body over `MAX_BODY` bytes there is enough for it to be found too large.
 
     Raises:
         InvalidEvent: it is not the event of an HTTP request.
@@ -49,9 +54,11 @@ def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
     """
     try:
         fields = _decoder.decode(event)
-        body = (fields.body or "").encode()
+        text = fields.body or ""
         if fields.isBase64Encoded:
-            body = base64.b64decode(body, validate=True)
+            body = base64.b64decode(text[:_MAX_BASE64], validate=True)
+        else:
+            body = text[: limits.MAX_BODY + 1].encode()
     except (msgspec.DecodeError, UnicodeError, binascii.Error, RecursionError) as error:
         raise InvalidEvent(f"not an HTTP request: {error}") from None
     http = fields.requestContext.http

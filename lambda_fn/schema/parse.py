@@ -1,34 +1,43 @@
-"""Bytes -> a checked request, or the refusal that names the field. Pure; only a refusal takes more than one pass."""
+"""Bytes -> a checked request, or the refusal that names the field. Pure; only a refusal takes more than one pass.
+
+Every pass is linear in time and memory, whatever the bytes are: tests/lambda_fn/worst_bodies.py has the worst of them.
+"""
 
 import re
 from typing import Any, TypeVar
 
 import msgspec
 
-from lambda_fn.errors import InvalidRequest
+from lambda_fn import limits
+from lambda_fn.errors import PARAM_MOST, InvalidRequest
 from lambda_fn.schema.parts import Unsupported
 
 T = TypeVar("T")
 
-_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(.*?)`$")
-_MISSING = re.compile(r"missing required field `(\w+)`")
-_CODES = (  # what msgspec says -> OpenAI's code
-    (re.compile(r"missing required field"), "missing_required_parameter"),
-    (re.compile(r"^Expected `[^`]+`, got"), "invalid_type"),
-    (re.compile(r"`int` >"), "integer_below_min_value"),
-    (re.compile(r"`int` <"), "integer_above_max_value"),
-    (re.compile(r"`float` >"), "decimal_below_min_value"),
-    (re.compile(r"`float` <"), "decimal_above_max_value"),
-    (re.compile(r"`array` of length >="), "empty_array"),
-    (re.compile(r"`array` of length <="), "array_above_max_length"),
-    (re.compile(r"`str` of length >="), "string_below_min_length"),
-    (re.compile(r"`str` of length <="), "string_above_max_length"),
-    (re.compile(r"`object` of length <="), "object_above_max_properties"),
+_PATH = re.compile(r"(?:`key` in )?`\$\.?(.*)`")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_CODES = (  # how a message of msgspec's begins -> OpenAI's code
+    (re.compile(r"Object missing required field"), "missing_required_parameter"),
+    (re.compile(r"Expected `[^`]+`, got"), "invalid_type"),
+    (re.compile(r"Expected `int` >"), "integer_below_min_value"),
+    (re.compile(r"Expected `int` <"), "integer_above_max_value"),
+    (re.compile(r"Expected `float` >"), "decimal_below_min_value"),
+    (re.compile(r"Expected `float` <"), "decimal_above_max_value"),
+    (re.compile(r"Expected `array` of length >="), "empty_array"),
+    (re.compile(r"Expected `array` of length <="), "array_above_max_length"),
+    (re.compile(r"Expected `str` of length >="), "string_below_min_length"),
+    (re.compile(r"Expected `str` of length <="), "string_above_max_length"),
+    (re.compile(r"Expected `object` of length <="), "object_above_max_properties"),
 )
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[][{}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-_MOST_TOKENS = 50_000
+_TOO_MANY = re.compile(rb'(?:(?:[^"\[{,]++|"[^"]*+(?:"|\Z))*+[\[{,]){%d}+' % (limits.MAX_VALUES + 1))
+"""A bare body of more values than may be. As one match, since that allocates nothing."""
+
+_MOST_STRINGS = 2_000
 _MOST_LEVELS = 200
+
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
@@ -41,6 +50,7 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     if not body:
         raise InvalidRequest("The body is empty; a JSON object is expected.", code="invalid_json")
     try:
+        _check_size(body)
         request = decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _wrong_field(error) from None
@@ -57,21 +67,44 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     if b"\\u0000" in body:
         path = _path_of_nul(request)
         if path is not None:
+            path = path[:PARAM_MOST]
             raise InvalidRequest(f"Invalid '{path}': NUL characters are not allowed.", param=path, code="invalid_value")
     return request
 
 
+def _check_size(body: bytes) -> None:
+    """Refuse a body of so many values that they would take many times its size in memory."""
+    if len(body) <= limits.MAX_VALUES or _values(body) <= limits.MAX_VALUES:
+        return
+    fields = _fields.decode(body)  # what is nested too deeply, which is soon known, ends here
+    if _TOO_MANY.match(_bare(body)) is None:  # brackets in strings are text
+        return
+    param = max(fields, key=lambda name: _values(bytes(fields[name])))[:PARAM_MOST]
+    raise InvalidRequest(
+        f"Invalid '{param}': the body has more than {limits.MAX_VALUES} values.",
+        param=param,
+        code="array_above_max_length",
+    )
+
+
+def _values(data: bytes) -> int:
+    return data.count(b"{") + data.count(b"[") + data.count(b",")
+
+
 def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
-    text = str(error)
-    path = _PATH.search(text)
-    message = text if path is None else text[: path.start()]
-    missing = _MISSING.search(message)
+    # the message may repeat a value of the caller's; the path behind it has only names and numbers of ours
+    message, _, place = str(error).rpartition(" - at ")
+    path = _PATH.fullmatch(place)
+    if path is None:
+        message = str(error)
+    message = message[:PARAM_MOST]
+    missing = _MISSING.match(message)
     param = ".".join(part for part in (path.group(1) if path else "", missing.group(1) if missing else "") if part)
     param = param.replace("[...]", "")  # of an object's key that msgspec does not name
     if isinstance(error.__cause__, Unsupported):
         param = f"{param}.{error.__cause__.field}"
         return InvalidRequest(f"Unsupported '{param}': {message}.", param=param, code="unsupported_value")
-    code = next((code for sign, code in _CODES if sign.search(message)), "invalid_value")
+    code = next((code for sign, code in _CODES if sign.match(message)), "invalid_value")
     if not param:
         return InvalidRequest(f"{message}.", code=code)
     return InvalidRequest(f"Invalid '{param}': {message}.", param=param, code=code)
@@ -89,37 +122,55 @@ def _not_utf8(body: bytes) -> int:
     return len(body)
 
 
+def _bare(body: bytes) -> bytes:
+    """Return a body of the same length whose quotes all begin or end a string."""
+    return body.replace(rb"\\", b"  ").replace(rb"\"", b"  ")
+
+
 def _field_at(body: bytes, place: int) -> str | None:
-    """Give the name of the outermost field that holds this byte, as far as it can be found by a bounded search."""
-    depth, name = 0, None
-    for count, token in enumerate(_TOKEN.finditer(body)):
-        if token.start() >= place or depth > _MOST_LEVELS:
+    """Return the name of the outermost field that holds this byte, as far as it can be found by a bounded search."""
+    text = _bare(body[: place + 1])
+    depth, name, end = 0, b"", 0
+    for _ in range(_MOST_STRINGS):
+        start = text.find(b'"', end)
+        gap = (end, len(text) if start < 0 else start)
+        depth += text.count(b"{", *gap) + text.count(b"[", *gap) - text.count(b"}", *gap) - text.count(b"]", *gap)
+        if not 0 <= start < place or depth > _MOST_LEVELS:
             break
-        if count > _MOST_TOKENS:
-            return None
-        sign = token.group()[0]
-        if sign in b"[{":
-            depth += 1
-        elif sign in b"]}":
-            depth -= 1
-        elif depth == 1 and body[token.end() : token.end() + 8].lstrip()[:1] == b":":
-            name = token.group()[1:-1]
-    if name is None or len(name) > 64:
+        end = text.find(b'"', start + 1) + 1
+        if not end:
+            break
+        if depth == 1 and body[end : end + 8].lstrip()[:1] == b":":
+            name = body[start + 1 : end - 1]
+    else:
         return None
-    return name.decode(errors="replace")
+    return name.decode(errors="replace") if depth > 0 and 0 < len(name) <= 64 else None
 
 
 def _path_of_nul(request: Any) -> str | None:
-    """Give the path of the first string with a NUL character."""
-    todo: list[tuple[str, Any]] = [("", msgspec.to_builtins(request))]
-    while todo:
-        path, value = todo.pop()
-        if type(value) is str and "\0" in value:
-            return path
-        if type(value) is dict:
-            if any("\0" in key for key in value):
-                return path
-            todo += [(f"{path}.{key}" if path else key, inner) for key, inner in reversed(value.items())]
-        elif type(value) is list:
-            todo += [(f"{path}[{number}]", inner) for number, inner in reversed(list(enumerate(value)))]
+    """Return the path of the first string with a NUL character.
+
+    What is held is one name and one iterator a level, and the path is written once, when it is known.
+    """
+    names: list[str | int] = []
+    levels: list[Any] = [iter([("", msgspec.to_builtins(request))])]
+    while levels:
+        for name, value in levels[-1]:  # goes on where it was left
+            kind = type(value)
+            if kind is str:
+                if "\0" in value:
+                    return _path([*names, name])
+            elif kind is dict or kind is list:
+                names.append(name)
+                if kind is dict and any("\0" in key for key in value):
+                    return _path(names)
+                levels.append(iter(value.items() if kind is dict else enumerate(value)))
+                break
+        else:
+            levels.pop()
+            del names[-1:]
     return None
+
+
+def _path(names: list[str | int]) -> str:
+    return "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names).lstrip(".")

@@ -8,14 +8,16 @@ Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
 StopString = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Stop = StopString | Annotated[list[StopString], Meta(max_length=4)]
 Name = Annotated[str, Meta(max_length=256)]
-Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[a-zA-Z0-9_-]+$")]
+# `$` alone also holds before a last line feed in Python
+Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[a-zA-Z0-9_-]+$(?!\n)")]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Choices = Annotated[int, Meta(ge=1, le=8)]
 LogitBias = Annotated[
-    dict[Annotated[str, Meta(pattern="^[0-9]{1,9}$")], Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)
+    dict[Annotated[str, Meta(pattern="^[0-9]{1,9}$(?!\n)")], Annotated[float, Meta(ge=-100, le=100)]],
+    Meta(max_length=1024),
 ]
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)

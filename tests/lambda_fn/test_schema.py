@@ -59,7 +59,7 @@ def test_the_documentation_has_the_table() -> None:
         (b'{"model":"m","user":' + b"[" * 900_000, "user"),
         (b'{"model":"m","messages":' + b'{"a":' * 100_000, "messages"),
         (b'{"model":"m","tools":[{"type":"function","function":{"name":"f","parameters":' + b'{"a":' * 500, "tools"),
-        (b'{"model":"m","messages":[' + b"{}," * 300_000 + b"{}]}", "messages[0].role"),
+        (b'{"model":"m","messages":[' + b"{}," * 300_000 + b"{}]}", "messages"),
         (b'{"model":"m","seed":' + b"9" * 900_000 + b"}", "seed"),
         (b'{"model":"m","temperature":1e999}', "temperature"),
         (b'{"model":"m","stop":["' + b'\\"' * 400_000, "stop"),
