@@ -103,7 +103,7 @@ content parts, the most of an honest one, has 115,000 in 1 MB.
 """
 
 MAX_WHOLE = 16_000_000
-"""Of an answer that is not streamed: it is held until its end, and then three times at once."""
+"""Of an answer that is not streamed: it is held until its end, and takes up to four times as much memory then."""
 
 MAX_KEY = 256
 """Characters of a bearer key; ours have 59."""
