@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 import httpx2
 import openai
 
@@ -153,30 +152,27 @@ async def _run(
 ) -> tuple[list[accounting.Seen], list[dict[str, Any]]]:
     """Send streams under faults; what the clients saw, and the faults with their counts. Afterwards there are none."""
     ends = time.monotonic() + given.minutes * 60
-    url = f"{target.cloud.endpoint_url}/_local/faults"
-    async with httpx.AsyncClient() as faults:
-        for number, fault in enumerate(FAULTS):
-            answer = await faults.post(url, json={"seed": seed * 1000 + number, "scope": "*sluice-local*", **fault})
-            if answer.status_code != 201:
-                raise SystemExit(answer.text)
-        left = iter(range(streams))
-        async with openai.AsyncOpenAI(
-            base_url=target.origin, api_key=target.key, max_retries=0, timeout=_HANGS_S
-        ) as client:
+    for number, fault in enumerate(FAULTS):
+        body = {"seed": seed * 1000 + number, "scope": "*sluice-local*", **fault}
+        target.cloud.ask("faults", method="POST", body=body)
+    left = iter(range(streams))
+    async with openai.AsyncOpenAI(
+        base_url=target.origin, api_key=target.key, max_retries=0, timeout=_HANGS_S
+    ) as client:
 
-            async def send() -> list[accounting.Seen]:
-                seen = []
-                for number in left:
-                    if time.monotonic() > ends:
-                        break
-                    seen.append(await _stream(client, random.Random(f"{seed}/{number}")))  # noqa: S311 (reproducible)
-                    if seen[-1].turned_away:
-                        await asyncio.sleep(1)  # as its retry-after says
-                return seen
+        async def send() -> list[accounting.Seen]:
+            seen = []
+            for number in left:
+                if time.monotonic() > ends:
+                    break
+                seen.append(await _stream(client, random.Random(f"{seed}/{number}")))  # noqa: S311 (reproducible)
+                if seen[-1].turned_away:
+                    await asyncio.sleep(1)  # as its retry-after says
+            return seen
 
-            found = [one for some in await asyncio.gather(*(send() for _ in range(given.concurrency))) for one in some]
-        listing = (await faults.get(url)).json()["faults"]
-        await faults.delete(url)
+        found = [one for some in await asyncio.gather(*(send() for _ in range(given.concurrency))) for one in some]
+    listing = target.cloud.ask("faults")["faults"]
+    target.cloud.ask("faults", method="DELETE")
     return found, listing
 
 

@@ -1,15 +1,13 @@
 """`sluice fault`: makes things go wrong in the running local cloud, on demand."""
 
-import http.client
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from cli.project import LOCAL, CommandError
 from cli.steps import columns, console
-from local.cloud import LocalCloud
+from local.cloud import LocalCloud, LocalCloudError
 from local.faults.plan import KINDS
 
 _COUNTS = ("seed", "seen", "struck", "landed")
@@ -72,15 +70,9 @@ def _call(method: str, path: str = "", body: object = None) -> Any:
     cloud = LocalCloud.find(LOCAL)
     if cloud is None:
         raise CommandError("No local cloud is running. Start one with: make up")
-    connection = http.client.HTTPConnection(urlsplit(cloud.endpoint_url).netloc, timeout=10)
     try:
-        connection.request(method, f"/_local/faults{path}", json.dumps(body) if body is not None else None)
-        response = connection.getresponse()
-        found = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        return cloud.ask(f"faults{path}", method=method, body=body)
+    except LocalCloudError as error:
+        raise CommandError(str(error)) from None
+    except (OSError, ValueError) as error:
         raise CommandError(f"The local cloud does not answer: {error}") from None
-    finally:
-        connection.close()
-    if response.status >= 400:
-        raise CommandError(found["message"])
-    return found

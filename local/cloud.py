@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+from local import trust
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -25,12 +28,12 @@ _children: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
 class LocalCloudError(Exception):
-    """The local cloud did not start or stop; the message is one line and names the log."""
+    """The local cloud did not start or stop, or refused something; the message is one line."""
 
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """A running local cloud: its process, its address, and its folder.
+    """A running local cloud: its process, its address, its folder, and the keys that it takes.
 
     `engine` is what runs its endpoints' images, None if they are processes. `authority` is the file of what clients of
     distributions have to trust, None if those speak plain HTTP.
@@ -39,6 +42,7 @@ class LocalCloud:
     directory: Path
     pid: int
     endpoint_url: str
+    keys: trust.Keys
     engine: str | None = None
     authority: str | None = None
 
@@ -64,7 +68,8 @@ class LocalCloud:
         if running is not None:
             raise LocalCloudError(f"a local cloud is already running in {directory} (pid {running.pid})")
         logs = directory / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        trust.private(directory)
+        trust.private(logs)
         command = [sys.executable, "-m", "local", "--dir", str(directory)]
         command += ["--port", str(port)] if port is not None else []
         command += ["--container", json.dumps(list(container))] if container else []
@@ -102,9 +107,10 @@ class LocalCloud:
             pid = int(found["pid"])
             if _gone(pid):
                 return None
-        except (OSError, ValueError, KeyError):
+            keys = trust.Keys(**found["keys"])
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return cls(directory, pid, found["endpoint_url"], found.get("engine"), found.get("authority"))
+        return cls(directory, pid, found["endpoint_url"], keys, found.get("engine"), found.get("authority"))
 
     def aws_environment(self) -> dict[str, str]:
         """What AWS clients need to use this cloud instead of AWS; to be added to an environment."""
@@ -113,17 +119,35 @@ class LocalCloud:
             "AWS_ENDPOINT_URL_S3": self.endpoint_url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": self.keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.keys.secret_key,
             "AWS_EC2_METADATA_DISABLED": "true",
             "CDK_DEFAULT_ACCOUNT": ACCOUNT,
             "CDK_DEFAULT_REGION": REGION,
         }
 
+    def ask(self, path: str, *, method: str = "GET", body: object = None) -> Any:
+        """Return the JSON of a path below `/_local/`, such as `status`.
+
+        Raises LocalCloudError with the reason of a refusal, and OSError if there is no answer.
+        """
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{self.endpoint_url}/_local/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.keys.token}"},
+            method=method,
+        )
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with direct.open(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise LocalCloudError(json.load(error)["message"]) from None
+
     def unhandled(self) -> list[dict[str, str]]:
         """Deployed resources that nothing here handles: stack, logical_id, type, and the effect in words."""
-        with urllib.request.urlopen(f"{self.endpoint_url}/_local/status", timeout=30) as answer:  # noqa: S310 - loopback
-            found: list[dict[str, str]] = json.load(answer)["unhandled"]
+        found: list[dict[str, str]] = self.ask("status")["unhandled"]
         return found
 
     def ended(self) -> bool:

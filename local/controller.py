@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from local import processes
+from local import processes, trust
 from local.state import State, parse
 
 log = logging.getLogger("local.controller")
@@ -25,7 +25,7 @@ class ControlPlaneError(RuntimeError):
 
 
 class ControlPlane:
-    """The process that runs moto."""
+    """The process that runs moto. Each request to `url` needs `headers`."""
 
     def __init__(self, directory: Path) -> None:
         """`directory` takes its log, logs/control.log."""
@@ -33,6 +33,7 @@ class ControlPlane:
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
         self.url = ""
+        self.headers: dict[str, str] = {}
 
     async def start(self, environment: dict[str, str]) -> None:
         """Start it and wait until it listens. Raises ControlPlaneError with the log's last lines."""
@@ -48,11 +49,13 @@ class ControlPlane:
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), _START_TIMEOUT_S)
-            self.url = f"http://127.0.0.1:{json.loads(line)['port']}"
+            told = json.loads(line)
+            self.url = f"http://127.0.0.1:{told['port']}"
+            self.headers = {trust.CONTROL: told["token"]}
         except (ValueError, KeyError, TimeoutError) as error:
             reason = processes.last_lines(self._log) or "it printed no port"
             raise ControlPlaneError(f"the control plane did not start: {reason}") from error
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300))
+        self._session = aiohttp.ClientSession(headers=self.headers, timeout=aiohttp.ClientTimeout(total=300))
 
     async def ended(self) -> None:
         """Return when the process is gone."""

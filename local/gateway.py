@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 from yarl import URL
 
+from local import trust
 from local.faults import api, dynamodb
 from local.faults.plan import Plan
 
@@ -27,10 +28,18 @@ _HOP_BY_HOP = {
     "upgrade",
     "expect",
 }
+_NOT_ON = {*_HOP_BY_HOP, trust.CONTROL}
 # Bodies up to this go in one piece, which is a good deal quicker.
 _SMALL = 256 * 1024
 # moto handles one request a thread; more at once only queue inside it.
 _CONNECTIONS = 16
+
+
+class Control(Protocol):
+    """The control plane: its address, and the headers that it asks for."""
+
+    url: str
+    headers: dict[str, str]
 
 
 class Gateway:
@@ -38,7 +47,7 @@ class Gateway:
 
     def __init__(
         self,
-        control_url: Callable[[], str],
+        control: Control,
         invoke: Handler,
         invoke_function: Handler,
         status: Callable[[], object],
@@ -51,9 +60,9 @@ class Gateway:
         `status` is the JSON of `/_local/status`. `gate` lets requests through or refuses them; a body that it has read
         is the request's "body". `kill` ends the function's environment that has an access key, for a fault.
         """
-        self._control_url = control_url
+        self._control = control
         self._status = status
-        self.app = web.Application(client_max_size=0, middlewares=[gate])
+        self.app = web.Application(client_max_size=0, middlewares=[trust.programs_only, gate])
         self.app.router.add_get("/_local/status", self._show_status)
         self.app.router.add_routes(api.routes(faults))
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)
@@ -77,7 +86,8 @@ class Gateway:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on as it is, Host included, because moto reads it; bodies are streamed."""
-        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_ON]
+        headers += self._control.headers.items()
         body: Any = request.get("body")
         if body is None and request.body_exists:
             small = (request.content_length or _SMALL + 1) <= _SMALL
@@ -85,7 +95,7 @@ class Gateway:
         try:
             async with self._session.request(
                 request.method,
-                URL(self._control_url() + request.raw_path, encoded=True),
+                URL(self._control.url + request.raw_path, encoded=True),
                 headers=headers,
                 data=body,
                 allow_redirects=False,

@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from local import listeners
+from local import listeners, trust
 from local.cloud import ACCOUNT, FILE, REGION, LocalCloud
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
 from local.edge.certificate import ensure
@@ -64,7 +64,9 @@ async def run(options: Options) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    (options.directory / "logs").mkdir(parents=True, exist_ok=True)
+    os.umask(0o077)  # what is written here is nobody else's to read
+    for folder in (options.directory, options.directory / "logs"):
+        trust.private(folder)
     _log_to(options.directory / "logs" / "cloud.log")
     if LocalCloud.find(options.directory) is None and (left := sweep(options.directory)):
         log.warning("removed %d container(s) of a local cloud that was killed", left)
@@ -111,7 +113,8 @@ async def _serve(
         return {"endpoints": endpoints.observe(), "distributions": edge.observe()}
 
     reconciler = Reconciler(control, apply, observe)
-    gate = Gate(control)
+    keys = trust.Keys.new()
+    gate = Gate(control, keys)
     writer = Writer(control, gate.roles)
     faults = Plan()
     limits = Limits(options.time_scale)
@@ -135,7 +138,7 @@ async def _serve(
         send=writer.send,
     )
     tls = ensure(options.directory).context() if options.tls else None
-    edge = Edge(functions.port, lambda: control.url, tls, limits=limits)
+    edge = Edge(functions.port, lambda: control.url, tls, limits=limits, hop=functions.hop, s3_headers=control.headers)
 
     def status() -> object:
         state = reconciler.state
@@ -147,9 +150,7 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(
-        lambda: control.url, endpoints.invoke, functions.invoke, status, gate.middleware, faults, functions.kill
-    )
+    gateway = Gateway(control, endpoints.invoke, functions.invoke, status, gate.middleware, faults, functions.kill)
     for plane in (endpoints, functions, edge):
         await plane.start()
         stack.push_async_callback(plane.stop)
@@ -160,7 +161,7 @@ async def _serve(
         "control": asyncio.create_task(control.ended()),
         "reconcile": asyncio.create_task(reconciler.run()),
     }
-    _announce(options, endpoint_url)
+    _announce(options, endpoint_url, keys)
     log.info("ready at %s", endpoint_url)
     try:
         await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -182,8 +183,10 @@ def _runner(options: Options) -> Runner:
     return ProcessRunner(options.container)
 
 
-def _announce(options: Options, endpoint_url: str) -> None:
-    found = {"pid": os.getpid(), "endpoint_url": endpoint_url, "region": REGION, "account": ACCOUNT}
+def _announce(options: Options, endpoint_url: str, keys: trust.Keys) -> None:
+    """Write what clients need, for our own user alone: the mask of `run` makes it so."""
+    found: dict[str, object] = {"pid": os.getpid(), "endpoint_url": endpoint_url, "region": REGION, "account": ACCOUNT}
+    found["keys"] = asdict(keys)
     authority = str(ensure(options.directory).authority) if options.tls else None
     partial = options.directory / f"{FILE}.part"
     partial.write_text(json.dumps({**found, "engine": options.engine, "authority": authority}) + "\n")

@@ -36,7 +36,7 @@ async def serve(environment: Mapping[str, str]) -> int:
     except StartError as error:
         return await _refuse(error, _listening(environment))
     asyncio.get_running_loop().set_exception_handler(output.log_unhandled)
-    server = Server(Front("the engine is starting"), listen(settings.host, settings.port))
+    server = Server(Front("the engine is starting", settings.caller_token), listen(settings.host, settings.port))
     serving = asyncio.create_task(server.run_until_stopped())
     engine: Engine | None = None
     native: str | None = None
@@ -65,12 +65,13 @@ async def serve(environment: Mapping[str, str]) -> int:
 
 def _listening(environment: Mapping[str, str]) -> Server:
     """A server where the environment says, as far as that can be read."""
-    place = {name: environment[name] for name in ("SLUICE_HOST", "SAGEMAKER_BIND_TO_PORT") if name in environment}
+    names = ("SLUICE_CALLER_TOKEN", "SLUICE_HOST", "SAGEMAKER_BIND_TO_PORT")
+    place = {name: environment[name] for name in names if name in environment}
     try:
         settings = Settings.from_environment(place)
     except StartError:
         settings = Settings()
-    return Server(Front(""), listen(settings.host, settings.port))
+    return Server(Front("", settings.caller_token), listen(settings.host, settings.port))
 
 
 async def _refuse(error: StartError, server: Server, serving: asyncio.Task[None] | None = None) -> int:

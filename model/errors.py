@@ -6,7 +6,8 @@ ModelError                      one request failed
 │   ├── ContextLengthError      400 context_length_exceeded
 │   ├── UnknownModelError       404 model_not_found
 │   ├── BodySizeError           413 invalid_request
-│   └── RouteError              404 not_found, 405 method_not_allowed
+│   ├── RouteError              404 not_found, 405 method_not_allowed
+│   └── CallerError             403 caller_denied
 ├── OverloadedError             429 overloaded, with retry-after
 ├── NotReadyError               503 not_ready
 ├── EngineError                 500 engine_error
@@ -99,6 +100,16 @@ class RouteError(InvalidRequestError):
         super().__init__(message)
         self.status = status
         self.code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
+
+
+class CallerError(InvalidRequestError):
+    """The caller has not the token that this container asks for."""
+
+    code = "caller_denied"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("This container answers only who sends its SLUICE_CALLER_TOKEN as X-Sluice-Caller.")
 
 
 class OverloadedError(ModelError):

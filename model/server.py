@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from hmac import compare_digest
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from model.answers import error_response
-from model.errors import NotReadyError, StartError
+from model.errors import CallerError, NotReadyError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,17 +25,25 @@ if TYPE_CHECKING:
 DRAIN_SECONDS = 16
 LAST_SECONDS = 4
 CLOSE_SECONDS = 4
+_CALLER = b"x-sluice-caller"
 
 
 class Front:
-    """The ASGI application that is there from the start: it says why there is no other one yet, or passes on to it."""
+    """The ASGI application that is there from the start: it says why there is no other one yet, or passes on to it.
 
-    def __init__(self, reason: str) -> None:
+    With a `caller_token` it first refuses whoever does not send that, on every path.
+    """
+
+    def __init__(self, reason: str, caller_token: str | None = None) -> None:
         self.reason = reason
+        self._token = caller_token.encode() if caller_token is not None else None
         self.app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every path is a 503 with the reason until there is an application."""
+        if self._token is not None and not compare_digest(dict(scope["headers"]).get(_CALLER, b""), self._token):
+            await error_response(CallerError())(scope, receive, send)
+            return
         app = self.app or error_response(NotReadyError(self.reason))
         await app(scope, receive, send)
 

@@ -47,6 +47,9 @@ class Settings:
     slow_reader_seconds: int = _of(
         60, readers.whole(1, 3600), "After so long without reading, a caller is taken for gone"
     )
+    caller_token: str | None = _of(
+        None, readers.name(64), "What callers have to send as X-Sluice-Caller; unset, whoever reaches the port may call"
+    )
     host: str = _of("0.0.0.0", readers.address, "Where to listen")
     port: int = _of(8080, readers.whole(1, 65_535), "Where to listen", variable="SAGEMAKER_BIND_TO_PORT")
     weights_sha256: str | None = _of(

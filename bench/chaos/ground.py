@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
-import httpx
 from botocore.config import Config
 
 from lambda_fn.aws.dynamodb import Table
@@ -16,7 +15,6 @@ from local.cloud import LocalCloud
 
 # A sweep may take as long as its function.
 _PATIENCE = Config(read_timeout=300, retries={"total_max_attempts": 1})
-_CREDENTIALS = Credentials("local", "local", "")
 _STRIKES_S = 1.0
 
 
@@ -60,12 +58,13 @@ class Ground:
 
     def table(self, client: Client) -> Table:
         """The usage table, as the functions see it."""
+        keys = Credentials(self.cloud.keys.access_key, self.cloud.keys.secret_key, "")
         return Table(
             client,
             url=self.cloud.endpoint_url,
             region=self._options["region_name"],
             name=self.outputs["UsageTableName"],
-            credentials=lambda: _CREDENTIALS,
+            credentials=lambda: keys,
         )
 
     @property
@@ -104,24 +103,20 @@ class Ground:
     def set_fault(self, **fault: Any) -> str:
         """Set a fault of this deployment; its id."""
         scope = self.outputs["FunctionName" if fault["kind"].startswith("function") else "UsageTableName"]
-        answer = httpx.post(f"{self.cloud.endpoint_url}/_local/faults", json={"scope": scope, **fault})
-        if answer.status_code != 201:
-            raise ValueError(answer.text)
-        return str(answer.json()["id"])
+        return str(self.cloud.ask("faults", method="POST", body={"scope": scope, **fault})["id"])
 
     def clear_fault(self, fault_id: str) -> dict[str, Any]:
         """Take a fault away; what it did.
 
         A client has its whole answer before the function is killed that settles it, so that strikes are waited for.
         """
-        url = f"{self.cloud.endpoint_url}/_local/faults"
         ends = time.monotonic() + _STRIKES_S
         while True:
-            found = next(one for one in httpx.get(url).json()["faults"] if one["id"] == fault_id)
+            found = next(one for one in self.cloud.ask("faults")["faults"] if one["id"] == fault_id)
             if 0 < found["struck"] == found["landed"] or time.monotonic() > ends:
                 break
             time.sleep(0.02)
-        httpx.delete(f"{url}/{fault_id}").raise_for_status()
+        self.cloud.ask(f"faults/{fault_id}", method="DELETE")
         return dict(found)
 
     def lines(self, *patterns: str) -> list[str]:

@@ -3,6 +3,7 @@
 Going through the API lets botocore check what CloudFormation would check: names, types and required members.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,11 +16,13 @@ from local.cloudformation.resource import DeployError
 INTERNAL_HEADER = "x-local-internal"
 
 _address: list[str] = []
+_headers: dict[str, str] = {INTERNAL_HEADER: "1"}
 
 
-def configure(endpoint_url: str) -> None:
-    """Say where the API is; once, at start."""
+def configure(endpoint_url: str, headers: Mapping[str, str]) -> None:
+    """Say where the API is, and the headers that it asks for; once, at start."""
     _address[:] = [endpoint_url]
+    _headers.update(headers)
 
 
 @lru_cache
@@ -38,7 +41,8 @@ def client(service: str, region: str = "us-east-1") -> Any:
 
 
 def _mark(request: Any, **_: Any) -> None:
-    request.headers[INTERNAL_HEADER] = "1"
+    for name, value in _headers.items():
+        request.headers[name] = value
 
 
 def call(service: str, region: str, operation: str, **parameters: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Runs the control plane: `python -m local.control`. Prints its port as a line of JSON; ends when its input does."""
+"""Runs the control plane: `python -m local.control`. Prints its port and token as a line of JSON.
+
+It ends when its input does.
+"""
 
 import json
 import logging
@@ -14,22 +17,26 @@ def main() -> None:
     os.environ.update(
         {
             "MOTO_LAMBDA_STUB_ECR": "true",
+            # No page is to read an answer, whoever asks.
+            "MOTO_DISABLE_GLOBAL_CORS": "true",
             "MOTO_ENABLE_ISO_REGIONS": "false",
             # AdministratorAccess and the like, which CDK's bootstrap template attaches.
             "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         }
     )
+    from local import trust
     from local.cloudformation import clients, install
     from local.control import attribute_values, quotas, server, service_quotas
 
-    httpd = server.bind()
-    clients.configure(f"http://localhost:{httpd.port}")
+    token = trust.token()
+    httpd = server.bind(token)
+    clients.configure(f"http://localhost:{httpd.port}", {trust.CONTROL: token})
     install.install()
     quotas.install()
     service_quotas.install()
     attribute_values.install()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    print(json.dumps({"port": httpd.port}), flush=True)
+    print(json.dumps({"port": httpd.port, "token": token}), flush=True)
     httpd.serve_forever()
 
 

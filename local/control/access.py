@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from datetime import UTC
 from typing import Any
 
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -82,11 +83,18 @@ def _permission(statement: dict[str, Any]) -> dict[str, Any]:
     return {**statement, "Condition": conditions}
 
 
-def caller(key: str) -> dict[str, str] | None:
-    """Who was given a temporary access key."""
+def caller(key: str) -> dict[str, Any] | None:
+    """Who was given a temporary access key, and what belongs to it: its secret, its token, its end in Unix seconds."""
     for backend in _each(sts_backends):
         if found := backend.get_assumed_role_from_access_key(key):
-            return {"role": found.role_arn, "session": found.session_name, "session_policy": found.policy or ""}
+            return {
+                "role": found.role_arn,
+                "session": found.session_name,
+                "session_policy": found.policy or "",
+                "secret_key": found.secret_access_key,
+                "token": found.session_token,
+                "expires": found.expiration.replace(tzinfo=UTC).timestamp(),
+            }
     return None
 
 

@@ -7,11 +7,11 @@
     GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
     GET  /_control/object?bucket=B&key=K   an object's bytes
     GET  /_control/credentials?role=ARN&session=NAME           of AssumeRole, Expiration in Unix seconds
-    GET  /_control/caller?key=ACCESSKEYID  {"role", "session", "session_policy"} of AssumeRole's keys, or null
+    GET  /_control/caller?key=ACCESSKEYID  of AssumeRole's keys, as `access.caller` says, or null
     GET  /_control/log_group?name=NAME&region=REGION           whether it exists
     GET  /_control/secret?id=NAME&region=REGION                a secret's ARN, or null
 
-It listens on loopback, on a port that only the gateway is told.
+It listens on loopback, and answers only who has the token that the local cloud is told on standard output.
 """
 
 import json
@@ -30,6 +30,7 @@ from moto.s3.models import s3_backends
 from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from local import trust
 from local.cloudformation.clients import INTERNAL_HEADER, client
 from local.control import access, cloudfront, components
 from local.control.exchange import EXCHANGE
@@ -37,10 +38,13 @@ from local.control.state import snapshot
 from local.control.telemetry import take
 
 _POLL_S = 25.0
+# An environment keeps its credentials for as long as it lives. The longest that AssumeRole has.
+_KEPT_S = 12 * 3600
 # Services whose changes the data planes have to see.
 _WATCHED = {"lambda", "sagemaker", "cloudfront", "iam", "scheduler", "events"}
 # A signature names the service fourth: key, date, region, service.
 _SCOPE = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
+_ENVIRON_TOKEN = "HTTP_" + trust.CONTROL.upper().replace("-", "_")
 _ENVIRON_INTERNAL = "HTTP_" + INTERNAL_HEADER.upper().replace("-", "_")
 
 Environ = dict[str, Any]
@@ -55,13 +59,16 @@ class Application:
     own; `local.cloudformation` does its own locking by one operation a stack.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, token: str) -> None:
         """Make moto's application; each service's part is made at its first request."""
+        self._token = token
         self.moto = DomainDispatcherApplication(create_backend_app)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         """Answer one request."""
+        if not trust.same(environ.get(_ENVIRON_TOKEN), self._token):
+            return _answer(start_response, "403 Forbidden", b"the local cloud's own\n", "text/plain")
         path = environ.get("PATH_INFO", "")
         if path == "/_control/telemetry":
             lines = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
@@ -121,7 +128,9 @@ def _control(what: str, query: dict[str, str], environ: Environ, start_response:
                 _answer(start_response, "200 OK", item.value) if item else _answer(start_response, "404 Not Found", b"")
             )
         case "credentials":
-            got = client("sts").assume_role(RoleArn=query["role"], RoleSessionName=query["session"])["Credentials"]
+            got = client("sts").assume_role(
+                RoleArn=query["role"], RoleSessionName=query["session"], DurationSeconds=_KEPT_S
+            )["Credentials"]
             return _json(start_response, {**got, "Expiration": got["Expiration"].timestamp()})
         case "caller":
             return _json(start_response, access.caller(query["key"]))
@@ -161,6 +170,6 @@ class _Handler(MotoRequestHandler):  # type: ignore[misc] # moto is untyped here
         """Say nothing about what went well."""
 
 
-def bind() -> BaseWSGIServer:
-    """A server on a free loopback port; `port` says which, `serve_forever` runs it."""
-    return make_server("127.0.0.1", 0, Application(), threaded=True, request_handler=_Handler)
+def bind(token: str) -> BaseWSGIServer:
+    """A server on a free loopback port; `port` says which, `serve_forever` runs it. `token` lets requests in."""
+    return make_server("127.0.0.1", 0, Application(token), threaded=True, request_handler=_Handler)

@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ import aiohttp
 from aiohttp import web
 
 from local import listeners
-from local.edge import admission
-from local.edge.answers import error_pages
+from local.edge import admission, s3
+from local.edge.answers import NOTHING, error_pages
 from local.edge.behaviours import Behaviour, ConfigError, behaviours
 from local.edge.proxy import Proxy
 from local.edge.unsupported import ignored
@@ -47,8 +47,15 @@ class Edge:
         tls: ssl.SSLContext | None = None,
         *,
         limits: Limits | None = None,
+        hop: str = "",
+        s3_headers: Mapping[str, str] = NOTHING,
     ) -> None:
-        """`function_port` says where function URLs are served, `s3_url` where S3 is; `tls` is spoken to viewers."""
+        """`function_port` says where function URLs are served, `s3_url` where S3 is; `tls` is spoken to viewers.
+
+        `hop` is what function URLs are told, `s3_headers` what S3 asks for beside a signature.
+        """
+        self._hop = hop
+        self._s3_headers = {**s3.SIGNATURE, **s3_headers}
         self._limits = limits or Limits()
         self._function_port = function_port
         self._s3_url = s3_url
@@ -101,7 +108,15 @@ class Edge:
 
     async def _listen(self, distribution: Distribution) -> _Served:
         assert self._session is not None  # noqa: S101 - start() has made it
-        proxy = Proxy(distribution.id, self._session, self._function_port, self._s3_url, self._limits)
+        proxy = Proxy(
+            distribution.id,
+            self._session,
+            self._function_port,
+            self._s3_url,
+            self._limits,
+            hop=self._hop,
+            s3_headers=self._s3_headers,
+        )
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
         sock = listeners.bind([PREFERRED_PORT, 0])

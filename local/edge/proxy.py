@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from local import trust
 from local.edge import admission, s3
 from local.edge.answers import POP, ErrorPage, apply_policy
 from local.edge.behaviours import Behaviour, Origin, choose, target, to_origin, via
@@ -51,8 +52,16 @@ class Proxy:
         function_port: Callable[[], int],
         s3_url: Callable[[], str],
         limits: Limits,
+        *,
+        hop: str,
+        s3_headers: Mapping[str, str],
     ) -> None:
-        """`distribution` is its id; function URLs are reached at `function_port` of loopback, buckets at `s3_url`."""
+        """`distribution` is its id; function URLs are reached at `function_port` of loopback, buckets at `s3_url`.
+
+        `hop` is what function URLs are told, `s3_headers` what S3 asks for.
+        """
+        self._hop = hop
+        self._s3_headers = s3_headers
         self._limits = limits
         self._distribution = distribution
         self._session = session
@@ -65,6 +74,8 @@ class Proxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one viewer request."""
         request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
+        if not trust.ours(request.headers.get("Host", ""), trust.port_of(request.transport)):
+            return self._error(403, "Bad request: no distribution has the name of its Host header.", request_id)
         if not self.behaviours:
             return self._error(503, "The distribution is not deployed.", request_id)
         if refusal := admission.refuse(request):
@@ -94,7 +105,7 @@ class Proxy:
         """Where the origin is here: function URLs, buckets, and loopback addresses over HTTP."""
         if s3.bucket_of(origin) is not None:
             return self._s3_url()  # the bucket is in the Host header
-        if ".lambda-url." in origin.domain and origin.domain.endswith(".on.aws"):
+        if _is_function_url(origin):
             return f"http://127.0.0.1:{self._function_port()}"
         if origin.port is not None and _is_loopback(origin.domain):
             return f"http://{origin.domain}:{origin.port}"
@@ -108,7 +119,10 @@ class Proxy:
         )
         if behaviour.origin.kind == "s3":  # the distribution's own signature takes its place
             headers = [(name, value) for name, value in headers if name.lower() != "authorization"]
-            headers.extend(s3.SIGNATURE.items())
+            headers.extend(self._s3_headers.items())
+        if _is_function_url(behaviour.origin):
+            headers = [(name, value) for name, value in headers if name.lower() != trust.HOP]
+            headers.append((trust.HOP, self._hop))
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_S, sock_read=self._limits.real(behaviour.origin.timeout)
         )
@@ -152,7 +166,7 @@ class Proxy:
         bucket = s3.bucket_of(origin)
         if bucket is None:
             return False
-        policy = await s3.policy_of(self._session, self._s3_url(), bucket)
+        policy = await s3.policy_of(self._session, self._s3_url(), self._s3_headers, bucket)
 
         def allowed(action: str, resource: str) -> bool:
             return s3.allows(policy, action, resource, distribution=self._distribution, signed=origin.signed)
@@ -164,7 +178,7 @@ class Proxy:
         if allowed("s3:ListBucket", arn):
             return False
         address = URL(f"{self._s3_url()}/{bucket}{origin.path}{path}", encoded=True)
-        async with self._session.head(address, headers=s3.SIGNATURE) as answer:
+        async with self._session.head(address, headers=self._s3_headers) as answer:
             return answer.status == 404
 
     async def _page(self, status: int, request_id: str) -> web.Response | None:
@@ -177,7 +191,7 @@ class Proxy:
             return None
         timeout = aiohttp.ClientTimeout(total=self._limits.real(behaviour.origin.timeout))
         headers = to_origin(behaviour, [], "", request_id, self._distribution)
-        headers += s3.SIGNATURE.items() if behaviour.origin.kind == "s3" else ()
+        headers += self._s3_headers.items() if behaviour.origin.kind == "s3" else ()
         address = URL(base + behaviour.origin.path + page.path, encoded=True)
         try:
             async with self._session.get(address, headers=headers, timeout=timeout) as upstream:
@@ -225,6 +239,10 @@ class Proxy:
         response.headers["Via"] = via(self._distribution)
         response.headers["X-Amz-Cf-Pop"] = POP
         response.headers["X-Amz-Cf-Id"] = request_id
+
+
+def _is_function_url(origin: Origin) -> bool:
+    return ".lambda-url." in origin.domain and origin.domain.endswith(".on.aws")
 
 
 def _is_loopback(domain: str) -> bool:

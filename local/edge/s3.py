@@ -8,6 +8,7 @@ not list the bucket).
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -35,9 +36,11 @@ def bucket_of(origin: Origin) -> str | None:
     return found["bucket"] if found else None
 
 
-async def policy_of(session: aiohttp.ClientSession, s3_url: str, bucket: str) -> dict[str, Any]:
+async def policy_of(
+    session: aiohttp.ClientSession, s3_url: str, headers: Mapping[str, str], bucket: str
+) -> dict[str, Any]:
     """A bucket's policy, empty if it has none."""
-    async with session.get(f"{s3_url}/{bucket}?policy", headers=SIGNATURE) as answer:
+    async with session.get(f"{s3_url}/{bucket}?policy", headers=headers) as answer:
         found: dict[str, Any] = json.loads(await answer.read()) if answer.status == 200 else {}
         return found
 

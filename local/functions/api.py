@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from local import bodies
 from local.functions import tracing
 from local.functions.launch import unsupported
 from local.functions.pool import Pool, Throttled
@@ -43,15 +44,11 @@ class Invoker:
             return _refuse(404, "ResourceNotFoundException", f"Function not found: {name}")
         if reason := unsupported(pool.function):
             return _refuse(502, "InvalidRuntimeException", reason)
-        body = bytearray()
-        async for piece in request.content.iter_any():
-            body += piece
-            if len(body) > value("lambda_request"):
-                message = (
-                    f"Request must be smaller than {value('lambda_request')} bytes for the InvokeFunction operation"
-                )
-                return _refuse(413, "RequestTooLargeException", message)
-        event = bytes(body) or b"{}"
+        body = await bodies.read(request, value("lambda_request"))
+        if body is None:
+            message = f"Request must be smaller than {value('lambda_request')} bytes for the InvokeFunction operation"
+            return _refuse(413, "RequestTooLargeException", message)
+        event = body or b"{}"
         kind = request.headers.get("X-Amz-Invocation-Type", "RequestResponse")
         if kind == "DryRun":
             return web.Response(status=204)

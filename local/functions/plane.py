@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from local import listeners
+from local import listeners, trust
 from local.faults.plan import Plan
 from local.functions.api import Invoker
 from local.functions.code import Codes, unpack
@@ -61,6 +61,8 @@ class Functions:
         `permitted` says why a schedule may not invoke a function with a policy (JSON), or None; `send` takes log lines
         and traces.
         """
+        # What the edge says to the URLs, so that they know who was let in there.
+        self.hop = trust.token()
         self._faults = faults
         self._limits = limits or Limits()
         self._concurrency = concurrency
@@ -83,7 +85,7 @@ class Functions:
     async def start(self) -> None:
         """Listen."""
         app = web.Application(client_max_size=0)
-        handle = handler(self._hosts.get, self._faults, self._limits)
+        handle = handler(self._hosts.get, self._faults, self._limits, self.hop)
         app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type] # returns a coroutine
         sock = listeners.bind([0])
         self._port = int(sock.getsockname()[1])

@@ -1,5 +1,8 @@
 """Lambda's Runtime API for one execution environment, on a loopback port of its own.
 
+Stock runtimes can bring no secret: AWS_LAMBDA_RUNTIME_API is host and port. So the kernel is asked whose process has
+connected, and what is a web page's is refused.
+
 GET  /2018-06-01/runtime/invocation/next
 POST /2018-06-01/runtime/invocation/{id}/response      whole, or streamed with trailers
 POST /2018-06-01/runtime/invocation/{id}/error
@@ -25,12 +28,14 @@ class RuntimeApi:
         self._waiting: deque[Connection] = deque()
         self.active: dict[str, Invocation] = {}
         self._server: asyncio.Server | None = None
+        self.port = 0
         self._connections: set[Connection] = set()
 
     async def start(self) -> int:
         """Listen; the port."""
         self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), "127.0.0.1", 0)
-        return int(self._server.sockets[0].getsockname()[1])
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self.port
 
     def stop(self) -> None:
         """Close the listener and all connections."""

@@ -10,7 +10,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httptools
+from multidict import CIMultiDict
 
+from local import peers, trust
 from local.functions.prelude import HTTP_INTEGRATION, Head, InvalidResponse, PreludeParser, whole
 from local.functions.response import FunctionError, Invocation, Response
 from local.limits import value
@@ -31,6 +33,7 @@ class Connection(asyncio.Protocol):
         self._api = api
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
+        self._stranger = True
         self._reset()
 
     def _reset(self) -> None:
@@ -43,6 +46,7 @@ class Connection(asyncio.Protocol):
         self._prelude: PreludeParser | None = None
         self._streams = False
         self._failed = False
+        self._refused: str | None = None
         self._sent = 0
 
     # asyncio.Protocol
@@ -51,6 +55,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is a TCP server
         self._transport = transport
         self._api.opened(self)
+        self._stranger = not peers.is_ours(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._api.closed(self)
@@ -85,6 +90,9 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_body = True
+        self._refused = self._refusal()
+        if self._refused is not None:
+            return
         path = self._path()
         if path.endswith("/response"):
             self._invocation = self._api.active.get(path.split("/")[-2])
@@ -97,6 +105,8 @@ class Connection(asyncio.Protocol):
                     self._invocation.response.begin(Head(200, {"content-type": kind or "application/octet-stream"}))
 
     def on_body(self, data: bytes) -> None:
+        if self._refused is not None:
+            return
         if not self._streams or self._invocation is None:
             if len(self._body) <= _MAX_BUFFERED:
                 self._body += data
@@ -125,6 +135,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
+        if self._refused is not None:
+            self._answer(403, _error("Forbidden", trust.words(self._refused)))
+            return
         path = self._path()
         method = self._parser.get_method()
         if method == b"GET" and path == "invocation/next":
@@ -139,6 +152,14 @@ class Connection(asyncio.Protocol):
             self._answer(404)
 
     # What the requests mean
+
+    def _refusal(self) -> str | None:
+        if self._stranger:
+            return "it comes from another user of this machine"
+        headers = CIMultiDict((name.decode("latin-1"), text.decode("latin-1")) for name, text in self._headers.items())
+        if not trust.ours(headers.get("Host", ""), self._api.port):
+            return "its Host is not the Runtime API's"
+        return trust.from_page(headers)
 
     def _path(self) -> str:
         return self._url.decode().partition("?")[0].removeprefix(_BASE)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from local import bodies, trust
 from local.faults.function import response as new_response
 from local.faults.plan import Plan
 from local.functions import tracing
@@ -32,10 +33,14 @@ def _refuse(status: int, message: str) -> web.Response:
     return web.Response(status=status, body=json.dumps({"Message": message}).encode(), content_type="application/json")
 
 
-def handler(find: Callable[[str], Pool | None], faults: Plan, limits: Limits) -> Callable[[web.Request], "object"]:
-    """The request handler; `find` gives the function of a URL's host name."""
+def handler(
+    find: Callable[[str], Pool | None], faults: Plan, limits: Limits, hop: str
+) -> Callable[[web.Request], "object"]:
+    """The request handler; `find` gives the function of a URL's host name. With `hop` a request comes by the edge."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        if not trust.same(request.headers.get(trust.HOP), hop) and (reason := trust.from_page(request.headers)):
+            return _refuse(403, trust.words(reason))
         host = request.host.partition(":")[0]
         pool = find(host)
         if pool is None:
@@ -48,12 +53,10 @@ def handler(find: Callable[[str], Pool | None], faults: Plan, limits: Limits) ->
         if not open_to_all(pool.function.policy, pool.function.arn):
             log.warning("AccessDenied: the policy of %s does not open its URL to all", pool.function.arn)
             return _refuse(403, FORBIDDEN)
-        body = bytearray()
-        async for piece in request.content.iter_any():
-            body += piece
-            if len(body) > _MAX_BODY:
-                return _refuse(413, "Request must be smaller than 6291456 bytes for the InvokeFunction operation")
-        return await _invoke(request, host, bytes(body), pool, faults, limits)
+        body = await bodies.read(request, _MAX_BODY)
+        if body is None:
+            return _refuse(413, "Request must be smaller than 6291456 bytes for the InvokeFunction operation")
+        return await _invoke(request, host, body, pool, faults, limits)
 
     return handle
 
@@ -70,7 +73,7 @@ async def _invoke(
             method=request.method,
             path=path,
             query=query,
-            headers=tuple(request.headers.items()),
+            headers=tuple((name, value) for name, value in request.headers.items() if name.lower() != trust.HOP),
             body=body,
             source_ip=_EDGE if "X-Amz-Cf-Id" in request.headers else request.remote or "127.0.0.1",
             host=host,

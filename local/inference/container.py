@@ -9,9 +9,9 @@ import contextlib
 import uuid
 from pathlib import Path
 
-from local import processes
+from local import processes, trust
 from local.inference import engine as engines
-from local.inference.runner import Container, Running, free_port
+from local.inference.runner import TOKEN, Container, Running, free_port
 
 MODEL_FOLDER = "/opt/ml/model"
 PORT = 8080
@@ -36,6 +36,7 @@ class ContainerRunner:
         """
         name = f"sluice-{uuid.uuid4().hex[:12]}"
         port = free_port()
+        token = trust.token()
         await asyncio.to_thread(_let_read, container.weights)
         command = [
             self._engine,
@@ -53,24 +54,30 @@ class ContainerRunner:
             *("--stop-timeout", str(GRACE_S)),
             *("--log-driver", "none"),  # its output goes to our file alone
             *(part for key, value in container.environment.items() for part in ("--env", f"{key}={value}")),
+            # By its name only: other users see a command's arguments.
+            *("--env", TOKEN),
             container.image,
             "serve",
         ]
         with container.log.open("ab") as output:
             client = await processes.start(
-                command, environment=engines.client_environment(), directory=self._directory, output=output
+                command,
+                environment={**engines.client_environment(), TOKEN: token},
+                directory=self._directory,
+                output=output,
             )
-        return _Running(self._engine, name, client, port)
+        return _Running(self._engine, name, client, port, token)
 
 
 class _Running:
     """A container by its name, and the engine's client that is attached to it and ends with it."""
 
-    def __init__(self, engine: str, name: str, client: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, engine: str, name: str, client: asyncio.subprocess.Process, port: int, token: str) -> None:
         self._engine = engine
         self._client = client
         self.name = name
         self.port = port
+        self.headers = {trust.CALLER: token}
 
     async def ended(self) -> int:
         return await self._client.wait()

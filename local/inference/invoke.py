@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from local import eventstream
+from local import bodies, eventstream
 from local.faults import container
 from local.faults.parts import cutting
 from local.faults.plan import Plan, Strike
@@ -96,12 +96,10 @@ async def invoke(
 
 
 async def _body(request: web.Request) -> bytes:
-    whole = bytearray()
-    async for piece in request.content.iter_any():
-        whole += piece
-        if len(whole) > _MAX_BODY:
-            raise ApiError(413, "RequestEntityTooLarge", f"Request body is larger than the limit of {_MAX_BODY} bytes.")
-    return bytes(whole)
+    whole = await bodies.read(request, _MAX_BODY)
+    if whole is None:
+        raise ApiError(413, "RequestEntityTooLarge", f"Request body is larger than the limit of {_MAX_BODY} bytes.")
+    return whole
 
 
 async def _call(
@@ -116,6 +114,7 @@ async def _call(
     began = asyncio.get_running_loop().time()
     first_by = began + limits.seconds("sagemaker_first_byte")
     headers = {
+        **instance.headers,
         "Content-Type": request.headers.get("Content-Type", "application/octet-stream"),
         "Accept": request.headers.get("X-Amzn-SageMaker-Accept", request.headers.get("Accept", "*/*")),
     }

@@ -104,13 +104,17 @@ class Endpoints:
         }
 
     def status(self) -> list[dict[str, Any]]:
-        """For `/_local/status`: with the ports of the containers that serve."""
+        """For `/_local/status`: with the containers that serve, and the headers that each asks of its callers."""
         return [
             {
                 "name": name,
                 "status": entry.status,
                 "reason": entry.reason,
-                "ports": [item.port for item in entry.serving.instances if item.port] if entry.serving else [],
+                "containers": [
+                    {"port": item.port, "headers": item.headers}
+                    for item in (entry.serving.instances if entry.serving else ())
+                    if item.port
+                ],
             }
             for name, entry in self._entries.items()
         ]

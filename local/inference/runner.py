@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from local import processes
+from local import processes, trust
 from local.standins import server_of
 
 # SageMaker gives 30 s between SIGTERM and SIGKILL; on a laptop nobody waits that long.
 _GRACE_S = 5.0
+# By this the container knows its callers; the setting of ours, AWS's images ignore it.
+TOKEN = "SLUICE_CALLER_TOKEN"  # noqa: S105 - a variable's name
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,10 @@ class Container:
 
 
 class Running(Protocol):
-    """A started container, listening on loopback or about to."""
+    """A started container, listening on loopback or about to. Each request to it needs `headers`."""
 
     port: int
+    headers: dict[str, str]
 
     async def ended(self) -> int:
         """Wait for its end; its exit status."""
@@ -66,6 +69,7 @@ class ProcessRunner:
         of its own, so it is told to listen on loopback.
         """
         port = free_port()
+        token = trust.token()
         environment = {
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
@@ -73,7 +77,9 @@ class ProcessRunner:
             **container.environment,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SLUICE_MODEL_DIR": str(container.weights),
-            "SLUICE_HOST": "127.0.0.1",  # a container's network of its own is not here either
+            # A container's network of its own is not here either, and whoever shares ours could call it.
+            "SLUICE_HOST": "127.0.0.1",
+            TOKEN: token,
         }
         with container.log.open("ab") as output:
             server = server_of(container.image)
@@ -83,13 +89,14 @@ class ProcessRunner:
                 directory=container.weights,
                 output=output,
             )
-        return _Process(process, port)
+        return _Process(process, port, token)
 
 
 class _Process:
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, port: int, token: str) -> None:
         self._process = process
         self.port = port
+        self.headers = {trust.CALLER: token}
 
     async def ended(self) -> int:
         return await self._process.wait()

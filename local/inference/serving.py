@@ -51,6 +51,11 @@ class Instance:
         """Where it listens, while it can be invoked."""
         return self.running.port if self.running and self.healthy else None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What it asks of its callers."""
+        return self.running.headers if self.running else {}
+
 
 class Serving:
     """All instances of one endpoint configuration."""
@@ -149,7 +154,7 @@ class Serving:
         ended = asyncio.create_task(running.ended())
         try:
             async with asyncio.timeout(limit):
-                while not await self._ping(running.port):
+                while not await self._ping(running):
                     await asyncio.wait([ended], timeout=_PING_EVERY_S)
                     if ended.done():
                         raise ServingError(
@@ -167,10 +172,12 @@ class Serving:
                 await ended
         instance.healthy = True
 
-    async def _ping(self, port: int) -> bool:
+    async def _ping(self, running: Running) -> bool:
         try:
             async with self._session.get(
-                f"http://127.0.0.1:{port}/ping", timeout=aiohttp.ClientTimeout(total=_PING_S)
+                f"http://127.0.0.1:{running.port}/ping",
+                headers=running.headers,
+                timeout=aiohttp.ClientTimeout(total=_PING_S),
             ) as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):

@@ -1,8 +1,8 @@
 """The gate: who calls, what that needs, whether it may. It stands before the control plane and before the data planes.
 
-A caller is known by the access key that its request is signed with. Keys of AssumeRole belong to their role; every
-other key is the developer's, who is the account's administrator. Signatures themselves are not checked. Policies come
-with the deployed state, so that a change holds once the call that makes it has returned.
+A caller is known by the access key that its request is signed with, and by the signature. Keys of AssumeRole belong to
+their role; there is one other, the developer's, who is the account's administrator. Policies come with the deployed
+state, so that a change holds once the call that makes it has returned.
 """
 
 import logging
@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from local import bodies, trust
 from local.gateway import Handler
 from local.permissions import operations
 from local.permissions.actions import needs
+from local.permissions.authentication import Authentication, Refused
 from local.permissions.policy import Need
 from local.permissions.refusals import Kind, refuse
 from local.permissions.roles import Caller, Roles
@@ -21,13 +23,15 @@ from local.state import State
 
 log = logging.getLogger("local.permissions")
 
-# What AssumeRole gives begins so; keys of users and the developer's own do not.
-_TEMPORARY = "ASIA"
 # By the path of their calls: what a data plane answers, and the service that it has to be signed for.
 _INVOCATIONS = {
     "sagemaker": re.compile(r"/endpoints/[^/]+/invocations(-response-stream)?"),
     "lambda": re.compile(r"/2015-03-31/functions/[^/]+/invocations"),
 }
+_NOT_OWNER = (
+    "This is for the owner of the local cloud: send the token that is in cloud.json in its folder as a bearer token, "
+    "as LocalCloud.ask does."
+)
 _WHOLE_SECRET = re.compile(r"arn:aws:secretsmanager:.+-[A-Za-z0-9]{6}")
 
 
@@ -41,11 +45,12 @@ class Control(Protocol):
 class Gate:
     """Decides on every request."""
 
-    def __init__(self, control: Control) -> None:
-        """Nobody is known yet."""
+    def __init__(self, control: Control, keys: trust.Keys) -> None:
+        """`keys` are the developer's."""
         self._control = control
+        self._token = keys.token
+        self._authentication = Authentication(control, keys)
         self.roles = Roles()
-        self._callers: dict[str, Caller] = {}
 
     def apply(self, state: State) -> None:
         """Take over the policies that are deployed."""
@@ -55,15 +60,16 @@ class Gate:
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request through, or answer it with a refusal."""
         if request.path.startswith("/_local/"):
+            if not trust.same(request.headers.get("Authorization"), f"Bearer {self._token}"):
+                return web.json_response({"message": _NOT_OWNER}, status=403)
             return await handler(request)
-        scope = operations.scope(request.headers.get("Authorization"), request.query)
-        if scope is None:
-            return refuse(request, "", Kind.UNSIGNED)
-        if not scope.key.startswith(_TEMPORARY):
-            return await handler(request)
-        caller = await self._caller(scope.key)
+        try:
+            signature, caller = await self._authentication.of(request)
+        except Refused as error:
+            return refuse(request, error.service, error.kind, error.message)
         if caller is None:
-            return refuse(request, scope.service, Kind.UNKNOWN_KEY)
+            return await handler(request)
+        scope = operations.scope(signature)
         # The data plane is found by the path: another service's name in the signature must not get by the check.
         if request.method == "POST" and any(
             path.fullmatch(request.path) for service, path in _INVOCATIONS.items() if service != scope.service
@@ -78,20 +84,14 @@ class Gate:
             return refuse(request, scope.service, Kind.DENIED, refused)
         return await handler(request)
 
-    async def _caller(self, key: str) -> Caller | None:
-        if key not in self._callers:
-            found = await self._control.get_json("caller", key=key)
-            if found is None:
-                return None
-            self._callers[key] = Caller(**found)
-        return self._callers[key]
-
     async def _refusal(self, request: web.Request, scope: operations.Scope, caller: Caller) -> str | None:
         query = dict(request.query)
         body = b""
         if operations.needs_body(scope.service, request.method, query):
-            # Kept for whoever passes the request on: a stream can be read once.
-            body = request["body"] = await request.read()
+            whole = await bodies.read(request, bodies.LARGEST)
+            if whole is None:
+                raise ValueError("the body is too long")
+            body = whole
         call = operations.Call(
             scope=scope,
             account=caller.account,

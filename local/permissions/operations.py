@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-# Signature Version 4: key, date, region, service.
-_SCOPE = re.compile(r"([^/=\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_request")
+from local.permissions.signature import Signature
+
 _CBOR = re.compile(r"/service/[^/]+/operation/(\w+)")
 
 # These have names of their own for IAM and for signatures.
@@ -42,11 +42,9 @@ class Call:
         return f"arn:aws:{self.scope.service}:{self.scope.region}:{self.account}:{resource}"
 
 
-def scope(authorization: str | None, query: Mapping[str, str]) -> Scope | None:
-    """Read the Authorization header, or a presigned address; None if there is no signature."""
-    text = authorization if authorization is not None else query.get("X-Amz-Credential", "")
-    found = _SCOPE.search(text)
-    return Scope(found[1], found[2], _PREFIX.get(found[3], found[3])) if found else None
+def scope(found: Signature) -> Scope:
+    """Return what a signature says in IAM's words."""
+    return Scope(found.key, found.region, _PREFIX.get(found.service, found.service))
 
 
 def needs_body(service: str, method: str, query: Mapping[str, str]) -> bool:

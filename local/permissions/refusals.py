@@ -24,11 +24,62 @@ class Kind(Enum):
         "InvalidAccessKeyId",
         "The security token included in the request is invalid.",
     )
+    WRONG_TOKEN = (
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "The security token included in the request is invalid.",
+    )
+    EXPIRED_TOKEN = (
+        "ExpiredTokenException",
+        "ExpiredToken",
+        "ExpiredToken",
+        "The security token included in the request is expired",
+    )
     WRONG_SERVICE = (
         "InvalidSignatureException",
         "SignatureDoesNotMatch",
         "SignatureDoesNotMatch",
         "Credential should be scoped to correct service.",
+    )
+    INCOMPLETE = (
+        "IncompleteSignatureException",
+        "IncompleteSignature",
+        "AuthorizationHeaderMalformed",
+        "",
+    )
+    MISMATCH = (
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "SignatureDoesNotMatch",
+        (
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
+            "Access Key and signing method. Consult the service documentation for details."
+        ),
+    )
+    EXPIRED = (
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "RequestTimeTooSkewed",
+        "The difference between the request time and the current time is too large.",
+    )
+    EXPIRED_ADDRESS = (
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "AccessDenied",
+        "Request has expired",
+    )
+    OTHER_BODY = (
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "XAmzContentSHA256Mismatch",
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+    )
+    TOO_LARGE = (
+        "RequestEntityTooLarge",
+        "RequestEntityTooLarge",
+        "EntityTooLarge",
+        "The request is too large.",
     )
     MALFORMED = (
         "SerializationException",

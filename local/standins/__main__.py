@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from local.standins.shapes import FAILURES, SERVERS, Body, refusal, told
+from local.trust import callers
 
 # Between two records, so that answers are streams.
 _GAP_S = 0.002
@@ -80,7 +81,7 @@ def _limit(body: Body) -> int | None:
 def main() -> None:
     """Serve until SIGTERM."""
     server = Server(sys.argv[1])
-    app = web.Application(client_max_size=8 * 2**20)
+    app = web.Application(client_max_size=8 * 2**20, middlewares=[callers(os.environ["SLUICE_CALLER_TOKEN"])])
     app.add_routes([web.get("/ping", server.ping), web.post("/invocations", server.invoke)])
     web.run_app(app, host="127.0.0.1", port=int(os.environ["SAGEMAKER_BIND_TO_PORT"]), print=None)
 

@@ -4,20 +4,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
+from local.cloud import LocalCloud
 
 
 @contextmanager
-def fault(endpoint_url: str, **fields: Any) -> Iterator[str]:
+def fault(cloud: LocalCloud, **fields: Any) -> Iterator[str]:
     """A fault for as long as the block lasts; gives its id."""
-    answer = httpx.post(f"{endpoint_url}/_local/faults", json=fields)
-    assert answer.status_code == 201, answer.text
-    fault_id = answer.json()["id"]
+    fault_id = cloud.ask("faults", method="POST", body=fields)["id"]
     yield fault_id
-    assert httpx.delete(f"{endpoint_url}/_local/faults/{fault_id}").status_code == 200
+    cloud.ask(f"faults/{fault_id}", method="DELETE")
 
 
-def listed(endpoint_url: str, fault_id: str) -> dict[str, Any]:
+def listed(cloud: LocalCloud, fault_id: str) -> dict[str, Any]:
     """A fault with its counts."""
-    faults = httpx.get(f"{endpoint_url}/_local/faults").json()["faults"]
+    faults = cloud.ask("faults")["faults"]
     return next(dict(one) for one in faults if one["id"] == fault_id)

@@ -64,7 +64,7 @@ def test_an_unknown_path(scripted: Deployment, secret: str) -> None:
 def test_the_way_round_the_distribution_is_closed(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
     """The function URL itself refuses also who has the admin secret."""
     url = scripted.outputs["AdminFunctionUrl"]
-    listener = httpx.get(f"{cloud.endpoint_url}/_local/status").json()["function_urls"]
+    listener = cloud.ask("status")["function_urls"]
     headers = {"host": httpx.URL(url).host, "authorization": f"Bearer {secret}"}
     check(httpx.get(f"{listener}/admin/v1/keys", headers=headers), 403, "origin_denied")
 

@@ -29,11 +29,11 @@ def twins(cloud: LocalCloud) -> Deployment:
 
 def running(cloud: LocalCloud, deployment: Deployment) -> list[int]:
     """How many requests each instance runs, by its own metric."""
-    endpoints = httpx.get(f"{cloud.endpoint_url}/_local/status").json()["endpoints"]
+    endpoints = cloud.ask("status")["endpoints"]
     [endpoint] = [one for one in endpoints if one["name"].startswith(deployment.name)]
     counts = []
-    for port in endpoint["ports"]:
-        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    for container in endpoint["containers"]:
+        metrics = httpx.get(f"http://127.0.0.1:{container['port']}/metrics", headers=container["headers"]).text
         found = re.search(r"^sluice_requests_running (\S+)$", metrics, re.MULTILINE)
         assert found is not None
         counts.append(int(float(found[1])))
@@ -51,7 +51,7 @@ def begin(deployment: Deployment) -> Any:
 
 def cut(cloud: LocalCloud, deployment: Deployment) -> str:
     """Have an answer's connection lost, of which the container is not told; give the request's id."""
-    with fault(cloud.endpoint_url, kind="stream-left", scope="twins*", containing="messages", after=2000):
+    with fault(cloud, kind="stream-left", scope="twins*", containing="messages", after=2000):
         answer = begin(deployment)
         with pytest.raises(openai.APIError, match="cut off"):
             list(answer)

@@ -66,7 +66,7 @@ def test_failure_before_the_first_token(scripted: Deployment) -> None:
 
 def test_broken_connection(cloud: LocalCloud, scripted: Deployment) -> None:
     """A function that is killed in its answer leaves curl with an error, not with a short success."""
-    with fault(cloud.endpoint_url, scope="scripted*", kind="function-killed-in-response", after=900):
+    with fault(cloud, scope="scripted*", kind="function-killed-in-response", after=900):
         answer = curl(scripted, {"messages": script(repeat=" x", count=30, rate=100), "stream": True})
     assert answer.returncode != 0
     assert "[DONE]" not in answer.stdout

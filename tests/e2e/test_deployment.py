@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 def test_every_resource_is_handled(cloud: LocalCloud, demo: Deployment) -> None:
     """Every resource of both stacks exists, and the local cloud passed over none."""
-    status = httpx.get(f"{cloud.endpoint_url}/_local/status").json()
+    status = cloud.ask("status")
     assert status["unhandled"] == []
     assert all(endpoint["status"] == "InService" for endpoint in status["endpoints"])
     client = boto3.client("cloudformation", **options(cloud))
@@ -36,7 +36,7 @@ def test_no_dynamic_reference_survives(cloud: LocalCloud, demo: Deployment) -> N
 
 def test_way_round_the_distribution_is_closed(cloud: LocalCloud, demo: Deployment) -> None:
     """The function URL itself refuses whoever does not come by the distribution, key or no key."""
-    listener = httpx.get(f"{cloud.endpoint_url}/_local/status").json()["function_urls"]
+    listener = cloud.ask("status")["function_urls"]
     host = httpx.URL(demo.outputs["FunctionUrl"]).host
     for secret in ({}, {"x-sluice-origin-secret": "guess"}):
         headers = {"host": host, "authorization": f"Bearer {demo.key}", **secret}

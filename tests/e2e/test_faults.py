@@ -110,12 +110,12 @@ def test_a_stream_that_is_settled(
     """Under a fault of container, connection or table the stream is whole or raises, and the ledger is settled."""
     if not fields["kind"].startswith("table"):
         fields = {**fields, "containing": '"messages"'}  # not what takes the request before this one back
-    with fault(cloud.endpoint_url, scope="scripted*", **fields) as fault_id:
+    with fault(cloud, scope="scripted*", **fields) as fault_id:
         seen = stream(scripted)
         assert seen.code == code
         assert settled(scripted, seen.request_id)["outcome"] == outcome
         if "parts" not in fields["kind"]:
-            assert listed(cloud.endpoint_url, fault_id)["landed"] == fields.get("count", 1)
+            assert listed(cloud, fault_id)["landed"] == fields.get("count", 1)
     if fields["kind"] == "container-killed":
         wait_for_container(scripted)
 
@@ -123,18 +123,18 @@ def test_a_stream_that_is_settled(
 def test_a_boundary_at_every_byte(cloud: LocalCloud, scripted: Deployment) -> None:
     """Wherever the event stream's parts end, the client reads the same."""
     asked = {"scope": "scripted*", "containing": '"messages"'}
-    with fault(cloud.endpoint_url, kind="boundary", **asked, probability=1) as fault_id:
+    with fault(cloud, kind="boundary", **asked, probability=1) as fault_id:
         said = script(say=["ö"])
         for _ in range(LENGTH):
             chunks = list(scripted.client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True))
             assert (text(chunks), chunks[-1].choices[0].finish_reason) == ("ö", "stop")
-        assert listed(cloud.endpoint_url, fault_id)["struck"] == LENGTH
+        assert listed(cloud, fault_id)["struck"] == LENGTH
 
 
 def test_a_meter_that_is_down(cloud: LocalCloud, scripted: Deployment) -> None:
     """While the table takes nothing a request is a 503 in OpenAI's shape, and nothing is generated."""
     for kind in ("table-throttled", "table-down", "table-unreachable"):
-        with fault(cloud.endpoint_url, kind=kind, scope="scripted*", probability=1):
+        with fault(cloud, kind=kind, scope="scripted*", probability=1):
             assert stream(scripted).code == "service_unavailable"
 
 
@@ -144,10 +144,10 @@ def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deploy
         model=SCRIPTED_MODEL, messages=script(count=10, rate=10), stream=True
     ) as chunks:
         request_id = next(chunks).id.removeprefix("chatcmpl-")
-        with fault(cloud.endpoint_url, kind="table-down", scope="scripted*", probability=1) as fault_id:
+        with fault(cloud, kind="table-down", scope="scripted*", probability=1) as fault_id:
             assert list(chunks)[-1].choices[0].finish_reason == "stop"
             ends = time.monotonic() + 10
-            while listed(cloud.endpoint_url, fault_id)["struck"] < limits.META_TRIES and time.monotonic() < ends:
+            while listed(cloud, fault_id)["struck"] < limits.META_TRIES and time.monotonic() < ends:
                 time.sleep(0.02)
     assert settled(scripted, request_id)["outcome"] == "complete"
 
@@ -167,10 +167,10 @@ def test_a_function_that_is_killed(
 ) -> None:
     """A function killed on the way breaks the connection or is a 502; its item stays OPEN; the next request is well."""
     before = in_flight(scripted)
-    with fault(cloud.endpoint_url, scope="scripted*", **fields) as fault_id:
+    with fault(cloud, scope="scripted*", **fields) as fault_id:
         seen = stream(scripted, first_after=1)
         assert seen.code == code
-        assert listed(cloud.endpoint_url, fault_id)["landed"] == 1
+        assert listed(cloud, fault_id)["landed"] == 1
     [request_id] = in_flight(scripted) - before
     assert seen.request_id in {"", request_id}
     key = {"pk": ledger_partition(request_id), "sk": request_id}
@@ -209,9 +209,9 @@ def test_a_client_that_goes_away(scripted: Deployment) -> None:
 
 def test_faults_that_make_no_sense(cloud: LocalCloud) -> None:
     """What is no fault is refused with a reason; one that is not there cannot be cleared."""
-    address = f"{cloud.endpoint_url}/_local/faults"
+    address, owner = f"{cloud.endpoint_url}/_local/faults", {"authorization": f"Bearer {cloud.keys.token}"}
     for content in (b"{", b"[]", b'{"kind": "flood"}'):
-        answer = httpx.post(address, content=content)
+        answer = httpx.post(address, content=content, headers=owner)
         assert answer.status_code == 400
         assert answer.json()["message"]
-    assert httpx.delete(f"{address}/f0").status_code == 404
+    assert httpx.delete(f"{address}/f0", headers=owner).status_code == 404

@@ -253,7 +253,7 @@ def test_failure_in_the_stream(client: Sync) -> None:
 @pytest.fixture
 def killed(cloud: LocalCloud) -> Iterator[None]:
     """Have the function killed in the middle of the next answer."""
-    with fault(cloud.endpoint_url, scope="scripted*", kind="function-killed-in-response", after=700):
+    with fault(cloud, scope="scripted*", kind="function-killed-in-response", after=700):
         yield
 
 

@@ -39,8 +39,8 @@ def client(cloud: LocalCloud) -> Iterator[Client]:
                 service,
                 region_name=REGION,
                 endpoint_url=cloud.endpoint_url,
-                aws_access_key_id="test",
-                aws_secret_access_key="test",
+                aws_access_key_id=cloud.keys.access_key,
+                aws_secret_access_key=cloud.keys.secret_key,
                 config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
             )
         return made[service]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from local.trust import callers
+
 released = asyncio.Event()
 closed: list[str] = []
 
@@ -65,7 +67,7 @@ def main() -> None:
     """Serve on SAGEMAKER_BIND_TO_PORT."""
     if "REFUSE" in os.environ:
         sys.exit(f"container: {os.environ['REFUSE']}")
-    app = web.Application()
+    app = web.Application(middlewares=[callers(os.environ["SLUICE_CALLER_TOKEN"])])
     app.router.add_get("/ping", ping)
     app.router.add_post("/invocations", invocations)
     port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])

@@ -17,7 +17,7 @@ BASE = "/2018-06-01/runtime/"
 
 def request(method, path, headers="", body=b""):
     sock = socket.create_connection((host, int(port)))
-    sock.sendall(f"{method} {BASE}{path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode() + body)
+    sock.sendall(f"{method} {BASE}{path} HTTP/1.1\r\nHost: {host}:{port}\r\n{headers}\r\n".encode() + body)
     return sock
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from cli import up
 from cli.project import CommandError
 from local.cloud import FILE, LocalCloud
+from local.trust import Keys
 
 
 @pytest.fixture
@@ -19,20 +21,25 @@ def ended(tmp_path: Path) -> Iterator[LocalCloud]:
     """One whose process has ended while the one that started it has not collected it."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    yield LocalCloud(tmp_path, process.pid, "http://127.0.0.1:1")
+    yield LocalCloud(tmp_path, process.pid, "http://127.0.0.1:1", Keys.new())
     process.wait()
+
+
+def written(pid: int) -> str:
+    """What a local cloud writes of itself."""
+    return json.dumps({"pid": pid, "endpoint_url": "http://127.0.0.1:1", "keys": asdict(Keys.new())})
 
 
 def test_one_that_ended_is_gone_before_it_is_collected(ended: LocalCloud) -> None:
     """`sluice down` neither finds it nor waits for it, while `sluice up` in another terminal is its parent."""
-    (ended.directory / FILE).write_text(json.dumps({"pid": ended.pid, "endpoint_url": ended.endpoint_url}))
+    (ended.directory / FILE).write_text(written(ended.pid))
     assert LocalCloud.find(ended.directory) is None
     ended.stop()
 
 
 def test_one_that_runs_has_not_ended(tmp_path: Path) -> None:
     """A process that runs is found, with its address."""
-    (tmp_path / FILE).write_text(json.dumps({"pid": os.getpid(), "endpoint_url": "http://127.0.0.1:1"}))
+    (tmp_path / FILE).write_text(written(os.getpid()))
     found = LocalCloud.find(tmp_path)
     assert found is not None
     assert not found.ended()

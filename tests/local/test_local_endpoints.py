@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import json
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +119,7 @@ def test_whole_answers(client: Client, endpoint: str) -> None:
     assert found["environment"]["OWN"] == "value"
     assert "VIRTUAL_ENV" not in found["environment"]
     ours = {"PATH", "LANG", "LC_CTYPE", "HOME", "SAGEMAKER_BIND_TO_PORT", "SLUICE_HOST", "SLUICE_MODEL_DIR"}
+    ours.add("SLUICE_CALLER_TOKEN")
     assert set(found["environment"]) <= {"OWN", *ours}
     assert found["files"] == ["a.gguf", "sub"]
 
@@ -161,8 +161,7 @@ def test_the_caller_leaving_closes_the_containers_request(client: Client, endpoi
 
 
 def _status(cloud: LocalCloud, name: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{cloud.endpoint_url}/_local/status") as answer:  # noqa: S310 - loopback
-        return next(item for item in json.loads(answer.read())["endpoints"] if item["name"] == name)
+    return next(item for item in cloud.ask("status")["endpoints"] if item["name"] == name)
 
 
 def _until_in_service(client: Client, endpoint: str) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -129,11 +128,9 @@ def test_every_kind_is_told_apart_by_its_place() -> None:
 
 @contextlib.contextmanager
 def _fault(cloud: LocalCloud, **fields: object) -> Iterator[None]:
-    address = f"{cloud.endpoint_url}/_local/faults"
-    with urllib.request.urlopen(address, data=json.dumps(fields).encode()):  # noqa: S310 - loopback
-        yield
-    with urllib.request.urlopen(urllib.request.Request(address, method="DELETE")):  # noqa: S310 - loopback
-        pass
+    cloud.ask("faults", method="POST", body=fields)
+    yield
+    cloud.ask("faults", method="DELETE")
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class _Instance:
 
     def __init__(self, port: int) -> None:
         """Listening on a port."""
-        self.port, self.outstanding = port, 0
+        self.port, self.outstanding, self.headers = port, 0, dict[str, str]()
         self.variant = Variant("v", "image", {}, None, 1, None, "role")
         self.log = Path("container.log")
 

@@ -35,7 +35,7 @@ class Runtime:
         """Ask for an invocation and get one; the invocation and the answer's bytes."""
         self.asked.clear()
         reader, writer = await self.open()
-        writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
         await self.asked.wait()
         invocation = Invocation("id-1", b'{"event":1}', 123, "arn", "trace")
         self.api.offer(invocation)
@@ -63,7 +63,7 @@ def _chunked(*chunks: bytes, trailers: bytes = b"") -> bytes:
 
 
 def _post(what: str, body: bytes, headers: bytes = b"") -> bytes:
-    return f"POST {BASE}{what} HTTP/1.1\r\nHost: x\r\n".encode() + headers + b"\r\n" + body
+    return f"POST {BASE}{what} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n".encode() + headers + b"\r\n" + body
 
 
 STREAMED = (
@@ -210,7 +210,7 @@ async def test_backpressure(runtime: Runtime) -> None:
 async def test_a_runtime_that_hung_up(runtime: Runtime) -> None:
     """A runtime that closes its connection while it waits fails the next invocation."""
     _, writer = await runtime.open()
-    writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
     await runtime.asked.wait()
     writer.close()
     while runtime.api._waiting:  # noqa: ASYNC110 - the other end's work

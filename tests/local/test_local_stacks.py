@@ -1,7 +1,6 @@
 """Stacks themselves: failures, change sets, exports, and types that nobody handles."""
 
 import json
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,8 +15,7 @@ BAD = {"Type": "AWS::SageMaker::Endpoint", "Properties": {"EndpointConfigName": 
 
 
 def _status(cloud: LocalCloud) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{cloud.endpoint_url}/_local/status") as answer:  # noqa: S310 - loopback
-        found: dict[str, Any] = json.loads(answer.read())
+    found: dict[str, Any] = cloud.ask("status")
     return found
 
 

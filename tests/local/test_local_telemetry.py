@@ -104,8 +104,8 @@ def scaled(tmp_path: Path) -> Iterator[Client]:
                 service,
                 region_name="us-east-1",
                 endpoint_url=cloud.endpoint_url,
-                aws_access_key_id="test",
-                aws_secret_access_key="test",
+                aws_access_key_id=cloud.keys.access_key,
+                aws_secret_access_key=cloud.keys.secret_key,
             )
         return made[service]
 

@@ -1,0 +1,171 @@
+"""Signature Version 4: what a request's signature says, and whether a secret access key made it. Pure.
+
+Sources: the IAM user guide, "Create a signed AWS API request"; the S3 API reference, "Authenticating Requests (AWS
+Signature Version 4)". Chunks of a streamed S3 body carry signatures of their own, which are not checked.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from urllib.parse import quote, unquote
+
+UNSIGNED = "UNSIGNED-PAYLOAD"
+_ALGORITHM = "AWS4-HMAC-SHA256"
+_CREDENTIAL = r"(?P<key>[^/=,\s]+)/(?P<day>\d{8})/(?P<region>[^/,\s]*)/(?P<service>[^/,\s]+)/aws4_request"
+_HEADER = re.compile(
+    rf"{_ALGORITHM} +Credential={_CREDENTIAL}, *SignedHeaders=(?P<signed>[^,\s]+), *Signature=(?P<value>[0-9a-f]{{64}})"
+)
+_QUERY = re.compile(_CREDENTIAL)
+_TIME = "%Y%m%dT%H%M%SZ"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_STREAMED = re.compile(r"STREAMING-[A-Z0-9-]+")
+# A presigned address may hold for a week.
+_LONGEST_S = 604_800
+
+
+class SignatureError(ValueError):
+    """There is a signature, and it is not in the form of one."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a signature says. `time` is Unix time in seconds, `expires` how many a presigned address holds, or None."""
+
+    key: str
+    day: str
+    region: str
+    service: str
+    signed: tuple[str, ...]
+    value: str
+    stamp: str
+    expires: int | None
+    token: str | None
+
+    @property
+    def time(self) -> float:
+        """When it was made, in Unix time. Raises SignatureError."""
+        try:
+            return datetime.strptime(self.stamp, _TIME).replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            raise SignatureError("the time is not in the form of one") from None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request as it was sent: `path` and `query` undecoded, names of `headers` in lower case, each value once."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+
+
+def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | None:
+    """Read the signature of the headers, or of a presigned address; None if there is none. Raises SignatureError."""
+    if "authorization" in headers:
+        found = _HEADER.fullmatch(headers["authorization"].strip())
+        if "X-Amz-Signature" in query:
+            raise SignatureError("there are two signatures")
+        stamp, token, expires = headers.get("x-amz-date", ""), headers.get("x-amz-security-token"), None
+    elif "X-Amz-Credential" in query:
+        found = _QUERY.fullmatch(query["X-Amz-Credential"])
+        if query.get("X-Amz-Algorithm") != _ALGORITHM:
+            raise SignatureError(f"the algorithm is not {_ALGORITHM}")
+        stamp, token = query.get("X-Amz-Date", ""), query.get("X-Amz-Security-Token")
+        given = query.get("X-Amz-Expires", "")
+        expires = int(given) if re.fullmatch(r"\d{1,6}", given) else _LONGEST_S + 1
+        if expires > _LONGEST_S:
+            raise SignatureError(f"X-Amz-Expires is not between 0 and {_LONGEST_S}")
+    else:
+        return None
+    if found is None or not stamp.startswith(found["day"]):
+        raise SignatureError("the credential, the signed headers, the signature or the date is missing or malformed")
+    fields = found.groupdict()
+    signed = tuple(fields.get("signed", query.get("X-Amz-SignedHeaders", "")).split(";"))
+    if "host" not in signed or list(signed) != sorted(signed):
+        raise SignatureError("Host must be signed, and the names of signed headers sorted")
+    value = fields.get("value", query.get("X-Amz-Signature", ""))
+    return Signature(
+        fields["key"], fields["day"], fields["region"], fields["service"], signed, value, stamp, expires, token
+    )
+
+
+def unsigned(found: Signature, headers: Mapping[str, str]) -> str | None:
+    """Return a header that changes what is asked for and is not signed, None if all are."""
+    return next((name for name in headers if name.startswith("x-amz-") and name not in found.signed), None)
+
+
+def hashes_body(found: Signature, headers: Mapping[str, str]) -> bool:
+    """Whether the signature holds for one body only. S3 lets it hold for any."""
+    if found.service != "s3":
+        return True
+    return bool(_DIGEST.fullmatch(headers.get("x-amz-content-sha256", "")))
+
+
+def payload(found: Signature, headers: Mapping[str, str], digest: str) -> str:
+    """Return what stands for the body in the canonical request; `digest` is the body's SHA-256, where it counts.
+
+    Raises SignatureError.
+    """
+    claimed = headers.get("x-amz-content-sha256")
+    if found.service != "s3":
+        return digest
+    if claimed is None:
+        if found.expires is None:
+            raise SignatureError("x-amz-content-sha256 is missing")
+        return UNSIGNED
+    if not (claimed == UNSIGNED or _DIGEST.fullmatch(claimed) or _STREAMED.fullmatch(claimed)):
+        raise SignatureError("x-amz-content-sha256 is malformed")
+    return claimed
+
+
+def matches(found: Signature, sent: Sent, payload_hash: str, secret: str) -> bool:
+    """Whether `secret` made the signature."""
+    canonical = _canonical(found, sent, payload_hash)
+    scope = f"{found.day}/{found.region}/{found.service}/aws4_request"
+    text = f"{_ALGORITHM}\n{found.stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    key = _signing_key(secret, found.day, found.region, found.service)
+    return hmac.compare_digest(hmac.digest(key, text.encode(), "sha256").hex(), found.value)
+
+
+@lru_cache(maxsize=256)
+def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
+    key = b"AWS4" + secret.encode()
+    for part in (day, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def _canonical(found: Signature, sent: Sent, payload_hash: str) -> str:
+    # S3's keys are paths as they are; all other services' are encoded once more.
+    path = sent.path if found.service == "s3" else quote(_normal(sent.path), safe="/~")
+    lines = "".join(f"{name}:{' '.join(sent.headers.get(name, '').split())}\n" for name in found.signed)
+    query = _query(sent.query) if sent.query else ""
+    return f"{sent.method}\n{path or '/'}\n{query}\n{lines}\n{';'.join(found.signed)}\n{payload_hash}"
+
+
+def _query(raw: str) -> str:
+    pairs = (part.partition("=") for part in raw.split("&") if part)
+    found = sorted((_encoded(name), _encoded(value)) for name, _, value in pairs)
+    return "&".join(f"{name}={value}" for name, value in found if name != "X-Amz-Signature")
+
+
+def _encoded(raw: str) -> str:
+    return quote(unquote(raw, errors="surrogateescape"), safe="-_.~", errors="surrogateescape")
+
+
+def _normal(path: str) -> str:
+    if "//" not in path and "/." not in path:
+        return path
+    kept: list[str] = []
+    parts: Sequence[str] = path.split("/")
+    for part in parts:
+        if part == "..":
+            del kept[-1:]
+        elif part not in {"", "."}:
+            kept.append(part)
+    return "/" + "/".join(kept) + ("/" if kept and parts[-1] in {"", ".", ".."} else "")

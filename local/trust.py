@@ -1,0 +1,109 @@
+"""Who may talk to the listeners of this machine: not the pages of a browser, and not its other users.
+
+A browser names the page that a request is made for: by `Origin`, by `Sec-Fetch-Site`, or, where a page's own name was
+pointed at loopback (DNS rebinding), by `Host`. Programs send none of these. Source: the Fetch standard and "Fetch
+Metadata Request Headers" of the W3C.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+# What the edge tells function URLs, the data planes the control plane, and SageMaker its containers.
+HOP = "x-sluice-edge"
+CONTROL = "x-sluice-control"
+CALLER = "x-sluice-caller"
+
+_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the developer has of one local cloud: an access key of the account, and the bearer token of `/_local/`."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str = field(repr=False)
+
+    @classmethod
+    def new(cls) -> "Keys":
+        """Make them, in the form that AWS's have."""
+        return cls("AKIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16)), secrets.token_urlsafe(30), token())
+
+
+def token() -> str:
+    """Return a secret that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def same(given: str | None, expected: str) -> bool:
+    """Whether a secret is the expected one, which is not empty."""
+    return bool(expected) and compare_digest((given or "").encode(), expected.encode())
+
+
+def private(folder: Path) -> None:
+    """Make a folder that no other user of the machine can enter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
+def ours(host: str, port: int, *, buckets: bool = False) -> bool:
+    """Whether a Host header names a listener on `port`; `buckets` lets names below localhost pass, as S3 has them."""
+    name, _, given = host.lower().rpartition(":")
+    return given == str(port) and (name in _NAMES or (buckets and name.endswith(".localhost")))
+
+
+def from_page(headers: Mapping[str, str]) -> str | None:
+    """Return why a request is a page's, None if it is a program's. Names of `headers` are found in any case."""
+    if "Origin" in headers:
+        return "it has an Origin header"
+    if headers.get("Sec-Fetch-Site", "none") != "none":
+        return "its Sec-Fetch-Site is not none"
+    return None
+
+
+def port_of(transport: Any) -> int:
+    """Return the port that a connection came to, 0 if it is gone."""
+    return int(transport.get_extra_info("sockname")[1]) if transport is not None else 0
+
+
+def refusal(request: web.Request, *, buckets: bool = False) -> str | None:
+    """Return why a request to one of our addresses is refused, None if it is not."""
+    if not ours(request.headers.get("Host", ""), port_of(request.transport), buckets=buckets):
+        return "its Host is not an address of the local cloud"
+    return from_page(request.headers)
+
+
+def words(reason: str) -> str:
+    """Return what is said to who is refused."""
+    return f"The local cloud refuses this request: {reason}. It answers programs of this machine, not web pages."
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def callers(expected: str) -> Middleware:
+    """Return the middleware of a container: it refuses who does not have its token."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not same(request.headers.get(CALLER), expected):
+            return web.json_response({"message": "The caller does not have the token of this container."}, status=403)
+        return await handler(request)
+
+    return check
+
+
+@web.middleware
+async def programs_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse pages."""
+    if reason := refusal(request, buckets=True):
+        return web.json_response({"message": words(reason)}, status=403)
+    return await handler(request)
