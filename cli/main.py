@@ -37,20 +37,26 @@ def _down(given: argparse.Namespace) -> None:
 
 
 def _env(given: argparse.Namespace) -> None:
-    from cli.stack import LocalStack
+    from cli.stack import LocalStack, aws_environment
 
+    if given.aws:
+        if given.stage != "local":
+            raise CommandError("--aws is for the local cloud; a stage on AWS is reached with your own credentials.")
+        sys.stdout.write("unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN\n")
+        sys.stdout.write(values.exports(aws_environment("local")))
+        return
     stack = LocalStack.of(given.stage, given.stack_name)
-    sys.stdout.write(f"export OPENAI_BASE_URL={stack.base_url}\n")
+    sys.stdout.write(values.exports({"OPENAI_BASE_URL": stack.base_url}))
     if stack.api_key:
-        sys.stdout.write(f"export OPENAI_API_KEY={stack.api_key}\n")
+        sys.stdout.write(values.exports({"OPENAI_API_KEY": stack.api_key}))
     else:
         made = f"sluice keys create --stage {given.stage} --name NAME"
         sys.stdout.write(f"# OPENAI_API_KEY is yours to set; what makes a key, and shows it once: {made}\n")
     if stack.authority is not None:
         from cli.trust import bundle
 
-        trusted = bundle(stack.authority)
-        sys.stdout.write(f"export SSL_CERT_FILE={trusted} NODE_EXTRA_CA_CERTS={trusted}\n")
+        trusted = str(bundle(stack.authority))
+        sys.stdout.write(values.exports({"SSL_CERT_FILE": trusted, "NODE_EXTRA_CA_CERTS": trusted}))
 
 
 def _chat(given: argparse.Namespace) -> None:
@@ -165,7 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--tls", action="store_true", help="speak HTTPS, with a certificate of its own")
     command("down", _down, "Stop the local cloud.")
-    values.add_stack(command("env", _env, 'Print the variables of OpenAI clients, for eval "$(sluice env)".'))
+    env = command("env", _env, 'Print the variables of OpenAI clients, for eval "$(sluice env)".')
+    values.add_stack(env)
+    env.add_argument("--aws", action="store_true", help="those of AWS clients instead, for the running local cloud")
     chat = command("chat", _chat, "Talk to a deployed model.")
     values.add_stack(chat)
     chat.add_argument("question", nargs="*", help="one question; without it, a conversation")

@@ -7,6 +7,7 @@ S3Uploader can neither go on nor name a checksum, and installs a gigabyte.
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -219,8 +220,9 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
         reason = str(error).rstrip(".")
         raise CommandError(f"The upload broke off: {reason}. The same command goes on where it was.") from None
     console.print(f"[green]✓[/green] {done.sent:,} bytes sent, {done.kept:,} were there; all checksums agree.")
+    console.print("\nThe setting to deploy it with:\n")
     checked = "" if done.sha256 is None else f" -c weights_sha256={done.sha256}"
-    console.print(f"\nThe setting to deploy it with:\n\n  -c weights={done.weights}{checked}")
+    console.print(f"  -c {shlex.quote(f'weights={done.weights}')}{checked}", markup=False)
 
 
 def _place(address: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ request, which takes AWS hours to days. Better known before the deployment than 
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from rich.markup import escape
@@ -140,7 +141,7 @@ def _sources(settings: Settings, client: Client) -> Iterator[Finding]:
     from botocore.exceptions import ClientError
 
     if (secret := settings.huggingface_secret) is not None:
-        command = f"aws secretsmanager create-secret --name {secret} --secret-string hf_…"
+        command = f"aws secretsmanager create-secret --name {quote(secret)} --secret-string hf_…"
         try:
             client("secretsmanager").describe_secret(SecretId=secret)
         except ClientError:
@@ -155,7 +156,7 @@ def _sources(settings: Settings, client: Client) -> Iterator[Finding]:
             yield Finding(f"weights={settings.weights}: {error.response['Error']['Message']}", good=False)
         else:
             said = "are there" if found else "are not there"
-            commands = (f"sluice model push DIR --to s3://{bucket}/{key}",)
+            commands = (f"sluice model push DIR --to {quote(f's3://{bucket}/{key}')}",)
             yield Finding(f"the weights {settings.weights} {said}", good=found, commands=commands)
     if settings.hosted_zone is not None:
         zone_id, _, name = settings.hosted_zone.partition(":")
@@ -175,7 +176,8 @@ def _sources(settings: Settings, client: Client) -> Iterator[Finding]:
         except ClientError:
             status = "not there"
         command = (
-            f"aws acm request-certificate --region us-east-1 --domain-name {settings.domain} --validation-method DNS"
+            f"aws acm request-certificate --region us-east-1 --domain-name {quote(str(settings.domain))} "
+            "--validation-method DNS"
         )
         yield Finding(f"the certificate of {settings.domain} is {status}", status == "ISSUED", (command,))
 

@@ -27,6 +27,7 @@ class LocalStack:
     def save(self) -> None:
         """Keep it, readable for the user alone."""
         _FILE.touch(mode=0o600)
+        _FILE.chmod(0o600)
         _FILE.write_text(json.dumps(asdict(self), indent=2))
 
     @classmethod

@@ -21,6 +21,7 @@ from infra.context import settings_from_context
 from infra.settings import SettingsError
 from local.cloud import FILE, LocalCloud, LocalCloudError
 from local.inference.engine import EngineError, sweep
+from local.trust import private
 
 PORT = 4566
 QUESTION = "Why stream tokens?"
@@ -66,7 +67,7 @@ def up(
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Be the only one that deploys from a folder. Raises CommandError where another one is at work."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private(folder)
     with (folder / "up.lock").open("w") as file:  # let go with the process, however it ends
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

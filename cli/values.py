@@ -2,8 +2,10 @@
 
 import argparse
 import re
+import shlex
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -18,6 +20,11 @@ def add_stack(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
     stage, name = (argparse.SUPPRESS,) * 2 if inner else ("local", "sluice")
     parser.add_argument("--stage", default=stage, choices=STAGES, help="of which stack (local)")
     parser.add_argument("--stack-name", default=name, help="the setting `name` of that stack (sluice)")
+
+
+def exports(variables: Mapping[str, str]) -> str:
+    """Return the lines that set variables in a POSIX shell, whatever is in their values."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def seconds(text: str) -> int:

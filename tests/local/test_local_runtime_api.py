@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from local import peers
 from local.functions.prelude import Head
 from local.functions.response import FunctionError, Invocation
 from local.functions.runtime_api import RuntimeApi
 
 BASE = "/2018-06-01/runtime/"
+# The port in the Host header: requests are written before there is one.
+NAMED = 9001
 PRELUDE = b'{"statusCode":200,"headers":{"a":"b"}}'
 
 
@@ -35,7 +38,7 @@ class Runtime:
         """Ask for an invocation and get one; the invocation and the answer's bytes."""
         self.asked.clear()
         reader, writer = await self.open()
-        writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
+        writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
         await self.asked.wait()
         invocation = Invocation("id-1", b'{"event":1}', 123, "arn", "trace")
         self.api.offer(invocation)
@@ -54,6 +57,7 @@ async def runtime() -> AsyncIterator[Runtime]:
     """A started one."""
     made = Runtime()
     made.port = await made.api.start()
+    made.api.port = NAMED
     yield made
     await made.close()
 
@@ -63,7 +67,7 @@ def _chunked(*chunks: bytes, trailers: bytes = b"") -> bytes:
 
 
 def _post(what: str, body: bytes, headers: bytes = b"") -> bytes:
-    return f"POST {BASE}{what} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n".encode() + headers + b"\r\n" + body
+    return f"POST {BASE}{what} HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n".encode() + headers + b"\r\n" + body
 
 
 STREAMED = (
@@ -210,7 +214,7 @@ async def test_backpressure(runtime: Runtime) -> None:
 async def test_a_runtime_that_hung_up(runtime: Runtime) -> None:
     """A runtime that closes its connection while it waits fails the next invocation."""
     _, writer = await runtime.open()
-    writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
+    writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
     await runtime.asked.wait()
     writer.close()
     while runtime.api._waiting:  # noqa: ASYNC110 - the other end's work
@@ -219,3 +223,34 @@ async def test_a_runtime_that_hung_up(runtime: Runtime) -> None:
     runtime.api.offer(invocation)
     with pytest.raises(FunctionError, match="no longer waits"):
         await invocation.response.head
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Host: 127.0.0.1:1",
+        "Host: evil.example:9001",
+        "X: y",
+        "Host: 127.0.0.1:9001\r\nOrigin: null",
+        "Host: 127.0.0.1:9001\r\nSec-Fetch-Site: same-origin",
+    ],
+)
+async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
+    """A web page gets no invocation, can answer none, and cannot end the environment, under whatever name it comes."""
+    invocation, _ = await runtime.next()
+    for request in ("GET {}invocation/next", "POST {}invocation/id-1/response", "POST {}init/error"):
+        reader, writer = await runtime.open()
+        writer.write(f"{request.format(BASE)} HTTP/1.1\r\n{headers}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        assert (await reader.read(65536)).startswith(b"HTTP/1.1 403 ")
+    assert runtime.api.active == {"id-1": invocation}
+    assert not runtime.init_errors
+
+
+async def test_other_users_are_refused(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection of another user's process is refused, and one of our own is not."""
+    monkeypatch.setattr(peers.os, "getuid", lambda: 12345)
+    reader, writer = await runtime.open()
+    writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
+    assert (await reader.read(65536)).startswith(b"HTTP/1.1 403 ")
+    monkeypatch.undo()
+    await runtime.next()

@@ -1,0 +1,71 @@
+"""`sluice env`: what a shell makes of its lines."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli import main, values
+from cli.stack import LocalStack
+from local.cloud import LocalCloud
+from local.trust import Keys
+
+HOSTILE = [
+    "a b",
+    "$(touch INJECTED)",
+    "`touch INJECTED`",
+    "x; touch INJECTED #",
+    "x\ntouch INJECTED\n",
+    "'; touch INJECTED; '",
+    '"; touch INJECTED; "',
+    "\\",
+    "*",
+    "~",
+    "-n",
+    "",
+]
+
+
+def shell(folder: Path, lines: str, name: str) -> str:
+    """Return a variable as `eval` of the lines leaves it in a POSIX shell."""
+    script = f'eval "$1"; printf %s "${name}"'
+    return subprocess.run(
+        ["/bin/sh", "-c", script, "sh", lines], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_values_are_only_values(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a stack's outputs and key contain, the shell runs none of it and sets it as it is."""
+    authority = tmp_path / value.replace("/", "") / "ca.pem" if value else tmp_path / "ca.pem"
+    authority.parent.mkdir(exist_ok=True)
+    authority.write_text("")
+    stack = LocalStack(f"http://{value}/v1", value or "sk", "m", "t", authority=str(authority))
+    monkeypatch.setattr(LocalStack, "of", lambda *_: stack)
+    assert main.main(["env"]) == 0
+    lines = capsys.readouterr().out
+    assert shell(tmp_path, lines, "OPENAI_BASE_URL") == stack.base_url
+    assert shell(tmp_path, lines, "OPENAI_API_KEY") == stack.api_key
+    assert shell(tmp_path, lines, "SSL_CERT_FILE") == str(authority.with_name("bundle.pem"))
+    assert not list(tmp_path.rglob("INJECTED"))
+
+
+def test_the_local_clouds_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--aws` sets what AWS clients need for the running local cloud, and takes away what would lead them elsewhere."""
+    cloud = LocalCloud(tmp_path, 1, "http://localhost:4566", Keys.new())
+    monkeypatch.setattr(LocalCloud, "find", lambda *_: cloud)
+    assert main.main(["env", "--aws"]) == 0
+    lines = "export AWS_SESSION_TOKEN=old\n" + capsys.readouterr().out
+    for name, value in {**cloud.aws_environment(), "AWS_SESSION_TOKEN": ""}.items():
+        assert shell(tmp_path, lines, name) == value
+    assert main.main(["env", "--aws", "--stage", "dev"]) == 1
+    assert "your own credentials" in capsys.readouterr().err
+
+
+def test_exports() -> None:
+    """Plain values stay readable."""
+    assert values.exports({"A": "http://localhost:1/v1"}) == "export A=http://localhost:1/v1\n"
