@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container check audit bench bench-quick bench-report chaos meter-bench books soak soak-short deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container test-browser check audit bench bench-quick bench-report chaos meter-bench books soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -56,6 +56,10 @@ test-clients: $(CLIENTS) ## Run the suites of LangChain, openai-node, the AI SDK
 
 test-container: $(STAMP) ## Build the container and test it, the stacks around it; needs docker or podman
 	@BIN=$(BIN) tests/container/run.sh
+
+test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium; under a minute
+	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
+	@$(BIN)/pytest -m browser
 
 check: $(STAMP) ## Lint, format, types, layers
 	@$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from yarl import URL
 
-from local import trust
+from local import bodies, trust
 from local.faults import api, dynamodb
 from local.faults.plan import Plan
 
@@ -58,7 +58,7 @@ class Gateway:
         """`invoke` answers the SageMaker runtime's calls, `invoke_function` Lambda's.
 
         `status` is the JSON of `/_local/status`. `gate` lets requests through or refuses them; a body that it has read
-        is the request's "body". `kill` ends the function's environment that has an access key, for a fault.
+        is kept by `local.bodies`. `kill` ends the function's environment that has an access key, for a fault.
         """
         self._control = control
         self._status = status
@@ -88,7 +88,7 @@ class Gateway:
         """Pass a request on as it is, Host included, because moto reads it; bodies are streamed."""
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_ON]
         headers += self._control.headers.items()
-        body: Any = request.get("body")
+        body: Any = bodies.known(request)
         if body is None and request.body_exists:
             small = (request.content_length or _SMALL + 1) <= _SMALL
             body = await request.read() if small else request.content

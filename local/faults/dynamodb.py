@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from local import bodies
 from local.faults.plan import Plan, Strike
 
 log = logging.getLogger("local.faults")
@@ -55,7 +56,7 @@ async def _strike(plan: Plan, request: web.Request) -> Strike | None:
         return None
     operation = target.removeprefix(_TARGET)
     try:
-        body = await request.text()
+        body = (await bodies.read(request, _READ) or b"").decode()
         call = json.loads(body)
     except ValueError:
         return None
