@@ -43,6 +43,7 @@ def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: 
         "--ci",
     ]
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch(mode=0o600)  # what is deployed is nobody else's to read
     last: deque[str] = deque(maxlen=12)
     with (
         log.open("a") as file,

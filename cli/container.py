@@ -60,6 +60,7 @@ def build(engine: str, *, log: Path, detail: Detail) -> str:
 
 def _run(command: list[str], log: Path, detail: Detail) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch(mode=0o600)  # what is deployed is nobody else's to read
     last: deque[str] = deque(maxlen=6)
     with (
         log.open("a") as file,

@@ -76,7 +76,9 @@ class LocalCloud:
         command += ["--engine", engine] if engine is not None else []
         command += ["--tls"] if tls else []
         command += options
-        with (logs / "cloud.log").open("ab") as output:
+        log = logs / "cloud.log"
+        log.touch(mode=0o600)
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )

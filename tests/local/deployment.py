@@ -50,7 +50,7 @@ def template() -> dict[str, Any]:
         "Function": {
             "Type": "AWS::Lambda::Function",
             "Properties": {
-                "FunctionName": "f",
+                "FunctionName": "listens",
                 "Code": code,
                 "Handler": "main.handler",
                 "Runtime": "python3.14",

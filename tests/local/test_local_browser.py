@@ -129,7 +129,7 @@ def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[
         "gateway": [
             (f"/?Action=CreateStack&StackName=evil&TemplateBody={TEMPLATE}&{cloudformation}", ""),
             (f"/?{secret}", '{"SecretId": "admin"}'),
-            (f"/2015-03-31/functions/f/invocations?{CREDENTIAL.format('lambda')}", "{}"),
+            (f"/2015-03-31/functions/listens/invocations?{CREDENTIAL.format('lambda')}", "{}"),
             (f"/endpoints/e/invocations?{CREDENTIAL.format('sagemaker')}", '{"chunks": ["x"]}'),
             ("/_local/faults", '{"kind": "table-down"}'),
             ("/_local/status", ""),
@@ -157,7 +157,7 @@ def harm(running: Deployed) -> dict[str, Any]:
     """What there is of the attack: stacks, faults, and invocations of function and endpoint."""
     made = [running.client(service) for service in ("cloudformation", "logs")]
     stacks, logs = made
-    events = logs.filter_log_events(logGroupName="/aws/lambda/f")["events"]
+    events = logs.filter_log_events(logGroupName="/aws/lambda/listens")["events"]
     found = {
         "stacks": sorted(one["StackName"] for one in stacks.describe_stacks()["Stacks"]),
         "faults": running.cloud.ask("faults")["faults"],
