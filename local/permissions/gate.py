@@ -66,6 +66,7 @@ class Gate:
         try:
             signature, caller = await self._authentication.of(request)
         except Refused as error:
+            log.warning("%s %s: %s %s", request.method, request.path, error.kind.name, error.message)
             return refuse(request, error.service, error.kind, error.message)
         if caller is None:
             return await handler(request)

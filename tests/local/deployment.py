@@ -19,7 +19,14 @@ SECRET = "the secret of the admin"
 
 def _role(service: str) -> dict[str, Any]:
     statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{service}.amazonaws.com"}}
-    return {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {"Statement": [statement]}}}
+    writes = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
+    return {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": {"Statement": [statement]},
+            "Policies": [{"PolicyName": "logs", "PolicyDocument": {"Statement": [writes]}}],
+        },
+    }
 
 
 def _permission(action: str, **condition: Any) -> dict[str, Any]:
