@@ -104,6 +104,9 @@ meter-bench: $(STAMP) ## 10,000 settlements on one key at full speed; none may b
 books: $(STAMP) ## The model-based test of the books, 500 examples (some minutes)
 	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/test_books.py
 
+attack: $(STAMP) ## Hostile inputs by kind over the local cloud, memory and a neighbour watched; at most 3 minutes (Linux)
+	@$(BIN)/python -m tests.attack
+
 soak-short: $(STAMP) ## The same with 300 streams; at most 2 minutes
 	@$(BIN)/python -m bench.soak --streams 300 --minutes 2
 

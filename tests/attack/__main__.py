@@ -1,0 +1,151 @@
+"""Hostile inputs by kind over the deployed local cloud, with memory and a neighbour watched.
+
+    python -m tests.attack [KIND ...] [--minutes 3]
+
+Every kind is bounded in number and size, all together in time, and the cloud in memory. Exits with 1 when anything was
+not withstood: a wrong answer, a process that grew over its bound, a neighbour that waited, a planted word in a log.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import resource
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import boto3
+import httpx
+from rich.markup import escape
+
+from cli import cdk, keys
+from cli.steps import columns, console, step
+from local.cloud import LocalCloud, LocalCloudError
+from tests.attack.kinds import admin, bodies, origins, readers, schemas, texts, wire
+from tests.attack.kinds import keys as guesses
+from tests.attack.target import Findings, Target
+from tests.attack.watch import MEMORY, Neighbour, Watch, planted
+
+KINDS = {module.KIND: module.attack for module in (schemas, bodies, guesses, texts, wire, readers, admin, origins)}
+
+ADDRESS_SPACE = 4 * 2**30
+"""Of each process of the cloud. What would take the machine gets a MemoryError instead."""
+
+NEIGHBOUR_WAITS_S = 8.0
+"""The longest that the neighbour may wait for a chunk. At rest that is 0.03 s; it was 14 to 18 s when one key could
+stop all others, and a busy machine of half the speed stays well below."""
+
+
+def main() -> int:
+    """Deploy, attack, report; the exit status."""
+    parser = argparse.ArgumentParser(description="Hostile inputs over the local cloud.")
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"one of: {', '.join(KINDS)} (default: all)")
+    parser.add_argument("--minutes", type=float, default=3, help="give up after so long")
+    args = parser.parse_args()
+    if unknown := set(args.kinds) - KINDS.keys():
+        parser.error(f"there is no kind {', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory() as folder:
+        with _limited_memory():
+            cloud = LocalCloud.start(Path(folder))
+        try:
+            target = _deploy(cloud, Path(folder))
+            wrong = asyncio.run(_attack(target, args.kinds or list(KINDS), args.minutes * 60))
+        finally:
+            with contextlib.suppress(LocalCloudError):  # one that was killed has been reported
+                cloud.stop()
+        wrong += [f"a log has a planted word: {line}" for line in planted(Path(folder), target.marker)]
+    for line in wrong:
+        console.print(f"[red]✗[/red] {escape(line)}")
+    console.print("[green]✓[/green] all withstood" if not wrong else f"{len(wrong)} not withstood")
+    return 1 if wrong else 0
+
+
+@contextlib.contextmanager
+def _limited_memory() -> Iterator[None]:
+    """Limit processes that are started meanwhile to `ADDRESS_SPACE`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _deploy(cloud: LocalCloud, folder: Path) -> Target:
+    aws = cloud.aws_environment()
+    log = folder / "deploy.txt"
+    with step("Deploying the demo model") as detail:
+        account = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
+        cdk.cdk(["bootstrap", account, "--app", ""], aws=aws, log=log, detail=detail)
+        context = {"stage": "local", "tokens_per_second": "40"}
+        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
+    options = {
+        "endpoint_url": cloud.endpoint_url,
+        "region_name": aws["AWS_REGION"],
+        "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
+    }
+    table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
+    secret = boto3.client("secretsmanager", **options).get_secret_value(SecretId=outputs["AdminSecretArn"])
+    return Target(
+        cloud=cloud,
+        origin=f"http://{outputs['DistributionDomain']}",
+        key=keys.create(table, name="attacker"),
+        other_key=keys.create(table, name="neighbour"),
+        admin_secret=secret["SecretString"],
+        table=table,
+        outputs=outputs,
+        marker=f"planted{secrets.token_hex(6)}",
+    )
+
+
+async def _attack(target: Target, kinds: Sequence[str], seconds: float) -> list[str]:
+    """Run the kinds one after the other; return what was wrong."""
+    watch, neighbour = Watch(target), Neighbour(target)
+    beside = [asyncio.ensure_future(watch.run()), asyncio.ensure_future(neighbour.run())]
+    wrong: list[str] = []
+    rows = []
+    try:
+        async with asyncio.timeout(seconds):
+            for kind in kinds:
+                findings = Findings(kind)
+                began = time.monotonic()
+                try:
+                    await KINDS[kind](target, findings)
+                except (httpx.HTTPError, OSError) as error:
+                    findings.check("a connection", False, repr(error))
+                took = time.monotonic() - began
+                await asyncio.sleep(1)  # so that what is felt late is felt within this kind
+                longest, felt = neighbour.felt()
+                peaks = watch.peaks()
+                wrong += findings.wrong + [f"{kind}: {line}" for line in felt]
+                if longest > NEIGHBOUR_WAITS_S:
+                    wrong.append(f"{kind}: the neighbour waited {longest:.1f} s for a chunk")
+                wrong += [
+                    f"{kind}: {role} has {peak / 1e6:.0f} MB, at most {MEMORY[role] / 1e6:.0f} are expected"
+                    for role, peak in peaks.items()
+                    if peak > MEMORY[role]
+                ]
+                memory = (f"{peaks.get(role, 0) / 1e6:.0f}" for role in MEMORY)
+                rows.append(
+                    (kind, str(findings.tried), str(len(findings.wrong)), f"{took:.1f}", f"{longest:.2f}", *memory)
+                )
+    except TimeoutError:
+        wrong.append(f"it took more than {seconds:.0f} s: {len(rows)} of {len(kinds)} kinds were tried")
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+    head = ("kind", "tried", "wrong", "seconds", "longest wait", *(f"{role} MB" for role in MEMORY))
+    columns(head, rows, right=head[1:])
+    console.print(f"The neighbour had {neighbour.answers} answers meanwhile.")
+    if target.cloud.ended():
+        wrong.append("the local cloud has ended")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What is attacked: one deployment in a local cloud of its own, and how a kind of attack says what it found."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from local.cloud import LocalCloud
+
+ANSWER_WITHIN_S = 40.0
+"""The longest that any answer may take, streams included. Orders of magnitude over what it takes."""
+
+MODEL = "sluice-demo"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One deployment: its cloud, the address of its distribution, two keys, and boto3's table and clients."""
+
+    cloud: LocalCloud
+    origin: str
+    """`http://localhost:PORT` of the distribution."""
+    key: str
+    """The attacker's own key, which is valid."""
+    other_key: str
+    """The neighbour's key."""
+    admin_secret: str
+    table: Any
+    outputs: Mapping[str, str]
+    marker: str
+    """A word that is planted in whatever is sent. No log may have it."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the distribution."""
+        parts = urlsplit(self.origin)
+        return parts.hostname or "localhost", parts.port or 80
+
+    @contextlib.asynccontextmanager
+    async def client(self, key: str | None = "own") -> AsyncIterator[httpx.AsyncClient]:
+        """Open a client of the public API. `key` is "own" for the attacker's, None for none, else a key's text."""
+        headers = {} if key is None else {"authorization": f"Bearer {self.key if key == 'own' else key}"}
+        async with httpx.AsyncClient(
+            base_url=self.origin, headers=headers, timeout=ANSWER_WITHIN_S, limits=httpx.Limits(max_connections=64)
+        ) as client:
+            yield client
+
+    def chat(self, **change: Any) -> dict[str, Any]:
+        """Return a chat request with a change. It asks for few tokens."""
+        return {
+            "model": MODEL,
+            "max_tokens": 8,
+            "messages": [{"role": "user", "content": f"Hello {self.marker}"}],
+            **change,
+        }
+
+
+@dataclass
+class Findings:
+    """What one kind of attack tried, and what was wrong."""
+
+    kind: str
+    tried: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def check(self, name: str, withstood: object, saw: object = "") -> None:
+        """Count one attempt. `saw` is shown where it was not withstood."""
+        self.tried += 1
+        if not withstood:
+            self.wrong.append(f"{self.kind}: {name}: {str(saw)[:300]}")
+
+    def refusal(self, name: str, answer: httpx.Response, *statuses: int) -> None:
+        """Hold an answer against the rule for bad input: one of the statuses, in OpenAI's shape, with an id."""
+        self.check(name, answer.status_code in statuses, f"{answer.status_code} {answer.text[:200]}")
+        with contextlib.suppress(ValueError):
+            error = answer.json().get("error", {})
+            shaped = {"message", "type", "param", "code"} <= error.keys()
+            cut = len(error.get("param") or "") <= 200
+            self.check(f"{name}: the error's shape", shaped and cut, answer.text[:200])
+            return
+        self.check(f"{name}: the error's shape", False, answer.text[:200])
+
+
+async def raw(address: tuple[str, int], sent: bytes, *, seconds: float = 15.0) -> bytes:
+    """Send bytes as they are and return what comes back until the peer closes, or until `seconds` are over."""
+    reader, writer = await asyncio.open_connection(*address)
+    found = b""
+    try:
+        writer.write(sent)
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(seconds):
+                await writer.drain()
+                while len(found) < 1_000_000 and (some := await reader.read(65_536)):
+                    found += some
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    return found
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    """Return the JSON of a stream's `data:` lines, without `[DONE]`."""
+    return [
+        json.loads(line.removeprefix("data: "))
+        for line in text.splitlines()
+        if line.startswith("data: ") and line != "data: [DONE]"
+    ]

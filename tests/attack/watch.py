@@ -1,0 +1,111 @@
+"""Who must not feel it: the processes of the local cloud, and a neighbour with a key of his own."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+
+from bench import leftovers
+from tests.attack.target import ANSWER_WITHIN_S, MODEL, Target
+
+MEMORY = {"cloud": 700e6, "control": 900e6, "container": 900e6, "function": 1_000e6}
+"""Resident bytes that all processes of a role may have together. At rest they have a fifth of it."""
+
+TOTAL = 5e9
+"""Resident bytes at which the cloud is killed, so that a failed attack fails and takes no machine."""
+
+_LOOK_S = 0.2
+_NEIGHBOURS = 2
+
+
+class Watch:
+    """Samples the memory of a local cloud's processes by role while its context lasts."""
+
+    def __init__(self, target: Target) -> None:
+        """Watch the cloud of `target`."""
+        self._pid = target.cloud.pid
+        self._peaks: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Sample until cancelled. Kills the cloud when it takes more than `TOTAL`."""
+        while True:
+            state = await asyncio.to_thread(leftovers.state, self._pid)
+            for role, held in state.items():
+                self._peaks[role] = max(self._peaks.get(role, 0), held.memory)
+            if sum(held.memory for held in state.values()) > TOTAL:
+                os.kill(self._pid, signal.SIGKILL)
+            await asyncio.sleep(_LOOK_S)
+
+    def peaks(self) -> dict[str, int]:
+        """Return the peak of each role since the last call, in bytes."""
+        found, self._peaks = self._peaks, {}
+        return found
+
+
+class Neighbour:
+    """Streams honest answers one after the other, and remembers how long it had to wait for each chunk."""
+
+    def __init__(self, target: Target) -> None:
+        """Use the other key of `target`."""
+        self._target = target
+        self._gaps: list[float] = []
+        self._wrong: list[str] = []
+        self.answers = 0
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        async with self._target.client(self._target.other_key) as client, asyncio.TaskGroup() as group:
+            for _ in range(_NEIGHBOURS):
+                group.create_task(self._ask(client))
+
+    async def _ask(self, client: httpx.AsyncClient) -> None:
+        body = {
+            "model": MODEL,
+            "stream": True,
+            "max_tokens": 40,
+            "messages": [{"role": "user", "content": "Tell me a story about a lighthouse."}],
+        }
+        while True:
+            last, reason = time.monotonic(), None
+            try:
+                async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+                    if answer.status_code != 200:
+                        await answer.aread()
+                        self._wrong.append(f"the neighbour got {answer.status_code} {answer.text[:120]}")
+                        await asyncio.sleep(1)
+                        continue
+                    async for line in answer.aiter_lines():
+                        if not line.startswith("data: "):
+                            continue
+                        self._gaps.append(time.monotonic() - last)
+                        last = time.monotonic()
+                        if line != "data: [DONE]":
+                            choices = json.loads(line[6:]).get("choices") or [{}]
+                            reason = choices[0].get("finish_reason") or reason
+            except (httpx.HTTPError, ValueError) as error:
+                self._wrong.append(f"the neighbour's answer broke off after {time.monotonic() - last:.1f} s: {error!r}")
+                continue
+            if reason not in {"stop", "length"}:
+                self._wrong.append(f"the neighbour's answer ended with {reason!r}")
+            self.answers += 1
+
+    def felt(self) -> tuple[float, list[str]]:
+        """Return the longest wait for a chunk since the last call, in seconds, and what was wrong."""
+        gaps, wrong, self._gaps, self._wrong = self._gaps, self._wrong, [], []
+        return max(gaps, default=ANSWER_WITHIN_S), wrong
+
+
+def planted(folder: Path, marker: str) -> list[str]:
+    """Return the lines of all files below `folder` that have the marker, as `file: line`."""
+    found = []
+    for path in folder.rglob("*.log*"):
+        with contextlib.suppress(OSError):
+            found += [
+                f"{path.name}: {line[:160]}" for line in path.read_text(errors="replace").splitlines() if marker in line
+            ]
+    return found
