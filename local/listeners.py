@@ -58,6 +58,7 @@ async def serve(
         keepalive_timeout=idle_s,
         max_line_size=longest_head,
         max_field_size=longest_head,
+        auto_decompress=False,  # a body is passed on as it came, as AWS does
     )
     await runner.setup()
     await web.SockSite(runner, sock, backlog=_BACKLOG, ssl_context=tls).start()

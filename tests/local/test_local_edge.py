@@ -1,6 +1,7 @@
 """Distributions: which behaviour, what reaches the origin, and what happens when the origin is slow or gone."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -190,6 +191,15 @@ async def test_uploads_without_buffering(site: Site) -> None:
 
     async with site.session.post(f"{site.url}/upload", data=body()) as answer:
         assert await answer.read() == b"two"
+
+
+async def test_an_encoded_body_is_passed_on_as_it_is(site: Site) -> None:
+    """What a body's Content-Encoding promises is not looked at, be it true or not."""
+    for body in (gzip.compress(b"whole"), b"no gzip"):
+        site.origin.received = asyncio.get_running_loop().create_future()
+        async with site.session.post(f"{site.url}/upload", data=body, headers={"Content-Encoding": "gzip"}) as answer:
+            assert answer.status == 200
+        assert await site.origin.received == body
 
 
 async def test_connections_are_kept(site: Site) -> None:
