@@ -111,7 +111,7 @@ class CompletionBody:
 
     def _choice(self, index: int) -> dict[str, Any]:
         held = self._logprobs[index]
-        logprobs = {name: msgspec.Raw(b"[%b]" % entries) for name, entries in held.items()} or None
+        logprobs = {name: msgspec.Raw(b"[%b]" % bytes(entries)) for name, entries in held.items()} or None
         text = "".join(self._texts[index])
         return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": self._reasons[index]}
 
