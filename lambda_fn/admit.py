@@ -54,7 +54,8 @@ class Gate:
         self._known = Known()
 
     async def authenticate(self, caller: Caller) -> None:
-        """Check a key before anything of its request is read: by a read, unless its secret was right here before.
+        """Check a key before anything of its request is read: by a read, unless it was right here before and its
+        networks have the caller's address.
 
         What a caller without a key can make the function do does not grow with what it sends, then. Of a key that is
         known here, `admit` compares the secret again in the write that reserves.
@@ -63,7 +64,7 @@ class Gate:
             AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
 
         """
-        if not self._known.right(caller):
+        if not self._known.right(caller) or not self._known.admits(caller):
             await self.check_key(caller)
 
     async def check_key(self, caller: Caller) -> Account:
@@ -86,8 +87,7 @@ class Gate:
             raise public(wrong or KeyUnknown(), model="", when=now, now=now)
         self._known.authenticated(caller)
         account = Account.of(item)
-        if account.networks != ANYWHERE:
-            self._known.restricted(caller, account.networks)
+        self._known.restricted(caller, account.networks)
         if not admits(account.networks, caller.address):
             raise wrong_network()
         return account
@@ -171,7 +171,7 @@ class Gate:
                     self._known.wrong(caller)
                 networks = ANYWHERE if failed.item is None else failed.item.get("networks", ANYWHERE)
                 if wrong is None and networks != reservation.networks and admits(networks, caller.address):
-                    # They were not known here, or are others by now: once more, on condition that these still hold.
+                    # They are others by now: once more, on condition that these still hold.
                     self._known.restricted(caller, networks)
                     return await self._reserve(caller, opening, fingerprint, repeat=repeat)
                 if repeat and wrong is None and failed.item is not None:

@@ -1,4 +1,4 @@
-"""Which secrets one environment of the function has seen right."""
+"""Which secrets one environment of the function has seen right, and the networks of their keys."""
 
 import time
 
@@ -22,6 +22,7 @@ class Known:
         self._admitted: dict[str, float] = {}
         """Hash of a secret -> when a request was last admitted by it; 0 when its last answer was a refusal."""
         self._networks: dict[str, str] = {}
+        """Id of a key -> its networks, of those that have any."""
 
     def right(self, caller: Caller) -> bool:
         """Tell whether the secret was right when it last came here."""
@@ -44,10 +45,12 @@ class Known:
 
     def restricted(self, caller: Caller, networks: str) -> None:
         """Note a key's networks."""
+        self._networks.pop(caller.key_id, None)
         if len(self._networks) >= _MOST:
             self._networks.clear()
             self._admitted.clear()  # so that no key is served unasked whose networks are forgotten
-        self._networks[caller.key_id] = networks
+        if networks != ANYWHERE:
+            self._networks[caller.key_id] = networks
 
     def admitted(self, caller: Caller) -> None:
         """Note that a request was admitted."""

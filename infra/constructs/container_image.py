@@ -18,7 +18,17 @@ _ECR = re.compile(
 )
 DOCKERFILE = "model/Dockerfile"
 # Only what the Dockerfile copies counts for the image: the weights come from S3.
-EXCLUDED = ["*", "!locks/model.txt", "!model", "!schema_guard", "model/demo", "**/__pycache__"]
+EXCLUDED = [
+    "*",
+    "!locks/model.txt",
+    "!model",
+    "!schema_guard",
+    "model/demo/*",
+    "!model/demo/__init__.py",  # grammars are tried with the demo model
+    "!model/demo/chat.py",
+    "!model/demo/weights",
+    "**/__pycache__",
+]
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ FINDING = {"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.1"]}
 
 
 @pytest.fixture
-def audit(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def audit(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script as a module, without any lock's lookup."""
     spec = importlib.util.spec_from_file_location("audit", ROOT / "locks/audit.py")
     assert spec is not None
@@ -36,7 +35,7 @@ NODE = {
 }
 
 
-def test_what_is_found_fails(audit: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_found_fails(audit: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """A vulnerability of either kind is named with what mends it, and the exit status is 1 in any case."""
     audit.audits = lambda: iter([audit.of_python("a.txt", python(FINDING)), audit.of_node("b", NODE)])
     assert audit.main(["--unreachable=warn"]) == audit.main([]) == 1
@@ -46,16 +45,14 @@ def test_what_is_found_fails(audit: ModuleType, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("named", ["PYSEC-1", "CVE-1"])
-def test_what_was_accepted_does_not_fail(audit: ModuleType, named: str) -> None:
+def test_what_was_accepted_does_not_fail(audit: Any, named: str) -> None:
     """An exception is known by the finding's own name or another one of it."""
     audit.ACCEPTED[named] = "2026-11-29: not called"
     assert audit.of_python("a.txt", python(FINDING)).found == []
 
 
 @pytest.mark.parametrize("report", ["skipped", "error"])
-def test_what_was_not_looked_up_is_not_clean(
-    audit: ModuleType, report: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_was_not_looked_up_is_not_clean(audit: Any, report: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A service without an answer is a warning that names the lock, and fails with a status of its own unless told."""
     missed = audit.of_python("a.txt", python(skip="not found")) if report == "skipped" else audit.of_node("b", {})
     audit.audits = lambda: iter([missed])
@@ -65,7 +62,7 @@ def test_what_was_not_looked_up_is_not_clean(
     assert f"WARNING: not audited, because the vulnerability services did not answer for them: {missed.lock}." in said
 
 
-def test_what_is_clean_says_no_warning(audit: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_clean_says_no_warning(audit: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """All looked up, nothing found: status 0."""
     audit.audits = lambda: iter([audit.of_python("a.txt", python())])
     assert audit.main([]) == 0
