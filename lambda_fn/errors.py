@@ -209,6 +209,7 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
     "overloaded": RateLimited,
     "not_ready": Unavailable,
     "engine_error": UpstreamFailed,
+    "caller_denied": UpstreamFailed,
     "deadline_exceeded": UpstreamTimeout,
     "cancelled": UpstreamFailed,
     "cut": UpstreamFailed,

@@ -26,6 +26,8 @@ SECONDS = 2.0
 CPU_SECONDS = 0.5  # of a grammar that is served: its making stops everybody's answers for about so long
 MAX_WAITING = 64  # tries before a lane; more are a 429
 START_SECONDS = 20.0
+_TOO_MUCH = f"it takes more than {SECONDS:g} s or too much memory to prepare; simplify it"
+_NO_MEMORY = "bad_alloc"  # native code's word for it, where the child outlived it
 _KEPT = 512  # verdicts by the digest of what was tried
 _ROOT = Path(__file__).parents[2]
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "HOME", "SYSTEMROOT")
@@ -166,7 +168,7 @@ class Trials:
             try:
                 why = self._known[digest] = _refusal(await self._tried(body))
             except TooSlowError:  # not remembered: the machine may have been busy
-                why = f"it takes more than {SECONDS:g} s or too much memory to prepare; simplify it"
+                why = _TOO_MUCH
             while len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         if why is not None:
@@ -186,7 +188,8 @@ class Trials:
 
 def _refusal(verdict: dict[str, Any]) -> str | None:
     if verdict["error"] is not None:
-        return str(verdict["error"])
+        error = str(verdict["error"])
+        return _TOO_MUCH if _NO_MEMORY in error else error
     if verdict["cpu"] > CPU_SECONDS:
         return f"it takes {verdict['cpu']:.1f} s to prepare, {CPU_SECONDS:g} s are allowed; simplify it"
     return None

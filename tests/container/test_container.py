@@ -105,7 +105,8 @@ def test_container_gets_what_sagemaker_gives(engine: Engine, running: dict[str, 
     own = {line.partition("=")[0] for line in image} | {"HOME", "HOSTNAME", "TERM", "container"}  # the engines' own
     found = dict(line.split("=", 1) for line in engine.ask("exec", running["Id"], "env").splitlines())
     assert {name for name in found if name not in own} == {
-        "SLUICE_ENGINE", "SLUICE_MODEL_NAME", "SLUICE_CONTEXT_TOKENS", "SLUICE_PARALLEL", "SLUICE_TOKENS_PER_SECOND"
+        "SLUICE_ENGINE", "SLUICE_MODEL_NAME", "SLUICE_CONTEXT_TOKENS", "SLUICE_PARALLEL", "SLUICE_TOKENS_PER_SECOND",
+        "SLUICE_CALLER_TOKEN",
     }  # fmt: skip
     assert found["SLUICE_MODEL_NAME"] == deployed.outputs["ModelName"]
 
@@ -137,7 +138,7 @@ async def _start(
     async with asyncio.timeout(30), httpx.AsyncClient() as client:
         while True:
             try:
-                answer = await client.get(f"http://127.0.0.1:{running.port}/ping")
+                answer = await client.get(f"http://127.0.0.1:{running.port}/ping", headers=running.headers)
                 if answer.status_code == ping:
                     return running, answer
             except httpx.TransportError:
@@ -204,7 +205,7 @@ async def test_stop_lets_answers_end(engine: Engine, image: str, tmp_path: Path,
     script = {"repeat": " word", "count": 20, "rate": 10}
     body = {"messages": [{"role": "user", "content": json.dumps(script)}]}
     async with (
-        httpx.AsyncClient() as client,
+        httpx.AsyncClient(headers=running.headers) as client,
         client.stream("POST", f"http://127.0.0.1:{running.port}/invocations", json=body) as answer,
     ):
         lines = answer.aiter_lines()

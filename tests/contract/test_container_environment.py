@@ -44,7 +44,12 @@ def test_what_may_be_told_beside() -> None:
     )
     all_of_them = {variable_of(field) for field in fields(Settings)}
     engines = {variable_of(field): field.metadata["engine"] for field in fields(Settings)}
-    assert all_of_them - said.keys() - set(MORE) == {"SLUICE_MODEL_DIR", "SLUICE_HOST", "SAGEMAKER_BIND_TO_PORT"}
+    assert all_of_them - said.keys() - set(MORE) == {
+        "SLUICE_MODEL_DIR",
+        "SLUICE_HOST",
+        "SLUICE_CALLER_TOKEN",
+        "SAGEMAKER_BIND_TO_PORT",
+    }
     assert set(MORE) <= all_of_them - said.keys()
     assert MORE.items() <= engines.items()
     assert SAID_BY.keys() == said.keys()

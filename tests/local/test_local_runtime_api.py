@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -247,7 +248,7 @@ async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
 
 async def test_other_users_are_refused(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection of another user's process is refused, and one of our own is not."""
-    monkeypatch.setattr("local.peers.os.getuid", lambda: 12345)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
     reader, writer = await runtime.open()
     writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
     assert (await reader.read(65536)).startswith(b"HTTP/1.1 403 ")
