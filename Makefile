@@ -122,7 +122,7 @@ images: $(STAMP) ## Look up AWS's newest model containers (installs a gigabyte i
 	@build/sagemaker/bin/python -W ignore infra/images/refresh.py
 	@git diff --stat -- infra/images/images.json
 
-digests: $(STAMP) ## Pin the container's base images by the digests that Docker Hub has now
+digests: $(STAMP) ## Pin the container's base images by the digests that their tags have now; needs docker
 	@$(BIN)/python -m infra.images.digests
 
 vllm-signatures: $(STAMP) ## Read what is used of vLLM from the pinned wheel again (340 MB)

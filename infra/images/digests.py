@@ -1,23 +1,19 @@
 """The base images of model/Dockerfile: which are pinned, and pinning them by what their registry says: `make digests`.
 
-A tag is what its owner makes of it each day; a digest is the content. Docker Hub is asked, without an account.
+A tag is what its owner makes of it each day; a digest is the content. docker asks the registry, with what its user may.
 """
 
-import json
 import re
+import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 DOCKERFILE = Path(__file__).parents[2] / "model/Dockerfile"
 _BASE = re.compile(
     r"^(?P<argument>ARG \w*BASE_IMAGE=)(?P<image>[^\s@]+)(?P<digest>@sha256:[0-9a-f]{64})?$", re.MULTILINE
 )
-_MANIFESTS = (
-    "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
-    "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
-)
-_TIMEOUT = 30
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
+_TIMEOUT = 60
 
 
 def unpinned(dockerfile: str) -> list[str]:
@@ -31,16 +27,17 @@ def pinned(dockerfile: str, digests: dict[str, str]) -> str:
 
 
 def digest(image: str) -> str:
-    """Ask Docker Hub for the digest of `repository:tag`, that of the index of all platforms. Raises OSError."""
-    name, _, tag = image.partition(":")
-    repository = name if "/" in name else f"library/{name}"
-    token = f"https://auth.docker.io/token?service=registry.docker.io&scope=repository:{repository}:pull"
-    with urllib.request.urlopen(token, timeout=_TIMEOUT) as reply:
-        bearer = json.load(reply)["token"]
-    headers = {"Authorization": f"Bearer {bearer}", "Accept": _MANIFESTS}
-    url = f"https://registry-1.docker.io/v2/{repository}/manifests/{tag or 'latest'}"
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers, method="HEAD"), timeout=_TIMEOUT) as reply:
-        found: str = reply.headers["Docker-Content-Digest"]
+    """Ask the image's registry for the digest of `repository:tag`, that of the index of all platforms.
+
+    Raises:
+        OSError: docker is not there, or the registry does not answer it.
+
+    """
+    command = ["docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", image]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
+    found = done.stdout.strip()
+    if _DIGEST.fullmatch(found) is None:
+        raise OSError(done.stderr.strip().rpartition("\n")[2] or f"docker printed no digest of {image}")
     return found
 
 
@@ -50,8 +47,8 @@ def main() -> int:
     images = [found["image"] for found in _BASE.finditer(text)]
     try:
         digests = {image: digest(image) for image in images}
-    except OSError as error:
-        print(f"Docker Hub cannot be asked: {error}. Nothing was changed.", file=sys.stderr)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"The registry cannot be asked: {error}. Nothing was changed.", file=sys.stderr)
         return 1
     DOCKERFILE.write_text(pinned(text, digests))
     for image, found in digests.items():

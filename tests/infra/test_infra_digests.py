@@ -1,7 +1,6 @@
 """The container's base images."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aws_cdk import App
@@ -40,21 +39,23 @@ class _Any(dict[str, str]):
         return DIGEST
 
 
+@pytest.mark.parametrize("printed", ["echo 'no route' >&2; exit 1", "echo latest"])
 def test_a_registry_that_does_not_answer_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    printed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The Dockerfile stays as it was, and that is said."""
-
-    def unreachable(*_: Any, **__: Any) -> None:
-        raise OSError("no route")
-
-    path = tmp_path / "Dockerfile"
+    """The Dockerfile stays as it was, and that is said; with an answer it has the digests."""
+    path, docker = tmp_path / "Dockerfile", tmp_path / "docker"
     path.write_text(TEXT)
     monkeypatch.setattr(digests, "DOCKERFILE", path)
-    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    docker.write_text(f"#!/bin/sh\n{printed}\n")
+    docker.chmod(0o755)
     assert digests.main() == 1
     assert path.read_text() == TEXT
-    assert "no route. Nothing was changed" in capsys.readouterr().err
+    assert "Nothing was changed" in capsys.readouterr().err
+    docker.write_text(f"#!/bin/sh\necho {DIGEST}\n")
+    assert digests.main() == 0
+    assert digests.unpinned(path.read_text()) == []
 
 
 def test_the_synthesis_names_what_is_not_pinned(project: Path, tmp_path: Path) -> None:
