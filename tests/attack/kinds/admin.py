@@ -24,7 +24,7 @@ async def attack(target: Target, findings: Findings) -> None:
         for method, paths in calls.items():
             for path in paths:
                 for name, secret in {"no secret": "", "an API key": target.key, "a wrong secret": "x" * 40}.items():
-                    headers = {"authorization": f"Bearer {secret}"}
+                    headers = {"authorization": f"Bearer {secret}"} if secret else {}
                     answer = await client.request(method, f"/admin/v1{path}", headers=headers)
                     findings.check(
                         f"{method} {path} with {name}", answer.status_code in {401, 403, 429}, answer.status_code
@@ -53,7 +53,7 @@ async def _flood(target: Target, findings: Findings, client: httpx.AsyncClient) 
             aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
         )
         event = json.dumps({"method": "GET", "path": "/admin/v1/keys", "query": "", "body": None})
-        name = target.outputs.get("IamAdminFunctionName") or target.outputs["AdminFunctionName"]
+        name = target.outputs["AdminFunctionName"]
         answer = await asyncio.to_thread(functions.invoke, FunctionName=name, Payload=event)
         found = json.loads(answer["Payload"].read())
         findings.check("IAM's way in during a flood", found.get("statusCode") == 200, found)
