@@ -1,8 +1,8 @@
 """The functions' deployment packages, built without Docker.
 
 `build/<content>-<target>/` becomes a zip's content: the dependencies of locks/<content>.txt as wheels of the target's
-platform and Python version (never this machine's, unless that is the target), and lambda_fn/. There are two contents:
-`function`, of the stream function and the sweeper, with the executable bootstrap, with schema_guard/, and without
+platform and Python version (never this machine's, unless that is the target), lambda_fn/ and schema_guard/. There are
+two contents: `function`, of the stream function and the sweeper, with the executable bootstrap and without
 lambda_fn/control/, whose dependencies it lacks; and `control`, of the control function, without the bootstrap.
 The same input gives the same bytes, so that nothing is deployed again without need; an unchanged input costs only the
 reading of the sources.
@@ -150,8 +150,10 @@ def _prune(folder: Path) -> None:
 def _sources(root: Path, content: Content) -> list[Path]:
     own = root / "lambda_fn"
     if content == "control":
-        return [path for path in _files(own) if path != own / "bootstrap"]
-    return [path for path in _files(own) if own / "control" not in path.parents] + _files(root / "schema_guard")
+        kept = [path for path in _files(own) if path != own / "bootstrap"]
+    else:
+        kept = [path for path in _files(own) if own / "control" not in path.parents]
+    return kept + _files(root / "schema_guard")
 
 
 def _files(folder: Path) -> list[Path]:

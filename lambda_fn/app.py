@@ -112,6 +112,7 @@ class Models:
         """List what the settings name."""
         self._models = settings.models
         self._gate = gate
+        self._document = b""
 
     async def list(self, request: Request) -> Response:
         """Give all models that the key may use."""
@@ -126,10 +127,12 @@ class Models:
         return json_response(self._object(name))
 
     async def document(self, request: Request) -> Response:
-        """Give the OpenAPI document, to anybody."""
-        from lambda_fn.openapi import document  # it is asked for seldom, and never on the way to a token
+        """Give the OpenAPI document, to anybody: so it is made once."""
+        if not self._document:
+            from lambda_fn.openapi import document  # it is asked for seldom, and never on the way to a token
 
-        return Response(document(self._models), media_type="application/json")
+            self._document = document(self._models)
+        return Response(self._document, media_type="application/json")
 
     async def _allowed(self, request: Request) -> tuple[str, ...]:
         account = await self._gate.check_key(read_key(request.headers, request.scope.get("client")))
@@ -251,6 +254,7 @@ class Completions:
             choices=request.n or 1,
             fingerprint=self._settings.fingerprint(request.model),
             service_tier=None if request.service_tier is None else "default",
+            most=self._settings.max_whole,
         )
 
 

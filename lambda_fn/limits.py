@@ -103,7 +103,9 @@ content parts, the most of an honest one, has 115,000 in 1 MB.
 """
 
 MAX_WHOLE = 16_000_000
-"""Of an answer that is not streamed: it is held until its end, and takes up to four times as much memory then."""
+"""Of an answer that is not streamed: it is held until its end, and takes `WHOLE_TIMES` as much memory then at most."""
+
+WHOLE_TIMES = 4
 
 MAX_KEY = 256
 """Characters of a bearer key; ours have 59."""
@@ -116,6 +118,14 @@ READ_SIZE = 16_384
 
 READ_BUFFER = 16_384
 """Bytes taken from a peer and not yet used; beyond them reading pauses."""
+
+
+def whole(memory: int, concurrency: int) -> int:
+    """Return how many bytes of each whole answer a function with so many bytes of memory holds.
+
+    All that can run in one environment at once take at most half of its memory together.
+    """
+    return min(MAX_WHOLE, memory // 2 // WHOLE_TIMES // concurrency)
 
 
 def meta_worst() -> float:

@@ -1,11 +1,25 @@
 """One JSON object a line on standard output, which Lambda takes as the log."""
 
+import json
 import sys
 
 import msgspec
 
 
 def log(event: str, **fields: object) -> None:
-    """Write one line. Prompts, completions and keys have no place in it."""
-    sys.stdout.write(msgspec.json.encode({"event": event, **fields}).decode() + "\n")
+    """Write one line. Prompts, completions and keys have no place in it.
+
+    It is printable ASCII, whatever its fields hold: no line end of Unicode's, no terminal's or writing direction's control.
+    """
+    sys.stdout.write(_line({"event": event, **fields}) + "\n")
     sys.stdout.flush()
+
+
+def _line(said: dict[str, object]) -> str:
+    try:
+        line = msgspec.json.encode(said).decode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        line = ""
+    if line.isascii() and line.isprintable() and line:
+        return line
+    return json.dumps(said, separators=(",", ":")).replace("\x7f", "\\u007f")  # slower, and seldom

@@ -19,17 +19,17 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 """A header of every response: a browser must not take an answer for a page because of what a model wrote in it."""
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[str, str], *, most: int = limits.MAX_BODY) -> bytes:
     """Return the whole body of a request.
 
     Raises:
-        BodyTooLarge: it has more than `MAX_BODY` bytes, or says so. No more than that is kept.
+        BodyTooLarge: it has more than `most` bytes, or says so. No more than that is kept.
         InvalidRequest: it was cut off, or did not arrive within `BODY_PATIENCE`.
 
     """
     declared = headers.get("content-length", "").lstrip("0")
-    if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > limits.MAX_BODY):
-        raise _too_large()
+    if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > most):
+        raise _too_large(most)
     body = bytearray()
     more = True
     try:
@@ -39,8 +39,8 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
                 if message["type"] == "http.disconnect":
                     raise errors.InvalidRequest("The request was cut off.")
                 part: bytes = message.get("body", b"")
-                if len(body) + len(part) > limits.MAX_BODY:
-                    raise _too_large()
+                if len(body) + len(part) > most:
+                    raise _too_large(most)
                 more = message.get("more_body", False)
                 if not more and not body:
                     return part  # Lambda's are always whole: no copy is made
@@ -50,8 +50,8 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
     return bytes(body)
 
 
-def _too_large() -> errors.BodyTooLarge:
-    return errors.BodyTooLarge(f"The body is over {limits.MAX_BODY} bytes.")
+def _too_large(most: int) -> errors.BodyTooLarge:
+    return errors.BodyTooLarge(f"The body is over {most} bytes.")
 
 
 def json_response(content: object) -> Response:

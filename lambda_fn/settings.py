@@ -55,6 +55,8 @@ class Settings:
     """The longest silence towards a client in seconds, at most 15; None is `limits.HEARTBEAT`."""
     meter_open: bool = False
     """Whether keys that were just seen are served while the meter does not answer."""
+    max_whole: int = limits.MAX_WHOLE
+    """Bytes of an answer that is not streamed."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def fingerprint(self, model: str) -> str:
@@ -91,6 +93,10 @@ class Settings:
             overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
             heartbeat=_seconds(environment, "SLUICE_HEARTBEAT_SECONDS", limits.HEARTBEAT, most=15),
             meter_open=_flag("SLUICE_METER_OPEN", environment.get("SLUICE_METER_OPEN", "")),
+            max_whole=limits.whole(
+                _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
+                _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
+            ),
         )
 
 
@@ -138,6 +144,13 @@ def _seconds(environment: Mapping[str, str], name: str, default: float, *, most:
     if not 1 <= seconds <= most:  # not a number is not between them either
         raise SettingsError(f"{name} must be a number of seconds, 1 to {most}")
     return seconds
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise SettingsError(f"{name} must be a whole number from 1")
+    return int(text)
 
 
 def _flag(name: str, text: str) -> bool:

@@ -7,18 +7,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from model.errors import InvalidRequestError
 from model.tools import Tool, ToolChoice, Tools, problem, visible
-from schema_guard import SchemaRefused, check
+from schema_guard import SchemaRefused, check, more_values
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # what InvokeEndpointWithResponseStream takes
+MAX_VALUES = 160_000  # commas, brackets and braces of a body: what the stream function lets through, and its additions
+MAX_PARTS = 4096  # of a message's content, as in the stream function
+MAX_BIASES = 1024
+_MAX_CANCEL_BYTES = 1024
 
 Json: TypeAlias = dict[str, Any]
 TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 Bias: TypeAlias = Annotated[float, Field(ge=-100, le=100, strict=False)]
 StopString: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+def _few(biases: Any) -> Any:
+    """Refuse too many before each of them, wrong or not, is looked at."""
+    if isinstance(biases, dict) and len(biases) > MAX_BIASES:
+        raise ValueError(f"has more than {MAX_BIASES} entries")
+    return biases
 
 
 class _Model(BaseModel):
@@ -51,10 +62,10 @@ class Message(_Model):
     """One turn. Content may be missing only where the assistant called tools."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
     name: str | None = None
     tool_call_id: str | None = None
-    tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
@@ -108,7 +119,7 @@ class SluiceOptions(_Model):
 class ChatRequest(_Model):
     """One request for `n` answers to one prompt."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2, strict=False)] | None = None
@@ -116,7 +127,7 @@ class ChatRequest(_Model):
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: StopString | Annotated[list[StopString], Field(max_length=4)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=4, fail_fast=True)] | None = None
     n: Annotated[int, Field(ge=1, le=8)] = 1
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -124,7 +135,7 @@ class ChatRequest(_Model):
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
-    logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], BeforeValidator(_few)] | None = None
     model: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -208,7 +219,7 @@ def parse_chat(body: bytes) -> ChatRequest:
 def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
     """The same, or a cancel."""
     # Looking for the word first keeps the second parse away from every ordinary request.
-    if b'"cancel"' in body[:1024]:
+    if len(body) <= _MAX_CANCEL_BYTES and b'"cancel"' in body:
         try:
             return CancelRequest.model_validate_json(body)
         except ValidationError:
@@ -217,6 +228,8 @@ def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
 
 
 def _parsed(kind: type[ChatRequest], body: bytes) -> ChatRequest:
+    if more_values(body, MAX_VALUES):
+        raise InvalidRequestError(f"the body has more than {MAX_VALUES} values")
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

@@ -42,7 +42,7 @@ class NamedTool(_Model):
 
 
 ToolChoice: TypeAlias = Literal["none", "auto", "required"] | NamedTool
-Tools: TypeAlias = Annotated[list[Tool], Field(max_length=128)]
+Tools: TypeAlias = Annotated[list[Tool], Field(max_length=128, fail_fast=True)]
 
 
 def problem(tools: list[Tool] | None, choice: ToolChoice | None) -> str | None:

@@ -25,4 +25,4 @@ def log_usage(request_id: str | None, observation: Observation, error: ModelErro
         "completion_tokens": observation.completion_tokens,
         "error": error.code if error is not None else None,
     }
-    output.record(json.dumps(line))
+    output.record(json.dumps(line).replace("\x7f", r"\u007f"))  # which JSON may have as it is, and a line may not

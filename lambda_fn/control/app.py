@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.secretsmanager import SecretsManager
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.control import audit, budgets, keys, operations, reconciling, rights, usage
+from lambda_fn.control import audit, budgets, keys, operations, reconciling, rights, sizes, usage
 from lambda_fn.control.authenticate import INVOKED, AdminSecret, Gate
 from lambda_fn.control.document import describe
 from lambda_fn.control.refusals import HANDLERS
@@ -25,10 +25,11 @@ from lambda_fn.http import Client
 from lambda_fn.ids import masked, new_request_id
 from lambda_fn.log import log
 from lambda_fn.networks import viewer
-from lambda_fn.replies import NOSNIFF, error_response
+from lambda_fn.replies import NOSNIFF, error_response, read_body
 
 PREFIX = "/admin/v1"
 DOCUMENT = f"{PREFIX}/openapi.json"
+_BODIES = {f"{PREFIX}/replay": sizes.REPLAY_BODY}
 _NOT_LET_IN = {401, 403}
 _ADDRESS_MOST = 64
 
@@ -79,7 +80,8 @@ def _has_right(request: Request, services: Shared) -> None:
 
 
 class Front:
-    """What every request passes first: it gets its id and, unless its caller may administer, its refusal.
+    """What every request passes first: it gets its id and, unless its caller may administer, its refusal. Only then its
+    body is read, as far as one may be large.
 
     Whoever is not let in, or lacks the right to what was asked for, is in the audit trail.
     """
@@ -121,11 +123,19 @@ class Front:
             if scope["path"] != DOCUMENT:  # it has no secrets, and who reads it may have none either
                 who = replace(who, actor=await self._gate.check_admin(event, headers))
             scope[WHO] = who
+            sizes.check_query(scope["query_string"])
+            body = await read_body(receive, headers, most=_BODIES.get(scope["path"], sizes.BODY))
+            sizes.check_values(body)
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
             if error.status in _NOT_LET_IN:
                 await self._trail.refused(who, "signIn", error.error_code)
             return
-        await self._api(scope, receive, send_with_id)
+        read = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive_again() -> Message:
+            return next(read, None) or await receive()
+
+        await self._api(scope, receive_again, send_with_id)
         if denied:
             await self._trail.refused(who, scope["route"].operation_id, "right_missing")

@@ -282,6 +282,7 @@ COMMON: dict[int | str, dict[str, Any]] = {
     400: _error("The request makes no sense; `param` names the field."),
     401: _error("No admin secret, or not the right one."),
     403: _error("Not by the distribution, or this deployment takes no secret."),
+    413: _error("The body is too large."),
     500: _error("An internal error; `x-request-id` names it."),
     503: _error("DynamoDB or Secrets Manager does not answer; try again."),
 }

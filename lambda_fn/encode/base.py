@@ -14,7 +14,8 @@ class Head(msgspec.Struct, frozen=True):
     """What is the same in every piece of an answer.
 
     `answer_id` is the request's id without a prefix, `created` Unix seconds, `model` the public name, `choices` how
-    many were asked for; `service_tier` is named only where the request named one.
+    many were asked for; `service_tier` is named only where the request named one. `most` is how many bytes of it are
+    held where it is not streamed.
     """
 
     answer_id: str
@@ -23,6 +24,7 @@ class Head(msgspec.Struct, frozen=True):
     choices: int = 1
     fingerprint: str | None = None
     service_tier: str | None = None
+    most: int = limits.MAX_WHOLE
 
 
 class Encoder(Protocol):
@@ -55,21 +57,22 @@ class Encoder(Protocol):
 class Whole:
     """The size of an answer that is held until its end."""
 
-    def __init__(self) -> None:
-        """Begin with nothing held."""
+    def __init__(self, most: int) -> None:
+        """Begin with nothing held, of `most` bytes."""
         self._size = 0
+        self._most = most
 
     def add(self, event: Delta) -> None:
         """Count a delta.
 
         Raises:
-            AnswerTooLarge: the answer has more than `MAX_WHOLE` bytes.
+            AnswerTooLarge: the answer has more bytes than may be held.
 
         """
         self._size += len(event.delta) + len(event.logprobs)
-        if self._size > limits.MAX_WHOLE:
+        if self._size > self._most:
             raise AnswerTooLarge(
-                f"The answer is over {limits.MAX_WHOLE} bytes, which is the most that is held for one that is not "
+                f"The answer is over {self._most} bytes, which is the most that is held for one that is not "
                 "streamed. Set 'stream' to true, or ask for fewer tokens, choices or log probabilities."
             )
 

@@ -20,7 +20,7 @@ class ChatBody:
         self._head = head
         self._choices = [_Choice() for _ in range(head.choices)]
         self._usage: Usage | None = None
-        self._whole = Whole()
+        self._whole = Whole(head.most)
 
     def begin(self) -> bytes:
         """Give nothing yet."""

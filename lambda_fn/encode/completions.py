@@ -73,7 +73,7 @@ class CompletionBody:
         self._choices = [_Text() for _ in range(head.choices)]
         self._texts = [[echo] for _ in range(head.choices)]
         self._logprobs: list[dict[str, bytearray]] = [{} for _ in range(head.choices)]
-        self._whole = Whole()
+        self._whole = Whole(head.most)
         self._reasons: list[str | None] = [None] * head.choices
         self._usage: Usage | None = None
 

@@ -39,8 +39,9 @@ class FilePart(Refused, frozen=True, tag="file", tag_field="type"):
     why: ClassVar[str] = "this is a text model: it cannot read files (content parts of type 'file')"
 
 
-Content = str | Annotated[list[TextPart | ImagePart | AudioPart | FilePart], Meta(min_length=1)]
-AssistantContent = str | Annotated[list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart], Meta(min_length=1)]
+Parts = Meta(min_length=1, max_length=4096)
+Content = str | Annotated[list[TextPart | ImagePart | AudioPart | FilePart], Parts]
+AssistantContent = str | Annotated[list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart], Parts]
 
 
 class System(Struct, frozen=True, tag="system", tag_field="role", omit_defaults=True):

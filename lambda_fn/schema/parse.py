@@ -11,6 +11,7 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.errors import PARAM_MOST, InvalidRequest
 from lambda_fn.schema.parts import Unsupported
+from schema_guard import bare, more_values
 
 T = TypeVar("T")
 
@@ -30,8 +31,6 @@ _CODES = (  # how a message of msgspec's begins -> OpenAI's code
     (re.compile(r"Expected `object` of length <="), "object_above_max_properties"),
 )
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-_TOO_MANY = re.compile(rb'(?:(?:[^"\[{,]++|"[^"]*+(?:"|\Z))*+[\[{,]){%d}+' % (limits.MAX_VALUES + 1))
-"""A bare body of more values than may be. As one match, since that allocates nothing."""
 
 _MOST_STRINGS = 2_000
 _MOST_LEVELS = 200
@@ -74,11 +73,9 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
 
 def _check_size(body: bytes) -> None:
     """Refuse a body of so many values that they would take many times its size in memory."""
-    if len(body) <= limits.MAX_VALUES or _values(body) <= limits.MAX_VALUES:
+    if not more_values(body, limits.MAX_VALUES):
         return
     fields = _fields.decode(body)  # what is nested too deeply, which is soon known, ends here
-    if _TOO_MANY.match(_bare(body)) is None:  # brackets in strings are text
-        return
     param = max(fields, key=lambda name: _values(bytes(fields[name])))[:PARAM_MOST]
     raise InvalidRequest(
         f"Invalid '{param}': the body has more than {limits.MAX_VALUES} values.",
@@ -122,14 +119,9 @@ def _not_utf8(body: bytes) -> int:
     return len(body)
 
 
-def _bare(body: bytes) -> bytes:
-    """Return a body of the same length whose quotes all begin or end a string."""
-    return body.replace(rb"\\", b"  ").replace(rb"\"", b"  ")
-
-
 def _field_at(body: bytes, place: int) -> str | None:
     """Return the name of the outermost field that holds this byte, as far as it can be found by a bounded search."""
-    text = _bare(body[: place + 1])
+    text = bare(body[: place + 1])
     depth, name, end = 0, b"", 0
     for _ in range(_MOST_STRINGS):
         start = text.find(b'"', end)

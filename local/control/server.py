@@ -128,9 +128,10 @@ def _control(what: str, query: dict[str, str], environ: Environ, start_response:
                 _answer(start_response, "200 OK", item.value) if item else _answer(start_response, "404 Not Found", b"")
             )
         case "credentials":
-            got = client("sts").assume_role(
-                RoleArn=query["role"], RoleSessionName=query["session"], DurationSeconds=_KEPT_S
-            )["Credentials"]
+            session = query["session"].ljust(2, "_")  # a function's name may have one character, a session's may not
+            got = client("sts").assume_role(RoleArn=query["role"], RoleSessionName=session, DurationSeconds=_KEPT_S)[
+                "Credentials"
+            ]
             return _json(start_response, {**got, "Expiration": got["Expiration"].timestamp()})
         case "caller":
             return _json(start_response, access.caller(query["key"]))

@@ -89,6 +89,7 @@ BAD = [
     Bad("`content: null` of a user", user(None), "messages[0].content", "invalid_type"),
     Bad("`content: 5`", messages(USER, {"role": "user", "content": 5}), "messages[1].content", "invalid_type"),
     Bad("`content: []`", user([]), "messages[0].content", "empty_array"),
+    Bad("4,097 parts", user([{"type": "text", "text": "x"}] * 4097), "messages[0].content", "array_above_max_length"),
     Bad("an image", user([{"type": "image_url", "image_url": {"url": "x"}}]), "messages[0].content[0].type", "unsupported_value"),
     Bad("a sound", user([{"type": "input_audio", "input_audio": {}}]), "messages[0].content[0].type", "unsupported_value"),
     Bad("a file", user([{"type": "text", "text": ""}, {"type": "file", "file": {}}]), "messages[0].content[1].type", "unsupported_value"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,9 @@ from model.engines.forced_call import CallReader
 from model.engines.llama_cpp_chunks import guiding, request_body
 from model.errors import InvalidRequestError
 from model.schema import CancelRequest, ChatRequest, parse_chat, parse_invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -117,3 +121,46 @@ def test_calls(texts: list[str]) -> None:
     for text in texts:
         for piece in reader.feed(text):
             assert piece["index"] == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "made"),
+    [
+        ("messages", {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 200_000}]}),
+        ("messages", {"messages": [{"role": "user", "content": [1] * 4000}] * 500}),
+        ("messages", {"messages": [MESSAGE] * 200_000}),
+        ("x", {"messages": [MESSAGE], "x": [[]] * 500_000}),
+        ("messages.0.content", {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 4097}]}),
+        ("messages.0.content", {"messages": [{"role": "user", "content": [1] * 100_000}]}),
+        ("messages.0", {"messages": [1] * 100_000}),
+        ("messages.0.tool_calls", {"messages": [{"role": "assistant", "tool_calls": [1] * 100_000}]}),
+        ("tools", {"messages": [MESSAGE], "tools": [1] * 100_000}),
+        ("stop", {"messages": [MESSAGE], "stop": [1] * 100_000}),
+        ("logit_bias", {"messages": [MESSAGE], "logit_bias": {f"a{number}": "x" for number in range(100_000)}}),
+    ],
+)
+def test_many_values(field: str, made: dict[str, Any]) -> None:
+    """A body of very many values, right or wrong, is refused in the time of some decodings of it."""
+    body = json.dumps(made).encode()
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_invocation(body)
+
+    assert caught.value.param is None or caught.value.param.startswith(field)
+    assert _seconds(lambda: accepted(body)) < 20 * _seconds(lambda: json.loads(body))
+
+
+def test_many_values_in_strings() -> None:
+    """What looks like values in a string is text."""
+    text = '[{,"\\' * 50_000
+    request = parse_chat(json.dumps({"messages": [{"role": "user", "content": text}]}).encode())
+    assert request.messages[0].text == text
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The least CPU time of three."""
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        work()
+        took.append(time.process_time() - began)
+    return min(took)

@@ -1,0 +1,171 @@
+"""What every request of the admin API passes first: who may come in, and how much of it is read."""
+
+import json
+from typing import Any, cast
+
+import pytest
+from starlette.types import Message
+
+from lambda_fn.control import sizes
+from lambda_fn.control.app import PREFIX, Front, create_api
+from lambda_fn.control.authenticate import AdminSecret, Gate
+from lambda_fn.control.invocation import as_url_event
+from lambda_fn.control.schema import Booked, KeyPast, ReconcileKeys
+from lambda_fn.control.services import Services
+from lambda_fn.control.trail import Trail, Who
+from schema_guard import more_values
+
+
+class Secret:
+    """Knows one secret."""
+
+    async def accepts(self, given: str) -> str | None:
+        """Return its version."""
+        return "v1" if given == "right" else None
+
+
+class Refusals:
+    """A trail that is not written."""
+
+    async def refused(self, who: Who, action: str, code: str | None) -> None:
+        """Forget it."""
+
+
+class Read:
+    """A request whose body is counted as it is read."""
+
+    def __init__(self, body: bytes) -> None:
+        """Have it ready in parts."""
+        self._parts = [body[start : start + 1000] for start in range(0, len(body), 1000)] or [b""]
+        self.count = 0
+
+    async def __call__(self) -> Message:
+        """Give the next part."""
+        part = self._parts[self.count]
+        self.count += 1
+        return {"type": "http.request", "body": part, "more_body": self.count < len(self._parts)}
+
+
+@pytest.fixture(scope="module")
+def front() -> Front:
+    """Give the whole application, without a table: nothing here comes so far."""
+    api = create_api(Services(cast("Any", None), ("demo",)))
+    return Front(api, Gate(cast("AdminSecret", Secret()), ("o",)), cast("Trail", Refusals()))
+
+
+async def call(
+    front: Front, body: bytes, *, path: str = "/keys", bearer: str = "right", query: bytes = b"", method: str = "POST"
+) -> tuple[int, dict[str, Any], dict[str, str], int]:
+    """Return status, error, headers, and how many parts of the body were read."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    named = {
+        "x-sluice-origin-secret": "o",
+        "authorization": f"Bearer {bearer}",
+        "content-type": "application/json",
+    }
+    headers = [(name.encode(), value.encode()) for name, value in named.items()]
+    read = Read(body)
+    scope = {"type": "http", "method": method, "path": PREFIX + path, "headers": headers, "query_string": query}
+    await front(scope, read, send)
+    said = json.loads(b"".join(message.get("body", b"") for message in sent))
+    given = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], said.get("error", {}), given, read.count
+
+
+def keys(count: int) -> bytes:
+    """Make an object of so many unknown fields."""
+    return json.dumps({f"k{number}": 1 for number in range(count)}, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("/keys", b'{"name":"' + b"x" * sizes.BODY + b'"}', 413, "request_too_large"),
+        ("/keys", b" " * 6_000_000, 413, "request_too_large"),
+        ("/nothing", b" " * 6_000_000, 413, "request_too_large"),
+        ("/replay", b" " * 6_000_000, 413, "request_too_large"),
+        ("/replay", keys(80_000), 400, "array_above_max_length"),
+        ("/keys", keys(5_000), 400, "array_above_max_length"),
+        ("/keys", keys(1_000), 400, None),
+        ("/keys", b'{"name":' + b"[" * 50_000 + b"]" * 10_000 + b"}", 400, "array_above_max_length"),
+        ("/keys", b'{"name":' + b"[" * 3_000 + b"]" * 3_000 + b"}", 400, None),
+        ("/keys", b'{"name":' + b"[" * 3_000, 400, "invalid_json"),
+        ("/keys", b'{"name":"x","limits":{"tokens_per_day":' + b"9" * 60_000 + b"}}", 400, "invalid_json"),
+        ("/keys", b"\xff" * 60_000, 400, "invalid_json"),
+    ],
+)
+async def test_a_body_is_bounded(front: Front, path: str, body: bytes, status: int, code: str | None) -> None:
+    """A body is refused by its size, or by how many values it has, before it is parsed; no more of it is read."""
+    found, error, _, count = await call(front, body, path=path)
+    assert found == status, error
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert code in {None, error["code"]}
+    assert count <= sizes.REPLAY_BODY / 1000 + 1
+
+
+@pytest.mark.parametrize("length", [sizes.QUERY + 1, 6_000_000])
+async def test_a_query_is_bounded(front: Front, length: int) -> None:
+    """A query string that is too long is refused, and the body is not read."""
+    status, error, _, count = await call(front, b"", query=b"a&" * (length // 2 + 1), method="GET")
+    assert (status, error["code"], count) == (400, "query_too_long", 0)
+
+
+async def test_the_secret_comes_before_the_body(front: Front) -> None:
+    """Of a request without the admin secret, not one byte of the body is read."""
+    status, _, _, count = await call(front, b" " * 6_000_000, bearer="wrong")
+    assert (status, count) == (401, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "secret", "method"),
+    [
+        ("/keys", "wrong", "POST"),
+        ("/keys", "right", "POST"),
+        ("/keys", "right", "PUT"),
+        ("/nothing", "right", "GET"),
+        ("/openapi.json", "", "GET"),
+    ],
+)
+async def test_no_answer_is_sniffed(front: Front, path: str, secret: str, method: str) -> None:
+    """Each response, a refusal too, tells browsers to take it for what it says it is."""
+    _, _, headers, _ = await call(front, b"", path=path, bearer=secret, method=method)
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"path": "/x" * 3_000_000, "method": "y" * 6_000_000, "query": "z" * 6_000_000, "body": "b" * 6_000_000},
+        {"path": "\ud800", "method": "\ud800", "query": "\ud800", "body": "\ud800", "accept": "\ud800"},
+        {"path": [1], "method": {}, "query": {"limit": 10}, "body": {"name": "\ud800"}, "accept": None},
+    ],
+)
+def test_an_event_is_bounded(event: dict[str, Any]) -> None:
+    """Whatever a caller that IAM let in writes becomes a request that can be refused, and no more of it is kept."""
+    found = as_url_event(event)
+    assert len(json.dumps(found)) < 3 * sizes.REPLAY_BODY
+    json.dumps(found, ensure_ascii=False).encode()
+    assert len(found["rawPath"]) <= sizes.PATH + 1
+    assert found["rawQueryString"]
+
+
+def test_an_event_that_is_nested_deeply() -> None:
+    """A body that cannot be written as JSON is refused as one that is none."""
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert as_url_event({"body": deep})["body"] == "["
+
+
+def test_the_largest_body_that_makes_sense_is_taken() -> None:
+    """A hundred keys to reconcile, with the largest figures, are within the bounds."""
+    most = 10**18
+    figures = Booked(requests=most, prompt_tokens=most, completion_tokens=most, cost=most)
+    past = KeyPast(key="a" * 12, ledger=figures, rollups=figures, refused=most, open=most, in_flight=most)
+    body = json.dumps(ReconcileKeys(since="2026-11-21T06", keys=[past] * 100).model_dump()).encode()
+    assert len(body) < sizes.BODY
+    assert not more_values(body, sizes.VALUES)
