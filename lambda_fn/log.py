@@ -9,7 +9,7 @@ import msgspec
 def log(event: str, **fields: object) -> None:
     """Write one line. Prompts, completions and keys have no place in it.
 
-    It is printable ASCII, whatever its fields hold: no line end of Unicode's, no terminal's or writing direction's control.
+    It is printable ASCII, whatever its fields hold: nothing in it ends a line or commands whoever shows it.
     """
     sys.stdout.write(_line({"event": event, **fields}) + "\n")
     sys.stdout.flush()

@@ -202,6 +202,13 @@ async def test_openapi_document(call: Call) -> None:
     assert {"ChatRequest", "CompletionRequest", "Error", "FunctionTool"} <= named <= set(schemas)
 
 
+async def test_the_openapi_document_is_made_once(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the document without a key costs no more than its bytes."""
+    first = await call("GET", "/v1/openapi.json", key=None)
+    monkeypatch.setattr("lambda_fn.openapi.document", None)
+    assert (await call("GET", "/v1/openapi.json", key=None)).body == first.body
+
+
 async def test_nothing_secret_is_logged(call: Call, sagemaker: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     """The log has the figures of a request, and neither its prompt nor its completion nor the key."""
     await call(body={**CHAT, "messages": [{"role": "user", "content": "my prompt"}]})

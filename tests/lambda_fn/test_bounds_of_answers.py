@@ -13,6 +13,7 @@ from lambda_fn.dialects.stream import StreamDecoder
 from lambda_fn.encode import ChatBody, CompletionBody, Head, PlainText
 from lambda_fn.errors import AnswerTooLarge
 from lambda_fn.events import Delta, End, Failure, Finish, Usage
+from lambda_fn.settings import Settings, SettingsError
 
 HEAD = Head("1", 1, "m", choices=8)
 TOP = [{"token": f" word{number}", "logprob": -number / 3, "bytes": [*b" word", number]} for number in range(20)]
@@ -57,6 +58,37 @@ def test_a_whole_answer_up_to_the_bound_is_given(kind: type[ChatBody] | type[Com
     choices = json.loads(answer)["choices"]
     entries = [choice["logprobs"]["content" if kind is ChatBody else "tokens"] for choice in choices]
     assert sum(map(len, entries)) == len(all_deltas)
+
+
+@pytest.mark.parametrize(
+    ("memory", "concurrency", "most"),
+    [("512", "", limits.MAX_WHOLE), ("128", "1", limits.MAX_WHOLE), ("512", "16", 2**22), ("2048", "64", 2**22)],
+)
+def test_the_whole_answers_of_an_environment_are_bounded(memory: str, concurrency: str, most: int) -> None:
+    """Where one environment serves many at once, their whole answers take at most half of its memory together."""
+    environment = {
+        "AWS_REGION": "eu-west-1",
+        "SLUICE_MODELS": '{"m":{"endpoint":"e","context_tokens":1}}',
+        "SLUICE_USAGE_TABLE": "t",
+        "SLUICE_ORIGIN_SECRET": "o",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory,
+        "AWS_LAMBDA_MAX_CONCURRENCY": concurrency,
+    }
+    found = Settings.from_environment(environment).max_whole
+    assert found == most
+    assert limits.WHOLE_TIMES * found * int(concurrency or "1") <= int(memory) * 2**20 // 2
+    with pytest.raises(SettingsError, match="AWS_LAMBDA_MAX_CONCURRENCY"):
+        Settings.from_environment({**environment, "AWS_LAMBDA_MAX_CONCURRENCY": "0"})
+
+
+@pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
+def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(kind: type[ChatBody] | type[CompletionBody]) -> None:
+    """An answer is refused at the bound of its environment, which the refusal names."""
+    encoder = kind(Head("1", 1, "m", most=1000))
+    delta = Delta(msgspec.Raw(msgspec.json.encode({"content": "x" * 400})))
+    assert encoder.encode([delta, delta]) == b""
+    with pytest.raises(AnswerTooLarge, match="over 1000 bytes"):
+        encoder.encode([delta])
 
 
 def test_bare_text_has_no_controls() -> None:
