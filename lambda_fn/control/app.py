@@ -7,6 +7,7 @@ from types import MethodType
 from fastapi import Depends, FastAPI
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lambda_fn.aws.dynamodb import Table
@@ -20,7 +21,7 @@ from lambda_fn.control.replies import COMMON
 from lambda_fn.control.services import WHO, Services, Shared
 from lambda_fn.control.settings import ControlSettings
 from lambda_fn.control.trail import Trail, Who
-from lambda_fn.errors import APIError
+from lambda_fn.errors import APIError, encode_json
 from lambda_fn.http import Client
 from lambda_fn.ids import masked, new_request_id
 from lambda_fn.log import log
@@ -61,7 +62,7 @@ def create_api(services: Services) -> FastAPI:
     api = FastAPI(
         title="Sluice admin API",
         version="1.0.0",
-        openapi_url=DOCUMENT,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -72,7 +73,16 @@ def create_api(services: Services) -> FastAPI:
     for part in (keys, budgets, usage, audit, reconciling, operations):
         api.include_router(part.router, prefix=PREFIX, responses=COMMON)
     api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    api.add_route(DOCUMENT, _document, include_in_schema=False)
     return api
+
+
+async def _document(request: Request) -> Response:
+    """Give the OpenAPI document, to anybody: so its bytes are made once."""
+    state = request.app.state
+    if not hasattr(state, "document"):
+        state.document = encode_json(request.app.openapi())
+    return Response(state.document, media_type="application/json")
 
 
 def _has_right(request: Request, services: Shared) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lambda_fn import ids, limits
 from lambda_fn.schema import ChatRequest, CompletionRequest
-from tests.lambda_fn.worst_bodies import BODIES, COMPLETIONS, PLAIN, call, create_app
+from tests.lambda_fn.corpus import BODIES, COMPLETIONS, PLAIN
+from tests.lambda_fn.worst_bodies import call, create_app
 
 PATHS = ("/v1/chat/completions", "/v1/completions")
 TIME = 20

@@ -119,6 +119,9 @@ async def test_engines_own(serve: Serve) -> None:
     assert found[one("gen_ai_client_token_usage_sum", gen_ai_token_type="output")] == 4
 
 
+ODD = "\x7f\x9b\u2028\u202e"
+
+
 async def test_usage_log(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     """Each request's tokens are one line of the log under its id, also when it fails or its reader leaves."""
 
@@ -127,11 +130,15 @@ async def test_usage_log(serve: Serve, capsys: pytest.CaptureFixture[str]) -> No
 
     async with serve() as container:
         await container.lines(named("whole", count=5))
+        await container.lines(named(ODD, count=1))
         await container.client.post("/invocations", json=named("failed", count=9, fail_after=3))
         async with container.client.stream("POST", "/invocations", json=named("left", count=1000, rate=1000)) as answer:
             await anext(answer.aiter_lines())
         await container.idle()
-    found = {line["request_id"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    logged = capsys.readouterr().out.split("\n")[:-1]
+    assert all(line.isascii() and line.isprintable() for line in logged)
+    found = {line["request_id"]: line for line in map(json.loads, logged)}
+    assert found[ODD]["completion_tokens"] == 1
     assert found["whole"] == {
         "event": "generated",
         "request_id": "whole",

@@ -120,6 +120,15 @@ async def test_the_secret_comes_before_the_body(front: Front) -> None:
     assert (status, count) == (401, 0)
 
 
+async def test_the_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the document, which takes no secret, costs no more than its bytes."""
+    api = create_api(Services(cast("Any", None), ("demo",)))
+    front = Front(api, Gate(None, ("o",)), cast("Trail", Refusals()))
+    assert (await call(front, b"", path="/openapi.json", method="GET"))[0] == 200
+    monkeypatch.setattr(api, "openapi", None)
+    assert (await call(front, b"", path="/openapi.json", method="GET"))[0] == 200
+
+
 @pytest.mark.parametrize(
     ("path", "secret", "method"),
     [
