@@ -11,7 +11,6 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.errors import PARAM_MOST, InvalidRequest
 from lambda_fn.schema.parts import Unsupported
-from schema_guard import bare, more_values
 
 T = TypeVar("T")
 
@@ -73,6 +72,10 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
 
 def _check_size(body: bytes) -> None:
     """Refuse a body of so many values that they would take many times its size in memory."""
+    if len(body) <= limits.MAX_VALUES:
+        return
+    from schema_guard import more_values  # not at a cold start: few bodies are so large
+
     if not more_values(body, limits.MAX_VALUES):
         return
     fields = _fields.decode(body)  # what is nested too deeply, which is soon known, ends here
@@ -121,6 +124,8 @@ def _not_utf8(body: bytes) -> int:
 
 def _field_at(body: bytes, place: int) -> str | None:
     """Return the name of the outermost field that holds this byte, as far as it can be found by a bounded search."""
+    from schema_guard import bare
+
     text = bare(body[: place + 1])
     depth, name, end = 0, b"", 0
     for _ in range(_MOST_STRINGS):

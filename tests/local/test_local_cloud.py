@@ -123,6 +123,21 @@ def test_from_a_template_to_a_stream(cloud: LocalCloud, client: Client, stacks: 
         _get(f"http://{domain}/event")
 
 
+def test_a_name_of_one_character(client: Client, stacks: Stacks) -> None:
+    """A function may be called by one letter, though no session of a role can be."""
+    client("s3").create_bucket(Bucket=f"{BUCKET}-short")
+    client("s3").put_object(Bucket=f"{BUCKET}-short", Key="code.zip", Body=function_code.zipped())
+    template = _template("short")
+    properties = template["Function"]["Properties"]
+    properties["FunctionName"], properties["Code"]["S3Bucket"] = "f", f"{BUCKET}-short"
+    stack = stacks.create(template, {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}})
+    assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
+    found = _get(f"http://{stacks.outputs(stack)['Domain']}/environment")["variables"]
+    assert found["AWS_LAMBDA_FUNCTION_NAME"] == "f"
+    assert found["AWS_ACCESS_KEY_ID"].startswith("ASIA")
+    stacks.delete(stack)
+
+
 def _group(pid: int) -> set[int]:
     """A process and all its descendants."""
     parents: dict[int, int] = {}
