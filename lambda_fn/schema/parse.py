@@ -72,13 +72,13 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
 
 def _check_size(body: bytes) -> None:
     """Refuse a body of so many values that they would take many times its size in memory."""
-    if len(body) <= limits.MAX_VALUES:
+    if len(body) <= limits.MAX_VALUES or _values(body) <= limits.MAX_VALUES:
         return
-    from schema_guard import more_values  # not at a cold start: few bodies are so large
+    from schema_guard import more_values  # not at a cold start: few bodies come so far
 
+    fields = _fields.decode(body)  # what is nested too deeply, which is soon known, ends here
     if not more_values(body, limits.MAX_VALUES):
         return
-    fields = _fields.decode(body)  # what is nested too deeply, which is soon known, ends here
     param = max(fields, key=lambda name: _values(bytes(fields[name])))[:PARAM_MOST]
     raise InvalidRequest(
         f"Invalid '{param}': the body has more than {limits.MAX_VALUES} values.",
