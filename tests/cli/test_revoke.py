@@ -8,10 +8,9 @@ import pytest
 from cli import key_commands
 from cli.admin import Admin
 from cli.main import main
-from lambda_fn.ids import new_key
 from tests.cli.test_hostile_answers import FACTS
 
-KEY = new_key("abcdefghijkl")
+KEY = "sk-abcdefghijkl-" + "Aa0_-" * 8 + "xyz"
 
 
 @pytest.fixture

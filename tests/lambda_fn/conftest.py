@@ -25,7 +25,7 @@ from lambda_fn.settings import Model, Settings
 from local.control import attribute_values
 
 CREDENTIALS = Credentials("AKID", "SECRET", "")
-KEY = ids.new_key()
+KEY = "sk-abcdefgh2345-" + "Aa0_-" * 8 + "xyz"  # the same in each process of a run
 KEY_ID = ids.key_id_of(KEY) or ""
 ORIGIN = "origin-secret"
 TABLE = "usage"
