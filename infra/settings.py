@@ -73,6 +73,7 @@ class Settings(ContainerSettings, EndpointSettings):
         form="rate, or the ARN of a web ACL for CloudFront, which is in us-east-1",
     )
     web_acl_rate: int = _setting(default=3000, least=10, most=2_000_000_000)  # requests of an address in 5 minutes
+    web_acl_admin_rate: int = _setting(default=300, least=10, most=2_000_000_000)  # of those, below /admin/
     # A domain of one's own, in place of the distribution's. Its certificate is made, in us-east-1, unless one is named.
     domain: str | None = _setting(
         default=None, pattern=r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", form="a host name like api.example.org"

@@ -9,7 +9,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.constructs.trust import service_of_this_account
+from infra.constructs.trust import LAMBDA
 from infra.nag import accept
 from infra.package import Content, Target, build
 from infra.settings import LogRetention, Settings
@@ -58,7 +58,7 @@ def add_function(
         retention=RETENTION[settings.log_retention_days],
         removal_policy=RemovalPolicy.RETAIN if settings.retain else RemovalPolicy.DESTROY,
     )
-    role = iam.Role(scope, "Role", assumed_by=service_of_this_account(scope, "lambda"), description=description)
+    role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal(LAMBDA), description=description)
     log_group.grant_write(role)
     function = lambda_.Function(
         scope,

@@ -11,7 +11,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
-from infra.constructs.trust import service_of_this_account
+from infra.constructs.trust import LAMBDA, service_of_this_account
 from infra.nag import accept
 
 # Starts the build and ends; the build itself answers CloudFormation, so that it may take longer than a function.
@@ -121,7 +121,8 @@ class ImageBuild(Construct):
             properties={"Project": project.project_name, "Tag": tag},
             service_timeout=Duration.hours(1),
         )
-        self.done.node.add_dependency(project, self.repository)
+        # The role brings its policy, for which the project does not wait: a build without it can neither read nor push.
+        self.done.node.add_dependency(project, role, self.repository)
         self.uri = f"{self.repository.repository_uri}:{tag}"
         made = project.node.default_child
         assert isinstance(made, codebuild.CfnProject)  # noqa: S101
@@ -142,7 +143,7 @@ class ImageBuild(Construct):
         )
 
     def _starter(self, project: codebuild.Project) -> lambda_.Function:
-        role = iam.Role(self, "StarterRole", assumed_by=service_of_this_account(self, "lambda"))
+        role = iam.Role(self, "StarterRole", assumed_by=iam.ServicePrincipal(LAMBDA))
         log = logs.LogGroup(
             self, "StarterLog", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
         )

@@ -12,14 +12,13 @@ from infra.stacks.certificate import REGION
 
 WINDOW = 300
 """Seconds in which requests are counted."""
-ADMIN_RATE = 100
-"""Requests below /admin/ in a window: a person's and a script's, and too few to guess or to hold up others."""
 _TOO_MANY = "TooMany"
 _MESSAGE = "Too many requests came from this address in the last five minutes. Slow down, then try again."
 
 
 class WebAclStack(Stack):
-    """A web ACL that blocks addresses which send more than `web_acl_rate` requests, or 100 below /admin/, in 5 minutes.
+    """A web ACL that blocks addresses which send more than `web_acl_rate` requests in 5 minutes, or more than
+    `web_acl_admin_rate` below /admin/, where that is less.
 
     A rule counts each address (an IPv6 address counts as itself) and blocks it until its count has gone down. It reads
     no body, so that prompts of any size pass, and keeps no samples, which would hold the callers' keys.
@@ -58,7 +57,7 @@ class WebAclStack(Stack):
                 )
             },
             rules=[
-                _rule("AdminRate", 0, min(ADMIN_RATE, settings.web_acl_rate), below_admin),
+                _rule("AdminRate", 0, min(settings.web_acl_admin_rate, settings.web_acl_rate), below_admin),
                 _rule("Rate", 1, settings.web_acl_rate, None),
             ],
         )

@@ -129,6 +129,8 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"web_acl": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/a/" + "0" * 36}, "is in us-east-1"),
         ({"web_acl": "true"}, "must be rate, or the ARN of a web ACL for CloudFront"),
         ({"web_acl_rate": "9"}, "must be a whole number from 10 to 2000000000"),
+        ({"web_acl_admin_rate": "9"}, "must be a whole number from 10 to 2000000000"),
+        ({"web_acl_admin_rate": "2000000001"}, "must be a whole number from 10 to 2000000000"),
         ({"weights_sha256": "A" * 64}, "64 hexadecimal digits"),
         ({"weights_sha256": "a" * 64, "weights": "s3://models/one/"}, "of one GGUF file"),
         ({"weights_sha256": "a" * 64, "engine": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:a/b"}, "GGUF"),

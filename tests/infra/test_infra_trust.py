@@ -38,6 +38,11 @@ ALLOWED = {
     "CustomCrossRegionExportReaderCustomResourceProviderRole": "likewise",
 }
 """Resources by the beginning of their names, and why they may do without."""
+ALLOWED_SERVICES = {
+    "lambda.amazonaws.com": "AWS documents no condition for execution roles: a function might not start with one; who "
+    "gives Lambda a role needs iam:PassRole in the role's own account",
+}
+"""Services that roles may trust without a condition, and why. Other resources' policies and permissions may not."""
 
 
 Templates = Callable[[str, str], list[dict[str, Any]]]
@@ -73,8 +78,11 @@ def unconditional(template: dict[str, Any]) -> Iterator[str]:
     """The names of resources that a service may use on anybody's behalf."""
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
+        allowed = ALLOWED_SERVICES if resource["Type"] == "AWS::IAM::Role" else ()
         for statement in statements(properties):
-            if not SOURCES & {key for test in statement.get("Condition", {}).values() for key in test}:
+            if statement["Principal"]["Service"] not in allowed and not SOURCES & {
+                key for test in statement.get("Condition", {}).values() for key in test
+            }:
                 yield name
         permitted = resource["Type"] == "AWS::Lambda::Permission" and properties["Principal"] != "*"
         if permitted and not {"SourceAccount", "SourceArn"} & set(properties):
@@ -85,7 +93,7 @@ def unconditional(template: dict[str, Any]) -> Iterator[str]:
     ("stage", "options"), [("local", "plain"), ("dev", "plain"), *(("prod", options) for options in OPTIONS)]
 )
 def test_a_service_acts_for_this_account_only(stage: str, options: str, templates: Templates) -> None:
-    """Each trust in a service names the account or the resource that the service acts for, in every kind of stack."""
+    """Each trust in a service, but those in the lists, names the account or the resource that the service acts for."""
     made = templates(stage, options)
     roles = [it for one in made for it in one["Resources"].values() if it["Type"] == "AWS::IAM::Role"]
     assert len(roles) >= 4  # so that there was something to look at
@@ -94,8 +102,11 @@ def test_a_service_acts_for_this_account_only(stage: str, options: str, template
 
 
 def test_what_is_looked_for_is_found() -> None:
-    """A role, a bucket's policy and a function's permission without the condition are each named."""
+    """A role, a bucket's policy and a function's permission without the condition are each named; of Lambda's trust
+    only a role's is left out.
+    """
     trust = {"Effect": "Allow", "Principal": {"Service": "s.amazonaws.com"}, "Action": "*"}
+    function = {**trust, "Principal": {"Service": "lambda.amazonaws.com"}}
     role = {"AssumeRolePolicyDocument": {"Statement": [trust]}}
     template = {
         "Role": {"Type": "AWS::IAM::Role", "Properties": role},
@@ -103,9 +114,31 @@ def test_what_is_looked_for_is_found() -> None:
         "Permission": {"Type": "AWS::Lambda::Permission", "Properties": {"Principal": "events.amazonaws.com"}},
         "Url": {"Type": "AWS::Lambda::Permission", "Properties": {"Principal": "*"}},
         "Other": {"Type": "AWS::IAM::Role", "Properties": {"x": {**trust, "Condition": {"Bool": {"aws:y": "true"}}}}},
+        "Lambda": {"Type": "AWS::SQS::QueuePolicy", "Properties": {"x": function}},
+        "Function": {"Type": "AWS::IAM::Role", "Properties": {"x": function}},
         "Good": {"Type": "AWS::IAM::Role", "Properties": {"x": {**trust, "Condition": {"A": {"aws:SourceArn": "b"}}}}},
     }
-    assert list(unconditional({"Resources": template})) == ["Role", "Bucket", "Permission", "Other"]
+    assert list(unconditional({"Resources": template})) == ["Role", "Bucket", "Permission", "Other", "Lambda"]
+
+
+def conditions(statement: dict[str, Any]) -> set[str]:
+    """The operators and keys of a statement's condition; one empty text where it has none."""
+    return {f"{operator} {key}" for operator, it in statement.get("Condition", {}).items() for key in it} or {""}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_each_service_is_trusted_as_aws_documents_it(options: str, templates: Templates) -> None:
+    """SageMaker's and CodeBuild's roles ask for this account; those of our functions ask for nothing."""
+    asked: dict[str, set[str]] = {}
+    for template in templates("prod", options):
+        for name, resource in template["Resources"].items():
+            if resource["Type"] == "AWS::IAM::Role" and not name.startswith(tuple(ALLOWED)):
+                for it in statements(resource["Properties"]["AssumeRolePolicyDocument"]):
+                    asked.setdefault(it["Principal"]["Service"], set()).update(conditions(it))
+    wanted = {"lambda.amazonaws.com": {""}, "sagemaker.amazonaws.com": {"StringEquals aws:SourceAccount"}}
+    if OPTIONS[options].get("image_build") == "codebuild":
+        wanted["codebuild.amazonaws.com"] = {"StringEquals aws:SourceAccount"}
+    assert asked == wanted
 
 
 def test_grants_hold_under_the_conditions_that_aws_documents(templates: Templates) -> None:

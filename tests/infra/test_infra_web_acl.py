@@ -23,6 +23,12 @@ def stacks(project: Path, out: Path, region: str, **changes: Any) -> dict[str, A
     return {stack.stack_name: stack for stack in app.synth().stacks}
 
 
+def limits(project: Path, out: Path, **changes: Any) -> list[int]:
+    """The limits of the rules of dev's web ACL: below /admin/, and for all."""
+    acl = the(stacks(project, out, "us-east-1", **changes)["sluice-dev-web-acl"].template, _ACL)
+    return [it["Statement"]["RateBasedStatement"]["Limit"] for it in acl["Rules"]]
+
+
 def the(template: dict[str, Any], kind: str) -> dict[str, Any]:
     """The properties of the only resource of its type."""
     (found,) = [it["Properties"] for it in template["Resources"].values() if it["Type"] == kind]
@@ -42,10 +48,10 @@ def test_one_that_is_made_is_where_cloudfront_looks(project: Path, tmp_path: Pat
 
 
 def test_it_counts_by_address_and_more_strictly_below_admin(project: Path, tmp_path: Path) -> None:
-    """Two rate rules over five minutes: 100 below /admin/, the setting for all; a block is a 429 of the API's form."""
+    """Two rate rules over five minutes: 300 below /admin/, the setting for all; a block is a 429 of the API's form."""
     acl = the(stacks(project, tmp_path, "us-east-1", web_acl_rate=500)["sluice-dev-web-acl"].template, _ACL)
     rates = {it["Name"]: it["Statement"]["RateBasedStatement"] for it in acl["Rules"]}
-    assert {name: it["Limit"] for name, it in rates.items()} == {"AdminRate": 100, "Rate": 500}
+    assert {name: it["Limit"] for name, it in rates.items()} == {"AdminRate": 300, "Rate": 500}
     assert {(it["AggregateKeyType"], it["EvaluationWindowSec"]) for it in rates.values()} == {("IP", 300)}
     narrowed = rates["AdminRate"]["ScopeDownStatement"]["ByteMatchStatement"]
     assert (narrowed["SearchString"], narrowed["PositionalConstraint"]) == ("/admin/", "STARTS_WITH")
@@ -67,9 +73,14 @@ def test_it_neither_reads_bodies_nor_keeps_requests(project: Path, tmp_path: Pat
 
 
 def test_the_rule_for_admin_is_never_the_looser_one(project: Path, tmp_path: Path) -> None:
-    """A limit for all that is under 100 is the limit below /admin/, too."""
-    acl = the(stacks(project, tmp_path, "us-east-1", web_acl_rate=20)["sluice-dev-web-acl"].template, _ACL)
-    assert [it["Statement"]["RateBasedStatement"]["Limit"] for it in acl["Rules"]] == [20, 20]
+    """A limit for all that is the lower one is the limit below /admin/, too."""
+    assert limits(project, tmp_path, web_acl_rate=20) == [20, 20]
+
+
+def test_the_rate_below_admin_is_a_setting(project: Path, tmp_path: Path) -> None:
+    """Who exports much by script may have more requests there, down to WAF's least and up to the limit for all."""
+    assert limits(project, tmp_path, web_acl_admin_rate=1200) == [1200, 3000]
+    assert limits(project, tmp_path, web_acl_admin_rate=10) == [10, 3000]
 
 
 def test_one_that_is_named_is_used(project: Path, tmp_path: Path) -> None:
