@@ -27,7 +27,11 @@ _TRIES = 5
 
 @router.post("/keys", status_code=201, response_model=replies.NewKey, operation_id="createKey")
 async def create_key(given: schema.KeyCreate, services: Shared, who: Caller) -> Any:
-    """Make a key. Its secret is in this answer only: the table has its hash."""
+    """Make a key. Its secret is in this answer only: the table has its hash.
+
+    With the right `keys` alone it has the default limits: to give others takes the right `all`.
+    """
+    check_right_to_limits(given, services)
     check_models(given.models, services)
     most = changes.new_limits(given.limits, Limits(max_streams=services.default_max_streams))
     check_prices(most, given.models, services)
@@ -71,10 +75,9 @@ async def get_key(key_id: KeyId, services: Shared) -> Any:
 async def update_key(key_id: KeyId, given: schema.KeyUpdate, services: Shared, who: Caller) -> Any:
     """Change a key. What a limit is changed by is given to, or taken from, what is left in the windows that run.
 
-    With the right `keys` alone limits are given when a key is made; to change them later takes the right `all`.
+    With the right `keys` alone limits stay as they are: to change them takes the right `all`.
     """
-    if services.right != "all" and "limits" in given.model_fields_set:
-        raise PermissionDenied("The right 'keys' does not change limits.", param="limits", code="right_missing")
+    check_right_to_limits(given, services)
     for field in ("name", "owner", "enabled", "limits"):
         if field in given.model_fields_set and getattr(given, field) is None:
             raise InvalidRequest(f"'{field}' must not be null.", param=field)
@@ -205,6 +208,21 @@ async def page_of_accounts(asked: schema.ListKeys, services: Services, what: str
             return found, None
         if looked >= _LOOKED_MOST:  # others' keys, and deleted ones: the next page goes on behind them
             return found, await services.token(query, position)
+
+
+def check_right_to_limits(given: schema.KeyCreate | schema.KeyUpdate, services: Services) -> None:
+    """Refuse limits from a caller who may not set them: whoever makes keys would decide what is spent.
+
+    Raises:
+        PermissionDenied: it names the right that may.
+
+    """
+    if services.right != "all" and "limits" in given.model_fields_set:
+        text = (
+            f"The right '{services.right}' does not set limits. Leave 'limits' out: a key keeps its own, a new one has "
+        )
+        advice = "the defaults. The right 'all' sets limits, the right 'budgets' those of day and month."
+        raise PermissionDenied(text + advice, param="limits", code="right_missing")
 
 
 def check_prices(most: Limits, models: Sequence[str] | None, services: Services) -> None:

@@ -3,7 +3,8 @@
     pk    AUDIT#<UTC day of the request>
     sk    <request id>#asked   put before a change is made
           <request id>#done    put after it, or after its failure
-          <minute>#refused     who was not let in: one a minute, so that no flood fills the table
+          <minute>#refused#<actor>#<code>   who was not let in: of each kind one a minute, so that no flood fills the
+                               table and none of another kind hides what it did
     ttl   Unix seconds, after which DynamoDB removes the item
     asked     at, action, key, actor, address, invocation, asked: the fields of the request
     done      at, outcome, code, before, after: the fields that changed
@@ -49,6 +50,14 @@ class Change:
     after: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class _Refusals:
+    """Those of one kind: the last minute in which an entry was tried, and how many no entry counts so far."""
+
+    minute: int = -1
+    attempts: int = 0
+
+
 class Trail:
     """Writes and reads the trail."""
 
@@ -57,8 +66,7 @@ class Trail:
         self._table = table
         self._days = days
         self._now = now
-        self._minute = -1
-        self._attempts = 0
+        self._refusals: dict[str, _Refusals] = {}
 
     @asynccontextmanager
     async def change(
@@ -88,15 +96,21 @@ class Trail:
                 log("audit_incomplete", request_id=who.request_id, action=action, key=key, outcome=outcome)
 
     async def refused(self, who: Who, action: str, code: str | None) -> None:
-        """Record that somebody was not let in, at most once a minute; the log has every such request."""
+        """Record that somebody was not let in, at most once a minute by actor and code; the log has every such request.
+
+        What was not put, because another environment had the minute or the table did not answer, the next entry counts.
+        """
         minute = int(self._now() // 60)
-        self._attempts += 1
-        if minute == self._minute:
+        kind = f"{who.actor}#{code}"
+        so_far = self._refusals.setdefault(kind, _Refusals())
+        so_far.attempts += 1
+        if minute == so_far.minute:
             return
-        said = {"action": action, **_caller(who), "request": who.request_id, "code": code, "attempts": self._attempts}
-        self._minute, self._attempts = minute, 0
+        so_far.minute, attempts = minute, so_far.attempts
+        said = {"action": action, **_caller(who), "request": who.request_id, "code": code, "attempts": attempts}
         with suppress(MeterUnavailable):  # the log has it
-            await self._put(new_request_id(minute * 60)[:10] + "0" * 16, "refused", said)
+            if await self._put(new_request_id(minute * 60)[:10] + "0" * 16, f"refused#{kind}", said):
+                so_far.attempts -= attempts  # others may have come meanwhile
 
     async def entries(self, day: str, *, before: str | None = None) -> AsyncIterator[tuple[str, Item]]:
         """Give a day's entries, the newest first, each with its position; `before` is that of an earlier one."""
@@ -113,7 +127,8 @@ class Trail:
             outcome = done if done.get("sk") == f"{request_id}#done" else {}
             yield item["sk"], {"request": request_id, "outcome": "unknown", **outcome, **item}
 
-    async def _put(self, request_id: str, kind: str, said: Mapping[str, Any]) -> None:
+    async def _put(self, request_id: str, kind: str, said: Mapping[str, Any]) -> bool:
+        """Put an item, and return whether it is there: another one may be in its place, which stays."""
         day = time.strftime("%Y-%m-%d", time.gmtime(request_time(request_id)))
         now = self._now()
         item = {
@@ -123,8 +138,11 @@ class Trail:
             "ttl": int(now) + self._days * 86_400,
             **{name: value for name, value in said.items() if value is not None},
         }
-        with suppress(ConditionFailed):  # our own write, of a try whose answer was lost; or another one's minute
+        try:
             await self._table.put(item, condition=_NEW)
+        except ConditionFailed as failed:  # another one's minute; or our own write, of a try whose answer was lost
+            return failed.item is not None and failed.item.get("request") == item.get("request")
+        return True
 
 
 def _caller(who: Who) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.control.app import PREFIX, Front
 from lambda_fn.control.authenticate import INVOKED, Gate
 from lambda_fn.control.rights import OPERATIONS, RIGHTS, Right
-from lambda_fn.control.trail import Who
+from lambda_fn.control.trail import Trail, Who
 from tests.lambda_fn.control.conftest import NOW, Admin, Make
 
 READS = {"reconcile", "reconcileHours", "reconcileKeys"}
@@ -270,19 +270,61 @@ async def test_a_right_has_its_operations_and_no_other(admin: Admin, api: ASGIAp
                 else:
                     assert answer.json()["error"]["code"] == "right_missing"
     assert allowed == (all_of_them if right == "all" else OPERATIONS[right])
-    refused = [item for item in stored(admin) if item["sk"].endswith("#refused")]
+    refused = [item for item in stored(admin) if "#refused#" in item["sk"]]
     wanted = [] if right == "all" else [(f"iam:{right}", "right_missing")]
     assert [(item["actor"], item["code"]) for item in refused] == wanted
 
 
-async def test_who_makes_keys_does_not_raise_their_limits(admin: Admin, make: Make) -> None:
-    """With the right to keys limits are given at the start; later it takes the right to budgets, or to all."""
+@pytest.mark.parametrize("limits", [{"tokens_per_day": 5}, {"tokens_per_day": None}, {"concurrent_streams": 200}, {}])
+async def test_who_makes_keys_sets_no_limits(admin: Admin, make: Make, limits: dict[str, Any]) -> None:
+    """With the right to keys a key has the defaults, and a 403 names the rights that may give it other limits."""
     admin.services.right = "keys"
-    made = await make(limits={"tokens_per_day": 5})
-    error = await admin.refused(403, "PATCH", f"/keys/{made['id']}", {"owner": "b", "limits": {"tokens_per_day": 6}})
-    assert (error["param"], error["code"]) == ("limits", "right_missing")
-    found = await admin.ok("PATCH", f"/keys/{made['id']}", {"owner": "b"})
-    assert (found["owner"], found["limits"]["tokens_per_day"]) == ("b", 5)
+    made = await make()
+    for call in (("POST", "/keys", {"name": "n"}), ("PATCH", f"/keys/{made['id']}", {"owner": "b"})):
+        error = await admin.refused(403, *call[:2], {**call[2], "limits": limits})
+        assert (error["param"], error["code"]) == ("limits", "right_missing")
+        assert all(f"'{right}'" in error["message"] for right in ("keys", "all", "budgets"))
+    [found] = (await admin.ok("GET", "/keys"))["data"]
+    assert (found["owner"], found["limits"]) == ("", made["limits"])
     admin.services.right = "budgets"
     budget = await admin.ok("PATCH", f"/keys/{made['id']}/budget", {"tokens_per_day": 6})
     assert budget["tokens_per_day"]["limit"] == 6
+
+
+async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
+    """Of a minute's refusals each actor's and each error's first one is there, whichever function wrote before."""
+    trails = [Trail(admin.services.table, days=1, now=lambda: NOW) for _ in range(3)]
+    kinds = [("unknown", "invalid_admin_secret"), ("unknown", "url_only"), ("iam:usage", "right_missing")]
+    kinds.append(("iam:keys", "right_missing"))
+    for trail in trails:
+        for actor, code in kinds:
+            for _ in range(5):
+                await trail.refused(Who(ids.new_request_id(NOW), actor, None, None), "createKey", code)
+    assert sorted((it["actor"], it["code"], int(it["attempts"])) for it in stored(admin)) == sorted(
+        (*kind, 1) for kind in kinds
+    )
+    assert [it["outcome"] for it in await entries(admin)] == ["refused"] * len(kinds)
+
+
+@pytest.mark.parametrize("away", ["minute taken", "no table"])
+async def test_attempts_without_an_entry_are_in_the_next_one(admin: Admin, away: str) -> None:
+    """What another environment's entry, or a table that did not answer, kept out is counted in the next entry."""
+    minute = NOW - NOW % 60
+    moments = iter([minute, minute + 1, minute + 60])
+    trail = Trail(admin.services.table, days=1, now=lambda: moment)
+    first = Who(ids.new_request_id(minute), "unknown", None, None)
+    put = admin.services.table.put
+
+    async def gone(*_: Any, **__: Any) -> NoReturn:
+        raise MeterUnavailable
+
+    if away == "no table":
+        admin.services.table.put = gone  # type: ignore[method-assign]
+    else:
+        await Trail(admin.services.table, days=1, now=lambda: minute).refused(first, "signIn", "x")
+    for moment in moments:
+        if moment == minute + 60:
+            admin.services.table.put = put  # type: ignore[method-assign]
+        await trail.refused(Who(ids.new_request_id(moment), "unknown", None, None), "signIn", "x")
+    last = max(stored(admin), key=lambda item: item["at"])
+    assert (int(last["at"]), int(last["attempts"])) == (minute + 60, 3)
