@@ -27,6 +27,7 @@ def _up(given: argparse.Namespace) -> None:
 
     options = ["--time-scale", str(given.time_scale)] if given.time_scale != 1 else []
     options += ["--lambda-concurrency", str(given.lambda_concurrency)] if given.lambda_concurrency != 1 else []
+    options += [f"--host={name}" for name in given.host]
     up(detach=given.detach, context=dict(given.set), container=given.container, tls=given.tls, options=options)
 
 
@@ -168,6 +169,13 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         metavar="N",
         help="invocations in one environment of functions that do not say it themselves, as on Managed Instances (1)",
+    )
+    up.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer to this name too, beside localhost: host.docker.internal, or a forwarded port's; may be repeated",
     )
     up.add_argument("--tls", action="store_true", help="speak HTTPS, with a certificate of its own")
     command("down", _down, "Stop the local cloud.")

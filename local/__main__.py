@@ -8,6 +8,7 @@ from pathlib import Path
 
 from local.inference.engine import EngineError
 from local.server import DEFAULT_CONTAINER, Options, StartError, run
+from local.trust import host_name
 
 
 def main() -> int:
@@ -22,6 +23,9 @@ def main() -> int:
     parser.add_argument(
         "--lambda-concurrency", type=int, default=1, help="invocations in one environment, as on Managed Instances"
     )
+    parser.add_argument(
+        "--host", type=_host, action="append", default=[], help="a name that distributions answer to beside localhost"
+    )
     given = parser.parse_args()
     try:
         options = Options(
@@ -32,12 +36,20 @@ def main() -> int:
             tls=given.tls,
             time_scale=given.time_scale,
             lambda_concurrency=given.lambda_concurrency,
+            hosts=tuple(given.host),
         )
         asyncio.run(run(options))
     except (StartError, EngineError) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _host(text: str) -> str:
+    try:
+        return host_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 if __name__ == "__main__":

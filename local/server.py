@@ -47,7 +47,8 @@ class Options:
 
     With an `engine`, docker or podman, the endpoint's image is run by it instead. With `tls`, distributions speak
     HTTPS and nothing else. `time_scale` is how many of AWS's seconds go by in one of ours; `lambda_concurrency` over 1
-    has one environment take so many invocations at once, as on Managed Instances.
+    has one environment take so many invocations at once, as on Managed Instances. `hosts` are names that distributions
+    answer to beside those of loopback.
     """
 
     directory: Path
@@ -57,6 +58,7 @@ class Options:
     tls: bool = False
     time_scale: float = 1.0
     lambda_concurrency: int = 1
+    hosts: tuple[str, ...] = ()
 
 
 async def run(options: Options) -> None:
@@ -138,7 +140,15 @@ async def _serve(
         send=writer.send,
     )
     tls = ensure(options.directory).context() if options.tls else None
-    edge = Edge(functions.port, lambda: control.url, tls, limits=limits, hop=functions.hop, s3_headers=control.headers)
+    edge = Edge(
+        functions.port,
+        lambda: control.url,
+        tls,
+        limits=limits,
+        hop=functions.hop,
+        s3_headers=control.headers,
+        names=options.hosts,
+    )
 
     def status() -> object:
         state = reconciler.state

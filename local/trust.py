@@ -5,8 +5,9 @@ pointed at loopback (DNS rebinding), by `Host`. Programs send none of these. Sou
 Metadata Request Headers" of the W3C.
 """
 
+import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from pathlib import Path
@@ -21,6 +22,7 @@ CONTROL = "x-sluice-control"
 CALLER = "x-sluice-caller"
 
 _NAMES = ("localhost", "127.0.0.1", "[::1]")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]")
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -52,6 +54,22 @@ def private(folder: Path) -> None:
     """Make a folder that no other user of the machine can enter."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
+
+
+def host_name(text: str) -> str:
+    """Return a name or address that a Host header may have, as it is compared. Raises ValueError for anything else."""
+    name = text.lower()
+    if not _HOST.fullmatch(name):
+        raise ValueError(
+            f"{text}: not a name such as host.docker.internal or an address such as [fd00::1], without a port"
+        )
+    return name
+
+
+def is_called(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header has one of these names, with any port: whatever forwards has one of its own."""
+    name, colon, port = host.lower().rpartition(":")
+    return (name if colon and port.isdecimal() else host.lower()) in names
 
 
 def ours(host: str, port: int, *, buckets: bool = False) -> bool:

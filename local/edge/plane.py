@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +49,14 @@ class Edge:
         limits: Limits | None = None,
         hop: str = "",
         s3_headers: Mapping[str, str] = NOTHING,
+        names: Collection[str] = (),
     ) -> None:
         """`function_port` says where function URLs are served, `s3_url` where S3 is; `tls` is spoken to viewers.
 
-        `hop` is what function URLs are told, `s3_headers` what S3 asks for beside a signature.
+        `hop` is what function URLs are told, `s3_headers` what S3 asks for beside a signature. `names` are hosts that
+        distributions have beside those of loopback.
         """
+        self._names = frozenset(names)
         self._hop = hop
         self._s3_headers = {**s3.SIGNATURE, **s3_headers}
         self._limits = limits or Limits()
@@ -116,6 +119,7 @@ class Edge:
             self._limits,
             hop=self._hop,
             s3_headers=self._s3_headers,
+            names=self._names,
         )
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", proxy.handle)

@@ -7,7 +7,7 @@ connection cut.
 import base64
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address
 from urllib.parse import unquote
 
@@ -55,11 +55,13 @@ class Proxy:
         *,
         hop: str,
         s3_headers: Mapping[str, str],
+        names: Collection[str],
     ) -> None:
         """`distribution` is its id; function URLs are reached at `function_port` of loopback, buckets at `s3_url`.
 
-        `hop` is what function URLs are told, `s3_headers` what S3 asks for.
+        `hop` is what function URLs are told, `s3_headers` what S3 asks for; `names` are hosts beside those of loopback.
         """
+        self._names = names
         self._hop = hop
         self._s3_headers = s3_headers
         self._limits = limits
@@ -74,7 +76,8 @@ class Proxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one viewer request."""
         request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
-        if not trust.ours(request.headers.get("Host", ""), trust.port_of(request.transport)):
+        host = request.headers.get("Host", "")
+        if not (trust.ours(host, trust.port_of(request.transport)) or trust.is_called(host, self._names)):
             return self._error(403, "Bad request: no distribution has the name of its Host header.", request_id)
         if not self.behaviours:
             return self._error(503, "The distribution is not deployed.", request_id)

@@ -123,10 +123,14 @@ class Deployed:
         )
 
 
+NAMED = "host.docker.internal"
+"""A name that its distributions have beside those of loopback."""
+
+
 @contextlib.contextmanager
 def deployed(directory: Path) -> Iterator[Deployed]:
     """A local cloud of its own, with one environment of the function waiting."""
-    cloud = LocalCloud.start(directory, container=CONTAINER)
+    cloud = LocalCloud.start(directory, container=CONTAINER, options=["--host", NAMED, "--host=[fd00::1]"])
     made: list[Any] = []
 
     def client(service: str) -> Any:

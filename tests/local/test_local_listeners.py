@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.deployment import Deployed, deployed, listening
+from local.cloud import LocalCloud, LocalCloudError
+from tests.local.deployment import NAMED, Deployed, deployed, listening
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says who listens")
 
@@ -84,6 +85,33 @@ def test_pages_and_foreign_names(running: Deployed) -> None:
                     status, headers = ask(port, method, path, page)
                     assert not [name for name in headers if name.lower().startswith("access-control-")]
                     assert 400 <= status < 500 or port == edge, (running.ports, port, method, path, page)
+
+
+def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
+    """The edge answers to it with any port, as a forwarded one has, and to no name around it; no other listener does."""
+    edge = running.ports["edge"]
+    for host in (NAMED, f"{NAMED}:{edge}", f"{NAMED.upper()}:1", "[fd00::1]", "[fd00::1]:9000"):
+        for port in listening(running.cloud.pid):
+            status, _ = ask(port, "GET", "/event", {"Host": host})
+            assert status == 200 if port == edge else 400 <= status < 500, (running.ports, port, host)
+    for host in (
+        f"evil.{NAMED}",
+        f"{NAMED}.evil",
+        f"{NAMED}:{edge}:{edge}",
+        f"{NAMED}:",
+        f"{NAMED}:x",
+        "",
+        ":",
+        "[fd00::1",
+    ):
+        assert ask(edge, "GET", "/event", {"Host": host})[0] >= 400, host
+
+
+@pytest.mark.parametrize("name", ["", "*", "*.example", "a:80", "http://a", "a b", "a/b", "[::1", "a.", "ä"])
+def test_what_is_no_name_is_refused_at_the_start(name: str, tmp_path: Path) -> None:
+    """A pattern, an address with a port and other slips end the start with the reason."""
+    with pytest.raises(LocalCloudError, match="without a port"):
+        LocalCloud.start(tmp_path, options=[f"--host={name}"])
 
 
 def test_nobody_without_a_secret(running: Deployed) -> None:
