@@ -88,7 +88,7 @@ def test_pages_and_foreign_names(running: Deployed) -> None:
 
 
 def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
-    """The edge answers to it with any port, as a forwarded one has, and to no name around it; no other listener does."""
+    """The edge answers to it with any port, as a forwarded one has, and to none around it; no other listener does."""
     edge = running.ports["edge"]
     for host in (NAMED, f"{NAMED}:{edge}", f"{NAMED.upper()}:1", "[fd00::1]", "[fd00::1]:9000"):
         for port in listening(running.cloud.pid):
