@@ -1,6 +1,7 @@
 """The command line itself."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +51,11 @@ def test_a_second_up_is_refused(tmp_path: Path) -> None:
         pass
     with alone(tmp_path):
         pass
+
+
+def test_names_of_the_edge_reach_the_local_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `--host` of `sluice up` is one of `python -m local`."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("cli.up.up", lambda **options: given.update(options))
+    assert main(["up", "--host", "host.docker.internal", "--host", "[fd00::1]"]) == 0
+    assert given["options"] == ["--host=host.docker.internal", "--host=[fd00::1]"]
