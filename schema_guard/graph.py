@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from schema_guard import limits
 from schema_guard.bounds import NUMBERS as _INTEGER
 from schema_guard.bounds import Bounds, integer_fault, merge, pair_fault
+from schema_guard.errors import shown
 from schema_guard.limits import Limit
-from schema_guard.walk import Node, Walk
+from schema_guard.walk import Fields, Node, Walk
 
 
 def check_graph(walk: Walk) -> None:
@@ -72,28 +73,34 @@ def _own(node: Node) -> int:
 def _live(walk: Walk, order: list[int]) -> None:
     """Count what a sampler has to follow at once: branches that begin alike stay open side by side."""
     counts = [1] * len(walk.nodes)
+    starts = [_start(node.fields) for node in walk.nodes]  # once a node: any number of branches may refer to one
     for index in order:
         node = walk.nodes[index]
         alike: dict[str, int] = {}
         for branch in node.any_of:
-            start = _start(walk, branch)
+            reference = walk.nodes[branch].reference
+            start = starts[reference if reference >= 0 else branch]
             alike[start] = alike.get(start, 0) + counts[branch]
         branches = max(alike.values(), default=0)
         others = [counts[part] for part in (*node.all_of, *node.inner, *([node.reference] * (node.reference >= 0)))]
         counts[index] = _within(walk, index, limits.LIVE, max(_own(node), branches, *others, 1))
 
 
-def _start(walk: Walk, index: int) -> str:
+def _start(fields: Fields) -> str:
     """Return what a value of a schema begins with: for an object, its first required property and a constant there."""
-    if walk.nodes[index].reference >= 0:
-        index = walk.nodes[index].reference
-    fields = walk.nodes[index].fields
     required = set(fields.get("required") or ())
     first = next((name for name in fields.get("properties", ()) if name in required), None)
     if first is None:
         return str(fields.get("type"))
     value = fields["properties"][first]
-    return f"{first}:{value.get('const', value.get('enum'))!r:.200}"
+    return f"{first}:{_scalar(value.get('const', value.get('enum')))}"
+
+
+def _scalar(value: object) -> str:
+    """Return what tells a constant from others: its first 200 characters, or of a list its first value's."""
+    if type(value) is list:
+        value = value[0] if value else None
+    return f"{type(value).__name__} {value[:200] if isinstance(value, str) else shown(value)}"
 
 
 def _bounds(walk: Walk, order: list[int]) -> None:

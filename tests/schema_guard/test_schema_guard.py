@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,39 @@ def test_the_work_is_linear(grown: Any) -> None:
     """Twice the schema is at most some two times the steps, and a huge one soon stops."""
     assert steps(grown(400)) < 2.5 * steps(grown(200))
     assert steps(grown(200_000)) < 2_000_000
+
+
+def branches(count: int, target: Any) -> dict[str, Any]:
+    """Alternatives, two by two, that all refer to one schema."""
+    pairs = {f"p{number}": {"anyOf": [{"$ref": "#/$defs/d"}] * 2} for number in range(count)}
+    return {"$defs": {"d": target, **pairs}}
+
+
+def seconds(schema: Any) -> float:
+    """CPU time of the check, the least of three."""
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        check([(("s",), schema)])
+        spent.append(time.process_time() - began)
+    return min(spent)
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        lambda size: {"properties": {"k": {"const": {str(number): [number] for number in range(size // 2)}}}, "required": ["k"]},
+        lambda size: {"properties": {"k": {"const": "x" * size}}, "required": ["k"]},
+        lambda size: {"properties": {"k": {"enum": [list(range(size))]}}, "required": ["k"]},
+        lambda size: {"properties": {"k": STRING}, "required": ["k", *map(str, range(size))]},
+        lambda size: {"properties": {"k" * size: STRING}, "required": ["k" * size]},
+        lambda size: {"type": "string", "enum": ["x" * size]},
+    ],
+)  # fmt: skip
+def test_one_large_schema_costs_once_however_many_refer_to_it(large: Any) -> None:
+    """Both together, a large schema and many branches to it, take about the time that each takes by itself."""
+    apart = seconds(branches(1, large(15_000))) + seconds(branches(1_000, large(1)))
+    assert seconds(branches(1_000, large(15_000))) < 4 * apart
 
 
 @pytest.fixture(scope="module")
