@@ -157,16 +157,17 @@ class ChatRequest(_Model):
             raise ValueError(reason)
         return self
 
-    @property
-    def schemas(self) -> list[tuple[tuple[str | int, ...], Json]]:
-        """The JSON schemas that may guide the answer, each with its place in the request."""
-        found: list[tuple[tuple[str | int, ...], Json]] = []
+    def check_schemas(self) -> None:
+        """Raise SchemaRefused for a JSON schema that cannot guide the answer, with its place in the request."""
         if self.response_format is not None and self.response_format.json_schema is not None:
-            found.append((("response_format", "json_schema", "schema"), self.response_format.json_schema.schema_))
-        for number, tool in enumerate(self.tools or ()):
-            if tool.function.parameters is not None:
-                found.append((("tools", number, "function", "parameters"), tool.function.parameters))
-        return found
+            place = ("response_format", "json_schema", "schema")
+            check([(place, self.response_format.json_schema.schema_)], by="llguidance")
+        parameters = [
+            (("tools", number, "function", "parameters"), tool.function.parameters)
+            for number, tool in enumerate(self.tools or ())
+            if tool.function.parameters is not None
+        ]
+        check(parameters, by="llama.cpp" if self.tool_choice in (None, "auto") else "llguidance")
 
     @property
     def visible_tools(self) -> list[Tool]:
@@ -210,7 +211,7 @@ def parse_chat(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError that names the first offending field."""
     request = _parsed(ChatRequest, body)
     try:
-        check(request.schemas)
+        request.check_schemas()
     except SchemaRefused as refusal:
         raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None
     return request

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from schema_guard import limits
@@ -37,12 +38,17 @@ Fault = tuple[str, str]
 """The name of the wrong member, and why."""
 
 
-def count_fault(name: str, value: object) -> str | None:
-    """Return why this value of a member of `COUNTS` is refused; None when it is not."""
+def count_fault(name: str, value: object, *, lenient: bool) -> str | None:
+    """Return why this value of a member of `COUNTS` is refused; None when it is not.
+
+    Where the check is lenient, a maximum over the limit is accepted: the answer is guided without it.
+    """
     most = COUNTS[name].most
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return f"must be a whole number from 0 to {most:,}, not {shown(value)}"
-    return f"must be at most {most:,}: leave it out, or ask for less" if value > most else None
+    if value <= most or (lenient and name.startswith("max") and value <= _LARGEST):
+        return None
+    return f"must be at most {most:,}: leave it out, or ask for less"
 
 
 def number_fault(value: object) -> str | None:
@@ -50,6 +56,19 @@ def number_fault(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"must be a number, not {shown(value)}"
     return out_of_range(value)
+
+
+def multiple_fault(value: object) -> str | None:
+    """Return why this value of `multipleOf` is refused; None when it is not."""
+    if (fault := number_fault(value)) is not None:
+        return fault
+    _, digits, exponent = Decimal(str(value)).as_tuple()
+    most = limits.MULTIPLE.most
+    if not Decimal(str(value)) > 0:
+        return f"must be over 0, not {shown(value)}"
+    if not isinstance(exponent, int) or not -10 <= exponent <= 0 or int("".join(map(str, digits))) > most:
+        return f"must have a value of at most {most:,} without its decimal point, as 25 or 0.01: leave it out"
+    return None
 
 
 def out_of_range(value: Any) -> str | None:
@@ -82,8 +101,8 @@ def pair_fault(bounds: Mapping[str, int | float]) -> Fault | None:
     return None
 
 
-def integer_fault(bounds: Mapping[str, int | float]) -> Fault | None:
-    """Return the bound of an integer that leaves no value, or that llama.cpp cannot take."""
+def integer_fault(bounds: Mapping[str, int | float], *, lenient: bool) -> Fault | None:
+    """Return the bound of an integer that leaves no value, or that llama.cpp cannot take; lenient: only the former."""
     low_name = "minimum" if "minimum" in bounds else "exclusiveMinimum"
     high_name = "maximum" if "maximum" in bounds else "exclusiveMaximum"
     for name in (low_name, high_name):
@@ -93,6 +112,8 @@ def integer_fault(bounds: Mapping[str, int | float]) -> Fault | None:
     high = _most(bounds)
     if low is not None and high is not None and low > high:
         return low_name, f"leaves no integer below '{high_name}': widen one of them"
+    if lenient:
+        return None
     most = limits.INTEGER.most
     if low is not None and low > most and high is None:
         return low_name, f"must be at most {most:,} where there is no maximum below 2^63 - 1: add one"

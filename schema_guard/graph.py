@@ -20,6 +20,7 @@ def check_graph(walk: Walk) -> None:
     order = _order(walk, lambda node: node.same, refuse_cycles=True)
     _alternatives(walk, order)
     _bounds(walk, order)
+    _multiples(walk, order)
     _merged_properties(walk, order)
     order = _order(walk, lambda node: (*node.same, *node.inner), refuse_cycles=False)
     _live(walk, order)
@@ -59,12 +60,17 @@ def _alternatives(walk: Walk, order: list[int]) -> None:
     counts = [0] * len(walk.nodes)
     for index in order:
         node = walk.nodes[index]
-        count = max(_own(node), sum(counts[inner] for inner in node.same))
+        count = max(_own(walk, node), sum(counts[inner] for inner in node.same))
         counts[index] = _within(walk, index, limits.ALTERNATIVES, count)
 
 
-def _own(node: Node) -> int:
-    """Return the alternatives that a schema has by itself; those of a bounded integer are its numbers of digits."""
+def _own(walk: Walk, node: Node) -> int:
+    """Return the alternatives that a schema has by itself; those of a bounded integer are its numbers of digits.
+
+    llguidance makes one automaton of each, however many they are.
+    """
+    if walk.lenient:
+        return 1
     if "integer" not in node.types:
         return node.alternatives
     return node.alternatives + sum(len(str(int(node.bounds[name]))) for name in node.bounds.keys() & _INTEGER)
@@ -83,16 +89,18 @@ def _live(walk: Walk, order: list[int]) -> None:
             alike[start] = alike.get(start, 0) + counts[branch]
         branches = max(alike.values(), default=0)
         others = [counts[part] for part in (*node.all_of, *node.inner, *([node.reference] * (node.reference >= 0)))]
-        counts[index] = _within(walk, index, limits.LIVE, max(_own(node), branches, *others, 1))
+        counts[index] = _within(walk, index, limits.LIVE, max(_own(walk, node), branches, *others, 1))
 
 
 def _start(fields: Fields) -> str:
     """Return what a value of a schema begins with: for an object, its first required property and a constant there."""
     required = set(fields.get("required") or ())
-    first = next((name for name in fields.get("properties", ()) if name in required), None)
+    first = next((name for name in (fields.get("properties") or ()) if name in required), None)
     if first is None:
         return str(fields.get("type"))
     value = fields["properties"][first]
+    if type(value) is bool:
+        return str(first)
     return f"{first}:{_scalar(value.get('const', value.get('enum')))}"
 
 
@@ -112,10 +120,23 @@ def _bounds(walk: Walk, order: list[int]) -> None:
         merged[index] = bounds
         fault = pair_fault(bounds)
         if fault is None and "integer" in node.types:
-            fault = integer_fault(node.bounds) or integer_fault(bounds)
+            lenient = walk.lenient
+            fault = integer_fault(node.bounds, lenient=lenient) or integer_fault(bounds, lenient=lenient)
         if fault is not None:
             name, reason = fault
             walk.refuse(index, reason, *([name] if name in node.bounds else []))
+
+
+def _multiples(walk: Walk, order: list[int]) -> None:
+    """Refuse several `multipleOf` for one value: together they are as their least common multiple, which is large."""
+    counts = [0] * len(walk.nodes)
+    for index in order:
+        node = walk.nodes[index]
+        parts = [*node.all_of, *([node.reference] if node.reference >= 0 else [])]
+        count = sum(counts[part] for part in parts) + max((counts[part] for part in node.any_of), default=0)
+        counts[index] = count = min(2, count + (node.fields.get("multipleOf") is not None))
+        if count > 1:
+            walk.refuse(index, "has more than one multipleOf for the same value: give one")
 
 
 def _merged_properties(walk: Walk, order: list[int]) -> None:
@@ -123,7 +144,7 @@ def _merged_properties(walk: Walk, order: list[int]) -> None:
     counts = [0] * len(walk.nodes)
     for index in order:
         node = walk.nodes[index]
-        count = len(node.fields.get("properties", ())) + sum(counts[part] for part in node.all_of)
+        count = len(node.fields.get("properties") or ()) + sum(counts[part] for part in node.all_of)
         if node.reference >= 0:
             count += counts[node.reference]
         optional = [sum(counts[inner] for inner in walk.nodes[part].any_of) for part in node.all_of]
@@ -139,7 +160,8 @@ def _sizes(walk: Walk, order: list[int]) -> None:
         parts = [*node.same, *node.inner]
         expanded[index] = _within(walk, index, limits.EXPANDED, 1 + sum(expanded[part] for part in parts))
         items = max(node.bounds.get("minItems", 1), node.bounds.get("maxItems", 1), 1)
-        length = max(node.bounds.get("minLength", 1), node.bounds.get("maxLength", 1), 1)
+        lengths = [node.bounds.get(name, 1) for name in ("minLength", "maxLength")]
+        length = 1 if walk.lenient else max(*lengths, 1)  # llguidance makes one automaton of a string
         inner = max((repeated[part] for part in node.inner), default=1) * items
         same = max((repeated[part] for part in node.same), default=1)
         repeated[index] = _within(walk, index, limits.REPEATED, int(max(inner, same, length)))

@@ -18,6 +18,11 @@ class Limit(NamedTuple):
 
 DEPTH: Final = Limit(64, "levels of a schema", "converters recurse; 400 levels convert in 0.05 s, and no user needs 64")
 VALUES: Final = Limit(50_000, "JSON values in a request's schemas", "this check itself takes 0.1 s for so many")
+GUIDING: Final = Limit(
+    16_384,
+    "JSON values that guide (not those of title, description, default, examples, $comment)",
+    "100 tools of 20 required properties are 10,000, and are tried in under a second",
+)
 SCHEMAS: Final = Limit(5_000, "schemas within a request's schemas", "a chain of 5,000 references converts in 0.6 s")
 TEXT: Final = Limit(
     120_000, "characters of names, enum values, constants and patterns in a request", "200 kB convert in 0.03 s"
@@ -56,6 +61,9 @@ ITEMS: Final = Limit(1_000, "minItems, maxItems, minContains, maxContains", "lla
 MIN_LENGTH: Final = Limit(2_000, "minLength", "llama.cpp takes 2,000 and fails at 5,000")
 MAX_LENGTH: Final = Limit(100_000, "maxLength", "a step at 100,000 takes 3 ms")
 MEMBERS: Final = Limit(10_000, "minProperties, maxProperties", "llama.cpp does not read them; others count with them")
+MULTIPLE: Final = Limit(
+    1_000, "multipleOf, without its decimal point", "a state each: 1,000,003 takes 0.25 s a step, and 2 s of a trial"
+)
 REPEATED: Final = Limit(
     10_000_000,
     "product of nested maxItems and maxLength",
@@ -72,6 +80,11 @@ PATTERN_SIZE: Final = Limit(
     5_000, "characters of a pattern, its repetitions written out", "llama.cpp fails at 99,999; others write them out"
 )
 PATTERN_REPEAT: Final = Limit(1_000, "m and n of {m,n} in a pattern", "1,000 sample in 7 ms a step")
+PATTERN_AFTER: Final = Limit(
+    250,
+    "characters of a pattern within or after a repetition without end, written out",
+    "every text so far is a state by itself: llguidance gives up at '.*a.{900}'",
+)
 PATTERN_EMPTY: Final = Limit(
     20, "parts of a pattern that may be empty", "20 take 0.01 s a step, 100 take 0.15 s, 200 take 1.4 s"
 )

@@ -1,5 +1,7 @@
 """The regular expressions that are accepted: anchored, without look-around but a few, bounded, and linear.
 
+Where the check is lenient, anchors may be missing, and look-around may stand anywhere.
+
 What is accepted every engine reads alike, or, as llama.cpp does with `\\d`, leaves out. The parser is one pass with a
 stack of open groups.
 """
@@ -15,6 +17,7 @@ _SETS = frozenset("dwsDWS")
 _CONTROLS = frozenset("nrt")
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ")
 _META = frozenset("\\^$.|?*+()[]{}")
+_LOOKS_AROUND = ("(?=", "(?!", "(?<=", "(?<!")
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
@@ -31,6 +34,8 @@ class _Part:
     varies: bool = False  # its length is not fixed
     endless: bool = False  # it has a repetition without end at its start and at its end alike
     many: bool = False  # it is a set or a group
+    unbounded: bool = False  # there is a repetition without end in it
+    after: int = 0  # of its size, what is within or after such a repetition
     wide: bool = False  # a character outside ASCII, of which llama.cpp would repeat the last byte
 
 
@@ -41,6 +46,9 @@ class _Group:
     size: int = 0
     empty: bool = False
     endless: bool = False
+    unbounded: bool = False
+    after: int = 0
+    looks_around: bool = False
     start: int = 1  # where the current alternative begins
     texts: set[str] = field(default_factory=set)
     parts: list[_Part] = field(default_factory=list)
@@ -49,6 +57,11 @@ class _Group:
         """Add the current alternative to those before."""
         parts, self.parts = self.parts, []
         self.size += sum(part.size for part in parts)
+        unbounded = False
+        for part in parts:
+            self.after += part.size if unbounded else part.after
+            unbounded |= part.unbounded
+        self.unbounded |= unbounded
         self.empty |= all(part.empty for part in parts)
         self.endless |= any(part.endless for part in parts) and all(part.varies for part in parts)
 
@@ -57,21 +70,31 @@ class _Group:
         if self.parts or not self.texts:
             self.end_alternative()
         return _Part(
-            size=self.size, empty=self.empty, varies=self.empty or self.endless, endless=self.endless, many=True
+            size=self.size,
+            empty=self.empty,
+            varies=self.empty or self.endless,
+            endless=self.endless,
+            many=True,
+            unbounded=self.unbounded,
+            after=self.after,
         )
 
 
-def check_pattern(pattern: str) -> None:
-    """Refuse a pattern outside the accepted forms.
+def check_pattern(pattern: str, *, lenient: bool) -> None:
+    """Refuse a pattern outside the accepted forms; lenient: it may be without an anchor, and is looked for then.
 
     Raises:
         PatternRefused: with the reason.
 
     """
     _within(limits.PATTERN_TEXT, len(pattern))
-    if not (pattern.startswith("^") and pattern.endswith("$")):
+    before = pattern[:-1]
+    ends = pattern.endswith("$") and (not lenient or (len(before) - len(before.rstrip("\\"))) % 2 == 0)
+    begins = pattern.startswith("^")
+    if not (lenient or (begins and ends)):
         raise PatternRefused("is not anchored: begin it with '^' and end it with '$'")
-    _Parser(pattern).parse()
+    text = f"{'' if begins else '^'}{pattern}{'' if ends else '$'}"
+    _Parser(text, begins=begins, ends=ends, lenient=lenient).parse()
 
 
 def _within(limit: Limit, count: int) -> None:
@@ -80,8 +103,11 @@ def _within(limit: Limit, count: int) -> None:
 
 
 class _Parser:
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, begins: bool, ends: bool, lenient: bool) -> None:
         self._text = pattern
+        self._lenient = lenient
+        self._begins = begins
+        self._loose = not begins and not ends
         self._at = 1
         self._groups = [_Group()]
         self._empty = 0
@@ -99,14 +125,16 @@ class _Parser:
             elif text[self._at] == ")":
                 self._close()
             elif text[self._at] == "|":
-                if len(self._groups) == 1:
+                if len(self._groups) == 1 and not self._loose:
                     raise PatternRefused("has alternatives outside a group: write '^(a|b)$'")
                 self._alternative(1)
             else:
                 self._add(self._element())
         if len(self._groups) > 1:
             raise PatternRefused("has a group that is not closed")
-        _within(limits.PATTERN_SIZE, self._groups[0].closed().size)
+        whole = self._groups[0].closed()
+        _within(limits.PATTERN_SIZE, whole.size)
+        _within(limits.PATTERN_AFTER, whole.after if self._begins else whole.size)
 
     def _alternative(self, width: int) -> None:
         self._at += width
@@ -131,12 +159,15 @@ class _Parser:
         if known is not None:
             self._at += len(known)
             return
-        if self._text.startswith("(?", self._at):
+        around = next((form for form in _LOOKS_AROUND if self._text.startswith(form, self._at)), None)
+        if around is not None and self._lenient:  # such a pattern guides nothing: the engine leaves it out
+            self._at += len(around) - 1
+        elif self._text.startswith("(?", self._at):
             if not self._text.startswith("(?:", self._at):
                 raise PatternRefused("has a group of a form that is not supported: use '(…)' or '(?:…)'")
             self._at += 2
         self._at += 1
-        self._groups.append(_Group(start=self._at))
+        self._groups.append(_Group(start=self._at, looks_around=around is not None))
         _within(limits.PATTERN_DEPTH, len(self._groups) - 1)
 
     def _close(self) -> None:
@@ -173,8 +204,12 @@ class _Parser:
             raise PatternRefused("repeats what may be empty: let each round have at least one character")
         if most is None and part.endless:
             raise PatternRefused("repeats a repetition without end: let each round begin or end with something fixed")
+        size = part.size * max(1, least, most or 0)
+        once = most == 1
         return _Part(
-            size=part.size * max(1, least, most or 0),
+            size=size,
+            unbounded=most is None or part.unbounded,
+            after=size if most is None or (part.unbounded and not once) else part.after,
             empty=part.empty or least == 0,
             varies=part.varies or least != most,
             endless=part.endless or most is None,
@@ -204,6 +239,8 @@ class _Parser:
             self._at += 1
         elif sign in "*+?{":
             raise PatternRefused(f"has '{sign}' with nothing to repeat before it")
+        elif sign in "^$" and any(group.looks_around for group in self._groups):
+            self._at += 1
         elif sign in "^$":
             raise PatternRefused(f"has '{sign}' inside: write '\\{sign}' for the sign itself")
         elif sign in _META:

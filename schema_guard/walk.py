@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 from schema_guard import limits
-from schema_guard.bounds import COUNTS, NUMBERS, Bounds, count_fault, number_fault, out_of_range
+from schema_guard.bounds import COUNTS, NUMBERS, Bounds, count_fault, multiple_fault, number_fault, out_of_range
 from schema_guard.errors import SchemaRefused, Step, shown
 from schema_guard.limits import Limit
 from schema_guard.pattern import PatternRefused, check_pattern
@@ -38,13 +39,23 @@ _OR_BOOLEAN = frozenset(
 """Members that may be true or false: `additionalProperties`, and what llama.cpp does not read."""
 _OTHERS = re.compile("[^a-zA-Z0-9-]+")
 _TEXTS = frozenset({"enum", "const"})
+_REMARKS = frozenset({"title", "description", "default", "examples", "example", "$comment"})
+_NULLABLE = frozenset(
+    {"properties", "patternProperties", "$defs", "definitions", "required", "type", "enum", "pattern", "format", "$ref"}
+    | {"multipleOf", "items", "prefixItems", "allOf", "anyOf", "oneOf"}
+    | _OR_BOOLEAN
+    | COUNTS.keys()
+    | NUMBERS
+)
+"""Members that may be null where the check is lenient: the answer is guided as without them."""
 
 
 class Totals:
     """What all schemas of one request come to."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, *, lenient: bool) -> None:
+        """Begin with nothing; `lenient` is what llguidance guides, which takes more than llama.cpp's converter."""
+        self.lenient = lenient
         self._counts: dict[str, int] = {}
 
     def add(self, limit: Limit, count: int = 1) -> bool:
@@ -73,7 +84,7 @@ class Node:
     @property
     def types(self) -> tuple[str, ...]:
         """The names of types it allows; none where it says nothing."""
-        given = self.fields.get("type", ())
+        given = self.fields.get("type") or ()
         return (given,) if isinstance(given, str) else tuple(given)
 
     @property
@@ -96,6 +107,7 @@ class Walk:
 
         """
         self.nodes: list[Node] = []
+        self.lenient = totals.lenient
         self._place = place
         self._totals = totals
         self._rules: dict[str, int] = {}
@@ -126,6 +138,8 @@ class Walk:
 
     def _schema(self, parent: int, steps: tuple[Step, ...], value: Any) -> int:
         """Make a node of a schema and have it looked at."""
+        if type(value) is bool and self.lenient:
+            value = {}
         if type(value) is not dict:
             hint = ": write {} for any value" if value is True else ""
             self.refuse(parent, f"must be a schema, which is an object, not {shown(value)}{hint}", *steps)
@@ -139,6 +153,7 @@ class Walk:
         self.nodes.append(Node(parent, steps, value, depth, names, rule))
         self._by_id[id(value)] = index
         self._count(index, limits.VALUES, 1 + len(value))
+        self._count(index, limits.GUIDING, 1 + sum(name not in _REMARKS for name in value))
         self._count(index, limits.SCHEMAS, 1)
         self._count(index, limits.NAMES, names)
         self._rules[rule] = clashes = self._rules.get(rule, -1) + 1
@@ -149,6 +164,8 @@ class Walk:
     def _members(self, index: int) -> None:
         node = self.nodes[index]
         for name, value in node.fields.items():
+            if value is None and self.lenient and name in _NULLABLE:
+                continue
             if name in _NAMED:
                 self._named(index, name, value)
             elif name in _LISTS or (name in _SINGLE and type(value) is list):
@@ -156,15 +173,20 @@ class Walk:
             elif name in _SINGLE or (name in _OR_BOOLEAN and type(value) is not bool):
                 node.inner.append(self._schema(index, (name,), value))
             elif name in COUNTS:
-                self._bound(index, name, value, count_fault(name, value))
+                fault = count_fault(name, value, lenient=self.lenient)
+                self._bound(index, name, value, fault)
+                node.bounds[name] = min(value, COUNTS[name].most)
             elif name in NUMBERS:
                 self._bound(index, name, value, number_fault(value))
+            elif name == "multipleOf":
+                if (fault := multiple_fault(value)) is not None:
+                    self.refuse(index, fault, name)
             elif (look := _LOOKS.get(name)) is not None:
                 look(self, index, value)
             else:
                 self._data(index, name, value)
-        properties = node.fields.get("properties", {})
-        if node.fields.get("additionalProperties") not in (None, False):
+        properties = node.fields.get("properties") or {}
+        if not self.lenient and node.fields.get("additionalProperties") not in (None, False):
             for name in properties:
                 if "\\" in name or "]" in name:  # llama.cpp puts them into brackets as they are
                     self.refuse(
@@ -236,6 +258,7 @@ class Walk:
         if type(value) is not list or any(type(name) is not str for name in value):
             self.refuse(index, "must be a list of names of properties", "required")
         self._count(index, limits.VALUES, len(value), "required")
+        self._count(index, limits.GUIDING, len(value), "required")
         self._count(index, limits.TEXT, sum(map(len, value)), "required")
 
     def _format(self, index: int, value: Any) -> None:
@@ -247,13 +270,13 @@ class Walk:
             self.refuse(index, f"must be a string, not {shown(value)}", *(more or ("pattern",)))
         self._count(index, limits.PATTERNS, 1, *(more or ("pattern",)))
         try:
-            check_pattern(value)
+            check_pattern(value, lenient=self.lenient)
         except PatternRefused as refusal:
             self.refuse(index, f"the pattern {shown(value)} {refusal}", *(more or ("pattern",)))
         self._count(index, limits.TEXT, 0 if more else len(value), *(more or ("pattern",)))
 
     def _reference(self, index: int, value: Any) -> None:
-        if type(value) is not str or not value.startswith("#/"):
+        if type(value) is not str or not (value.startswith("#/") or (value == "#" and self.lenient)):
             self.refuse(
                 index,
                 f"{shown(value)} is no reference into this schema: name the schema below $defs, "
@@ -267,7 +290,9 @@ class Walk:
         reference: str = self.nodes[index].fields["$ref"]
         found: Any = self.nodes[0].fields
         steps: list[Step] = []
-        for part in reference[2:].split("/"):
+        for part in reference[2:].split("/") if reference != "#" else ():
+            if self.lenient and type(found) is dict and part not in found:  # as JSON pointers and addresses write them
+                part = unquote(part).replace("~1", "/").replace("~0", "~")
             if type(found) is dict and part in found:
                 steps.append(part)
                 found = found[part]
@@ -286,6 +311,7 @@ class Walk:
         level, text, depth = [value], 0, self.nodes[index].depth
         while level:
             self._count(index, limits.VALUES, len(level), name)
+            self._count(index, limits.GUIDING, 0 if name in _REMARKS else len(level), name)
             inner: list[Any] = []
             for item in level:
                 if type(item) is str:

@@ -122,7 +122,7 @@ def _check_honoured(request: ChatRequest) -> None:
 
 
 def _check_tools(request: ChatRequest) -> None:
-    check_schemas(request.response_format, request.tools)
+    check_schemas(request.response_format, request.tools, request.tool_choice)
     if request.tools is None:
         for name in ("tool_choice", "parallel_tool_calls"):
             value = getattr(request, name)

@@ -112,25 +112,32 @@ def chosen(tools: list[FunctionTool | CustomTool], choice: ToolChoice | None) ->
     return kept, choice.allowed_tools.mode
 
 
-def check_schemas(response_format: ResponseFormat | None, tools: list[FunctionTool | CustomTool] | None) -> None:
+def check_schemas(
+    response_format: ResponseFormat | None, tools: list[FunctionTool | CustomTool] | None, choice: ToolChoice | None
+) -> None:
     """Check every JSON schema that guides the answer, whatever server it goes to.
+
+    Tools that the model may call as it likes are held to what llama.cpp's own converter takes.
 
     Raises:
         InvalidRequest: an engine cannot take one of them; the member is named.
 
     """
-    schemas: list[tuple[tuple[str | int, ...], Any]] = []
+    forms: list[tuple[tuple[str | int, ...], Any]] = []
+    parameters: list[tuple[tuple[str | int, ...], Any]] = []
     if type(response_format) is JsonSchema and response_format.json_schema.schema is not None:
-        schemas.append((("response_format", "json_schema", "schema"), response_format.json_schema.schema))
+        forms.append((("response_format", "json_schema", "schema"), response_format.json_schema.schema))
     for number, tool in enumerate(tools or ()):
         if type(tool) is FunctionTool and tool.function.parameters is not None:
-            schemas.append((("tools", number, "function", "parameters"), tool.function.parameters))
-    if not schemas:
+            parameters.append((("tools", number, "function", "parameters"), tool.function.parameters))
+    if not forms and not parameters:
         return
+    mode = choice.allowed_tools.mode if type(choice) is AllowedTools else choice
     from schema_guard import SchemaRefused, check  # most requests have no schema: it is no part of a cold start
 
     try:
-        check(schemas)
+        check(forms, by="llguidance")
+        check(parameters, by="llama.cpp" if mode in (None, "auto") else "llguidance")
     except SchemaRefused as refusal:
         path = refusal.path
         raise InvalidRequest(f"Invalid '{path}': {refusal.reason}.", param=path, code="invalid_value") from None
