@@ -48,7 +48,6 @@ class _Group:
     endless: bool = False
     unbounded: bool = False
     after: int = 0
-    looks_around: bool = False
     start: int = 1  # where the current alternative begins
     texts: set[str] = field(default_factory=set)
     parts: list[_Part] = field(default_factory=list)
@@ -106,6 +105,7 @@ class _Parser:
     def __init__(self, pattern: str, *, begins: bool, ends: bool, lenient: bool) -> None:
         self._text = pattern
         self._lenient = lenient
+        self._looks_around = False
         self._begins = begins
         self._loose = not begins and not ends
         self._at = 1
@@ -162,12 +162,13 @@ class _Parser:
         around = next((form for form in _LOOKS_AROUND if self._text.startswith(form, self._at)), None)
         if around is not None and self._lenient:  # such a pattern guides nothing: the engine leaves it out
             self._at += len(around) - 1
+            self._looks_around = True
         elif self._text.startswith("(?", self._at):
             if not self._text.startswith("(?:", self._at):
                 raise PatternRefused("has a group of a form that is not supported: use '(…)' or '(?:…)'")
             self._at += 2
         self._at += 1
-        self._groups.append(_Group(start=self._at, looks_around=around is not None))
+        self._groups.append(_Group(start=self._at))
         _within(limits.PATTERN_DEPTH, len(self._groups) - 1)
 
     def _close(self) -> None:
@@ -239,7 +240,7 @@ class _Parser:
             self._at += 1
         elif sign in "*+?{":
             raise PatternRefused(f"has '{sign}' with nothing to repeat before it")
-        elif sign in "^$" and any(group.looks_around for group in self._groups):
+        elif sign in "^$" and self._looks_around:
             self._at += 1
         elif sign in "^$":
             raise PatternRefused(f"has '{sign}' inside: write '\\{sign}' for the sign itself")

@@ -131,7 +131,7 @@ def test_what_no_engine_may_get_is_refused_by_name(name: str) -> None:
 
 
 FOR_FORMS: dict[str, Any] = {
-    **{f"pattern {text!r}": pattern(text) for text in ["^https?://", r"\d+", "foo|bar", "bar$", r"^\d+\$", r"^(?=.*[A-Z])(?=.*\d).{8,}$", "^(?!a$)b"]},
+    **{f"pattern {text!r}": pattern(text) for text in ["^https?://", r"\d+", "foo|bar", "bar$", r"^\d+\$", r"^(?=.*[A-Z])(?=.*\d).{8,}$", "^(?!a$)b", r"^(?!^[-+.]*$)[+-]?0*(?:\d{0,3}|(?=[\d.]{1,6}0*$)\d{0,3}\.\d{0,2}0*$)"]},
     "the root": {"properties": {"a": {"items": {"$ref": "#"}}}},
     "an escaped pointer": {"$ref": "#/$defs/a~1b", "$defs": {"a/b": STRING}},
     "an encoded pointer": {"$ref": "#/$defs/Page%5Bint%5D", "$defs": {"Page[int]": STRING}},
