@@ -45,6 +45,7 @@ CALLED = {"role": "assistant", "tool_calls": [call()]}
 ANSWER = {"role": "tool", "tool_call_id": "c1", "content": "1"}
 TOOLS = [function()]
 SCHEMA = "response_format.json_schema.schema"
+PARAMETERS = "tools[0].function.parameters"
 
 
 def messages(*given: Any) -> dict[str, Any]:
@@ -152,17 +153,18 @@ BAD = [
     Bad("`minimum: 3, exclusiveMaximum: 3`", schema(name="a", schema={"type": "integer", "minimum": 3, "exclusiveMaximum": 3}), f"{SCHEMA}.minimum", "invalid_value"),
     Bad("`maxItems: 1e9`", schema(name="a", schema={"type": "array", "maxItems": 1e9}), f"{SCHEMA}.maxItems", "invalid_value"),
     Bad("a pattern `^a{5,2}$`", schema(name="a", schema={"type": "string", "pattern": "^a{5,2}$"}), f"{SCHEMA}.pattern", "invalid_value"),
-    Bad("a pattern that is not anchored", schema(name="a", schema={"type": "string", "pattern": "[a-z]+"}), f"{SCHEMA}.pattern", "invalid_value"),
-    Bad("a pattern with a look-ahead", schema(name="a", schema={"type": "string", "pattern": "^(?=a)a$"}), f"{SCHEMA}.pattern", "invalid_value"),
-    Bad("an `enum` of 501 values", schema(name="a", schema={"enum": list(map(str, range(501)))}), SCHEMA, "invalid_value"),
+    Bad("a pattern that is not anchored in `parameters` of a tool that may be called", {"tools": [function(parameters={"type": "string", "pattern": "[a-z]+"})]}, f"{PARAMETERS}.pattern", "invalid_value"),
+    Bad("a pattern with a look-ahead in `parameters` of a tool that may be called", {"tools": [function(parameters={"type": "string", "pattern": "^(?=a)a$"})]}, f"{PARAMETERS}.pattern", "invalid_value"),
+    Bad("an `enum` of 501 values in `parameters` of a tool that may be called", {"tools": [function(parameters={"enum": list(map(str, range(501)))})]}, PARAMETERS, "invalid_value"),
     Bad("`enum: []`", schema(name="a", schema={"enum": []}), f"{SCHEMA}.enum", "invalid_value"),
     Bad("a schema of type `text`", schema(name="a", schema={"type": "text"}), f"{SCHEMA}.type", "invalid_value"),
-    Bad("`items: true`", schema(name="a", schema={"type": "array", "items": True}), f"{SCHEMA}.items", "invalid_value"),
-    Bad("`properties: null`", schema(name="a", schema={"type": "object", "properties": None}), f"{SCHEMA}.properties", "invalid_value"),
+    Bad("`items: true` in `parameters` of a tool that may be called", {"tools": [function(parameters={"type": "array", "items": True})]}, f"{PARAMETERS}.items", "invalid_value"),
+    Bad("`properties: null` in `parameters` of a tool that may be called", {"tools": [function(parameters={"type": "object", "properties": None})]}, f"{PARAMETERS}.properties", "invalid_value"),
     Bad("a `$ref` to another document", schema(name="a", schema={"$ref": "https://example.com/a.json"}), f"{SCHEMA}.$ref", "invalid_value"),
     Bad("a `$ref` that leads nowhere", schema(name="a", schema={"$ref": "#/$defs/a"}), f"{SCHEMA}.$ref", "invalid_value"),
     Bad("a schema that is itself", schema(name="a", schema={"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}), f"{SCHEMA}.$defs.a.$ref", "invalid_value"),
     Bad("a schema of 20 doublings", schema(name="a", schema=doublings(20)), f"{SCHEMA}.$defs.d15", "invalid_value"),
+    Bad("`multipleOf: 1000003`", schema(name="a", schema={"type": "integer", "multipleOf": 1_000_003}), f"{SCHEMA}.multipleOf", "invalid_value"),
     Bad("`tools: {}`", {"tools": {}}, "tools", "invalid_type"),
     Bad("`tools: []`", {"tools": []}, "tools", "empty_array"),
     Bad("129 tools", {"tools": [function(f"f{number}") for number in range(129)]}, "tools", "array_above_max_length"),

@@ -32,6 +32,18 @@ def test_wrong_fields_are_named(bad: Bad) -> None:
     assert bad.param in refusal.value.message or bad.code is None
 
 
+@pytest.mark.parametrize("choice", ["none", "required", {"type": "function", "function": {"name": "f"}}])
+@pytest.mark.parametrize(
+    "schema", [{"pattern": "[a-z]+"}, {"enum": list(range(501))}, {"items": True}, {"items": None}]
+)
+def test_tools_that_are_not_called_at_will_may_have_what_forms_may(schema: dict[str, Any], choice: object) -> None:
+    """llama.cpp's own converter only sees tools whose choice is `auto`: others are held to what llguidance takes."""
+    passed_on({"tools": [function(parameters=schema)], "tool_choice": choice})
+    for refused in ({}, {"tool_choice": "auto"}):
+        with pytest.raises(InvalidRequest):
+            passed_on({"tools": [function(parameters=schema)], **refused})
+
+
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_edges_are_accepted(name: str) -> None:
     """What lies at the edge of a limit is within it, and the container's body can be made of it."""
