@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # names to schemas
+_DATA = ("const", "enum", "default", "example", "examples")  # hold values: what looks like a reference is none
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*')
 _TAIL = re.compile(r"\s*\}?\s*\Z")
 
@@ -25,22 +27,27 @@ def schema(functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     calls = []
     for number, function in enumerate(functions):
         place = f"tool{number}"
-        definitions[place] = _moved(function.get("parameters") or _NO_PARAMETERS, f"#/$defs/{place}/")
+        definitions[place] = _moved(function.get("parameters") or _NO_PARAMETERS, f"#/$defs/{place}")
         properties = {"name": {"const": function["name"]}, "arguments": {"$ref": f"#/$defs/{place}"}}
         calls.append({"type": "object", "properties": properties, "required": ["name", "arguments"]})
     return {"anyOf": calls, "$defs": definitions}
 
 
-def _moved(value: Any, base: str) -> Any:
-    """A schema whose references into itself still hold below `base`."""
-    if isinstance(value, dict):
-        return {
-            key: f"{base}{inner[2:]}"
-            if key == "$ref" and isinstance(inner, str) and inner.startswith("#/")
-            else _moved(inner, base)
-            for key, inner in value.items()
-        }
-    return [_moved(inner, base) for inner in value] if isinstance(value, list) else value
+def _moved(value: Any, base: str, *, names: bool = False) -> Any:
+    """A schema whose references into itself still hold below `base`; with `names`, a mapping of names to schemas."""
+    if isinstance(value, list):
+        return [_moved(inner, base) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    moved = {}
+    for key, inner in value.items():
+        if names or key not in ("$ref", *_DATA):
+            moved[key] = _moved(inner, base, names=not names and key in _NAMED)
+        elif key == "$ref" and isinstance(inner, str) and (inner == "#" or inner.startswith("#/")):
+            moved[key] = base + inner[1:]
+        else:
+            moved[key] = inner
+    return moved
 
 
 class CallReader:

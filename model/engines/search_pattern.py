@@ -1,0 +1,49 @@
+"""Patterns of JSON schemas in the form that llguidance takes: anchored at both ends, without look-around. Pure."""
+
+from __future__ import annotations
+
+import re
+
+# One element of a pattern: an escape, brackets, how a group opens, or a single character.
+_ELEMENT = re.compile(r"\\.|\[\^?(?:\\.|[^\\\]])*\]|\(\?(?:P?<?[=!]|:|P?<\w+>)?|.", re.DOTALL)
+_OPENS = re.compile(r"\((?:\?(?::|P?<\w+>))?")
+_UNKNOWN_ESCAPES = frozenset("bBkGAzZ123456789")  # of places in a text, and of what a group has matched
+_SET_OPERATORS = ("--", "&&", "~~")  # within brackets; elsewhere they are two signs
+_ANY = "(?s:.*)"
+
+
+def anchored(pattern: str) -> str | None:
+    """Return a pattern for whole strings that takes those in which `pattern` is found; None where there is none."""
+    alternatives: list[list[str]] = [[]]
+    depth = 0
+    for element in _ELEMENT.findall(pattern):
+        if _unsaid(element) or (element in "^$" and depth > 0):
+            return None
+        depth += element.startswith("(") - (element == ")")
+        if element == "|" and depth == 0:
+            alternatives.append([])
+        else:
+            alternatives[-1].append(element)
+    found = [_whole(elements) for elements in alternatives]
+    return None if None in found else f"^(?:{'|'.join(filter(None, found))})$"
+
+
+def _unsaid(element: str) -> bool:
+    """Whether llguidance has nothing for it, or something else."""
+    if element.startswith("("):
+        return not _OPENS.fullmatch(element)
+    if element.startswith("\\"):
+        return element[1:] in _UNKNOWN_ESCAPES
+    return element.startswith("[") and any(operator in element for operator in _SET_OPERATORS)
+
+
+def _whole(elements: list[str]) -> str | None:
+    """Return one alternative, with what may stand before and behind it in a string."""
+    before = behind = _ANY
+    if elements[:1] == ["^"]:
+        before, elements = "", elements[1:]
+    if elements[-1:] == ["$"]:
+        behind, elements = "", elements[:-1]
+    if "^" in elements or "$" in elements:
+        return None
+    return f"{before}(?:{''.join(elements)}){behind}"
