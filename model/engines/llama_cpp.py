@@ -30,7 +30,7 @@ import xllamacpp
 from model.demo import SHA256, WEIGHTS
 from model.engines import guided, prompt_bounds
 from model.engines.bridge import Bridge
-from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body, weight
 from model.engines.steps import Steps
 from model.engines.trials import Trials
 from model.errors import EngineError, ModelError, StartError
@@ -160,7 +160,7 @@ class LlamaCppEngine:
         calls = [
             loop.run_in_executor(self._threads, self._call, body, bridge, reader)
             for choice, body in enumerate(bodies)
-            for reader in [ChunkReader(choice, request.top_logprobs or 0, must_call=request.must_call)]
+            for reader in [_reader(request, choice, guided="grammar" in body)]
         ]
         # Counted until llama.cpp has let go, which may be after the reader has.
         asyncio.gather(*calls, return_exceptions=True).add_done_callback(lambda _: self._ended(bridge))
@@ -199,7 +199,7 @@ class LlamaCppEngine:
     def _call(self, body: dict[str, Any], bridge: Bridge, reader: ChunkReader) -> None:
         """One choice, in a thread, from its first chunk to its last."""
         failures: list[ModelError] = []
-        sampling = self.steps.begin(guided=guiding(body) is not None)
+        sampling = self.steps.begin(guided=guiding(body) is not None, weight=weight(body))
 
         def receive(chunk: str) -> bool:
             # Returns whether to stop. Nothing may be raised through llama.cpp.
@@ -240,6 +240,12 @@ class LlamaCppEngine:
 
     def _destroy(self) -> None:
         self._server = None  # the last reference: waits for llama.cpp's loop to end
+
+
+def _reader(request: ChatRequest, choice: int, *, guided: bool) -> ChunkReader:
+    return ChunkReader(
+        choice, request.top_logprobs or 0, must_call=request.must_call, guided=guided, stops=bool(request.stops)
+    )
 
 
 def _weights(folder: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from model.engines import forced_call, guided
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
 
 _RANDOM_SEED = 2**32 - 1  # llama.cpp's word for "choose one"
+_LARGEST = 2**32  # characters; over those of any grammar
 _PASSED_ON = (
     "temperature",
     "top_p",
@@ -67,11 +70,26 @@ def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"tools": tools, "tool_choice": "required", "parallel_tool_calls": body["parallel_tool_calls"]}
 
 
+def weight(body: Mapping[str, Any]) -> int:
+    """How likely the grammar of a body is a slow one, beside others: tools that may be called first, then the largest."""
+    if "grammar" in body:
+        return len(body["grammar"])
+    return _LARGEST + len(json.dumps(body["tools"])) if "tools" in body else 0
+
+
+# What follows the last whole token of JSON that ends too early: the beginning of a constant, of an escape, of a number.
+_CUT = re.compile(r"\s*(?:-|\.|[eE][-+]?|t|tr|tru|f|fa|fal|fals|n|nu|nul|\\.{0,5})?")
+
+
 class ChunkReader:
     """The chunks of one choice, in order, to events."""
 
-    def __init__(self, choice: int, top_logprobs: int, *, must_call: bool = False) -> None:
+    def __init__(
+        self, choice: int, top_logprobs: int, *, must_call: bool = False, guided: bool = False, stops: bool = False
+    ) -> None:
         self._choice = choice
+        self._text: list[str] | None = [] if guided else None
+        self._stops = stops
         self._call = forced_call.CallReader() if must_call else None
         self._top_logprobs = top_logprobs
         self._started = False
@@ -99,6 +117,10 @@ class ChunkReader:
         content = delta.get("content") or ""
         reasoning = delta.get("reasoning_content") or ""
         calls = tuple(delta.get("tool_calls") or ())
+        if self._text is not None:
+            self._text.append(content)
+            if choice.get("finish_reason") == "stop":
+                _check_guided("".join(self._text), cut=self._stops)
         if self._call is not None:
             content, calls = "", tuple(self._call.feed(content))
         if content or reasoning or calls:
@@ -119,6 +141,25 @@ class ChunkReader:
             {**_logprob(entry), "top_logprobs": [_logprob(top) for top in entry["top_logprobs"][: self._top_logprobs]]}
             for entry in logprobs["content"]
         )
+
+
+def _check_guided(text: str, *, cut: bool) -> None:
+    """Raise EngineError for an answer that ended by itself and is no JSON: llguidance gives up in the midst of an answer.
+
+    It says so in its log only, and llama.cpp samples on as it likes. With `cut` a stop string may have ended the answer
+    anywhere.
+    """
+    try:
+        json.loads(text, parse_int=str, parse_float=str)  # numbers may be longer than Python reads
+    except RecursionError:
+        return
+    except json.JSONDecodeError as error:
+        if cut and (error.msg.startswith("Unterminated string") or _CUT.fullmatch(text, error.pos)):
+            return
+        raise EngineError(
+            "the answer was ended: the engine could not hold it to its schema to the end, so it is no JSON; "
+            "simplify the schema (patterns and bounds first), or try again"
+        ) from None
 
 
 def _logprob(entry: Mapping[str, Any]) -> dict[str, Any]:

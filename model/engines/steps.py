@@ -1,8 +1,9 @@
 """How long the steps of a batch take, and whose grammar may be why.
 
 A step samples one token for every running answer, and cannot be interrupted: a grammar that is slow in it slows all. So
-the requests with a grammar in a step over its budget end at their next chunk. A step in which a prompt is read is not
-judged: it may well be long.
+for a step over its budget one request ends at its next chunk: the one whose grammar is most likely why. The others go
+on, and where that was not it, the next such step ends another one. A step in which a prompt is read is not judged: it
+may well be long.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ _WEIGHT = 0.05  # of one step in the usual one
 class Sampling:
     """One choice, from its prompt to its end."""
 
-    guided: bool
+    weight: int  # how likely its grammar is the slow one; 0 has none
     reading: bool = True
+    began: float = 0.0  # when its first token was sampled, less the milliseconds up to there
     tokens: int = 0
     milliseconds: float = 0.0
     prompts: int = 0  # how often a prompt had begun or ended at its last chunk
@@ -43,22 +45,23 @@ class Steps:
     def __init__(self) -> None:
         self.observe: Callable[[float], None] = lambda seconds: None
         self._lock = threading.Lock()
-        self._running: set[Sampling] = set()
+        self._running: dict[Sampling, None] = {}  # the newest last
         self._prompts = 0
         self._usual = 0.0
+        self._judged = 0.0  # when the last step ended for which a request ends
 
-    def begin(self, *, guided: bool) -> Sampling:
-        """A prompt is to be read."""
-        sampling = Sampling(guided)
+    def begin(self, *, guided: bool, weight: int = 1) -> Sampling:
+        """A prompt is to be read. Of those with a grammar the one with the largest `weight` is suspected first."""
+        sampling = Sampling(weight if guided else 0)
         with self._lock:
-            self._running.add(sampling)
+            self._running[sampling] = None
             self._prompts += 1
         return sampling
 
     def end(self, sampling: Sampling) -> None:
         """It has left the batch."""
         with self._lock:
-            self._running.discard(sampling)
+            self._running.pop(sampling, None)
             self._prompts += sampling.reading
 
     def chunk(self, sampling: Sampling, tokens: int, milliseconds: float) -> None:
@@ -66,27 +69,35 @@ class Steps:
         with self._lock:
             if sampling.reading:
                 sampling.reading = False
+                sampling.began = time.monotonic() - milliseconds / 1000
                 self._prompts += 1
             elif tokens > sampling.tokens:
                 seconds = (milliseconds - sampling.milliseconds) / 1000 / (tokens - sampling.tokens)
                 self.observe(seconds)
                 if sampling.prompts == self._prompts and not any(each.reading for each in self._running):
-                    self._judge(seconds)
+                    ended = sampling.began + milliseconds / 1000
+                    self._judge(seconds, ended)
             sampling.tokens, sampling.milliseconds = tokens, milliseconds
             sampling.prompts, sampling.seen = self._prompts, time.monotonic()
         if sampling.refused is not None:
             raise InvalidRequestError(
-                f"The answer was ended: a step with its schema or tools took {sampling.refused:.1f} s, and held up all "
-                "other answers. Simplify the schema."
+                f"The answer was ended: a step took {sampling.refused:.1f} s and held up all other answers, most likely "
+                "by its schema or tools. Simplify them."
             )
 
-    def _judge(self, seconds: float) -> None:
+    def _judge(self, seconds: float, ended: float) -> None:
+        """`ended` is the time of the step, not of its chunk: a chunk is late where its reader is slow."""
         if seconds <= self._most(BUDGET_SECONDS):
             self._usual += _WEIGHT * (seconds - self._usual)
             return
-        for each in self._running:
-            if each.guided and each.refused is None:
-                each.refused = seconds
+        middle = ended - seconds / 2
+        if middle <= self._judged:  # each answer in it reports the same step
+            return
+        suspects = [each for each in self._running if each.weight and each.refused is None and each.began <= middle]
+        if suspects:
+            self._judged = ended
+            # Among equals the newest: the others have been in steps that were not slow.
+            max(reversed(suspects), key=lambda each: each.weight).refused = seconds
 
     def _most(self, seconds: float) -> float:
         return max(seconds, USUAL * self._usual)
