@@ -60,7 +60,7 @@ class LlamaCppEngine:
         self._server: Any = None
         self._threads = ThreadPoolExecutor(settings.parallel, "llama")
         self._bridges: set[Bridge] = set()
-        self._trials = Trials()
+        self._trials = Trials(settings.parallel)
         self._message_tokens = 1
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
 

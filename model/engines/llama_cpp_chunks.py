@@ -71,14 +71,14 @@ def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def weight(body: Mapping[str, Any]) -> int:
-    """How likely the grammar of a body is a slow one, beside others: tools that may be called first, then the largest."""
+    """How likely the grammar of a body is the slow one: tools that may be called come first, then the largest."""
     if "grammar" in body:
         return len(body["grammar"])
     return _LARGEST + len(json.dumps(body["tools"])) if "tools" in body else 0
 
 
-# What follows the last whole token of JSON that ends too early: the beginning of a constant, of an escape, of a number.
-_CUT = re.compile(r"\s*(?:-|\.|[eE][-+]?|t|tr|tru|f|fa|fal|fals|n|nu|nul|\\.{0,5})?")
+# What follows the last whole token of JSON that ends too early: the beginning of a constant or a number.
+_CUT = re.compile(r"\s*(?:-|\.|[eE][-+]?|t|tr|tru|f|fa|fal|fals|n|nu|nul)?")
 
 
 class ChunkReader:
@@ -144,17 +144,18 @@ class ChunkReader:
 
 
 def _check_guided(text: str, *, cut: bool) -> None:
-    """Raise EngineError for an answer that ended by itself and is no JSON: llguidance gives up in the midst of an answer.
+    """Raise EngineError for an answer that ended by itself and is no JSON.
 
-    It says so in its log only, and llama.cpp samples on as it likes. With `cut` a stop string may have ended the answer
-    anywhere.
+    llguidance may give up in the midst of an answer. It says so in its log only, and llama.cpp samples on as it likes.
+    With `cut` a stop string may have ended the answer anywhere.
     """
     try:
         json.loads(text, parse_int=str, parse_float=str)  # numbers may be longer than Python reads
     except RecursionError:
         return
     except json.JSONDecodeError as error:
-        if cut and (error.msg.startswith("Unterminated string") or _CUT.fullmatch(text, error.pos)):
+        in_string = error.msg.startswith(("Unterminated string", "Invalid \\"))
+        if cut and (in_string or _CUT.fullmatch(text, error.pos)):
             return
         raise EngineError(
             "the answer was ended: the engine could not hold it to its schema to the end, so it is no JSON; "

@@ -81,8 +81,8 @@ class Steps:
             sampling.prompts, sampling.seen = self._prompts, time.monotonic()
         if sampling.refused is not None:
             raise InvalidRequestError(
-                f"The answer was ended: a step took {sampling.refused:.1f} s and held up all other answers, most likely "
-                "by its schema or tools. Simplify them."
+                f"The answer was ended: a step took {sampling.refused:.1f} s and held up all other answers, most "
+                "likely by its schema or tools. Simplify them."
             )
 
     def _judge(self, seconds: float, ended: float) -> None:

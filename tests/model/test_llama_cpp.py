@@ -80,6 +80,66 @@ async def test_bad_schema(engine: Any, schema: dict[str, Any], why: str) -> None
         await answer(engine, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
 
 
+# llguidance gives up at the number, long after the tokens for which a schema is tried.
+LOST = {
+    "type": "object",
+    "properties": {
+        "a": {"const": "a" * 60},
+        "x": {"type": "integer", "minimum": -123456789012345678, "maximum": 987654321098765432, "multipleOf": 7919},
+    },
+    "required": ["a", "x"],
+}
+
+
+@pytest.mark.parametrize("called", [False, True])
+async def test_lost_guidance(engine: Any, called: bool) -> None:
+    """An answer that its schema guides no more ends with an error, and not as if it were whole."""
+    more: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": LOST}}}
+    if called:
+        function = {"name": "f", "parameters": LOST}
+        more = {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    with pytest.raises(EngineError, match="could not hold it to its schema"):
+        await answer(engine, **more, max_tokens=1000, seed=3, temperature=1)
+
+
+async def test_stop_string_in_json(engine: Any) -> None:
+    """A guided answer that a stop string ends is none that lost its guidance."""
+    schema = {"type": "object", "properties": {"a": {"const": "one two"}}, "required": ["a"]}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+    assert (await answer(engine, response_format=form, stop="two")).endswith("one ")
+
+
+@pytest.mark.parametrize("text", ['{"a":1}', ' [1.5e300, "é", null]\n', "1" * 5000, "[" * 9000 + "]" * 9000])
+def test_whole_json(text: str) -> None:
+    """A guided answer that is JSON ends as it is, whatever its numbers and depth."""
+    assert guided_end(text) == [Delta(0, 1, text), Finish(0, "stop")]
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("text", ["Paris is", '{"a":1} and', '{"a":One}', '{"a":1,,'])
+def test_no_json(text: str, stops: bool) -> None:
+    """One that is none ends with an error, also where a stop string may have ended it."""
+    with pytest.raises(EngineError):
+        guided_end(text, stops=stops)
+
+
+def test_cut_json() -> None:
+    """One that a stop string may have ended anywhere ends as it is; without stop strings it is none."""
+    whole = '{"a": [true, false, null, -1.5e+3, "x\\u00e9\\n"], "b": {}}'
+    for size in range(len(whole)):
+        assert guided_end(whole[:size], stops=True)[-1] == Finish(0, "stop")
+        with pytest.raises(EngineError):
+            guided_end(whole[:size])
+
+
+def guided_end(text: str, *, stops: bool = False) -> list[Event]:
+    """The events of a guided answer that has this text and stops."""
+    reader = ChunkReader(0, 0, guided=True, stops=stops)
+    said = {"choices": [{"index": 0, "delta": {"content": text}}], "timings": {"predicted_n": 1}}
+    return reader.events(said) + reader.events({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+
+
 TOOLS = [
     {
         "type": "function",

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from model.engines.steps import Steps
+from model.engines.steps import Sampling, Steps
 from model.errors import InvalidRequestError
 
 
 def test_slow_step() -> None:
-    """The requests with a grammar in a slow step end at their next chunk; the others go on, and all are measured."""
+    """The request with a grammar in a slow step ends at its next chunk; the others go on, and all are measured."""
     watched = Steps()
     seen: list[float] = []
     watched.observe = seen.append
@@ -27,6 +27,55 @@ def test_slow_step() -> None:
     watched.chunk(free, 4, 2520.0)
 
     assert seen == pytest.approx([0.01, 0.01, 2.5, 2.5, 0.01])
+
+
+def ended(watched: Steps, each: Sampling, tokens: int, milliseconds: float) -> bool:
+    """Whether this chunk ends its request."""
+    try:
+        watched.chunk(each, tokens, milliseconds)
+    except InvalidRequestError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_suspect(first: int) -> None:
+    """Whoever reports a slow step first, one request ends for it: that with the heaviest grammar, of equals the newest.
+
+    Where steps go on to be slow without it, the next one ends.
+    """
+    watched = Steps()
+    running = [watched.begin(guided=True, weight=weight) for weight in (1, 2, 2)]
+    for each in running:
+        watched.chunk(each, 1, 0.0)
+    order = running[first:] + running[:first]
+
+    for each in order:
+        ended(watched, each, 2, 2000.0)
+    left = [each for each in order if not ended(watched, each, 3, 2010.0)]
+    assert left == [each for each in order if each is not running[2]]
+
+    watched.end(running[2])
+    for each in left:
+        watched.chunk(each, 4, 2020.0)
+    for each in left:
+        ended(watched, each, 5, 4020.0)
+    assert [each for each in left if not ended(watched, each, 6, 4030.0)] == [running[0]]
+
+
+def test_late_report() -> None:
+    """A slow step that a slow reader's request reports late ends nobody who came after it."""
+    watched = Steps()
+    slow = watched.begin(guided=False)
+    watched.chunk(slow, 1, 0.0)
+    slow.began -= 60
+    later = watched.begin(guided=True)
+    watched.chunk(later, 1, 0.0)
+    slow.prompts = watched._prompts
+
+    watched.chunk(slow, 2, 5000.0)
+
+    assert not ended(watched, later, 2, 10.0)
 
 
 def test_prompt_in_the_step() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from model import errors, sse
 from model.engines import guided, prompt_bounds, steps, trial_child, trials
 from model.engines.llama_cpp_chunks import guiding, request_body
+from model.engines.trial_process import TooSlowError
 from model.engines.trials import Trials
-from model.errors import EngineError, InvalidRequestError, OverloadedError
+from model.errors import EngineError, InvalidRequestError, NotReadyError, OverloadedError
 from tests.model.asking import error_of
 from tests.model.conftest import Serve, asked, until
 
@@ -61,7 +63,8 @@ def tried_of(**more: Any) -> dict[str, Any]:
 async def test_hostile_tool(tried: Trials, schema: dict[str, Any]) -> None:
     """A tool's parameters that take all memory are refused, and the next request is served by a new process."""
     with pytest.raises(
-        InvalidRequestError, match="tools: the schema cannot be used here: it takes more than 2 s or too much memory"
+        InvalidRequestError,
+        match=r"tools: the schema cannot be used here: it takes more than 0\.5 s of CPU or too much memory",
     ) as caught:
         await tried.check(tried_of(**tool({"type": "object", "properties": {"x": schema}})), "tools")
 
@@ -159,9 +162,9 @@ async def test_cancelled(tried: Trials) -> None:
         await tried.check(tried_of(**form({"type": "nonsense"})), "x")
 
 
-async def test_bounded_queue(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bounded_queue(tried: Trials) -> None:
     """More tries than may wait are refused with 429."""
-    monkeypatch.setattr(trials, "MAX_WAITING", 2)
+    tried.lanes[0]._most = 2
     checks = [tried.check(tried_of(**form({"const": number})), "x") for number in range(4)]
 
     results = await asyncio.gather(*checks, return_exceptions=True)
@@ -169,10 +172,69 @@ async def test_bounded_queue(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> 
     assert [type(result) for result in results] == [type(None)] * 2 + [OverloadedError] * 2
 
 
+def dear(number: int) -> dict[str, Any]:
+    """What takes seconds of CPU time to prepare, another schema every time."""
+    return tried_of(**form({"type": "integer", "multipleOf": 1_000_003 + 2 * number}))
+
+
+async def test_half_of_the_places() -> None:
+    """What is slow takes at most half of the places that there are: more of it is a 429, and the rest is tried."""
+    few = Trials(places=4)
+    await few.start()
+    checks = [few.check(dear(number), "x") for number in range(5)]
+    results = await asyncio.gather(*checks, few.check(tried_of(**form({"const": 1})), "x"), return_exceptions=True)
+    await few.close()
+
+    assert [lane._most for lane in few.lanes] == [trials.MAX_WAITING, 2]
+    assert results[-1] is None
+    assert {type(result) for result in results[:-1]} == {InvalidRequestError, OverloadedError}
+
+
+async def test_slow_is_remembered(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What took too much is refused for a minute without another try."""
+    with pytest.raises(InvalidRequestError, match="simplify"):
+        await tried.check(dear(0), "x")
+    monkeypatch.setattr(tried, "_tried", None)
+    with pytest.raises(InvalidRequestError, match="simplify"):
+        await tried.check(dear(0), "x")
+
+    monkeypatch.undo()
+    tried._known = type(tried._known)((key, (why, 0.0)) for key, (why, _) in tried._known.items())
+    monkeypatch.setattr(tried, "_tried", too_slow_no_more)
+    await tried.check(dear(0), "x")
+
+
+async def too_slow_no_more(_: bytes) -> dict[str, Any]:
+    """The verdict of a try that is well."""
+    return {"error": None}
+
+
+async def test_busy_machine(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try that has had no CPU time for long may be repeated: it is no fault of the schema, and not remembered."""
+    monkeypatch.setattr(trials, "WALL_SECONDS", 0.0)
+    with pytest.raises(NotReadyError, match="busy"):
+        await tried.check(tried_of(**form({"const": 1})), "x")
+    monkeypatch.undo()
+
+    await tried.check(tried_of(**form({"const": 1})), "x")
+
+
+async def test_spare(tried: Trials) -> None:
+    """The next process was started before the one ended that it replaces."""
+    ready = tried._spare._next
+    assert ready is not None
+    await asyncio.wait([ready])
+    with pytest.raises(TooSlowError):
+        await tried.lanes[0].verdict(json.dumps(dear(0)).encode())
+
+    await tried.lanes[0].verdict(json.dumps(tried_of(**form({"const": 1}))).encode())
+
+    assert tried.lanes[0].pid == ready.result().pid
+
+
 async def test_ends_with_its_input(tried: Trials) -> None:
     """A child whose parent has died ends: its input does."""
-    process = tried.lanes[0]._process
-    assert process is not None
+    process = (await tried.lanes[0].start())._process
     assert process.stdin is not None
     process.stdin.close()
 
@@ -219,10 +281,11 @@ def test_documented() -> None:
 
     for limit in (
         f"properties) | {guided.MAX_TOOL_ALTERNATIVES} |",
-        f"{trials.CPU_SECONDS:g} s of CPU, {trials.SECONDS:g} s, ",
-        f"{trial_child.ADDRESS_SPACE // 2**20} MB of address space",
-        f"tried | {trials.MAX_WAITING} in each",
-        f"has not done in {trials.QUICK_SECONDS:g} s",
+        f"{trials.CPU_SECONDS:g} s of CPU, {trial_child.ADDRESS_SPACE // 2**20} MB of address space",
+        f"tried | {trials.MAX_WAITING}, ",
+        f"has not done in {trials.QUICK_SECONDS:g} s of CPU",
+        f"A try that takes {trials.WALL_SECONDS:g} s of wall time",
+        f"takes too much for {trials.REMEMBERED_SECONDS:g} s",
         f"{prompt_bounds.BYTES_PER_TOKEN} bytes for each token",
         f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
         f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",
