@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lambda_fn import ids, limits
 from lambda_fn.schema import ChatRequest, CompletionRequest
 from tests.lambda_fn.corpus import BODIES, COMPLETIONS, PLAIN
-from tests.lambda_fn.worst_bodies import call, create_app
+from tests.lambda_fn.worst_bodies import call, stubbed_app
 
 PATHS = ("/v1/chat/completions", "/v1/completions")
 TIME = 20
@@ -69,7 +69,8 @@ async def test_a_body_is_not_asked_for_without_a_key() -> None:
     for path in PATHS:
         headers = [(b"x-sluice-origin-secret", b"o"), (b"authorization", b"Bearer " + ids.new_key().encode())]
         scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b"", "state": {}}
-        await create_app()(scope, receive, send)
+        with stubbed_app() as app:
+            await app(scope, receive, send)
         assert sent.pop(0)["status"] == 401
         sent.clear()
 
@@ -96,7 +97,8 @@ _BODIES = (
 @given(body=_BODIES, path=st.sampled_from(PATHS))
 def test_any_body_is_answered_or_refused(body: bytes, path: str) -> None:
     """Any bytes are a good request, or a 4xx in OpenAI's shape."""
-    status, said = asyncio.run(call(create_app(), body, path=path))
+    with stubbed_app() as app:
+        status, said = asyncio.run(call(app, body, path=path))
     assert status == 200 or 400 <= status < 500
     if status != 200:
         assert json.loads(said)["error"].keys() == {"message", "type", "param", "code"}

@@ -22,10 +22,11 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
@@ -106,9 +107,9 @@ async def _settled(*_: object) -> None:
     """Settle nothing."""
 
 
-def create_app() -> Any:
-    """Put the real application together over a gate and an endpoint of this file."""
-    vars(application).update(Gate=Gate, settle=_settled)
+@contextlib.contextmanager
+def stubbed_app() -> Iterator[Any]:
+    """Put the real application together over a gate and an endpoint of this file, while the context lasts."""
     settings = Settings(
         region="eu-west-1",
         usage_table="t",
@@ -117,7 +118,8 @@ def create_app() -> Any:
         dynamodb_url="http://d",
         sagemaker_url="http://s",
     )
-    return application.create_app(settings, Peer(), lambda: Credentials("AKID", "SECRET", ""))  # type: ignore[arg-type]
+    with patch.multiple(application, Gate=Gate, settle=_settled):
+        yield application.create_app(settings, Peer(), lambda: Credentials("AKID", "SECRET", ""))  # type: ignore[arg-type]
 
 
 async def call(app: Any, body: bytes, *, path: str = "/v1/chat/completions", key: str = KEY) -> tuple[int, bytes]:
@@ -186,7 +188,11 @@ def in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def measure(body: bytes, path: str) -> dict[str, Any]:
     """Measure what a body costs: memory in one process, time in another."""
-    app = create_app()
+    with stubbed_app() as app:
+        return _measure(app, body, path)
+
+
+def _measure(app: Any, body: bytes, path: str) -> dict[str, Any]:
     run = asyncio.new_event_loop().run_until_complete
 
     def growth() -> dict[str, Any]:
@@ -206,11 +212,11 @@ def measure(body: bytes, path: str) -> dict[str, Any]:
 
 def unknown(size: int) -> float:
     """Return the CPU milliseconds that a caller without a key costs with a chat of so many bytes."""
-    app = create_app()
     run = asyncio.new_event_loop().run_until_complete
     body = PLAIN[: size - 4] + b'"}]}'
-    assert run(call(app, body, key=ids.new_key()))[0] == 401
-    return timed(lambda: run(call(app, body, key=ids.new_key())))[0] * 1000
+    with stubbed_app() as app:
+        assert run(call(app, body, key=ids.new_key()))[0] == 401
+        return timed(lambda: run(call(app, body, key=ids.new_key())))[0] * 1000
 
 
 def _trim() -> None:

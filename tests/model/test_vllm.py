@@ -251,17 +251,15 @@ async def test_refusals() -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"response_format": guided({"enum": list(range(9000))})},
-        {"response_format": guided({"description": "x" * 140_000})},
         {"messages": [{"role": "user", "content": "a" * 9000}]},
         {"messages": [{"role": "user", "content": "a"}] * 257},
     ],
 )
 async def test_refused_before_vllm(monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]) -> None:
-    """What is too large for any grammar compiler or for the context is refused before vLLM sees it."""
+    """What is too large for the context is refused before vLLM sees it."""
     async with started(settings_for("vllm")) as engine:
         monkeypatch.setattr(engine, "_renderer", None)
-        with pytest.raises(InvalidRequestError, match=r"make it smaller|tokens, or more"):
+        with pytest.raises(InvalidRequestError, match="tokens, or more"):
             await whole(engine, **more)
 
 
