@@ -10,12 +10,15 @@ _MOST_GROWTH = 24 * 1024 * 1024
 
 @dataclass
 class Held:
-    """By all processes of one role: their number, open files (sockets among them), sockets, resident bytes."""
+    """By all processes of one role: their number, open files (sockets among them), sockets, resident bytes, and the
+    resident bytes of the largest of them.
+    """
 
     processes: int = 0
     files: int = 0
     sockets: int = 0
     memory: int = 0
+    largest: int = 0
 
     def __str__(self) -> str:
         """In one line."""
@@ -56,6 +59,7 @@ def state(root: int) -> State:
         held.files += len(links)
         held.sockets += sum(link.startswith("socket:") for link in links)
         held.memory += memory
+        held.largest = max(held.largest, memory)
     return found
 
 

@@ -13,8 +13,8 @@ import httpx
 from bench import leftovers
 from tests.attack.target import ANSWER_WITHIN_S, MODEL, Target
 
-MEMORY = {"cloud": 700e6, "control": 900e6, "container": 900e6, "function": 1_000e6}
-"""Resident bytes that all processes of a role may have together. At rest they have a fifth of it."""
+MEMORY = {"cloud": 400e6, "control": 900e6, "container": 500e6, "function": 300e6}
+"""Resident bytes that one process of a role may have: two to six times what it has at rest."""
 
 TOTAL = 5e9
 """Resident bytes at which the cloud is killed, so that a failed attack fails and takes no machine."""
@@ -24,7 +24,7 @@ _NEIGHBOURS = 2
 
 
 class Watch:
-    """Samples the memory of a local cloud's processes by role while its context lasts."""
+    """Samples the memory of the largest of a local cloud's processes, by role."""
 
     def __init__(self, target: Target) -> None:
         """Watch the cloud of `target`."""
@@ -36,13 +36,13 @@ class Watch:
         while True:
             state = await asyncio.to_thread(leftovers.state, self._pid)
             for role, held in state.items():
-                self._peaks[role] = max(self._peaks.get(role, 0), held.memory)
+                self._peaks[role] = max(self._peaks.get(role, 0), held.largest)
             if sum(held.memory for held in state.values()) > TOTAL:
                 os.kill(self._pid, signal.SIGKILL)
             await asyncio.sleep(_LOOK_S)
 
     def peaks(self) -> dict[str, int]:
-        """Return the peak of each role since the last call, in bytes."""
+        """Return the peak of each role's largest process since the last call, in bytes."""
         found, self._peaks = self._peaks, {}
         return found
 
