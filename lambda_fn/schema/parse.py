@@ -88,7 +88,7 @@ def _check_size(body: bytes) -> None:
 
 
 def _values(data: bytes) -> int:
-    return data.count(b"{") + data.count(b"[") + data.count(b",")
+    return len(data) - len(data.translate(None, b"{[,"))  # in one pass
 
 
 def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:

@@ -268,6 +268,7 @@ def test_every_container_code_has_a_status() -> None:
         "overloaded": 429,
         "not_ready": 503,
         "engine_error": 502,
+        "caller_denied": 502,
         "deadline_exceeded": 504,
         "cancelled": 502,
         "cut": 502,
