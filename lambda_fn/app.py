@@ -195,7 +195,12 @@ class Completions:
         )
         scope["sluice.headers"] = admission.headers
         seconds = _seconds_left(scope)
-        control = Control(request_id=request_id, deadline_ms=int(seconds * 1000), max_prompt_tokens=bounds.prompt)
+        control = Control(
+            request_id=request_id,
+            deadline_ms=int(seconds * 1000),
+            max_prompt_tokens=bounds.prompt,
+            caller=caller.key_id,
+        )
         invoke = partial(
             Invocation,
             self._client,

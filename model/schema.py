@@ -112,6 +112,7 @@ class SluiceOptions(_Model):
 
     v: Literal[1]
     request_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    caller: Annotated[str, StringConstraints(max_length=128)] = ""  # a name for whose request it is: callers take turns
     deadline_ms: Annotated[int, Field(ge=1, le=24 * 3600 * 1000)] | None = None
     max_prompt_tokens: Annotated[int, Field(ge=0)] | None = None
 

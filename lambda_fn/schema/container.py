@@ -34,6 +34,8 @@ class Control(Struct, frozen=True):
     request_id: str
     deadline_ms: int
     max_prompt_tokens: int
+    caller: str
+    """The key's public id. Callers take turns where the container prepares what guides an answer."""
     v: int = 1
 
 

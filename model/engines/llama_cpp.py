@@ -189,7 +189,8 @@ class LlamaCppEngine:
         guided.check(request)
         bodies = [request_body(request, choice) for choice in range(request.n)]
         if (tried := guiding(bodies[0])) is not None:
-            await self._trials.check(tried, "tools" if request.visible_tools else "response_format")
+            param = "tools" if request.visible_tools else "response_format"
+            await self._trials.check(tried, param, request.sluice.caller)
         return bodies
 
     def _ended(self, bridge: Bridge) -> None:

@@ -5,6 +5,9 @@ first used for a few tokens in `model.engines.trial_child`, which has little mem
 are two lanes with a process each: what is not done in the first within `QUICK_SECONDS` begins anew in the second, so
 that an ordinary request never stands behind a hostile one for longer than that. A third process is ready to take the
 place of one that ended. Time is judged as the CPU time of the try: a busy machine is no fault of a schema.
+
+Callers take turns: one grammar of each is tried at a time, and after one that took too long none of the same caller's
+new ones for `PAUSE_SECONDS`. So a flood of slow schemas delays its own sender and hardly anybody else.
 """
 
 from __future__ import annotations
@@ -14,20 +17,24 @@ import contextlib
 import hashlib
 import json
 import math
-from collections import OrderedDict
-from typing import Any
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING, Any
 
 from model.engines.trial_process import Process, Spare, TooSlowError
 from model.errors import EngineError, InvalidRequestError, OverloadedError, StartError
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
 QUICK_SECONDS = 0.25  # of CPU, as `CPU_SECONDS`
 CPU_SECONDS = 0.5  # of a grammar that is served: its making stops everybody's answers for about so long
 WALL_SECONDS = 5.0  # for a try on a busy machine; over it, the request may be repeated
+PAUSE_SECONDS = 5.0  # of wall time: what a caller of a slow grammar waits before the next new one
 REMEMBERED_SECONDS = 60.0  # of wall time: a grammar that took too much is not tried again for so long
 MAX_WAITING = 64  # tries before the first lane; more are a 429
 _TOO_MUCH = f"it takes more than {CPU_SECONDS:g} s of CPU or too much memory to prepare; simplify it"
 _NO_MEMORY = "bad_alloc"  # native code's word for it, where the child outlived it
-_KEPT = 512  # verdicts by the digest of what was tried
+_KEPT = 512  # verdicts by the digest of what was tried, and callers who pause
 
 
 class Lane:
@@ -108,6 +115,9 @@ class Trials:
         second = max(1, min(places, MAX_WAITING) // 2)
         self.lanes = (Lane(QUICK_SECONDS, MAX_WAITING, self._spare), Lane(CPU_SECONDS, second, self._spare))
         self._known: OrderedDict[bytes, tuple[str | None, float]] = OrderedDict()  # and until when
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._open: Counter[str] = Counter()  # tries that run or wait, by caller
+        self._paused: OrderedDict[str, float] = OrderedDict()  # until when, by caller
 
     async def start(self) -> None:
         """Start the processes, so that the first request need not wait for them. Raises StartError."""
@@ -117,22 +127,54 @@ class Trials:
         except EngineError as error:
             raise StartError(error.message) from None
 
-    async def check(self, guiding: dict[str, Any], param: str) -> None:
-        """Raise InvalidRequestError where llama.cpp cannot guide by these fields of a body, or not soon enough."""
+    async def check(self, guiding: dict[str, Any], param: str, caller: str = "") -> None:
+        """Check that llama.cpp can guide by these fields of a body, and soon enough.
+
+        Raises:
+            InvalidRequestError: it cannot, or it takes too much time or memory.
+            OverloadedError: too many wait, or the caller's last new schema took too long.
+            NotReadyError: the machine is too busy.
+
+        """
         body = json.dumps(guiding).encode()
         digest = hashlib.sha256(body).digest()
-        clock = asyncio.get_running_loop().time
-        why, until = self._known.get(digest, (None, 0.0))
-        if until <= clock():
-            try:
-                why, until = _refusal(await self._tried(body)), math.inf
-            except TooSlowError:
-                why, until = _TOO_MUCH, clock() + REMEMBERED_SECONDS
-            self._known[digest] = why, until
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
+        if not self._is_known(digest):
+            async with self._turn(caller):
+                if not self._is_known(digest):  # the same schema may have been tried for the request before
+                    await self._learn(digest, body, caller)
+        why, _ = self._known[digest]
         if why is not None:
             raise InvalidRequestError(f"{param}: the schema cannot be used here: {why}", param)
+
+    def _is_known(self, digest: bytes) -> bool:
+        _, until = self._known.get(digest, (None, 0.0))
+        return until > _now()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, caller: str) -> AsyncGenerator[None, None]:
+        """Wait for the caller's own earlier tries."""
+        self._open[caller] += 1
+        try:
+            async with self._turns.setdefault(caller, asyncio.Lock()):
+                yield
+        finally:
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller], self._turns[caller]
+
+    async def _learn(self, digest: bytes, body: bytes, caller: str) -> None:
+        """Try a grammar and remember the verdict."""
+        if self._paused.get(caller, 0.0) > _now():
+            raise OverloadedError("the last new schema took too long to prepare; try this one again in a few seconds")
+        try:
+            self._known[digest] = _refusal(await self._tried(body)), math.inf
+        except TooSlowError:
+            self._known[digest] = _TOO_MUCH, _now() + REMEMBERED_SECONDS
+            self._paused[caller] = _now() + PAUSE_SECONDS
+            self._paused.move_to_end(caller)
+        for memory in (self._known, self._paused):
+            while len(memory) > _KEPT:
+                memory.popitem(last=False)
 
     async def _tried(self, body: bytes) -> dict[str, Any]:
         quick, patient = self.lanes
@@ -144,6 +186,10 @@ class Trials:
     async def close(self) -> None:
         """Stop the processes."""
         await asyncio.gather(self._spare.close(), *(lane.close() for lane in self.lanes))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _refusal(verdict: dict[str, Any]) -> str | None:

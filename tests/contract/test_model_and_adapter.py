@@ -21,7 +21,7 @@ from model.generation import Generation
 from model.schema import ChatRequest, parse_invocation
 from model.settings import Settings
 
-CONTROL = Control(request_id="r1", deadline_ms=30_000, max_prompt_tokens=1000)
+CONTROL = Control(request_id="r1", deadline_ms=30_000, max_prompt_tokens=1000, caller="k")
 
 
 def body(script: dict[str, Any], **more: Any) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from lambda_fn import dialects, errors
 from lambda_fn.schema import Control, parse_chat
 
-CONTROL = Control(request_id="r", deadline_ms=1000, max_prompt_tokens=100)
+CONTROL = Control(request_id="r", deadline_ms=1000, max_prompt_tokens=100, caller="k")
 FOREIGN = [name for name in dialects.DIALECTS if name != "sluice"]
 CHAT: dict[str, Any] = {
     "model": "public",

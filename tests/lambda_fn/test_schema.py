@@ -15,7 +15,7 @@ from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema import Control, container_body, parse_chat
 from tests.lambda_fn.bad_requests import ACCEPTED, BAD, DOCUMENT, GOOD, TOOLS, USER, Bad, body, documented, function
 
-CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9)
+CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9, caller="k")
 
 
 def passed_on(change: dict[str, Any]) -> Any:
@@ -108,7 +108,7 @@ def test_what_has_no_effect_is_not_passed_on() -> None:
         "messages": [USER],
         "stop": ["a"],
         "seed": 0,
-        "sluice": {"v": 1, "request_id": "r", "deadline_ms": 5, "max_prompt_tokens": 9},
+        "sluice": {"v": 1, "request_id": "r", "deadline_ms": 5, "max_prompt_tokens": 9, "caller": "k"},
     }
 
 

@@ -61,7 +61,7 @@ def tried_of(**more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("schema", HOSTILE)
 async def test_hostile_tool(tried: Trials, schema: dict[str, Any]) -> None:
-    """A tool's parameters that take all memory are refused, and the next request is served by a new process."""
+    """A tool's parameters that take all memory are refused, and another caller is served by a new process."""
     with pytest.raises(
         InvalidRequestError,
         match=r"tools: the schema cannot be used here: it takes more than 0\.5 s of CPU or too much memory",
@@ -69,7 +69,7 @@ async def test_hostile_tool(tried: Trials, schema: dict[str, Any]) -> None:
         await tried.check(tried_of(**tool({"type": "object", "properties": {"x": schema}})), "tools")
 
     assert caught.value.param == "tools"
-    await tried.check(tried_of(**form({"type": "integer"})), "response_format")
+    await tried.check(tried_of(**form({"type": "integer"})), "response_format", "neighbour")
 
 
 @pytest.mark.parametrize("schema", HOSTILE)
@@ -143,7 +143,7 @@ async def test_beside_a_hostile_one(tried: Trials) -> None:
     hostile = asyncio.create_task(tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools"))
     await asyncio.sleep(0)
 
-    await asyncio.gather(*(tried.check(tried_of(**form({"const": number})), "x") for number in range(8)))
+    await asyncio.gather(*(tried.check(tried_of(**form({"const": number})), "x", str(number)) for number in range(8)))
 
     assert not hostile.done()
     with pytest.raises(InvalidRequestError):
@@ -165,7 +165,7 @@ async def test_cancelled(tried: Trials) -> None:
 async def test_bounded_queue(tried: Trials) -> None:
     """More tries than may wait are refused with 429."""
     tried.lanes[0]._most = 2
-    checks = [tried.check(tried_of(**form({"const": number})), "x") for number in range(4)]
+    checks = [tried.check(tried_of(**form({"const": number})), "x", str(number)) for number in range(4)]
 
     results = await asyncio.gather(*checks, return_exceptions=True)
 
@@ -181,8 +181,10 @@ async def test_half_of_the_places() -> None:
     """What is slow takes at most half of the places that there are: more of it is a 429, and the rest is tried."""
     few = Trials(places=4)
     await few.start()
-    checks = [few.check(dear(number), "x") for number in range(5)]
-    results = await asyncio.gather(*checks, few.check(tried_of(**form({"const": 1})), "x"), return_exceptions=True)
+    checks = [few.check(dear(number), "x", str(number)) for number in range(5)]
+    results = await asyncio.gather(
+        *checks, few.check(tried_of(**form({"const": 1})), "x", "other"), return_exceptions=True
+    )
     await few.close()
 
     assert [lane._most for lane in few.lanes] == [trials.MAX_WAITING, 2]
@@ -200,8 +202,39 @@ async def test_slow_is_remembered(tried: Trials, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.undo()
     tried._known = type(tried._known)((key, (why, 0.0)) for key, (why, _) in tried._known.items())
+    tried._paused.clear()
     monkeypatch.setattr(tried, "_tried", too_slow_no_more)
     await tried.check(dear(0), "x")
+
+
+async def test_callers_take_turns(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One grammar of a caller is tried at a time, and a caller of a slow one waits with new ones; others do neither."""
+    begun: list[bytes] = []
+    go_on = asyncio.Event()
+
+    async def held(body: bytes) -> dict[str, Any]:
+        begun.append(body)
+        await go_on.wait()
+        raise TooSlowError
+
+    monkeypatch.setattr(tried, "_tried", held)
+    schemas = [tried_of(**form({"const": number})) for number in range(3)]
+    first, second = (asyncio.create_task(tried.check(schema, "x", "a")) for schema in schemas[:2])
+    await until(lambda: len(begun) == 1)
+    other = asyncio.create_task(tried.check(schemas[2], "x", "b"))
+    await until(lambda: len(begun) == 2)
+    go_on.set()
+    with pytest.raises(InvalidRequestError, match="simplify"):
+        await first
+    with pytest.raises(OverloadedError, match="in a few seconds"):
+        await second
+    with pytest.raises(InvalidRequestError, match="simplify"):
+        await other
+
+    monkeypatch.setattr(tried, "_tried", too_slow_no_more)
+    await tried.check(schemas[1], "x", "c")
+    assert not tried._turns
+    assert not tried._open
 
 
 async def too_slow_no_more(_: bytes) -> dict[str, Any]:
