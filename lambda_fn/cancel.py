@@ -36,20 +36,20 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
     tries, cancelled = 0, False
     began = time.monotonic()
     try:
-        async with asyncio.timeout(limits.CANCEL_PATIENCE):
-            while not cancelled and (asked or tries < limits.CANCEL_TRIES):
-                pause = began + tries * limits.CANCEL_EVERY - time.monotonic()
-                if tries < limits.CANCEL_TRIES and pause <= 0:
-                    tries += 1
-                    asked.add(asyncio.create_task(_ask(invoke())))
-                elif not asked:
-                    await asyncio.sleep(pause)
-                else:
-                    wait = pause if tries < limits.CANCEL_TRIES else None
-                    done, asked = await asyncio.wait(asked, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-                    cancelled = any(task.result() for task in done)
-    except TimeoutError:
-        pass
+        while not cancelled and (asked or tries < limits.CANCEL_TRIES):
+            now = time.monotonic()
+            left = began + limits.CANCEL_PATIENCE - now
+            pause = began + tries * limits.CANCEL_EVERY - now if tries < limits.CANCEL_TRIES else left
+            if left <= 0:
+                break
+            if pause <= 0:
+                tries += 1
+                asked.add(asyncio.create_task(_ask(invoke())))
+            elif not asked:
+                await asyncio.sleep(min(pause, left))
+            else:
+                done, asked = await asyncio.wait(asked, timeout=min(pause, left), return_when=asyncio.FIRST_COMPLETED)
+                cancelled = any(task.result() for task in done)
     finally:
         for task in asked:
             task.cancel()

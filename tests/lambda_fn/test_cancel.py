@@ -1,7 +1,9 @@
 """A request that was left is taken back from the model: when, how often, and what waits for it."""
 
 import asyncio
+import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -116,12 +118,37 @@ async def test_a_caller_that_cannot_be_written_to(call: Call, sagemaker: StandIn
     assert ledger_item(items, reply)["outcome"] == "cut"
 
 
-async def test_it_is_repeated_until_it_arrives(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+class Clock:
+    """Replaces the module `time`: it moves only when a test moves it."""
+
+    def __init__(self) -> None:
+        """Start near the real time, for deadlines made of it; whole and halved seconds add up exactly."""
+        self.now = float(math.ceil(time.monotonic()))
+
+    def monotonic(self) -> float:
+        """Return the seconds as the test has moved them."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock of `lambda_fn.cancel`, with short real waits between two looks at it."""
+    clock = Clock()
+    monkeypatch.setattr("lambda_fn.cancel.time", clock)
+    monkeypatch.setattr(limits, "CANCEL_EVERY", 1 / 128)
+    return clock
+
+
+async def test_it_is_repeated_until_it_arrives(
+    call: Call, sagemaker: StandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Instances that do not have the request are passed over; they need not have answered before the next is asked."""
-    monkeypatch.setattr(limits, "CANCEL_EVERY", 0.01)
+    monkeypatch.setattr(limits, "CANCEL_PATIENCE", 60)
     never = asyncio.Event()
 
     async def cancel(number: int) -> bool:
+        if number < 3:
+            clock.now += limits.CANCEL_EVERY  # the next call is due
         if number < 2:
             await never.wait()  # as an instance that waits for the request to come
         return number == 3
@@ -134,18 +161,24 @@ async def test_it_is_repeated_until_it_arrives(call: Call, sagemaker: StandIn, m
 
 
 async def test_it_is_not_repeated_for_ever(
-    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    call: Call,
+    sagemaker: StandIn,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """When no instance has it, none answers, or SageMaker refuses, that is the end after some tries, with pauses."""
-    monkeypatch.setattr(limits, "CANCEL_EVERY", 0.01)
     monkeypatch.setattr(limits, "CANCEL_PATIENCE", 0.3)
     sagemaker.script = [None]
     for what in ("not here", "silent", "refused"):
         times: list[float] = []
 
         async def cancel(_: int, what: str = what, times: list[float] = times) -> bool:
-            times.append(time.monotonic())
+            times.append(clock.now)
+            clock.now += limits.CANCEL_EVERY
             if what == "silent":
+                if len(times) == limits.CANCEL_TRIES:
+                    clock.now += limits.CANCEL_PATIENCE
                 await asyncio.Event().wait()
             if what == "refused":
                 raise web.HTTPTooManyRequests
@@ -153,8 +186,8 @@ async def test_it_is_not_repeated_for_ever(
 
         monkeypatch.setattr(sagemaker, "cancel", cancel)
         await call(body=STREAM)
-        assert len(times) == limits.CANCEL_TRIES
-        assert times[-1] - times[0] > limits.CANCEL_EVERY * (limits.CANCEL_TRIES - 2)
+        pauses = [after - before for before, after in itertools.pairwise(times)]
+        assert pauses == [limits.CANCEL_EVERY] * (limits.CANCEL_TRIES - 1)
         logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         [said] = [line for line in logged if line["event"] == "cancel"]
         assert (said["cancelled"], said["tries"]) == (False, limits.CANCEL_TRIES)
