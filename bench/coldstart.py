@@ -123,7 +123,7 @@ def _sizes(target: Target, package: Package) -> dict[str, Any]:
 
 def _imports(code: Path) -> list[dict[str, Any]]:
     """Give the dozen packages whose modules take longest to import, each module's own time."""
-    command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.main"]
+    command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.stream.main"]
     best: dict[str, float] = {}
     for _ in range(5):
         done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(code)})

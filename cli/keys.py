@@ -3,7 +3,8 @@
 import time
 from typing import Any
 
-from lambda_fn import accounts, ids
+from lambda_fn import ids
+from lambda_fn.metering import accounts
 
 
 def create(table: Any, *, name: str, limits: accounts.Limits = accounts.NO_LIMITS) -> str:

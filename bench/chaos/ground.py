@@ -10,7 +10,7 @@ from botocore.config import Config
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 from local.cloud import LocalCloud
 
 # A sweep may take as long as its function.

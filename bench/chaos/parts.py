@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from bench.chaos import load, proof
 from bench.chaos.ground import Ground
 from bench.chaos.stages import SHORT, Stage
-from lambda_fn import hours
-from lambda_fn.http import Client
-from lambda_fn.replay import Replayed, replay
-from lambda_fn.rollups import advance, rebuild
+from lambda_fn.http.client import Client
+from lambda_fn.metering import hours
+from lambda_fn.reporting.replay import Replayed, replay
+from lambda_fn.reporting.rollups import advance, rebuild
 
 Say = Callable[[str], None]
 # A killed function's container has noticed by then.

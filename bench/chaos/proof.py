@@ -8,9 +8,9 @@ from typing import Any
 
 from bench.chaos.ground import Ground
 from lambda_fn import limits
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 from lambda_fn.ids import request_time
-from lambda_fn.reconcile import Report, reconcile
+from lambda_fn.reporting.reconcile import Report, reconcile
 
 # Until the container has noticed that its caller was killed, and a checkpoint has arrived, on a busy machine.
 NOTICED_S = 2.0
@@ -19,7 +19,7 @@ Item = dict[str, Any]
 
 @dataclass
 class Leftovers:
-    """What killed functions left, by the kinds of the table in `lambda_fn.books`."""
+    """What killed functions left, by the kinds of the table in `lambda_fn.metering.settlements`."""
 
     counts: Counter[str] = field(default_factory=Counter)
 

@@ -39,7 +39,7 @@ class StreamFunction(Construct):
             root=root,
             settings=settings,
             content="function",
-            handler="lambda_fn.main.handler",
+            handler="lambda_fn.stream.main.handler",
             description="Streams a model's answer as it is sampled",
             timeout=LIMITS.lambda_timeout,
             reserved=settings.reserved_concurrency,

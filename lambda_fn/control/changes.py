@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
-from lambda_fn import account_changes, accounts
-from lambda_fn.accounts import LIMIT_NAMES, STREAMS_MOST, Account
-from lambda_fn.accounts import Limits as Most
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
-from lambda_fn.budgets import PUBLIC, limits_of, windows
 from lambda_fn.control import schema
-from lambda_fn.nano import from_decimal, to_text
-from lambda_fn.windows import UNLIMITED
+from lambda_fn.metering import account_changes, accounts
+from lambda_fn.metering.accounts import LIMIT_NAMES, STREAMS_MOST, Account
+from lambda_fn.metering.accounts import Limits as Most
+from lambda_fn.metering.money import from_decimal, to_text
+from lambda_fn.metering.public_limits import PUBLIC, limits_of, windows
+from lambda_fn.metering.windows import UNLIMITED
 
 ALIVE = "attribute_exists(pk) AND attribute_not_exists(deleted)"
 

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from lambda_fn.accounts import STREAMS_MOST
+from lambda_fn.metering.accounts import STREAMS_MOST
 from lambda_fn.networks import canonical
-from lambda_fn.reconcile import KEYS_MOST
+from lambda_fn.reporting.reconcile import KEYS_MOST
 
 TOKENS_MOST = 10**15
 REQUESTS_MOST = 10**7

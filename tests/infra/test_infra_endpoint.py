@@ -199,7 +199,7 @@ def test_from_zero_a_failed_request_starts_the_first_copy(to_zero: Synthesis) ->
 
 def test_the_function_names_the_component(to_zero: Synthesis) -> None:
     """The function invokes the component by name and dialect, and may invoke nothing else."""
-    environment = to_zero.function("lambda_fn.main.handler")["Environment"]["Variables"]
+    environment = to_zero.function("lambda_fn.stream.main.handler")["Environment"]["Variables"]
     told = json.loads(environment["SLUICE_MODELS"])["sluice-demo"]
     assert (told["endpoint"], told["component"], told["dialect"]) == ("sluice-dev", "sluice-dev-model", "openai")
     text = json.dumps(to_zero.resources("AWS::IAM::Policy"))
@@ -282,7 +282,7 @@ def test_scaling_can_be_planned(scaled: Synthesis) -> None:
 def test_an_endpoint_that_exists_is_left_alone(theirs: Synthesis) -> None:
     """Nothing of SageMaker is deployed; the function is told of both models and may invoke both endpoints."""
     assert not [it for it in theirs.service["Resources"].values() if it["Type"].startswith("AWS::SageMaker::")]
-    environment = theirs.function("lambda_fn.main.handler")["Environment"]["Variables"]
+    environment = theirs.function("lambda_fn.stream.main.handler")["Environment"]["Variables"]
     told = json.loads(environment["SLUICE_MODELS"])
     assert told["sluice-demo"]["endpoint"] == "Their-Endpoint"
     assert told["sluice-demo"]["dialect"] == "openai"

@@ -64,7 +64,7 @@ def small(tmp_path: Path) -> Path:
     """A repository whose function has no dependencies and one module."""
     root = tmp_path / "small"
     for path, text in {
-        "lambda_fn/main.py": "X = {1, 2}\n",
+        "lambda_fn/stream/main.py": "X = {1, 2}\n",
         "lambda_fn/bootstrap": "#!/bin/sh\n",
         "schema_guard/__init__.py": "",
         "locks/function.txt": "",
@@ -176,7 +176,7 @@ def test_bytecode_of_the_host_is_valid_for_ever(host: Package) -> None:
 
 def test_the_hosts_package_runs_on_the_host(host: Package) -> None:
     """The function's modules and dependencies import from the package alone."""
-    imports = "import httptools, msgspec, starlette, lambda_fn.main, schema_guard; print(msgspec.__file__)"
+    imports = "import httptools, msgspec, starlette, lambda_fn.stream.main, schema_guard; print(msgspec.__file__)"
     code = f"import sys; sys.path[:0] = [sys.argv[1]]; {imports}"
     command = [sys.executable, "-I", "-S", "-c", code, str(host.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -193,7 +193,7 @@ def test_an_unchanged_package_is_not_built_again(small: Path, monkeypatch: pytes
 def test_a_changed_source_is_packaged(small: Path) -> None:
     """The package follows its sources, also when one is taken away."""
     before = tree(build(root=small, target=HOST).path)
-    (small / "lambda_fn/main.py").rename(small / "lambda_fn/other.py")
+    (small / "lambda_fn/stream/main.py").rename(small / "lambda_fn/other.py")
     after = tree(build(root=small, target=HOST).path)
     assert {path for path in after if path.endswith(".py")} == {"lambda_fn/other.py", "schema_guard/__init__.py"}
     assert before["bootstrap"] == after["bootstrap"]
@@ -201,7 +201,7 @@ def test_a_changed_source_is_packaged(small: Path) -> None:
 
 def test_a_build_that_failed_is_not_taken_for_done(small: Path) -> None:
     """A source that does not compile fails every synthesis until it is mended."""
-    (small / "lambda_fn/main.py").write_text("def\n")
+    (small / "lambda_fn/stream/main.py").write_text("def\n")
     for _ in range(2):
         with pytest.raises(BytecodeError, match=r"lambda_fn/main\.py"):
             build(root=small, target=HOST)

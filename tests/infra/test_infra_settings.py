@@ -12,7 +12,7 @@ import pytest
 
 from infra.context import settings_from_context
 from infra.settings import DEV, FIELDS, PROD, Settings, SettingsError, host_python_version, local, of_stage, wanted
-from lambda_fn.accounts import STREAMS_MOST
+from lambda_fn.metering.accounts import STREAMS_MOST
 
 VLLM = {"container": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:o/m"}
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"

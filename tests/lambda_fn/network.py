@@ -13,7 +13,7 @@ from moto.dynamodb.responses import DynamoHandler
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.connection import TransportError
+from lambda_fn.http.connection import TransportError
 from local.control import attribute_values
 
 REGION = "eu-west-1"
@@ -37,7 +37,7 @@ class Killed(BaseException):
 
 
 class Answer:
-    """A whole answer, as `lambda_fn.http.Response` gives it."""
+    """A whole answer, as `lambda_fn.http.client.Response` gives it."""
 
     def __init__(self, status: int, body: bytes) -> None:
         """Keep it."""
@@ -55,7 +55,7 @@ class Answer:
 
 
 class Network:
-    """Stands for `lambda_fn.http.Client`. `fate` is asked at each call."""
+    """Stands for `lambda_fn.http.client.Client`. `fate` is asked at each call."""
 
     def __init__(self, fate: Callable[[str], Fate] = lambda _: Fate.WELL) -> None:
         """Begin without calls."""

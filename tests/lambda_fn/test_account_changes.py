@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from lambda_fn import account_changes, accounts, ids, reservations
-from lambda_fn.accounts import Account, Limits
+from lambda_fn import ids
 from lambda_fn.aws.dynamodb import ConditionFailed, Update
-from lambda_fn.windows import windows_of
+from lambda_fn.metering import account_changes, accounts, reservations
+from lambda_fn.metering.accounts import Account, Limits
+from lambda_fn.metering.windows import windows_of
 from tests.lambda_fn.network import Network, create_table
 from tests.lambda_fn.test_books import KEY, KEY_ID, START
 

@@ -205,7 +205,7 @@ async def test_openapi_document(call: Call) -> None:
 async def test_the_openapi_document_is_made_once(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for the document without a key costs no more than its bytes."""
     first = await call("GET", "/v1/openapi.json", key=None)
-    monkeypatch.setattr("lambda_fn.openapi.document", None)
+    monkeypatch.setattr("lambda_fn.stream.endpoints.openapi.document", None)
     assert (await call("GET", "/v1/openapi.json", key=None)).body == first.body
 
 

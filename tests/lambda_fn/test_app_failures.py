@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lambda_fn import errors, limits
-from lambda_fn.answer import AnswerBroken
+from lambda_fn.stream.delivery import AnswerBroken
 from tests.lambda_fn.conftest import (
     END,
     FINISH,

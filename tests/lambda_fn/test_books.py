@@ -19,15 +19,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from moto.dynamodb.models import dynamodb_backends
 
-from lambda_fn import accounts, admit, books, ids, ledger, limits
-from lambda_fn.accounts import Account, Limits
-from lambda_fn.admit import Admission, Gate
-from lambda_fn.authenticate import Caller
+from lambda_fn import ids, limits
+from lambda_fn.auth import Caller
 from lambda_fn.aws.attributes import Item, unwrap_all
 from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
 from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, Unavailable
-from lambda_fn.ledger import Opening, Prices, Settlement
-from lambda_fn.windows import windows_of
+from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.accounts import Account, Limits
+from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.windows import windows_of
+from lambda_fn.stream import admit
+from lambda_fn.stream.admit import Admission, Gate
 from tests.lambda_fn.network import REGION, Fate, Killed, Network, create_table
 
 KEY = ids.new_key()
@@ -172,7 +174,7 @@ class Books(RuleBasedStateMachine):
         admission = request.admission
         assert admission is not None
         assert admission.entry is not None
-        work = books.close(
+        work = settlements.close(
             self.world.table, request.opening, truth, entry=admission.entry, now=self.world.now, stale=admission.stale
         )
         found = self.world.run(work, fates)
@@ -196,7 +198,7 @@ class Books(RuleBasedStateMachine):
         """Replay one settlement."""
         assert request.truth is not None
         found = self.world.run(
-            books.record(self.world.table, request.opening, request.truth, now=self.world.now), fates
+            settlements.record(self.world.table, request.opening, request.truth, now=self.world.now), fates
         )
         if isinstance(found, bool):
             request.written = True
@@ -210,7 +212,9 @@ class Books(RuleBasedStateMachine):
 
     def sweep_one(self, request: Request, fates: list[Fate]) -> None:
         """Let the sweeper look at one request."""
-        self.world.run(books.recover(self.world.table, KEY_ID, request.opening.request_id, now=self.world.now), fates)
+        self.world.run(
+            settlements.recover(self.world.table, KEY_ID, request.opening.request_id, now=self.world.now), fates
+        )
 
     @precondition(lambda self: self.world.network.late)
     @rule(which=st.integers(0, 9))

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from lambda_fn import limits
-from lambda_fn.decode import LineDecoder
-from lambda_fn.dialects.stream import StreamDecoder
+from lambda_fn.dialects.jsonl import LineDecoder
+from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.encode import ChatBody, CompletionBody, Head, PlainText
 from lambda_fn.errors import AnswerTooLarge
 from lambda_fn.events import Delta, End, Failure, Finish, Usage

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from lambda_fn import limits
-from lambda_fn.connection import TransportError
+from lambda_fn.http.connection import TransportError
 from lambda_fn.settings import Model
 from tests.lambda_fn.conftest import (
     END,
@@ -132,9 +132,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock of `lambda_fn.cancel`, with short real waits between two looks at it."""
+    """Return the clock of `lambda_fn.stream.cancel`, with short real waits between two looks at it."""
     clock = Clock()
-    monkeypatch.setattr("lambda_fn.cancel.time", clock)
+    monkeypatch.setattr("lambda_fn.stream.cancel.time", clock)
     monkeypatch.setattr(limits, "CANCEL_EVERY", 1 / 128)
     return clock
 

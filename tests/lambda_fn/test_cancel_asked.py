@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import pytest
 
-from lambda_fn import accounts, books, limits
-from lambda_fn.answer import AnswerBroken
+from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
+from lambda_fn.metering import accounts, settlements
+from lambda_fn.stream.delivery import AnswerBroken
 from tests.lambda_fn.conftest import (
     END,
     FINISH,
@@ -38,7 +39,7 @@ class Marked:
 
     async def now(self) -> None:
         """Ask for the end of all that the key has in flight, which is one request."""
-        assert len(await books.cancel(self._table, KEY_ID, now=time.time())) == 1
+        assert len(await settlements.cancel(self._table, KEY_ID, now=time.time())) == 1
 
 
 class Silence(asyncio.Event):
@@ -160,8 +161,8 @@ async def test_an_answer_that_is_over_is_not_cancelled(
             asked.set()
         await closing(*given, **named)
 
-    closing = books.close
-    monkeypatch.setattr(books, "close", close)
+    closing = settlements.close
+    monkeypatch.setattr(settlements, "close", close)
     reply = await call(body=STREAM)
     assert text(reply) == "Hello world"
     item = ledger_item(items, reply)

@@ -10,7 +10,7 @@ from openai.types import Completion
 from lambda_fn.encode import Head
 from lambda_fn.errors import InvalidRequest, UpstreamFailed
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
-from lambda_fn.shapes import Asked, read_chat, read_completion
+from lambda_fn.stream.negotiate import Asked, read_chat, read_completion
 
 TEXT = {"accept": "text/plain"}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_fn import limits
-from lambda_fn.decode import LineDecoder
+from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
 
 ANSWER: list[dict[str, Any]] = [

@@ -16,11 +16,11 @@ import pytest
 
 from bench.adapter.frames import answer
 from lambda_fn.aws import eventstream
-from lambda_fn.decode import LineDecoder
+from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode.base import Head
 from lambda_fn.encode.chat_stream import ChatStream
 from lambda_fn.events import Delta, End, Finish, Start, Usage
-from lambda_fn.settle import Tally
+from lambda_fn.stream.settle import Tally
 
 Run = Callable[[], object]
 TOKENS = 200

@@ -4,12 +4,14 @@ import hmac
 
 import pytest
 
-from lambda_fn import accounts, ids, known, ledger
-from lambda_fn.accounts import Limits
-from lambda_fn.admit import Gate
-from lambda_fn.authenticate import Caller
+from lambda_fn import ids
+from lambda_fn.auth import Caller
 from lambda_fn.errors import APIError, AuthenticationFailed, PermissionDenied, RateLimited, Unavailable
-from lambda_fn.ledger import Opening, Prices
+from lambda_fn.metering import accounts, ledger
+from lambda_fn.metering.accounts import Limits
+from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.stream import key_cache
+from lambda_fn.stream.admit import Gate
 from tests.lambda_fn.network import Fate, Network, create_table
 from tests.lambda_fn.test_books import CALLER, KEY, KEY_ID
 
@@ -129,8 +131,8 @@ async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment remembers some secrets that were right, and none that were wrong."""
-    monkeypatch.setattr(known, "_MOST", 3)
-    kept = known.Known()
+    monkeypatch.setattr(key_cache, "_MOST", 3)
+    kept = key_cache.Known()
     callers = [Caller("a" * 12, f"{number:064}") for number in range(10)]
     for caller in callers:
         kept.wrong(caller)

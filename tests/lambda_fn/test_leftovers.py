@@ -6,14 +6,15 @@ import time
 import msgspec
 import pytest
 
-from lambda_fn import accounts, books, ids, ledger, limits, reservations
-from lambda_fn.accounts import Correction, Entry, Spend
-from lambda_fn.admit import Admission, Gate
+from lambda_fn import ids, limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Update
 from lambda_fn.errors import InsufficientQuota, Unavailable
-from lambda_fn.ledger import Opening, Prices, Settlement
-from lambda_fn.windows import UNLIMITED, windows_of
+from lambda_fn.metering import accounts, ledger, reservations, settlements
+from lambda_fn.metering.accounts import Correction, Entry, Spend
+from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.windows import UNLIMITED, windows_of
+from lambda_fn.stream.admit import Admission, Gate
 from tests.lambda_fn.network import Fate, Network, create_table
 from tests.lambda_fn.test_books import CALLER, KEY, KEY_ID, START
 
@@ -49,7 +50,7 @@ class Case:
     async def close(self, admission: Admission) -> None:
         """Settle and release it."""
         assert admission.entry is not None
-        await books.close(self.table, self.opening, TRUTH, entry=admission.entry, now=START)
+        await settlements.close(self.table, self.opening, TRUTH, entry=admission.entry, now=START)
 
     async def try_once(self, update: Update) -> None:
         """Make a write that nobody hears of again."""
@@ -58,11 +59,11 @@ class Case:
 
     async def recover(self) -> str | None:
         """Let the sweeper look at it."""
-        return await books.recover(self.table, KEY_ID, self.request_id, now=START)
+        return await settlements.recover(self.table, KEY_ID, self.request_id, now=START)
 
     async def record(self) -> bool:
         """Replay its settlement."""
-        return await books.record(self.table, self.opening, TRUTH, now=START)
+        return await settlements.record(self.table, self.opening, TRUTH, now=START)
 
     async def item(self) -> Item:
         """Give the ledger item."""
@@ -282,7 +283,7 @@ async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
     admission = await case.begin()
     assert admission.entry is not None
     tomorrow = START + 3600
-    await books.close(case.table, case.opening, TRUTH, entry=admission.entry, now=tomorrow)
+    await settlements.close(case.table, case.opening, TRUTH, entry=admission.entry, now=tomorrow)
     item = await case.table.get(accounts.account_key(KEY_ID))
     assert item is not None
     account = accounts.Account.of(item)
@@ -327,15 +328,15 @@ async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
     admission = await case.begin()
     with pytest.raises(ConditionFailed):
         await case.table.update(ledger.cancel(case.request_id, key_id="a" * 12, now=START))
-    assert await books.cancel(case.table, "a" * 12, now=START) == []
-    assert await books.cancel(case.table, KEY_ID, now=START) == [case.request_id]
-    assert await books.cancel(case.table, KEY_ID, now=START + 1) == [case.request_id]
+    assert await settlements.cancel(case.table, "a" * 12, now=START) == []
+    assert await settlements.cancel(case.table, KEY_ID, now=START) == [case.request_id]
+    assert await settlements.cancel(case.table, KEY_ID, now=START + 1) == [case.request_id]
     assert (await case.item())["cancel"] == START
     await case.close(admission)
     assert "cancel" not in await case.item()
     with pytest.raises(ConditionFailed):
         await case.table.update(ledger.cancel(case.request_id, key_id=KEY_ID, now=START))
-    assert await books.cancel(case.table, KEY_ID, now=START) == []
+    assert await settlements.cancel(case.table, KEY_ID, now=START) == []
 
 
 async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,8 +352,8 @@ async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkey
             await case.table.put(ledger.opening_item(case.opening))
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    assert await books.cancel(case.table, KEY_ID, now=START) == []
-    assert await books.cancel(case.table, KEY_ID, now=START) == [case.request_id]
+    assert await settlements.cancel(case.table, KEY_ID, now=START) == []
+    assert await settlements.cancel(case.table, KEY_ID, now=START) == [case.request_id]
 
 
 def test_an_entry_reads_as_it_was_written() -> None:

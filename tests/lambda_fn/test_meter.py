@@ -7,16 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from lambda_fn import account_changes, accounts, books, ids, ledger, limits, reservations
-from lambda_fn.admit import Gate
-from lambda_fn.authenticate import Caller
+from lambda_fn import ids, limits
+from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError, Unavailable
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 from lambda_fn.ids import ledger_partition, new_request_id, request_time
-from lambda_fn.ledger import Opening, Prices, Settlement
-from lambda_fn.windows import UNLIMITED
+from lambda_fn.metering import account_changes, accounts, ledger, reservations, settlements
+from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.windows import UNLIMITED
+from lambda_fn.stream.admit import Gate
 from tests.lambda_fn.conftest import CREDENTIALS, KEY, KEY_ID, TABLE, peer
 
 CALLER = Caller(KEY_ID, ids.hash_key(KEY))
@@ -81,7 +82,7 @@ async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict
     assert items.get_item(Key=ledger.ledger_key(begin.request_id))["Item"]["state"] == "OPEN"
     assert admission.entry is not None
     for _ in range(2):
-        await books.close(table, begin, DONE, entry=admission.entry, now=NOW)
+        await settlements.close(table, begin, DONE, entry=admission.entry, now=NOW)
     item = items.get_item(Key=account)["Item"]
     assert (item["in_flight"], item["requests"], item["prompt_tokens"], item["completion_tokens"]) == ({}, 1, 3, 5)
     assert item["cost"] == 3 * 10 + 5 * 100
@@ -241,7 +242,7 @@ def test_no_expression_has_a_reserved_word() -> None:
     syntax = {"SET", "ADD", "REMOVE", "AND", "OR", "EXISTS", "NOT"}
     begin, now = opening(), time.time()
     entry = accounts.Entry(1, 1, 1, "", "m")
-    spend = books.spend_of(DONE, PRICES)
+    spend = settlements.spend_of(DONE, PRICES)
     item, new = accounts.new_account(KEY, name="n", now=1) | {"revision": 1}, accounts.Limits(*range(1, 8))
     updates = [
         account_changes.rotate(item, "h", now=1, grace=1),

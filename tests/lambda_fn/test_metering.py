@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from lambda_fn import accounts, books, ids, ledger, limits
-from lambda_fn.admit import Gate
-from lambda_fn.authenticate import Caller
+from lambda_fn import ids, limits
+from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
-from lambda_fn.bounds import Bounds
-from lambda_fn.ledger import Opening, Prices
-from lambda_fn.rates import duration
+from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.ledger import Opening, Prices
 from lambda_fn.schema import parse_chat
 from lambda_fn.settings import Model
+from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.rate_limit_errors import duration
+from lambda_fn.stream.token_bounds import Bounds
 from tests.lambda_fn.conftest import (
     END,
     FINISH,
@@ -92,7 +93,7 @@ async def test_settlements_at_once_lose_nothing(
         admission = await gate.admit(Caller(KEY_ID, ids.hash_key(KEY)), opening)
         assert admission.entry is not None
         for _ in range(2):
-            await books.close(table, opening, done, entry=admission.entry, now=time.time(), stale=admission.stale)
+            await settlements.close(table, opening, done, entry=admission.entry, now=time.time(), stale=admission.stale)
 
     await asyncio.gather(*(one() for _ in range(60)))
     item = items.get_item(Key=account)["Item"]
@@ -308,14 +309,14 @@ async def test_an_open_meter_serves_whom_it_knows(
     down = True
     assert (await call(body=STREAM, key=stranger)).status == 503
 
-    inner_record = books.record
+    inner_record = settlements.record
 
     async def record(*args: Any, **options: Any) -> bool:
         nonlocal down
         down = False  # it is back when the answer is over
         return await inner_record(*args, **options)
 
-    monkeypatch.setattr(books, "record", record)
+    monkeypatch.setattr(settlements, "record", record)
     reply = await call(body=STREAM)
     assert reply.status == 200
     assert ledger_item(items, reply)["completion_tokens"] == 2
@@ -350,7 +351,7 @@ async def test_an_unsaved_settlement_can_be_replayed(
     )  # fmt: skip
     settlement = ledger.Settlement(**{name: line[name] for name in ledger.Settlement.__struct_fields__})
     for changed in (True, False):
-        assert await books.record(table, opening, settlement, now=line["settled"]) is changed
+        assert await settlements.record(table, opening, settlement, now=line["settled"]) is changed
     assert ledger_item(items, reply)["outcome"] == "complete"
     assert items.get_item(Key=account)["Item"]["completion_tokens"] == 2
     with pytest.raises(ConditionFailed):
@@ -366,7 +367,7 @@ async def test_no_settlement_is_lost(
     async def close(*_: Any, **__: Any) -> None:
         raise failure
 
-    monkeypatch.setattr(books, "close", close)
+    monkeypatch.setattr(settlements, "close", close)
     with contextlib.suppress(asyncio.CancelledError):
         await call(body=STREAM)
     line = json.loads(capsys.readouterr().out.splitlines()[-1])

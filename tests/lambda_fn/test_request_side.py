@@ -9,7 +9,7 @@ import pytest
 
 from lambda_fn import ids, limits
 from lambda_fn.errors import BodyTooLarge, InvalidRequest
-from lambda_fn.replies import read_body
+from lambda_fn.http.responses import read_body
 from lambda_fn.runtime.event import to_scope
 from lambda_fn.schema import parse_chat
 from tests.lambda_fn.bad_requests import body, function

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from lambda_fn.connection import Connection, TransportError
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
+from lambda_fn.http.connection import Connection, TransportError
 from lambda_fn.runtime.api import Context, ResponseStream, RuntimeApi
 from lambda_fn.runtime.cycle import Cycle
 from lambda_fn.runtime.event import InvalidEvent, to_scope
@@ -438,7 +438,7 @@ async def test_response_that_is_not_accepted(lambda_: Lambda) -> None:
 
 async def test_init_error_is_reported(lambda_: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function whose settings make no sense says so to /init/error and ends; the value is not told."""
-    from lambda_fn.main import run as run_main
+    from lambda_fn.stream.main import run as run_main
 
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", lambda_.address)
     monkeypatch.setenv("AWS_REGION", "eu-west-1")

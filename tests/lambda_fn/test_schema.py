@@ -152,7 +152,7 @@ def test_good_is_good() -> None:
 def test_a_cold_start_has_no_part_in_schemas() -> None:
     """The check of schemas is imported by the first request that has one."""
     code = (
-        "import sys, lambda_fn.main, lambda_fn.schema as it; it.parse_chat(sys.argv[1].encode());"
+        "import sys, lambda_fn.stream.main, lambda_fn.schema as it; it.parse_chat(sys.argv[1].encode());"
         "assert 'schema_guard' not in sys.modules; it.parse_chat(sys.argv[2].encode());"
         "assert 'schema_guard' in sys.modules"
     )

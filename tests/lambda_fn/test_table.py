@@ -12,7 +12,7 @@ from tests.lambda_fn.network import Answer
 
 
 class Scripted:
-    """Stands for `lambda_fn.http.Client`: gives the same answer to every call, and keeps what was sent."""
+    """Stands for `lambda_fn.http.client.Client`: gives the same answer to every call, and keeps what was sent."""
 
     def __init__(self, body: bytes) -> None:
         """Take the answer."""

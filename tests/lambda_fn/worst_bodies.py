@@ -30,14 +30,14 @@ from unittest.mock import patch
 import msgspec
 
 from bench.adapter import frames
-from lambda_fn import app as application
 from lambda_fn import ids
-from lambda_fn.accounts import Account
-from lambda_fn.admit import Admission
-from lambda_fn.authenticate import Caller, wrong_key
+from lambda_fn.auth import Caller, wrong_key
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.ledger import Opening
+from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.ledger import Opening
 from lambda_fn.settings import Model, Settings
+from lambda_fn.stream import app as application
+from lambda_fn.stream.admit import Admission
 from tests.lambda_fn.corpus import BODIES, COMPLETIONS, PLAIN, SIZE
 
 ADDRESS_SPACE = 1_500_000_000

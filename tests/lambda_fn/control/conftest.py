@@ -13,14 +13,15 @@ from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lambda_fn import books, ids, ledger, reservations
-from lambda_fn.accounts import Account
+from lambda_fn import ids
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.control.app import PREFIX, create_api
 from lambda_fn.control.services import WHO, Services
 from lambda_fn.control.trail import Who
-from lambda_fn.http import Client
-from lambda_fn.ledger import Opening, Prices, Settlement
+from lambda_fn.http.client import Client
+from lambda_fn.metering import ledger, reservations, settlements
+from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from tests.lambda_fn.conftest import CREDENTIALS
 
 NOW = 1_795_243_530  # 2026-11-21 06:45:30
@@ -146,7 +147,7 @@ async def request(admin: Admin, key: dict[str, Any], *, at: float, model: str = 
     entry = Account.of(await table.update(update, returns=True)).in_flight[request_id]
     await table.put(ledger.opening_item(opening), condition=ledger.NEW)
     done = Settlement("complete", 7, tokens, "stop", 12, 400)
-    await books.close(table, opening, done, entry=entry, now=at + 8)
+    await settlements.close(table, opening, done, entry=entry, now=at + 8)
     return request_id
 
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.control.app import PREFIX, Front
-from lambda_fn.control.authenticate import INVOKED, Gate
+from lambda_fn.control.auth import INVOKED, Gate
 from lambda_fn.control.rights import OPERATIONS, RIGHTS, Right
 from lambda_fn.control.trail import Trail, Who
 from tests.lambda_fn.control.conftest import NOW, Admin, Make

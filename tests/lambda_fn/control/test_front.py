@@ -8,7 +8,7 @@ from starlette.types import Message
 
 from lambda_fn.control import sizes
 from lambda_fn.control.app import PREFIX, Front, create_api
-from lambda_fn.control.authenticate import AdminSecret, Gate
+from lambda_fn.control.auth import AdminSecret, Gate
 from lambda_fn.control.invocation import as_url_event
 from lambda_fn.control.schema import Booked, KeyPast, ReconcileKeys
 from lambda_fn.control.services import Services

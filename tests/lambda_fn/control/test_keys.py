@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from lambda_fn import account_changes, accounts, ids, ledger, reservations
-from lambda_fn.accounts import Account
-from lambda_fn.admit import Gate
-from lambda_fn.authenticate import Caller
+from lambda_fn import ids
+from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed
-from lambda_fn.control import keys
+from lambda_fn.control.routers import keys
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
-from lambda_fn.ledger import Opening, Prices
+from lambda_fn.metering import account_changes, accounts, ledger, reservations
+from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.stream.admit import Gate
 from tests.lambda_fn.control.conftest import NOW, Admin, Make
 
 FUTURE = 4_000_000_000

@@ -8,17 +8,17 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from lambda_fn import own_usage
-from lambda_fn.admit import Gate
-from lambda_fn.own_usage import OwnUsage
-from lambda_fn.replies import EXCEPTION_HANDLERS
+from lambda_fn.http.responses import EXCEPTION_HANDLERS
+from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.endpoints import usage
+from lambda_fn.stream.endpoints.usage import OwnUsage
 from tests.lambda_fn.control.conftest import NOW, Admin
 
 
 @pytest.fixture
 async def client(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client of the endpoint, at the time at which the keys were used."""
-    monkeypatch.setattr(own_usage, "time", type("Clock", (), {"time": staticmethod(lambda: NOW)}))
+    monkeypatch.setattr(usage, "time", type("Clock", (), {"time": staticmethod(lambda: NOW)}))
     table = admin.services.table
     endpoint = OwnUsage(table, Gate(table)).__call__
     app = Starlette(routes=[Route("/v1/usage", endpoint)], exception_handlers=EXCEPTION_HANDLERS)

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from cli.reconcile import reconcile
-from lambda_fn import rollups
-from lambda_fn.control import reconciling, services
+from lambda_fn.control import services
+from lambda_fn.control.routers import reconcile as reconciling
+from lambda_fn.reporting import rollups
 from tests.lambda_fn.control.conftest import HOUR, NOW, Admin
 
 

@@ -7,11 +7,11 @@ import boto3
 import pytest
 
 from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
-from lambda_fn.control.authenticate import DOUBT, FRESH, INVOKED, STALE, AdminSecret, Gate
+from lambda_fn.control.auth import DOUBT, FRESH, INVOKED, STALE, AdminSecret, Gate
 from lambda_fn.control.invocation import as_url_event
 from lambda_fn.control.rotate import RotationRefused, rotate
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied, Unavailable
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 from tests.lambda_fn.conftest import CREDENTIALS
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 from tests.lambda_fn.control.conftest import NOW, Admin
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import boto3
 import pytest
 
-from lambda_fn import accounts, books, hours, ledger, reservations
 from lambda_fn.aws.dynamodb import Table
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 from lambda_fn.ids import hash_key, key_id_of, new_key, new_request_id
-from lambda_fn.ledger import Opening, Prices, Settlement
+from lambda_fn.metering import accounts, hours, ledger, reservations, settlements
+from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from tests.lambda_fn.conftest import CREDENTIALS
 
 T = hours.begins("2026-11-21T06") + 45 * 60 + 30
@@ -154,7 +154,7 @@ async def live(
     if checkpoint:
         await table.update(ledger.checkpoint(request_id, prompt_tokens=7, completion_tokens=checkpoint, now=T + 5))
     if settlement is not None:
-        await books.close(table, opened, settlement, entry=entry, now=T + 8)
+        await settlements.close(table, opened, settlement, entry=entry, now=T + 8)
 
 
 def request_ids(count: int, *, at: float = T) -> Iterator[str]:

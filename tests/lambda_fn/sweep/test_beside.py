@@ -12,18 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lambda_fn import accounts, hours, ledger
 from lambda_fn.aws.attributes import wrap_all
 from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.control import changes, schema
-from lambda_fn.control.keys import page_of_accounts
+from lambda_fn.control.routers.keys import page_of_accounts
 from lambda_fn.control.services import Services
 from lambda_fn.ids import hash_key, key_id_of, new_key, new_request_id
-from lambda_fn.ledger import Opening, Settlement
-from lambda_fn.reconcile import KeyTotals, compare_keys, every_key, reconcile
-from lambda_fn.reservations import Reservation, enter, release, reserve, watch_later
+from lambda_fn.metering import accounts, hours, ledger
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.reservations import Reservation, enter, release, reserve, watch_later
+from lambda_fn.reporting.reconcile import KeyTotals, compare_keys, every_key, reconcile
+from lambda_fn.reporting.usage import usage
 from lambda_fn.sweep.run import sweep
-from lambda_fn.usage import usage
 from tests.lambda_fn.network import Fate, Network, carry_out, create_table
 from tests.lambda_fn.sweep.conftest import LATER, LONGEST, PRICES, T
 

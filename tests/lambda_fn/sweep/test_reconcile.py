@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from lambda_fn import accounts, books, ledger, reservations, rollups
-from lambda_fn.accounts import Correction, Spend
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_key, new_request_id
-from lambda_fn.reconcile import Difference, compare_hours, compare_keys, reconcile
+from lambda_fn.metering import accounts, ledger, reservations, settlements
+from lambda_fn.metering.accounts import Correction, Spend
+from lambda_fn.reporting import rollups
+from lambda_fn.reporting.reconcile import Difference, compare_hours, compare_keys, reconcile
 from tests.lambda_fn.conftest import CREDENTIALS
 from tests.lambda_fn.sweep.conftest import (
     CLOSED,
@@ -106,7 +107,7 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
                 entry = await reserve(ground.table, ground, request_id, now=int(clock[0]))
                 await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
                 clock[0] += 0.05
-                await books.close(ground.table, opening(ground, request_id), DONE, entry=entry, now=clock[0])
+                await settlements.close(ground.table, opening(ground, request_id), DONE, entry=entry, now=clock[0])
             return found
 
     busy = Busy(ground.http, url=ground.url, region="eu-west-1", name=ground.name, credentials=lambda: CREDENTIALS)

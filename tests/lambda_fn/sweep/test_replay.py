@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from msgspec.structs import asdict
 
-from lambda_fn import accounts, books, ledger
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import key_id_of, new_key, new_request_id
-from lambda_fn.ledger import Settlement
-from lambda_fn.replay import Replayed
-from lambda_fn.replay import replay as replay_at
-from lambda_fn.settle import unsaved
+from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.ledger import Settlement
+from lambda_fn.reporting.replay import Replayed
+from lambda_fn.reporting.replay import replay as replay_at
+from lambda_fn.stream.settle import unsaved
 from tests.lambda_fn.sweep.conftest import CLOSED, DONE, LATER, LIMITS, Ground, Killed, T, live, opening
 from tests.lambda_fn.sweep.test_sweep import prove, swept
 
@@ -69,14 +69,14 @@ async def test_a_replay_that_is_killed(ground: Ground) -> None:
     while killed:
         request_id = new_request_id(T)
         await live(ground.table, ground, request_id, None, checkpoint=4)
-        await books.recover(ground.table, ground.key_id, request_id, now=LATER)
+        await settlements.recover(ground.table, ground.key_id, request_id, now=LATER)
         killed = False
         try:
             await replay(ground.mortal(at, after=True), [line(ground, request_id)])
         except Killed:
             killed = True
             if at % 2:
-                await books.recover(ground.table, ground.key_id, request_id, now=LATER)
+                await settlements.recover(ground.table, ground.key_id, request_id, now=LATER)
             await replay(ground.table, [line(ground, request_id)])
         at += 1
     assert at > 8

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from lambda_fn import books, hours, ledger, rolled, rollups
 from lambda_fn.aws.attributes import wrap_all
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_request_id
-from lambda_fn.ledger import Opening, Settlement
-from lambda_fn.rows import UsageRow, from_item, grouped, to_item
-from lambda_fn.usage import usage
+from lambda_fn.metering import dirty_hours, hours, ledger, settlements
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.reporting import rollups
+from lambda_fn.reporting.usage import usage
+from lambda_fn.reporting.usage_row import UsageRow, from_item, grouped, to_item
 from tests.lambda_fn.sweep.conftest import CLOSED, DONE, LATER, LONGEST, MODEL, PRICES, Ground, T, live, opening
 
 HOUR = hours.hour_at(T)
@@ -31,7 +32,7 @@ async def test_a_closed_hour_is_rolled_once(ground: Ground) -> None:
     assert await rollups.advance(ground.table, now=CLOSED - 1, longest=LONGEST, stop=never) == 0
     assert await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 3
     assert await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 0
-    assert await rolled.rolled_range(ground.table) == (HOUR, hours.hour_at(T + 3 * 3600))
+    assert await dirty_hours.rolled_range(ground.table) == (HOUR, hours.hour_at(T + 3 * 3600))
     [item] = ground.items("USAGE#")
     assert item == {
         "pk": "USAGE#2026-11-21",
@@ -103,22 +104,22 @@ async def test_a_late_correction_rolls_its_hour_again(ground: Ground) -> None:
     """A settlement that is recorded after its hour was rolled is in the rollups after the next sweep."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None, checkpoint=2)
-    await books.recover(ground.table, ground.key_id, request_id, now=LATER)
+    await settlements.recover(ground.table, ground.key_id, request_id, now=LATER)
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
     assert [(item["recovered"], item["completion_tokens"]) for item in ground.items("USAGE#")] == [(1, 2)]
-    assert await books.record(ground.table, opening(ground, request_id), DONE, now=CLOSED)
+    assert await settlements.record(ground.table, opening(ground, request_id), DONE, now=CLOSED)
     assert await rollups.roll_dirty(ground.table, stop=never) == 1
     assert [(item["recovered"], item["completion_tokens"]) for item in ground.items("USAGE#")] == [(0, 11)]
-    assert await rolled.dirty_hours(ground.table) == []
+    assert await dirty_hours.dirty_hours(ground.table) == []
 
 
 async def test_a_mark_that_was_renewed_stays(ground: Ground) -> None:
     """An hour that is changed again while it is rolled stays marked."""
-    await rolled.mark_dirty(ground.table, HOUR)
-    [(hour, token)] = await rolled.dirty_hours(ground.table)
-    await rolled.mark_dirty(ground.table, HOUR)
-    assert not await rolled.clean(ground.table, hour, token)
-    assert len(await rolled.dirty_hours(ground.table)) == 1
+    await dirty_hours.mark_dirty(ground.table, HOUR)
+    [(hour, token)] = await dirty_hours.dirty_hours(ground.table)
+    await dirty_hours.mark_dirty(ground.table, HOUR)
+    assert not await dirty_hours.clean(ground.table, hour, token)
+    assert len(await dirty_hours.dirty_hours(ground.table)) == 1
 
 
 async def test_usage_is_rollups_and_the_open_hours(ground: Ground) -> None:

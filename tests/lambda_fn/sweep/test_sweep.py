@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from lambda_fn import accounts, books, ledger, rollups
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_request_id
-from lambda_fn.ledger import Settlement
-from lambda_fn.reconcile import reconcile
+from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.ledger import Settlement
+from lambda_fn.metering.windows import windows_of
+from lambda_fn.reporting import rollups
+from lambda_fn.reporting.reconcile import reconcile
 from lambda_fn.sweep.run import Sweep, sweep
-from lambda_fn.windows import windows_of
 from tests.lambda_fn.sweep.conftest import (
     CLOSED,
     DONE,
@@ -157,7 +158,7 @@ async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
     assert account is not None
     assert list(account["in_flight"]) == [young]
     assert T + 300 + LONGEST < account["due"] <= T + 300 + LONGEST + 2
-    await books.close(
+    await settlements.close(
         ground.table, opening(ground, young), DONE, entry=accounts.Entry.read(account["in_flight"][young]), now=T + 400
     )
     await prove(ground)
@@ -239,7 +240,7 @@ async def test_a_function_that_was_only_slow(ground: Ground) -> None:
     entry = await reserve(ground.table, ground, request_id)
     await ground.table.put(ledger.opening_item(opened))
     await swept(ground.table)
-    await books.close(ground.table, opened, DONE, entry=entry, now=LATER)
+    await settlements.close(ground.table, opened, DONE, entry=entry, now=LATER)
     [item] = await prove(ground)
     assert (item["outcome"], item["completion_tokens"], "recovered" in item) == ("complete", 11, False)
 

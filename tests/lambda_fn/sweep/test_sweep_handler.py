@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lambda_fn import hours, ledger
 from lambda_fn.ids import new_request_id
+from lambda_fn.metering import hours, ledger
 from lambda_fn.settings import SettingsError
 from lambda_fn.sweep.handler import SweepFailed, handler
 from tests.lambda_fn.sweep.conftest import Ground, T, live, opening
