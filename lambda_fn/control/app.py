@@ -16,8 +16,8 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.control import rights, sizes
 from lambda_fn.control.auth import INVOKED, AdminSecret, Gate
 from lambda_fn.control.error_handlers import HANDLERS
+from lambda_fn.control.models_out import COMMON
 from lambda_fn.control.openapi import describe
-from lambda_fn.control.replies import COMMON
 from lambda_fn.control.routers import audit, budgets, keys, operations, reconcile, usage
 from lambda_fn.control.services import WHO, Services, Shared
 from lambda_fn.control.settings import ControlSettings

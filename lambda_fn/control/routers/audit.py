@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from lambda_fn.aws.attributes import Item
-from lambda_fn.control import replies, schema
+from lambda_fn.control import models_in, models_out
 from lambda_fn.control.routers.usage import time_range
 from lambda_fn.control.services import Services, Shared, in_time
 from lambda_fn.metering import hours
@@ -15,8 +15,8 @@ router = APIRouter(tags=["audit"])
 _LOOKED_MOST = 5_000
 
 
-@router.get("/audit", response_model=replies.AuditList, operation_id="listAudit")
-async def list_audit(asked: Annotated[schema.ListAudit, Query()], services: Shared) -> Any:
+@router.get("/audit", response_model=models_out.AuditList, operation_id="listAudit")
+async def list_audit(asked: Annotated[models_in.ListAudit, Query()], services: Shared) -> Any:
     """List what was done through this API, and who was not let in, the newest first."""
     since, until = time_range(asked.since, asked.until, now=services.now())
     # Bound to what was asked, not to when: what is left out moves on with the clock.
@@ -29,7 +29,7 @@ async def list_audit(asked: Annotated[schema.ListAudit, Query()], services: Shar
 
 
 async def _page(
-    asked: schema.ListAudit, services: Services, since: str, until: str, behind: list[str] | None
+    asked: models_in.ListAudit, services: Services, since: str, until: str, behind: list[str] | None
 ) -> tuple[list[Item], list[str] | None]:
     """Give a page of entries, and where the next one goes on behind: a day and a position in it."""
     first, last = hours.begins(since), hours.begins(until)
@@ -49,7 +49,7 @@ async def _page(
     return found, None
 
 
-def _wanted(entry: Item, asked: schema.ListAudit) -> bool:
+def _wanted(entry: Item, asked: models_in.ListAudit) -> bool:
     if asked.key not in {None, entry.get("key")}:
         return False
     return asked.actor is None or f"{entry['actor']}:".startswith(f"{asked.actor}:")

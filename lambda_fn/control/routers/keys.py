@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed
 from lambda_fn.aws.dynamodb import Query as TableQuery
-from lambda_fn.control import changes, replies, schema
+from lambda_fn.control import changes, models_in, models_out
 from lambda_fn.control.services import Caller, KeyId, Services, Shared, no_key
 from lambda_fn.control.trail import Change
 from lambda_fn.errors import Conflict, InvalidRequest, PermissionDenied
@@ -25,8 +25,8 @@ _LOOKED_MOST = 500
 _TRIES = 5
 
 
-@router.post("/keys", status_code=201, response_model=replies.NewKey, operation_id="createKey")
-async def create_key(given: schema.KeyCreate, services: Shared, who: Caller) -> Any:
+@router.post("/keys", status_code=201, response_model=models_out.NewKey, operation_id="createKey")
+async def create_key(given: models_in.KeyCreate, services: Shared, who: Caller) -> Any:
     """Make a key. Its secret is in this answer only: the table has its hash.
 
     With the right `keys` alone it has the default limits: to give others takes the right `all`.
@@ -58,21 +58,21 @@ async def create_key(given: schema.KeyCreate, services: Shared, who: Caller) -> 
     return {**changes.key_reply(item), "secret": key}
 
 
-@router.get("/keys", response_model=replies.KeyList, operation_id="listKeys")
-async def list_keys(asked: Annotated[schema.ListKeys, Query()], services: Shared) -> Any:
+@router.get("/keys", response_model=models_out.KeyList, operation_id="listKeys")
+async def list_keys(asked: Annotated[models_in.ListKeys, Query()], services: Shared) -> Any:
     """List keys, the newest first."""
     found, after = await page_of_accounts(asked, services, "keys")
     return {"data": [changes.key_reply(item) for item in found], "has_more": after is not None, "next": after}
 
 
-@router.get("/keys/{key_id}", response_model=replies.Key, responses=replies.MISSING, operation_id="getKey")
+@router.get("/keys/{key_id}", response_model=models_out.Key, responses=models_out.MISSING, operation_id="getKey")
 async def get_key(key_id: KeyId, services: Shared) -> Any:
     """Show one key."""
     return changes.key_reply(await services.account(key_id))
 
 
-@router.patch("/keys/{key_id}", response_model=replies.Key, responses=replies.CONTENDED, operation_id="updateKey")
-async def update_key(key_id: KeyId, given: schema.KeyUpdate, services: Shared, who: Caller) -> Any:
+@router.patch("/keys/{key_id}", response_model=models_out.Key, responses=models_out.CONTENDED, operation_id="updateKey")
+async def update_key(key_id: KeyId, given: models_in.KeyUpdate, services: Shared, who: Caller) -> Any:
     """Change a key. What a limit is changed by is given to, or taken from, what is left in the windows that run.
 
     With the right `keys` alone limits stay as they are: to change them takes the right `all`.
@@ -87,9 +87,9 @@ async def update_key(key_id: KeyId, given: schema.KeyUpdate, services: Shared, w
 
 
 @router.post(
-    "/keys/{key_id}/rotate", response_model=replies.NewKey, responses=replies.CONTENDED, operation_id="rotateKey"
+    "/keys/{key_id}/rotate", response_model=models_out.NewKey, responses=models_out.CONTENDED, operation_id="rotateKey"
 )
-async def rotate_key(key_id: KeyId, given: schema.KeyRotate, services: Shared, who: Caller) -> Any:
+async def rotate_key(key_id: KeyId, given: models_in.KeyRotate, services: Shared, who: Caller) -> Any:
     """Give a key another secret; id, limits, budget and usage stay. Every older secret keeps the time that it was
     promised, unless none is given to this one.
     """
@@ -113,7 +113,7 @@ async def rotate_key(key_id: KeyId, given: schema.KeyRotate, services: Shared, w
 
 
 @router.post(
-    "/keys/{key_id}/revoke", response_model=replies.Revoked, responses=replies.CONTENDED, operation_id="revokeKey"
+    "/keys/{key_id}/revoke", response_model=models_out.Revoked, responses=models_out.CONTENDED, operation_id="revokeKey"
 )
 async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     """Revoke a key that got about: disable it, take all of its secrets away, and end what runs with it.
@@ -136,7 +136,9 @@ async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
         raise _contended()
 
 
-@router.delete("/keys/{key_id}", response_model=replies.Deleted, responses=replies.MISSING, operation_id="deleteKey")
+@router.delete(
+    "/keys/{key_id}", response_model=models_out.Deleted, responses=models_out.MISSING, operation_id="deleteKey"
+)
 async def delete_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     """Delete a key for ever. What runs with it goes on and is settled; its usage stays in ledger and reports."""
     token = secrets.token_hex(8)
@@ -150,7 +152,7 @@ async def delete_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     return {"id": key_id}
 
 
-async def apply(key_id: str, given: schema.KeyUpdate, services: Services, made: Change) -> Item:
+async def apply(key_id: str, given: models_in.KeyUpdate, services: Services, made: Change) -> Item:
     """Make a change, again when another change came between, and note what it came to.
 
     Raises:
@@ -164,7 +166,7 @@ async def apply(key_id: str, given: schema.KeyUpdate, services: Services, made: 
         account = Account.of(before)
         if changes.concerns_prices(given):
             models = given.models if "models" in given.model_fields_set else account.models
-            check_prices(changes.new_limits(given.limits or schema.Limits(), account.limits), models, services)
+            check_prices(changes.new_limits(given.limits or models_in.Limits(), account.limits), models, services)
         update = changes.change(account, given, now=services.now())
         if update is None:
             return before
@@ -186,7 +188,7 @@ def _contended() -> Conflict:
     return Conflict("The key is being changed by others. Try again.", code="key_contended")
 
 
-async def page_of_accounts(asked: schema.ListKeys, services: Services, what: str) -> tuple[list[Item], str | None]:
+async def page_of_accounts(asked: models_in.ListKeys, services: Services, what: str) -> tuple[list[Item], str | None]:
     """Give a page of accounts and the token of the next one."""
     query = {"list": what, "owner": asked.owner}
     position = await services.position(query, asked.after)
@@ -210,7 +212,7 @@ async def page_of_accounts(asked: schema.ListKeys, services: Services, what: str
             return found, await services.token(query, position)
 
 
-def check_right_to_limits(given: schema.KeyCreate | schema.KeyUpdate, services: Services) -> None:
+def check_right_to_limits(given: models_in.KeyCreate | models_in.KeyUpdate, services: Services) -> None:
     """Refuse limits from a caller who may not set them: whoever makes keys would decide what is spent.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from lambda_fn.control import replies, schema
+from lambda_fn.control import models_in, models_out
 from lambda_fn.control.routers.usage import hour_of
 from lambda_fn.control.services import Caller, Shared, in_time
 from lambda_fn.errors import InvalidRequest, Unavailable
@@ -18,8 +18,8 @@ router = APIRouter(tags=["books"])
 _HOURS_MOST = 31 * 24
 
 
-@router.post("/rollups/rebuild", response_model=replies.Rebuilt, operation_id="rebuildRollups")
-async def rebuild_rollups(given: schema.Rebuild, services: Shared, who: Caller) -> Any:
+@router.post("/rollups/rebuild", response_model=models_out.Rebuilt, operation_id="rebuildRollups")
+async def rebuild_rollups(given: models_in.Rebuild, services: Shared, who: Caller) -> Any:
     """Make the rollups of some hours again from the ledger. Made again they are the same."""
     since, until = hour_of(given.since, "since"), hour_of(given.until, "until")
     if since >= until:
@@ -35,8 +35,8 @@ async def rebuild_rollups(given: schema.Rebuild, services: Shared, who: Caller) 
     return {"data": [{"hour": hour, **asdict(rolled)} for hour, rolled in done]}
 
 
-@router.post("/replay", response_model=replies.Replayed, operation_id="replay")
-async def replay_lines(given: schema.Replay, services: Shared, who: Caller) -> Any:
+@router.post("/replay", response_model=models_out.Replayed, operation_id="replay")
+async def replay_lines(given: models_in.Replay, services: Shared, who: Caller) -> Any:
     """Settle what the function logged as `settlement_unsaved`. Doing it again changes nothing."""
     async with services.trail.change(who, "replay", asked={"lines": len(given.lines)}) as made:
         found = asdict(await in_time(replay(services.table, given.lines, now=services.now)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from lambda_fn.control import replies, schema
+from lambda_fn.control import models_in, models_out
 from lambda_fn.control.routers.usage import hour_of
 from lambda_fn.control.services import Shared, in_time
 from lambda_fn.errors import Unavailable
@@ -24,7 +24,7 @@ _KEYS_MOST = 5_000
 _NAMED_MOST = 1_000
 
 
-@router.post("/reconcile", response_model=replies.Reconciled, operation_id="reconcile")
+@router.post("/reconcile", response_model=models_out.Reconciled, operation_id="reconcile")
 async def reconcile_all(services: Shared) -> Any:
     """Compare accounts, ledger and rollups, and name differences. It reads all of them; nothing is changed."""
     report = await in_time(reconcile(services.table, now=services.now))
@@ -34,8 +34,8 @@ async def reconcile_all(services: Shared) -> Any:
     return {**_found(report.differences), "keys": _plain(report.keys), "rolled": report.rolled}
 
 
-@router.post("/reconcile/hours", response_model=replies.ReconciledHours, operation_id="reconcileHours")
-async def reconcile_hours(given: schema.ReconcileHours, services: Shared) -> Any:
+@router.post("/reconcile/hours", response_model=models_out.ReconciledHours, operation_id="reconcileHours")
+async def reconcile_hours(given: models_in.ReconcileHours, services: Shared) -> Any:
     """Compare ledger and rollups of the past, as many hours as there is time for; go on at `until` unless `done`."""
     ends = time.monotonic() + _PART
     since = None if given.since is None else hour_of(given.since, "since")
@@ -47,8 +47,8 @@ async def reconcile_hours(given: schema.ReconcileHours, services: Shared) -> Any
     return {**_found(report.differences), "keys": keys, "every_key": every, **hours}
 
 
-@router.post("/reconcile/keys", response_model=replies.Reconciled, operation_id="reconcileKeys")
-async def reconcile_keys(given: schema.ReconcileKeys, services: Shared) -> Any:
+@router.post("/reconcile/keys", response_model=models_out.Reconciled, operation_id="reconcileKeys")
+async def reconcile_keys(given: models_in.ReconcileKeys, services: Shared) -> Any:
     """Compare some accounts with what the ledger had before `since`, as given, and what it has from there on."""
     past = [KeyTotals(one.key, None, dict(one.ledger), dict(one.rollups), one.refused, one.open) for one in given.keys]
     since = hour_of(given.since, "since")

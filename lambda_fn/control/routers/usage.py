@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from lambda_fn.cells import inert
-from lambda_fn.control import replies, schema
+from lambda_fn.control import models_in, models_out
 from lambda_fn.control.services import Shared, in_time
 from lambda_fn.errors import InvalidRequest, NotFound
 from lambda_fn.ids import request_time
@@ -33,9 +33,12 @@ _CSV = {
 
 
 @router.get(
-    "/usage", response_model=replies.UsageList, responses={200: cast("dict[str, Any]", _CSV)}, operation_id="listUsage"
+    "/usage",
+    response_model=models_out.UsageList,
+    responses={200: cast("dict[str, Any]", _CSV)},
+    operation_id="listUsage",
 )
-async def list_usage(asked: Annotated[schema.ListUsage, Query()], services: Shared) -> Any:
+async def list_usage(asked: Annotated[models_in.ListUsage, Query()], services: Shared) -> Any:
     """List usage: rollups for hours that are closed, the ledger itself for those that are not."""
     by = _by(asked.by)
     since, until = time_range(asked.since, asked.until, now=services.now())
@@ -61,8 +64,8 @@ async def list_usage(asked: Annotated[schema.ListUsage, Query()], services: Shar
 
 @router.get(
     "/requests/{request_id}",
-    response_model=replies.LedgerEntry,
-    responses=replies.MISSING,
+    response_model=models_out.LedgerEntry,
+    responses=models_out.MISSING,
     operation_id="getRequest",
 )
 async def get_request(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lambda_fn.aws.attributes import wrap_all
 from lambda_fn.aws.dynamodb import ConditionFailed, Table
-from lambda_fn.control import changes, schema
+from lambda_fn.control import changes, models_in
 from lambda_fn.control.routers.keys import page_of_accounts
 from lambda_fn.control.services import Services
 from lambda_fn.ids import hash_key, key_id_of, new_key, new_request_id
@@ -125,7 +125,7 @@ async def _usage(beside: Beside) -> None:
 
 
 async def _list(beside: Beside) -> None:
-    found, _ = await page_of_accounts(schema.ListKeys(), Services(beside.table, ("m",)), "keys")
+    found, _ = await page_of_accounts(models_in.ListKeys(), Services(beside.table, ("m",)), "keys")
     for item in found:
         changes.key_reply(item)
         changes.budget_reply(item, now=T)
@@ -192,7 +192,7 @@ async def test_no_change_makes_an_item() -> None:
         ledger.checkpoint(request_id, prompt_tokens=1, completion_tokens=1, now=T),
         ledger.cancel(request_id, key_id=key_id, now=T),
     ]
-    change = changes.change(account, schema.KeyUpdate(enabled=False), now=T)
+    change = changes.change(account, models_in.KeyUpdate(enabled=False), now=T)
     assert change is not None
     for update in (*updates, change):
         with pytest.raises(ConditionFailed) as failed:
