@@ -28,7 +28,7 @@ from bench.adapter import processes, servers
 from bench.adapter.load import Client, run
 from infra.package import Package, Target, build
 from infra.settings import host_architecture, host_python_version
-from local.functions.launch import INTERPRETER
+from local.lambda_.launch import INTERPRETER
 
 RESULTS = Path("bench/results/coldstart.json")
 _NAMES = ("ready_cpu_s", "ready_wall_s", "ready_rss_mb", "first_cpu_s", "first_wall_s")

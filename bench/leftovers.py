@@ -66,7 +66,7 @@ def state(root: int) -> State:
 def _role(is_root: bool, command: list[str]) -> str:
     if is_root:
         return "cloud"
-    if "local.control" in command:
+    if "local.moto" in command:
         return "control"
     return "container" if "serve" in command else "function"
 

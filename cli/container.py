@@ -21,7 +21,7 @@ def engine() -> str:
         CommandError: none does.
 
     """
-    from local.inference.engine import EngineError, find
+    from local.sagemaker.engine import EngineError, find
 
     try:
         return find()

@@ -127,7 +127,7 @@ def _image(settings: Settings) -> Iterator[Finding]:
 
 def _engine(name: str) -> Finding:
     """Look whether the engine that CDK will call answers, and which other one would."""
-    from local.inference.engine import ENGINES, refusal
+    from local.sagemaker.engine import ENGINES, refusal
 
     reason = refusal(name)
     if reason is None:

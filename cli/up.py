@@ -20,7 +20,7 @@ from cli.steps import console, step
 from infra.context import settings_from_context
 from infra.settings import SettingsError
 from local.cloud import FILE, LocalCloud, LocalCloudError
-from local.inference.engine import EngineError, sweep
+from local.sagemaker.engine import EngineError, sweep
 from local.trust import private
 
 PORT = 4566

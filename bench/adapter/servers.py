@@ -14,8 +14,8 @@ from bench.adapter.load import Client, HttpClient, LambdaClient, run
 from bench.adapter.streams import read
 from infra.package import Target, build
 from infra.settings import host_architecture, host_python_version
-from local.functions.launch import INTERPRETER
-from local.functions.runtime_api import RuntimeApi
+from local.lambda_.launch import INTERPRETER
+from local.lambda_.runtime_api import RuntimeApi
 
 if TYPE_CHECKING:
     import subprocess

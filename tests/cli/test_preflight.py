@@ -9,7 +9,7 @@ from moto import mock_aws
 
 from cli.preflight import Finding, findings
 from infra.context import settings_from_context
-from local.control import service_quotas
+from local.moto import service_quotas
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
 GPU = {"container": "vllm", "instance_type": "ml.g6.12xlarge", "weights": "hf:org/model"}
@@ -21,7 +21,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.delenv("CDK_DOCKER", raising=False)
-    monkeypatch.setattr("local.inference.engine.refusal", lambda engine: None)
+    monkeypatch.setattr("local.sagemaker.engine.refusal", lambda engine: None)
     service_quotas.install()
     with mock_aws():
         yield
@@ -127,7 +127,7 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_engine_that_builds_the_image_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that CDK will call is asked; another that answers is named, and the way without any."""
     answers = {"docker": "Cannot connect to the Docker daemon", "podman": None}
-    monkeypatch.setattr("local.inference.engine.refusal", answers.get)
+    monkeypatch.setattr("local.sagemaker.engine.refusal", answers.get)
     it = one(look(), "by docker: Cannot connect to the Docker daemon")
     assert not it.good
     assert it.commands == ("export CDK_DOCKER=podman", "# or deploy with -c image_build=codebuild")

@@ -12,7 +12,7 @@ import pytest
 
 from cli import cdk, container, keys
 from local.cloud import LocalCloud
-from local.inference.engine import LABEL
+from local.sagemaker.engine import LABEL
 
 
 @dataclass(frozen=True)

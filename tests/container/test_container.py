@@ -13,9 +13,9 @@ import openai
 import pytest
 
 from local.cloud import LocalCloud
-from local.inference.container import ContainerRunner
-from local.inference.engine import sweep
-from local.inference.runner import Container, Running
+from local.sagemaker.container import ContainerRunner
+from local.sagemaker.engine import sweep
+from local.sagemaker.runner import Container, Running
 from tests.container.conftest import Deployed, Engine
 
 pytestmark = pytest.mark.container

@@ -23,7 +23,7 @@ from lambda_fn.http.client import Client
 from lambda_fn.metering import accounts
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.app import create_app
-from local.control import attribute_values
+from local.moto import attribute_values
 
 CREDENTIALS = Credentials("AKID", "SECRET", "")
 KEY = "sk-abcdefgh2345-" + "Aa0_-" * 8 + "xyz"  # the same in each process of a run

@@ -14,7 +14,7 @@ from moto.dynamodb.responses import DynamoHandler
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.connection import TransportError
-from local.control import attribute_values
+from local.moto import attribute_values
 
 REGION = "eu-west-1"
 _ORIGIN = f"https://dynamodb.{REGION}.amazonaws.com"

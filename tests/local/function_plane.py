@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 
 from local.faults.plan import Plan
-from local.functions.environment import Environment
-from local.functions.plane import Functions
+from local.lambda_.environment import Environment
+from local.lambda_.plane import Functions
 from local.state import Function
 from tests.local import function_code
 

@@ -12,9 +12,16 @@ from aiohttp import web
 from yarl import URL
 
 from local import listeners
-from local.edge.behaviours import ALL_VIEWER_EXCEPT_HOST_HEADER, ConfigError, behaviours, choose, target, to_origin
-from local.edge.plane import Edge
-from local.edge.unsupported import ignored
+from local.cloudfront.behaviours import (
+    ALL_VIEWER_EXCEPT_HOST_HEADER,
+    ConfigError,
+    behaviours,
+    choose,
+    target,
+    to_origin,
+)
+from local.cloudfront.plane import Edge
+from local.cloudfront.unsupported import ignored
 from local.state import Distribution
 
 ALL = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli import main
-from local.inference.engine import EngineError, find
+from local.sagemaker.engine import EngineError, find
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.eventstream import encode, exception, payload_part
-from local.inference.parts import Cutter
+from local.sagemaker.eventstream import encode, exception, payload_part
+from local.sagemaker.parts import Cutter
 
 
 def _decode(data: bytes, cuts: list[int]) -> list[tuple[dict[str, str], bytes]]:

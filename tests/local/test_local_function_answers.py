@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.functions.event import UrlRequest, build
-from local.functions.prelude import Head, InvalidResponse, PreludeParser, whole
+from local.lambda_.event import UrlRequest, build
+from local.lambda_.prelude import Head, InvalidResponse, PreludeParser, whole
 
 PRELUDE = b'{"statusCode":201,"headers":{"a":"b"},"cookies":["c=1"]}' + b"\0" * 8
 BODY = b"body\0\0with zeros" + b"\0" * 9

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from local.functions import pool
+from local.lambda_ import pool
 from tests.local.function_plane import FUNCTION, HOST, Plane
 
 

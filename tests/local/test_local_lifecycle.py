@@ -159,7 +159,7 @@ async def test_account_concurrency(plane: Plane, monkeypatch: pytest.MonkeyPatch
     """Without a reserved concurrency the account's bounds it: 429."""
     (pool,) = plane.functions._pools.values()
     assert pool._limit == 1000
-    monkeypatch.setattr("local.functions.pool.value", {"lambda_account_concurrency": 1}.__getitem__)
+    monkeypatch.setattr("local.lambda_.pool.value", {"lambda_account_concurrency": 1}.__getitem__)
     first = asyncio.create_task(plane.text("/sleep?1"))
     while not pool._waiting and not plane.environments:  # noqa: ASYNC110 - the other task's work
         await asyncio.sleep(0)

@@ -16,13 +16,13 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from local import listeners
 from local.faults.plan import Plan
-from local.inference.invoke import invoke
 from local.limits import TABLE, Limits
+from local.sagemaker.invoke import invoke
 from local.state import Endpoint, Variant
 from tests.local.conftest import Client
 
 if TYPE_CHECKING:
-    from local.inference.serving import Serving
+    from local.sagemaker.serving import Serving
 
 # Where the test of each row is.
 TRIPPED_BY = {

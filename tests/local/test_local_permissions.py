@@ -13,8 +13,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local.cloud import ACCOUNT, REGION, LocalCloud
-from local.permissions.actions import needs
-from local.permissions.operations import Call, Scope
+from local.iam.actions import needs
+from local.iam.operations import Call, Scope
 from tests.local.conftest import Client
 
 TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/t"

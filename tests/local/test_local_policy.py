@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.iam.access_control import IAMPolicy, PermissionResult
 
-from local.permissions.policy import Need, Principal, Verdict, evaluate, parse
-from local.permissions.roles import Caller, Roles
-from local.permissions.urls import open_to_all
+from local.iam.policy import Need, Principal, Verdict, evaluate, parse
+from local.iam.roles import Caller, Roles
+from local.iam.urls import open_to_all
 from local.state import Role
 
 ALLOW = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"}

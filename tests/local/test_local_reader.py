@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from local.inference.weights import WeightsError
-from local.permissions.reader import RoleReader
-from local.permissions.roles import Roles
+from local.iam.roles import Roles
+from local.sagemaker.reader import RoleReader
+from local.sagemaker.weights import WeightsError
 from local.state import Role
 
 ROLE = "arn:aws:iam::123456789012:role/model"

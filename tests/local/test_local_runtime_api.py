@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from local.functions.prelude import Head
-from local.functions.response import FunctionError, Invocation
-from local.functions.runtime_api import RuntimeApi
+from local.lambda_.prelude import Head
+from local.lambda_.response import FunctionError, Invocation
+from local.lambda_.runtime_api import RuntimeApi
 
 BASE = "/2018-06-01/runtime/"
 # The port in the Host header: requests are written before there is one.

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from local.functions.schedules import BadExpression, next_time
-from local.permissions import schedules
-from local.permissions.roles import Roles
+from local.iam import schedules
+from local.iam.roles import Roles
+from local.lambda_.schedules import BadExpression, next_time
 from local.state import Role, Schedule
 
 NOW = datetime(2026, 11, 21, 5, 7, 30, tzinfo=UTC)  # a Saturday

@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.cloud import REGION, LocalCloud
-from local.permissions import signature
-from local.permissions.signature import Sent, Signature, SignatureError
+from local.iam import signature
+from local.iam.signature import Sent, Signature, SignatureError
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 KEYS = Credentials("AKIDEXAMPLE", SECRET, "a token/+=")

@@ -9,9 +9,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from local.cloud import ACCOUNT
-from local.edge.answers import MANAGED, apply_policy
-from local.edge.behaviours import ConfigError, behaviours
-from local.edge.s3 import allows
+from local.cloudfront.answers import MANAGED, apply_policy
+from local.cloudfront.behaviours import ConfigError, behaviours
+from local.cloudfront.s3 import allows
 from tests.local.conftest import Client, Stacks
 
 BUCKET = "sluice-static-files"

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from local.cloud import LocalCloud
-from local.control.telemetry import metrics
+from local.moto.telemetry import metrics
 from tests.local.conftest import Client, Stacks
 
 CODE = """

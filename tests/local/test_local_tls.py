@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from cli.trust import bundle
-from local.edge.certificate import ensure
-from local.edge.plane import Edge
+from local.cloudfront.certificate import ensure
+from local.cloudfront.plane import Edge
 from local.state import Distribution
 
 
