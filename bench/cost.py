@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.adapter.plot import lines
-from cli.cost import Use, cost, instance_price
+from cli.commands.cost import Use, cost, instance_price
 from infra.settings import PROD
 
 PLOT = Path("docs/cost.svg")

@@ -23,8 +23,8 @@ import httpx2
 import openai
 
 from bench import accounting, leftovers
-from cli import cdk, keys
-from cli.steps import console, step
+from cli.lib import cdk, local_keys
+from cli.lib.terminal import console, step
 from local.cloud import LocalCloud
 
 # What goes wrong, each by a chance of its own for every answer, table call or invocation in its way.
@@ -112,7 +112,7 @@ def _deploy(cloud: LocalCloud, folder: Path) -> Target:
         "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
     }
     table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
-    key = keys.create(table, name="soak")
+    key = local_keys.create(table, name="soak")
     origin = f"http://{outputs['DistributionDomain']}/v1"
     return Target(cloud, origin, key, table, boto3.client("lambda", **options), outputs["FunctionName"])
 

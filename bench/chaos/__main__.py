@@ -17,8 +17,8 @@ from bench import leftovers
 from bench.chaos import parts
 from bench.chaos.ground import Ground
 from bench.chaos.stages import STAGES
-from cli import cdk, keys
-from cli.steps import console, step
+from cli.lib import cdk, local_keys
+from cli.lib.terminal import console, step
 from local.cloud import LocalCloud
 
 OVERDUE = 20
@@ -64,7 +64,7 @@ def _deploy(cloud: LocalCloud, folder: Path) -> Ground:
         }
         outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
     ground = Ground(cloud, outputs, outputs["ModelName"], OVERDUE)
-    ground.keys = [keys.create(ground.boto, name=f"chaos-{number}") for number in range(_KEYS)]
+    ground.keys = [local_keys.create(ground.boto, name=f"chaos-{number}") for number in range(_KEYS)]
     return ground
 
 

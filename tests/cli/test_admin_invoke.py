@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from cli import admin
-from cli.admin import Admin
-from cli.project import CommandError
+from cli.lib import admin_api
+from cli.lib.admin_api import Admin
+from cli.lib.project import CommandError
 
 
 def test_a_call_that_is_not_answered_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ def test_a_call_that_is_not_answered_is_not_repeated(monkeypatch: pytest.MonkeyP
             "aws_access_key_id": "a",
             "aws_secret_access_key": "b",
         }
-        monkeypatch.setattr(admin, "aws_options", lambda _: options)
+        monkeypatch.setattr(admin_api, "aws_options", lambda _: options)
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         with pytest.raises(CommandError, match="cannot be invoked"):

@@ -5,8 +5,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from cli import usage_commands
-from cli.admin import Admin
+from cli.commands import usage
+from cli.lib.admin_api import Admin
 from cli.main import main
 
 
@@ -30,7 +30,7 @@ def test_an_id_of_any_characters_is_one_segment(
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         api = Admin("local", {}, f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setattr(usage_commands, "admin", lambda _: api)
+        monkeypatch.setattr(usage, "admin", lambda _: api)
         assert main(["usage", "request", "req_06/eqw2…"]) == 1
         thread.join()
     assert asked == ["/admin/v1/requests/req_06%2Feqw2%E2%80%A6"]

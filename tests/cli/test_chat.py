@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.chat import answer
+from cli.commands.chat import answer
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2Jfine\x9b31m\u202e\r\x00 end\n\tnext"
 

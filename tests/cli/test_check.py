@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cli.check.probes import Finding, Target
-from cli.check.report import check, run
-from cli.check.rules import buffered
-from cli.check.wire import Answer, Server, take_apart
-from cli.project import CommandError
+from cli.commands.check.probes import Finding, Target
+from cli.commands.check.report import check, run
+from cli.commands.check.rules import buffered
+from cli.commands.check.wire import Answer, Server, take_apart
+from cli.lib.project import CommandError
 
 
 def chunk(content: str | None = None, **more: Any) -> bytes:

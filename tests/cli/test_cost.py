@@ -4,8 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from cli.cost import REST_OF_ANSWER, WRITE_UNITS, Cost, Use, bytes_a_token, cost, instance_price, price, prices, show
-from cli.project import CommandError
+from cli.commands.cost import (
+    REST_OF_ANSWER,
+    WRITE_UNITS,
+    Cost,
+    Use,
+    bytes_a_token,
+    cost,
+    instance_price,
+    price,
+    prices,
+    show,
+)
+from cli.lib.project import CommandError
 from infra.settings import DEV, PROD
 from lambda_fn import limits
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cli.destroy import destroy, stacks_of
-from cli.project import CommandError
+from cli.commands.destroy import destroy, stacks_of
+from cli.lib.project import CommandError
 from infra.context import settings_from_context
 
 ZONE = {"domain": "api.example.org", "hosted_zone": "Z1:example.org"}

@@ -6,8 +6,8 @@ from typing import Any
 import boto3
 import pytest
 
-from cli import doctor
-from cli.project import CommandError
+from cli.commands import doctor
+from cli.lib.project import CommandError
 from infra.limits import LIMITS
 from model.settings import Settings
 

@@ -7,7 +7,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from cli.preflight import Finding, findings
+from cli.commands.preflight import Finding, findings
 from infra.context import settings_from_context
 from local.moto import service_quotas
 

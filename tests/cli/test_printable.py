@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.printable import printable
+from cli.lib.printable import printable
 
 ANYTHING = st.text(alphabet=st.characters(exclude_categories=()))  # halves of surrogate pairs too
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cli import key_commands
-from cli.admin import Admin
+from cli.commands import keys
+from cli.lib.admin_api import Admin
 from cli.main import main
 from tests.cli.test_hostile_answers import FACTS
 
@@ -22,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append((*call, query))
         return {**FACTS, "status": "revoked", "cancelled": 3}
 
-    monkeypatch.setattr(key_commands, "admin", lambda _: api)
+    monkeypatch.setattr(keys, "admin", lambda _: api)
     return calls
 
 

@@ -9,11 +9,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from cli import charts, doctor, endpoint, stack
-from cli.admin import Admin
-from cli.chat import Unavailable
+from cli.commands import doctor, endpoint
+from cli.commands.chat import Unavailable
+from cli.lib import charts, stack
+from cli.lib.admin_api import Admin
+from cli.lib.project import CommandError
 from cli.main import main
-from cli.project import CommandError
 
 STACK = "sluice-dev-service"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import up
-from cli.project import CommandError
+from cli.commands import up
+from cli.lib.project import CommandError
 from local.cloud import FILE, LocalCloud
 from local.trust import Keys
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.trust import bundle
+from cli.lib.trust import bundle
 from local.cloudfront.certificate import ensure
 from local.cloudfront.plane import Edge
 from local.state import Distribution

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cli.reconcile import reconcile
+from cli.lib.reconcile import reconcile
 from lambda_fn.control import services
 from lambda_fn.control.routers import reconcile as reconciling
 from lambda_fn.reporting import rollups

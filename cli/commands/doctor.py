@@ -8,10 +8,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cli.endpoint import PARAMETER, stopped
-from cli.project import CommandError
-from cli.stack import aws_options, undeployed, unreadable
-from cli.steps import columns, console
+from cli.commands.endpoint import PARAMETER, stopped
+from cli.lib.project import CommandError
+from cli.lib.stack import aws_options, undeployed, unreadable
+from cli.lib.terminal import columns, console
 from infra.limits import LIMITS, Limits
 from lambda_fn import limits as function
 from model.answers import Timing

@@ -6,7 +6,7 @@ from typing import Any
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel, ValidationError
 
-from cli.check.wire import Answer, Stream
+from cli.commands.check.wire import Answer, Stream
 
 LONGEST_SILENCE = 15.0
 """Seconds between two packets: proxies on the way give up after 30 to 60."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from cli.project import LOCAL, CommandError
-from cli.stack import aws_options, undeployed, unreadable
+from cli.lib.project import LOCAL, CommandError
+from cli.lib.stack import aws_options, undeployed, unreadable
 
 PREFIX = "/admin/v1"
 ALL = "all"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.printable import printable
+from cli.lib.printable import printable
 from lambda_fn.cells import inert
 
 console = Console(highlight=False, soft_wrap=True)

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cli import cdk
-from cli.printable import printable
-from cli.project import LOCAL, CommandError
-from cli.stack import aws_environment, aws_options, outputs_of, unasked
-from cli.steps import console, step
+from cli.lib import cdk
+from cli.lib.printable import printable
+from cli.lib.project import LOCAL, CommandError
+from cli.lib.stack import aws_environment, aws_options, outputs_of, unasked
+from cli.lib.terminal import console, step
 from infra.context import settings_from_context
 from infra.settings import Settings, SettingsError
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cli.chat import Unavailable
-from cli.project import CommandError
-from cli.stack import aws_options, unreadable
-from cli.steps import console, step
+from cli.commands.chat import Unavailable
+from cli.lib.project import CommandError
+from cli.lib.stack import aws_options, unreadable
+from cli.lib.terminal import console, step
 
 PARAMETER = "EndpointState"
 # An endpoint with large weights takes its start-up and download time limits at most, an hour each.

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cli.project import ROOT, CommandError
-from cli.steps import Detail
+from cli.lib.project import ROOT, CommandError
+from cli.lib.terminal import Detail
 
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TERM", "TMPDIR", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "UV_CACHE_DIR")
 """Of the caller's environment. Nothing of it may lead a local deployment to a real account."""

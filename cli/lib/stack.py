@@ -5,7 +5,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from cli.project import LOCAL, CommandError
+from cli.lib.project import LOCAL, CommandError
 
 _FILE = LOCAL / "stack.json"
 

@@ -5,8 +5,8 @@ import subprocess
 from collections import deque
 from pathlib import Path
 
-from cli.project import ROOT, CommandError
-from cli.steps import Detail
+from cli.lib.project import ROOT, CommandError
+from cli.lib.terminal import Detail
 from infra.settings import local
 
 DOCKERFILE = "model/Dockerfile"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cli.check import rules
-from cli.check.wire import Answer, Server, Stream, take_apart
+from cli.commands.check import rules
+from cli.commands.check.wire import Answer, Server, Stream, take_apart
 
 Verdict = Literal["ok", "wrong", "unknown"]
 

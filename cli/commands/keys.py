@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from cli import values
-from cli.admin import ALL, RIGHTS, Admin
-from cli.printable import printable
-from cli.project import CommandError
-from cli.steps import console, errors, literal, show
+from cli.lib import values
+from cli.lib.admin_api import ALL, RIGHTS, Admin
+from cli.lib.printable import printable
+from cli.lib.project import CommandError
+from cli.lib.terminal import console, errors, literal, show
 
 _LIMITS = {
     "requests_per_minute": values.count,

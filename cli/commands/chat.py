@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.markup import escape
 
-from cli.printable import printable
-from cli.project import CommandError
-from cli.steps import console
+from cli.lib.printable import printable
+from cli.lib.project import CommandError
+from cli.lib.terminal import console
 
 _Message = dict[str, str]
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from cli import cdk, chat
-from cli import container as containers
-from cli.admin import Admin
-from cli.endpoint import explained
-from cli.printable import printable
-from cli.project import LOCAL, LOGS, CommandError
-from cli.stack import LocalStack, stay_local
-from cli.steps import console, step
+from cli.commands import chat
+from cli.commands.endpoint import explained
+from cli.lib import cdk
+from cli.lib import container as containers
+from cli.lib.admin_api import Admin
+from cli.lib.printable import printable
+from cli.lib.project import LOCAL, LOGS, CommandError
+from cli.lib.stack import LocalStack, stay_local
+from cli.lib.terminal import console, step
 from infra.context import settings_from_context
 from infra.settings import SettingsError
 from local.cloud import FILE, LocalCloud, LocalCloudError

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from cli.project import LOCAL, CommandError
-from cli.steps import columns, console
+from cli.lib.project import LOCAL, CommandError
+from cli.lib.terminal import columns, console
 from local.cloud import LocalCloud, LocalCloudError
 from local.faults.plan import KINDS
 

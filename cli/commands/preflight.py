@@ -12,10 +12,10 @@ from typing import Any
 
 from rich.markup import escape
 
-from cli.printable import printable
-from cli.project import CommandError
-from cli.stack import aws_options, unasked
-from cli.steps import console
+from cli.lib.printable import printable
+from cli.lib.project import CommandError
+from cli.lib.stack import aws_options, unasked
+from cli.lib.terminal import console
 from infra.context import settings_from_context
 from infra.settings import Settings, SettingsError
 

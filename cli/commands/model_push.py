@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.project import CommandError
+from cli.lib.project import CommandError
 
 PART = 64 * 2**20
 MOST_PARTS = 10_000
@@ -191,8 +191,8 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from cli.stack import aws_options, unasked
-    from cli.steps import console
+    from cli.lib.stack import aws_options, unasked
+    from cli.lib.terminal import console
 
     options = aws_options(stage)
     if not source.exists():

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from cli import values
-from cli.key_commands import add_access, admin
-from cli.project import CommandError
-from cli.steps import console, literal, show, write_csv
+from cli.commands.keys import add_access, admin
+from cli.lib import values
+from cli.lib.project import CommandError
+from cli.lib.terminal import console, literal, show, write_csv
 
 _COLUMNS = ("at", "action", "key", "actor", "address", "outcome")
 _CSV = (*_COLUMNS, "code", "id", "invocation", "attempts", "asked", "before", "after")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cli import values
+from cli.lib import values
 
 
 def setting(text: str) -> tuple[str, str]:
@@ -40,7 +40,7 @@ def _preflight(commands: Any) -> None:
     _settings(parser)
 
     def run(given: argparse.Namespace) -> None:
-        from cli.preflight import preflight
+        from cli.commands.preflight import preflight
 
         preflight(given.stage, dict(given.set))
 
@@ -57,7 +57,7 @@ def _model(commands: Any) -> None:
     _stage(parser, default="dev")
 
     def run(given: argparse.Namespace) -> None:
-        from cli.model import run as push
+        from cli.commands.model_push import run as push
 
         push(given.source, to=given.to, stage=given.stage, kms_key=given.kms_key)
 
@@ -80,7 +80,7 @@ def _endpoint(commands: Any) -> None:
 
 def _changed(name: str) -> Any:
     def run(given: argparse.Namespace) -> None:
-        from cli import endpoint
+        from cli.commands import endpoint
 
         {"stop": endpoint.stop, "start": endpoint.start}[name](given.stage, given.stack_name)
 
@@ -95,7 +95,7 @@ def _destroy(commands: Any) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask, which needs a terminal")
 
     def run(given: argparse.Namespace) -> None:
-        from cli.destroy import destroy
+        from cli.commands.destroy import destroy
 
         destroy(given.stage, dict(given.set), ask=not given.yes)
 

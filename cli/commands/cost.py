@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from cli.project import CommandError
-from cli.steps import columns, console
+from cli.lib.project import CommandError
+from cli.lib.terminal import columns, console
 from infra.context import settings_from_context
 from infra.settings import SettingsError
 from lambda_fn import limits
@@ -91,7 +91,7 @@ def instance_price(instance_type: str) -> float:
     """Give the USD of an hour. Raises CommandError for a type that the price file lacks."""
     known = prices()["instances"]
     if instance_type not in known:
-        raise CommandError(f"cli/prices.json has no price of {instance_type}: give one with --instance-hour")
+        raise CommandError(f"cli/commands/prices.json has no price of {instance_type}: give one with --instance-hour")
     value: float = known[instance_type]["value"]
     return value
 
@@ -173,7 +173,7 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
         console.print(f"Beside it, whether requests come or not: {month:g} USD a month for the web ACL.\n")
     dated = prices()
     unsure = [name for name, one in {**dated["prices"], **dated["instances"]}.items() if not one["confirmed"]]
-    console.print(f"Prices of {dated['date']}, {dated['region']}, USD, free tiers left out: cli/prices.json.")
+    console.print(f"Prices of {dated['date']}, {dated['region']}, USD, free tiers left out: cli/commands/prices.json.")
     console.print(f"Not confirmed at their source: {', '.join(unsure)}.")
 
 

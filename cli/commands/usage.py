@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 from rich.table import Table
 
-from cli import charts, values
-from cli.admin import Admin
-from cli.key_commands import add_access, admin
-from cli.project import CommandError
-from cli.reconcile import reconcile
-from cli.stack import aws_options
-from cli.steps import console, errors, literal, show, write_csv
+from cli.commands.keys import add_access, admin
+from cli.lib import charts, values
+from cli.lib.admin_api import Admin
+from cli.lib.project import CommandError
+from cli.lib.reconcile import reconcile
+from cli.lib.stack import aws_options
+from cli.lib.terminal import console, errors, literal, show, write_csv
 
 _EVENT = "settlement_unsaved"
 _BATCH = 500

@@ -5,10 +5,10 @@ import json
 import os
 import sys
 
-from cli.check.probes import PROBES, Finding, Target
-from cli.check.wire import NoAnswer, Server
-from cli.project import CommandError
-from cli.steps import console, literal
+from cli.commands.check.probes import PROBES, Finding, Target
+from cli.commands.check.wire import NoAnswer, Server
+from cli.lib.project import CommandError
+from cli.lib.terminal import console, literal
 
 _SIGNS = {"ok": "[green]✓[/green]", "wrong": "[red]✗[/red]", "unknown": "[yellow]?[/yellow]"}
 
