@@ -26,8 +26,8 @@ from rich.console import Console
 
 from bench.adapter import processes, servers
 from bench.adapter.load import Client, run
-from infra.package import Package, Target, build
-from infra.settings import host_architecture, host_python_version
+from infra.packaging.package import Package, Target, build
+from infra.settings.deployment import host_architecture, host_python_version
 from local.lambda_.launch import INTERPRETER
 
 RESULTS = Path("bench/results/coldstart.json")

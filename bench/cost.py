@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.adapter.plot import lines
 from cli.commands.cost import Use, cost, instance_price
-from infra.settings import PROD
+from infra.settings.deployment import PROD
 
 PLOT = Path("docs/cost.svg")
 _STEPS = [part / 50 for part in range(2, 51)]

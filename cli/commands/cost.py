@@ -14,8 +14,8 @@ import msgspec
 
 from cli.lib.project import CommandError
 from cli.lib.terminal import columns, console
-from infra.context import settings_from_context
-from infra.settings import SettingsError
+from infra.settings.context import settings_from_context
+from infra.settings.deployment import SettingsError
 from lambda_fn import limits
 from lambda_fn.encode.base import Head
 from lambda_fn.encode.chat_stream import ChatStream

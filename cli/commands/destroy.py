@@ -12,8 +12,8 @@ from cli.lib.printable import printable
 from cli.lib.project import LOCAL, CommandError
 from cli.lib.stack import aws_environment, aws_options, outputs_of, unasked
 from cli.lib.terminal import console, step
-from infra.context import settings_from_context
-from infra.settings import Settings, SettingsError
+from infra.settings.context import settings_from_context
+from infra.settings.deployment import Settings, SettingsError
 
 EDGE = "us-east-1"
 """Where CloudFront's certificates and web ACLs are, whatever region the rest is in."""

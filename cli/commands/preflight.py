@@ -16,8 +16,8 @@ from cli.lib.printable import printable
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, unasked
 from cli.lib.terminal import console
-from infra.context import settings_from_context
-from infra.settings import Settings, SettingsError
+from infra.settings.context import settings_from_context
+from infra.settings.deployment import Settings, SettingsError
 
 Client = Callable[..., Any]
 CONCURRENCY = "L-B99A9384"

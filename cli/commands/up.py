@@ -18,8 +18,8 @@ from cli.lib.printable import printable
 from cli.lib.project import LOCAL, LOGS, CommandError
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, step
-from infra.context import settings_from_context
-from infra.settings import SettingsError
+from infra.settings.context import settings_from_context
+from infra.settings.deployment import SettingsError
 from local.cloud import FILE, LocalCloud, LocalCloudError
 from local.sagemaker.engine import EngineError, sweep
 from local.trust import private

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cli.lib.project import ROOT, CommandError
 from cli.lib.terminal import Detail
-from infra.settings import local
+from infra.settings.deployment import local
 
 DOCKERFILE = "model/Dockerfile"
 BASE_IMAGE = "SLUICE_BASE_IMAGE"

@@ -11,7 +11,7 @@ from constructs import Construct
 from infra.constructs.image_build import ImageBuild
 from infra.images import containers
 from infra.images.digests import unpinned
-from infra.settings import Settings, SettingsError
+from infra.settings.deployment import Settings, SettingsError
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<repository>[\w./-]+?)[:@].+"

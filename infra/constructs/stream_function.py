@@ -11,7 +11,7 @@ from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 
 class StreamFunction(Construct):

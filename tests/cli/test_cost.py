@@ -17,7 +17,7 @@ from cli.commands.cost import (
     show,
 )
 from cli.lib.project import CommandError
-from infra.settings import DEV, PROD
+from infra.settings.deployment import DEV, PROD
 from lambda_fn import limits
 
 USE = Use(completion_tokens=200, tokens_per_second=50, first_token=0.0, throughput=1000, utilisation=0.5)

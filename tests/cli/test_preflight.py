@@ -8,7 +8,7 @@ import pytest
 from moto import mock_aws
 
 from cli.commands.preflight import Finding, findings
-from infra.context import settings_from_context
+from infra.settings.context import settings_from_context
 from local.moto import service_quotas
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"

@@ -8,7 +8,7 @@ import pytest
 from aws_cdk import App
 
 from infra.compose import compose
-from infra.settings import Stage, of_stage
+from infra.settings.deployment import Stage, of_stage
 
 STAGES = get_args(Stage)
 

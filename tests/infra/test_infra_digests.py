@@ -8,7 +8,7 @@ from aws_cdk.assertions import Annotations, Match
 
 from infra.compose import compose
 from infra.images import digests
-from infra.settings import DEV
+from infra.settings.deployment import DEV
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 TEXT = "ARG BASE_IMAGE=python:3.13-slim\nARG GPU_BASE_IMAGE=org/gpu:v1\nARG OTHER=x:1\nFROM ${BASE_IMAGE}\n"

@@ -9,9 +9,9 @@ import pytest
 from aws_cdk import App, Environment
 
 from infra.compose import compose
-from infra.container_environment import environment
 from infra.images import containers
-from infra.settings import DEV, SettingsError
+from infra.settings.container_environment import environment
+from infra.settings.deployment import DEV, SettingsError
 from tests.infra.conftest import Synthesis, synthesise
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"

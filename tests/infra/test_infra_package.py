@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-import infra.package
-from infra.bytecode import BytecodeError, Interpreter, check_tags, compile_tree, find_interpreter
-from infra.package import Package, PackageError, Target, build
-from infra.settings import host_architecture, host_python_version
+import infra.packaging.package
+from infra.packaging.bytecode import BytecodeError, Interpreter, check_tags, compile_tree, find_interpreter
+from infra.packaging.package import Package, PackageError, Target, build
+from infra.settings.deployment import host_architecture, host_python_version
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARM = Target(python_version="3.14", architecture="arm64", wheels="lambda")
@@ -186,7 +186,7 @@ def test_the_hosts_package_runs_on_the_host(host: Package) -> None:
 def test_an_unchanged_package_is_not_built_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second synthesis finds the first one's package."""
     first = build(root=small, target=HOST)
-    monkeypatch.setattr(infra.package, "find_uv_bin", lambda: pytest.fail("built again"))
+    monkeypatch.setattr(infra.packaging.package, "find_uv_bin", lambda: pytest.fail("built again"))
     assert build(root=small, target=HOST) == first
 
 

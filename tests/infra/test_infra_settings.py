@@ -10,8 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from infra.context import settings_from_context
-from infra.settings import DEV, FIELDS, PROD, Settings, SettingsError, host_python_version, local, of_stage, wanted
+from infra.settings.context import settings_from_context
+from infra.settings.deployment import (
+    DEV,
+    FIELDS,
+    PROD,
+    Settings,
+    SettingsError,
+    host_python_version,
+    local,
+    of_stage,
+    wanted,
+)
 from lambda_fn.metering.accounts import STREAMS_MOST
 
 VLLM = {"container": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:o/m"}

@@ -11,7 +11,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
 from infra.compose import compose
-from infra.settings import DEV, SettingsError
+from infra.settings.deployment import DEV, SettingsError
 
 
 def masked(value: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from aws_cdk import App, Environment
 
 from infra.compose import compose
-from infra.settings import of_stage
+from infra.settings.deployment import of_stage
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
 SOURCES = {"aws:SourceAccount", "aws:SourceArn"}

@@ -8,7 +8,7 @@ import pytest
 from aws_cdk import App, Environment
 
 from infra.compose import compose
-from infra.settings import DEV, SettingsError
+from infra.settings.deployment import DEV, SettingsError
 from tests.infra.conftest import Synthesis, synthesise
 
 _ACL = "AWS::WAFv2::WebACL"

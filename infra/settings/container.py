@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from infra import instances
-from infra.fields import SettingsError, setting
+from infra.settings.fields import SettingsError, setting
 
 Container = Literal["sluice", "vllm", "sglang", "lmi", "tgi"]
 Dialect = Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"]

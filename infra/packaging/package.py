@@ -27,8 +27,8 @@ from typing import Literal
 
 from uv import find_uv_bin
 
-from infra.bytecode import compile_tree, find_interpreter
-from infra.settings import Architecture, Wheels, host_architecture, host_python_version
+from infra.packaging.bytecode import compile_tree, find_interpreter
+from infra.settings.deployment import Architecture, Wheels, host_architecture, host_python_version
 
 Content = Literal["function", "control"]
 MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}

@@ -1,7 +1,7 @@
 """Settings of a deployment: three stages as values, checked where they are made.
 
 `local`, `dev` and `prod` differ here and nowhere else. A single setting is overridden from the command line through
-CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.context reads.
+CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.settings.context reads.
 """
 
 import dataclasses
@@ -11,12 +11,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
-from infra import fields
-from infra.container_settings import ContainerSettings
-from infra.endpoint_settings import EndpointSettings
-from infra.fields import SettingsError
-from infra.fields import setting as _setting
 from infra.limits import LIMITS
+from infra.settings import fields
+from infra.settings.container import ContainerSettings
+from infra.settings.endpoint import EndpointSettings
+from infra.settings.fields import SettingsError
+from infra.settings.fields import setting as _setting
 
 __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 

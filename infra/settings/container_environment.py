@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from aws_cdk import SecretValue
 
 from infra import instances
-from infra.container_settings import HUGGING_FACE
-from infra.fields import SettingsError
-from infra.settings import Settings
+from infra.settings.container import HUGGING_FACE
+from infra.settings.deployment import Settings
+from infra.settings.fields import SettingsError
 
 MODEL_FOLDER = "/opt/ml/model"
 MORE = {

@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import get_origin
 
-from infra.fields import choices, is_optional, plain
-from infra.settings import FIELDS, TYPES, Settings, SettingsError, of_stage, wanted
+from infra.settings.deployment import FIELDS, TYPES, Settings, SettingsError, of_stage, wanted
+from infra.settings.fields import choices, is_optional, plain
 
 DEFAULT_STAGE = "dev"
 _NONE = {"", "none", "null"}

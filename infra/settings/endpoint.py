@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from infra import instances
-from infra.fields import SettingsError, setting
+from infra.settings.fields import SettingsError, setting
 
 _WHEN = r"(cron|at|rate)\([^()]+\)"
 _PLAN = re.compile(rf"({_WHEN})\s+(\d{{1,3}})(?:-(\d{{1,3}}))?")
