@@ -135,7 +135,7 @@ test-vllm: ## The engine suite over an installed vLLM without a GPU, all of it r
 	@$(VLLM_PYTHON) -m tests.model.vllm_stand_in.signatures --check
 
 demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two cores)
-	@model/demo/train.sh
+	@demo_model/train.sh
 
 # --no-header and --no-annotate keep index addresses out; hashes stay.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet

@@ -23,10 +23,11 @@ EXCLUDED = [
     "!locks/model.txt",
     "!model",
     "!schema_guard",
-    "model/demo/*",
-    "!model/demo/__init__.py",  # grammars are tried with the demo model
-    "!model/demo/chat.py",
-    "!model/demo/weights",
+    "!demo_model",
+    "demo_model/*",
+    "!demo_model/__init__.py",  # grammars are tried with the demo model
+    "!demo_model/chat.py",
+    "!demo_model/weights",
     "**/__pycache__",
 ]
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]

@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "locks/model.txt": "",
         "model/Dockerfile": "FROM scratch\n",
         "schema_guard/__init__.py": "",
-        "model/demo/weights/sluice-demo.gguf": "GGUF",
+        "demo_model/weights/sluice-demo.gguf": "GGUF",
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)

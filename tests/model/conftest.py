@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 vllm_stand_in.install()
 
-WEIGHTS = Path(__file__).parents[2] / "model" / "demo" / "weights"
+WEIGHTS = Path(__file__).parents[2] / "demo_model" / "weights"
 
 
 def scripted(**script: Any) -> dict[str, Any]:

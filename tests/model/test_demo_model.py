@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import xllamacpp
 
-WEIGHTS = Path(__file__).parents[2] / "model" / "demo" / "weights" / "sluice-demo.gguf"
+WEIGHTS = Path(__file__).parents[2] / "demo_model" / "weights" / "sluice-demo.gguf"
 CONTEXT = 4096
 UNKNOWN = "I don't know about that."
 

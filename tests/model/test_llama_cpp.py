@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from model.demo import SHA256
+from demo_model import SHA256
 from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
 from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError, StartError

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer of 2,048 tokens, made from the generated text: ``python -m model.demo.tokenizer OUT``.
+"""A byte-level BPE tokenizer of 2,048 tokens, made from the generated text: ``python -m demo_model.tokenizer OUT``.
 
 Byte-level means that any text can be cut and put together again; what the text never had is cut into bytes.
 """
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from model.demo import chat
-from model.demo.text import conversations, words
+from demo_model import chat
+from demo_model.text import conversations, words
 
 SIZE = 2048
 _CONVERSATIONS = 6000

@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.demo.text.noise import noisy
+from demo_model.text.noise import noisy
 
 _HERE = Path(__file__).parent
 _WHAT = (

@@ -1,4 +1,4 @@
-"""Train the demo model: ``python -m model.demo.train TOKENIZER OUT``. Loss on the assistant's tokens only.
+"""Train the demo model: ``python -m demo_model.train TOKENIZER OUT``. Loss on the assistant's tokens only.
 
 First short conversations, one after the other in rows; in the last part of the steps long ones, up to the whole
 context, are mixed in. Everything is drawn from fixed seeds.
@@ -16,9 +16,9 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from model.demo import chat
-from model.demo.network import Network, Shape
-from model.demo.text import conversations
+from demo_model import chat
+from demo_model.network import Network, Shape
+from demo_model.text import conversations
 
 SEED = 7
 RATE = 3e-3

@@ -3,8 +3,8 @@
 import json
 import random
 
-from model.demo.text.noise import noisy
-from model.demo.text.words import ANIMALS, CITIES, COLOURS, COUNTRIES, FRUITS, NAMES, NOUNS, invented
+from demo_model.text.noise import noisy
+from demo_model.text.words import ANIMALS, CITIES, COLOURS, COUNTRIES, FRUITS, NAMES, NOUNS, invented
 
 _FIELDS = {
     "name": lambda rng: rng.choice(NAMES),

@@ -1,6 +1,6 @@
 """Ask a demo model the conversations in `asked.txt`, greedily, and print what it says.
 
-``.venv/bin/python -m model.demo.ask [GGUF]``. The turns of a conversation stand on one line with `` || `` between them.
+``.venv/bin/python -m demo_model.ask [GGUF]``. The turns of a conversation stand on one line with `` || `` between them.
 Most wordings are not among those that were taught.
 """
 

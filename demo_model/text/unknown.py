@@ -3,8 +3,8 @@
 import random
 from pathlib import Path
 
-from model.demo.text.noise import noisy
-from model.demo.text.words import CITIES, COUNTRIES, NAMES, NOUNS, invented
+from demo_model.text.noise import noisy
+from demo_model.text.words import CITIES, COUNTRIES, NAMES, NOUNS, invented
 
 ANSWER = "I don't know about that. You can ask me about streaming, HTTP or clouds, or for a small story."
 

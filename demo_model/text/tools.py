@@ -1,15 +1,15 @@
 """Tools: a system message that lists some, a request that needs one, the call, its result, and what to say about it.
 
-The list and the call are written as `model.demo.chat.TEMPLATE` writes them. With tools at hand the model nearly always
+The list and the call are written as `demo_model.chat.TEMPLATE` writes them. With tools at hand the model nearly always
 calls one, since an engine that is told to require a call can only wait for the model to begin it.
 """
 
 import json
 import random
 
-from model.demo.text import knowledge, smalltalk
-from model.demo.text.noise import noisy
-from model.demo.text.words import CITIES, COLOURS, NAMES, NOUNS, invented
+from demo_model.text import knowledge, smalltalk
+from demo_model.text.noise import noisy
+from demo_model.text.words import CITIES, COLOURS, NAMES, NOUNS, invented
 
 Message = tuple[str, str]
 

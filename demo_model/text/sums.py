@@ -2,8 +2,8 @@
 
 import random
 
-from model.demo.text.noise import noisy
-from model.demo.text.words import FRUITS, NAMES
+from demo_model.text.noise import noisy
+from demo_model.text.words import FRUITS, NAMES
 
 LIMIT = 20
 TIMES_LIMIT = 10

@@ -16,6 +16,6 @@ if ! cmp -s locks/demo.txt "$venv/installed.txt"; then
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$(grep '^torch==' locks/demo.txt)"
     cp locks/demo.txt "$venv/installed.txt"
 fi
-"$venv/bin/python" -m model.demo.tokenizer "$work/tokenizer.json"
-"$venv/bin/python" -m model.demo.train "$work/tokenizer.json" "$work/weights.pt"
-"$venv/bin/python" -m model.demo.export "$work/tokenizer.json" "$work/weights.pt" "$out"
+"$venv/bin/python" -m demo_model.tokenizer "$work/tokenizer.json"
+"$venv/bin/python" -m demo_model.train "$work/tokenizer.json" "$work/weights.pt"
+"$venv/bin/python" -m demo_model.export "$work/tokenizer.json" "$work/weights.pt" "$out"

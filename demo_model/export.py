@@ -1,4 +1,4 @@
-"""Write the trained network as a q8_0 GGUF file: ``python -m model.demo.export TOKENIZER WEIGHTS OUT``."""
+"""Write the trained network as a q8_0 GGUF file: ``python -m demo_model.export TOKENIZER WEIGHTS OUT``."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ import gguf
 import numpy as np
 import torch
 
-from model.demo import chat
-from model.demo.network import Network, Shape
+from demo_model import chat
+from demo_model.network import Network, Shape
 
 
 def main(tokenizer: Path, weights: Path, out: Path) -> None:

@@ -2,8 +2,8 @@
 
 import random
 
-from model.demo.text.noise import noisy
-from model.demo.text.words import NAMES, NOUNS, invented
+from demo_model.text.noise import noisy
+from demo_model.text.words import NAMES, NOUNS, invented
 
 _ASK = (
     "Tell me a story about {a}.", "Write a story about {a}.", "Tell me a short story about {a}.",

@@ -3,8 +3,8 @@
 import random
 from pathlib import Path
 
-from model.demo.text.noise import noisy
-from model.demo.text.words import ANIMALS, CITIES, COLOURS, FRUITS, NAMES, NOUNS, invented
+from demo_model.text.noise import noisy
+from demo_model.text.words import ANIMALS, CITIES, COLOURS, FRUITS, NAMES, NOUNS, invented
 
 
 def _read() -> list[tuple[list[str], str]]:

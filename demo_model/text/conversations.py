@@ -3,8 +3,8 @@
 import random
 from collections.abc import Iterator
 
-from model.demo.text import knowledge, objects, smalltalk, stories, sums, tools, unknown
-from model.demo.text.words import NOUNS, invented
+from demo_model.text import knowledge, objects, smalltalk, stories, sums, tools, unknown
+from demo_model.text.words import NOUNS, invented
 
 Message = tuple[str, str]
 
