@@ -36,7 +36,7 @@ down: ## Stop the local cloud
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi
 
 docs: $(STAMP) ## Write the generated tables into docs/
-	@$(BIN)/python -m tests.lambda_fn.bad_requests
+	@$(BIN)/python -m tests.support.bad_requests
 
 .PHONY: clients
 clients: $(CLIENTS)
@@ -102,7 +102,7 @@ meter-bench: $(STAMP) ## 10,000 settlements on one key at full speed; none may b
 	@$(BIN)/python -m bench.settlements
 
 books: $(STAMP) ## The model-based test of the books, 500 examples (some minutes)
-	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/test_books.py
+	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/metering/test_settlements.py
 
 attack: $(STAMP) ## Hostile inputs by kind over the local cloud, memory and a neighbour watched; at most 3 minutes (Linux)
 	@$(BIN)/python -m tests.attack
@@ -126,13 +126,13 @@ digests: $(STAMP) ## Pin the container's base images by the digests that their t
 	@$(BIN)/python -m infra.images.digests
 
 vllm-signatures: $(STAMP) ## Read what is used of vLLM from the pinned wheel again (340 MB)
-	@$(BIN)/python -m tests.model.vllm_stand_in.signatures
+	@$(BIN)/python -m tests.support.vllm_stand_in.signatures
 
 # VLLM_PYTHON has vllm, torch (for CPUs will do), pytest, pytest-asyncio, httpx and xllamacpp.
 test-vllm: ## The engine suite over an installed vLLM without a GPU, all of it real but its core: VLLM_PYTHON=...
-	@HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_PYTHON) -m pytest -q -W default tests/model/test_engines.py \
-		tests/model/test_vllm.py -k "test_engines and vllm or tools or refusals or adapters or arguments or weights"
-	@$(VLLM_PYTHON) -m tests.model.vllm_stand_in.signatures --check
+	@HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_PYTHON) -m pytest -q -W default tests/model/engines/test_engines.py \
+		tests/model/engines/test_vllm.py -k "test_engines and vllm or tools or refusals or adapters or arguments or weights"
+	@$(VLLM_PYTHON) -m tests.support.vllm_stand_in.signatures --check
 
 demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two cores)
 	@demo_model/train.sh

@@ -18,8 +18,8 @@ from lambda_fn.errors import Unavailable
 from lambda_fn.metering import accounts, settlements
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from lambda_fn.stream.admit import Gate
-from tests.lambda_fn.network import Fate, Network, create_table
-from tests.lambda_fn.units import item_size
+from tests.support.network import Fate, Network, create_table
+from tests.support.units import item_size
 
 DONE = Settlement("complete", 1, 2, "stop", 1, 1)
 

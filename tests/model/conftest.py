@@ -23,7 +23,7 @@ from model.engines import create
 from model.generation import Generation
 from model.schema import ChatRequest
 from model.settings import Settings
-from tests.model import vllm_stand_in
+from tests.support import vllm_stand_in
 
 if TYPE_CHECKING:
     from model.answers import Timing
