@@ -93,10 +93,10 @@ bench-report: $(STAMP) ## Render bench/results/ into docs/performance.md
 	@$(BIN)/python -m bench.adapter.report
 
 soak: $(STAMP) ## 2,000 streams under random faults; at most 10 minutes (Linux)
-	@$(BIN)/python -m bench.soak
+	@$(BIN)/python -m tests.soak
 
 chaos: $(STAMP) ## Kill functions and sweeper, take the table away, delete rollups; then the books must be exact; at most 10 minutes
-	@$(BIN)/python -m bench.chaos
+	@$(BIN)/python -m tests.chaos
 
 meter-bench: $(STAMP) ## 10,000 settlements on one key at full speed; none may be lost (some minutes)
 	@$(BIN)/python -m bench.settlements
@@ -108,7 +108,7 @@ attack: $(STAMP) ## Hostile inputs by kind over the local cloud, memory and a ne
 	@$(BIN)/python -m tests.attack
 
 soak-short: $(STAMP) ## The same with 300 streams; at most 2 minutes
-	@$(BIN)/python -m bench.soak --streams 300 --minutes 2
+	@$(BIN)/python -m tests.soak --streams 300 --minutes 2
 
 deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy STAGE=dev
 	@npx --no-install cdk deploy --all -c stage=$(STAGE)

@@ -1,6 +1,6 @@
 """Functions that are killed at any stage of a request, over the whole local cloud: after a sweep the books are exact.
 
-`make chaos` does the same with 500 requests, and more harm: `bench.chaos`.
+`make chaos` does the same with 500 requests, and more harm: `tests.chaos`.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from dataclasses import replace
 import boto3
 import pytest
 
-from bench.chaos import parts
-from bench.chaos.ground import Ground
-from bench.chaos.stages import LONG, SHORT, STAGES
 from cli.lib import local_keys
 from local.cloud import LocalCloud
+from tests.chaos import parts
+from tests.chaos.ground import Ground
+from tests.chaos.stages import LONG, SHORT, STAGES
 from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
 
 pytestmark = pytest.mark.e2e

@@ -21,9 +21,9 @@ class Stage:
         return float(self.script["rate"])
 
 
-SHORT = {"repeat": " w{i}", "count": 12, "rate": 100, "first_after": 0.1}
+SHORT: dict[str, Any] = {"repeat": " w{i}", "count": 12, "rate": 100, "first_after": 0.1}
 # Two checkpoints and more, at the interval of `lambda_fn.limits`.
-LONG = {"repeat": " w{i}", "count": 300, "rate": 25, "first_after": 0.1}
+LONG: dict[str, Any] = {"repeat": " w{i}", "count": 300, "rate": 25, "first_after": 0.1}
 _RESERVE = {"operation": "UpdateItem", "containing": "in_flight.#request = :entry"}
 _OPEN = {"operation": "PutItem", "containing": '"OPEN"'}
 _CHECKPOINT = {"operation": "UpdateItem", "containing": "checkpointed = :now"}

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.chaos.ground import Ground
 from lambda_fn import limits
 from lambda_fn.http.client import Client
 from lambda_fn.ids import request_time
 from lambda_fn.reporting.reconcile import Report, reconcile
+from tests.chaos.ground import Ground
 
 # Until the container has noticed that its caller was killed, and a checkpoint has arrived, on a busy machine.
 NOTICED_S = 2.0

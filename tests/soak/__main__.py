@@ -1,6 +1,6 @@
 """Many streams under random faults, over the whole local cloud: nothing may hang, end in silence, or be left over.
 
-    python -m bench.soak [--streams 2000] [--concurrency 32] [--seed 1] [--minutes 10]
+    python -m tests.soak [--streams 2000] [--concurrency 32] [--seed 1] [--minutes 10]
 
 The faults, their places and what each client does follow from the seed. Exits with 1 when anything is wrong.
 """
@@ -22,10 +22,11 @@ import boto3
 import httpx2
 import openai
 
-from bench import accounting, leftovers
 from cli.lib import cdk, local_keys
 from cli.lib.terminal import console, step
 from local.cloud import LocalCloud
+from tests.soak import accounting
+from tests.support import leftovers
 
 # What goes wrong, each by a chance of its own for every answer, table call or invocation in its way.
 FAULTS: list[dict[str, Any]] = [

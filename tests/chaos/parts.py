@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench.chaos import load, proof
-from bench.chaos.ground import Ground
-from bench.chaos.stages import SHORT, Stage
 from lambda_fn.http.client import Client
 from lambda_fn.metering import hours
 from lambda_fn.reporting.replay import Replayed, replay
 from lambda_fn.reporting.rollups import advance, rebuild
+from tests.chaos import load, proof
+from tests.chaos.ground import Ground
+from tests.chaos.stages import SHORT, Stage
 
 Say = Callable[[str], None]
 # A killed function's container has noticed by then.

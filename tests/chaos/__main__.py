@@ -1,6 +1,6 @@
 """Kill, break and delete what can be, and prove that the books are exact afterwards.
 
-    python -m bench.chaos [--requests 500] [--seed 1]
+    python -m tests.chaos [--requests 500] [--seed 1]
 
 A local cloud of its own, the scripted engine, stock clients. Exits with 1 when anything is wrong.
 """
@@ -13,13 +13,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from bench import leftovers
-from bench.chaos import parts
-from bench.chaos.ground import Ground
-from bench.chaos.stages import STAGES
 from cli.lib import cdk, local_keys
 from cli.lib.terminal import console, step
 from local.cloud import LocalCloud
+from tests.chaos import parts
+from tests.chaos.ground import Ground
+from tests.chaos.stages import STAGES
+from tests.support import leftovers
 
 OVERDUE = 20
 OUTAGE_S = 30.0

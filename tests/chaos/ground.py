@@ -39,7 +39,7 @@ class Ground:
 
     def client(self, service: str) -> Any:
         """A stock client of the local cloud."""
-        return boto3.client(service, config=_PATIENCE, **self._options)  # type: ignore[call-overload]
+        return boto3.client(service, config=_PATIENCE, **self._options)
 
     @property
     def boto(self) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import openai
 
-from bench.chaos.ground import Ground
+from tests.chaos.ground import Ground
 
 # A stream that has not ended by then hangs.
 _HANGS_S = 120.0
