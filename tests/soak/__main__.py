@@ -166,7 +166,7 @@ async def _run(
             for number in left:
                 if time.monotonic() > ends:
                     break
-                seen.append(await _stream(client, random.Random(f"{seed}/{number}")))  # noqa: S311 (reproducible)
+                seen.append(await _stream(client, random.Random(f"{seed}/{number}")))
                 if seen[-1].turned_away:
                     await asyncio.sleep(1)  # as its retry-after says
             return seen
