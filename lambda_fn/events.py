@@ -60,4 +60,18 @@ class Failure(msgspec.Struct, frozen=True, gc=False, tag="error"):
     message: str
 
 
-Event = Start | Delta | Finish | Usage | End | Failure
+class Failed(msgspec.Struct, frozen=True, gc=False, tag="failed"):
+    """The response broke off, and this is what the client is told: the last event of one that has no `End`.
+
+    `kind` is the name of the error's class in `errors`, and the other fields are its arguments. No decoder yields it.
+    """
+
+    kind: str
+    message: str
+    param: str | None = None
+    code: str | None = None
+    retry_after: int | None = None
+    headers: dict[str, str] = {}  # msgspec makes a new dict for each
+
+
+Event = Start | Delta | Finish | Usage | End | Failure | Failed

@@ -55,7 +55,7 @@ class Invocation:
         self._region = region
         self._credentials = credentials
         self._body = body
-        self._request_id = request_id
+        self.request_id = request_id
         self._read_refusal = refusal
         self._component = {} if component is None else {"x-amzn-sagemaker-inference-component": component}
         self._sent: Exchange | None = None
@@ -139,10 +139,15 @@ class Invocation:
                 if payload := self._payload(data):
                     return payload
         except (TransportError, eventstream.EventStreamError) as error:
-            log("upstream", request_id=self._request_id, error=str(error))
+            log("upstream", request_id=self.request_id, error=str(error))
             if not self._answered:
                 raise UpstreamFailed("The model did not answer.") from None
             raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut") from None
+
+    def wake(self) -> None:
+        """Wake a pending `read`, which then returns without data."""
+        if self._sent is not None:
+            self._sent.nudge()
 
     def _wait_until(self, exchange: Exchange, when: float) -> None:
         """Have the response nudged then. One timer serves many readings: one that rings too early is set anew."""
@@ -175,7 +180,7 @@ class Invocation:
                 parts.append(frame.payload)
             elif frame.headers.get(":message-type") != "event":
                 kind = frame.headers.get(":exception-type") or frame.headers.get(":error-code", "")
-                log("upstream", request_id=self._request_id, error=kind)
+                log("upstream", request_id=self.request_id, error=kind)
                 self._failed = UpstreamFailed("The model failed while it answered.", code="upstream_cut")
                 break  # raised at the next reading, so that nothing before it is lost
         if self._frames.damaged:
@@ -208,7 +213,7 @@ class Invocation:
             fields = {}
         kind = kind or str(fields.get("__type", "")).rpartition("#")[2]
         original = fields.get("OriginalStatusCode")
-        log("upstream", request_id=self._request_id, status=status, error=kind, original_status=original)
+        log("upstream", request_id=self.request_id, status=status, error=kind, original_status=original)
         # 0 is SageMaker's own, for a container that has not answered in time
         self.over = bool(original) if status == 424 else True
         if status == 424 or kind == "ModelError":

@@ -35,7 +35,7 @@ _AMOUNTS = ("requests", "prompt_tokens", "completion_tokens")
 _ROLLED = Query("pk = :pk AND sk = :sk", {":pk": "USAGE", ":sk": "ROLLED"})
 
 
-class OwnUsage:
+class KeyUsage:
     """The endpoint."""
 
     def __init__(self, table: Table, gate: Gate) -> None:

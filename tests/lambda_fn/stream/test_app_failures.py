@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lambda_fn import errors, limits
-from lambda_fn.stream.delivery import AnswerBroken
+from lambda_fn.stream.sinks import ResponseBroken
 from tests.lambda_fn.conftest import (
     END,
     FINISH,
@@ -89,7 +89,7 @@ async def test_slow_whole_answer_is_kept_alive(call: Call, sagemaker: StandIn, m
         await reply.until_chunks(3)
         go_on.set()
         if ending == [None]:
-            with pytest.raises(AnswerBroken):
+            with pytest.raises(ResponseBroken):
                 await running
         else:
             await running
@@ -175,7 +175,7 @@ async def test_client_that_does_not_read_is_given_up(
     monkeypatch.setattr(limits, "LAST_WRITE", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
-    with pytest.raises(AnswerBroken):
+    with pytest.raises(ResponseBroken):
         await call(body=STREAM, reply=reply, stuck=asyncio.Event())
     assert ledger_item(items, reply)["outcome"] == "cut"
 

@@ -94,7 +94,7 @@ def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(kind: type[ChatBody]
 def test_bare_text_has_no_controls() -> None:
     """Of control characters, bare text has line feeds and tabs only: no terminal is told to do anything."""
     said = "".join(map(chr, range(0x100))) + "\x1b]0;title\x07\x9b31mred"
-    text = PlainText().encode([Delta(msgspec.Raw(msgspec.json.encode({"content": said})))]).decode()
+    text = PlainText(HEAD).encode([Delta(msgspec.Raw(msgspec.json.encode({"content": said})))]).decode()
     assert {character for character in text if ord(character) < 32 or 127 <= ord(character) < 160} == {"\n", "\t"}
     assert "red" in text
     assert "é" in text

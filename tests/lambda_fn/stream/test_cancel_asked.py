@@ -9,7 +9,7 @@ import pytest
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.metering import accounts, settlements
-from lambda_fn.stream.delivery import AnswerBroken
+from lambda_fn.stream.sinks import ResponseBroken
 from tests.lambda_fn.conftest import (
     END,
     FINISH,
@@ -114,7 +114,7 @@ async def test_the_end_of_a_whole_answer_that_has_begun(
     await reply.until_chunks(1)
     await marked.now()
     async with asyncio.timeout(10):
-        with pytest.raises(AnswerBroken, match="cancelled"):
+        with pytest.raises(ResponseBroken, match="cancelled"):
             await running
     assert (reply.whole, ledger_item(items, reply)["outcome"]) == (False, "cancelled")
 
@@ -144,7 +144,7 @@ async def test_the_end_of_what_no_client_reads_is_asked_for(
     await reply.until_chunks(1)
     await marked.now()
     async with asyncio.timeout(10):
-        with pytest.raises(AnswerBroken, match="cancelled"):
+        with pytest.raises(ResponseBroken, match="cancelled"):
             await running
     assert ledger_item(items, reply)["outcome"] == "cancelled"
 

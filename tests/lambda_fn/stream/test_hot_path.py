@@ -20,7 +20,7 @@ from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode.base import Head
 from lambda_fn.encode.chat_stream import ChatStream
 from lambda_fn.events import Delta, End, Finish, Start, Usage
-from lambda_fn.stream.settle import Tally
+from lambda_fn.stream.usage_counter import UsageCounter
 
 Run = Callable[[], object]
 TOKENS = 200
@@ -88,7 +88,7 @@ def lines() -> object:
 
 def chunks() -> object:
     """Encode a chat stream, counting."""
-    Tally().count(EVENTS)
+    UsageCounter().count(EVENTS)
     return ChatStream(HEAD).encode(EVENTS)
 
 

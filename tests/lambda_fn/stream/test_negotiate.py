@@ -7,10 +7,11 @@ import msgspec
 import pytest
 from openai.types import Completion
 
-from lambda_fn.encode import Head
+from lambda_fn import limits
+from lambda_fn.encode import Encoder, encoder_of
 from lambda_fn.errors import InvalidRequest, UpstreamFailed
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
-from lambda_fn.stream.negotiate import Asked, read_chat, read_completion
+from lambda_fn.stream.negotiate import ReadRequest, read_chat, read_completion
 
 TEXT = {"accept": "text/plain"}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -26,13 +27,18 @@ def delta(text: str, index: int = 0, tokens: list[str] | None = None) -> Delta:
     return Delta(msgspec.Raw(json.dumps({"content": text}).encode()), index=index, tokens=1, logprobs=logprobs)
 
 
-def answer(asked: Asked, events: list[Event]) -> bytes:
-    """Encode an answer."""
-    encoder = asked.encoder(Head("1", 7, "m", asked.request.n or 1))
+def encoder_for(read: ReadRequest) -> Encoder:
+    """Return the encoder of a request's response."""
+    return encoder_of(read.head(answer_id="1", created=7, fingerprint=None, most=limits.MAX_WHOLE))
+
+
+def answer(read: ReadRequest, events: list[Event]) -> bytes:
+    """Encode a response."""
+    encoder = encoder_for(read)
     return encoder.begin() + encoder.encode(events)
 
 
-def completion(change: dict[str, Any]) -> Asked:
+def completion(change: dict[str, Any]) -> ReadRequest:
     """Read a completion request."""
     return read_completion(json.dumps({**PROMPT, **change}).encode(), {})
 
@@ -155,7 +161,7 @@ def test_empty_text() -> None:
 
 def test_text_that_breaks_off() -> None:
     """The trailer line is the last one, begins with a record separator, and holds the error object."""
-    encoder = read_chat(json.dumps(CHAT).encode(), TEXT).encoder(Head("1", 7, "m"))
+    encoder = encoder_for(read_chat(json.dumps(CHAT).encode(), TEXT))
     data = encoder.encode([delta("Half")]) + encoder.heartbeat() + (encoder.fail(UpstreamFailed("m")) or b"")
     text, mark, trailer = data.decode().partition("\n\x1e")
     assert (text.replace("\x16", ""), mark) == ("Half", "\n\x1e")
@@ -176,7 +182,7 @@ def test_text_that_breaks_off() -> None:
 )
 def test_accept(accept: str, text: bool) -> None:
     """Only who names text and nothing that the API otherwise gives is given text; axios and stock SDKs are not."""
-    encoder = read_chat(json.dumps(CHAT).encode(), {"accept": accept}).encoder(Head("1", 7, "m"))
+    encoder = encoder_for(read_chat(json.dumps(CHAT).encode(), {"accept": accept}))
     assert encoder.content_type.startswith("text/plain") == text
 
 

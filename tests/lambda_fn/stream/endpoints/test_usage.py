@@ -11,7 +11,7 @@ from starlette.routing import Route
 from lambda_fn.http.responses import EXCEPTION_HANDLERS
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.endpoints import usage
-from lambda_fn.stream.endpoints.usage import OwnUsage
+from lambda_fn.stream.endpoints.usage import KeyUsage
 from tests.support.admin import NOW, Admin
 
 
@@ -20,7 +20,7 @@ async def client(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     """Give a client of the endpoint, at the time at which the keys were used."""
     monkeypatch.setattr(usage, "time", type("Clock", (), {"time": staticmethod(lambda: NOW)}))
     table = admin.services.table
-    endpoint = OwnUsage(table, Gate(table)).__call__
+    endpoint = KeyUsage(table, Gate(table)).__call__
     app = Starlette(routes=[Route("/v1/usage", endpoint)], exception_handlers=EXCEPTION_HANDLERS)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stream") as found:
         yield found
