@@ -21,7 +21,9 @@ def tails(head: Head) -> list[bytes]:
     if not head.obfuscate:
         return [b"]" + usage + b"}\n\n"] * BLOCK
     padding = urlsafe_b64encode(sha256(head.answer_id.encode()).digest())
-    return [b"]" + usage + b',"obfuscation":"' + padding[:size] + b'"}\n\n' for size in range(BLOCK)]
+    unpadded = b"]" + usage + b',"obfuscation":"'
+    padded, start = unpadded + padding, len(unpadded)
+    return [padded[: start + size] + b'"}\n\n' for size in range(BLOCK)]
 
 
 def delta_tails(tails: list[bytes]) -> list[bytes]:

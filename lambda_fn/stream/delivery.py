@@ -68,7 +68,7 @@ class Delivery:
             self._patience.reschedule(asyncio.get_running_loop().time() + limits.LAST_WRITE)
 
     async def _carry(self, source: Source) -> None:
-        read, encode, sink = source.read, self._encoder.encode, self._sink
+        read, encode, sink, waiting = source.read, self._encoder.encode, self._sink, State.WAITING
         events: list[Event]
         while True:
             batch = await read(self._quiet_at)
@@ -78,7 +78,7 @@ class Delivery:
             if not data and last is not Failed and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
             if data or last is End:
-                if self._state is State.WAITING:
+                if self._state is waiting:
                     data = await self._start() + data
                 if last is End:  # it goes out with the last data
                     await sink.end(data)

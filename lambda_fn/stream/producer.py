@@ -11,7 +11,7 @@ from typing import Self
 
 from lambda_fn.dialects.jsonl import Decoder
 from lambda_fn.errors import NO_RETRY, APIError, Cancelled, ServerError, UpstreamTimeout, from_container
-from lambda_fn.events import GARBLED, Failure
+from lambda_fn.events import GARBLED, End, Failure
 from lambda_fn.log import log
 from lambda_fn.stream.event_log import Batch, EventLog, failed_by
 from lambda_fn.stream.invoke import Invocation
@@ -104,20 +104,20 @@ class Producer:
             if not events:
                 return None
             self._counter.count(events)
-            if type(failure := events[-1]) is Failure:
-                self._invocation.over = failure.code != GARBLED
-            elif self._counter.complete:
-                self._invocation.over = True
+            last = events[-1]
             if self._transform is not None:
                 events = self._transform.feed(events)
                 if not events:
                     return None
-            if type(failure) is Failure:
-                events[-1] = failed_by(from_container(failure.code, failure.message))
+            if type(last) is Failure:
+                self._invocation.over = last.code != GARBLED
+                events[-1] = failed_by(from_container(last.code, last.message))
+            elif type(last) is End:
+                self._invocation.over = True
             batch = (self._next, events)
             await self._log.append(batch)
             self._next += len(events)
-            if self._counter.complete or type(failure) is Failure:
+            if type(last) is End or type(last) is Failure:
                 await self._end()
             return batch
         except APIError as error:
