@@ -7,6 +7,7 @@ who put both together.
 import asyncio
 import enum
 import time
+from collections.abc import Awaitable, Callable
 
 from lambda_fn import limits
 from lambda_fn.encode import Encoder
@@ -53,13 +54,17 @@ class Delivery:
                 try:
                     await self._carry(source)
                 except APIError as error:
+                    if self._state is State.WAITING:
+                        raise
                     await self._fail(error)
         except TimeoutError:
             if self._failure is None:
                 raise
-            await self._fail(self._failure, taken=False)
+            if self._state is State.WAITING:
+                raise self._failure from None
+            self._abort(self._failure)
         finally:
-            self._patience = None
+            self._patience = self._failure = None  # an error refers to its frames, and they refer to this
 
     def hasten(self, failure: APIError) -> None:
         """Give the client `LAST_WRITE` seconds for the rest, because the response has failed."""
@@ -78,30 +83,31 @@ class Delivery:
             if not data and last is not Failed and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
             if data or last is End:
+                write = sink.end if last is End else sink.write  # the end goes out with the last data
                 if self._state is waiting:
-                    data = await self._start() + data
-                if last is End:  # it goes out with the last data
-                    await sink.end(data)
+                    await self._start(write, data)
+                else:
+                    await write(data)
+                if last is End:
                     return
-                await sink.write(data)
                 self._quiet_at = time.monotonic() + self._heartbeat
             if last is Failed:
                 raise error_of(events[-1])  # type: ignore[arg-type]
 
-    async def _start(self) -> bytes:
+    async def _start(self, write: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
         self._state = State.STARTED
         content_type = self._encoder.content_type.encode()
         headers = [(b"content-type", content_type), (b"cache-control", b"no-cache, no-transform")]
         await self._sink.start(200, headers)
-        return self._encoder.begin()
+        await write(self._encoder.begin() + data)
 
-    async def _fail(self, error: APIError, *, taken: bool = True) -> None:
-        """End with an error. Of a client that has not `taken` the rest only the connection is left to break."""
-        if self._state is State.WAITING:
-            raise error from None
-        ending = self._encoder.fail(error) if taken else None
+    async def _fail(self, error: APIError) -> None:
+        ending = self._encoder.fail(error)
         if ending is None:
-            self._sink.abort(error.error_code or error.type)
-            return
-        self.hasten(error)
-        await self._sink.end(ending)
+            self._abort(error)
+        else:
+            self.hasten(error)
+            await self._sink.end(ending)
+
+    def _abort(self, error: APIError) -> None:
+        self._sink.abort(error.error_code or error.type)

@@ -18,7 +18,7 @@ HANG = object()
 
 
 class ScriptedInvocation:
-    """An invocation that takes its steps: it returns bytes, raises errors, and hangs."""
+    """An invocation that takes its steps: it returns bytes, raises what a step makes, and hangs."""
 
     request_id = "01h00000000000000000000000"
 
@@ -41,8 +41,8 @@ class ScriptedInvocation:
     async def read(self, until: float) -> bytes | None:
         """Take a step."""
         step = self._steps.popleft() if self._steps else b""
-        if isinstance(step, Exception):
-            raise step
+        if callable(step):
+            raise step()
         if step is HANG:
             self._steps.appendleft(HANG)
             try:

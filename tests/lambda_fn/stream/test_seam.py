@@ -1,11 +1,14 @@
 """The seam between what produces a response and what delivers it, over all logs, sinks and forms."""
 
 import asyncio
+import contextlib
+import gc
 import json
 import math
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, get_args
@@ -37,17 +40,16 @@ from tests.support.seam import (
     pump,
 )
 
+FORM_OPTIONS: list[tuple[Form, int, dict[str, Any]]] = [
+    ("chat_stream", 2, {"include_usage": True, "service_tier": "default"}),
+    ("chat_body", 2, {}),
+    ("completion_stream", 2, {"include_usage": True, "echo": "Once"}),
+    ("completion_body", 2, {"echo": "Once"}),
+    ("plain_text", 1, {}),
+]
 HEADS = {
-    form: Head(
-        "01h00000000000000000000000", 1_700_000_000, "m", fingerprint="fp", form=form, choices=choices, **options
-    )
-    for form, choices, options in (
-        ("chat_stream", 2, {"include_usage": True, "service_tier": "default"}),
-        ("chat_body", 2, {}),
-        ("completion_stream", 2, {"include_usage": True, "echo": "Once"}),
-        ("completion_body", 2, {"echo": "Once"}),
-        ("plain_text", 1, {}),
-    )
+    form: Head("01h00000000000000000000000", 1_700_000_000, "m", choices, "fp", form=form, **options)
+    for form, choices, options in FORM_OPTIONS
 }
 FORMS = list(HEADS)
 ENTRY = {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []}
@@ -261,15 +263,15 @@ START = b'{"type":"start","prompt_tokens":4}\n'
 HELLO = json.dumps(delta("Hello")).encode() + b"\n"
 ERROR = b'{"type":"error","code":"engine_error","message":"secret detail"}\n'
 FAILURES: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
-    "died before a token": ([START, UpstreamFailed("The model did not answer.")], {}, "upstream_error"),
-    "died after a token": ([START, HELLO, UpstreamFailed("cut", code="upstream_cut")], {}, "upstream_cut"),
+    "died before a token": ([START, lambda: UpstreamFailed("The model did not answer.")], {}, "upstream_error"),
+    "died after a token": ([START, HELLO, lambda: UpstreamFailed("cut", code="upstream_cut")], {}, "upstream_cut"),
     "said that it failed": ([START, HELLO + ERROR], {}, "upstream_error"),
     "cut": ([START, HELLO], {}, "upstream_cut"),
     "cut within a record": ([START, HELLO[:9]], {}, "upstream_cut"),
     "garbled": ([START + HELLO + b"no record\n", HELLO], {}, "upstream_error"),
     "silent until its time is over": ([START, HELLO, HANG], {"seconds": 0.02}, "upstream_timeout"),
     "a transform's fault": ([START, HELLO, HELLO], {"transform": Raises()}, "internal_error"),
-    "a fault below": ([START, HELLO, RuntimeError("a fault of ours")], {}, "internal_error"),
+    "a fault below": ([START, HELLO, lambda: RuntimeError("a fault of ours")], {}, "internal_error"),
     "a full log": ([START, HELLO, HELLO, HELLO], {}, "internal_error"),
 }
 
@@ -321,6 +323,24 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
     told = sink.body.count(b'{"error":')
     assert (told, sink.aborted) == ((1, None) if "body" not in form else (0, code))
     assert b"[DONE]" not in sink.body
+
+
+@pytest.mark.parametrize("name", ["whole", *FAILURES])
+async def test_a_response_leaves_no_cycle(name: str) -> None:
+    """A response is freed when it is over, however it ended: what it holds does not wait for the garbage collector."""
+    steps, options, _ = FAILURES.get(name, (script("plain_text"), {}, None))
+    delivery = Delivery(encoder_of(HEADS["plain_text"]), ListSink())
+    producer = producer_of(steps, NoLog(), on_stop=delivery.hasten, **options)
+    freed = weakref.ref(delivery), weakref.ref(producer)
+    gc.disable()
+    try:
+        with contextlib.suppress(APIError):
+            async with producer:
+                await delivery.run(producer)
+        del delivery, producer
+        assert [ref() for ref in freed] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_an_end_that_is_asked_for() -> None:
