@@ -100,23 +100,23 @@ def _stream_options(options: StreamOptions | None) -> tuple[bool, bool]:
 def _buffering(request: ChatRequest, headers: Mapping[str, str]) -> str:
     if request.sluice is not None and request.sluice.buffer is not None:
         return request.sluice.buffer
-    asked = headers.get(BUFFER_HEADER, "none").strip().lower()
-    if asked not in get_args(Buffering):
+    buffering = headers.get(BUFFER_HEADER, "none").strip().lower()
+    if buffering not in get_args(Buffering):
         names = ", ".join(get_args(Buffering))
-        raise InvalidRequest(f"The header {BUFFER_HEADER} is one of {names}.", param=BUFFER_HEADER)
-    return asked
+        raise InvalidRequest(f"The header {BUFFER_HEADER} must be one of {names}.", param=BUFFER_HEADER)
+    return buffering
 
 
 def _wants_text(accept: str) -> bool:
-    """Tell whether plain text is wanted, and none of what the API otherwise answers with."""
+    """Tell whether the caller accepts plain text, and neither JSON nor an event stream."""
     kinds = {kind.partition(";")[0].strip().lower() for kind in accept.split(",")}
     return "text/plain" in kinds and not kinds & {"application/json", "text/event-stream"}
 
 
 def _check_text(request: ChatRequest) -> None:
-    where = "it has no place in an answer of text/plain"
+    where = "it has no place in a response of text/plain"
     if (request.n or 1) > 1:
-        raise unsupported("n", "an answer of text/plain is one text")
+        raise unsupported("n", "a response of text/plain is one text")
     for name in ("tools", "logprobs", "stream_options"):
         if getattr(request, name):
             raise unsupported(name, where)

@@ -131,14 +131,14 @@ async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment remembers some secrets that were right, and none that were wrong."""
-    monkeypatch.setattr(key_cache, "_MOST", 3)
-    kept = key_cache.Known()
+    monkeypatch.setattr(key_cache, "_MAX", 3)
+    kept = key_cache.KeyCache()
     callers = [Caller("a" * 12, f"{number:064}") for number in range(10)]
     for caller in callers:
-        kept.wrong(caller)
+        kept.forget(caller)
         kept.admitted(caller)
-        assert sum(map(kept.right, callers)) <= 3
-    assert kept.right(callers[-1])
+        assert sum(map(kept.is_verified, callers)) <= 3
+    assert kept.is_verified(callers[-1])
 
 
 async def test_calls_that_spend_nothing_only_read(place: Place) -> None:

@@ -77,7 +77,7 @@ def records(choices: int) -> list[dict[str, Any]]:
     ]
 
 
-def script(form: str) -> list[bytes]:
+def script(form: Form) -> list[bytes]:
     """Make the lines of a whole response, one a step."""
     return [json.dumps(record).encode() + b"\n" for record in records(HEADS[form].choices)]
 
@@ -97,20 +97,20 @@ def producer_of(
     return Producer(invocation, decoder, counter, log, seconds=seconds, transform=transform, **options)
 
 
-def events_of(form: str, *, word: bool = False) -> list[Event]:
+def events_of(form: Form, *, word: bool = False) -> list[Event]:
     """Return the events of a whole response, as the encoder gets them."""
     choices = HEADS[form].choices
     events = LineDecoder(choices).feed(b"".join(script(form)))
     return Buffer("word", choices).feed(events) if word else events
 
 
-def whole(form: str, *, word: bool = False) -> bytes:
+def whole(form: Form, *, word: bool = False) -> bytes:
     """Return the bytes of a whole response."""
     encoder = encoder_of(HEADS[form])
     return encoder.begin() + encoder.encode(events_of(form, word=word))
 
 
-def wire_places(form: str, body: bytes) -> list[int]:
+def wire_places(form: Form, body: bytes) -> list[int]:
     """Return the length of the body up to each wire number: a chunk, a byte of a text, all of a whole."""
     if form == "plain_text":
         return list(range(len(body) + 1))
