@@ -82,7 +82,7 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
 
 
 class Middleware:
-    """Gives each request its id, and refuses those that did not come by the distribution."""
+    """Assigns each request its id, and refuses requests that did not come by the distribution."""
 
     def __init__(self, api: ASGIApp, settings: Settings, bypass: Mapping[tuple[str, str], ASGIApp]) -> None:
         """Stand in front of `api`. The applications in `bypass`, by method and path, are called without it."""

@@ -1,7 +1,7 @@
-"""Carries the batches of any source to one client: encoded, with heartbeats while there is nothing to send.
+"""Sends the batches of any source to one client: encoded, and with heartbeats while there is nothing to send.
 
-A delivery neither produces nor cancels anything: whether the source goes on after the client has left is decided by
-who put both together.
+A delivery neither produces nor cancels anything. The pipeline decides whether the source goes on after the client has
+left.
 """
 
 import asyncio
@@ -21,10 +21,11 @@ class State(enum.Enum):
     """How far a delivery is."""
 
     WAITING = enum.auto()
-    """Nothing was sent: a failure still has its own HTTP status. It ends with the first bytes to send, and after
-    `FIRST_EVENT_WAIT` at the latest."""
+    """Nothing was sent, so a failure still has its own HTTP status. This state ends with the first bytes to send, and
+    after `FIRST_EVENT_WAIT` at the latest.
+    """
     STARTED = enum.auto()
-    """The status is 200: a failure is told in the response's own form."""
+    """The status 200 was sent, so a failure ends the response in its own form."""
 
 
 class Delivery:
@@ -67,7 +68,7 @@ class Delivery:
             self._patience = self._failure = None  # an error refers to its frames, and they refer to this
 
     def hasten(self, failure: APIError) -> None:
-        """Give the client `LAST_WRITE` seconds for the rest, because the response has failed."""
+        """Allow the client `LAST_WRITE` seconds to take the rest, because the response has failed."""
         if self._patience is not None and self._failure is None:
             self._failure = failure
             self._patience.reschedule(asyncio.get_running_loop().time() + limits.LAST_WRITE)

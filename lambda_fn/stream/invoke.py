@@ -28,8 +28,8 @@ _NO_CAPACITY = "no capacity to process"
 class Invocation:
     """One call of the endpoint, as an asynchronous context manager. Leaving the context closes the call.
 
-    `over` is set when the container has ended its work. The end of its response and its refusal are seen here; whoever
-    reads its records sets it for the last one.
+    `over` is set when the container has ended its work. The call sees the end of the response and a refusal itself. The
+    reader sets it when it has seen the last record.
     """
 
     def __init__(

@@ -80,7 +80,7 @@ class Producer:
             await self._invocation.__aexit__(kind, error, traceback)
 
     def cancel(self) -> None:
-        """End the response now, because its end was asked for. One that has ended stays as it is."""
+        """End the response now, because its end was requested. One that has ended stays as it is."""
         if not self.ended and self._stopped is None:
             self._counter.cancelled = True
             self._stop(Cancelled("This answer was cancelled by the operator of this service.", headers=NO_RETRY))
@@ -128,7 +128,7 @@ class Producer:
 
     async def _fail(self, error: APIError) -> Batch:
         batch: Batch = (self._next, [failed_by(error)])
-        with contextlib.suppress(Exception):  # what cannot be logged is told to the client all the same
+        with contextlib.suppress(Exception):  # the client gets the error even if the log does not
             await self._log.append(batch)
         await self._end()
         return batch

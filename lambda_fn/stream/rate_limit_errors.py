@@ -86,8 +86,10 @@ def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError
 
 def wrong_network() -> PermissionDenied:
     """Return the error for a key that is used from outside its networks."""
-    text = "This API key may not be used from the address that the request came from. Its `networks` say from where"
-    return PermissionDenied(f"{text}; whoever made it can change them.", code="network_not_allowed")
+    text = "This API key may not be used from the address that the request came from"
+    return PermissionDenied(
+        f"{text}. Use an address in its `networks`, or ask its operator to change them.", code="network_not_allowed"
+    )
 
 
 def no_model(name: str) -> NotFound:

@@ -19,12 +19,12 @@ from lambda_fn.stream.usage_counter import UsageCounter
 class Checkpoints:
     """Writes the progress of a response to its ledger item every `limits.CHECKPOINT` seconds while the context lasts.
 
-    It also sees whether the response's end was asked for: in the item that the write returns, or by a read when there
+    It also sees whether the response's end was requested: in the item that the write returns, or by a read when there
     is nothing new to write. No token waits for a checkpoint, and one that arrives after the settlement changes nothing.
     """
 
     def __init__(self, table: Table, request_id: str, counter: UsageCounter, cancel: Callable[[], None]) -> None:
-        """Write what `counter` says; `cancel` is called once when the end is asked for."""
+        """Write what `counter` says; `cancel` is called once when the end is requested."""
         self._table = table
         self._request_id = request_id
         self._counter = counter

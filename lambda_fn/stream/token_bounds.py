@@ -1,4 +1,4 @@
-"""Upper bounds of a request's tokens, known before it begins. The container is told them and keeps to them."""
+"""Upper bounds of a request's tokens, known before it begins. The container gets them and enforces them."""
 
 import hashlib
 

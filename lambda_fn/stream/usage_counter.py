@@ -10,7 +10,7 @@ from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 class UsageCounter:
     """The running count of one request. The model's own count, which comes at its end, replaces it.
 
-    `cancelled` is set by whoever ends the response early, `complete` when the model has ended it.
+    `cancelled` is set from outside when the response is ended early, `complete` when the model has ended it.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The application over all its stages when something on the way fails, is late or stays silent."""
+"""The application over all its stages when one of them fails, is late or stays silent."""
 
 import asyncio
 import json

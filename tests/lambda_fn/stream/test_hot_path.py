@@ -1,8 +1,8 @@
 """No stage on a token's way gets twice as expensive unnoticed, and no task is added to a response.
 
-Each stage is held against its own kernel: the least that any program could do with the same bytes, which runs in turn
-with it. The ratio is the same on a fast and on a slow machine, and noise only ever adds to a time, so that the least of
-many short runs is told apart from a doubling on a machine that is busy.
+Each stage is compared with its own kernel, the least that any program could do with the same bytes. They run in turn,
+so the ratio is the same on a fast and on a slow machine. Noise only adds to a time, so the minimum of many short runs
+shows a doubling even on a busy machine.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ Run = Callable[[], object]
 LOOP = asyncio.new_event_loop()
 TOKENS = 200
 _RUNS = 40
-_TRIES = 3
+_ATTEMPTS = 3
 
 
 class _Body:
-    """What the HTTP parser finds."""
+    """Collects what the HTTP parser finds."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -154,7 +154,7 @@ def _closed_loop() -> Iterator[None]:
 
 
 def ratio(stage: Run, kernel: Run) -> float:
-    """Give how many times its kernel's CPU time a stage takes: the least of many runs of each, in turn."""
+    """Return how many times its kernel's CPU time a stage takes: the minimum of many runs of each, in turn."""
     least = [float("inf"), float("inf")]
     for _ in range(_RUNS):
         for number, run in enumerate((stage, kernel)):
@@ -166,13 +166,13 @@ def ratio(stage: Run, kernel: Run) -> float:
 
 
 def regressed(stage: Run, kernel: Run, recorded: float) -> bool:
-    """Say whether a stage has got too expensive: at every try."""
-    return all(ratio(stage, kernel) > recorded * BOUND for _ in range(_TRIES))
+    """Tell whether a stage is too expensive in every one of some attempts."""
+    return all(ratio(stage, kernel) > recorded * BOUND for _ in range(_ATTEMPTS))
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_costs_what_it_did(name: str) -> None:
-    """A stage takes at most half as long again as when its ratio was written down."""
+    """A stage takes at most half as long again as when its ratio was recorded."""
     stage, kernel, recorded = STAGES[name]
     assert not regressed(stage, kernel, recorded), f"{ratio(stage, kernel):.2f} times its kernel, was {recorded}"
 

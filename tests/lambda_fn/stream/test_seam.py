@@ -198,7 +198,7 @@ def test_cuts_change_nothing(form: Form, cuts: list[int], again: list[int]) -> N
 
 
 def test_another_process_makes_the_same_bytes() -> None:
-    """Head and events that were stored as JSON have the same bytes, padding included, in a process of its own."""
+    """Head and events that were stored as JSON have the same bytes, padding included, in another process."""
     code = (
         "import sys, msgspec; from lambda_fn import encode, events as e\n"
         "for line in sys.stdin:\n"
@@ -343,7 +343,7 @@ async def test_a_response_leaves_no_cycle(name: str) -> None:
         gc.enable()
 
 
-async def test_an_end_that_is_asked_for() -> None:
+async def test_a_producer_is_cancelled_once() -> None:
     """A producer that is cancelled ends in one event, at once, and is not cancelled twice or after its end."""
     log = MemoryLog()
     async with producer_of([START, HELLO, HANG], log) as producer:
@@ -470,7 +470,7 @@ def test_the_relay_knows_no_database() -> None:
 
 
 def _is_a_sink(sink: Sink) -> Sink:
-    """Have mypy hold the sinks of tests against the protocol."""
+    """Return the sink; mypy checks it against the protocol."""
     return sink
 
 
