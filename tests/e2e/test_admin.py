@@ -13,8 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import Deployment, options
 from tests.e2e.test_refusals import check
+from tests.support.deployments import Deployment, options
 
 pytestmark = pytest.mark.e2e
 

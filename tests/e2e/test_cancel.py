@@ -11,8 +11,8 @@ import openai
 import pytest
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, deployed
 from tests.e2e.test_streaming import script, settled
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e

@@ -11,8 +11,8 @@ import cli.commands.usage
 import cli.lib.admin_api
 from cli.main import main
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
 from tests.e2e.test_refusals import check
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
 
 pytestmark = pytest.mark.e2e
 

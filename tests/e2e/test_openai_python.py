@@ -12,8 +12,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment
 from tests.e2e.test_streaming import script, text
+from tests.support.deployments import SCRIPTED_MODEL, Deployment
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e

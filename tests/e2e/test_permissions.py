@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering.ledger import Opening, Prices, ledger_key, opening_item
 from local.cloud import LocalCloud
-from tests.e2e.conftest import Deployment, options
+from tests.support.deployments import Deployment, options
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,7 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from lambda_fn.ids import ledger_partition
-from tests.e2e.conftest import DEMO_RATE, SCRIPTED_MODEL, Deployment
+from tests.support.deployments import DEMO_RATE, SCRIPTED_MODEL, Deployment
 
 pytestmark = pytest.mark.e2e
 
