@@ -36,11 +36,11 @@ def deployments(cloud: LocalCloud) -> Iterator[dict[str, Deployment]]:
 
 @pytest.fixture(scope="session")
 def demo(deployments: dict[str, Deployment]) -> Deployment:
-    """Give the deployment of the demo model, at `DEMO_RATE` tokens a second."""
+    """Return the deployment of the demo model, at `DEMO_RATE` tokens a second."""
     return deployments["demo"]
 
 
 @pytest.fixture(scope="session")
 def scripted(deployments: dict[str, Deployment]) -> Deployment:
-    """Give the deployment of the scripted engine."""
+    """Return the deployment of the scripted engine."""
     return deployments["scripted"]

@@ -73,7 +73,7 @@ class Admin:
 
 
 def signed_in(api: ASGIApp) -> ASGIApp:
-    """Give the endpoints as they are behind the gate: every request is of the same admin."""
+    """Return the endpoints as they are behind the gate: every request is of the same admin."""
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         request_id = ids.new_request_id(NOW + next(_numbers) / 1000)

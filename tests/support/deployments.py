@@ -44,12 +44,12 @@ class Deployment:
         return openai.OpenAI(base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=60)
 
     def async_client(self) -> openai.AsyncOpenAI:
-        """Give a stock asynchronous client, which does not retry."""
+        """Return a stock asynchronous client, which does not retry."""
         return openai.AsyncOpenAI(base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=120)
 
 
 def options(cloud: LocalCloud) -> dict[str, str]:
-    """Give the arguments that lead boto3 to the local cloud."""
+    """Return the arguments that lead boto3 to the local cloud."""
     aws = cloud.aws_environment()
     return {
         "endpoint_url": cloud.endpoint_url,

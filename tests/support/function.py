@@ -52,7 +52,7 @@ WHOLE = lines(START, HELLO, WORLD, FINISH, USAGE, END)
 
 @asynccontextmanager
 async def peer(handler: Handler) -> AsyncIterator[str]:
-    """Serve raw TCP on loopback; gives the origin."""
+    """Serve raw TCP on loopback; yields the origin."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -168,12 +168,12 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """Give all chunks in one."""
+        """Return all chunks in one."""
         return b"".join(self.chunks)
 
     @property
     def error(self) -> dict[str, Any]:
-        """Give the error object, which must have OpenAI's four fields and come with a request id."""
+        """Return the error object, which must have OpenAI's four fields and come with a request id."""
         error: dict[str, Any] = json.loads(self.body)["error"]
         assert error.keys() == {"message", "type", "param", "code"}
         assert self.headers["x-request-id"].startswith("req_")

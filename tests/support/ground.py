@@ -103,7 +103,7 @@ def opening(ground: Ground, request_id: str) -> Opening:
 
 
 async def reserve(table: Table, ground: Ground, request_id: str, *, now: int = T) -> accounts.Entry:
-    """Take a request's reservation; give its entry."""
+    """Take a request's reservation; return its entry."""
     reservation = reservations.Reservation(request_id, 100, 400, MODEL)
     update = reservations.reserve(ground.key_id, hash_key(ground.key), reservation, now=now)
     item = await table.update(update, returns=True)
