@@ -318,7 +318,7 @@ def test_documented() -> None:
         f"tried | {trials.MAX_WAITING}, ",
         f"has not done in {trials.QUICK_SECONDS:g} s of CPU",
         f"A try that takes {trials.WALL_SECONDS:g} s of wall time",
-        f"takes too much for {trials.REMEMBERED_SECONDS:g} s",
+        f"takes too much is kept for {trials.REMEMBERED_SECONDS:g} s",
         f"{prompt_bounds.BYTES_PER_TOKEN} bytes for each token",
         f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
         f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",
