@@ -60,7 +60,7 @@ $(CLIENTS): $(STAMP) locks/clients.txt tests/clients/node/package-lock.json
 test: $(STAMP) ## Run the tests
 	@$(BIN)/pytest
 
-test-clients: $(CLIENTS) ## Run the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
+test-clients: $(CLIENTS) ## Run examples/ and the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
 	@$(BIN)/pytest -m clients
 
 test-container: $(STAMP) ## Build the container and test it, the stacks around it; needs docker or podman
