@@ -39,8 +39,8 @@ try:
             messages=[{"role": "user", "content": "Hello"}],
             max_tokens=40,
         )
-        budget = admin("GET", f"/keys/{key['id']}/budget")["windows"]
-        print(f"request {number}: {budget}")
+        budget = admin("GET", f"/keys/{key['id']}/budget")["tokens_per_day"]
+        print(f"request {number}: {budget['spent']} of {budget['limit']} tokens spent")
 except openai.RateLimitError as error:
     print(f"rejected: {error.code}")
 finally:
