@@ -37,7 +37,7 @@ down: ## Stop the local cloud
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi
 
 docs: $(STAMP) $(SITE) ## Write the generated tables of docs/ and build it as a site into build/site/
-	@$(BIN)/python -m tests.lambda_fn.bad_requests
+	@$(BIN)/python -m tests.support.bad_requests
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict
 	@echo "Open build/site/index.html in a browser."
 
@@ -102,22 +102,22 @@ bench-report: $(STAMP) ## Render bench/results/ into docs/explanation/performanc
 	@$(BIN)/python -m bench.adapter.report
 
 soak: $(STAMP) ## 2,000 streams under random faults; at most 10 minutes (Linux)
-	@$(BIN)/python -m bench.soak
+	@$(BIN)/python -m tests.soak
 
 chaos: $(STAMP) ## Kill functions and sweeper, take the table away, delete rollups; then the books must be exact; at most 10 minutes
-	@$(BIN)/python -m bench.chaos
+	@$(BIN)/python -m tests.chaos
 
 meter-bench: $(STAMP) ## 10,000 settlements on one key at full speed; none may be lost (some minutes)
 	@$(BIN)/python -m bench.settlements
 
 books: $(STAMP) ## The model-based test of the books, 500 examples (some minutes)
-	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/test_books.py
+	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/metering/test_settlements.py
 
 attack: $(STAMP) ## Hostile inputs by kind over the local cloud, memory and a neighbour watched; at most 3 minutes (Linux)
 	@$(BIN)/python -m tests.attack
 
 soak-short: $(STAMP) ## The same with 300 streams; at most 2 minutes
-	@$(BIN)/python -m bench.soak --streams 300 --minutes 2
+	@$(BIN)/python -m tests.soak --streams 300 --minutes 2
 
 deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy STAGE=dev
 	@npx --no-install cdk deploy --all -c stage=$(STAGE)
@@ -135,16 +135,16 @@ digests: $(STAMP) ## Pin the container's base images by the digests that their t
 	@$(BIN)/python -m infra.images.digests
 
 vllm-signatures: $(STAMP) ## Read what is used of vLLM from the pinned wheel again (340 MB)
-	@$(BIN)/python -m tests.model.vllm_stand_in.signatures
+	@$(BIN)/python -m tests.support.vllm_stand_in.signatures
 
 # VLLM_PYTHON has vllm, torch (for CPUs will do), pytest, pytest-asyncio, httpx and xllamacpp.
 test-vllm: ## The engine suite over an installed vLLM without a GPU, all of it real but its core: VLLM_PYTHON=...
-	@HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_PYTHON) -m pytest -q -W default tests/model/test_engines.py \
-		tests/model/test_vllm.py -k "test_engines and vllm or tools or refusals or adapters or arguments or weights"
-	@$(VLLM_PYTHON) -m tests.model.vllm_stand_in.signatures --check
+	@HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_PYTHON) -m pytest -q -W default tests/model/engines/test_engines.py \
+		tests/model/engines/test_vllm.py -k "test_engines and vllm or tools or refusals or adapters or arguments or weights"
+	@$(VLLM_PYTHON) -m tests.support.vllm_stand_in.signatures --check
 
 demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two cores)
-	@model/demo/train.sh
+	@demo_model/train.sh
 
 # --no-header and --no-annotate keep index addresses out; hashes stay.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet

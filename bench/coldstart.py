@@ -26,9 +26,9 @@ from rich.console import Console
 
 from bench.adapter import processes, servers
 from bench.adapter.load import Client, run
-from infra.package import Package, Target, build
-from infra.settings import host_architecture, host_python_version
-from local.functions.launch import INTERPRETER
+from infra.packaging.package import Package, Target, build
+from infra.settings.deployment import host_architecture, host_python_version
+from local.lambda_.launch import INTERPRETER
 
 RESULTS = Path("bench/results/coldstart.json")
 _NAMES = ("ready_cpu_s", "ready_wall_s", "ready_rss_mb", "first_cpu_s", "first_wall_s")
@@ -123,7 +123,7 @@ def _sizes(target: Target, package: Package) -> dict[str, Any]:
 
 def _imports(code: Path) -> list[dict[str, Any]]:
     """Give the dozen packages whose modules take longest to import, each module's own time."""
-    command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.main"]
+    command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.stream.main"]
     best: dict[str, float] = {}
     for _ in range(5):
         done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(code)})

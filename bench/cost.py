@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.adapter.plot import lines
-from cli.cost import Use, cost, instance_price
-from infra.settings import PROD
+from cli.commands.cost import Use, cost, instance_price
+from infra.settings.deployment import PROD
 
 PLOT = Path("docs/explanation/cost.svg")
 _STEPS = [part / 50 for part in range(2, 51)]

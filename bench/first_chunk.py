@@ -17,8 +17,8 @@ from pathlib import Path
 import boto3
 import httpx
 
-from cli import cdk, keys
-from cli.steps import console, step
+from cli.lib import cdk, local_keys
+from cli.lib.terminal import console, step
 from local.cloud import LocalCloud
 
 
@@ -51,7 +51,7 @@ def _deploy(cloud: LocalCloud, folder: Path) -> tuple[str, dict[str, str]]:
         aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
     ).Table(outputs["UsageTableName"])
-    key = keys.create(table, name="bench")
+    key = local_keys.create(table, name="bench")
     return f"http://{outputs['DistributionDomain']}/v1/chat/completions", {"authorization": f"Bearer {key}"}
 
 

@@ -12,13 +12,14 @@ import sys
 import time
 from collections import Counter
 
-from lambda_fn import accounts, books, ids, limits
-from lambda_fn.admit import Gate
-from lambda_fn.authenticate import Caller
+from lambda_fn import ids, limits
+from lambda_fn.auth import Caller
 from lambda_fn.errors import Unavailable
-from lambda_fn.ledger import Opening, Prices, Settlement
-from tests.lambda_fn.network import Fate, Network, create_table
-from tests.lambda_fn.units import item_size
+from lambda_fn.metering import accounts, settlements
+from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.stream.admit import Gate
+from tests.support.network import Fate, Network, create_table
+from tests.support.units import item_size
 
 DONE = Settlement("complete", 1, 2, "stop", 1, 1)
 
@@ -55,7 +56,7 @@ async def run(count: int, at_once: int) -> list[str]:
                 with contextlib.suppress(Unavailable):  # throttled: callers try again
                     admission = await gate.admit(caller, opening)
             assert admission.entry is not None  # noqa: S101 (the meter is closed)
-            await books.close(table, opening, DONE, entry=admission.entry, now=time.time(), stale=admission.stale)
+            await settlements.close(table, opening, DONE, entry=admission.entry, now=time.time(), stale=admission.stale)
 
     started = time.monotonic()
     await asyncio.gather(*(work() for _ in range(at_once)))

@@ -12,18 +12,19 @@ from typing import Any
 
 from rich.markup import escape
 
-from cli import operate, values
-from cli.audit_command import add_audit
-from cli.key_commands import add_keys
-from cli.operate import setting
-from cli.printable import printable
-from cli.project import CommandError
-from cli.steps import console, errors, literal
-from cli.usage_commands import add_usage
+from cli.commands import operate
+from cli.commands.audit import add_audit
+from cli.commands.keys import add_keys
+from cli.commands.operate import setting
+from cli.commands.usage import add_usage
+from cli.lib import values
+from cli.lib.printable import printable
+from cli.lib.project import CommandError
+from cli.lib.terminal import console, errors, literal
 
 
 def _up(given: argparse.Namespace) -> None:
-    from cli.up import up
+    from cli.commands.up import up
 
     options = ["--time-scale", str(given.time_scale)] if given.time_scale != 1 else []
     options += ["--lambda-concurrency", str(given.lambda_concurrency)] if given.lambda_concurrency != 1 else []
@@ -32,13 +33,13 @@ def _up(given: argparse.Namespace) -> None:
 
 
 def _down(given: argparse.Namespace) -> None:
-    from cli.up import down
+    from cli.commands.up import down
 
     down()
 
 
 def _env(given: argparse.Namespace) -> None:
-    from cli.stack import LocalStack, aws_environment
+    from cli.lib.stack import LocalStack, aws_environment
 
     if given.aws:
         if given.stage != "local":
@@ -54,17 +55,17 @@ def _env(given: argparse.Namespace) -> None:
         made = f"sluice keys create --stage {given.stage} --name NAME"
         sys.stdout.write(f"# OPENAI_API_KEY is yours to set; what makes a key, and shows it once: {made}\n")
     if stack.authority is not None:
-        from cli.trust import bundle
+        from cli.lib.trust import bundle
 
         trusted = str(bundle(stack.authority))
         sys.stdout.write(values.exports({"SSL_CERT_FILE": trusted, "NODE_EXTRA_CA_CERTS": trusted}))
 
 
 def _chat(given: argparse.Namespace) -> None:
-    from cli.chat import answer, converse
-    from cli.endpoint import explained
-    from cli.stack import LocalStack
-    from cli.up import client
+    from cli.commands.chat import answer, converse
+    from cli.commands.endpoint import explained
+    from cli.commands.up import client
+    from cli.lib.stack import LocalStack
 
     stack = LocalStack.of(given.stage, given.stack_name)
     if not stack.api_key:
@@ -80,13 +81,13 @@ def _chat(given: argparse.Namespace) -> None:
 
 
 def _doctor(given: argparse.Namespace) -> None:
-    from cli.doctor import doctor
+    from cli.commands.doctor import doctor
 
     doctor(given.stage, given.stack_name)
 
 
 def _cost(given: argparse.Namespace) -> None:
-    from cli.cost import Use, show
+    from cli.commands.cost import Use, show
 
     names = ("completion_tokens", "tokens_per_second", "first_token", "throughput", "utilisation", "streams_per_vcpu")
     use = Use(**{name: getattr(given, name) for name in names})
@@ -100,8 +101,8 @@ def _say_whose(key: str) -> None:
 
 
 def _check(given: argparse.Namespace) -> None:
-    from cli.check import check
-    from cli.stack import LocalStack
+    from cli.commands.check import check
+    from cli.lib.stack import LocalStack
 
     url, key = given.url, given.key
     if url is None:
@@ -121,13 +122,13 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _fault_list(given: argparse.Namespace) -> None:
-    from cli.fault import show
+    from cli.commands.fault import show
 
     show()
 
 
 def _fault_set(given: argparse.Namespace) -> None:
-    from cli.fault import add
+    from cli.commands.fault import add
 
     after, _, most = given.after.partition("-")
     names = ("kind", "scope", "operation", "containing", "count", "probability", "seed", "seconds", "status")
@@ -139,7 +140,7 @@ def _fault_set(given: argparse.Namespace) -> None:
 
 
 def _fault_clear(given: argparse.Namespace) -> None:
-    from cli.fault import clear
+    from cli.commands.fault import clear
 
     clear(given.id)
 
@@ -223,7 +224,7 @@ def _add_cost(cost: argparse.ArgumentParser) -> None:
 
 
 def _add_fault(commands: Any) -> None:
-    from cli.fault import kinds
+    from cli.commands.fault import kinds
 
     text = "Make things go wrong in the running local cloud, the same way each time."
     fault = commands.add_parser("fault", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")

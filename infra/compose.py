@@ -7,11 +7,11 @@ from pathlib import Path
 from aws_cdk import App, Environment, Tags
 
 from infra import nag
-from infra.bytecode import BytecodeError
-from infra.context import settings_from_context
 from infra.limits import LIMITS, LimitsError
-from infra.package import PackageError
-from infra.settings import Settings, SettingsError
+from infra.packaging.bytecode import BytecodeError
+from infra.packaging.package import PackageError
+from infra.settings.context import settings_from_context
+from infra.settings.deployment import Settings, SettingsError
 from infra.stacks.certificate import CertificateStack
 from infra.stacks.service import ServiceStack
 from infra.stacks.state import StateStack

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from local.inference.engine import EngineError
+from local.sagemaker.engine import EngineError
 from local.server import DEFAULT_CONTAINER, Options, StartError, run
 from local.trust import host_name
 

@@ -14,21 +14,21 @@ from typing import Any
 
 from local import listeners, trust
 from local.cloud import ACCOUNT, FILE, REGION, LocalCloud
+from local.cloudfront.certificate import ensure
+from local.cloudfront.plane import Edge
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
-from local.edge.certificate import ensure
-from local.edge.plane import Edge
 from local.faults.plan import Plan
-from local.functions.plane import Functions
 from local.gateway import Gateway
-from local.inference.container import ContainerRunner
-from local.inference.engine import sweep
-from local.inference.plane import Endpoints
-from local.inference.runner import ProcessRunner, Runner
+from local.iam import schedules
+from local.iam.gate import Gate
+from local.iam.writer import Writer
+from local.lambda_.plane import Functions
 from local.limits import Limits
-from local.permissions import schedules
-from local.permissions.gate import Gate
-from local.permissions.reader import RoleReader
-from local.permissions.writer import Writer
+from local.sagemaker.container import ContainerRunner
+from local.sagemaker.engine import sweep
+from local.sagemaker.plane import Endpoints
+from local.sagemaker.reader import RoleReader
+from local.sagemaker.runner import ProcessRunner, Runner
 from local.state import State
 
 log = logging.getLogger("local")

@@ -15,7 +15,7 @@ class Shipper:
     """Collects items and passes them on."""
 
     def __init__(self, send: Callable[[list[dict[str, Any]]], Awaitable[None]]) -> None:
-        """`send` takes items as `local.permissions.writer` describes them, and may raise RuntimeError."""
+        """`send` takes items as `local.iam.writer` describes them, and may raise RuntimeError."""
         self._send = send
         self._lines: list[dict[str, Any]] = []
         self._task: asyncio.Task[None] | None = None

@@ -7,7 +7,7 @@ import json
 import re
 from functools import cache
 
-from local.eventstream import payload_part
+from local.sagemaker.eventstream import payload_part
 
 TOKEN = re.compile(rb'" w(\d{5})"')
 """A token as it looks in every adapter's JSON; the group is its number."""

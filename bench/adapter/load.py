@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 from bench.adapter.frames import prompt
 from bench.adapter.streams import Recording
 from bench.adapter.table import KEY
-from local.functions.event import UrlRequest, build
-from local.functions.response import Head, Invocation, Response
+from local.lambda_.event import UrlRequest, build
+from local.lambda_.response import Head, Invocation, Response
 
 if TYPE_CHECKING:
-    from local.functions.runtime_api import RuntimeApi
+    from local.lambda_.runtime_api import RuntimeApi
 
 _numbers = itertools.count()
 HEADERS = {

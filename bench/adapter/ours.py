@@ -2,10 +2,10 @@
 
 import os
 
-from lambda_fn.app import create_app
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 from lambda_fn.settings import Settings
+from lambda_fn.stream.app import create_app
 
 
 class App:

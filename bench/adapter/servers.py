@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from bench.adapter import processes
 from bench.adapter.load import Client, HttpClient, LambdaClient, run
 from bench.adapter.streams import read
-from infra.package import Target, build
-from infra.settings import host_architecture, host_python_version
-from local.functions.launch import INTERPRETER
-from local.functions.runtime_api import RuntimeApi
+from infra.packaging.package import Target, build
+from infra.settings.deployment import host_architecture, host_python_version
+from local.lambda_.launch import INTERPRETER
+from local.lambda_.runtime_api import RuntimeApi
 
 if TYPE_CHECKING:
     import subprocess

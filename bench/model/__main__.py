@@ -28,7 +28,7 @@ from bench.model.load import measure
 RESULTS = Path(__file__).parents[1] / "results" / "model.json"
 STREAMS = (1, 8, 32, 128)
 ENVIRONMENT = {
-    "SLUICE_MODEL_DIR": str(Path(__file__).parents[2] / "model" / "demo" / "weights"),
+    "SLUICE_MODEL_DIR": str(Path(__file__).parents[2] / "demo_model" / "weights"),
     "SLUICE_HOST": "127.0.0.1",
     "SLUICE_PARALLEL": "128",
     "SLUICE_CONTEXT_TOKENS": "256",

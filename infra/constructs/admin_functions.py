@@ -11,7 +11,7 @@ from constructs import Construct
 from infra.constructs.function import add_function
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 Right = Literal["all", "keys", "budgets", "usage", "audit"]
 

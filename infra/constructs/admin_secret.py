@@ -9,7 +9,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.constructs.function import add_function
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 LENGTH = 48
 ROTATION_DAYS = 30

@@ -11,7 +11,7 @@ from constructs import Construct
 from infra.constructs.image_build import ImageBuild
 from infra.images import containers
 from infra.images.digests import unpinned
-from infra.settings import Settings, SettingsError
+from infra.settings.deployment import Settings, SettingsError
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<repository>[\w./-]+?)[:@].+"
@@ -23,10 +23,11 @@ EXCLUDED = [
     "!locks/model.txt",
     "!model",
     "!schema_guard",
-    "model/demo/*",
-    "!model/demo/__init__.py",  # grammars are tried with the demo model
-    "!model/demo/chat.py",
-    "!model/demo/weights",
+    "!demo_model",
+    "demo_model/*",
+    "!demo_model/__init__.py",  # grammars are tried with the demo model
+    "!demo_model/chat.py",
+    "!demo_model/weights",
     "**/__pycache__",
 ]
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]

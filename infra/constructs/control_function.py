@@ -11,7 +11,7 @@ from infra.constructs.function import add_function
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 CONCURRENCY = 10
 """Of the admin API where concurrency is reserved: the ceiling of what guessing at its secret can cost."""

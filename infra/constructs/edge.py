@@ -10,7 +10,7 @@ from infra.constructs.domain import Domain
 from infra.constructs.origin_secret import OriginSecret
 from infra.limits import LIMITS
 from infra.nag import accept
-from infra.settings import PriceClass
+from infra.settings.deployment import PriceClass
 
 SECRET_HEADER = "x-sluice-origin-secret"  # noqa: S105  # a header's name
 PRICE_CLASSES: dict[PriceClass, cloudfront.PriceClass] = {

@@ -10,7 +10,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 TERMINATION_SECONDS = 300
 """The old instances stay for so long after the last shift: streams that they have begun may take eight minutes at

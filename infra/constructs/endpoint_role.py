@@ -8,7 +8,7 @@ from constructs import Construct
 from infra.constructs.function import RETENTION
 from infra.constructs.trust import service_of_this_account
 from infra.nag import accept
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 _NETWORK = [
     "ec2:DeleteNetworkInterfacePermission",

@@ -9,7 +9,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct, IDependable
 
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 _NAMESPACE = "sagemaker"
 SCALE_OUT_SECONDS = 60

@@ -11,8 +11,8 @@ from constructs import Construct
 
 from infra.constructs.trust import LAMBDA
 from infra.nag import accept
-from infra.package import Content, Target, build
-from infra.settings import LogRetention, Settings
+from infra.packaging.package import Content, Target, build
+from infra.settings.deployment import LogRetention, Settings
 
 RETENTION: dict[LogRetention, logs.RetentionDays] = {
     1: logs.RetentionDays.ONE_DAY,

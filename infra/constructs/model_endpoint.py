@@ -19,9 +19,9 @@ from infra.constructs.endpoint_guard import EndpointGuard
 from infra.constructs.endpoint_role import EndpointRole
 from infra.constructs.endpoint_scaling import EndpointScaling, managed
 from infra.constructs.weights import Weights
-from infra.container_environment import environment, gpus
 from infra.images import containers
-from infra.settings import Settings
+from infra.settings.container_environment import environment, gpus
+from infra.settings.deployment import Settings
 
 STATE = "EndpointState"
 """The parameter by which `sluice endpoint stop` and `start` take the endpoint away and bring it back."""

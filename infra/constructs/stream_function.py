@@ -11,7 +11,7 @@ from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 
 class StreamFunction(Construct):
@@ -39,7 +39,7 @@ class StreamFunction(Construct):
             root=root,
             settings=settings,
             content="function",
-            handler="lambda_fn.main.handler",
+            handler="lambda_fn.stream.main.handler",
             description="Streams a model's answer as it is sampled",
             timeout=LIMITS.lambda_timeout,
             reserved=settings.reserved_concurrency,

@@ -13,7 +13,7 @@ from constructs import Construct
 from infra.constructs.function import add_function
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 NAMESPACE = "Sluice"
 """Of the sweeper's own metric `Recovered`: requests, with the dimension `Deployment`, in the embedded metric format."""

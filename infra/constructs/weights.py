@@ -8,9 +8,9 @@ from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.container_settings import HUGGING_FACE
 from infra.nag import accept
-from infra.settings import SettingsError
+from infra.settings.container import HUGGING_FACE
+from infra.settings.deployment import SettingsError
 
 PACKED = ".tar.gz"
 

@@ -5,7 +5,7 @@ from aws_cdk import aws_certificatemanager as acm
 from constructs import Construct
 
 from infra.constructs.domain import zone_of
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 REGION = "us-east-1"
 """The one region that CloudFront reads certificates in."""

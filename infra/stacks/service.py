@@ -15,7 +15,7 @@ from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.stream_function import StreamFunction
 from infra.constructs.sweeper import Sweeper
 from infra.constructs.usage_table import UsageTable
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 
 class ServiceStack(Stack):

@@ -4,7 +4,7 @@ from aws_cdk import CfnOutput, Environment, Stack
 from constructs import Construct
 
 from infra.constructs.usage_table import UsageTable
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 
 
 class StateStack(Stack):

@@ -7,7 +7,7 @@ from aws_cdk import Environment, Stack
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
-from infra.settings import Settings
+from infra.settings.deployment import Settings
 from infra.stacks.certificate import REGION
 
 WINDOW = 300

@@ -23,8 +23,8 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item, unwrap_all, wrap_all
 from lambda_fn.aws.signing import Credentials, sign
-from lambda_fn.connection import TransportError
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
+from lambda_fn.http.connection import TransportError
 
 _THROTTLES = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"}
 _RETRIED = _THROTTLES | {"InternalServerError", "ServiceUnavailable"}

@@ -9,8 +9,8 @@ import msgspec
 
 from lambda_fn import limits
 from lambda_fn.aws.signing import Credentials, sign
-from lambda_fn.connection import TransportError
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
+from lambda_fn.http.connection import TransportError
 
 _MAX_ANSWER = 200_000  # a secret has 64 kB at most
 

@@ -13,20 +13,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.secretsmanager import SecretsManager
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.control import audit, budgets, keys, operations, reconciling, rights, sizes, usage
-from lambda_fn.control.authenticate import INVOKED, AdminSecret, Gate
-from lambda_fn.control.document import describe
-from lambda_fn.control.refusals import HANDLERS
-from lambda_fn.control.replies import COMMON
+from lambda_fn.control import rights, sizes
+from lambda_fn.control.auth import INVOKED, AdminSecret, Gate
+from lambda_fn.control.error_handlers import HANDLERS
+from lambda_fn.control.models_out import COMMON
+from lambda_fn.control.openapi import describe
+from lambda_fn.control.routers import audit, budgets, keys, operations, reconcile, usage
 from lambda_fn.control.services import WHO, Services, Shared
 from lambda_fn.control.settings import ControlSettings
 from lambda_fn.control.trail import Trail, Who
 from lambda_fn.errors import APIError, encode_json
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
+from lambda_fn.http.responses import NOSNIFF, error_response, read_body
 from lambda_fn.ids import masked, new_request_id
 from lambda_fn.log import log
 from lambda_fn.networks import viewer
-from lambda_fn.replies import NOSNIFF, error_response, read_body
 
 PREFIX = "/admin/v1"
 DOCUMENT = f"{PREFIX}/openapi.json"
@@ -70,7 +71,7 @@ def create_api(services: Services) -> FastAPI:
         dependencies=[Depends(_has_right)],
     )
     api.state.services = services
-    for part in (keys, budgets, usage, audit, reconciling, operations):
+    for part in (keys, budgets, usage, audit, reconcile, operations):
         api.include_router(part.router, prefix=PREFIX, responses=COMMON)
     api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     api.add_route(DOCUMENT, _document, include_in_schema=False)

@@ -10,20 +10,20 @@ from typing import Any
 
 import msgspec
 
-from lambda_fn import account_changes, accounts
-from lambda_fn.accounts import LIMIT_NAMES, STREAMS_MOST, Account
-from lambda_fn.accounts import Limits as Most
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
-from lambda_fn.budgets import PUBLIC, limits_of, windows
-from lambda_fn.control import schema
-from lambda_fn.nano import from_decimal, to_text
-from lambda_fn.windows import UNLIMITED
+from lambda_fn.control import models_in
+from lambda_fn.metering import account_changes, accounts
+from lambda_fn.metering.accounts import LIMIT_NAMES, STREAMS_MOST, Account
+from lambda_fn.metering.accounts import Limits as Most
+from lambda_fn.metering.money import from_decimal, to_text
+from lambda_fn.metering.public_limits import PUBLIC, limits_of, windows
+from lambda_fn.metering.windows import UNLIMITED
 
 ALIVE = "attribute_exists(pk) AND attribute_not_exists(deleted)"
 
 
-def new_limits(given: schema.Budget, old: Most) -> Most:
+def new_limits(given: models_in.Budget, old: Most) -> Most:
     """Give limits with those changed that were given."""
     changes = {}
     for name in LIMIT_NAMES:
@@ -35,13 +35,13 @@ def new_limits(given: schema.Budget, old: Most) -> Most:
     return msgspec.structs.replace(old, **changes)
 
 
-def concerns_prices(given: schema.KeyUpdate) -> bool:
+def concerns_prices(given: models_in.KeyUpdate) -> bool:
     """Tell whether a change is about what a key may cost: its budgets of cost, or its models."""
     limits = set() if given.limits is None else given.limits.model_fields_set
     return bool(limits & {"cost_per_day", "cost_per_month"}) or "models" in given.model_fields_set
 
 
-def change(account: Account, given: schema.KeyUpdate, *, now: float) -> Update | None:
+def change(account: Account, given: models_in.KeyUpdate, *, now: float) -> Update | None:
     """Make all of a change one update; None when nothing changes.
 
     It has the condition that the account was not changed since it was read.

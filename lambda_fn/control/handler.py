@@ -18,10 +18,10 @@ from mangum import Mangum
 
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.control.app import create_app
-from lambda_fn.control.authenticate import INVOKED
+from lambda_fn.control.auth import INVOKED
 from lambda_fn.control.invocation import as_url_event
 from lambda_fn.control.settings import ControlSettings
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 
 # One loop for the life of the environment: pooled connections belong to it, and Mangum runs the application in it.
 _LOOP = asyncio.new_event_loop()

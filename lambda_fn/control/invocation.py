@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lambda_fn.control import sizes
-from lambda_fn.control.authenticate import INVOKED
+from lambda_fn.control.auth import INVOKED
 
 _WORD = 256
 

@@ -16,7 +16,7 @@ from typing import Any
 from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.control.settings import service_url
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 from lambda_fn.log import log
 
 LENGTH = 48

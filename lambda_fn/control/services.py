@@ -9,13 +9,13 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
 
-from lambda_fn.accounts import STREAMS_MOST
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.control.rights import Right
 from lambda_fn.control.trail import Trail, Who
 from lambda_fn.errors import NotFound, Unavailable
-from lambda_fn.pages import Pages
+from lambda_fn.http.page_tokens import Pages
+from lambda_fn.metering.accounts import STREAMS_MOST
 
 SECONDS = 45.0
 """For one call, under the function's timeout."""

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from lambda_fn.accounts import STREAMS_MOST
 from lambda_fn.control.rights import RIGHTS, Right
+from lambda_fn.metering.accounts import STREAMS_MOST
 from lambda_fn.settings import SettingsError
 
 Streams = Annotated[int, msgspec.Meta(ge=1, le=STREAMS_MOST)]

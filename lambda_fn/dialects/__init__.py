@@ -8,7 +8,7 @@ function serves are imported.
 from importlib import import_module
 from typing import Protocol
 
-from lambda_fn.decode import Decoder
+from lambda_fn.dialects.jsonl import Decoder
 from lambda_fn.errors import APIError
 from lambda_fn.schema import ChatRequest, Control
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from lambda_fn.decode import Decoder, LineDecoder
+from lambda_fn.dialects.jsonl import Decoder, LineDecoder
 from lambda_fn.errors import APIError, UpstreamFailed, from_container
 from lambda_fn.schema import ChatRequest, Control, container_body
 

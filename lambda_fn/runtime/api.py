@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.connection import TransportError
-from lambda_fn.http import Client, connect
+from lambda_fn.http.client import Client, connect
+from lambda_fn.http.connection import TransportError
 
 _VERSION = "/2018-06-01/runtime"
 _MAX_EVENT = 40 * 1024 * 1024

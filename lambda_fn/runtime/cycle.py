@@ -8,7 +8,7 @@ that the client left: Lambda does not know.
 import asyncio
 from typing import Any
 
-from lambda_fn.connection import TransportError
+from lambda_fn.http.connection import TransportError
 from lambda_fn.log import log
 from lambda_fn.runtime.api import Context, RuntimeApi
 

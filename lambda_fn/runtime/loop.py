@@ -8,7 +8,7 @@ import os
 from contextvars import ContextVar
 from typing import NoReturn
 
-from lambda_fn.connection import TransportError
+from lambda_fn.http.connection import TransportError
 from lambda_fn.log import log
 from lambda_fn.runtime.api import RuntimeApi
 from lambda_fn.runtime.cycle import App, Cycle

@@ -1,6 +1,6 @@
 """Bytes -> a checked request, or the refusal that names the field. Pure; only a refusal takes more than one pass.
 
-Every pass is linear in time and memory, whatever the bytes are: tests/lambda_fn/corpus.py has the worst of them.
+Every pass is linear in time and memory, whatever the bytes are: tests/support/corpus.py has the worst of them.
 """
 
 import re

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
 from lambda_fn.log import log
 from lambda_fn.settings import SweepSettings
 from lambda_fn.sweep.run import Sweep, sweep

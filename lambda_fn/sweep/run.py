@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from lambda_fn import books, hours, reservations
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
-from lambda_fn.rolled import mark_dirty, rolled_range
-from lambda_fn.rollups import Contended, advance, roll_dirty
+from lambda_fn.metering import hours, reservations, settlements
+from lambda_fn.metering.dirty_hours import mark_dirty, rolled_range
+from lambda_fn.reporting.rollups import Contended, advance, roll_dirty
 from lambda_fn.sweep import overdue
 
 _AT_ONCE = 16
@@ -146,7 +146,7 @@ async def _account(
 
 
 async def _recover(table: Table, key_id: str, request_id: str, result: Sweep, *, now: float) -> None:
-    what = await books.recover(table, key_id, request_id, now=now)
+    what = await settlements.recover(table, key_id, request_id, now=now)
     if what is not None:
         result.done[what] += 1
         log("recovered", request_id=request_id, key=key_id, was=what)

@@ -8,7 +8,7 @@ import string
 from typing import Any
 
 from local.cloudformation.resource import DeployError, Properties, Resource
-from local.control.exchange import APPLY_TIMEOUT_S, EXCHANGE
+from local.moto.exchange import APPLY_TIMEOUT_S, EXCHANGE
 
 _LETTERS = string.ascii_uppercase + string.digits
 

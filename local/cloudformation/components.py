@@ -3,8 +3,8 @@
 from typing import Any
 
 from local.cloudformation.resource import DeployError, Properties, Resource
-from local.control import components
-from local.control.exchange import EXCHANGE
+from local.moto import components
+from local.moto.exchange import EXCHANGE
 
 # The data plane gives up by the component's own start-up timeout, at most an hour.
 _READY_TIMEOUT_S = 3900.0

@@ -9,7 +9,7 @@ from moto.sagemaker.models import sagemaker_backends
 
 from local.cloudformation.clients import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
-from local.control.exchange import EXCHANGE
+from local.moto.exchange import EXCHANGE
 
 # The data plane gives up by the variant's own start-up timeout, at most an hour; this only bounds a data plane that
 # died.

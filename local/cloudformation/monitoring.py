@@ -1,6 +1,6 @@
 """Alarms, scaling and schedules: resources that are one API call to make and one to delete.
 
-They are kept by moto and can be read there. Schedules fire (`local.functions.schedules`); that an alarm watches is not
+They are kept by moto and can be read there. Schedules fire (`local.lambda_.schedules`); that an alarm watches is not
 emulated.
 """
 

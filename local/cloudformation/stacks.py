@@ -18,7 +18,7 @@ from local.cloudformation.intrinsics import TemplateError
 from local.cloudformation.references import resolve
 from local.cloudformation.resource import Unhandled
 from local.cloudformation.template import LONGEST_TEMPLATE, check, duplicates
-from local.control.exchange import EXCHANGE
+from local.moto.exchange import EXCHANGE
 
 log = logging.getLogger("local.cloudformation")
 

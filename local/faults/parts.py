@@ -1,4 +1,4 @@
-"""Part boundaries of an event stream where a fault wants them. Pure; `local.inference.parts` cuts all other answers."""
+"""Part boundaries of an event stream where a fault wants them. Pure; `local.sagemaker.parts` cuts all other answers."""
 
 from collections.abc import Iterator
 from typing import Protocol

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """Turns chat requests into events. Made with the settings alone; `tests/model/test_engines.py` holds it to this.
+    """Turns chat requests into events. Made with the settings alone; held to this by `test_engines.py`.
 
     It must
     - count the prompt by its own tokenizer and say so in `Start` before it samples, so that the caller may close there;

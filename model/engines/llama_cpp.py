@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import xllamacpp
 
-from model.demo import SHA256, WEIGHTS
+from demo_model import SHA256, WEIGHTS
 from model.engines import guided, prompt_bounds
 from model.engines.bridge import Bridge
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body, weight

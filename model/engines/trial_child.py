@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from model.demo import WEIGHTS
-from model.demo.chat import TEMPLATE
+from demo_model import WEIGHTS
+from demo_model.chat import TEMPLATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

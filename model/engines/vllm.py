@@ -1,6 +1,6 @@
 """vLLM in this process: the engine for GPUs, over `AsyncLLM`, whose core runs in processes of its own.
 
-Made for the version that `VLLM_VERSION` names; tests/model/vllm_stand_in holds what is used of it against its source.
+Made for the version that `VLLM_VERSION` names; tests/support/vllm_stand_in holds what is used of it against its source.
 vLLM renders the chat template, counts the prompt, samples, stops, guides, and parses tool calls and reasoning; this
 file puts one request through that and gives its events.
 

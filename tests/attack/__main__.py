@@ -21,8 +21,8 @@ import boto3
 import httpx
 from rich.markup import escape
 
-from cli import cdk, keys
-from cli.steps import columns, console, step
+from cli.lib import cdk, local_keys
+from cli.lib.terminal import columns, console, step
 from local.cloud import LocalCloud, LocalCloudError
 from tests.attack.kinds import admin, bodies, origins, readers, schemas, texts, wire
 from tests.attack.kinds import keys as guesses
@@ -93,8 +93,8 @@ def _deploy(cloud: LocalCloud, folder: Path) -> Target:
     return Target(
         cloud=cloud,
         origin=f"http://{outputs['DistributionDomain']}",
-        key=keys.create(table, name="attacker"),
-        other_key=keys.create(table, name="neighbour"),
+        key=local_keys.create(table, name="attacker"),
+        other_key=local_keys.create(table, name="neighbour"),
         admin_secret=secret["SecretString"],
         table=table,
         outputs=outputs,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from bench import leftovers
 from tests.attack.target import ANSWER_WITHIN_S, MODEL, Target
+from tests.support import leftovers
 
 MEMORY = {"cloud": 400e6, "control": 900e6, "container": 500e6, "function": 300e6}
 """Resident bytes that one process of a role may have: two to six times what it has at rest."""

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import main, values
-from cli.stack import LocalStack
+from cli import main
+from cli.lib import values
+from cli.lib.stack import LocalStack
 from local.cloud import LocalCloud
 from local.trust import Keys
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cli import audit_command, key_commands, usage_commands
+from cli.commands import audit, keys, usage
+from cli.lib.project import CommandError
 from cli.main import main
-from cli.project import CommandError
 
 HOSTILE = "=1+1\x1b[2J\x9b31m\r\n\u202e[red]"
 KEY = "abcdefghijkl"
@@ -75,7 +75,7 @@ class Hostile:
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the commands ask it."""
-    for module in (audit_command, key_commands, usage_commands):
+    for module in (audit, keys, usage):
         monkeypatch.setattr(module, "admin", lambda _: Hostile())
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from cli.commands.up import alone
+from cli.lib.project import CommandError
 from cli.main import main
-from cli.project import CommandError
-from cli.up import alone
 
 
 def test_without_a_command_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +56,6 @@ def test_a_second_up_is_refused(tmp_path: Path) -> None:
 def test_names_of_the_edge_reach_the_local_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each `--host` of `sluice up` is one of `python -m local`."""
     given: dict[str, Any] = {}
-    monkeypatch.setattr("cli.up.up", lambda **options: given.update(options))
+    monkeypatch.setattr("cli.commands.up.up", lambda **options: given.update(options))
     assert main(["up", "--host", "host.docker.internal", "--host", "[fd00::1]"]) == 0
     assert given["options"] == ["--host=host.docker.internal", "--host=[fd00::1]"]

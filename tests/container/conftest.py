@@ -10,9 +10,9 @@ from typing import Any
 import boto3
 import pytest
 
-from cli import cdk, container, keys
+from cli.lib import cdk, container, local_keys
 from local.cloud import LocalCloud
-from local.inference.engine import LABEL
+from local.sagemaker.engine import LABEL
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def deployed(cloud: LocalCloud, aws: dict[str, str], image: str) -> Deployed:
         detail=_quiet,
     )
     table = boto3.resource("dynamodb", **aws).Table(outputs["UsageTableName"])
-    return Deployed(cloud, outputs, keys.create(table, name="test"))
+    return Deployed(cloud, outputs, local_keys.create(table, name="test"))
 
 
 def _quiet(_line: str) -> None:

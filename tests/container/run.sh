@@ -9,7 +9,7 @@ if [ -z "${CONTAINERS_CONF:-}" ] && [ ! -e /etc/containers/containers.conf ] && 
 fi
 engine=$("$bin/python" -c '
 import sys
-from local.inference.engine import EngineError, find
+from local.sagemaker.engine import EngineError, find
 try:
     print(find())
 except EngineError as error:

@@ -13,9 +13,9 @@ import openai
 import pytest
 
 from local.cloud import LocalCloud
-from local.inference.container import ContainerRunner
-from local.inference.engine import sweep
-from local.inference.runner import Container, Running
+from local.sagemaker.container import ContainerRunner
+from local.sagemaker.engine import sweep
+from local.sagemaker.runner import Container, Running
 from tests.container.conftest import Deployed, Engine
 
 pytestmark = pytest.mark.container
@@ -166,7 +166,7 @@ def test_image_holds_what_it_needs(engine: Engine, image: str) -> None:
     assert inside("id -u").strip() == "1000"
     assert inside("command -v gcc cc g++ clang tcc make rustc || echo none").strip() == "none"
     weights = inside("find / -xdev -name '*.gguf' -o -xdev -name '*.safetensors' 2>/dev/null || true")
-    assert weights.split() == ["/app/model/demo/weights/sluice-demo.gguf"]
+    assert weights.split() == ["/app/demo_model/weights/sluice-demo.gguf"]
     assert inside("find /app -writable -print 2>/dev/null | head -1").strip() == ""
     lock = re.findall(r"^([a-z0-9-]+)==(\S+)(?: ;.*)?", (ROOT / "locks" / "model.txt").read_text(), re.MULTILINE)
     found = set(inside("ls -d /app/packages/*.dist-info").split())

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from infra.container_environment import MORE, SAID_BY, environment
-from infra.context import settings_from_context
-from infra.settings import FIELDS, SettingsError
+from infra.settings.container_environment import MORE, SAID_BY, environment
+from infra.settings.context import settings_from_context
+from infra.settings.deployment import FIELDS, SettingsError
 from model.settings import Settings, variable_of
 
 

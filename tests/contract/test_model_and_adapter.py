@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import model.errors
-from lambda_fn.decode import LineDecoder
+from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode import ChatBody, Head
 from lambda_fn.errors import CONTAINER_CODES, UpstreamFailed, from_container
 from lambda_fn.events import Delta, Event, Failure

@@ -10,7 +10,7 @@ import boto3
 import openai
 import pytest
 
-from cli import cdk, keys
+from cli.lib import cdk, local_keys
 from local.cloud import LocalCloud
 
 DEMO_RATE = 20.0
@@ -84,7 +84,7 @@ def deployed(cloud: LocalCloud, name: str, settings: dict[str, str]) -> Deployme
         detail=quiet,
     )
     table = boto3.resource("dynamodb", **options(cloud)).Table(outputs["UsageTableName"])
-    return Deployment(name, outputs, keys.create(table, name="test"), table, settings)
+    return Deployment(name, outputs, local_keys.create(table, name="test"), table, settings)
 
 
 @pytest.fixture(scope="session")

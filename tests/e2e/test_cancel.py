@@ -12,8 +12,8 @@ import pytest
 
 from local.cloud import LocalCloud
 from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, deployed
-from tests.e2e.faults import fault
 from tests.e2e.test_streaming import script, settled
+from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
 # Long enough that no answer of so many tokens would end while the test looks.

@@ -1,6 +1,6 @@
 """Functions that are killed at any stage of a request, over the whole local cloud: after a sweep the books are exact.
 
-`make chaos` does the same with 500 requests, and more harm: `bench.chaos`.
+`make chaos` does the same with 500 requests, and more harm: `tests.chaos`.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from dataclasses import replace
 import boto3
 import pytest
 
-from bench.chaos import parts
-from bench.chaos.ground import Ground
-from bench.chaos.stages import LONG, SHORT, STAGES
-from cli import keys
+from cli.lib import local_keys
 from local.cloud import LocalCloud
+from tests.chaos import parts
+from tests.chaos.ground import Ground
+from tests.chaos.stages import LONG, SHORT, STAGES
 from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
 
 pytestmark = pytest.mark.e2e
@@ -43,7 +43,7 @@ async def test_killed_at_every_stage(
 ) -> None:
     """Nothing is left OPEN or in flight, accounts, ledger and rollups agree, and with the container to the token."""
     ground = Ground(cloud, scripted.outputs, SCRIPTED_MODEL, OVERDUE)
-    ground.keys = [keys.create(scripted.table, name="chaos") for _ in range(2)]
+    ground.keys = [local_keys.create(scripted.table, name="chaos") for _ in range(2)]
     waves = parts.Waves()
     # of the long streams one is enough here, as long as a checkpoint and a little more
     stages = [stage for stage in STAGES if stage.script["count"] == SHORT["count"]]

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from cli.check.probes import Target
-from cli.check.report import run
-from cli.check.wire import Server
+from cli.commands.check.probes import Target
+from cli.commands.check.report import run
+from cli.commands.check.wire import Server
 from tests.e2e.conftest import Deployment
 
 pytestmark = pytest.mark.e2e

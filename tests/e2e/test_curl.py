@@ -8,8 +8,8 @@ import pytest
 
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Deployment
-from tests.e2e.faults import fault
 from tests.e2e.test_streaming import script
+from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
 

@@ -10,11 +10,11 @@ import boto3
 import openai
 import pytest
 
-from cli.destroy import destroy
-from cli.doctor import read
-from cli.endpoint import change
-from cli.preflight import preflight
-from cli.project import CommandError
+from cli.commands.destroy import destroy
+from cli.commands.doctor import read
+from cli.commands.endpoint import change
+from cli.commands.preflight import preflight
+from cli.lib.project import CommandError
 from infra.images import containers
 from local.cloud import REGION, LocalCloud
 from tests.e2e.conftest import Deployment, deployed, options
@@ -187,7 +187,7 @@ def test_destroy_leaves_nothing_and_says_so(
     foreign: Deployment, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The doctor reads such a stack, the preflight its quotas; destroying removes all and lists what is left."""
-    monkeypatch.setattr("cli.stack.LOCAL", cloud.directory)
+    monkeypatch.setattr("cli.lib.stack.LOCAL", cloud.directory)
     assert read("local", foreign.name).models["vllm"]["component"] == f"{foreign.outputs['EndpointName']}-model"
     with pytest.raises(CommandError, match="are missing"):
         preflight("local", {**foreign.settings, "name": foreign.name})

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cli import doctor
-from cli.project import CommandError
+from cli.commands import doctor
+from cli.lib.project import CommandError
 from infra.limits import LIMITS
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Deployment, options

@@ -9,12 +9,13 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from lambda_fn import accounts, ids, limits
+from lambda_fn import ids, limits
 from lambda_fn.ids import ledger_partition
+from lambda_fn.metering import accounts
 from local.cloud import LocalCloud
 from tests.e2e.conftest import SCRIPTED_MODEL, Deployment
-from tests.e2e.faults import fault, listed
 from tests.e2e.test_streaming import script, settled, text
+from tests.support.faults import fault, listed
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,8 @@ import httpx
 import openai
 import pytest
 
-import cli.admin
-import cli.usage_commands
+import cli.commands.usage
+import cli.lib.admin_api
 from cli.main import main
 from local.cloud import LocalCloud
 from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
@@ -24,7 +24,7 @@ def run(
     cloud: LocalCloud, scripted: Deployment, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Run:
     """Give the `sluice` command, for this deployment: what it prints, if its status is the expected one."""
-    for module in (cli.admin, cli.usage_commands):
+    for module in (cli.lib.admin_api, cli.commands.usage):
         monkeypatch.setattr(module, "aws_options", lambda _stage: options(cloud))
 
     def command(*arguments: str, status: int = 0) -> str:

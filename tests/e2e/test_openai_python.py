@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from local.cloud import LocalCloud
 from tests.e2e.conftest import SCRIPTED_MODEL, Deployment
-from tests.e2e.faults import fault
 from tests.e2e.test_streaming import script, text
+from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
 

@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lambda_fn import accounts, ids
+from lambda_fn import ids
+from lambda_fn.metering import accounts
 from tests.e2e.conftest import Deployment
 
 pytestmark = pytest.mark.e2e

@@ -8,7 +8,7 @@ import pytest
 from aws_cdk import App
 
 from infra.compose import compose
-from infra.settings import Stage, of_stage
+from infra.settings.deployment import Stage, of_stage
 
 STAGES = get_args(Stage)
 
@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "locks/model.txt": "",
         "model/Dockerfile": "FROM scratch\n",
         "schema_guard/__init__.py": "",
-        "model/demo/weights/sluice-demo.gguf": "GGUF",
+        "demo_model/weights/sluice-demo.gguf": "GGUF",
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)

@@ -16,13 +16,14 @@ from moto.core.eventstream import EventStreamEncoder
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from lambda_fn import accounts, ids
-from lambda_fn.app import create_app
+from lambda_fn import ids
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.http import Client
+from lambda_fn.http.client import Client
+from lambda_fn.metering import accounts
 from lambda_fn.settings import Model, Settings
-from local.control import attribute_values
+from lambda_fn.stream.app import create_app
+from local.moto import attribute_values
 
 CREDENTIALS = Credentials("AKID", "SECRET", "")
 KEY = "sk-abcdefgh2345-" + "Aa0_-" * 8 + "xyz"  # the same in each process of a run

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_fn import accounts, ids, networks
-from lambda_fn.accounts import Account
-from lambda_fn.admit import Gate
-from lambda_fn.authenticate import Caller, read_key
+from lambda_fn import ids, networks
+from lambda_fn.auth import Caller, read_key
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.errors import APIError, InsufficientQuota, PermissionDenied
-from lambda_fn.ledger import Opening, Prices
+from lambda_fn.metering import accounts
+from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.ledger import Opening, Prices
 from lambda_fn.networks import admits, canonical, viewer
+from lambda_fn.stream.admit import Gate
 from tests.lambda_fn.conftest import KEY, Call
 
 EDGE = "130.176.0.1"

@@ -12,9 +12,9 @@ import pytest
 from botocore.config import Config
 
 from local.cloud import REGION, LocalCloud
-from tests.local.function_plane import Plane, started
+from tests.support.function_plane import Plane, started
 
-CONTAINER = (sys.executable, str(Path(__file__).parent / "container.py"))
+CONTAINER = (sys.executable, str(Path(__file__).parents[1] / "support" / "container.py"))
 
 Client = Callable[[str], Any]
 Deploy = Callable[..., dict[str, str]]

@@ -23,7 +23,7 @@ from model.engines import create
 from model.generation import Generation
 from model.schema import ChatRequest
 from model.settings import Settings
-from tests.model import vllm_stand_in
+from tests.support import vllm_stand_in
 
 if TYPE_CHECKING:
     from model.answers import Timing
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 vllm_stand_in.install()
 
-WEIGHTS = Path(__file__).parents[2] / "model" / "demo" / "weights"
+WEIGHTS = Path(__file__).parents[2] / "demo_model" / "weights"
 
 
 def scripted(**script: Any) -> dict[str, Any]:

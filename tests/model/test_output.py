@@ -15,7 +15,7 @@ import pytest
 from model.errors import InvalidRequestError
 from model.output import OneLine
 from tests.model.conftest import WEIGHTS
-from tests.model.test_model_process import ROOT, free_port, wait_for
+from tests.model.test_main import ROOT, free_port, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path

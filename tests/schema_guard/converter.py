@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-WEIGHTS = ROOT / "model/demo/weights/sluice-demo.gguf"
+WEIGHTS = ROOT / "demo_model/weights/sluice-demo.gguf"
 MEMORY = 512 << 20
 SECONDS = 2.0
 """CPU time of one conversion with its first tokens."""

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from bench import leftovers
 from tests.attack.target import Findings, Target, raw
+from tests.support import leftovers
 
 KIND = "web pages"
 

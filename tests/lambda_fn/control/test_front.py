@@ -8,9 +8,9 @@ from starlette.types import Message
 
 from lambda_fn.control import sizes
 from lambda_fn.control.app import PREFIX, Front, create_api
-from lambda_fn.control.authenticate import AdminSecret, Gate
+from lambda_fn.control.auth import AdminSecret, Gate
 from lambda_fn.control.invocation import as_url_event
-from lambda_fn.control.schema import Booked, KeyPast, ReconcileKeys
+from lambda_fn.control.models_in import Booked, KeyPast, ReconcileKeys
 from lambda_fn.control.services import Services
 from lambda_fn.control.trail import Trail, Who
 from schema_guard import more_values

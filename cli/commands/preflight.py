@@ -1,0 +1,212 @@
+"""`sluice preflight`: what the account lacks for a deployment, with the commands that ask for it.
+
+A new account has no GPU instances for endpoints and may run ten functions at once; both are quotas that are raised on
+request, which takes AWS hours to days. Better known before the deployment than from its failure.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from shlex import quote
+from typing import Any
+
+from rich.markup import escape
+
+from cli.lib.printable import printable
+from cli.lib.project import CommandError
+from cli.lib.stack import aws_options, unasked
+from cli.lib.terminal import console
+from infra.settings.context import settings_from_context
+from infra.settings.deployment import Settings, SettingsError
+
+Client = Callable[..., Any]
+CONCURRENCY = "L-B99A9384"
+"""The code of Lambda's quota of concurrent executions."""
+UNRESERVED = 100
+"""Lambda keeps so many of them from being reserved."""
+_BUSY = 50
+"""Each stream takes one; fewer than this are soon used up."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `commands` ask for what is missing; with `warning`, it may do without."""
+
+    what: str
+    good: bool
+    commands: tuple[str, ...] = ()
+    warning: bool = False
+
+
+def findings(settings: Settings, client: Client) -> Iterator[Finding]:
+    """Look at the account.
+
+    Args:
+        settings: Of the deployment.
+        client: Makes boto3's clients by the service's name.
+
+    Raises:
+        botocore's errors: a call was refused.
+
+    """
+    identity = client("sts").get_caller_identity()
+    region = client("sts").meta.region_name
+    yield Finding(f"account {identity['Account']}, region {region}", good=True)
+    yield _bootstrap(client, region)
+    if settings.edge_stacks and region != "us-east-1":
+        command = f"npx cdk bootstrap aws://{identity['Account']}/us-east-1 -c stage=dev"
+        yield _bootstrap(client, "us-east-1", command)  # for certificate and web ACL
+    if settings.endpoint_name is None:
+        yield _instances(settings, client)
+    else:
+        yield _endpoint(settings.endpoint_name, client)
+    yield _functions(settings, client)
+    yield from _image(settings)
+    yield from _sources(settings, client)
+
+
+def _bootstrap(client: Client, region: str, command: str = "npx cdk bootstrap -c stage=dev") -> Finding:
+    from botocore.exceptions import ClientError
+
+    cloudformation = client("cloudformation", region_name=region)
+    try:
+        [stack] = cloudformation.describe_stacks(StackName="CDKToolkit")["Stacks"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return Finding(f"CDK is not bootstrapped in {region}", good=False, commands=(command,))
+    return Finding(
+        f"CDK is bootstrapped in {region}", good=stack["StackStatus"].endswith("_COMPLETE"), commands=(command,)
+    )
+
+
+def _instances(settings: Settings, client: Client) -> Finding:
+    name = f"{settings.instance_type} for endpoint usage"
+    # an update has new instances beside the old, but where copies of a component are changed one by one
+    needed = settings.most_instances + (0 if settings.scale_to_zero else settings.instance_count)
+    pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+    quota = next((it for page in pages for it in page["Quotas"] if it["QuotaName"] == name), None)
+    if quota is None:
+        return Finding(f"no quota is called '{name}': is the type offered in this region?", good=False)
+    return Finding(
+        f"{quota['Value']:.0f} {name}; {needed} are needed, an update's included",
+        good=quota["Value"] >= needed,
+        commands=(_increase("sagemaker", quota["QuotaCode"], needed),),
+    )
+
+
+def _endpoint(name: str, client: Client) -> Finding:
+    from botocore.exceptions import ClientError
+
+    try:
+        status = client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
+    except ClientError:
+        status = "not there"
+    return Finding(f"the endpoint {name} is {status}", good=status == "InService")
+
+
+def _functions(settings: Settings, client: Client) -> Finding:
+    quota = client("service-quotas").get_service_quota(ServiceCode="lambda", QuotaCode=CONCURRENCY)["Quota"]
+    most, reserved = int(quota["Value"]), settings.reserved_concurrency
+    command = _increase("lambda", CONCURRENCY, max(1000, (reserved or 0) + UNRESERVED))
+    if reserved is not None:
+        what = f"{most} functions at once; reserved_concurrency={reserved} leaves {most - reserved}, Lambda wants"
+        good = most - reserved >= UNRESERVED
+        return Finding(f"{what} {UNRESERVED} left", good, (command, "# or deploy with -c reserved_concurrency=none"))
+    return Finding(f"{most} functions at once, one for each stream", most >= _BUSY, (command,), warning=True)
+
+
+def _image(settings: Settings) -> Iterator[Finding]:
+    if settings.container != "sluice" or settings.image_uri is not None or settings.endpoint_name is not None:
+        return
+    if settings.image_build == "docker":
+        yield _engine(os.environ.get("CDK_DOCKER", "docker"))
+    else:
+        yield Finding("the image is built by CodeBuild", good=True)
+
+
+def _engine(name: str) -> Finding:
+    """Look whether the engine that CDK will call answers, and which other one would."""
+    from local.sagemaker.engine import ENGINES, refusal
+
+    reason = refusal(name)
+    if reason is None:
+        return Finding(f"the image is built here, by {name}", good=True)
+    others = [f"export CDK_DOCKER={other}" for other in ENGINES if other != name and refusal(other) is None]
+    what = f"the image is built here, by {name}: {reason}"
+    return Finding(what, good=False, commands=(*others, "# or deploy with -c image_build=codebuild"))
+
+
+def _sources(settings: Settings, client: Client) -> Iterator[Finding]:
+    from botocore.exceptions import ClientError
+
+    if (secret := settings.huggingface_secret) is not None:
+        command = f"aws secretsmanager create-secret --name {quote(secret)} --secret-string hf_…"
+        try:
+            client("secretsmanager").describe_secret(SecretId=secret)
+        except ClientError:
+            yield Finding(f"there is no secret {secret}", good=False, commands=(command,))
+        else:
+            yield Finding(f"the secret {secret} is there", good=True)
+    if (settings.weights or "").startswith("s3://") and settings.endpoint_name is None:
+        bucket, _, key = str(settings.weights).removeprefix("s3://").partition("/")
+        try:
+            found = client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("KeyCount", 0) > 0
+        except ClientError as error:
+            yield Finding(f"weights={settings.weights}: {error.response['Error']['Message']}", good=False)
+        else:
+            said = "are there" if found else "are not there"
+            commands = (f"sluice model push DIR --to {quote(f's3://{bucket}/{key}')}",)
+            yield Finding(f"the weights {settings.weights} {said}", good=found, commands=commands)
+    if settings.hosted_zone is not None:
+        zone_id, _, name = settings.hosted_zone.partition(":")
+        try:
+            there = client("route53").get_hosted_zone(Id=zone_id)["HostedZone"]["Name"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchHostedZone":
+                raise
+            there = ""
+        good = there.rstrip(".") == name.rstrip(".")
+        what = f"the hosted zone {zone_id} is {there or 'not there'}" + ("" if good or not there else f", not {name}")
+        yield Finding(what, good, ("aws route53 list-hosted-zones",))
+    if settings.certificate_arn is not None:
+        acm = client("acm", region_name="us-east-1")
+        try:
+            status = acm.describe_certificate(CertificateArn=settings.certificate_arn)["Certificate"]["Status"]
+        except ClientError:
+            status = "not there"
+        command = (
+            f"aws acm request-certificate --region us-east-1 --domain-name {quote(str(settings.domain))} "
+            "--validation-method DNS"
+        )
+        yield Finding(f"the certificate of {settings.domain} is {status}", status == "ISSUED", (command,))
+
+
+def _increase(service: str, code: str, value: int) -> str:
+    words = "aws service-quotas request-service-quota-increase"
+    return f"{words} --service-code {service} --quota-code {code} --desired-value {value}"
+
+
+def preflight(stage: str, context: Mapping[str, object]) -> None:
+    """Print what was found. Raises CommandError if something is missing."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        settings = settings_from_context({**context, "stage": stage})
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    options = aws_options(stage)
+    missing = 0
+    try:
+        for it in findings(settings, lambda service, **more: boto3.client(service, **{**options, **more})):
+            mark = "[green]✓[/green]" if it.good else "[yellow]![/yellow]" if it.warning else "[red]✗[/red]"
+            console.print(mark, escape(printable(it.what, keep="")))
+            missing += not it.good and not it.warning
+            for command in () if it.good else it.commands:
+                console.print(f"    {command}", style="dim", markup=False)
+    except (BotoCoreError, ClientError) as error:
+        raise unasked(stage, error) from None
+    if missing:
+        raise CommandError(f"{missing} thing(s) are missing. The commands above ask for them.")
+    console.print("\nNothing is missing.")

@@ -1,0 +1,228 @@
+"""`sluice usage ...`: what was used, whether the books agree, and what has to be settled still."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rich.table import Table
+
+from cli.commands.keys import add_access, admin
+from cli.lib import charts, values
+from cli.lib.admin_api import Admin
+from cli.lib.project import CommandError
+from cli.lib.reconcile import reconcile
+from cli.lib.stack import aws_options
+from cli.lib.terminal import console, errors, literal, show, write_csv
+
+_EVENT = "settlement_unsaved"
+_BATCH = 500
+_COLUMNS = ("requests", "refused", "prompt_tokens", "completion_tokens", "cost")
+_BOOKED = ("requests", "prompt_tokens", "completion_tokens")
+
+
+def add_usage(commands: Any) -> None:
+    """Add the commands."""
+    text = "Show usage; or reconcile, replay, look up, make rollups again."
+    usage = commands.add_parser("usage", help=text, description=text)
+    usage.set_defaults(run=_usage)
+    usage.add_argument("--by", default="day", help="day, hour, key, model, or several with commas (day)")
+    usage.add_argument("--since", metavar="DAY", help="first day or hour, UTC: 2026-11-21, 2026-11-21T06 (30 days ago)")
+    usage.add_argument("--until", metavar="DAY", help="the day or hour after the last one (now)")
+    usage.add_argument("--key", type=values.key_id, help="only this key's")
+    usage.add_argument("--model", help="only this model's")
+    usage.add_argument("--csv", action="store_true", help="print CSV")
+    add_access(usage)
+    parts = usage.add_subparsers(metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = parts.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        add_access(added, inner=True)
+        return added
+
+    command("reconcile", _reconcile, "Compare accounts, ledger and rollups; exit status 1 on any difference.")
+    replay = command("replay", _replay, "Settle what the function could only log: from a file, or CloudWatch Logs.")
+    replay.add_argument("files", nargs="*", metavar="FILE", help="logs; - is standard input (the function's log group)")
+    replay.add_argument("--since", type=values.seconds, default=86_400, metavar="TIME", help="of the log group (24h)")
+    request = command("request", _request, "Show one request's item of the ledger.")
+    request.add_argument("id", metavar="REQUEST", help="as in x-request-id, or an answer's id")
+    rebuild = command("rebuild", _rebuild, "Make the rollups of some hours again from the ledger.")
+    rebuild.add_argument("since", metavar="SINCE", help="first day or hour, UTC")
+    rebuild.add_argument("until", metavar="UNTIL", help="the day or hour after the last one")
+
+
+def _usage(given: argparse.Namespace) -> None:
+    if given.csv and given.json:
+        raise CommandError("--csv and --json exclude each other.")
+    api = admin(given)
+    query = {name: getattr(given, name) for name in ("since", "until", "by", "key", "model")}
+    rows = list(api.pages("/usage", limit=10_000, **query))
+    by = given.by.split(",")
+    if given.json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    rows = [charts.unrefused(row) for row in rows]
+    if given.csv:
+        names = (*by, *_COLUMNS, "recovered", "open")
+        write_csv(names, ([row[name] for name in names] for row in rows))
+    elif not rows:
+        console.print("Nothing was used in this time.")
+    else:
+        called = {key["id"]: key["name"] for key in api.pages("/keys", limit=100)} if "key" in by else {}
+        _table(rows, by, called)
+
+
+def _table(rows: list[dict[str, Any]], by: Sequence[str], called: dict[str, str]) -> None:
+    if list(by) == ["day"]:
+        rows = charts.every_day(rows)
+    tokens = [row["prompt_tokens"] + row["completion_tokens"] for row in rows]
+    table = Table(box=None, header_style="bold", pad_edge=False, show_footer=len(rows) > 1)
+    for place, name in enumerate(by):
+        table.add_column(name, "total" if place == 0 else "", no_wrap=True, footer_style="bold")
+    if "key" in by:
+        table.add_column("name")
+    for name in _COLUMNS:
+        total = charts.money(rows) if name == "cost" else f"{sum(row[name] for row in rows):,}"
+        table.add_column(name.replace("_", " "), total, justify="right", footer_style="bold")
+    table.add_column("tokens")
+    bars = charts.bars(tokens)
+    for row, bar in zip(rows, bars, strict=True):
+        cells = [literal(row[name]) for name in by]
+        if "key" in by:
+            cells.append(literal(called.get(row["key"], "(deleted)")))
+        cells += [literal(row[name]) if name == "cost" else f"{row[name]:,}" for name in _COLUMNS]
+        table.add_row(*cells, f"[cyan]{bar}[/cyan]")
+    show(table)
+    marks = {"recovered": "settled by the sweeper from a checkpoint", "open": "not settled yet"}
+    for name, words in marks.items():
+        if many := sum(row[name] for row in rows):
+            console.print(f"[dim]{many:,} {words}[/dim]")
+
+
+def _reconcile(given: argparse.Namespace) -> None:
+    with console.status("Reconciling") as status:
+        report = reconcile(admin(given), lambda hour: status.update(f"Reconciling: {literal(hour)}"))
+    if given.json:
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    else:
+        _show_report(report)
+    if not report["agrees"]:
+        many = len(report["differences"]) + report["differences_left"]
+        raise CommandError(f"{many} difference(s) between accounts, ledger and rollups.")
+
+
+def _show_report(report: dict[str, Any]) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("key", "place", "requests", "prompt tokens", "completion tokens", "cost"):
+        table.add_column(name, justify="left" if name in {"key", "place"} else "right")
+    wrong = {(it["key"], place) for it in report["differences"] for place in it["places"]}
+    for key in report["keys"]:
+        for number, place in enumerate(("account", "ledger", "rollups")):
+            amounts = key[place]
+            style = "red" if (key["key"], place.removesuffix("s")) in wrong else None
+            shown = ["deleted", "", "", ""] if amounts is None else [f"{amounts[name]:,}" for name in _BOOKED]
+            if amounts is not None:
+                shown.append(charts.decimal(amounts["cost"]))
+            table.add_row(literal(key["key"]) if number == 0 else "", place, *shown, style=style)
+    show(table)
+    running = sum(key["in_flight"] for key in report["keys"])
+    console.print(
+        f"[dim]{running} in flight; rollups up to {literal(report['rolled'])}, the ledger itself from there[/dim]"
+    )
+    for it in report["differences"]:
+        left, right = zip(it["places"], it["values"], strict=True)
+        errors.print(
+            f"[red]✗[/red] {literal(it['key'])} {literal(it['field'])}: {left[0]} {left[1]:,}, {right[0]} {right[1]:,}"
+        )
+    if report["agrees"]:
+        console.print("[green]✓[/green] accounts, ledger and rollups agree")
+
+
+def _replay(given: argparse.Namespace) -> None:
+    api = admin(given)
+    lines = [line for line in _lines(given, api) if _EVENT in line]
+    counts = {"settled": 0, "corrected": 0, "already": 0, "rolled": 0}
+    wrong: dict[str, list[str]] = {"malformed": [], "failed": []}
+    for start in range(0, len(lines), _BATCH):
+        done = api("POST", "/replay", {"lines": lines[start : start + _BATCH]})
+        counts = {name: value + done[name] for name, value in counts.items()}
+        for name, found in wrong.items():
+            found += [re.sub(r"^line (\d+)", lambda it: f"line {int(it[1]) + start}", text) for text in done[name]]  # noqa: B023 (called at once)
+    if given.json:
+        sys.stdout.write(json.dumps({**counts, **wrong}, indent=2) + "\n")
+    else:
+        words = {
+            "settled": "settled",
+            "corrected": "corrected",
+            "already": "known already",
+            "rolled": "hours rolled again",
+        }
+        console.print(f"{len(lines)} unsaved: " + ", ".join(f"{counts[name]} {text}" for name, text in words.items()))
+    for text in wrong["malformed"]:
+        errors.print(f"[yellow]malformed[/yellow] {literal(text)}")
+    if wrong["failed"]:
+        raise CommandError(f"{len(wrong['failed'])} could not be written; replay them again: {wrong['failed'][0]} ...")
+    if wrong["malformed"]:
+        raise CommandError(f"{len(wrong['malformed'])} line(s) make no sense.")
+
+
+def _lines(given: argparse.Namespace, api: Admin) -> Iterator[str]:
+    if not given.files:
+        yield from _logged(given, api)
+    for name in given.files:
+        if name == "-":
+            yield from sys.stdin
+        else:
+            with Path(name).open(errors="replace") as file:
+                yield from file
+
+
+def _logged(given: argparse.Namespace, api: Admin) -> Iterator[str]:
+    """Give what the stream function logged."""
+    import time
+
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    options = aws_options(given.stage)
+    try:
+        functions = boto3.client("lambda", **options)
+        function = functions.get_function_configuration(FunctionName=api.outputs["FunctionName"])
+        group = function["LoggingConfig"]["LogGroup"]
+        pages = (
+            boto3.client("logs", **options)
+            .get_paginator("filter_log_events")
+            .paginate(
+                logGroupName=group, filterPattern=f'"{_EVENT}"', startTime=int((time.time() - given.since) * 1000)
+            )
+        )
+        for page in pages:
+            for event in page["events"]:
+                yield event["message"]
+    except (BotoCoreError, ClientError) as error:
+        raise CommandError(f"The function's log cannot be read: {error}") from None
+
+
+def _request(given: argparse.Namespace) -> None:
+    entry = admin(given)("GET", f"/requests/{quote(given.id, safe='')}")
+    if given.json:
+        sys.stdout.write(json.dumps(entry, indent=2) + "\n")
+        return
+    for name, value in entry.items():
+        if name != "object" and value is not None:
+            shown = f"{values.when(value)} UTC" if name.endswith("_at") else str(value)
+            console.print(f"  [dim]{name.replace('_', ' '):<18}[/dim] {literal(shown)}")
+
+
+def _rebuild(given: argparse.Namespace) -> None:
+    done = admin(given)("POST", "/rollups/rebuild", {"since": given.since, "until": given.until})["data"]
+    if given.json:
+        sys.stdout.write(json.dumps(done, indent=2) + "\n")
+        return
+    rows, changed = (sum(hour[name] for hour in done) for name in ("rows", "changed"))
+    console.print(f"{len(done)} hours made again: {rows} rows, of which {changed} had to be changed")

@@ -1,0 +1,194 @@
+"""The functions' deployment packages, built without Docker.
+
+`build/<content>-<target>/` becomes a zip's content: the dependencies of locks/<content>.txt as wheels of the target's
+platform and Python version (never this machine's, unless that is the target), lambda_fn/ and schema_guard/. There are
+two contents: `function`, of the stream function and the sweeper, with the executable bootstrap and without
+lambda_fn/control/, whose dependencies it lacks; and `control`, of the control function, without the bootstrap.
+The same input gives the same bytes, so that nothing is deployed again without need; an unchanged input costs only the
+reading of the sources.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from uv import find_uv_bin
+
+from infra.packaging.bytecode import compile_tree, find_interpreter
+from infra.settings.deployment import Architecture, Wheels, host_architecture, host_python_version
+
+Content = Literal["function", "control"]
+MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}
+# Never imported at run time: type stubs, C and Cython sources, and what installers and their scripts leave behind.
+_UNUSED_SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h"}
+_UNUSED_NAMES = {"tests", "bin", ".lock", "__pycache__"}
+# Licences and METADATA stay, as the licences ask.
+_UNUSED_DIST_INFO = {
+    "INSTALLER",
+    "RECORD",
+    "REQUESTED",
+    "WHEEL",
+    "direct_url.json",
+    "entry_points.txt",
+    "top_level.txt",
+    "uv_build.json",
+    "uv_cache.json",
+}
+
+
+class PackageError(RuntimeError):
+    """The package could not be built; the message says which step failed and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What the package is to run on."""
+
+    python_version: str
+    architecture: Architecture
+    wheels: Wheels
+
+    @property
+    def name(self) -> str:
+        """Names the folder, like `arm64-python314`; CDK would take a dot for a file's extension."""
+        machine = "host" if self.wheels == "host" else self.architecture
+        return f"{machine}-python{self.python_version.replace('.', '')}"
+
+    @property
+    def platform_options(self) -> list[str]:
+        """Options of uv for the platform: Amazon Linux 2023 has glibc 2.34, so manylinux_2_28 wheels run there."""
+        if self.wheels == "host":
+            return []
+        return ["--python-platform", f"{MACHINES[self.architecture]}-manylinux_2_28"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A built package: its folder, and the interpreter that made its bytecode (None: it has none and starts slower)."""
+
+    path: Path
+    bytecode: str | None
+
+
+def build(*, root: Path, target: Target, content: Content = "function") -> Package:
+    """Build, or find built, the package of the repository at `root`.
+
+    Raises PackageError when a source is missing, the target is not this machine's though `wheels` says so, or uv fails.
+    """
+    lock, folder = root / f"locks/{content}.txt", root / "lambda_fn"
+    entry = folder / ("bootstrap" if content == "function" else "control/handler.py")
+    for needed in (lock, entry, root / "schema_guard/__init__.py"):
+        if not needed.is_file():
+            raise PackageError(f"the package '{content}' needs {needed.relative_to(root)}, which is missing")
+    sources = _sources(root, content)
+    host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
+    if target.wheels == "host" and target != host:
+        wanted, here = (f"{it.architecture} with Python {it.python_version}" for it in (target, host))
+        raise PackageError(f"wheels=host can only build for this machine, which is {here}, not for {wanted}")
+    compiler = find_interpreter(target.python_version)
+    bytecode = compiler.version if compiler else None
+    path = root / "build" / f"{content}-{target.name}"
+    stamp = path.with_suffix(".stamp")
+    recipe = [Path(__file__), Path(compile_tree.__code__.co_filename)]
+    digest = _digest([lock, *sources, *recipe], [dataclasses.asdict(target), bytecode, _host()])
+    with _exclusive(path.with_suffix(".lock")):
+        if path.is_dir() and stamp.is_file() and stamp.read_text() == digest:
+            return Package(path=path, bytecode=bytecode)
+        stamp.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{content}-") as scratch:
+            made = Path(scratch) / content
+            made.mkdir()
+            _install(lock=lock, into=made, target=target)
+            _prune(made)
+            _copy_sources(sources, root, made)
+            if compiler:
+                compile_tree(made, compiler)
+            _set_modes(made)
+            if path.exists():
+                path.rename(Path(scratch) / "old")
+            made.rename(path)
+        stamp.write_text(digest)
+    return Package(path=path, bytecode=bytecode)
+
+
+def _install(*, lock: Path, into: Path, target: Target) -> None:
+    # Copies, not links into uv's cache: modes are changed and files removed below.
+    command = [find_uv_bin(), "pip", "install", "--quiet", "--target", str(into), "--link-mode", "copy"]
+    command += ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--python", sys.executable]
+    command += ["--python-version", target.python_version, *target.platform_options, "-r", str(lock)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise PackageError(
+            f"the dependencies of {lock.name} for {target.name} could not be installed:\n{done.stderr.strip()}"
+        )
+
+
+def _prune(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        in_dist_info = path.parent.suffix == ".dist-info"
+        if (
+            path.name in _UNUSED_NAMES
+            or path.suffix in _UNUSED_SUFFIXES
+            or (in_dist_info and path.name in _UNUSED_DIST_INFO)
+        ):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _sources(root: Path, content: Content) -> list[Path]:
+    own = root / "lambda_fn"
+    if content == "control":
+        kept = [path for path in _files(own) if path != own / "bootstrap"]
+    else:
+        kept = [path for path in _files(own) if own / "control" not in path.parents]
+    return kept + _files(root / "schema_guard")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _copy_sources(sources: list[Path], root: Path, made: Path) -> None:
+    for path in sources:
+        # The exec wrapper is found at the root: AWS_LAMBDA_EXEC_WRAPPER=/var/task/bootstrap.
+        to = made / ("bootstrap" if path == root / "lambda_fn/bootstrap" else path.relative_to(root))
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, to)
+
+
+def _set_modes(folder: Path) -> None:
+    # Whatever this machine's umask: Lambda runs the package as another user.
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() or path == folder / "bootstrap" else 0o644)
+
+
+def _digest(files: list[Path], facts: list[object]) -> str:
+    digest = hashlib.sha256(json.dumps([*facts, version("uv")], sort_keys=True).encode())
+    for path in sorted(files):
+        digest.update(f"\0{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _host() -> str:
+    return f"{sysconfig.get_platform()} {platform.libc_ver()}"
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Two syntheses at the same time build one after the other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,1 @@
+"""The settings of a deployment, as read from the CDK context."""

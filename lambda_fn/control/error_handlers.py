@@ -1,0 +1,65 @@
+"""Whatever goes wrong, in OpenAI's shape: FastAPI's own 422 becomes a 400 that names the field, and repeats nothing of
+what was given.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lambda_fn.aws.dynamodb import MeterUnavailable
+from lambda_fn.errors import PARAM_MOST, APIError, InvalidRequest, Unavailable
+from lambda_fn.http.responses import EXCEPTION_HANDLERS, error_response
+from lambda_fn.log import log
+
+_WORDS = {
+    "extra_forbidden": "There is no such field.",
+    "missing": "It is missing.",
+    "json_invalid": "The body is not valid JSON.",
+}
+_PLACES = {"body", "query", "path", "header"}
+
+
+def invalid(errors: Sequence[Any]) -> APIError:
+    """Give the error for the first thing that is wrong."""
+    first = errors[0]
+    kind = first["type"]
+    if kind == "json_invalid":
+        return _no_json()
+    path = [str(part) for part in first["loc"] if part not in _PLACES]
+    param = ".".join(path)[:PARAM_MOST] or None
+    words = _WORDS.get(kind) or first["msg"].removeprefix("Value error, ").rstrip(".") + "."
+    return InvalidRequest(f"'{param}': {words}" if param else f"The body: {words}", param=param)
+
+
+def _no_json() -> APIError:
+    return InvalidRequest(_WORDS["json_invalid"], code="invalid_json")
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """FastAPI says 400 when a body cannot be read for another reason than its grammar: too deep, a number too long."""
+    if isinstance(error, HTTPException) and error.status_code == 400:
+        return error_response(_no_json())
+    answer: Response = await EXCEPTION_HANDLERS[HTTPException](request, error)
+    return answer
+
+
+async def _on_invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for it)
+    return error_response(invalid(error.errors()))
+
+
+async def _on_unavailable(request: Request, error: Exception) -> Response:
+    log("fault", request_id=request.scope.get("sluice.request_id"), error=str(error))
+    return error_response(Unavailable("The usage table does not answer. Try again.", retry_after=5))
+
+
+HANDLERS: dict[Any, Callable[[Request, Exception], Any]] = {
+    **EXCEPTION_HANDLERS,
+    HTTPException: _on_http_error,
+    RequestValidationError: _on_invalid,
+    MeterUnavailable: _on_unavailable,
+}

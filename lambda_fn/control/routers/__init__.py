@@ -1,0 +1,1 @@
+"""The endpoints of the admin API, one module a resource."""

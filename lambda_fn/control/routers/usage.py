@@ -1,0 +1,162 @@
+"""Usage by key, model, day and hour, as JSON or CSV; and single requests."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any, cast, get_args
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from lambda_fn.cells import inert
+from lambda_fn.control import models_in, models_out
+from lambda_fn.control.services import Shared, in_time
+from lambda_fn.errors import InvalidRequest, NotFound
+from lambda_fn.ids import request_time
+from lambda_fn.metering import hours
+from lambda_fn.metering.ledger import ledger_key
+from lambda_fn.metering.money import to_text
+from lambda_fn.reporting.usage import By, UsageRow, grouped, usage
+
+router = APIRouter(tags=["usage"])
+
+_DAYS = 30
+_DAYS_MOST = 400
+_COLUMNS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered", "open")
+_CSV = {
+    "content": {"text/csv": {"schema": {"type": "string"}}},
+    "headers": {"x-next-page": {"schema": {"type": "string"}, "description": "`next` of the CSV form."}},
+    "description": "A page of usage.",
+}
+
+
+@router.get(
+    "/usage",
+    response_model=models_out.UsageList,
+    responses={200: cast("dict[str, Any]", _CSV)},
+    operation_id="listUsage",
+)
+async def list_usage(asked: Annotated[models_in.ListUsage, Query()], services: Shared) -> Any:
+    """List usage: rollups for hours that are closed, the ledger itself for those that are not."""
+    by = _by(asked.by)
+    since, until = time_range(asked.since, asked.until, now=services.now())
+    # Bound to what was asked, not to when: what is left out moves on with the clock.
+    times = {"since": asked.since and since, "until": asked.until and until}
+    query = {"list": "usage", **times, "by": by, "key": asked.key, "model": asked.model}
+    behind = await services.position(query, asked.after)
+    rows = await in_time(usage(services.table, since=since, until=until, key=asked.key))
+    rows = grouped((row for row in rows if asked.model in {None, row.model}), by)
+    if behind is not None:
+        rows = [row for row in rows if [row.hour, row.key, row.model] > behind]
+    page = rows[: asked.limit]
+    after = None
+    if len(rows) > len(page):
+        last = page[-1]
+        after = await services.token(query, [last.hour, last.key, last.model])
+    if asked.format == "csv":
+        headers = {} if after is None else {"x-next-page": after}
+        return Response(_csv(page, by), media_type="text/csv", headers=headers)
+    data = [_row(row, by) for row in page]
+    return {"since": since, "until": until, "data": data, "has_more": after is not None, "next": after}
+
+
+@router.get(
+    "/requests/{request_id}",
+    response_model=models_out.LedgerEntry,
+    responses=models_out.MISSING,
+    operation_id="getRequest",
+)
+async def get_request(
+    request_id: Annotated[str, Path(max_length=64, description="As in `x-request-id`, or an answer's id.")],
+    services: Shared,
+) -> Any:
+    """Show a request's item of the ledger."""
+    plain = re.sub("^(req_|chatcmpl-|cmpl-|resp_)", "", request_id)
+    try:
+        request_time(plain)
+    except ValueError:
+        message = "That is no request id. It looks like req_06eqw2rxk9jhps6a1m5x8v3d7c."
+        raise InvalidRequest(message, param="request_id") from None
+    item = await services.table.get(ledger_key(plain))
+    if item is None:
+        raise NotFound("There is no such request in the ledger.", param="request_id", code="request_not_found")
+    return _entry(item)
+
+
+def _by(text: str) -> tuple[By, ...]:
+    known = get_args(By)
+    names = text.split(",")
+    for name in names:
+        if name not in known or names.count(name) > 1:
+            raise InvalidRequest(f"'by' must be some of {', '.join(known)}, with commas between.", param="by")
+    if {"hour", "day"} <= set(names):
+        raise InvalidRequest("'by' must not have both hour and day.", param="by")
+    return tuple(name for name in known if name in names)
+
+
+def time_range(since: str | None, until: str | None, *, now: float) -> tuple[str, str]:
+    """Return the first hour and the one after the last; of what is not given, 30 days and up to now."""
+    end = hour_of(until, "until") if until is not None else hours.following(hours.hour_at(now))
+    begin = hour_of(since, "since") if since is not None else hours.hour_at(now - _DAYS * 86_400)[:10] + "T00"
+    if begin >= end:
+        raise InvalidRequest("'since' must be before 'until'.", param="since")
+    if hours.begins(end) - hours.begins(begin) > _DAYS_MOST * 86_400:
+        raise InvalidRequest(f"The time from 'since' to 'until' must not be over {_DAYS_MOST} days.", param="since")
+    return begin, end
+
+
+def hour_of(text: str, name: str) -> str:
+    hour = f"{text}T00" if len(text) == 10 else text
+    try:
+        hours.begins(hour)
+    except ValueError:
+        message = f"'{name}' must be an hour or a day, UTC, as 2026-11-21T06 or 2026-11-21."
+        raise InvalidRequest(message, param=name) from None
+    return hour
+
+
+def _row(row: UsageRow, by: tuple[By, ...]) -> dict[str, Any]:
+    return {
+        **asdict(row),
+        "hour": row.hour if "hour" in by else None,
+        "day": row.hour[:10] if "day" in by else None,
+        "key": row.key if "key" in by else None,
+        "model": row.model if "model" in by else None,
+        "cost": to_text(row.cost),
+    }
+
+
+def _csv(rows: list[UsageRow], by: tuple[By, ...]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
+    writer.writerow([*by, *_COLUMNS])
+    for row in rows:
+        shown = _row(row, by)
+        writer.writerow([inert(shown[name]) for name in (*by, *_COLUMNS)])
+    return text.getvalue()
+
+
+def _entry(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": f"req_{item['sk']}",
+        "key": item["key"],
+        "model": item["model"],
+        "state": item["state"],
+        "outcome": item.get("outcome"),
+        "finish_reason": item.get("finish_reason"),
+        "opened_at": item["opened"],
+        "settled_at": item.get("settled"),
+        "checkpointed_at": item.get("checkpointed"),
+        "prompt_tokens": item.get("prompt_tokens"),
+        "completion_tokens": item.get("completion_tokens"),
+        "cost": to_text(item["cost"]) if "cost" in item else None,
+        "reserved_tokens": item["reserved"],
+        "reserved_cost": to_text(item["reserved_cost"]),
+        "prompt_price": to_text(item["prompt_price"]),
+        "completion_price": to_text(item["completion_price"]),
+        "ttft_ms": item.get("ttft_ms"),
+        "duration_ms": item.get("duration_ms"),
+        "recovered": item.get("recovered", False),
+    }

@@ -1,0 +1,1 @@
+"""HTTP over asyncio: connections, a client and responses."""

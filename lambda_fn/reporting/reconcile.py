@@ -1,0 +1,234 @@
+"""Reconcile: what the accounts have booked, what the ledger says and what the rollups say must be the same.
+
+Every difference is named. Requests that are OPEN or in flight are on their way from one to the other: they are shown
+apart, and an account is compared without them. It goes by parts that can be made one after another, by whoever adds
+them up: `compare_hours` over what is past, as many hours at once as there is time for, then `compare_keys` over the
+accounts, some keys at once, with the few hours in which requests may be running.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import Query, Table
+from lambda_fn.metering import hours
+from lambda_fn.metering.accounts import Entry, account_key
+from lambda_fn.metering.dirty_hours import KEYS_INDEX, first_hour, rolled_range
+from lambda_fn.metering.ledger import ledger_key
+from lambda_fn.reporting.key_totals import Amounts, Difference, KeyTotals, add, amounts_of, amounts_of_item, compared
+from lambda_fn.reporting.rollups import each_item, ledger_rows, stored_rows
+from lambda_fn.reporting.usage_row import COUNTED, Sums, UsageRow, is_request
+
+__all__ = [
+    "Difference",
+    "HoursReport",
+    "KeyTotals",
+    "Report",
+    "compare_hours",
+    "compare_keys",
+    "every_key",
+    "reconcile",
+]
+
+KEYS_MOST = 100
+"""Of one `compare_keys`."""
+_LOOKS = 3  # an hour may be rolled again, or a request of long ago corrected, between two reads
+_HOURS_AT_ONCE = 2
+_KEYS_OF_HOURS = 5_000  # then a part is large enough
+_CLOCKS = 2.0  # seconds that the clocks of two functions may differ
+
+Amount = tuple[float, Amounts]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found. `rolled` is the first hour that has no rollups yet."""
+
+    keys: list[KeyTotals]
+    differences: list[Difference]
+    rolled: str
+
+
+@dataclass
+class HoursReport:
+    """What was found in some hours: ledger against rollups, and their sums by key."""
+
+    since: str
+    until: str
+    """The hour after the last one that was read: from there `compare_hours` goes on, unless `done`."""
+    done: bool
+    """All hours of the past are read."""
+    rolled: str
+    keys: dict[str, KeyTotals] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+
+
+async def reconcile(table: Table, *, now: Callable[[], float] = time.time) -> Report:
+    """Read all accounts, the whole ledger and all rollups, and compare them. Requests may go on meanwhile.
+
+    Args:
+        table: The usage table.
+        now: Gives the Unix time.
+
+    Raises:
+        MeterUnavailable: DynamoDB does not answer.
+
+    """
+    for _ in range(_LOOKS):
+        past = await compare_hours(table, now=now)
+        while not past.done:
+            _append(past, await compare_hours(table, since=past.until, now=now))
+        names = sorted({*past.keys, *await every_key(table)})
+        keys: list[KeyTotals] = []
+        differences: list[Difference] = []
+        for start in range(0, len(names), KEYS_MOST):
+            some = [past.keys.get(name, KeyTotals(name)) for name in names[start : start + KEYS_MOST]]
+            report = await compare_keys(table, some, since=past.until, now=now)
+            keys += report.keys
+            differences += report.differences
+        if not differences and not past.differences:
+            break
+    of_hours = [it for it in differences if it.places[0] == "ledger"]
+    return Report(keys, [*(it for it in differences if it not in of_hours), *past.differences, *of_hours], past.rolled)
+
+
+async def compare_hours(
+    table: Table,
+    *,
+    since: str | None = None,
+    now: Callable[[], float] = time.time,
+    stop: Callable[[], bool] = lambda: False,
+) -> HoursReport:
+    """Compare ledger and rollups of the hours of the past: those that ended at least an hour ago.
+
+    Args:
+        table: The usage table.
+        since: The hour to go on from; the oldest key's when None.
+        now: Gives the Unix time.
+        stop: Asked before more hours are read; some are always.
+
+    Raises:
+        MeterUnavailable: DynamoDB does not answer.
+        ValueError: `since` is no hour.
+
+    """
+    end = hours.hour_at(now() - 3600)
+    first, rolled = await rolled_range(table) or (await first_hour(table, now=now()),) * 2
+    begin = min(max(since or first, first), end)
+    report = HoursReport(begin, begin, done=False, rolled=rolled)
+    while report.until < end and (report.until == begin or not (stop() or len(report.keys) >= _KEYS_OF_HOURS)):
+        some = list(hours.between(report.until, end))[:_HOURS_AT_ONCE]
+        after = hours.following(some[-1])
+        found = await asyncio.gather(*(ledger_rows(table, hour) for hour in some))
+        stored = await stored_rows(table, some[0], min(after, rolled)) if some[0] < rolled else []
+        for hour, rows in zip(some, found, strict=True):
+            held = [row for row in stored if row.hour == hour] if hour < rolled else rows
+            report.differences += compared(rows, held)
+            _count(report.keys, rows, held)
+        report.until = after
+    report.done = report.until >= end
+    return report
+
+
+async def compare_keys(
+    table: Table, past: Sequence[KeyTotals], *, since: str, now: Callable[[], float] = time.time
+) -> Report:
+    """Compare some accounts with the ledger.
+
+    Args:
+        table: The usage table.
+        past: The keys, at most `KEYS_MOST` and perhaps none, with what they used before `since`.
+        since: The hour from which ledger and rollups are read here.
+        now: Gives the Unix time.
+
+    Raises:
+        MeterUnavailable: DynamoDB does not answer.
+        ValueError: `since` is no hour.
+
+    """
+    _, rolled = await rolled_range(table) or ("", since)
+    totals = {one.key: _copy(one) for one in past}
+    read: dict[str, float] = {}
+    flying: dict[str, tuple[str, Entry]] = {}
+    for key, one in totals.items():
+        at = now()  # before it is read: what is settled from then on, it cannot have booked
+        account = await table.get(account_key(key))
+        if account is not None:
+            one.take(account)
+            read[key] = at
+            flying |= {name: (key, Entry.read(text)) for name, text in account["in_flight"].items()}
+    late: dict[str, list[Amount]] = {key: [] for key in totals}
+    doubtful: dict[str, list[Amount]] = {key: [] for key in totals}
+
+    def place(item: Item) -> None:
+        """See whether the account had booked a settled request when it was read: it has, unless it is put here."""
+        if not is_request(item) or item["state"] != "SETTLED" or item["key"] not in read:
+            return
+        key = item["key"]
+        amount = item.get("settled", 0.0), amounts_of_item(item)
+        if item["sk"] in flying:
+            entry = flying[item["sk"]][1]
+            if entry.correction is not None or entry.number == item.get("entry"):  # else a late try, long booked
+                late[key].append(amount)
+        elif amount[0] >= read[key] + _CLOCKS:
+            late[key].append(amount)
+        elif amount[0] >= read[key] - _CLOCKS:
+            doubtful[key].append(amount)
+
+    for request_id, (key, _) in flying.items():  # those of the past; they are few
+        if ledger_key(request_id)["pk"].split("#")[1] < since:
+            item = await table.get(ledger_key(request_id))
+            if item is not None and item.get("key") == key:
+                place(item)
+    differences: list[Difference] = []
+    for hour in hours.between(since, max(since, hours.following(hours.hour_at(now())))):
+        sums = Sums(hour)
+
+        def take(item: Item, sums: Sums = sums) -> None:
+            sums.add(item)
+            place(item)
+
+        await each_item(table, hour, take, keys=list(totals), only=(*COUNTED, "sk", "settled", "entry"))
+        rows = sums.rows()
+        held = rows
+        if hour < rolled:
+            held = [row for row in await stored_rows(table, hour, hours.following(hour)) if row.key in totals]
+            differences += compared(rows, held)
+        _count(totals, rows, held)
+    for key, one in totals.items():
+        for _, amounts in late[key]:
+            add(one.ledger, amounts, sign=-1)
+            add(one.rollups, amounts, sign=-1)
+        one.settle_doubt(amounts for _, amounts in sorted(doubtful[key], key=lambda it: it[0]))
+        differences += one.differences()
+    return Report([totals[key] for key in sorted(totals)], differences, rolled)
+
+
+def _append(report: HoursReport, more: HoursReport) -> None:
+    for key, one in more.keys.items():
+        whole = report.keys.setdefault(key, KeyTotals(key))
+        add(whole.ledger, one.ledger)
+        add(whole.rollups, one.rollups)
+        whole.refused += one.refused
+        whole.open += one.open
+    report.differences += more.differences
+    report.until, report.done, report.rolled = more.until, more.done, more.rolled
+
+
+def _count(totals: dict[str, KeyTotals], ledger: Iterable[UsageRow], rollups: Iterable[UsageRow]) -> None:
+    for row in ledger:
+        totals.setdefault(row.key, KeyTotals(row.key)).add_ledger(row)
+    for row in rollups:
+        add(totals.setdefault(row.key, KeyTotals(row.key)).rollups, amounts_of(row))
+
+
+def _copy(one: KeyTotals) -> KeyTotals:
+    return KeyTotals(one.key, None, dict(one.ledger), dict(one.rollups), one.refused, one.open)
+
+
+async def every_key(table: Table) -> list[str]:
+    """Give the ids of all keys that ever were, the deleted too, sorted."""
+    query = Query("directory = :keys", {":keys": "KEYS"}, index=KEYS_INDEX)
+    return sorted([found["pk"].partition("#")[2] async for found in table.query_all(query)])

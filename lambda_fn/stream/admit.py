@@ -1,0 +1,214 @@
+"""Stage 2: may it. The key is checked and the reservation taken in one conditional write, beside it the ledger item
+is opened; both are awaited before anything is spent. A secret that was not right here before is first compared by a
+read: a key that nobody has, and a wrong secret, write nothing.
+
+When DynamoDB does not answer, the request is refused. A setting may open the meter: then a key that this environment
+itself admitted a short while ago is served all the same, and what it came to is recorded at its end.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from lambda_fn.auth import Caller
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable, Table, Throttled
+from lambda_fn.errors import APIError, Unavailable
+from lambda_fn.ids import request_time
+from lambda_fn.log import log
+from lambda_fn.metering import ledger, reservations
+from lambda_fn.metering.accounts import Account, Entry, account_key
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.rejections import Contended, KeyUnknown, Refusal, key_refusal, refusal, running
+from lambda_fn.metering.reservations import Reservation
+from lambda_fn.metering.windows import stale
+from lambda_fn.networks import ANYWHERE, admits
+from lambda_fn.stream.key_cache import Known
+from lambda_fn.stream.rate_limit_errors import public, rate_headers, wrong_network
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """A request that may begin.
+
+    `account` is the account as it is with this request in flight, and `entry` the request's entry there. Both are None
+    of a request that is served because the meter is open. `opened`: the ledger item is there.
+    """
+
+    opening: Opening
+    account: Account | None = None
+    entry: Entry | None = None
+    opened: bool = True
+    headers: Mapping[str, str] = {}  # msgspec makes a new dict for each
+    stale: tuple[str, ...] = ()
+
+
+class Gate:
+    """Lets requests in."""
+
+    def __init__(self, table: Table, *, meter_open: bool = False) -> None:
+        """Take the usage table; `meter_open` is the setting."""
+        self._table = table
+        self._open = meter_open
+        self._known = Known()
+
+    async def authenticate(self, caller: Caller) -> None:
+        """Check a key before anything of its request is read: by a read, unless it was right here before and its
+        networks have the caller's address.
+
+        What a caller without a key can make the function do does not grow with what it sends, then. Of a key that is
+        known here, `admit` compares the secret again in the write that reserves.
+
+        Raises:
+            AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
+
+        """
+        if not self._known.right(caller) or not self._known.admits(caller):
+            await self.check_key(caller)
+
+    async def check_key(self, caller: Caller) -> Account:
+        """Authenticate a call that spends nothing: by a read, which costs the key nothing of what its item can carry.
+
+        Raises:
+            AuthenticationFailed: nobody has the key.
+            PermissionDenied: the key is disabled, expired or replaced, or may not be used from the caller's address.
+            Unavailable: DynamoDB does not answer.
+
+        """
+        now = int(time.time())
+        try:
+            item = await self._table.get(account_key(caller.key_id))
+        except MeterUnavailable:
+            raise _unavailable() from None
+        wrong = key_refusal(item, caller.key_hash, now=now)
+        if item is None or wrong is not None:
+            self._known.wrong(caller)
+            raise public(wrong or KeyUnknown(), model="", when=now, now=now)
+        self._known.authenticated(caller)
+        account = Account.of(item)
+        self._known.restricted(caller, account.networks)
+        if not admits(account.networks, caller.address):
+            raise wrong_network()
+        return account
+
+    async def admit(
+        self, caller: Caller, opening: Opening, *, fingerprint: str = "", repeat: bool = False
+    ) -> Admission:
+        """Open a request; a `repeat` is refused while the same one is in flight.
+
+        Raises:
+            RequestRunning: the request that is repeated still runs.
+            AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
+            NotFound: the key may not use the model.
+            PermissionDenied: also where the key has a budget of cost, and the model no price.
+            RateLimited, InsufficientQuota: a limit of the key does not allow it.
+
+        """
+        await self.authenticate(caller)
+        in_ledger = asyncio.ensure_future(self._open_ledger(opening))  # beside the reservation, which goes first
+        try:
+            account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
+            opened = await in_ledger
+        except BaseException:
+            in_ledger.cancel()
+            raise
+        if isinstance(account, Account):
+            self._known.admitted(caller)
+            entry = account.in_flight[opening.request_id]
+            if repeat and (same := running(account, opening.request_id, fingerprint)) is not None:
+                await self._undo(opening, entry)
+                if opened:
+                    await self._close_refused(opening)
+                raise self._public(same, opening)
+            if opened or self._open:
+                now = time.time()
+                return Admission(
+                    opening,
+                    account,
+                    entry,
+                    opened,
+                    headers=rate_headers(account, when=request_time(opening.request_id), now=now),
+                    stale=tuple(stale(account.balance, now)),
+                )
+            await self._undo(opening, entry)
+            raise _unavailable()
+        if account is None:
+            if self._open and self._known.recent(caller):
+                log("admitted_open", request_id=opening.request_id, key=opening.key_id)
+                return Admission(opening, opened=opened)
+            raise _unavailable()
+        if opened:
+            await self._close_refused(opening)
+        raise self._public(account, opening)
+
+    async def _reserve(
+        self, caller: Caller, opening: Opening, fingerprint: str, *, repeat: bool
+    ) -> Account | Refusal | None:
+        """Give the account with the reservation in it, why there is none, or None when that is not known."""
+        request_id, now = opening.request_id, int(time.time())
+        reservation = Reservation(
+            request_id,
+            opening.reserved,
+            opening.reserved_cost,
+            opening.model,
+            fingerprint,
+            opening.overdue,
+            opening.priced,
+            self._known.networks(caller),
+        )
+        try:
+            update = reservations.reserve(caller.key_id, caller.key_hash, reservation, now=now)
+            item = await self._table.update(update, returns=True, waits=False)  # releases are to come first
+        except ConditionFailed as failed:
+            if failed.item is not None and request_id in failed.item["in_flight"]:
+                item = failed.item  # our own write, of a try whose answer was lost
+            else:
+                wrong = key_refusal(failed.item, caller.key_hash, now=now)
+                if wrong is None:
+                    self._known.refused(caller)
+                else:
+                    self._known.wrong(caller)
+                networks = ANYWHERE if failed.item is None else failed.item.get("networks", ANYWHERE)
+                if wrong is None and networks != reservation.networks and admits(networks, caller.address):
+                    # They are others by now: once more, on condition that these still hold.
+                    self._known.restricted(caller, networks)
+                    return await self._reserve(caller, opening, fingerprint, repeat=repeat)
+                if repeat and wrong is None and failed.item is not None:
+                    same = running(Account.of(failed.item), request_id, fingerprint)
+                    if same is not None:
+                        return same  # rather than that the request which it repeats leaves no room for it
+                return refusal(failed.item, caller.key_hash, reservation, now=now)
+        except Throttled:
+            return Contended()
+        except MeterUnavailable:
+            return None
+        return Account.of(item)
+
+    async def _open_ledger(self, opening: Opening) -> bool:
+        try:
+            await self._table.put(ledger.opening_item(opening), condition=ledger.NEW)
+        except ConditionFailed:
+            return True  # ids do not repeat: this is our own write, of a try whose answer was lost
+        except MeterUnavailable:
+            return False
+        return True
+
+    async def _undo(self, opening: Opening, entry: Entry) -> None:
+        """Give a reservation back at once; when that fails, the sweeper finds it."""
+        update = reservations.release(opening.key_id, opening.request_id, entry, None, now=time.time())
+        with contextlib.suppress(MeterError):
+            await self._table.update(update, tries=1)
+
+    async def _close_refused(self, opening: Opening) -> None:
+        """Settle a request that was refused; when that fails, the sweeper does it."""
+        update = ledger.settle(opening.request_id, ledger.REFUSED, prices=opening.prices, entry=None, now=time.time())
+        with contextlib.suppress(MeterError):
+            await self._table.update(update)
+
+    def _public(self, wrong: Refusal, opening: Opening) -> APIError:
+        return public(wrong, model=opening.model, when=request_time(opening.request_id), now=time.time())
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("The usage meter does not answer. Nothing was generated or billed; try again.", retry_after=5)

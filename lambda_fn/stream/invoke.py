@@ -1,0 +1,227 @@
+"""Stage 3: the only one that talks to SageMaker.
+
+Nothing is retried here: once the request has left, the model may be generating, and a repeat would be generated and
+paid twice. Whether closing the stream reaches the container is not known of SageMaker; what bounds the container is
+in the request.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from lambda_fn import limits
+from lambda_fn.aws import eventstream
+from lambda_fn.aws.signing import Credentials, sign
+from lambda_fn.errors import APIError, RateLimited, Unavailable, UpstreamFailed
+from lambda_fn.http.client import Client, Exchange
+from lambda_fn.http.connection import TransportError
+from lambda_fn.log import log
+
+_MAX_ERROR = 100_000
+_NO_CAPACITY = "no capacity to process"
+"""SageMaker's words for an inference component without a copy, such as one that is scaled to zero."""
+
+
+class Invocation:
+    """One call of the endpoint, as an asynchronous context manager; leaving it closes the call, wherever it
+    stands.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        url: str,
+        region: str,
+        credentials: Credentials,
+        endpoint: str,
+        body: bytes,
+        request_id: str,
+        refusal: Callable[[int, str], APIError],
+        component: str | None = None,
+    ) -> None:
+        """Prepare the call; entering the context sends it.
+
+        `refusal` reads the container's own error, by its status and body; `component` is the inference component to
+        invoke, where the endpoint has some.
+        """
+        self._client = client
+        self._url = url
+        self._path = f"/endpoints/{endpoint}/invocations-response-stream"
+        self._region = region
+        self._credentials = credentials
+        self._body = body
+        self._request_id = request_id
+        self._read_refusal = refusal
+        self._component = {} if component is None else {"x-amzn-sagemaker-inference-component": component}
+        self._sent: Exchange | None = None
+        self._answered = False
+        self.over = False
+        self._frames = eventstream.Decoder()
+        self._failed: APIError | None = None
+        self._heard = 0.0
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def left(self) -> bool:
+        """Whether the container may still be at work on what was sent.
+
+        Its answer's end and its refusal are seen here; what its last record says, whoever reads that notes in `over`.
+        """
+        return self._sent is not None and self._sent.made and not self.over
+
+    async def __aenter__(self) -> Self:
+        """Send the request, without waiting for an answer."""
+        headers = sign(
+            credentials=self._credentials,
+            region=self._region,
+            service="sagemaker",
+            host=self._url.partition("://")[2],
+            path=self._path,
+            headers={
+                "content-type": "application/json",
+                "x-amzn-sagemaker-accept": "application/jsonlines",
+                **self._component,
+            },
+            body=self._body,
+        )
+        self._sent = self._client.send("POST", self._url, self._path, headers, self._body)
+        self._heard = time.monotonic()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the call; one that was read to its end leaves its connection for the next."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._sent is not None:
+            if error is None:
+                await self._read_out(self._sent)
+            self._sent.close()
+
+    async def read(self, until: float) -> bytes | None:
+        """Give the bytes that the container sent: all that have come, at least one.
+
+        Args:
+            until: How long to wait for some, in `time.monotonic`'s seconds.
+
+        Returns:
+            `b""` at the end, None when nothing came until then; then it may be called again.
+
+        Raises:
+            APIError: the endpoint refused, the container answered with an error, or the stream broke.
+
+        """
+        exchange = self._sent
+        assert exchange is not None  # noqa: S101 (sent on entering)
+        self._wait_until(exchange, min(until, self._heard + limits.UPSTREAM_SILENCE))
+        try:
+            while True:
+                if self._failed is not None:
+                    raise self._failed
+                data = (await exchange.read()) if self._answered else (await self._first(exchange))
+                if data is None:
+                    if time.monotonic() - self._heard >= limits.UPSTREAM_SILENCE:
+                        raise TransportError("the endpoint is silent")
+                    return None
+                self._heard = time.monotonic()
+                if not data:
+                    self.over = True
+                    if self._frames.pending:
+                        raise TransportError("a frame was cut off")
+                    return b""
+                if payload := self._payload(data):
+                    return payload
+        except (TransportError, eventstream.EventStreamError) as error:
+            log("upstream", request_id=self._request_id, error=str(error))
+            if not self._answered:
+                raise UpstreamFailed("The model did not answer.") from None
+            raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut") from None
+
+    def _wait_until(self, exchange: Exchange, when: float) -> None:
+        """Have the response nudged then. One timer serves many readings: one that rings too early is set anew."""
+        self._until = when
+        if self._timer is not None and self._timer.when() > when:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = exchange.loop.call_at(when, self._ring, exchange)
+
+    def _ring(self, exchange: Exchange) -> None:
+        self._timer = None
+        if time.monotonic() < self._until:
+            self._wait_until(exchange, self._until)
+        else:
+            exchange.nudge()
+
+    async def _read_out(self, exchange: Exchange) -> None:
+        try:
+            async with asyncio.timeout(limits.LAST_BYTES):
+                while await exchange.read() != b"":
+                    pass
+        except (TimeoutError, TransportError):
+            return  # it is closed then, and that is all
+
+    def _payload(self, data: bytes) -> bytes:
+        parts = []
+        for frame in self._frames.feed(data):
+            if frame.headers.get(":event-type") == "PayloadPart":
+                parts.append(frame.payload)
+            elif frame.headers.get(":message-type") != "event":
+                kind = frame.headers.get(":exception-type") or frame.headers.get(":error-code", "")
+                log("upstream", request_id=self._request_id, error=kind)
+                self._failed = UpstreamFailed("The model failed while it answered.", code="upstream_cut")
+                break  # raised at the next reading, so that nothing before it is lost
+        if self._frames.damaged:
+            self._failed = self._failed or UpstreamFailed("The model's answer was cut off.", code="upstream_cut")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _first(self, exchange: Exchange) -> bytes | None:
+        """Wait for the answer's head, then for its first bytes; None as `read` gives it. Raises the refusal."""
+        if not await exchange.head():
+            return None
+        self._heard = time.monotonic()
+        if exchange.status == 200:
+            self._answered = True
+            return await exchange.read()
+        if self._timer is not None:
+            self._timer.cancel()  # there is no answer to have heartbeats beside
+            self._timer = None
+        try:
+            async with asyncio.timeout(limits.META_TIMEOUT):
+                answer = await exchange.read_all(_MAX_ERROR)
+        except (TimeoutError, TransportError):
+            answer = b""  # the status alone must do
+        kind = exchange.headers.get("x-amzn-errortype", "").partition(":")[0]
+        raise self._refusal(exchange.status, kind, answer)
+
+    def _refusal(self, status: int, kind: str, answer: bytes) -> APIError:
+        try:
+            fields = msgspec.json.decode(answer, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            fields = {}
+        kind = kind or str(fields.get("__type", "")).rpartition("#")[2]
+        original = fields.get("OriginalStatusCode")
+        log("upstream", request_id=self._request_id, status=status, error=kind, original_status=original)
+        # 0 is SageMaker's own, for a container that has not answered in time
+        self.over = bool(original) if status == 424 else True
+        if status == 424 or kind == "ModelError":
+            status = original if isinstance(original, int) else 500
+            return self._read_refusal(status, str(fields.get("OriginalMessage", "")))
+        if status == 429 or kind == "ThrottlingException":
+            return RateLimited("The model is busy. Try again.", retry_after=1)
+        if self._component and _NO_CAPACITY in str(fields.get("Message", fields.get("message", ""))).lower():
+            return Unavailable(
+                "The model is starting after a pause, which takes some minutes. Try again.",
+                code="model_starting",
+                retry_after=60,
+            )
+        if status < 500:  # not deployed, or not allowed: the log says which
+            return Unavailable("The model is not available.")
+        return Unavailable("The model is not available now. Try again.", retry_after=1)

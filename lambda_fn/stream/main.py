@@ -1,0 +1,44 @@
+"""Where the process begins: reads the environment, puts the application together, serves."""
+
+import asyncio
+import gc
+import os
+import sys
+
+from lambda_fn import limits
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http.client import Client, tls_context
+from lambda_fn.http.connection import TransportError
+from lambda_fn.log import log
+from lambda_fn.runtime.api import RuntimeApi
+from lambda_fn.runtime.loop import serve
+from lambda_fn.settings import Settings, SettingsError
+from lambda_fn.stream.app import create_app
+
+
+async def run() -> int:
+    """Serve until the Runtime API is gone; give the exit status."""
+    api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        limits.check()
+        settings = Settings.from_environment(os.environ)
+        concurrency = int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY") or "1")
+        if settings.sagemaker_url.startswith("https:"):
+            tls_context()  # now, where a cold start has most CPU, and not on the way to the first token
+    except (SettingsError, ValueError) as error:
+        log("fault", error=str(error))
+        await api.fail_init("Runtime.InvalidSettings", str(error))
+        return 1
+    credentials = Credentials.from_environment(os.environ)  # what a process is given does not change while it runs
+    app = create_app(settings, Client(), lambda: credentials)
+    gc.set_threshold(10_000, 20, 20)  # a request leaves few cycles; looking for them 15 times for each costs more
+    gc.freeze()  # what was imported stays: the collector need not look through it again and again
+    try:
+        await serve(app, api, concurrency=concurrency)
+    except TransportError as error:
+        log("fault", error=str(error))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run()))

@@ -1,0 +1,140 @@
+"""What a caller is told of its limits: OpenAI's `x-ratelimit-*` headers, and refusals in OpenAI's words.
+
+Windows begin with the clock's minute, so what is left is back all at once when it ends.
+"""
+
+import math
+
+from lambda_fn.auth import wrong_key
+from lambda_fn.errors import (
+    NO_RETRY,
+    APIError,
+    InsufficientQuota,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    RequestRunning,
+    Unavailable,
+)
+from lambda_fn.ids import request_time
+from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.rejections import (
+    Contended,
+    KeyRefused,
+    KeyUnknown,
+    LimitReached,
+    ModelRefused,
+    NetworkRefused,
+    Refusal,
+    Running,
+    Unpriced,
+)
+from lambda_fn.metering.reservations import choose
+from lambda_fn.metering.windows import UNLIMITED, Window, windows_of
+
+_NANO = 10**9
+
+
+def rate_headers(account: Account, *, when: float, now: float) -> dict[str, str]:
+    """Give the headers that say what is left of the minute that `when` is in; of a limit that the key has not, none."""
+    headers = {}
+    for window in windows_of(when)[:2]:
+        most = getattr(account.limits, window.limit)
+        if most < UNLIMITED:
+            what = window.limit.partition("_")[0]
+            headers[f"x-ratelimit-limit-{what}"] = str(most)
+            headers[f"x-ratelimit-remaining-{what}"] = str(max(0, account.left(window)))
+            headers[f"x-ratelimit-reset-{what}"] = duration(max(0.0, window.ends - now))
+    return headers
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as OpenAI does: `1m0s`, `17.2s`, `204ms`."""
+    milliseconds = math.ceil(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    return (f"{minutes}m" if minutes else "") + f"{rest / 1000:g}s"
+
+
+def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError:
+    """Give the error that a refused caller gets."""
+    match refusal:
+        case KeyUnknown():
+            return wrong_key()
+        case KeyRefused():
+            return PermissionDenied(f"This API key is {refusal.reason}.", code=f"key_{refusal.reason}")
+        case NetworkRefused():
+            return wrong_network()
+        case ModelRefused():
+            return no_model(model)
+        case Unpriced():
+            text = f"This key has a budget of cost, which cannot be held: the model '{model[:80]}' has no price."
+            advice = "Ask the operator to set its prices ('prompt_price', 'completion_price'; 0 is one), or use another"
+            return PermissionDenied(f"{text} {advice}.", param="model", code="model_without_price")
+        case Contended():
+            text = (
+                "More requests of this key begin and end at once than can be counted. Nothing was generated or billed"
+            )
+            return Unavailable(f"{text}; try again, or use several keys.", retry_after=1)
+        case Running():
+            text = f"This request is a repeat of req_{refusal.request_id}, which is still running"
+            return RequestRunning(f"{text}; it was not run again.", headers=NO_RETRY)
+        case LimitReached():
+            return _limit(refusal, when=when, now=now)
+
+
+def wrong_network() -> PermissionDenied:
+    """Return the error for a key that is used from outside of its networks."""
+    text = "This API key may not be used from the address that the request came from. Its `networks` say from where"
+    return PermissionDenied(f"{text}; whoever made it can change them.", code="network_not_allowed")
+
+
+def no_model(name: str) -> NotFound:
+    """Give the one answer for a model that is not there, and for one that the key may not use."""
+    return NotFound(
+        f"The model '{name[:80]}' does not exist or you do not have access to it.",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
+    headers = rate_headers(reached.account, when=when, now=now)
+    name = reached.limit.partition("_")[0]
+    if reached.window is None:
+        message = f"This key has {reached.most} streams running, which is its limit. Try again when one has ended."
+        return RateLimited(message, retry_after=1, headers=headers)
+    span = reached.limit.rpartition("_")[2]
+    if span == "minute":
+        text = f"Rate limit reached for {name} per minute: limit {reached.most}, left {max(0, reached.left)}"
+        if reached.needed > reached.most:
+            message = f"{text}. This request may need {reached.needed}: shorten it, or lower 'max_tokens'."
+            return RateLimited(message, headers={**headers, **NO_RETRY})
+        seconds = max(1, math.ceil(reached.window.ends - now))
+        message = f"{text}, this request may need {reached.needed}. Try again in {seconds} s."
+        return RateLimited(message, retry_after=seconds, headers=headers)
+    what, unit = ("tokens", 1) if name == "tokens" else ("money", _NANO)
+    left, most, needed = (amount / unit for amount in (reached.left, reached.most, reached.needed))
+    amounts = f"{left:.10g} left of {most:.10g}, this request may need {needed:.10g}"
+    budget = f"this key's budget of {what} for the {span}"
+    if reached.needed <= reached.left + _held(reached.account, reached.window):
+        message = f"Requests that are running hold the rest of {budget}: {amounts}. Try again when one has ended."
+        return RateLimited(message, retry_after=1, headers=headers)
+    message = f"You exceeded your current quota: {budget} is used up."
+    if reached.left > 0:
+        message = (
+            f"You exceeded your current quota: {budget} has too little left: {amounts}. Lower 'max_tokens', or shorten "
+            "the request."
+        )
+    return InsufficientQuota(message, headers={**headers, **NO_RETRY})
+
+
+def _held(account: Account, window: Window) -> int:
+    """Give what running requests have reserved of a window: they may give it back."""
+    held = 0
+    for request_id, entry in account.in_flight.items():
+        if window in windows_of(request_time(request_id)):
+            amount: int = choose(window, 1, entry.tokens, entry.cost)
+            held += amount
+    return held

@@ -1,0 +1,190 @@
+"""Which behaviour and origin a request belongs to, and what of it reaches the origin. Pure.
+
+Sources: the CloudFront developer guide, "Cache behavior settings", "Use managed origin request policies" and "Request
+and response behavior for custom origins".
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from local.cloudfront.admission import bad_origin
+from local.cloudfront.answers import MANAGED
+
+Headers = list[tuple[str, str]]
+
+# Managed origin request policies, by their published ids.
+ALL_VIEWER = "216adef6-5c7f-47e4-b989-5492eafa07d3"
+ALL_VIEWER_EXCEPT_HOST_HEADER = "b689b0a8-53d0-40ab-baf2-68738e2966ac"
+_DEFAULT_METHODS = ("GET", "HEAD")
+_DEFAULT_READ_TIMEOUT_S = 30
+# What reaches an origin without any policy: no cookies, no query string, no Authorization.
+_ALWAYS = {
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "x-forwarded-for",
+    "range",
+    "if-modified-since",
+    "if-none-match",
+}
+# These CloudFront removes or makes itself.
+_REMOVED = {
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "host",
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where requests go. `timeout` is the seconds to the first byte and between packets.
+
+    `signed`: it has an origin access control by which requests to it are signed.
+    """
+
+    domain: str
+    path: str
+    port: int | None
+    headers: tuple[tuple[str, str], ...]
+    timeout: float
+    kind: str
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What is done with the requests of one path pattern. `answers` is a ResponseHeadersPolicyConfig."""
+
+    pattern: str
+    methods: tuple[str, ...]
+    origin: Origin
+    policy: dict[str, Any]
+    answers: dict[str, Any] = field(default_factory=dict)
+
+
+class ConfigError(Exception):
+    """The distribution's configuration cannot be served; the message is the resource's failure reason."""
+
+
+def behaviours(config: dict[str, Any], policies: dict[str, dict[str, Any]]) -> list[Behaviour]:
+    """The behaviours in the order in which they are tried, the default one last.
+
+    `config` is CloudFormation's DistributionConfig. Raises ConfigError.
+    """
+    for item in config.get("Origins", []):
+        if reason := bad_origin(item):
+            raise ConfigError(reason)
+    origins = {item["Id"]: _origin(item, policies) for item in config.get("Origins", [])}
+    found = []
+    for item in [*config.get("CacheBehaviors", []), {"PathPattern": "*", **config["DefaultCacheBehavior"]}]:
+        if item["TargetOriginId"] not in origins:
+            raise ConfigError(f"One or more of your origins or origin groups do not exist: {item['TargetOriginId']}")
+        policy = _policy(item.get("OriginRequestPolicyId"), policies)
+        methods = tuple(item.get("AllowedMethods", _DEFAULT_METHODS))
+        answers = _answers(item.get("ResponseHeadersPolicyId"), policies)
+        found.append(Behaviour(item["PathPattern"], methods, origins[item["TargetOriginId"]], policy, answers))
+    return found
+
+
+def _origin(item: dict[str, Any], policies: dict[str, dict[str, Any]]) -> Origin:
+    custom = item.get("CustomOriginConfig")
+    port = None
+    if custom is not None and custom.get("OriginProtocolPolicy") == "http-only":
+        port = int(custom.get("HTTPPort", 80))
+    headers = tuple((one["HeaderName"], one["HeaderValue"]) for one in item.get("OriginCustomHeaders", []))
+    timeout = float((custom or {}).get("OriginReadTimeout", _DEFAULT_READ_TIMEOUT_S))
+    kind = "custom" if custom is not None else "s3"
+    control: str = item.get("OriginAccessControlId") or ""
+    if control and control not in policies:
+        raise ConfigError(f"The specified origin access control does not exist: {control}")
+    signed = bool(control) and policies[control]["SigningBehavior"] != "never"
+    return Origin(item["DomainName"], item.get("OriginPath", ""), port, headers, timeout, kind, signed)
+
+
+def _answers(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if policy_id is None:
+        return {}
+    known = {**MANAGED, **policies}
+    if policy_id not in known:
+        raise ConfigError(f"The local cloud does not know the response headers policy {policy_id}")
+    return known[policy_id]
+
+
+def _policy(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    everything = {"CookiesConfig": {"CookieBehavior": "all"}, "QueryStringsConfig": {"QueryStringBehavior": "all"}}
+    if policy_id is None:
+        return {}
+    if policy_id in {ALL_VIEWER, ALL_VIEWER_EXCEPT_HOST_HEADER}:
+        keep = "allViewer" if policy_id == ALL_VIEWER else "allExcept"
+        return {**everything, "HeadersConfig": {"HeaderBehavior": keep, "Headers": ["Host"]}}
+    if policy_id not in policies:
+        raise ConfigError(f"The local cloud does not know the origin request policy {policy_id}")
+    return policies[policy_id]
+
+
+def choose(found: Iterable[Behaviour], path: str) -> Behaviour:
+    """The first behaviour whose pattern matches the path, query string excluded."""
+    return next(item for item in found if _expression(item.pattern).fullmatch(path))
+
+
+@lru_cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    # `*` is any number of characters, `?` exactly one; the leading slash may be left out.
+    absolute = pattern if pattern.startswith(("/", "*")) else "/" + pattern
+    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in absolute)
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def target(behaviour: Behaviour, raw_path: str) -> str:
+    """Path and query string as the origin sees them."""
+    parts = urlsplit(raw_path)
+    kept = behaviour.policy.get("QueryStringsConfig", {}).get("QueryStringBehavior", "none") != "none"
+    return behaviour.origin.path + parts.path + (f"?{parts.query}" if kept and parts.query else "")
+
+
+def to_origin(behaviour: Behaviour, viewer: Headers, viewer_ip: str, request_id: str, distribution: str) -> Headers:
+    """The headers of the origin's request. The distribution's custom headers replace the viewer's."""
+    config = behaviour.policy.get("HeadersConfig", {})
+    mode = config.get("HeaderBehavior", "none")
+    named = {name.lower() for name in config.get("Headers", [])}
+    cookies = behaviour.policy.get("CookiesConfig", {}).get("CookieBehavior", "none") != "none"
+    replaced = {name.lower() for name, _ in behaviour.origin.headers} | {"via", "x-amz-cf-id", "x-forwarded-for"}
+    headers: Headers = []
+    forwarded = ""
+    for name, value in viewer:
+        key = name.lower()
+        if key == "x-forwarded-for":
+            forwarded = value
+        if key in _REMOVED or key in replaced:
+            continue
+        if key == "cookie":
+            wanted = cookies
+        else:
+            wanted = key in _ALWAYS or mode in {"allViewer", "allViewerAndWhitelistCloudFront"}
+            wanted = wanted or (mode == "allExcept" and key not in named) or (mode == "whitelist" and key in named)
+        if wanted:
+            headers.append((name, value))
+    host = next((value for name, value in viewer if name.lower() == "host"), "")
+    keeps_host = mode in {"allViewer", "allViewerAndWhitelistCloudFront"} or (mode == "whitelist" and "host" in named)
+    headers.append(("Host", host if keeps_host else behaviour.origin.domain))
+    headers.append(("X-Forwarded-For", f"{forwarded}, {viewer_ip}" if forwarded else viewer_ip))
+    headers.append(("Via", via(distribution)))
+    headers.append(("X-Amz-Cf-Id", request_id))
+    headers.extend(behaviour.origin.headers)
+    return headers
+
+
+def via(distribution: str) -> str:
+    """CloudFront's mark on requests and answers."""
+    return f"1.1 {distribution.lower()}.cloudfront.net (CloudFront)"

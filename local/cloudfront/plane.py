@@ -1,0 +1,146 @@
+"""The data plane of CloudFront distributions: a listener each, kept at the deployed configuration."""
+
+import logging
+import ssl
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from local import listeners
+from local.cloudfront import admission, s3
+from local.cloudfront.answers import NOTHING, error_pages
+from local.cloudfront.behaviours import Behaviour, ConfigError, behaviours
+from local.cloudfront.proxy import Proxy
+from local.cloudfront.unsupported import ignored
+from local.limits import Limits
+from local.state import Distribution
+
+log = logging.getLogger("local.cloudfront")
+
+# The same address again after each start, as long as nobody else has it.
+PREFERRED_PORT = 8787
+# CloudFront keeps a connection to a custom origin for 5 s.
+_KEEPALIVE_S = 5.0
+
+
+@dataclass
+class _Served:
+    """A distribution that listens, and a reason if it cannot be served."""
+
+    proxy: Proxy
+    port: int
+    reason: str | None
+    runner: web.AppRunner
+    config: dict[str, Any]
+
+
+class Edge:
+    """All distributions."""
+
+    def __init__(
+        self,
+        function_port: Callable[[], int],
+        s3_url: Callable[[], str] = lambda: "",
+        tls: ssl.SSLContext | None = None,
+        *,
+        limits: Limits | None = None,
+        hop: str = "",
+        s3_headers: Mapping[str, str] = NOTHING,
+        names: Collection[str] = (),
+    ) -> None:
+        """`function_port` says where function URLs are served, `s3_url` where S3 is; `tls` is spoken to viewers.
+
+        `hop` is what function URLs are told, `s3_headers` what S3 asks for beside a signature. `names` are hosts that
+        distributions have beside those of loopback.
+        """
+        self._names = frozenset(names)
+        self._hop = hop
+        self._s3_headers = {**s3.SIGNATURE, **s3_headers}
+        self._limits = limits or Limits()
+        self._function_port = function_port
+        self._s3_url = s3_url
+        self._tls = tls
+        self._scheme = "https" if tls else "http"
+        self._served: dict[str, _Served] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the HTTP client."""
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+            max_field_size=admission.READABLE,
+        )
+
+    async def stop(self) -> None:
+        """Close all listeners."""
+        for served in self._served.values():
+            await _close(served)
+        if self._session is not None:
+            await self._session.close()
+
+    async def apply(self, wanted: tuple[Distribution, ...], policies: dict[str, dict[str, Any]]) -> None:
+        """Listen for new distributions, change others, and close those not wanted."""
+        ids = {distribution.id for distribution in wanted}
+        for key in [key for key in self._served if key not in ids]:
+            await _close(self._served.pop(key))
+        for distribution in wanted:
+            try:
+                found: list[Behaviour] = behaviours(distribution.config, policies)
+                reason = None
+            except ConfigError as error:
+                found, reason = [], str(error)
+            served = self._served.get(distribution.id)
+            new = served is None
+            if served is None:
+                served = await self._listen(distribution)
+                self._served[distribution.id] = served
+            served.reason = reason
+            served.proxy.behaviours = found
+            served.proxy.error_pages = error_pages(distribution.config)
+            served.proxy.root = distribution.config.get("DefaultRootObject", "")
+            if new or served.config != distribution.config:
+                served.config = distribution.config
+                for name in ignored(distribution.config):
+                    log.warning("distribution %s: %s is not emulated", distribution.id, name)
+
+    async def _listen(self, distribution: Distribution) -> _Served:
+        assert self._session is not None  # noqa: S101 - start() has made it
+        proxy = Proxy(
+            distribution.id,
+            self._session,
+            self._function_port,
+            self._s3_url,
+            self._limits,
+            hop=self._hop,
+            s3_headers=self._s3_headers,
+            names=self._names,
+        )
+        app = web.Application(client_max_size=0)
+        app.router.add_route("*", "/{path:.*}", proxy.handle)
+        sock = listeners.bind([PREFERRED_PORT, 0])
+        port = int(sock.getsockname()[1])
+        # A viewer that goes away ends the origin's request.
+        runner = await listeners.serve(app, sock, cancel=True, longest_head=admission.READABLE, tls=self._tls)
+        log.info("distribution %s: listening at %s://localhost:%d", distribution.id, self._scheme, port)
+        return _Served(proxy, port, None, runner, distribution.config)
+
+    def observe(self) -> dict[str, dict[str, Any]]:
+        """Port and failure of each distribution."""
+        return {key: {"port": served.port, "reason": served.reason} for key, served in self._served.items()}
+
+    def status(self) -> list[dict[str, Any]]:
+        """For `/_local/status`."""
+        return [
+            {"id": key, "domain": f"localhost:{served.port}", "url": f"{self._scheme}://localhost:{served.port}"}
+            for key, served in self._served.items()
+        ]
+
+
+async def _close(served: _Served) -> None:
+    await served.runner.cleanup()

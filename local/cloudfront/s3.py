@@ -1,0 +1,55 @@
+"""S3 as an origin: what a distribution may read of a bucket, by the bucket's policy.
+
+A distribution signs its requests if its origin has an origin access control, and is then the service
+cloudfront.amazonaws.com on behalf of the distribution's ARN; otherwise it is nobody. Sources: the CloudFront developer
+guide, "Restrict access to an Amazon S3 origin"; the S3 API reference, GetObject (403 in place of 404 for whoever may
+not list the bucket).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from local.cloud import ACCOUNT
+from local.cloudfront.behaviours import Origin
+from local.iam.policy import Context, Need, Principal, Verdict, evaluate, parse
+
+_DOMAIN = re.compile(r"(?P<bucket>.+?)\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?")
+_SERVICE = "cloudfront.amazonaws.com"
+# moto takes whoever signs for the owner, and does not check the signature: who may read what is decided here.
+SIGNATURE = {
+    "Authorization": "AWS4-HMAC-SHA256 Credential=edge/20000101/us-east-1/s3/aws4_request, "
+    "SignedHeaders=host, Signature=none"
+}
+READING = ("GET", "HEAD", "OPTIONS")
+DENIED = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+)
+
+
+def bucket_of(origin: Origin) -> str | None:
+    """The bucket of an S3 origin, None for others."""
+    found = _DOMAIN.fullmatch(origin.domain) if origin.kind == "s3" else None
+    return found["bucket"] if found else None
+
+
+async def policy_of(
+    session: aiohttp.ClientSession, s3_url: str, headers: Mapping[str, str], bucket: str
+) -> dict[str, Any]:
+    """A bucket's policy, empty if it has none."""
+    async with session.get(f"{s3_url}/{bucket}?policy", headers=headers) as answer:
+        found: dict[str, Any] = json.loads(await answer.read()) if answer.status == 200 else {}
+        return found
+
+
+def allows(policy: dict[str, Any], action: str, resource: str, *, distribution: str, signed: bool) -> bool:
+    """Whether a bucket's policy lets a distribution (its id) do something, and does not deny it."""
+    context: Context = {"aws:securetransport": ("true",)}
+    if signed:
+        source = f"arn:aws:cloudfront::{ACCOUNT}:distribution/{distribution}"
+        context = {**context, "aws:sourcearn": (source,), "aws:sourceaccount": (ACCOUNT,)}
+    caller = Principal((_SERVICE,)) if signed else Principal()
+    return evaluate(parse(policy), Need(action, resource), context, caller) is Verdict.ALLOWED

@@ -1,0 +1,262 @@
+"""Operation -> IAM's actions and the ARNs they are checked on. Pure.
+
+The actions and resource types are those of AWS's service authorization reference. Of an operation that is not here
+nothing is known, and the gate refuses it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from local.iam import s3
+from local.iam.operations import Call, operation, segments
+from local.iam.policy import Need
+
+Members = dict[str, Any]
+
+
+def needs(call: Call) -> list[Need] | None:
+    """Give all that a call needs, which may be nothing; None if that is not known.
+
+    Raises ValueError, KeyError, TypeError or AttributeError for members that are missing or of a wrong type.
+    """
+    service = call.scope.service
+    if service == "s3":
+        return s3.needs(call)
+    if service in _PATHS:
+        return _by_path(call)
+    found = operation(call)
+    if found is None or service not in _SERVICES:
+        return None
+    wanted = _SERVICES[service](call, *found)
+    return None if wanted is None else list(wanted)
+
+
+def _by_path(call: Call) -> list[Need] | None:
+    qualifier = call.query.get("Qualifier", "") if call.scope.service == "lambda" else ""
+    for method, pattern, action, resource in _PATHS[call.scope.service]:
+        parts = re.fullmatch(pattern, "/" + "/".join(segments(call.path)))
+        if call.method == method and parts:
+            name = resource(parts)
+            if qualifier not in {"", "$LATEST"} and name.count(":") == 1:
+                name = f"{name}:{qualifier}"
+            return [Need(f"{call.scope.service}:{action}", name if name == "*" else call.arn(name))]
+    return None
+
+
+def _function(given: str) -> str:
+    """Give the resource of a function, which is named or given by its ARN or a part of it.
+
+    A qualifier belongs to it, as in "Referencing versions and aliases in permissions policies" of Lambda's guide;
+    `$LATEST` is the function itself.
+    """
+    parts = given.split(":")
+    named = parts[parts.index("function") + 1 :] if "function" in parts else parts
+    return ":".join(["function", *(part for part in named if part != "$LATEST")])
+
+
+_PATHS: dict[str, list[tuple[str, str, str, Callable[[re.Match[str]], str]]]] = {
+    # An endpoint's ARN is in lower case, whatever its name.
+    "sagemaker": [
+        ("POST", r"/endpoints/([^/]+)/invocations", "InvokeEndpoint", lambda found: f"endpoint/{found[1].lower()}"),
+        (
+            "POST",
+            r"/endpoints/([^/]+)/invocations-response-stream",
+            "InvokeEndpointWithResponseStream",
+            lambda found: f"endpoint/{found[1].lower()}",
+        ),
+        (
+            "POST",
+            r"/endpoints/([^/]+)/async-invocations",
+            "InvokeEndpointAsync",
+            lambda found: f"endpoint/{found[1].lower()}",
+        ),
+    ],
+    "lambda": [
+        (
+            "POST",
+            r"/2015-03-31/functions/([^/]+)/invocations",
+            "InvokeFunction",
+            lambda found: _function(found[1]),
+        ),
+    ],
+    "xray": [
+        ("POST", "/TraceSegments", "PutTraceSegments", lambda _: "*"),
+        ("POST", "/TelemetryRecords", "PutTelemetryRecords", lambda _: "*"),
+        ("POST", "/GetSamplingRules", "GetSamplingRules", lambda _: "*"),
+        ("POST", "/SamplingTargets", "GetSamplingTargets", lambda _: "*"),
+    ],
+}
+
+_ON_A_TABLE = {
+    "ConditionCheckItem",
+    "DeleteItem",
+    "DescribeContinuousBackups",
+    "DescribeTable",
+    "DescribeTimeToLive",
+    "GetItem",
+    "PutItem",
+    "Query",
+    "Scan",
+    "UpdateItem",
+}
+# The parts of a transaction are checked as what they are: there is no action for the whole.
+_IN_A_TRANSACTION = {
+    "Get": "GetItem",
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+
+
+_EQUALS = re.compile(r"([#\w]+)\s*=\s*(:\w+)")
+
+
+def _partition(name: str, members: Members) -> tuple[str, ...]:
+    """Give a call's `dynamodb:LeadingKeys`, of tables whose partition key is called `pk`: no schema is known here."""
+    if name != "Query":
+        item = members.get("Key") or members.get("Item") or {}
+        return tuple(item.get("pk", {}).values())
+    names = members.get("ExpressionAttributeNames", {})
+    for name, value in _EQUALS.findall(members.get("KeyConditionExpression", "")):
+        if names.get(name, name) == "pk":
+            return tuple(members["ExpressionAttributeValues"][value].values())
+    return ()
+
+
+def _dynamodb(call: Call, name: str, members: Members) -> Iterator[Need] | None:
+    def need(action: str, table: str, index: str | None = None, partitions: tuple[str, ...] = ()) -> Need:
+        # A table may be named by its ARN.
+        arn = table if table.startswith("arn:") else call.arn(f"table/{table}")
+        context = (("dynamodb:LeadingKeys", partitions),) if partitions else ()
+        return Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, context)
+
+    if name in _ON_A_TABLE:
+        return iter([need(name, members["TableName"], members.get("IndexName"), _partition(name, members))])
+    if name in {"BatchGetItem", "BatchWriteItem"}:
+        return iter([need(name, table) for table in members["RequestItems"]])
+    if name in {"TransactGetItems", "TransactWriteItems"}:
+        found = {
+            need(_IN_A_TRANSACTION[kind], part["TableName"]): None
+            for item in members["TransactItems"]
+            for kind, part in item.items()
+        }
+        return iter(found)
+    return iter([Need("dynamodb:ListTables", call.arn("table/*"))]) if name == "ListTables" else None
+
+
+_SECRETS = {"DescribeSecret", "GetSecretValue", "ListSecretVersionIds", "PutSecretValue", "UpdateSecretVersionStage"}
+
+
+def _secretsmanager(call: Call, name: str, members: Members) -> Iterator[Need] | None:
+    if name == "GetRandomPassword":
+        return iter([Need(f"secretsmanager:{name}", "*")])
+    # A secret may be asked for by name or part of its ARN: the gate finds the ARN, with its six random characters.
+    return iter([Need(f"secretsmanager:{name}", members["SecretId"])]) if name in _SECRETS else None
+
+
+def _ssm(call: Call, name: str, members: Members) -> Iterator[Need] | None:
+    match name:
+        case "GetParameter" | "PutParameter":
+            names = [members["Name"]]
+        case "GetParameters":
+            names = members["Names"]
+        case "GetParametersByPath":
+            names = [members["Path"]]
+        case _:
+            return None
+    return iter(
+        [
+            Need(f"ssm:{name}", item if item.startswith("arn:") else call.arn(f"parameter/{item.strip('/')}"))
+            for item in names
+        ]
+    )
+
+
+def _logs(call: Call, name: str, members: Members) -> Iterator[Need] | None:
+    """ARNs as AWS's own refusals show them: the group's always go on with `:log-stream:`."""
+    group = members.get("logGroupName") or members.get("logGroupIdentifier", "").rpartition("log-group:")[2]
+    stream = ""
+    if name in {"CreateLogStream", "PutLogEvents", "GetLogEvents", "DeleteLogStream"}:
+        stream = members["logStreamName"]
+    elif name == "DescribeLogGroups":
+        group = ""
+    elif name not in {"CreateLogGroup", "DescribeLogStreams", "FilterLogEvents", "PutRetentionPolicy"}:
+        return None
+    return iter([Need(f"logs:{name}", call.arn(f"log-group:{group}:log-stream:{stream}"))])
+
+
+def _cloudwatch(call: Call, name: str, members: Members) -> Iterator[Need] | None:
+    if name not in {"PutMetricData", "GetMetricData", "GetMetricStatistics", "ListMetrics"}:
+        return None
+    namespace = members.get("Namespace") if name == "PutMetricData" else None
+    return iter([Need(f"cloudwatch:{name}", "*", (("cloudwatch:namespace", (namespace,)),) if namespace else ())])
+
+
+def _sts(call: Call, name: str, members: Members) -> Iterator[Need] | None:
+    if name == "GetCallerIdentity":
+        return iter([])  # allowed to everybody, even against a Deny
+    return iter([Need("sts:AssumeRole", members["RoleArn"])]) if name == "AssumeRole" else None
+
+
+_ECR = {
+    "BatchCheckLayerAvailability",
+    "BatchGetImage",
+    "CompleteLayerUpload",
+    "DescribeImages",
+    "DescribeRepositories",
+    "GetDownloadUrlForLayer",
+    "InitiateLayerUpload",
+    "PutImage",
+    "UploadLayerPart",
+}
+
+
+def _ecr(call: Call, name: str, members: Members) -> Iterator[Need] | None:
+    if name == "GetAuthorizationToken":
+        return iter([Need("ecr:GetAuthorizationToken", "*")])
+    if name not in _ECR:
+        return None
+    names = members.get("repositoryNames") or [members.get("repositoryName", "*")]
+    return iter([Need(f"ecr:{name}", call.arn(f"repository/{item}")) for item in names])
+
+
+_CHANGES_A_STACK = {"CreateChangeSet", "CreateStack", "UpdateStack", "DeleteStack", "RollbackStack"}
+_ON_A_STACK = _CHANGES_A_STACK | {
+    "ContinueUpdateRollback",
+    "DeleteChangeSet",
+    "DescribeChangeSet",
+    "DescribeStackEvents",
+    "DescribeStackResources",
+    "DescribeStacks",
+    "ExecuteChangeSet",
+    "GetTemplate",
+    "ListStackResources",
+    "UpdateTerminationProtection",
+}
+
+
+def _cloudformation(call: Call, name: str, members: Members) -> Iterator[Need] | None:
+    if name in {"GetTemplateSummary", "ListExports", "ListImports", "ListStacks", "ValidateTemplate"}:
+        return iter([Need(f"cloudformation:{name}", "*")])
+    if name not in _ON_A_STACK:
+        return None
+    stack = members.get("StackName", "*")
+    found = [Need(f"cloudformation:{name}", stack if stack.startswith("arn:") else call.arn(f"stack/{stack}/*"))]
+    if name in _CHANGES_A_STACK and "RoleARN" in members:
+        to = ("iam:PassedToService", ("cloudformation.amazonaws.com",))
+        found.append(Need("iam:PassRole", members["RoleARN"], (to,)))
+    return iter(found)
+
+
+_SERVICES: dict[str, Callable[[Call, str, Members], Iterator[Need] | None]] = {
+    "cloudformation": _cloudformation,
+    "cloudwatch": _cloudwatch,
+    "dynamodb": _dynamodb,
+    "ecr": _ecr,
+    "logs": _logs,
+    "secretsmanager": _secretsmanager,
+    "ssm": _ssm,
+    "sts": _sts,
+}

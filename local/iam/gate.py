@@ -1,0 +1,126 @@
+"""The gate: who calls, what that needs, whether it may. It stands before the control plane and before the data planes.
+
+A caller is known by the access key that its request is signed with, and by the signature. Keys of AssumeRole belong to
+their role; there is one other, the developer's, who is the account's administrator. Policies come with the deployed
+state, so that a change holds once the call that makes it has returned.
+"""
+
+import logging
+import re
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from local import bodies, trust
+from local.gateway import Handler
+from local.iam import operations
+from local.iam.actions import needs
+from local.iam.authentication import Authentication, Refused
+from local.iam.policy import Need
+from local.iam.refusals import Kind, refuse
+from local.iam.roles import Caller, Roles
+from local.state import State
+
+log = logging.getLogger("local.iam")
+
+# By the path of their calls: what a data plane answers, and the service that it has to be signed for.
+_INVOCATIONS = {
+    "sagemaker": re.compile(r"/endpoints/[^/]+/invocations(-response-stream)?"),
+    "lambda": re.compile(r"/2015-03-31/functions/[^/]+/invocations"),
+}
+_NOT_OWNER = (
+    "This is for the owner of the local cloud: send the token that is in cloud.json in its folder as a bearer token, "
+    "as LocalCloud.ask does."
+)
+_WHOLE_SECRET = re.compile(r"arn:aws:secretsmanager:.+-[A-Za-z0-9]{6}")
+
+
+class Control(Protocol):
+    """Asks the control plane."""
+
+    async def get_json(self, what: str, **query: str) -> Any:
+        """Whose key it is; the ARN of a secret."""
+
+
+class Gate:
+    """Decides on every request."""
+
+    def __init__(self, control: Control, keys: trust.Keys) -> None:
+        """`keys` are the developer's."""
+        self._control = control
+        self._token = keys.token
+        self._authentication = Authentication(control, keys)
+        self.roles = Roles()
+
+    def apply(self, state: State) -> None:
+        """Take over the policies that are deployed."""
+        self.roles.apply(state.roles, state.bucket_policies)
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request through, or answer it with a refusal."""
+        if request.path.startswith("/_local/"):
+            if not trust.same(request.headers.get("Authorization"), f"Bearer {self._token}"):
+                return web.json_response({"message": _NOT_OWNER}, status=403)
+            return await handler(request)
+        try:
+            signature, caller = await self._authentication.of(request)
+        except Refused as error:
+            log.warning("%s %s: %s %s", request.method, request.path, error.kind.name, error.message)
+            return refuse(request, error.service, error.kind, error.message)
+        if caller is None:
+            return await handler(request)
+        scope = operations.scope(signature)
+        # The data plane is found by the path: another service's name in the signature must not get by the check.
+        if request.method == "POST" and any(
+            path.fullmatch(request.path) for service, path in _INVOCATIONS.items() if service != scope.service
+        ):
+            return refuse(request, scope.service, Kind.WRONG_SERVICE)
+        try:
+            refused = await self._refusal(request, scope, caller)
+        except (ValueError, KeyError, TypeError, AttributeError, SyntaxError):
+            return refuse(request, scope.service, Kind.MALFORMED)
+        if refused is not None:
+            log.warning("AccessDenied: %s", refused)
+            return refuse(request, scope.service, Kind.DENIED, refused)
+        return await handler(request)
+
+    async def _refusal(self, request: web.Request, scope: operations.Scope, caller: Caller) -> str | None:
+        query = dict(request.query)
+        body = b""
+        if operations.needs_body(scope.service, request.method, query):
+            whole = await bodies.read(request, bodies.LARGEST)
+            if whole is None:
+                raise ValueError("the body is too long")
+            body = whole
+        call = operations.Call(
+            scope=scope,
+            account=caller.account,
+            method=request.method,
+            host=request.host,
+            path=request.raw_path.partition("?")[0],
+            query=query,
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=body,
+        )
+        wanted = needs(call)
+        if wanted is None:
+            named = operations.operation(call) if scope.service != "s3" else None
+            action = f"{scope.service}:{named[0] if named else f'{request.method} {call.path}'}"
+            return (
+                f"User: {caller.arn} is not authorized to perform: {action} (the local cloud does not know which "
+                "permissions this operation needs)"
+            )
+        for need in wanted:
+            if refused := self.roles.refusal(caller, await self._resolved(need, scope.region), scope.region):
+                return refused
+        return None
+
+    async def _resolved(self, need: Need, region: str) -> Need:
+        if not need.action.startswith("secretsmanager:") or need.resource == "*":
+            return need
+        if _WHOLE_SECRET.fullmatch(need.resource):
+            return need
+        found = await self._control.get_json("secret", id=need.resource, region=region)
+        # One that does not exist is judged by the name that was asked for.
+        return Need(need.action, found or need.resource)

@@ -1,0 +1,33 @@
+"""Whether a schedule may invoke its function.
+
+EventBridge Scheduler assumes the schedule's role, which has to trust it and to allow lambda:InvokeFunction; a rule of
+EventBridge needs a statement of the function's own policy. Sources: the EventBridge Scheduler user guide, "Setting up";
+the EventBridge user guide, "Using resource-based policies".
+"""
+
+from local.iam.policy import Need, Principal, Verdict, evaluate, parse
+from local.iam.roles import Caller, Roles
+from local.state import Schedule
+
+_SESSION = "sluice-local"
+
+
+def refusal(roles: Roles, schedule: Schedule, policy: str) -> str | None:
+    """Say why it may not; None if it may. `policy` is the function's own, JSON."""
+    account, region = schedule.arn.split(":")[4], schedule.arn.split(":")[3]
+    source = (("aws:SourceArn", (schedule.arn,)), ("aws:SourceAccount", (account,)))
+    need = Need("lambda:InvokeFunction", schedule.target, source)
+    if schedule.role is None:
+        allowed = evaluate(parse(policy), need, {}, Principal(("events.amazonaws.com",)))
+        return (
+            None
+            if allowed is Verdict.ALLOWED
+            else f"User: events.amazonaws.com is not authorized to perform: {need.action} on resource: {need.resource} "
+            "because no resource-based policy allows the lambda:InvokeFunction action"
+        )
+    if not roles.trusts(schedule.role, "scheduler.amazonaws.com", source):
+        return (
+            f"User: scheduler.amazonaws.com is not authorized to perform: sts:AssumeRole on resource: {schedule.role} "
+            "because no resource-based policy allows the sts:AssumeRole action"
+        )
+    return roles.refusal(Caller(schedule.role, _SESSION), Need(need.action, need.resource), region)

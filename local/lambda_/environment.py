@@ -1,0 +1,252 @@
+"""One execution environment: a process of the deployed code and its Runtime API.
+
+An environment without an invocation is frozen: every process of its group is stopped (SIGSTOP) until the next one.
+"""
+
+import asyncio
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from local import processes
+from local.lambda_.launch import Launch, command, variables
+from local.lambda_.response import FunctionError, Invocation
+from local.lambda_.runtime_api import RuntimeApi
+from local.lambda_.telemetry import LogStream, Report, peak
+
+# Output that is still in the pipe when an invocation ends comes before its REPORT line.
+_REPORT_AFTER_S = 0.02
+# What a killed process had printed is waited for so long: something it left behind may hold its output open.
+_OUTPUT_S = 0.5
+
+
+@dataclass
+class _Running:
+    """An invocation that the process has in hand."""
+
+    invocation: Invocation
+    began: float
+    timer: asyncio.TimerHandle
+    initialised: float | None
+
+
+class Environment:
+    """One environment, for `launch.concurrency` invocations at a time.
+
+    `on_idle` is called whenever it asks for a further invocation, `on_end` once when its process is gone.
+    """
+
+    def __init__(
+        self, launch: Launch, on_idle: Callable[["Environment"], None], on_end: Callable[["Environment"], None]
+    ) -> None:
+        """Nothing runs yet."""
+        self.function = launch.function
+        self.access_key = launch.credentials.get("AWS_ACCESS_KEY_ID", "")
+        self._launch = launch
+        self._on_idle = on_idle
+        self._on_end = on_end
+        self._log = LogStream(launch.function, launch.log, launch.shipper)
+        self._api = RuntimeApi(self._asked, self._init_failed, launch.concurrency)
+        self._process: asyncio.subprocess.Process | None = None
+        self._output: asyncio.Task[None] | None = None
+        self._asked_once = asyncio.Event()
+        self._init_error: str | None = None
+        self._initialised: float | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._running: dict[str, _Running] = {}
+        self._reports: list[tuple[asyncio.TimerHandle, Callable[[], None]]] = []
+        self._killed_for: FunctionError | None = None
+        self._peak = 0
+        self.frozen = False
+        self.idle_since = 0.0
+
+    @property
+    def busy(self) -> int:
+        """Invocations whose answer is not complete."""
+        return sum(not one.invocation.response.over for one in self._running.values())
+
+    @property
+    def finishing(self) -> bool:
+        """Whether an answer is complete, but the next invocation has not been asked for yet."""
+        return any(one.invocation.response.over for one in self._running.values())
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it has nothing in hand."""
+        return not self._running
+
+    async def start(self) -> None:
+        """Start the process and wait until it asks for its first invocation. Raises FunctionError.
+
+        An initialisation that takes too long is made once more, within the function's own time.
+        """
+        limits = self._launch.limits
+        if await self._initialise(limits.seconds("lambda_init")):
+            return
+        self._log.initialisation_timed_out(limits.seconds("lambda_init"))
+        self._api = RuntimeApi(self._asked, self._init_failed, self._launch.concurrency)
+        if not await self._initialise(limits.real(self.function.timeout)):
+            raise FunctionError("Sandbox.Timedout", "the initialisation took too long")
+
+    async def _initialise(self, seconds: float) -> bool:
+        began = time.monotonic()
+        port = await self._api.start()
+        environment = variables(self._launch, f"127.0.0.1:{port}", self._log.group, self._log.name)
+        argv = command(environment)
+        try:
+            process = await processes.start(
+                argv,
+                environment=environment,
+                directory=self._launch.code,
+                output=asyncio.subprocess.STDOUT,
+                stdout=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            self._api.stop()
+            raise FunctionError("Runtime.InvalidEntrypoint", f"{argv[0]}: {error}") from error
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        self._process = process
+        self._output = asyncio.create_task(self._log.copy(process.stdout))
+        self._watcher = asyncio.create_task(self._watch(process))
+        asked = asyncio.create_task(self._asked_once.wait())
+        await asyncio.wait([asked, self._watcher], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if self._init_error is None and self._asked_once.is_set():
+            self._initialised = time.monotonic() - began
+            return True
+        ended = self._watcher.done()
+        await self.stop()
+        if self._init_error is not None:
+            raise FunctionError("Runtime.InitError", self._init_error)
+        if ended:
+            lines = processes.last_lines(self._launch.log, 2)
+            raise FunctionError("Runtime.ExitError", f"{self._exit()} during initialisation: {lines}")
+        return False
+
+    def invoke(self, invocation: Invocation) -> None:
+        """Hand over an invocation; only while it waits for one. Its time begins now."""
+        self._write_reports()
+        timeout = self._launch.limits.real(self.function.timeout)
+        invocation.deadline = int((time.time() + timeout) * 1000)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(timeout, self._timed_out, invocation.id)
+        self._running[invocation.id] = _Running(invocation, time.monotonic(), timer, self._initialised)
+        self._initialised = None
+        self._log.started(invocation.id)
+        if self.frozen:
+            self._signal(signal.SIGCONT)
+            self.frozen = False
+        invocation.response.taken(self.kill)
+        self._api.offer(invocation)
+
+    def kill(self) -> None:
+        """SIGKILL the process, whatever it has in hand."""
+        self._signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop all of its processes until the next invocation. One for several invocations is never frozen."""
+        if self._launch.concurrency == 1 and not self.frozen:
+            self._signal(signal.SIGSTOP)
+            self.frozen = True
+
+    def check_memory(self, used: Mapping[int, int]) -> None:
+        """Kill it if its processes together have more memory than the function's; `used` is by process group."""
+        if self._process is None or self.frozen:
+            return
+        now = used.get(self._process.pid, 0)
+        self._peak = max(self._peak, now)
+        if now > self.function.memory * 2**20:
+            self._kill(FunctionError("Runtime.OutOfMemory", "Runtime exited with error: signal: killed"))
+
+    async def stop(self) -> None:
+        """Kill the process: a Lambda function without extensions is given no time either."""
+        for one in self._running.values():
+            one.timer.cancel()
+        if self._process is not None:
+            await processes.stop(self._process, grace=0)
+        if self._watcher is not None:
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        self._api.stop()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def _asked(self) -> None:
+        for one in [one for one in self._running.values() if one.invocation.response.over]:
+            self._finish(one, None)
+        self.idle_since = asyncio.get_running_loop().time()
+        first = not self._asked_once.is_set()
+        self._asked_once.set()
+        if not first:
+            self._on_idle(self)
+
+    def _finish(self, one: _Running, error: FunctionError | None) -> None:
+        """An invocation is over: `error` is set if its process was killed or died."""
+        one.timer.cancel()
+        del self._running[one.invocation.id]
+        error = error or one.invocation.response.error
+        kind = error.kind if error else None
+        status = "success" if error is None else "timeout" if kind == "Sandbox.Timedout" else "error"
+        memory = math.ceil(max(self._peak, peak(self._process.pid)) / 2**20) if self._process is not None else 0
+        if kind == "Runtime.OutOfMemory":
+            memory = self.function.memory
+        duration = time.monotonic() - one.began
+        report = Report(duration, status, memory, one.initialised, kind if status == "error" else None)
+
+        def write() -> None:
+            self._log.ended(one.invocation.id, report)
+
+        self._log.traced(one.invocation.trace_id, one.invocation.id, duration, failed=error is not None)
+        handle = asyncio.get_running_loop().call_later(_REPORT_AFTER_S, self._write_reports)
+        self._reports.append((handle, write))
+
+    def _write_reports(self) -> None:
+        reports, self._reports = self._reports, []
+        for handle, write in reports:
+            handle.cancel()
+            write()
+
+    def _init_failed(self, reason: str) -> None:
+        self._init_error = reason
+        self._asked_once.set()
+
+    def _timed_out(self, request_id: str) -> None:
+        error = FunctionError("Sandbox.Timedout", f"Task timed out after {self.function.timeout:.2f} seconds")
+        self._log.timed_out(request_id, self.function.timeout)
+        if self._launch.concurrency > 1:
+            # What becomes of the process's other invocations is not documented: they go on.
+            self._running[request_id].invocation.response.fail(error)
+            return
+        self._signal(signal.SIGSTOP)
+        self._kill(error)
+
+    def _kill(self, error: FunctionError) -> None:
+        self._killed_for = error
+        self._api.fail(error)
+        self._signal(signal.SIGKILL)
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        error = self._killed_for or FunctionError("Runtime.ExitError", self._exit())
+        self._api.fail(error)
+        self._api.stop()
+        if self._output is not None:
+            await asyncio.wait([self._output], timeout=_OUTPUT_S)
+            self._output.cancel()
+        for one in list(self._running.values()):
+            self._finish(one, error)
+        self._write_reports()
+        if self._asked_once.is_set():
+            self._on_end(self)
+
+    def _exit(self) -> str:
+        status = self._process.returncode if self._process is not None else None
+        if status is not None and status < 0:
+            return f"Runtime exited with error: signal: {signal.Signals(-status).name}"
+        return f"Runtime exited with error: exit status {status}"

@@ -1,0 +1,76 @@
+"""Faults of functions: the process is killed at a chosen point of its answer.
+
+What the runtime sends is seen here as the rest of the local cloud sees it, so the points are those of the Runtime API:
+`/response` has begun, so many bytes of it have come, it is whole and `/next` has not been asked for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from local.faults.plan import Plan, Strike
+from local.lambda_.prelude import Head
+from local.lambda_.response import FunctionError, Response
+
+log = logging.getLogger("local.faults")
+
+
+def response(plan: Plan, function: str) -> Response:
+    """The answer of an invocation, doomed if a fault strikes it."""
+    strike = plan.strike("function", function)
+    return DoomedResponse(strike) if strike else Response()
+
+
+class DoomedResponse(Response):
+    """An answer whose function is killed on the way. What comes after that is dropped, as if it had not been sent."""
+
+    def __init__(self, strike: Strike) -> None:
+        """Nothing has come yet."""
+        super().__init__()
+        self._strike = strike
+        self._left = strike.after
+        self._kill: Callable[[], None] | None = None
+        self._dead = False
+
+    def taken(self, kill: Callable[[], None]) -> None:
+        """An environment has the invocation."""
+        self._kill = kill
+        if self._strike.kind == "function-killed-at-start":
+            asyncio.get_running_loop().call_later(self._strike.fault.seconds, self._end)
+
+    def begin(self, head: Head) -> None:
+        """Status and headers."""
+        if self._strike.kind == "function-killed-at-response":
+            self._end()
+        if not self._dead:
+            super().begin(head)
+
+    def feed(self, data: bytes, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        """Part of the body."""
+        if self._dead:
+            return
+        if self._strike.kind != "function-killed-in-response":
+            super().feed(data, pause, resume)
+            return
+        super().feed(data[: self._left], pause, resume)
+        if len(data) >= self._left:
+            self._end()
+        self._left -= len(data)
+
+    def finish(self) -> None:
+        """The whole answer is here."""
+        if self._dead:
+            # It was on its way already; the end of the process will no longer be told to this invocation.
+            super().fail(FunctionError("Runtime.ExitError", "killed by a fault on demand"))
+            return
+        super().finish()
+        if self._strike.kind == "function-killed-at-settlement":
+            self._end(over=True)
+
+    def _end(self, *, over: bool = False) -> None:
+        if self._kill is None or self._dead or self.over != over:
+            return
+        log.info("%s strikes", self._strike.fault)
+        self._dead = True
+        self._strike.landed()
+        self._kill()

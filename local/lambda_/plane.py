@@ -1,0 +1,200 @@
+"""The data plane of Lambda functions: their environments at the desired state, and the listener of their URLs."""
+
+import asyncio
+import logging
+import zipfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from local import listeners, trust
+from local.faults.plan import Plan
+from local.lambda_.api import Invoker
+from local.lambda_.code import Codes, unpack
+from local.lambda_.launch import Launch, unsupported
+from local.lambda_.pool import Pool, same_environment
+from local.lambda_.response import FunctionError
+from local.lambda_.schedules import Schedules
+from local.lambda_.telemetry import resident_by_group
+from local.lambda_.url import handler
+from local.limits import Limits
+from local.shipper import Shipper
+from local.state import Function, Schedule
+
+log = logging.getLogger("local.lambda_")
+
+# How often the memory of the environments at work is looked at.
+_MEMORY_S = 0.25
+# A distribution lets as much through.
+_LONGEST_HEAD = 65_536
+
+
+class Control(Codes, Protocol):
+    """Reads code and credentials through the control plane."""
+
+    async def get_json(self, what: str, **query: str) -> dict[str, Any]:
+        """Credentials."""
+
+    async def post(self, what: str, value: object) -> None:
+        """Log lines."""
+
+
+class Functions:
+    """All functions."""
+
+    def __init__(
+        self,
+        directory: Path,
+        endpoint_url: str,
+        control: Control,
+        faults: Plan,
+        *,
+        limits: Limits | None = None,
+        concurrency: int = 1,
+        permitted: Callable[[Schedule, str], str | None] = lambda _schedule, _policy: None,
+        send: Callable[[list[dict[str, Any]]], Awaitable[None]] | None = None,
+    ) -> None:
+        """`endpoint_url` is what the functions use for AWS; `concurrency` over 1 is as on Managed Instances.
+
+        `permitted` says why a schedule may not invoke a function with a policy (JSON), or None; `send` takes log lines
+        and traces.
+        """
+        # What the edge says to the URLs, so that they know who was let in there.
+        self.hop = trust.token()
+        self._faults = faults
+        self._limits = limits or Limits()
+        self._concurrency = concurrency
+        self._shipper = Shipper(send or self._send_lines)
+        self._memory: asyncio.Task[None] | None = None
+        self._directory = directory
+        self._endpoint_url = endpoint_url
+        self._control = control
+        self._pools: dict[str, Pool] = {}
+        self._hosts: dict[str, Pool] = {}
+        self._names: dict[str, Pool] = {}
+        self._invoker = Invoker(self._names.get)
+        self._permitted = permitted
+        self._schedules = Schedules(self._fire, self._limits)
+        self._retired: list[Pool] = []
+        self._unpacking = asyncio.Lock()
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    async def start(self) -> None:
+        """Listen."""
+        app = web.Application(client_max_size=0)
+        handle = handler(self._hosts.get, self._faults, self._limits, self.hop)
+        app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type] # returns a coroutine
+        sock = listeners.bind([0])
+        self._port = int(sock.getsockname()[1])
+        # A client that goes away does not end its invocation: see url._send.
+        self._runner = await listeners.serve(app, sock, cancel=False, longest_head=_LONGEST_HEAD)
+        self._memory = asyncio.create_task(self._watch_memory())
+
+    async def stop(self) -> None:
+        """Stop all environments and the listener."""
+        await self._schedules.stop()
+        await self._invoker.stop()
+        if self._memory is not None:
+            self._memory.cancel()
+            await asyncio.gather(self._memory, return_exceptions=True)
+        await asyncio.gather(*(pool.stop() for pool in (*self._pools.values(), *self._retired)))
+        await self._shipper.flush()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def port(self) -> int:
+        """Where the URLs are served."""
+        return self._port
+
+    @property
+    def invoke(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Answers lambda:Invoke."""
+        return self._invoker.handle
+
+    def kill(self, access_key: str) -> bool:
+        """SIGKILL the environment that was given an access key; whether there is one."""
+        return any(pool.kill(access_key) for pool in (*self._pools.values(), *self._retired))
+
+    def schedule(self, wanted: tuple[Schedule, ...]) -> None:
+        """Take over the deployed schedules."""
+        self._schedules.apply(wanted)
+
+    async def _fire(self, schedule: Schedule, event: bytes) -> None:
+        pool = self._invoker.pool(schedule.target)
+        if reason := self._permitted(schedule, pool.function.policy):
+            log.warning("AccessDenied: %s", reason)
+            return
+        self._invoker.later(pool, event)
+
+    async def apply(self, wanted: tuple[Function, ...]) -> None:
+        """Take over what is deployed: changed functions get new environments, deleted ones lose theirs."""
+        by_arn = {function.arn: function for function in wanted}
+        self._retired = [pool for pool in self._retired if len(pool)]
+        for arn, pool in list(self._pools.items()):
+            if arn not in by_arn:
+                log.info("function %s: deleted", pool.function.name)
+                await self._pools.pop(arn).stop()
+            elif not same_environment(pool.function, by_arn[arn]):
+                log.info("function %s: changed, new environments", pool.function.name)
+                self._retired.append(self._pools.pop(arn))
+                await pool.retire()
+        for arn, function in by_arn.items():
+            if arn in self._pools:
+                self._pools[arn].set_concurrency(function)
+            else:
+                self._pools[arn] = Pool(function, self._launch, function.concurrency or self._concurrency)
+                if reason := unsupported(function):
+                    log.warning("%s", reason)
+        self._names.clear()
+        self._names.update({pool.function.name: pool for pool in self._pools.values()})
+        self._hosts.clear()
+        self._hosts.update({pool.function.host: pool for pool in self._pools.values() if pool.function.host})
+
+    def status(self) -> list[dict[str, Any]]:
+        """For `/_local/status`."""
+        return [
+            {"name": pool.function.name, "url": pool.function.url, "environments": len(pool)}
+            for pool in self._pools.values()
+        ]
+
+    async def _launch(self, function: Function) -> Launch:
+        try:
+            async with self._unpacking:
+                code = await unpack(self._control, function, self._directory)
+            credentials = await self._role(function)
+        except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+            raise FunctionError("Runtime.InvalidCode", str(error)) from error
+        log_file = self._directory / "logs" / f"function-{function.name}.log"
+        return Launch(
+            function,
+            code,
+            log_file,
+            self._endpoint_url,
+            credentials,
+            self._shipper,
+            self._limits,
+            function.concurrency or self._concurrency,
+        )
+
+    async def _send_lines(self, lines: list[dict[str, Any]]) -> None:
+        await self._control.post("telemetry", lines)
+
+    async def _watch_memory(self) -> None:
+        while True:
+            await asyncio.sleep(_MEMORY_S)
+            pools = [pool for pool in (*self._pools.values(), *self._retired) if pool.at_work]
+            used = resident_by_group() if pools else {}
+            for pool in pools:
+                pool.check_memory(used)
+
+    async def _role(self, function: Function) -> dict[str, str]:
+        # each environment has its own, as on AWS: so a call tells which one made it
+        got = await self._control.get_json("credentials", role=function.role, session=function.name)
+        return {
+            "AWS_ACCESS_KEY_ID": got["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": got["SessionToken"],
+        }

@@ -1,0 +1,191 @@
+"""The environments of one function: reused when warm, started when none is, never more than its concurrency."""
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+
+from local.lambda_.environment import Environment
+from local.lambda_.launch import Launch
+from local.lambda_.response import FunctionError, Invocation
+from local.limits import value
+from local.state import Function
+
+log = logging.getLogger("local.lambda_")
+
+# Starting is CPU work: more at once would only make all of them late. Waiting invocations take what becomes free first.
+_STARTS_AT_ONCE = 2 * (os.cpu_count() or 1)
+# An environment that has given its answer asks for the next invocation within a moment: worth waiting for.
+_FINISHING_S = 0.02
+# AWS keeps idle environments for minutes; here the memory is the developer's.
+IDLE_S = 60.0
+
+
+class Throttled(Exception):
+    """All of the function's concurrency is in use."""
+
+
+class Pool:
+    """Environments of one function as deployed at one time."""
+
+    _starts = asyncio.Semaphore(_STARTS_AT_ONCE)
+
+    def __init__(
+        self, function: Function, launch: Callable[[Function], Awaitable[Launch]], concurrency: int = 1
+    ) -> None:
+        """`launch` gathers what a new environment needs, and may raise FunctionError.
+
+        `concurrency` is how many invocations one environment takes at once.
+        """
+        self.function = function
+        self._concurrency = concurrency
+        self._launch = launch
+        self._environments: set[Environment] = set()
+        # An environment is in it once for each further invocation it would take.
+        self._idle: list[Environment] = []
+        self._waiting: deque[tuple[Invocation, asyncio.Future[None]]] = deque()
+        # Of those that are being started, the ones whose process is on its way.
+        self._launching = 0
+        self._starting: set[asyncio.Task[None]] = set()
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._retired = False
+        self._reaper: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Environments that run or are being started."""
+        return len(self._environments) + len(self._starting)
+
+    @property
+    def _limit(self) -> int:
+        reserved = self.function.reserved_concurrency
+        return value("lambda_account_concurrency") if reserved is None else reserved
+
+    def set_concurrency(self, function: Function) -> None:
+        """Take over a change that needs no new environments."""
+        self.function = function
+
+    async def invoke(self, invocation: Invocation) -> None:
+        """Have an environment take the invocation; returns when one has. Raises Throttled and FunctionError."""
+        busy = sum(one.busy for one in self._environments)
+        if busy + len(self._waiting) >= self._limit:
+            raise Throttled
+        if self._idle:
+            self._idle.pop().invoke(invocation)
+            return
+        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((invocation, taken))
+        if len(self._starting) * self._concurrency < len(self._waiting):
+            task = asyncio.create_task(self._start())
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+        await taken
+
+    async def retire(self) -> None:
+        """Take no more: what is idle is stopped now, what is busy when it has finished."""
+        self._retired = True
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(environment.stop() for environment in set(idle) if environment.at_rest))
+
+    @property
+    def at_work(self) -> bool:
+        """Whether an environment is not frozen."""
+        return any(not environment.frozen for environment in self._environments)
+
+    def check_memory(self, used: Mapping[int, int]) -> None:
+        """Kill what has more memory than the function's; `used` is by process group."""
+        for environment in list(self._environments):
+            environment.check_memory(used)
+
+    def kill(self, access_key: str) -> bool:
+        """SIGKILL the environment that has these credentials; whether there is one."""
+        found = [environment for environment in self._environments if environment.access_key == access_key]
+        for environment in found:
+            environment.kill()
+        return bool(found)
+
+    async def stop(self) -> None:
+        """Stop everything at once."""
+        self._retired = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        await asyncio.gather(*(environment.stop() for environment in list(self._environments)))
+        await asyncio.gather(*self._stopping, return_exceptions=True)
+
+    async def _start(self) -> None:
+        environment: Environment | None = None
+        try:
+            if any(one.finishing for one in self._environments):
+                await asyncio.sleep(_FINISHING_S)
+            async with self._starts:
+                # Launches under way will take as many of those that wait: one more would find nothing to do.
+                if len(self._waiting) <= self._launching * self._concurrency:
+                    return
+                if len(self) > self._limit:
+                    raise Throttled
+                self._launching += 1
+                try:
+                    environment = Environment(await self._launch(self.function), self._became_idle, self._ended)
+                    await environment.start()
+                finally:
+                    self._launching -= 1
+        except (FunctionError, Throttled) as error:
+            log.warning("function %s: %r", self.function.name, error)
+            if self._waiting:
+                _, taken = self._waiting.popleft()
+                if not taken.done():
+                    taken.set_exception(error)
+            return
+        except asyncio.CancelledError:
+            if environment is not None:
+                await environment.stop()
+            raise
+        self._environments.add(environment)
+        self._became_idle(environment)
+
+    def _became_idle(self, environment: Environment) -> None:
+        while self._waiting:
+            invocation, taken = self._waiting.popleft()
+            if not taken.done():
+                taken.set_result(None)
+                environment.invoke(invocation)
+                return
+        if self._retired:
+            if environment.at_rest:
+                self._stop_later(environment)
+            return
+        self._idle.append(environment)
+        if environment.at_rest:
+            environment.freeze()
+        if self._reaper is None:
+            self._reaper = asyncio.get_running_loop().call_later(IDLE_S, self._reap)
+
+    def _ended(self, environment: Environment) -> None:
+        self._environments.discard(environment)
+        self._idle = [one for one in self._idle if one is not environment]
+
+    def _reap(self) -> None:
+        self._reaper = None
+        now = asyncio.get_running_loop().time()
+        old = {one for one in self._idle if one.at_rest and now - one.idle_since >= IDLE_S}
+        self._idle = [environment for environment in self._idle if environment not in old]
+        for environment in old:
+            self._stop_later(environment)
+        if self._idle:
+            self._reaper = asyncio.get_running_loop().call_later(IDLE_S / 2, self._reap)
+
+    def _stop_later(self, environment: Environment) -> None:
+        task = asyncio.create_task(environment.stop())
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+
+def same_environment(one: Function, other: Function) -> bool:
+    """Whether the environments of one deployment may go on for the other."""
+    return replace(one, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy="") == replace(
+        other, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
+    )

@@ -1,0 +1,77 @@
+"""Lambda's Runtime API for one execution environment, on a loopback port of its own.
+
+Stock runtimes can bring no secret: AWS_LAMBDA_RUNTIME_API is host and port. So the kernel is asked whose process has
+connected, and what is a web page's is refused.
+
+GET  /2018-06-01/runtime/invocation/next
+POST /2018-06-01/runtime/invocation/{id}/response      whole, or streamed with trailers
+POST /2018-06-01/runtime/invocation/{id}/error
+POST /2018-06-01/runtime/init/error
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from local.lambda_.response import FunctionError, Invocation
+from local.lambda_.runtime_connection import Connection
+
+
+class RuntimeApi:
+    """The listener. `on_next` is called when the runtime asks for work, `on_init_error` when it cannot start."""
+
+    def __init__(self, on_next: Callable[[], None], on_init_error: Callable[[str], None], concurrency: int = 1) -> None:
+        """Nothing listens yet. `concurrency` is how many invocations the runtime may ask for at once."""
+        self._concurrency = concurrency
+        self._on_next = on_next
+        self.on_init_error = on_init_error
+        self._waiting: deque[Connection] = deque()
+        self.active: dict[str, Invocation] = {}
+        self._server: asyncio.Server | None = None
+        self.port = 0
+        self._connections: set[Connection] = set()
+
+    async def start(self) -> int:
+        """Listen; the port."""
+        self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), "127.0.0.1", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self.port
+
+    def stop(self) -> None:
+        """Close the listener and all connections."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.abort()
+
+    def offer(self, invocation: Invocation) -> None:
+        """Give an invocation to the runtime, which has asked for one."""
+        if not self._waiting:
+            invocation.response.fail(FunctionError("Runtime.ExitError", "the runtime no longer waits for invocations"))
+            return
+        self.active[invocation.id] = invocation
+        self._waiting.popleft().give(invocation)
+
+    def fail(self, error: FunctionError) -> None:
+        """The runtime is gone: whatever it was working on fails."""
+        for invocation in self.active.values():
+            invocation.response.fail(error)
+        self.active.clear()
+
+    def opened(self, connection: Connection) -> None:
+        """A connection was made."""
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        if connection in self._waiting:
+            self._waiting.remove(connection)
+
+    def asked(self, connection: Connection) -> bool:
+        """A connection waits for an invocation; False if the runtime has as many as it may and answers none."""
+        if len(self._waiting) + len(self.active) >= self._concurrency:
+            return False
+        self._waiting.append(connection)
+        self._on_next()
+        return True

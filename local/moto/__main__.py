@@ -1,0 +1,49 @@
+"""Runs the control plane: `python -m local.moto`. Prints its port and token as a line of JSON.
+
+It ends when its input does.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+
+
+def main() -> None:
+    """Serve until standard input is closed, which is when the process that started this one is gone."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s control %(levelname)s %(message)s", stream=sys.stderr)
+    # Set before moto is imported: it reads them once.
+    os.environ.update(
+        {
+            "MOTO_LAMBDA_STUB_ECR": "true",
+            # No page is to read an answer, whoever asks.
+            "MOTO_DISABLE_GLOBAL_CORS": "true",
+            "MOTO_ENABLE_ISO_REGIONS": "false",
+            # AdministratorAccess and the like, which CDK's bootstrap template attaches.
+            "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+        }
+    )
+    from local import trust
+    from local.cloudformation import clients, install
+    from local.moto import attribute_values, quotas, server, service_quotas
+
+    token = trust.token()
+    httpd = server.bind(token)
+    clients.configure(f"http://localhost:{httpd.port}", {trust.CONTROL: token})
+    install.install()
+    quotas.install()
+    service_quotas.install()
+    attribute_values.install()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    print(json.dumps({"port": httpd.port, "token": token}), flush=True)
+    httpd.serve_forever()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

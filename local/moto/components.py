@@ -1,0 +1,163 @@
+"""SageMaker's inference components, which moto does not have: kept in the exchange, run by the data plane.
+
+Operations: Create, Describe, List, Delete and UpdateInferenceComponentRuntimeConfig. Each copy of a component is a
+container on its endpoint; CopyCount 0 is none. `version` changes with whatever needs new containers.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sagemaker.models import sagemaker_backends
+
+from local.moto.exchange import EXCHANGE
+
+Members = dict[str, Any]
+_TARGET = re.compile(r"SageMaker\.(\w*InferenceComponents?\w*)")
+_SCOPE = re.compile(r"Credential=[^/]*/[^/]*/([^/]*)/sagemaker/")
+
+
+class Refused(Exception):
+    """The call is not possible; the message is AWS's."""
+
+
+def create(members: Members, region: str) -> str:
+    """Make one; its ARN. Raises Refused."""
+    name, endpoint = members["InferenceComponentName"], members["EndpointName"]
+    backend = sagemaker_backends[DEFAULT_ACCOUNT_ID][region]
+    if endpoint not in backend.endpoints:
+        raise Refused(f'Could not find endpoint "{endpoint}".')
+    if name in EXCHANGE.components:
+        raise Refused(f'Cannot create already existing inference component "{arn(name, region)}".')
+    specification = members["Specification"]
+    model = specification.get("ModelName")
+    if model and model not in {item.model_name for item in backend._models.values()}:  # noqa: SLF001 - moto's own way
+        raise Refused(f'Could not find model "{model}".')
+    EXCHANGE.components[name] = {
+        "account": DEFAULT_ACCOUNT_ID,
+        "region": region,
+        "endpoint": endpoint,
+        "variant": members["VariantName"],
+        "specification": specification,
+        "copies": int(members.get("RuntimeConfig", {}).get("CopyCount", 1)),
+        "version": 1,
+    }
+    EXCHANGE.changed()
+    return arn(name, region)
+
+
+def change(name: str, *, copies: int | None = None, specification: Members | None = None) -> None:
+    """Change the number of copies, or what they run. Raises Refused."""
+    found = _found(name)
+    new = {
+        "copies": found["copies"] if copies is None else copies,
+        "specification": found["specification"] if specification is None else specification,
+    }
+    if any(found[key] != item for key, item in new.items()):
+        EXCHANGE.components[name] = {**found, **new, "version": found["version"] + 1}
+        EXCHANGE.changed()
+
+
+def delete(name: str) -> None:
+    """Stop its copies. One that is not there is no error."""
+    if EXCHANGE.components.pop(name, None) is not None:
+        EXCHANGE.changed()
+        EXCHANGE.settle()
+
+
+def arn(name: str, region: str) -> str:
+    """A component's ARN."""
+    return f"arn:aws:sagemaker:{region}:{DEFAULT_ACCOUNT_ID}:inference-component/{name}"
+
+
+def observed(name: str) -> Members | None:
+    """What the data plane reports of it, if that is of its present version."""
+    found = EXCHANGE.components[name]
+    seen = EXCHANGE.observed["endpoints"].get(f"{found['endpoint']}/{name}")
+    return seen if seen and seen["config"] == f"{name}-{found['version']}" else None
+
+
+def _found(name: str) -> Members:
+    if name not in EXCHANGE.components:
+        raise Refused(f'Could not find inference component "{name}".')
+    return EXCHANGE.components[name]
+
+
+def _describe(members: Members, _region: str) -> Members:
+    name = members["InferenceComponentName"]
+    found, seen = _found(name), observed(name)
+    status = seen["status"] if seen else "Updating"
+    return {
+        **_summary(name),
+        "InferenceComponentStatus": status,
+        "FailureReason": (seen or {}).get("reason"),
+        "Specification": found["specification"],
+        "RuntimeConfig": {
+            "DesiredCopyCount": found["copies"],
+            "CurrentCopyCount": found["copies"] if status == "InService" else 0,
+        },
+    }
+
+
+def _summary(name: str) -> Members:
+    found = EXCHANGE.components[name]
+    return {
+        "InferenceComponentName": name,
+        "InferenceComponentArn": arn(name, found["region"]),
+        "EndpointName": found["endpoint"],
+        "EndpointArn": f"arn:aws:sagemaker:{found['region']}:{found['account']}:endpoint/{found['endpoint'].lower()}",
+        "VariantName": found["variant"],
+        "CreationTime": 0,
+        "LastModifiedTime": 0,
+    }
+
+
+def _list(members: Members, _region: str) -> Members:
+    wanted = members.get("EndpointNameEquals")
+    names = [name for name, found in EXCHANGE.components.items() if wanted in {None, found["endpoint"]}]
+    return {"InferenceComponents": [_summary(name) for name in names]}
+
+
+def _create(members: Members, region: str) -> Members:
+    return {"InferenceComponentArn": create(members, region)}
+
+
+def _update(members: Members, region: str) -> Members:
+    name = members["InferenceComponentName"]
+    change(name, copies=int(members["DesiredRuntimeConfig"]["CopyCount"]))
+    return {"InferenceComponentArn": arn(name, region)}
+
+
+def _delete(members: Members, _region: str) -> Members:
+    _found(members["InferenceComponentName"])
+    delete(members["InferenceComponentName"])
+    return {}
+
+
+_OPERATIONS: dict[str, Callable[[Members, str], Members]] = {
+    "CreateInferenceComponent": _create,
+    "DescribeInferenceComponent": _describe,
+    "ListInferenceComponents": _list,
+    "UpdateInferenceComponentRuntimeConfig": _update,
+    "DeleteInferenceComponent": _delete,
+}
+
+
+def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
+    """Answer a call of the API; None if it is another's."""
+    found = _TARGET.fullmatch(environ.get("HTTP_X_AMZ_TARGET", ""))
+    operation = _OPERATIONS.get(found[1]) if found else None
+    if operation is None:
+        return None
+    scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    members = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)) or b"{}")
+    status = "200 OK"
+    try:
+        value = operation(members, scope[1] if scope else "us-east-1")
+    except Refused as error:
+        status, value = "400 Bad Request", {"__type": "ValidationException", "message": str(error)}
+    body = json.dumps({key: item for key, item in value.items() if item is not None}).encode()
+    start_response(status, [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))])
+    return [body]

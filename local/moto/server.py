@@ -1,0 +1,176 @@
+"""The control plane's HTTP server: moto's own application, and beside it the paths under `/_control/`.
+
+    GET  /_control/state?after=VERSION     the desired state, as soon as it is newer (204 after 25 s)
+    POST /_control/report                  {"applied": version, "endpoints": {...}, "distributions": {...}}
+    POST /_control/telemetry               log lines, metrics and traces, as `telemetry` describes them
+    GET  /_control/code?function=NAME&region=REGION            the function's zip
+    GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
+    GET  /_control/object?bucket=B&key=K   an object's bytes
+    GET  /_control/credentials?role=ARN&session=NAME           of AssumeRole, Expiration in Unix seconds
+    GET  /_control/caller?key=ACCESSKEYID  of AssumeRole's keys, as `access.caller` says, or null
+    GET  /_control/log_group?name=NAME&region=REGION           whether it exists
+    GET  /_control/secret?id=NAME&region=REGION                a secret's ARN, or null
+
+It listens on loopback, and answers only who has the token that the local cloud is told on standard output.
+"""
+
+import json
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from moto.awslambda.models import lambda_backends
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.logs.models import logs_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import s3_backends
+from moto.sagemaker.models import sagemaker_backends
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from local import trust
+from local.cloudformation.clients import INTERNAL_HEADER, client
+from local.moto import access, cloudfront, components
+from local.moto.exchange import EXCHANGE
+from local.moto.state import snapshot
+from local.moto.telemetry import take
+
+_POLL_S = 25.0
+# An environment keeps its credentials for as long as it lives. The longest that AssumeRole has.
+_KEPT_S = 12 * 3600
+# Services whose changes the data planes have to see.
+_WATCHED = {"lambda", "sagemaker", "cloudfront", "iam", "scheduler", "events"}
+# A signature names the service fourth: key, date, region, service.
+_SCOPE = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
+_ENVIRON_TOKEN = "HTTP_" + trust.CONTROL.upper().replace("-", "_")
+_ENVIRON_INTERNAL = "HTTP_" + INTERNAL_HEADER.upper().replace("-", "_")
+
+Environ = dict[str, Any]
+Start = Callable[..., Any]
+
+
+class Application:
+    """The WSGI application.
+
+    moto has no locks: a condition of a DynamoDB write holds, and an S3 object can be read while it is replaced, only if
+    the requests of a service come one at a time. Those of CloudFormation wait for stacks, which make requests of their
+    own; `local.cloudformation` does its own locking by one operation a stack.
+    """
+
+    def __init__(self, token: str) -> None:
+        """Make moto's application; each service's part is made at its first request."""
+        self._token = token
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
+        """Answer one request."""
+        if not trust.same(environ.get(_ENVIRON_TOKEN), self._token):
+            return _answer(start_response, "403 Forbidden", b"the local cloud's own\n", "text/plain")
+        path = environ.get("PATH_INFO", "")
+        if path == "/_control/telemetry":
+            lines = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            with self._locks["logs"], self._locks["monitoring"], self._locks["xray"]:
+                take(lines)
+            return _json(start_response, {})
+        if path.startswith("/_control/"):
+            query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+            return _control(path.removeprefix("/_control/"), query, environ, start_response)
+        if environ["REQUEST_METHOD"] == "GET" and (found := cloudfront.config(path)) is not None:
+            return _answer(start_response, "200 OK", found, "text/xml")
+        service = _service(environ)
+        if (answered := components.answer(environ, start_response)) is not None:
+            return answered
+        if service == "cloudformation":
+            return self.moto(environ, start_response)  # type: ignore[no-any-return] # moto is untyped here
+        with self._locks[service]:
+            body = list(self.moto(environ, start_response))
+        watched = service in _WATCHED or (service == "s3" and environ["QUERY_STRING"].startswith("policy"))
+        if watched and environ["REQUEST_METHOD"] != "GET":
+            EXCHANGE.changed()
+            if _ENVIRON_INTERNAL not in environ:
+                EXCHANGE.settle()
+        return body
+
+
+def _service(environ: Environ) -> str:
+    """The service that a request is signed for; what is not signed in a header is S3's, as for moto."""
+    found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    return found[1] if found else "s3"
+
+
+def _control(what: str, query: dict[str, str], environ: Environ, start_response: Start) -> Iterable[bytes]:
+    match what:
+        case "state":
+            if not EXCHANGE.wait_newer(int(query.get("after", "0")), _POLL_S):
+                return _answer(start_response, "204 No Content", b"")
+            return _json(start_response, snapshot())
+        case "report":
+            report = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            _show_statuses(report["endpoints"])
+            EXCHANGE.report(
+                report["applied"], {"endpoints": report["endpoints"], "distributions": report["distributions"]}
+            )
+            return _json(start_response, {})
+        case "code":
+            function = lambda_backends[DEFAULT_ACCOUNT_ID][query["region"]].get_function(query["function"])
+            return _answer(start_response, "200 OK", function.code_bytes)
+        case "objects":
+            parts = urlsplit(query["uri"])
+            pages = client("s3").get_paginator("list_objects_v2").paginate(Bucket=parts.netloc, Prefix=parts.path[1:])
+            found = [{"key": item["Key"], "size": item["Size"]} for page in pages for item in page.get("Contents", [])]
+            return _json(start_response, found)
+        case "object":
+            item = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(query["bucket"], query["key"])
+            return (
+                _answer(start_response, "200 OK", item.value) if item else _answer(start_response, "404 Not Found", b"")
+            )
+        case "credentials":
+            session = query["session"].ljust(2, "_")  # a function's name may have one character, a session's may not
+            got = client("sts").assume_role(RoleArn=query["role"], RoleSessionName=session, DurationSeconds=_KEPT_S)[
+                "Credentials"
+            ]
+            return _json(start_response, {**got, "Expiration": got["Expiration"].timestamp()})
+        case "caller":
+            return _json(start_response, access.caller(query["key"]))
+        case "log_group":
+            return _json(start_response, query["name"] in logs_backends[DEFAULT_ACCOUNT_ID][query["region"]].groups)
+        case "secret":
+            return _json(start_response, access.secret_arn(query["id"], query["region"]))
+    return _answer(start_response, "404 Not Found", b"")
+
+
+def _show_statuses(endpoints: dict[str, dict[str, Any]]) -> None:
+    for regions in list(sagemaker_backends.values()):
+        for backend in list(regions.values()):
+            for name, endpoint in list(backend.endpoints.items()):
+                if name in endpoints:
+                    endpoint.endpoint_status = endpoints[name]["status"]
+                    endpoint.failure_reason = endpoints[name]["reason"]
+
+
+def _json(start_response: Start, value: Any) -> Iterable[bytes]:
+    return _answer(start_response, "200 OK", json.dumps(value).encode(), "application/json")
+
+
+def _answer(start_response: Start, status: str, body: bytes, kind: str = "application/octet-stream") -> Iterable[bytes]:
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+    return [body] if body else []
+
+
+class _Handler(MotoRequestHandler):  # type: ignore[misc] # moto is untyped here
+    """Keeps connections open (the gateway has a bounded pool of them), and logs failures only."""
+
+    protocol_version = "HTTP/1.1"
+    # A request line and its answer are small: without this each would wait for the other side's delayed ACK.
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing about what went well."""
+
+
+def bind(token: str) -> BaseWSGIServer:
+    """A server on a free loopback port; `port` says which, `serve_forever` runs it. `token` lets requests in."""
+    return make_server("127.0.0.1", 0, Application(token), threaded=True, request_handler=_Handler)

@@ -1,0 +1,165 @@
+"""The desired state, read from moto's backends: what the data planes have to run.
+
+The shapes are those of `local.state`; values are JSON.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from moto.awslambda.models import lambda_backends
+from moto.events.models import events_backends
+from moto.sagemaker.models import sagemaker_backends
+from moto.scheduler.models import scheduler_backends
+
+from local.cloudformation.families import effect
+from local.moto import access
+from local.moto.exchange import EXCHANGE
+
+
+def snapshot() -> dict[str, Any]:
+    """All functions, endpoints and distributions, with the version they belong to."""
+    version = EXCHANGE.version
+    return {
+        "version": version,
+        "functions": [
+            _function(account, region, function)
+            for account, regions in list(lambda_backends.items())
+            for region, backend in list(regions.items())
+            for function in list(backend.list_functions())
+        ],
+        "endpoints": [
+            _endpoint(account, region, backend, endpoint)
+            for account, regions in list(sagemaker_backends.items())
+            for region, backend in list(regions.items())
+            for endpoint in list(backend.endpoints.values())
+        ]
+        + [_component(name, found) for name, found in list(EXCHANGE.components.items())],
+        "distributions": [{"id": key, "config": config} for key, config in list(EXCHANGE.distributions.items())],
+        "policies": dict(EXCHANGE.policies),
+        "roles": access.roles(),
+        "bucket_policies": access.bucket_policies(),
+        "schedules": [*_schedules(), *_rules()],
+        "unhandled": [
+            {"stack": stack, "logical_id": logical_id, "type": kind, "effect": effect(kind)}
+            for (stack, logical_id), kind in list(EXCHANGE.unhandled.items())
+        ],
+    }
+
+
+def _function(account: str, region: str, function: Any) -> dict[str, Any]:
+    url = function.url_config
+    logging = getattr(function, "logging_config", None) or {}
+    reserved = function.reserved_concurrency
+    return {
+        "account": account,
+        "region": region,
+        "name": function.function_name,
+        "arn": function.function_arn,
+        "role": function.role,
+        "handler": function.handler or "",
+        "runtime": function.run_time or "",
+        "environment": {key: str(value) for key, value in (function.environment_vars or {}).items()},
+        "timeout": int(function.timeout),
+        "memory": int(function.memory_size),
+        "reserved_concurrency": None if reserved is None else int(reserved),
+        "code_sha256": function.code_sha_256,
+        "url": url.url if url else None,
+        "invoke_mode": (url.config.get("InvokeMode") or "BUFFERED") if url else None,
+        "auth_type": url.config.get("AuthType") if url else None,
+        "policy": access.function_policy(function),
+        "log_group": logging.get("LogGroup"),
+        "log_format": logging.get("LogFormat", "Text"),
+        "concurrency": access.concurrency(function),
+        "tracing": (function.tracing_config or {}).get("Mode", "PassThrough"),
+    }
+
+
+def _schedules() -> Iterator[dict[str, Any]]:
+    for regions in list(scheduler_backends.values()):
+        for backend in list(regions.values()):
+            for group in list(backend.schedule_groups.values()):
+                for schedule in list(group.schedules.values()):
+                    yield {
+                        "arn": schedule.arn,
+                        "expression": schedule.schedule_expression,
+                        "enabled": schedule.state != "DISABLED",
+                        "target": schedule.target["Arn"],
+                        "input": schedule.target.get("Input"),
+                        "role": schedule.target.get("RoleArn") or "",
+                    }
+
+
+def _rules() -> Iterator[dict[str, Any]]:
+    for regions in list(events_backends.values()):
+        for backend in list(regions.values()):
+            for bus in list(backend.event_buses.values()):
+                for rule in list(bus.rules.values()):
+                    for target in rule.targets if rule.scheduled_expression else ():
+                        yield {
+                            "arn": rule.arn,
+                            "expression": rule.scheduled_expression,
+                            "enabled": rule.state != "DISABLED",
+                            "target": target["Arn"],
+                            "input": target.get("Input"),
+                        }
+
+
+def _endpoint(account: str, region: str, backend: Any, endpoint: Any) -> dict[str, Any]:
+    config = backend.endpoint_configs.get(endpoint.endpoint_config_name)
+    variants = config.production_variants if config else []
+    return {
+        "account": account,
+        "region": region,
+        "name": endpoint.endpoint_name,
+        "config": endpoint.endpoint_config_name,
+        "variants": [_variant(backend, variant) for variant in variants if variant.get("ModelName")],
+        "hosts_components": any(not variant.get("ModelName") for variant in variants),
+    }
+
+
+def _component(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """A component as an endpoint of its own: its copies are the instances of its one variant."""
+    backend = sagemaker_backends[found["account"]][found["region"]]
+    specification = found["specification"]
+    given = {
+        "VariantName": found["variant"],
+        "ModelName": specification.get("ModelName"),
+        "InitialInstanceCount": found["copies"],
+        "ContainerStartupHealthCheckTimeoutInSeconds": specification.get("StartupParameters", {}).get(
+            "ContainerStartupHealthCheckTimeoutInSeconds", 0
+        ),
+    }
+    variant = _variant(backend, given)
+    if container := specification.get("Container"):
+        variant["image"] = container.get("Image", variant["image"])
+        variant["environment"] |= {key: str(value) for key, value in container.get("Environment", {}).items()}
+        variant["model_data"] = container.get("ArtifactUrl", variant["model_data"])
+    endpoint = backend.endpoints.get(found["endpoint"])
+    config = backend.endpoint_configs.get(endpoint.endpoint_config_name) if endpoint else None
+    # Without a model the role is the one of the endpoint's configuration.
+    if variant["role"] in {"", "arn:test"}:  # moto's word for none
+        variant["role"] = getattr(config, "execution_role_arn", None) or ""
+    return {
+        "account": found["account"],
+        "region": found["region"],
+        "name": found["endpoint"],
+        "config": f"{name}-{found['version']}",
+        "variants": [variant],
+        "component": name,
+    }
+
+
+def _variant(backend: Any, variant: dict[str, Any]) -> dict[str, Any]:
+    models = {model.model_name: model for model in backend._models.values()}  # noqa: SLF001 - moto has no other way
+    model = models.get(variant.get("ModelName"))
+    container = (model.primary_container or (model.containers or [{}])[0]) if model else {}
+    source = (container.get("ModelDataSource") or {}).get("S3DataSource", {})
+    return {
+        "name": variant["VariantName"],
+        "image": container.get("Image", ""),
+        "environment": {key: str(value) for key, value in (container.get("Environment") or {}).items()},
+        "model_data": source.get("S3Uri") or container.get("ModelDataUrl"),
+        "instances": int(variant.get("InitialInstanceCount", 1)),
+        "startup_timeout": int(variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 0)) or None,
+        "role": model.execution_role_arn if model else "",
+    }

@@ -1,0 +1,89 @@
+"""What the data planes write: log lines to CloudWatch Logs in moto, metrics to CloudWatch, segments to X-Ray.
+
+A log line: {"region", "group", "stream", "timestamp" (ms), "message"}; one in the embedded metric format becomes
+metrics too. Metrics: {"region", "namespace", "data"}, as PutMetricData takes them. A segment: {"region", "segment"},
+JSON text. Of the X-Ray daemon's records of itself, {"region", "records"}, nothing can be read. Source: "Specification:
+Embedded metric format" of the CloudWatch user guide.
+"""
+
+import json
+import logging
+from collections import defaultdict
+from itertools import product
+from typing import Any
+
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.logs.models import logs_backends
+from moto.xray.models import xray_backends
+
+log = logging.getLogger("local.moto")
+
+Line = dict[str, Any]
+# Older traces are forgotten.
+_TRACES = 1000
+
+
+def take(items: list[Line]) -> None:
+    """Put items where AWS would, making log groups and streams as they are needed."""
+    for item in items:
+        if "namespace" in item:
+            data = [{"Timestamp": None, **one} for one in item["data"]]
+            cloudwatch_backends[DEFAULT_ACCOUNT_ID][item["region"]].put_metric_data(item["namespace"], data)
+        elif "segment" in item:
+            _segment(item)
+    _lines([item for item in items if "message" in item])
+
+
+def _segment(item: Line) -> None:
+    backend = xray_backends[DEFAULT_ACCOUNT_ID][item["region"]]
+    backend.process_segment(item["segment"])
+    traces = backend._segment_collection._traces  # noqa: SLF001 - moto keeps them all for ever
+    while len(traces) > _TRACES:
+        del traces[next(iter(traces))]
+
+
+def _lines(lines: list[Line]) -> None:
+    streams: defaultdict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        event = {"timestamp": line["timestamp"], "message": line["message"]}
+        streams[line["region"], line["group"], line["stream"]].append(event)
+        for namespace, data in metrics(line["message"]):
+            cloudwatch_backends[DEFAULT_ACCOUNT_ID][line["region"]].put_metric_data(namespace, data)
+    for (region, group, stream), events in streams.items():
+        backend = logs_backends[DEFAULT_ACCOUNT_ID][region]
+        if group not in backend.groups:
+            backend.create_log_group(group, {})
+        if stream not in backend.groups[group].streams:
+            backend.create_log_stream(group, stream)
+        backend.put_log_events(group, stream, sorted(events, key=lambda event: event["timestamp"]))
+
+
+def metrics(message: str) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Namespace and data of the metrics in one line; none if it is not in the format."""
+    if '"_aws"' not in message:
+        return []
+    try:
+        found = json.loads(message)
+        return [
+            (directive["Namespace"], list(_data(found, directive))) for directive in found["_aws"]["CloudWatchMetrics"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("a line that is not in the embedded metric format: %r", error)
+        return []
+
+
+def _data(found: dict[str, Any], directive: dict[str, Any]) -> list[dict[str, Any]]:
+    made = []
+    for metric, names in product(directive["Metrics"], directive.get("Dimensions") or [[]]):
+        values = found[metric["Name"]]
+        made.append(
+            {
+                "MetricName": metric["Name"],
+                "Values": values if isinstance(values, list) else [values],
+                "Unit": metric.get("Unit", "None"),
+                "Dimensions": [{"Name": name, "Value": str(found[name])} for name in names],
+                "Timestamp": None,
+            }
+        )
+    return made

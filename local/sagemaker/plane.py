@@ -1,0 +1,165 @@
+"""The data plane of SageMaker endpoints: brings them to the desired state, and finds one to invoke."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from local.faults.plan import Plan
+from local.limits import Limits
+from local.sagemaker.invoke import invoke
+from local.sagemaker.runner import Runner
+from local.sagemaker.serving import Serving, ServingError
+from local.sagemaker.weights import Access
+from local.shipper import Shipper
+from local.state import Endpoint
+
+log = logging.getLogger("local.sagemaker")
+
+# Shorter than any server's own, so that a pooled connection is never used when the container has just closed it.
+_KEEPALIVE_S = 2.0
+
+
+async def _nowhere(items: list[dict[str, Any]]) -> None:
+    """Forget log lines and metrics."""
+
+
+class _Entry:
+    """One endpoint: what is wanted, what serves, and what is being done about the difference."""
+
+    def __init__(self, wanted: Endpoint) -> None:
+        self.wanted = wanted
+        self.serving: Serving | None = None
+        self.status = "Creating"
+        self.reason: str | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class Endpoints:
+    """All endpoints."""
+
+    def __init__(
+        self,
+        directory: Path,
+        objects: Access,
+        runner: Runner,
+        *,
+        faults: Plan,
+        on_change: Callable[[], None] = lambda: None,
+        limits: Limits | None = None,
+        send: Callable[[list[dict[str, Any]]], Awaitable[None]] = _nowhere,
+    ) -> None:
+        """`on_change` is called when `observe` has something new; `send` takes log lines and metrics."""
+        self._shipper = Shipper(send)
+        self._faults = faults
+        self._limits = limits or Limits()
+        self._directory = directory
+        self._objects = objects
+        self._runner = runner
+        self._on_change = on_change
+        self._entries: dict[str, _Entry] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the HTTP client."""
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False,
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def stop(self) -> None:
+        """Stop every container."""
+        await asyncio.gather(*(self._remove(entry) for entry in self._entries.values()))
+        await self._shipper.flush()
+        if self._session is not None:
+            await self._session.close()
+
+    async def apply(self, wanted: tuple[Endpoint, ...]) -> None:
+        """Begin whatever is needed: containers start in the background, and those not wanted are stopped first."""
+        by_name = {endpoint.key: endpoint for endpoint in wanted}
+        gone = [name for name in self._entries if name not in by_name]
+        await asyncio.gather(*(self._remove(self._entries.pop(name)) for name in gone))
+        for endpoint in wanted:
+            entry = self._entries.get(endpoint.key)
+            if entry is None:
+                entry = self._entries[endpoint.key] = _Entry(endpoint)
+            elif entry.wanted.config == endpoint.config:
+                continue
+            else:
+                await _cancel(entry)
+                entry.wanted, entry.status, entry.reason = endpoint, "Updating", None
+            entry.task = asyncio.create_task(self._bring_up(entry))
+
+    def observe(self) -> dict[str, dict[str, Any]]:
+        """Status, reason and configuration of each endpoint."""
+        return {
+            name: {"status": entry.status, "reason": entry.reason, "config": entry.wanted.config}
+            for name, entry in self._entries.items()
+        }
+
+    def status(self) -> list[dict[str, Any]]:
+        """For `/_local/status`: with the containers that serve, and the headers that each asks of its callers."""
+        return [
+            {
+                "name": name,
+                "status": entry.status,
+                "reason": entry.reason,
+                "containers": [
+                    {"port": item.port, "headers": item.headers}
+                    for item in (entry.serving.instances if entry.serving else ())
+                    if item.port
+                ],
+            }
+            for name, entry in self._entries.items()
+        ]
+
+    async def invoke(self, request: web.Request) -> web.StreamResponse:
+        """Answer InvokeEndpoint and InvokeEndpointWithResponseStream."""
+        name, component = request.match_info["name"], request.headers.get("X-Amzn-SageMaker-Inference-Component")
+        entry = self._entries.get(f"{name}/{component}" if component else name)
+        assert self._session is not None  # noqa: S101 - start() has made it
+        return await invoke(request, entry.serving if entry else None, self._session, self._faults, self._limits)
+
+    async def _bring_up(self, entry: _Entry) -> None:
+        endpoint = entry.wanted
+        old = entry.serving
+        if old is not None and old.endpoint.config == endpoint.config:
+            entry.status = "InService"  # an update that failed is taken back
+        else:
+            assert self._session is not None  # noqa: S101 - start() has made it
+            serving = Serving(endpoint, self._directory, self._runner, self._objects, self._session, self._shipper.add)
+            log.info("endpoint %s: starting %d container(s)", endpoint.key, len(serving.instances))
+            try:
+                await serving.start()
+            except BaseException as error:
+                await serving.stop()
+                if not isinstance(error, Exception):
+                    raise
+                known = isinstance(error, ServingError)
+                entry.reason = str(error) if known else f"The local cloud failed: {error!r}"
+                entry.status = "Failed"
+                log.log(logging.WARNING if known else logging.ERROR, "endpoint %s: %s", endpoint.key, entry.reason)
+                self._on_change()
+                return
+            entry.serving, entry.status = serving, "InService"
+            log.info("endpoint %s: in service", endpoint.key)
+            if old is not None:
+                await old.stop()
+        self._on_change()
+
+    async def _remove(self, entry: _Entry) -> None:
+        await _cancel(entry)
+        if entry.serving is not None:
+            await entry.serving.stop()
+
+
+async def _cancel(entry: _Entry) -> None:
+    if entry.task is not None:
+        entry.task.cancel()
+        await asyncio.gather(entry.task, return_exceptions=True)

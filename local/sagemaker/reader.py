@@ -1,0 +1,61 @@
+"""Reads a model's data, and looks after its image, with the rights of its execution role, as SageMaker does."""
+
+import logging
+import re
+
+from local.iam.policy import Need
+from local.iam.roles import Caller, Roles
+from local.sagemaker.weights import Objects, WeightsError
+
+log = logging.getLogger("local.iam")
+
+
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([\w./-]+?)(?:[:@].+)?")
+_PULL = ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer")
+
+
+class RoleReader:
+    """S3 through the control plane, for `local.sagemaker.weights`: a query's `role` has to be allowed what is asked."""
+
+    def __init__(self, objects: Objects, roles: Roles, region: str) -> None:
+        """`objects` reads anything; `roles` is what is deployed."""
+        self._objects = objects
+        self._roles = roles
+        self._region = region
+
+    async def get(self, what: str, **query: str) -> bytes:
+        """Give an object's bytes. Raises WeightsError if the role may not read it."""
+        path = f"{query['bucket']}/{query['key']}"
+        self._check(query.pop("role"), f"s3://{path}", Need("s3:GetObject", f"arn:aws:s3:::{path}"))
+        return await self._objects.get(what, **query)
+
+    async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
+        """List what is at an address. Raises WeightsError if the role may not list its bucket with that prefix."""
+        bucket, _, prefix = query["uri"].removeprefix("s3://").partition("/")
+        need = Need("s3:ListBucket", f"arn:aws:s3:::{bucket}", (("s3:prefix", (prefix,)),))
+        self._check(query.pop("role"), query["uri"], need)
+        return await self._objects.get_json(what, **query)
+
+    def pull(self, image: str, role: str) -> None:
+        """Look whether a role may pull an image from ECR. Raises WeightsError; an image from elsewhere is public."""
+        found = _ECR.fullmatch(image)
+        if found is None:
+            return
+        account, region, repository = found.groups()
+        arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
+        needs = [Need("ecr:GetAuthorizationToken", "*"), *(Need(f"ecr:{action}", arn) for action in _PULL)]
+        for need in needs:
+            if refused := self._roles.refusal(Caller(role, "SageMaker"), need, self._region):
+                log.warning("AccessDenied: %s", refused)
+                action = need.action.removeprefix("ecr:")
+                raise WeightsError(
+                    f'The role "{role}" does not have {action} permission for the image: "{image}". {refused}'
+                )
+
+    def _check(self, role: str, uri: str, need: Need) -> None:
+        if refused := self._roles.refusal(Caller(role, "SageMaker"), need, self._region):
+            log.warning("AccessDenied: %s", refused)
+            raise WeightsError(
+                f'Could not access model data at {uri}. Please ensure that the role "{role}" exists and that it has '
+                f'"{need.action}" permissions. {refused}'
+            )

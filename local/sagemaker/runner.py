@@ -1,0 +1,116 @@
+"""How a container is run: the seam between a process and an image run by an engine."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from local import processes, trust
+from local.third_party import server_of
+
+# SageMaker gives 30 s between SIGTERM and SIGKILL; on a laptop nobody waits that long.
+_GRACE_S = 5.0
+# By this the container knows its callers; the setting of ours, AWS's images ignore it.
+TOKEN = "SLUICE_CALLER_TOKEN"  # noqa: S105 - a variable's name
+
+
+@dataclass(frozen=True)
+class Container:
+    """What to run. `weights` is the folder that SageMaker mounts at /opt/ml/model."""
+
+    name: str
+    image: str
+    environment: dict[str, str]
+    weights: Path
+    log: Path
+
+
+class Running(Protocol):
+    """A started container, listening on loopback or about to. Each request to it needs `headers`."""
+
+    port: int
+    headers: dict[str, str]
+
+    async def ended(self) -> int:
+        """Wait for its end; its exit status."""
+
+    def kill(self) -> None:
+        """SIGKILL, without waiting for its end."""
+
+    async def stop(self) -> None:
+        """Stop it: SIGTERM, then SIGKILL."""
+
+
+class Runner(Protocol):
+    """Starts containers."""
+
+    async def start(self, container: Container) -> Running:
+        """Start one. Raises OSError."""
+
+
+class ProcessRunner:
+    """Runs a command instead of the image, with the environment of the model and nothing of ours.
+
+    Of one of AWS's images, that is the stand-in of the server in it.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """`command` is what the image's entrypoint would run, with `serve` as its argument."""
+        self._command = tuple(command)
+
+    async def start(self, container: Container) -> Running:
+        """Start the process.
+
+        A process has no mounts of its own, so the folder with the weights is named by SLUICE_MODEL_DIR, and no network
+        of its own, so it is told to listen on loopback.
+        """
+        port = free_port()
+        token = trust.token()
+        environment = {
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "HOME": str(container.weights),
+            **container.environment,
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+            "SLUICE_MODEL_DIR": str(container.weights),
+            # A container's network of its own is not here either, and whoever shares ours could call it.
+            "SLUICE_HOST": "127.0.0.1",
+            TOKEN: token,
+        }
+        with container.log.open("ab") as output:
+            server = server_of(container.image)
+            process = await processes.start(
+                self._command if server is None else (sys.executable, "-m", "local.third_party", server, "serve"),
+                environment=environment,
+                directory=container.weights,
+                output=output,
+            )
+        return _Process(process, port, token)
+
+
+class _Process:
+    def __init__(self, process: asyncio.subprocess.Process, port: int, token: str) -> None:
+        self._process = process
+        self.port = port
+        self.headers = {trust.CALLER: token}
+
+    async def ended(self) -> int:
+        return await self._process.wait()
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def stop(self) -> None:
+        await processes.stop(self._process, _GRACE_S)
+
+
+def free_port() -> int:
+    """A loopback port that nobody has now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -1,0 +1,90 @@
+"""`python -m local.third_party SERVER serve`: a stand-in, on the port that SAGEMAKER_BIND_TO_PORT names."""
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+from aiohttp import web
+
+from local.third_party.shapes import FAILURES, SERVERS, Body, refusal, told
+from local.trust import callers
+
+# Between two records, so that answers are streams.
+_GAP_S = 0.002
+_KNOWN = {
+    "frequency_penalty", "inputs", "logit_bias", "logprobs", "max_tokens", "messages", "n", "parallel_tool_calls",
+    "parameters", "presence_penalty", "response_format", "seed", "stop", "stream", "stream_options", "temperature",
+    "tool_choice", "tools", "top_logprobs", "top_p",
+}  # fmt: skip
+
+
+class Server:
+    """One server's stand-in."""
+
+    def __init__(self, name: str) -> None:
+        """`name` is one of SERVERS."""
+        self._name = name
+
+    async def ping(self, request: web.Request) -> web.Response:
+        """Healthy."""
+        return web.Response()
+
+    async def invoke(self, request: web.Request) -> web.StreamResponse:
+        """Answer, or refuse as the server does: what it does not know, and what it cannot take."""
+        body: Body = json.loads(await request.read())
+        if wrong := self._wrong(body):
+            status = 422 if self._name == "tgi" else 400
+            return web.json_response(refusal(self._name, status, wrong), status=status)
+        lines = self._name == "lmi"
+        kind = "application/jsonlines" if lines else "text/event-stream"
+        response = web.StreamResponse(headers={"Content-Type": kind})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        answer = told(_prompt(body), _limit(body))
+        for number, record in enumerate(SERVERS[self._name](answer, body)):
+            if number == answer.die_after:
+                os._exit(9)
+            if number == answer.fail_after:
+                await response.write(FAILURES[self._name])
+                break
+            await response.write(record)
+            await asyncio.sleep(_GAP_S)
+        await response.write_eof()
+        return response
+
+    def _wrong(self, body: Body) -> str | None:
+        if unknown := sorted(set(body) - _KNOWN):
+            return f"unknown field `{unknown[0]}`"
+        if ("inputs" in body) == ("messages" in body) or ("inputs" in body and self._name != "lmi"):
+            return "missing field `messages`"
+        if body.get("stream") is not True:
+            return "this stand-in only streams"
+        if self._name == "tgi" and isinstance(body.get("stop"), str):
+            return "invalid type: string, expected a sequence"
+        return told(_prompt(body), None).refuse
+
+
+def _prompt(body: Body) -> str:
+    if "inputs" in body:
+        return str(body["inputs"])
+    content: Any = body["messages"][-1]["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def _limit(body: Body) -> int | None:
+    limit = body.get("max_tokens", body.get("parameters", {}).get("max_new_tokens"))
+    return None if limit is None else int(limit)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    server = Server(sys.argv[1])
+    app = web.Application(client_max_size=8 * 2**20, middlewares=[callers(os.environ["SLUICE_CALLER_TOKEN"])])
+    app.add_routes([web.get("/ping", server.ping), web.post("/invocations", server.invoke)])
+    web.run_app(app, host="127.0.0.1", port=int(os.environ["SAGEMAKER_BIND_TO_PORT"]), print=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""A deployment in a local cloud to be hard on, and what can be asked of it."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http.client import Client
+from local.cloud import LocalCloud
+
+# A sweep may take as long as its function.
+_PATIENCE = Config(read_timeout=300, retries={"total_max_attempts": 1})
+_STRIKES_S = 1.0
+
+
+@dataclass
+class Ground:
+    """One deployment, of which only requests with `keys` matter.
+
+    `overdue` is after how many seconds its sweeper takes a request for lost, `since` when all of it began.
+    """
+
+    cloud: LocalCloud
+    outputs: dict[str, str]
+    model: str
+    overdue: float
+    keys: list[str] = field(default_factory=list)
+    since: float = field(default_factory=time.time)
+
+    @property
+    def origin(self) -> str:
+        """Where its API is."""
+        return f"http://{self.outputs['DistributionDomain']}/v1"
+
+    def client(self, service: str) -> Any:
+        """A stock client of the local cloud."""
+        return boto3.client(service, config=_PATIENCE, **self._options)
+
+    @property
+    def boto(self) -> Any:
+        """The usage table, as stock boto3 sees it."""
+        return boto3.resource("dynamodb", **self._options).Table(self.outputs["UsageTableName"])
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        aws = self.cloud.aws_environment()
+        return {
+            "endpoint_url": self.cloud.endpoint_url,
+            "region_name": aws["AWS_REGION"],
+            "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
+        }
+
+    def table(self, client: Client) -> Table:
+        """The usage table, as the functions see it."""
+        keys = Credentials(self.cloud.keys.access_key, self.cloud.keys.secret_key, "")
+        return Table(
+            client,
+            url=self.cloud.endpoint_url,
+            region=self._options["region_name"],
+            name=self.outputs["UsageTableName"],
+            credentials=lambda: keys,
+        )
+
+    @property
+    def key_ids(self) -> set[str]:
+        """The ids of its keys."""
+        return {key.split("-")[1] for key in self.keys}
+
+    def items(self) -> list[dict[str, Any]]:
+        """The accounts of its keys, their ledger, and all rollups."""
+        mine = self.key_ids
+        return [
+            item
+            for item in self._scan()
+            if item.get("key", item["pk"].partition("#")[2]) in mine or item["pk"].startswith("USAGE#")
+        ]
+
+    def _scan(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        page = self.boto.scan(ConsistentRead=True)
+        found += page["Items"]
+        while "LastEvaluatedKey" in page:
+            page = self.boto.scan(ConsistentRead=True, ExclusiveStartKey=page["LastEvaluatedKey"])
+            found += page["Items"]
+        return sorted(found, key=lambda item: (item["pk"], item["sk"]))
+
+    def snapshot(self, begin: str = "") -> str:
+        """All items, or those of the partitions that begin so, as one text that shows every difference."""
+        return json.dumps([one for one in self.items() if one["pk"].startswith(begin)], sort_keys=True, default=str)
+
+    def sweep(self) -> dict[str, Any]:
+        """Invoke the deployed sweeper; its counts, or `{"killed": ...}` when it died."""
+        answer = self.client("lambda").invoke(FunctionName=self.outputs["SweeperName"])
+        found: dict[str, Any] = json.loads(answer["Payload"].read())
+        return {"killed": found["errorType"]} if "FunctionError" in answer else found
+
+    def set_fault(self, **fault: Any) -> str:
+        """Set a fault of this deployment; its id."""
+        scope = self.outputs["FunctionName" if fault["kind"].startswith("function") else "UsageTableName"]
+        return str(self.cloud.ask("faults", method="POST", body={"scope": scope, **fault})["id"])
+
+    def clear_fault(self, fault_id: str) -> dict[str, Any]:
+        """Take a fault away; what it did.
+
+        A client has its whole answer before the function is killed that settles it, so that strikes are waited for.
+        """
+        ends = time.monotonic() + _STRIKES_S
+        while True:
+            found = next(one for one in self.cloud.ask("faults")["faults"] if one["id"] == fault_id)
+            if 0 < found["struck"] == found["landed"] or time.monotonic() > ends:
+                break
+            time.sleep(0.02)
+        self.cloud.ask(f"faults/{fault_id}", method="DELETE")
+        return dict(found)
+
+    def lines(self, *patterns: str) -> list[str]:
+        """The log lines of its functions (`function-*`) or containers (`endpoint-*`)."""
+        logs = self.cloud.directory / "logs"
+        files = sorted({path for pattern in patterns for path in logs.glob(f"{pattern}.log")})
+        return [line for path in files for line in path.read_text(errors="replace").splitlines()]

@@ -1,0 +1,82 @@
+"""Streams of the stock OpenAI client, and how each ended."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import openai
+
+from tests.chaos.ground import Ground
+
+# A stream that has not ended by then hangs.
+_HANGS_S = 120.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a stream ended, and its request's id if the client was told."""
+
+    request_id: str
+    end: str
+
+
+async def streams(
+    ground: Ground, count: int, script: Mapping[str, Any], *, at_once: int, apart: float = 0.0
+) -> list[Seen]:
+    """Run `count` streams that say what `script` tells the engine, each key in its turn.
+
+    Args:
+        ground: Where.
+        count: How many.
+        script: What the scripted engine does.
+        at_once: How many are on their way at most.
+        apart: Seconds between two beginnings.
+
+    """
+    room = asyncio.Semaphore(at_once)
+    clients = [
+        openai.AsyncOpenAI(base_url=ground.origin, api_key=key, max_retries=0, timeout=_HANGS_S) for key in ground.keys
+    ]
+
+    async def one(number: int) -> Seen:
+        await asyncio.sleep(number * apart)
+        async with room:
+            return await _stream(clients[number % len(clients)], ground.model, script)
+
+    try:
+        return await asyncio.gather(*(one(number) for number in range(count)))
+    finally:
+        await asyncio.gather(*(client.close() for client in clients))
+
+
+async def _stream(client: openai.AsyncOpenAI, model: str, script: Mapping[str, Any]) -> Seen:
+    request_id = ""
+    try:
+        async with (
+            asyncio.timeout(_HANGS_S),
+            client.chat.completions.with_streaming_response.create(
+                model=model, messages=[{"role": "user", "content": json.dumps(script)}], stream=True
+            ) as raw,
+        ):
+            request_id = raw.headers.get("x-request-id", "").removeprefix("req_")
+            async for _ in await raw.parse():
+                pass
+    except TimeoutError:
+        return Seen(request_id, "hangs")
+    except openai.APIStatusError as error:
+        request_id = error.response.headers.get("x-request-id", "").removeprefix("req_")
+        return Seen(request_id, f"{error.status_code}")
+    except (openai.APIConnectionError, httpx2.TransportError):  # the latter in the body of an error
+        return Seen(request_id, "connection lost")
+    except openai.APIError as error:
+        return Seen(request_id, f"error event {error.code}")
+    return Seen(request_id, "whole")
+
+
+def counts(seen: list[Seen]) -> str:
+    """How they ended, in words."""
+    return ", ".join(f"{count} {end}" for end, count in Counter(one.end for one in seen).most_common())

@@ -1,0 +1,128 @@
+"""The books, held against each other and against what the container says that it generated."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lambda_fn import limits
+from lambda_fn.http.client import Client
+from lambda_fn.ids import request_time
+from lambda_fn.reporting.reconcile import Report, reconcile
+from tests.chaos.ground import Ground
+
+# Until the container has noticed that its caller was killed, and a checkpoint has arrived, on a busy machine.
+NOTICED_S = 2.0
+Item = dict[str, Any]
+
+
+@dataclass
+class Leftovers:
+    """What killed functions left, by the kinds of the table in `lambda_fn.metering.settlements`."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        """In one line."""
+        return ", ".join(f"{count} {what}" for what, count in sorted(self.counts.items())) or "nothing"
+
+
+def leftovers(items: Iterable[Item]) -> Leftovers:
+    """Say what is OPEN or in flight."""
+    flying: set[str] = set()
+    ledger: dict[str, Item] = {}
+    for item in items:
+        if item["pk"].startswith("LEDGER#"):
+            ledger[item["sk"]] = item
+        elif item["pk"].startswith("KEY#"):
+            flying |= item["in_flight"].keys()
+    found = Leftovers()
+    for request_id, item in ledger.items():
+        where = "in flight" if request_id in flying else "not in flight"
+        if item["state"] == "OPEN":
+            found.counts[f"OPEN and {where}"] += 1
+        elif request_id in flying:
+            found.counts["SETTLED and in flight"] += 1
+    if unknown := len(flying - ledger.keys()):
+        found.counts["in flight without a ledger item"] = unknown
+    return found
+
+
+def generated(ground: Ground) -> dict[str, Item]:
+    """What the container logged of each request id."""
+    found = {}
+    for line in ground.lines("endpoint-*"):
+        if '"generated"' in line:
+            entry = json.loads(line[line.index("{") :])
+            if entry["request_id"] and request_time(entry["request_id"]) >= ground.since:
+                found[entry["request_id"]] = entry
+    return found
+
+
+@dataclass
+class Comparison:
+    """The ledger against the container's log. `behind` are seconds of generation that a recovered request lost."""
+
+    exact: int = 0
+    recovered: int = 0
+    behind: list[float] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """In one line."""
+        worst = f", at most {max(self.behind):.1f} s of generation behind" if self.behind else ""
+        return f"{self.exact} to the token, {self.recovered} recovered{worst}; {len(self.wrong)} wrong"
+
+
+def compare(items: Iterable[Item], container: dict[str, Item], rate: Callable[[float], float]) -> Comparison:
+    """Hold each settled request against the container's log; `rate` gives the tokens a second of requests of a time.
+
+    What its function settled is right to the token. What the sweeper settled may lack what was generated since the last
+    checkpoint, never have more.
+    """
+    result = Comparison()
+    slowest = limits.CHECKPOINT + NOTICED_S
+    for item in items:
+        request_id = item["sk"]
+        said = container.get(request_id, {"prompt_tokens": 0, "completion_tokens": 0})
+        counts = (int(item["prompt_tokens"]), int(item["completion_tokens"]))
+        true = (said["prompt_tokens"], said["completion_tokens"])
+        if not item.get("recovered") and item["outcome"] != "refused":
+            result.exact += counts == true
+            if counts != true:
+                result.wrong.append(f"{request_id}: {item['outcome']}, ledger {counts}, container {true}")
+            continue
+        result.recovered += 1
+        behind = (true[1] - counts[1]) / rate(request_time(request_id))
+        result.behind.append(behind)
+        if counts[0] not in (0, true[0]) or not 0 <= behind <= slowest:
+            result.wrong.append(f"{request_id}: recovered, ledger {counts}, container {true}: {behind:.1f} s behind")
+    missing = container.keys() - {item["sk"] for item in items}
+    result.wrong += [f"{request_id}: generated, and not in the ledger" for request_id in missing]
+    return result
+
+
+async def reconciled(ground: Ground) -> Report:
+    """The report of accounts, ledger and rollups, of its keys."""
+    client = Client()
+    try:
+        report = await reconcile(ground.table(client))
+    finally:
+        client.close()
+    mine = ground.key_ids
+    return Report(
+        [one for one in report.keys if one.key in mine],
+        [one for one in report.differences if one.key in mine],
+        report.rolled,
+    )
+
+
+def exact(report: Report, items: Iterable[Item]) -> list[str]:
+    """What is not as it has to be after a sweep."""
+    wrong = [str(difference) for difference in report.differences]
+    wrong += [
+        f"{one.key}: {one.open} open, {one.in_flight} in flight" for one in report.keys if one.open or one.in_flight
+    ]
+    left = leftovers(items)
+    return wrong + ([f"left over: {left}"] if left.counts else [])

@@ -1,0 +1,57 @@
+"""The stages of a request at which its function is killed, each a fault of the local cloud."""
+
+from dataclasses import dataclass
+from typing import Any
+
+# So long a call is held before its function is killed: what goes on beside it is done by then.
+_HELD_S = 0.15
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One place to be killed at. `script` is what the engine is told by every request of the stage."""
+
+    name: str
+    fault: dict[str, Any]
+    script: dict[str, Any]
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second."""
+        return float(self.script["rate"])
+
+
+SHORT: dict[str, Any] = {"repeat": " w{i}", "count": 12, "rate": 100, "first_after": 0.1}
+# Two checkpoints and more, at the interval of `lambda_fn.limits`.
+LONG: dict[str, Any] = {"repeat": " w{i}", "count": 300, "rate": 25, "first_after": 0.1}
+_RESERVE = {"operation": "UpdateItem", "containing": "in_flight.#request = :entry"}
+_OPEN = {"operation": "PutItem", "containing": '"OPEN"'}
+_CHECKPOINT = {"operation": "UpdateItem", "containing": "checkpointed = :now"}
+_SETTLE = {"operation": "UpdateItem", "containing": '"SETTLED"'}
+_RELEASE = {"operation": "UpdateItem", "containing": "REMOVE in_flight.#request"}
+
+
+def _before(name: str, call: dict[str, Any], script: dict[str, Any] = SHORT) -> Stage:
+    return Stage(f"before {name}", {"kind": "caller-killed-before", "seconds": _HELD_S, **call}, script)
+
+
+def _after(name: str, call: dict[str, Any], script: dict[str, Any] = SHORT) -> Stage:
+    return Stage(f"after {name}", {"kind": "caller-killed-after", **call}, script)
+
+
+STAGES = [
+    _before("the reservation", _RESERVE),
+    _after("the reservation", _RESERVE),
+    _before("the ledger item", _OPEN),
+    _after("the ledger item", _OPEN),
+    Stage("before the first token", {"kind": "function-killed-at-start", "seconds": 0.6}, {**SHORT, "first_after": 1}),
+    Stage("as the answer begins", {"kind": "function-killed-at-response"}, SHORT),
+    Stage("in mid-stream", {"kind": "function-killed-in-response", "after": 2000, "after_most": 60_000}, LONG),
+    _before("a checkpoint", _CHECKPOINT, LONG),
+    _after("a checkpoint", _CHECKPOINT, LONG),
+    Stage("when the answer is whole", {"kind": "function-killed-at-settlement"}, SHORT),
+    _before("the settlement", _SETTLE),
+    _after("the settlement", _SETTLE),
+    _before("the release", _RELEASE),
+    _after("the release", _RELEASE),
+]

@@ -1,0 +1,114 @@
+"""What things cost."""
+
+from dataclasses import replace
+
+import pytest
+
+from cli.commands.cost import (
+    REST_OF_ANSWER,
+    WRITE_UNITS,
+    Cost,
+    Use,
+    bytes_a_token,
+    cost,
+    instance_price,
+    price,
+    prices,
+    show,
+)
+from cli.lib.project import CommandError
+from infra.settings.deployment import DEV, PROD
+from lambda_fn import limits
+
+USE = Use(completion_tokens=200, tokens_per_second=50, first_token=0.0, throughput=1000, utilisation=0.5)
+
+
+def of(use: Use, memory_mb: int = 512) -> Cost:
+    """Compute with one instance at 3.6 USD an hour: a thousandth of a dollar a second."""
+    return cost(architecture="arm64", memory_mb=memory_mb, parallel=16, instance_hour=3.6, use=use)
+
+
+def test_each_part_is_the_arithmetic_of_its_price() -> None:
+    """A request of 4 s and 200 tokens pays its share of the instance, 2 GB-seconds, its bytes and its writes."""
+    found = of(USE)
+    assert found.model == pytest.approx(200 / (1000 * 0.5) * 0.001)
+    assert found.on_demand == pytest.approx(price("lambda_request") + 2 * price("lambda_gb_second_arm64"))
+    assert found.dynamodb == pytest.approx(WRITE_UNITS * price("dynamodb_write"))
+    sent = 200 * bytes_a_token() + REST_OF_ANSWER
+    assert found.cloudfront == pytest.approx(sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"))
+
+
+def test_what_is_hired_costs_less_when_it_is_used_more() -> None:
+    """Twice the utilisation halves the model's share and the managed fleet's, and changes nothing that is metered."""
+    half, whole = of(USE), of(replace(USE, utilisation=1.0))
+    assert half.model == pytest.approx(2 * whole.model)
+    request = price("lambda_request")
+    assert half.managed - request == pytest.approx(2 * (whole.managed - request))
+    assert (half.on_demand, half.cloudfront, half.dynamodb) == (whole.on_demand, whole.cloudfront, whole.dynamodb)
+
+
+def test_every_price_has_a_source_and_the_file_a_date() -> None:
+    """No price stands without where it is from, and none is there that nobody dated."""
+    found = prices()
+    assert len(found["date"]) == 10
+    for one in (*found["prices"].values(), *found["instances"].values()):
+        assert one["value"] > 0
+        assert one["source"]
+        assert isinstance(one["confirmed"], bool)
+
+
+def test_the_stages_instances_have_prices() -> None:
+    """What is deployed by default can be computed; an unknown type names the way out."""
+    assert instance_price(DEV.instance_type) > 0
+    assert instance_price(PROD.instance_type) > 0
+    with pytest.raises(CommandError, match="--instance-hour"):
+        instance_price("ml.none.large")
+
+
+def test_the_size_of_a_token_is_the_encoders() -> None:
+    """A token on the wire is what the README and the cost model say it is, within the padding's block."""
+    assert 200 < bytes_a_token() < 400
+
+
+def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both ways to run the function are printed, each adding up to the whole, with the prices' date."""
+    show("prod", {"memory_mb": "1024"}, Use(), None)
+    printed = capsys.readouterr().out
+    assert printed.count("100.0%") == 2
+    assert "Managed Instances" in printed
+    assert prices()["date"] in printed
+    with pytest.raises(CommandError, match="memory_mb"):
+        show("prod", {"memory_mb": "1"}, Use(), None)
+    with pytest.raises(CommandError, match="Utilisation"):
+        show("prod", {}, Use(utilisation=0), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "use", "said"),
+    [
+        ({"bogus": "1"}, Use(), "bogus: there is no such setting"),
+        ({}, Use(throughput=0), "--throughput"),
+        ({}, Use(streams_per_vcpu=0), "--streams-per-vcpu"),
+        ({}, Use(first_token=-1), "--first-token"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes: dict[str, str], use: Use, said: str) -> None:
+    """A setting that there is not, and figures that nothing can have, are named and not ignored."""
+    with pytest.raises(CommandError, match=said):
+        show("prod", changes, use, None)
+
+
+def test_an_answer_cannot_outlast_the_function() -> None:
+    """What is computed can be served: an answer over the stream's deadline is refused."""
+    with pytest.raises(CommandError, match="deadline"):
+        show("prod", {}, Use(completion_tokens=10_000, tokens_per_second=1.0), None)
+    assert limits.STREAM_DEADLINE < 10_000
+
+
+def test_a_web_acl_costs_by_the_request_and_the_month(capsys: pytest.CaptureFixture[str]) -> None:
+    """AWS WAF's share of each request is a part of the bill, and what is paid each month is said apart."""
+    with_it = cost(architecture="arm64", memory_mb=512, parallel=16, instance_hour=3.6, use=USE, web_acl=True)
+    assert with_it.parts(managed=False)["AWS WAF"] == price("waf_request")
+    assert "AWS WAF" not in of(USE).parts(managed=False)
+    show("prod", {"web_acl": "rate"}, Use(), None)
+    assert "7 USD a month for the web ACL" in capsys.readouterr().out

@@ -1,0 +1,41 @@
+"""What `sluice destroy` removes."""
+
+import pytest
+
+from cli.commands.destroy import destroy, stacks_of
+from cli.lib.project import CommandError
+from infra.settings.context import settings_from_context
+
+ZONE = {"domain": "api.example.org", "hosted_zone": "Z1:example.org"}
+
+
+@pytest.mark.parametrize(
+    ("context", "stacks"),
+    [
+        ({"stage": "dev"}, ["--all"]),
+        ({"stage": "dev", **ZONE}, ["--all"]),
+        ({"stage": "prod"}, ["sluice-prod-service"]),
+        ({"stage": "prod", **ZONE}, ["sluice-prod-service", "sluice-prod-certificate-839f41f7"]),
+        ({"stage": "prod", "web_acl": "rate"}, ["sluice-prod-service", "sluice-prod-web-acl"]),
+    ],
+    ids=["dev", "dev-domain", "prod", "prod-domain", "prod-web-acl"],
+)
+def test_tables_that_are_retained_stay(context: dict[str, object], stacks: list[str]) -> None:
+    """All goes but the stack with the tables, where those are retained; what is in us-east-1 goes in any case."""
+    assert stacks_of(settings_from_context(context)) == stacks
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [({}, "No region is set"), ({"AWS_REGION": "us-east-1", "AWS_PROFILE": "nope"}, r"profile \(nope\)")],
+    ids=["no-region", "no-profile"],
+)
+def test_aws_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str) -> None:
+    """What the environment lacks is said in a sentence."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CommandError, match=said):
+        destroy("dev", {})

@@ -1,0 +1,46 @@
+"""What `sluice doctor` makes of what is deployed; tests/e2e asks a deployed stack."""
+
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+
+from cli.commands import doctor
+from cli.lib.project import CommandError
+from infra.limits import LIMITS
+from model.settings import Settings
+
+DEPLOYED = doctor.Deployed(
+    read_timeout=LIMITS.cloudfront_read,
+    lambda_timeout=LIMITS.lambda_timeout,
+    memory=512,
+    concurrency=None,
+    models={},
+    endpoint="e",
+    instances=1,
+    startup=300,
+    container=Settings(engine="scripted", model_name="m"),
+    heartbeat=12.0,
+)
+
+
+def test_the_heartbeat_is_the_one_that_was_set() -> None:
+    """The table shows the deployed function's heartbeat, and one that leaves no room is a contradiction."""
+    found = [row for row in doctor.rows(replace(DEPLOYED, heartbeat=11.0)) if row.what == "heartbeat"]
+    assert (found[0].hop, found[0].value, found[0].source) == ("function", 11.0, "deployed")
+    assert doctor.contradictions(DEPLOYED) == []
+    assert any("heartbeat" in text for text in doctor.contradictions(replace(DEPLOYED, heartbeat=31.0)))
+
+
+def test_a_stopped_endpoint_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one line, with the command that starts it; nothing is asked of an endpoint that is not there."""
+
+    class Stacks:
+        def describe_stacks(self, **_: Any) -> dict[str, Any]:
+            return {"Stacks": [{"Parameters": [{"ParameterKey": "EndpointState", "ParameterValue": "Stopped"}]}]}
+
+    monkeypatch.setattr(doctor, "aws_options", lambda _stage: {})
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: Stacks())
+    with pytest.raises(CommandError, match=r"is stopped.*sluice endpoint start"):
+        doctor.read("dev", "sluice")

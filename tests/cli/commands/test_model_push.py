@@ -1,0 +1,146 @@
+"""`sluice model push`, against moto's S3."""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from cli.commands import model_push
+from cli.lib.project import CommandError
+
+BUCKET = "models"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket, and small parts."""
+    monkeypatch.setattr(model_push, "PART", 5 * 2**20)  # S3's smallest
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model of two files, one of three parts, and what tools leave beside them."""
+    source = tmp_path / "llama"
+    (source / "original").mkdir(parents=True)
+    (source / ".cache").mkdir()
+    (source / "config.json").write_text("{}")
+    (source / "original" / "weights.safetensors").write_bytes(bytes(range(256)) * 45_056)  # 11 MiB
+    (source / ".cache" / "lock").write_text("x")
+    (source / "empty").touch()
+    return source
+
+
+def push(s3: Any, source: Path, progress: Any = lambda size: None) -> model_push.Pushed:
+    """Push into the bucket, below `m/`."""
+    return model_push.push(s3, source, bucket=BUCKET, prefix="m/", kms_key=None, progress=progress)
+
+
+def test_a_folder_is_there_as_it_was(s3: Any, folder: Path) -> None:
+    """Every file is below the prefix with its bytes, and the setting names the prefix."""
+    seen: list[int] = []
+    done = push(s3, folder, seen.append)
+    assert done.weights == f"s3://{BUCKET}/m/"
+    keys = {item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
+    assert keys == {"m/config.json", "m/empty", "m/original/weights.safetensors"}
+    body = s3.get_object(Bucket=BUCKET, Key="m/original/weights.safetensors")["Body"].read()
+    assert body == (folder / "original" / "weights.safetensors").read_bytes()
+    assert sum(seen) == done.sent == 2 + len(body)
+
+
+def test_what_is_there_is_not_sent_again(s3: Any, folder: Path) -> None:
+    """A second push sends nothing; after a change of one file of the same size, it sends that file."""
+    push(s3, folder)
+    assert push(s3, folder).sent == 0
+    (folder / "config.json").write_text("[]")
+    assert push(s3, folder).sent == 2
+    assert s3.get_object(Bucket=BUCKET, Key="m/config.json")["Body"].read() == b"[]"
+
+
+def test_a_push_that_broke_off_goes_on(s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that S3 took are not sent again."""
+    real = s3.upload_part
+    monkeypatch.setattr(model_push, "_THREADS", 1)
+
+    def broken(**call: Any) -> Any:
+        if call["PartNumber"] == 3:
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": "later"}}, "UploadPart")
+        return real(**call)
+
+    monkeypatch.setattr(s3, "upload_part", broken)
+    (folder / "config.json").unlink()
+    (folder / "empty").unlink()
+    with pytest.raises(ClientError):
+        push(s3, folder)
+    sent: list[int] = []
+
+    def noted(**call: Any) -> Any:
+        sent.append(call["PartNumber"])
+        return real(**call)
+
+    monkeypatch.setattr(s3, "upload_part", noted)
+    done = push(s3, folder)
+    assert sent == [3]
+    assert (done.sent, done.kept) == (2**20, 10 * 2**20)
+    body = s3.get_object(Bucket=BUCKET, Key="m/original/weights.safetensors")["Body"].read()
+    assert body == (folder / "original" / "weights.safetensors").read_bytes()
+
+
+def test_each_part_is_sent_with_its_checksum(s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 is told the SHA-256 of every part, and refuses one that arrives otherwise."""
+    real = s3.upload_part
+    told: list[bool] = []
+
+    def noted(**call: Any) -> Any:
+        told.append(call["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(call["Body"]).digest()).decode())
+        return real(**call)
+
+    monkeypatch.setattr(s3, "upload_part", noted)
+    push(s3, folder)
+    assert told == [True] * 5
+
+
+def test_one_file_is_named_by_its_key(s3: Any, folder: Path) -> None:
+    """Of one file, the setting names the object."""
+    assert push(s3, folder / "config.json").weights == f"s3://{BUCKET}/m/config.json"
+
+
+def test_a_gguf_file_has_a_checksum_to_deploy_it_with(s3: Any, folder: Path) -> None:
+    """The SHA-256 of the one file is told, as the container wants it; a folder has none."""
+    file = folder / "model.gguf"
+    file.write_bytes(b"GGUF" * 9)
+    assert push(s3, file).sha256 == hashlib.sha256(b"GGUF" * 9).hexdigest()
+    assert push(s3, folder).sha256 is None
+
+
+def test_an_empty_folder_is_refused(s3: Any, tmp_path: Path) -> None:
+    """There is nothing to upload, and it says so."""
+    with pytest.raises(CommandError, match="there is nothing to upload"):
+        push(s3, tmp_path)
+
+
+def test_a_bucket_of_ones_own_is_private(s3: Any) -> None:
+    """Without an address, a bucket of the account is made once, closed to the public."""
+    sts = boto3.client("sts", region_name="us-east-1")
+    name = model_push._own_bucket(s3, sts)
+    assert name == model_push._own_bucket(s3, sts) == "sluice-models-123456789012-us-east-1"
+    block = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
+    assert all(block.values())
+
+
+@pytest.mark.parametrize("address", ["models/one", "s3://", "https://models/one"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    """Only s3:// leads to S3."""
+    with pytest.raises(CommandError, match="must be s3://bucket/prefix/"):
+        model_push._place(address)

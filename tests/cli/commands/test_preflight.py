@@ -1,0 +1,136 @@
+"""`sluice preflight`, against moto with the local cloud's quotas, which are a new account's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from cli.commands.preflight import Finding, findings
+from infra.settings.context import settings_from_context
+from local.moto import service_quotas
+
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
+GPU = {"container": "vllm", "instance_type": "ml.g6.12xlarge", "weights": "hf:org/model"}
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A new account."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.delenv("CDK_DOCKER", raising=False)
+    monkeypatch.setattr("local.sagemaker.engine.refusal", lambda engine: None)
+    service_quotas.install()
+    with mock_aws():
+        yield
+
+
+def look(**context: object) -> list[Finding]:
+    """What is found for a deployment."""
+
+    def client(service: str, **more: str) -> Any:
+        return boto3.client(service, **{"region_name": "eu-central-1", **more})
+
+    return list(findings(settings_from_context(context), client))
+
+
+def one(found: list[Finding], words: str) -> Finding:
+    """The one finding that has these words."""
+    [it] = [it for it in found if words in it.what]
+    return it
+
+
+@pytest.mark.usefixtures("account")
+def test_a_new_account_has_no_gpu() -> None:
+    """The missing quota comes with the command that asks for it, an update's second instances included."""
+    it = one(look(**GPU, stage="prod"), "for endpoint usage")
+    assert not it.good
+    assert it.what == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, an update's included"
+    assert it.commands == (
+        (
+            "aws service-quotas request-service-quota-increase --service-code sagemaker "
+            "--quota-code L-MLG612XLARGE --desired-value 4"
+        ),
+    )
+    assert one(look(**GPU, scale_to_zero="true"), "for endpoint usage").what.startswith("0 ml.g6.12xlarge")
+
+
+@pytest.mark.usefixtures("account")
+def test_what_dev_needs_is_there() -> None:
+    """The default stage's instance and functions are within a new account; CDK must be bootstrapped."""
+    found = look()
+    assert one(found, "ml.c5.large for endpoint usage").good
+    assert one(found, "1000 functions at once").good
+    assert one(found, "region eu-central-1").good
+    bootstrap = one(found, "CDK is not bootstrapped in eu-central-1")
+    assert (bootstrap.good, bootstrap.commands) == (False, ("npx cdk bootstrap -c stage=dev",))
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    ("most", "reserved", "good", "warning"),
+    [(1000, "200", True, False), (250, "200", False, False), (10, "none", False, True), (60, "none", True, True)],
+)
+def test_concurrency_must_not_all_be_reserved(
+    monkeypatch: pytest.MonkeyPatch, most: int, reserved: str, good: bool, warning: bool
+) -> None:
+    """Lambda keeps a hundred back; where nothing is reserved, a small account is only warned of."""
+    monkeypatch.setattr(service_quotas, "value", lambda name: most)
+    it = one(look(reserved_concurrency=reserved), "functions at once")
+    assert (it.good, it.warning) == (good, warning)
+    assert "--service-code lambda --quota-code L-B99A9384 --desired-value 1000" in it.commands[0]
+
+
+@pytest.mark.usefixtures("account")
+def test_an_endpoint_that_exists_needs_no_quota() -> None:
+    """Somebody else's endpoint must be in service, and that is all."""
+    found = look(endpoint_name="theirs")
+    assert not one(found, "the endpoint theirs is not there").good
+    assert not [it for it in found if "endpoint usage" in it.what]
+
+
+@pytest.mark.usefixtures("account")
+def test_weights_secret_and_certificate_are_looked_for() -> None:
+    """What a deployment refers to must exist, or its command is named."""
+    found = look(**GPU, huggingface_secret="token", domain="api.example.org", certificate_arn=CERTIFICATE)
+    assert "create-secret --name token" in one(found, "there is no secret token").commands[0]
+    assert "request-certificate" in one(found, "certificate of api.example.org is not there").commands[0]
+    boto3.client("secretsmanager", region_name="eu-central-1").create_secret(Name="token", SecretString="hf")
+    assert one(look(**GPU, huggingface_secret="token"), "the secret token is there").good
+
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket="models")
+    location = {**GPU, "weights": "s3://models/one/"}
+    assert one(look(**location), "are not there").commands == ("sluice model push DIR --to s3://models/one/",)
+    s3.put_object(Bucket="models", Key="one/config.json", Body=b"{}")
+    assert one(look(**location), "s3://models/one/ are there").good
+
+
+@pytest.mark.usefixtures("account")
+def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its zone must be the one that is named, and CDK be bootstrapped in the certificate's region, too."""
+    domain = {"domain": "api.example.org"}
+    found = look(**domain, hosted_zone="Z1:example.org")
+    assert one(found, "the hosted zone Z1 is not there").commands == ("aws route53 list-hosted-zones",)
+    command = "npx cdk bootstrap aws://123456789012/us-east-1 -c stage=dev"
+    assert one(found, "CDK is not bootstrapped in us-east-1").commands == (command,)
+    monkeypatch.setattr("moto.route53.models.create_route53_zone_id", lambda **_: "Z1")  # moto's begin with any letter
+    boto3.client("route53", region_name="us-east-1").create_hosted_zone(Name="example.org", CallerReference="x")
+    assert one(look(**domain, hosted_zone="Z1:example.org"), "the hosted zone Z1 is example.org.").good
+    found = look(domain="api.example.net", hosted_zone="Z1:example.net")
+    assert not one(found, "the hosted zone Z1 is example.org., not example.net").good
+
+
+@pytest.mark.usefixtures("account")
+def test_the_engine_that_builds_the_image_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that CDK will call is asked; another that answers is named, and the way without any."""
+    answers = {"docker": "Cannot connect to the Docker daemon", "podman": None}
+    monkeypatch.setattr("local.sagemaker.engine.refusal", answers.get)
+    it = one(look(), "by docker: Cannot connect to the Docker daemon")
+    assert not it.good
+    assert it.commands == ("export CDK_DOCKER=podman", "# or deploy with -c image_build=codebuild")
+    assert one(look(image_build="codebuild"), "built by CodeBuild").good
+    monkeypatch.setenv("CDK_DOCKER", "podman")
+    assert one(look(), "the image is built here, by podman").good

@@ -1,0 +1,72 @@
+"""The container's base images."""
+
+from pathlib import Path
+
+import pytest
+from aws_cdk import App
+from aws_cdk.assertions import Annotations, Match
+
+from infra.compose import compose
+from infra.images import digests
+from infra.settings.deployment import DEV
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+TEXT = "ARG BASE_IMAGE=python:3.13-slim\nARG GPU_BASE_IMAGE=org/gpu:v1\nARG OTHER=x:1\nFROM ${BASE_IMAGE}\n"
+
+
+def test_a_base_is_pinned_by_its_digest() -> None:
+    """Each base that a tag names is named; pinned ones are not, and keep their tag when they are pinned again."""
+    assert digests.unpinned(TEXT) == ["python:3.13-slim", "org/gpu:v1"]
+    text = digests.pinned(TEXT, {"python:3.13-slim": DIGEST, "org/gpu:v1": DIGEST})
+    assert digests.unpinned(text) == []
+    assert f"ARG BASE_IMAGE=python:3.13-slim@{DIGEST}\n" in text
+    assert text.endswith("ARG OTHER=x:1\nFROM ${BASE_IMAGE}\n")
+    other = DIGEST.replace("0", "f")
+    assert f"org/gpu:v1@{other}\n" in digests.pinned(text, dict.fromkeys(["python:3.13-slim", "org/gpu:v1"], other))
+
+
+def test_both_bases_of_the_dockerfile_are_found() -> None:
+    """What is read here is what model/Dockerfile has."""
+    text = digests.DOCKERFILE.read_text()
+    arguments = [line for line in text.splitlines() if line.startswith("ARG")]
+    assert len(arguments) == len(digests.unpinned(digests.pinned(text, _Any()))) + 2 == 2
+
+
+class _Any(dict[str, str]):
+    """Has a digest for every image."""
+
+    def __missing__(self, key: str) -> str:
+        return DIGEST
+
+
+@pytest.mark.parametrize("printed", ["echo 'no route' >&2; exit 1", "echo latest"])
+def test_a_registry_that_does_not_answer_changes_nothing(
+    printed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Dockerfile stays as it was, and that is said; with an answer it has the digests."""
+    path, docker = tmp_path / "Dockerfile", tmp_path / "docker"
+    path.write_text(TEXT)
+    monkeypatch.setattr(digests, "DOCKERFILE", path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    docker.write_text(f"#!/bin/sh\n{printed}\n")
+    docker.chmod(0o755)
+    assert digests.main() == 1
+    assert path.read_text() == TEXT
+    assert "Nothing was changed" in capsys.readouterr().err
+    docker.write_text(f"#!/bin/sh\necho {DIGEST}\n")
+    assert digests.main() == 0
+    assert digests.unpinned(path.read_text()) == []
+
+
+def test_the_synthesis_names_what_is_not_pinned(project: Path, tmp_path: Path) -> None:
+    """A deployment that builds the image says which bases only a tag names."""
+    (tmp_path / "source").mkdir()
+    for path in project.rglob("*"):
+        if path.is_file():
+            (tmp_path / "source" / path.relative_to(project)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "source" / path.relative_to(project)).write_bytes(path.read_bytes())
+    (tmp_path / "source/model/Dockerfile").write_text(TEXT)
+    app = App(outdir=str(tmp_path / "out"), analytics_reporting=False)
+    _, service = compose(app, settings=DEV, root=tmp_path / "source")
+    said = Match.string_like_regexp(r"takes python:3.13-slim, org/gpu:v1 by tag")
+    Annotations.from_stack(service).has_warning("*", said)

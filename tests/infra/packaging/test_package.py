@@ -1,0 +1,255 @@
+"""The functions' packages, built for both targets from the real sources."""
+
+import hashlib
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import infra.packaging.package
+from infra.packaging.bytecode import BytecodeError, Interpreter, check_tags, compile_tree, find_interpreter
+from infra.packaging.package import Package, PackageError, Target, build
+from infra.settings.deployment import host_architecture, host_python_version
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+ARM = Target(python_version="3.14", architecture="arm64", wheels="lambda")
+HOST = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
+EM_AARCH64 = 183
+
+
+def checkout(folder: Path) -> Path:
+    """A repository at `folder` with this one's sources, whose packages are its own."""
+    folder.mkdir()
+    for name in ("lambda_fn", "locks", "schema_guard"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    return folder
+
+
+def tree(folder: Path) -> dict[str, tuple[int, str]]:
+    """Every file's mode and hash."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mode & 0o777, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The package as it is deployed to AWS."""
+    return build(root=checkout(tmp_path_factory.mktemp("arm") / "root"), target=ARM)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The package as the local cloud runs it."""
+    return build(root=checkout(tmp_path_factory.mktemp("host") / "root"), target=HOST)
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> dict[Target, Package]:
+    """The control function's package, for both."""
+    root = checkout(tmp_path_factory.mktemp("control") / "root")
+    return {target: build(root=root, target=target, content="control") for target in (ARM, HOST)}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A repository whose function has no dependencies and one module."""
+    root = tmp_path / "small"
+    for path, text in {
+        "lambda_fn/stream/main.py": "X = {1, 2}\n",
+        "lambda_fn/bootstrap": "#!/bin/sh\n",
+        "schema_guard/__init__.py": "",
+        "locks/function.txt": "",
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+def test_every_library_is_of_the_target_machine_and_python(arm: Package) -> None:
+    """All shared objects are AArch64 ELF files for CPython 3.14, whatever machine built the package."""
+    libraries = sorted(arm.path.rglob("*.so"))
+    assert libraries
+    for path in libraries:
+        header = path.read_bytes()[:20]
+        assert header[:5] == b"\x7fELF\x02"
+        assert struct.unpack_from("<H", header, 18) == (EM_AARCH64,)
+        assert ".cpython-314-aarch64-linux-gnu" in path.name or ".abi3" in path.name
+
+
+def test_no_library_needs_a_newer_libc_than_lambda_has(arm: Package) -> None:
+    """Amazon Linux 2023 has glibc 2.34."""
+    for path in arm.path.rglob("*.so"):
+        versions = [int(found) for found in re.findall(rb"GLIBC_2\.(\d+)", path.read_bytes())]
+        assert max(versions, default=0) <= 34
+
+
+def test_another_versions_bytecode_is_never_in_the_package(arm: Package) -> None:
+    """Bytecode is CPython 3.14's, and where that is absent there is none."""
+    found = list(arm.path.rglob("*.pyc"))
+    check_tags(arm.path, "cpython-314")
+    assert bool(found) == (arm.bytecode is not None)
+    if arm.bytecode:
+        assert arm.bytecode.startswith("3.14.")
+
+
+def test_nothing_unused_is_in_the_package(arm: Package) -> None:
+    """No SDK with its data, no tests, no scripts, no sources of C; every dependency's licence."""
+    names = {path.name for path in arm.path.iterdir()}
+    assert not names & {"botocore", "boto3", "bin", "tests", "pip"}
+    paths = [path.relative_to(arm.path) for path in arm.path.rglob("*")]
+    assert not [
+        path for path in paths if path.suffix in {".pyi", ".pyx", ".c", ".h"} or path.name in {"tests", "RECORD"}
+    ]
+    for folder in arm.path.glob("*.dist-info"):
+        assert list((folder / "licenses").rglob("*"))
+
+
+def test_the_wrapper_can_be_executed_and_all_can_be_read(arm: Package) -> None:
+    """The bootstrap is 0755 at the root, every other file 0644, every folder 0755."""
+    modes = {path: mode for path, (mode, _) in tree(arm.path).items()}
+    assert modes.pop("bootstrap") == 0o755
+    assert set(modes.values()) == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in arm.path.rglob("*") if path.is_dir()} == {0o755}
+    assert "lambda_fn/bootstrap" not in modes
+    assert "lambda_fn/limits.py" in modes
+
+
+def zipped(package: Package) -> int:
+    """How many bytes a package comes to."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in package.path.rglob("*"):
+            archive.write(path, path.relative_to(package.path))
+    return content.tell()
+
+
+def test_the_package_is_small(arm: Package) -> None:
+    """A cold start downloads it: under 12 MB zipped, also with the bytecode that this machine may lack."""
+    assert zipped(arm) < 12_000_000
+
+
+def test_the_control_functions_package_is_apart(arm: Package, control: dict[Target, Package]) -> None:
+    """The admin API and what it is made of are in their own package only, under 8 MB zipped with bytecode."""
+    names = {path.name for path in control[ARM].path.iterdir()}
+    assert {"fastapi", "mangum", "pydantic_core", "lambda_fn"} <= names
+    assert "bootstrap" not in names
+    assert (control[ARM].path / "lambda_fn/control/handler.py").is_file()
+    assert not {path.name for path in arm.path.iterdir()} & {"fastapi", "mangum", "pydantic_core"}
+    assert not (arm.path / "lambda_fn/control").exists()
+    assert max(map(zipped, control.values())) < 8_000_000
+
+
+def test_the_control_function_runs_from_its_package(control: dict[Target, Package]) -> None:
+    """Its handlers import from the package alone."""
+    environment = {"AWS_REGION": "eu-west-1", "SLUICE_USAGE_TABLE": "t", "SLUICE_MODEL_NAMES": '["m"]'}
+    imports = "import lambda_fn.control.handler, lambda_fn.control.rotate, fastapi; print(fastapi.__file__)"
+    code = f"import sys; sys.path[:0] = [sys.argv[1]]; {imports}"
+    command = [sys.executable, "-I", "-S", "-c", code, str(control[HOST].path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith(str(control[HOST].path))
+
+
+def test_the_same_sources_give_the_same_bytes(host: Package, tmp_path: Path) -> None:
+    """A package built elsewhere from the same sources is the same, bytecode included."""
+    again = build(root=checkout(tmp_path / "elsewhere"), target=HOST)
+    assert again.path != host.path
+    assert tree(again.path) == tree(host.path)
+
+
+def test_bytecode_of_the_host_is_valid_for_ever(host: Package) -> None:
+    """Each source has bytecode of this version that is never checked against the source's time."""
+    sources = [path for path in host.path.rglob("*.py") if not path.is_symlink()]
+    compiled = list(host.path.rglob("*.pyc"))
+    assert len(compiled) == len(sources)
+    for path in compiled:
+        assert struct.unpack_from("<I", path.read_bytes(), 4) == (0b01,)  # hash-based, unchecked: PEP 552
+
+
+def test_the_hosts_package_runs_on_the_host(host: Package) -> None:
+    """The function's modules and dependencies import from the package alone."""
+    imports = "import httptools, msgspec, starlette, lambda_fn.stream.main, schema_guard; print(msgspec.__file__)"
+    code = f"import sys; sys.path[:0] = [sys.argv[1]]; {imports}"
+    command = [sys.executable, "-I", "-S", "-c", code, str(host.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(host.path))
+
+
+def test_an_unchanged_package_is_not_built_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second synthesis finds the first one's package."""
+    first = build(root=small, target=HOST)
+    monkeypatch.setattr(infra.packaging.package, "find_uv_bin", lambda: pytest.fail("built again"))
+    assert build(root=small, target=HOST) == first
+
+
+def test_a_changed_source_is_packaged(small: Path) -> None:
+    """The package follows its sources, also when one is taken away."""
+    before = tree(build(root=small, target=HOST).path)
+    (small / "lambda_fn/stream/main.py").rename(small / "lambda_fn/other.py")
+    after = tree(build(root=small, target=HOST).path)
+    assert {path for path in after if path.endswith(".py")} == {"lambda_fn/other.py", "schema_guard/__init__.py"}
+    assert before["bootstrap"] == after["bootstrap"]
+
+
+def test_a_build_that_failed_is_not_taken_for_done(small: Path) -> None:
+    """A source that does not compile fails every synthesis until it is mended."""
+    (small / "lambda_fn/stream/main.py").write_text("def\n")
+    for _ in range(2):
+        with pytest.raises(BytecodeError, match=r"lambda_fn/main\.py"):
+            build(root=small, target=HOST)
+
+
+@pytest.mark.parametrize("missing", ["lambda_fn/bootstrap", "locks/function.txt", "schema_guard/__init__.py"])
+def test_a_missing_source_is_named(small: Path, missing: str) -> None:
+    """Without the wrapper or the lock there is no package, and the message says which."""
+    (small / missing).unlink()
+    with pytest.raises(PackageError, match=missing):
+        build(root=small, target=HOST)
+
+
+def test_a_dependency_without_a_hash_is_refused(small: Path) -> None:
+    """Only what the lock's hashes allow is installed; the message is uv's own."""
+    (small / "locks/function.txt").write_text("idna==3.20\n")
+    with pytest.raises(PackageError, match=r"(?s)could not be installed.*hash"):
+        build(root=small, target=HOST)
+
+
+def test_wheels_of_the_host_are_not_built_for_another(small: Path) -> None:
+    """The local stage with another Python than this machine's is refused before anything is built."""
+    with pytest.raises(PackageError, match=r"wheels=host can only build for this machine.* not for .*3\.99"):
+        build(root=small, target=Target(python_version="3.99", architecture=host_architecture(), wheels="host"))
+
+
+@pytest.mark.parametrize("script", ["exit 127", f'exec {sys.executable} "$@"'])
+def test_a_program_that_is_not_that_python_counts_as_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """A version manager's dead shim, or a python3.99 that is another version, compiles nothing."""
+    program = tmp_path / "python3.99"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert find_interpreter("3.99") is None
+
+
+def test_an_absent_python_leaves_the_package_without_bytecode(small: Path) -> None:
+    """No interpreter of the target's version means no bytecode at all."""
+    package = build(root=small, target=Target(python_version="3.99", architecture="arm64", wheels="lambda"))
+    assert package.bytecode is None
+    assert not list(package.path.rglob("*.pyc"))
+
+
+def test_bytecode_of_another_version_is_refused(tmp_path: Path) -> None:
+    """Whatever the compiler calls itself, its output must carry the target's tag."""
+    (tmp_path / "one.py").write_text("")
+    lying = Interpreter(path=sys.executable, version="3.99.0", cache_tag="cpython-399")
+    with pytest.raises(BytecodeError, match="is not bytecode of cpython-399"):
+        compile_tree(tmp_path, lying)

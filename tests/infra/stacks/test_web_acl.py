@@ -1,0 +1,102 @@
+"""AWS WAF in front of the distribution: one of ours, one that is named, or none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App, Environment
+
+from infra.compose import compose
+from infra.settings.deployment import DEV, SettingsError
+from tests.infra.conftest import Synthesis, synthesise
+
+_ACL = "AWS::WAFv2::WebACL"
+THEIRS = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/theirs/12345678-1234-1234-1234-123456789012"
+
+
+def stacks(project: Path, out: Path, region: str, **changes: Any) -> dict[str, Any]:
+    """The stacks of dev with a web ACL that is made, for a region, by their names."""
+    app = App(outdir=str(out), analytics_reporting=False)
+    home = Environment(account="123456789012", region=region)
+    compose(app, settings=DEV.replace(web_acl="rate", **changes), root=project, home=home)
+    return {stack.stack_name: stack for stack in app.synth().stacks}
+
+
+def limits(project: Path, out: Path, **changes: Any) -> list[int]:
+    """The limits of the rules of dev's web ACL: below /admin/, and for all."""
+    acl = the(stacks(project, out, "us-east-1", **changes)["sluice-dev-web-acl"].template, _ACL)
+    return [it["Statement"]["RateBasedStatement"]["Limit"] for it in acl["Rules"]]
+
+
+def the(template: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The properties of the only resource of its type."""
+    (found,) = [it["Properties"] for it in template["Resources"].values() if it["Type"] == kind]
+    return dict(found)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_one_that_is_made_is_where_cloudfront_looks(project: Path, tmp_path: Path, region: str) -> None:
+    """The web ACL is CloudFront's kind and in us-east-1, and the distribution, elsewhere, refers to it."""
+    found = stacks(project, tmp_path, region)
+    made, service = found["sluice-dev-web-acl"], found["sluice-dev-service"]
+    assert (made.environment.region, service.environment.region) == ("us-east-1", region)
+    assert the(made.template, _ACL)["Scope"] == "CLOUDFRONT"
+    assert made.stack_name in [it.id for it in service.dependencies]
+    named = the(service.template, "AWS::CloudFront::Distribution")["DistributionConfig"]["WebACLId"]
+    assert "webacl" in json.dumps(named).lower()
+
+
+def test_it_counts_by_address_and_more_strictly_below_admin(project: Path, tmp_path: Path) -> None:
+    """Two rate rules over five minutes: 300 below /admin/, the setting for all; a block is a 429 of the API's form."""
+    acl = the(stacks(project, tmp_path, "us-east-1", web_acl_rate=500)["sluice-dev-web-acl"].template, _ACL)
+    rates = {it["Name"]: it["Statement"]["RateBasedStatement"] for it in acl["Rules"]}
+    assert {name: it["Limit"] for name, it in rates.items()} == {"AdminRate": 300, "Rate": 500}
+    assert {(it["AggregateKeyType"], it["EvaluationWindowSec"]) for it in rates.values()} == {("IP", 300)}
+    narrowed = rates["AdminRate"]["ScopeDownStatement"]["ByteMatchStatement"]
+    assert (narrowed["SearchString"], narrowed["PositionalConstraint"]) == ("/admin/", "STARTS_WITH")
+    assert [it["Type"] for it in narrowed["TextTransformations"]] == ["URL_DECODE", "NORMALIZE_PATH"]
+    for rule in acl["Rules"]:
+        block = rule["Action"]["Block"]["CustomResponse"]
+        assert block["ResponseCode"] == 429
+        assert block["ResponseHeaders"] == [{"Name": "retry-after", "Value": "60"}]
+        body = acl["CustomResponseBodies"][block["CustomResponseBodyKey"]]
+        assert json.loads(body["Content"])["error"].keys() == {"message", "type", "param", "code"}
+
+
+def test_it_neither_reads_bodies_nor_keeps_requests(project: Path, tmp_path: Path) -> None:
+    """A prompt of any size passes, and no sample of a request, with its key, is there to be looked at."""
+    acl = the(stacks(project, tmp_path, "us-east-1")["sluice-dev-web-acl"].template, _ACL)
+    assert "Body" not in json.dumps(acl["Rules"]).replace("CustomResponseBodyKey", "")
+    seen = [acl["VisibilityConfig"], *(rule["VisibilityConfig"] for rule in acl["Rules"])]
+    assert [it["SampledRequestsEnabled"] for it in seen] == [False] * 3
+
+
+def test_the_rule_for_admin_is_never_the_looser_one(project: Path, tmp_path: Path) -> None:
+    """A limit for all that is the lower one is the limit below /admin/, too."""
+    assert limits(project, tmp_path, web_acl_rate=20) == [20, 20]
+
+
+def test_the_rate_below_admin_is_a_setting(project: Path, tmp_path: Path) -> None:
+    """Who exports much by script may have more requests there, down to WAF's least and up to the limit for all."""
+    assert limits(project, tmp_path, web_acl_admin_rate=1200) == [1200, 3000]
+    assert limits(project, tmp_path, web_acl_admin_rate=10) == [10, 3000]
+
+
+def test_one_that_is_named_is_used(project: Path, tmp_path: Path) -> None:
+    """An ARN needs no stack, no account and no region."""
+    found = synthesise("dev", project, tmp_path, web_acl=THEIRS)
+    assert found.the("AWS::CloudFront::Distribution")["DistributionConfig"]["WebACLId"] == THEIRS
+
+
+def test_there_is_none_by_default(synthesis: Synthesis) -> None:
+    """It costs something each month."""
+    assert "WebACLId" not in synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
+
+
+def test_one_that_is_made_needs_to_know_where(project: Path, tmp_path: Path) -> None:
+    """Without credentials nobody knows the account and region, and that is said."""
+    with pytest.raises(SettingsError, match=r"sluice-dev-web-acl: .* set CDK_DEFAULT_ACCOUNT and"):
+        compose(
+            App(outdir=str(tmp_path), analytics_reporting=False), settings=DEV.replace(web_acl="rate"), root=project
+        )

@@ -1,0 +1,157 @@
+"""Usage, the ledger and the books: what the admin API reports of requests that the meter has counted."""
+
+import csv
+import io
+from typing import Any
+
+from lambda_fn import ids
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http.client import Client
+from tests.support.admin import NOW, Admin
+
+
+async def test_usage_is_told_apart_as_asked(admin: Admin, used: dict[str, Any]) -> None:
+    """By day, by key and model, by hour; what is not asked for is null. Money is exact."""
+    days = (await admin.ok("GET", "/usage"))["data"]
+    assert [(row["day"], row["requests"], row["completion_tokens"]) for row in days] == [
+        ("2026-11-20", 2, 30),
+        ("2026-11-21", 3, 120),
+    ]
+    assert days[0]["cost"] == "0.000000192"  # 14 prompt tokens at 3, and 30 at 5, nano-dollars
+    assert (days[0]["key"], days[0]["hour"]) == (None, None)
+    rows = (await admin.ok("GET", "/usage", by="model,key"))["data"]
+    assert sorted((row["key"], row["model"], row["requests"]) for row in rows) == sorted(
+        [(used["first"], "demo", 3), (used["first"], "other", 1), (used["second"], "demo", 1)]
+    )
+    rows = (await admin.ok("GET", "/usage", by="hour", key=used["first"], model="demo", since="2026-11-21"))["data"]
+    assert [(row["hour"], row["day"], row["completion_tokens"]) for row in rows] == [
+        ("2026-11-21T01", None, 30),
+        ("2026-11-21T06", None, 40),
+    ]
+    assert rows[0]["outcomes"] == {"complete": 1}
+
+
+async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str, Any]) -> None:
+    """Both forms have the same rows; a token goes on in its own query only."""
+    whole = (await admin.ok("GET", "/usage", by="day,key,model"))["data"]
+    found: list[Any] = []
+    lines: list[list[str]] = []
+    after = None
+    while True:
+        query = {"by": "day,key,model", "limit": 1, **({"after": after} if after else {})}
+        page = await admin.ok("GET", "/usage", **query)
+        text = await admin("GET", "/usage", format="csv", **query)
+        lines += list(csv.reader(io.StringIO(text.text)))[1:]
+        found += page["data"]
+        assert text.headers.get("x-next-page") == page["next"]
+        after = page["next"]
+        if after is None:
+            break
+        for other in ({"by": "day"}, {"key": used["second"]}, {"since": "2026-11-20"}):
+            error = await admin.refused(400, "GET", "/usage", **{**query, **other, "after": after})
+            assert error["code"] == "invalid_page_token"
+    assert found == whole
+    assert len(found) == 4
+    names = ("day", "key", "model", "requests", "prompt_tokens", "completion_tokens", "cost", "recovered", "open")
+    assert lines == [[str(row[name]) for name in names] for row in whole]
+
+
+async def test_a_page_token_outlives_midnight(admin: Admin, used: dict[str, Any]) -> None:
+    """A list that was asked for without a time goes on the day after."""
+    page = await admin.ok("GET", "/usage", limit=1)
+    admin.services.now = lambda: NOW + 86_400
+    assert len((await admin.ok("GET", "/usage", limit=1, after=page["next"]))["data"]) == 1
+
+
+async def test_what_makes_no_sense_of_usage_is_refused(admin: Admin) -> None:
+    """Times, groups and filters are held to their form."""
+    for query, param in (
+        ({"since": "yesterday"}, "since"),
+        ({"since": "2026-13-01"}, "since"),
+        ({"since": "2026-11-21T25"}, "since"),
+        ({"until": "2026-11-21T6"}, "until"),
+        ({"since": "2026-11-21", "until": "2026-11-21"}, "since"),
+        ({"since": "1999-01-01"}, "since"),
+        ({"by": "owner"}, "by"),
+        ({"by": "day,day"}, "by"),
+        ({"by": "day,hour"}, "by"),
+        ({"by": ""}, "by"),
+        ({"key": "sk-abcdefghijkl"}, "key"),
+        ({"limit": 10**9}, "limit"),
+        ({"format": "xml"}, "format"),
+        ({"colour": "blue"}, "colour"),
+    ):
+        assert (await admin.refused(400, "GET", "/usage", **query))["param"] == param, query
+
+
+async def test_one_request_is_found_by_any_of_its_names(admin: Admin, used: dict[str, Any]) -> None:
+    """With the prefix of the header, of an answer, or without; others are 404, and what is no id 400."""
+    plain = used["last"]
+    for name in (plain, f"req_{plain}", f"chatcmpl-{plain}"):
+        entry = await admin.ok("GET", f"/requests/{name}")
+        assert (entry["id"], entry["key"], entry["state"]) == (f"req_{plain}", used["second"], "SETTLED")
+        assert (entry["cost"], entry["completion_tokens"], entry["outcome"]) == ("0.000000271", 50, "complete")
+    assert (await admin.refused(404, "GET", f"/requests/{ids.new_request_id()}"))["code"] == "request_not_found"
+    for wrong in ("x", "req_", "req_" + "u" * 26, "é" * 26, plain + "0"):
+        assert (await admin.refused(400, "GET", f"/requests/{wrong}"))["param"] == "request_id"
+
+
+async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, Any]) -> None:
+    """Reconciling finds no difference; after a figure was forged it names it."""
+    admin.services.now = lambda: NOW + 60
+    report = await admin.ok("POST", "/reconcile")
+    assert (report["agrees"], report["differences"]) == (True, [])
+    assert {key["key"]: key["account"]["requests"] for key in report["keys"]} == {used["first"]: 4, used["second"]: 1}
+    key = {"pk": f"KEY#{used['second']}", "sk": "ACCOUNT"}
+    admin.boto.update_item(Key=key, UpdateExpression="ADD completion_tokens :n", ExpressionAttributeValues={":n": 1})
+    report = await admin.ok("POST", "/reconcile")
+    assert not report["agrees"]
+    [difference] = report["differences"]
+    assert (difference["key"], difference["field"]) == (used["second"], "completion_tokens")
+    assert sorted(difference["values"]) == [50, 51]
+
+
+async def test_a_deleted_key_stays_in_the_books(admin: Admin, used: dict[str, Any]) -> None:
+    """Its usage is reported, and accounts and ledger still agree."""
+    await admin.ok("DELETE", f"/keys/{used['first']}")
+    admin.services.now = lambda: NOW + 60
+    assert (await admin.ok("POST", "/reconcile"))["agrees"]
+    rows = (await admin.ok("GET", "/usage", by="key"))["data"]
+    assert {row["key"] for row in rows} == {used["first"], used["second"]}
+
+
+async def test_rollups_are_made_again(admin: Admin, used: dict[str, Any]) -> None:
+    """Hours are made from the ledger; made again they are the same; too many or none are refused."""
+    hours = {"since": "2026-11-20", "until": "2026-11-21T06"}
+    done = (await admin.ok("POST", "/rollups/rebuild", hours))["data"]
+    assert (sum(hour["rows"] for hour in done), sum(hour["changed"] for hour in done)) == (3, 3)
+    assert sum(hour["changed"] for hour in (await admin.ok("POST", "/rollups/rebuild", hours))["data"]) == 0
+    for since, until, param in (
+        ("2026-11-21", "2026-11-20", "since"),
+        ("2020-01-01", "2026-01-01", "until"),
+        ("now", "then", "since"),
+    ):
+        error = await admin.refused(400, "POST", "/rollups/rebuild", {"since": since, "until": until})
+        assert error["param"] == param
+
+
+async def test_replay_takes_lines_of_a_log(admin: Admin, used: dict[str, Any]) -> None:
+    """Other lines are passed over, malformed ones named; too many at once are refused."""
+    done = await admin.ok("POST", "/replay", {"lines": ["START", "{}", '{"event":"settlement_unsaved"}']})
+    assert (done["settled"], len(done["malformed"])) == (0, 1)
+    assert (await admin.refused(400, "POST", "/replay", {"lines": ["x"] * 1001}))["param"] == "lines"
+    assert (await admin.refused(400, "POST", "/replay", {"lines": "x"}))["param"] == "lines"
+
+
+async def test_the_table_that_does_not_answer_is_a_503(admin: Admin) -> None:
+    """It is said so, in the form of all errors, and nothing of the inside."""
+    table = admin.services.table
+    admin.services.table = Table(Client(), url="http://127.0.0.1:9", region="eu-west-1", name="t", credentials=_nobody)
+    error = await admin.refused(503, "GET", "/keys")
+    assert (error["code"], "127.0.0.1" in error["message"]) == ("service_unavailable", False)
+    admin.services.table = table
+
+
+def _nobody() -> Credentials:
+    return Credentials("a", "b", "")

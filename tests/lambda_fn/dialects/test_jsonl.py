@@ -1,0 +1,119 @@
+"""The container's lines -> events."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_fn import limits
+from lambda_fn.dialects.jsonl import LineDecoder
+from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
+
+ANSWER: list[dict[str, Any]] = [
+    {"type": "start", "prompt_tokens": 12},
+    {"type": "delta", "index": 0, "delta": {"content": " tökén 🚰"}, "tokens": 2, "logprobs": {"content": []}},
+    {
+        "type": "delta",
+        "index": 0,
+        "delta": {"tool_calls": [{"index": 0, "function": {"arguments": '{"a'}}]},
+        "tokens": 1,
+    },
+    {"type": "finish", "index": 0, "finish_reason": "stop"},
+    {"type": "usage", "prompt_tokens": 12, "completion_tokens": 3},
+    {"type": "end"},
+]
+BYTES = b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in ANSWER)
+
+
+def plain(events: list[Event]) -> Any:
+    """Give events in a form that compares, raw JSON included."""
+    return msgspec.json.decode(msgspec.json.encode(events))
+
+
+def decode(data: bytes, cuts: list[int]) -> list[Event]:
+    """Feed bytes cut at the given places, and close."""
+    decoder = LineDecoder()
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    events = [event for start, end in pairwise(edges) for event in decoder.feed(data[start:end])]
+    return events + decoder.close()
+
+
+def test_whole_answer() -> None:
+    """Every record of the contract becomes its event."""
+    kinds = [type(event) for event in decode(BYTES, [])]
+    assert kinds == [Start, Delta, Delta, Finish, Usage, End]
+
+
+@given(cuts=st.lists(st.integers(0, len(BYTES))))
+def test_cuts_change_nothing(cuts: list[int]) -> None:
+    """However the bytes are cut, the events are the same."""
+    assert plain(decode(BYTES, cuts)) == plain(decode(BYTES, []))
+
+
+def test_byte_by_byte() -> None:
+    """Single bytes, heartbeats between them, give the same events."""
+    data = b"\n\r\n" + BYTES.replace(b"\n", b"\n\n \n")
+    assert plain(decode(data, list(range(len(data))))) == plain(decode(BYTES, []))
+
+
+@given(length=st.integers(0, len(BYTES) - 1))
+def test_truncation_is_never_silent(length: int) -> None:
+    """An answer that breaks off anywhere before its last line feed ends in a failure."""
+    last = decode(BYTES[:length], [])[-1]
+    assert isinstance(last, Failure)
+    assert last.code == "cut"
+
+
+def test_end_without_finish_is_a_cut() -> None:
+    """An end before every choice has finished is not the end of an answer."""
+    answer = b'{"type":"start","prompt_tokens":1}\n{"type":"end"}\n'
+    assert decode(answer, [])[-1] == Failure("cut", "a choice has no end")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"garbage",
+        b"[]",
+        b'{"type":"delta"}',
+        b'{"type":"delta","delta":5}',
+        b'{"type":"delta","delta":{"content":"\xff"}}',
+        b'{"type":"delta","delta":{"content":\r"a"}}',
+        b'{"type":"delta","index":-1,"delta":{}}',
+        b'{"type":"delta","index":1,"delta":{}}',
+        b'{"type":"finish","index":1,"finish_reason":"stop"}',
+        b'{"type":"delta","tokens":-1,"delta":{}}',
+        b'{"type":"usage","prompt_tokens":-5,"completion_tokens":1}',
+        b'{"type":"start","prompt_tokens":"1"}',
+        b'{"type":"delta","delta":' + b"[" * 100_000,
+        b'"' + b"x" * limits.MAX_LINE + b'"',
+    ],
+    ids=range(14),
+)
+def test_garbage_is_a_failure(line: bytes) -> None:
+    """What is no record ends the answer in a failure; what came before it is kept, what comes after is not read."""
+    events = decode(BYTES.partition(b"\n")[0] + b"\n" + line + b"\n" + BYTES, [])
+    assert [type(event) for event in events] == [Start, Failure]
+    assert plain(events)[1]["code"] == "garbled"
+
+
+def test_endless_line_is_bounded() -> None:
+    """A line without an end is given up at the limit."""
+    decoder = LineDecoder()
+    piece = b"x" * 100_000
+    fed = 0
+    while not (events := decoder.feed(piece)):
+        fed += len(piece)
+        assert fed <= limits.MAX_LINE
+    assert isinstance(events[0], Failure)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_end_in_something(data: bytes) -> None:
+    """No bytes make the decoder raise, and every answer ends in exactly one end or failure."""
+    ends = [event for event in decode(data, []) if isinstance(event, End | Failure)]
+    assert len(ends) == 1

@@ -1,0 +1,211 @@
+"""One connection against peers that cut, stall, reset and lie."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lambda_fn import limits
+from lambda_fn.http.client import connect
+from lambda_fn.http.connection import Connection, TransportError
+from tests.lambda_fn.conftest import Wire, peer
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n"
+SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
+
+
+async def drain(connection: Connection) -> bytes:
+    """Read to the end."""
+    await connection.head()
+    parts = []
+    while part := await connection.read():
+        parts.append(part)
+    return b"".join(parts)
+
+
+@given(answer=st.sampled_from([CHUNKED, SIZED]), cuts=st.lists(st.integers(1, 90), max_size=6))
+@settings(deadline=None)
+def test_cuts_change_nothing(answer: bytes, cuts: list[int]) -> None:
+    """However an answer is cut into packets, its status, headers and body are the same."""
+
+    async def run() -> None:
+        connection = Connection()
+        connection.connection_made(Wire())
+        connection.begin()
+        edges = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]
+        for start, end in pairwise(edges):
+            if answer[start:end]:
+                connection.data_received(answer[start:end])
+        assert await drain(connection) == b"hello, world"
+        assert (connection.status, connection.headers["x-a"]) == (200, "b")
+        assert connection.reusable
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("length", range(1, len(CHUNKED) - 1, 7))
+async def test_truncation_is_noticed(length: int) -> None:
+    """A connection that closes before the answer's end raises, wherever it was."""
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.data_received(CHUNKED[:length])
+    connection.connection_lost(None)
+    with pytest.raises(TransportError):
+        await drain(connection)
+
+
+async def test_garbage_and_unasked_bytes() -> None:
+    """What is no HTTP breaks the exchange; bytes that nothing asked for make the connection useless."""
+    connection = Connection()
+    connection.connection_made(wire := Wire())
+    connection.begin()
+    connection.data_received(b"SSH-2.0-OpenSSH\r\n")
+    with pytest.raises(TransportError):
+        await connection.head()
+    assert wire.aborted
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.data_received(SIZED)
+    connection.data_received(b"HTTP/1.1 200 OK\r\n")
+    assert not connection.reusable
+
+
+async def test_a_second_answer_is_refused_in_any_packet() -> None:
+    """A second answer breaks the connection, whether it comes in the first one's packet or after it."""
+    for packets in ([SIZED + SIZED], [SIZED, SIZED], [SIZED + SIZED[:10], SIZED[10:]]):
+        connection = Connection()
+        connection.connection_made(Wire())
+        connection.begin()
+        for packet in packets:
+            connection.data_received(packet)
+        assert await drain(connection) == b"hello, world"
+        assert connection.status == 200
+        assert not connection.reusable
+
+
+async def test_unread_bytes_pause_the_peer() -> None:
+    """Reading pauses over the buffer's limit and goes on when it was read."""
+    connection = Connection()
+    connection.connection_made(wire := Wire())
+    connection.begin()
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(limits.READ_BUFFER + 1))
+    assert not wire.reading
+    assert await connection.read() == bytes(limits.READ_BUFFER + 1)
+    assert wire.reading
+
+
+async def test_a_connection_that_was_given_up_sends_nothing() -> None:
+    """When a connection is made in the very moment in which it was given up, what was put is not sent."""
+    connection = Connection()
+    connection.begin()
+    connection.put(b"x")
+    connection.abort()
+    connection.connection_made(wire := Wire())
+    assert (wire.writes, wire.aborted, connection.made) == ([], True, False)
+
+
+async def test_writing_waits_for_the_peer() -> None:
+    """A write waits while the transport is full, and raises when the connection goes meanwhile."""
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.pause_writing()
+    write = asyncio.ensure_future(connection.write(b"x"))
+    await asyncio.sleep(0)
+    assert not write.done()
+    connection.resume_writing()
+    await write
+    connection.pause_writing()
+    write = asyncio.ensure_future(connection.write(b"x"))
+    await asyncio.sleep(0)
+    connection.connection_lost(None)
+    with pytest.raises(TransportError):
+        await write
+
+
+async def test_giving_up_a_write_harms_no_other() -> None:
+    """A write that is cancelled while it waits leaves the next one to wait for itself."""
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.pause_writing()
+    first = asyncio.ensure_future(connection.write(b"x"))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = asyncio.ensure_future(connection.write(b"y"))
+    await asyncio.sleep(0)
+    connection.resume_writing()
+    await second
+
+
+async def test_what_is_put_early_leaves_when_connected() -> None:
+    """What was put before the connection was made leaves then, each in a write of its own, and who drains waits."""
+    connection = Connection()
+    connection.begin()
+    connection.put(b"a")
+    connection.put(b"b")
+    assert connection.full
+    draining = asyncio.ensure_future(connection.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    connection.connection_made(wire := Wire())
+    await draining
+    assert wire.writes == [b"a", b"b"]
+    assert not connection.full
+
+
+async def test_a_connection_that_cannot_be_made_tells_everybody() -> None:
+    """Whoever waits for an answer, or to write, or asks later, gets the reason."""
+    connection = connect("http://127.0.0.1:9")
+    connection.begin()
+    connection.put(b"x")
+    waiting = [asyncio.ensure_future(connection.head()), asyncio.ensure_future(connection.drain())]
+    async with asyncio.timeout(5):
+        for one in waiting:
+            with pytest.raises(TransportError, match="no connection: ConnectionRefusedError"):
+                await one
+    with pytest.raises(TransportError, match="no connection"):
+        connection.put(b"y")
+    assert not connection.alive
+
+
+async def test_giving_up_while_it_connects() -> None:
+    """A connection that is aborted while it is being made is not made any more."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with peer(handler) as origin:
+        connection = connect(origin)
+        assert connection.alive
+        connection.abort()
+        assert connection.opening is not None
+        async with asyncio.timeout(5):
+            await asyncio.wait([connection.opening])
+        assert connection.opening.cancelled()
+        with pytest.raises(TransportError, match="closed"):
+            await connection.head()
+
+
+async def test_a_nudge_ends_a_waiting_and_no_exchange() -> None:
+    """Who waits for a head, or for bytes, is told to look up; then it may wait on."""
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.nudge()  # nobody waits: it says nothing
+    for wait, nothing in ((connection.head, False), (connection.read, None)):
+        waiting = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        connection.nudge()
+        assert await waiting is nothing
+        if wait == connection.head:
+            connection.data_received(SIZED[:-12])
+            assert await connection.head()
+    connection.data_received(SIZED[-12:])
+    assert await connection.read() == b"hello, world"

@@ -1,0 +1,137 @@
+"""What an admin changes of an account, late, twice and at the wrong moment, on moto's DynamoDB."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from lambda_fn import ids
+from lambda_fn.aws.dynamodb import ConditionFailed, Update
+from lambda_fn.metering import account_changes, accounts, reservations
+from lambda_fn.metering.accounts import Account, Limits
+from lambda_fn.metering.windows import windows_of
+from tests.lambda_fn.metering.test_settlements import KEY, KEY_ID, START
+from tests.support.network import Network, create_table
+
+LIMITS = Limits(requests_minute=1000, cost_day=10**9, cost_month=10**10)
+MIDNIGHT = 1_796_083_200.0
+"""The beginning of a day, and of a month."""
+
+
+class Key:
+    """One key."""
+
+    def __init__(self) -> None:
+        """Make the table."""
+        self.table = Network().table("changes")
+        create_table("changes")
+
+    async def item(self) -> dict[str, Any]:
+        """Give the account's item."""
+        item = await self.table.get(accounts.account_key(KEY_ID))
+        assert item is not None
+        return item
+
+    async def rotation(self, key: str, *, now: int, grace: int) -> Update:
+        """Make a rotation of the account as it is."""
+        return account_changes.rotate(await self.item(), ids.hash_key(key), now=now, grace=grace)
+
+    async def change(self, *, now: float = START, **most: int) -> Update:
+        """Make a change of limits of the account as it is."""
+        account = Account.of(await self.item())
+        return account_changes.change_limits(account, msgspec.structs.replace(account.limits, **most), now=now)
+
+    async def reserve(self, *, at: float, key: str = KEY) -> None:
+        """Begin a request that may cost 400."""
+        reservation = reservations.Reservation(ids.new_request_id(at), 100, 400, "m")
+        await self.table.update(reservations.reserve(KEY_ID, ids.hash_key(key), reservation, now=int(at)))
+
+    async def good(self, key: str, *, at: float) -> bool:
+        """Tell whether a secret is good."""
+        try:
+            await self.reserve(at=at, key=key)
+        except ConditionFailed:
+            return False
+        return True
+
+
+@pytest.fixture
+async def key() -> Key:
+    """Give a key."""
+    made = Key()
+    await made.table.put(accounts.new_account(KEY, name="n", now=1, most=LIMITS))
+    return made
+
+
+async def test_a_late_rotation_brings_no_secret_back(key: Key) -> None:
+    """A try of a rotation that is carried out after a later one changes nothing: what was revoked stays so."""
+    first, second = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
+    rotation = await key.rotation(first, now=int(START), grace=0)
+    await key.table.update(rotation)
+    await key.table.update(await key.rotation(second, now=int(START) + 1, grace=0))
+    with pytest.raises(ConditionFailed):
+        await key.table.update(rotation)
+    assert [await key.good(secret, at=START + 2) for secret in (KEY, first, second)] == [False, False, True]
+
+
+async def test_a_late_change_of_limits_undoes_nothing(key: Key) -> None:
+    """A try of a raise that is carried out after the limit was lowered again changes nothing."""
+    await key.table.update(await key.change(cost_day=5))
+    raised = await key.change(cost_day=10**9)
+    await key.table.update(raised)
+    await key.table.update(await key.change(cost_day=5))
+    with pytest.raises(ConditionFailed):
+        await key.table.update(raised)
+    assert (await key.item())["cost_day"] == 5
+
+
+async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
+    """Whose answer was lost and who rotates again keeps all the grace that the secret in use was promised."""
+    lost, held = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
+    for number, secret in enumerate((lost, held)):
+        await key.table.update(await key.rotation(secret, now=int(START) + number, grace=60))
+    assert [await key.good(secret, at=START + 59) for secret in (KEY, lost, held)] == [True, True, True]
+    assert [await key.good(secret, at=START + 60) for secret in (KEY, lost, held)] == [False, True, True]
+    await key.table.update(await key.rotation(KEY, now=int(START) + 10, grace=0))
+    assert [await key.good(secret, at=START + 11) for secret in (KEY, lost, held)] == [True, False, False]
+
+
+async def test_secrets_in_grace_are_few(key: Key) -> None:
+    """A key has few older secrets at once; when their time is over, or all are to end, they are in nobody's way."""
+    for _ in range(account_changes.OLD_MOST):
+        await key.table.update(await key.rotation(ids.new_key(KEY_ID), now=int(START), grace=60))
+    with pytest.raises(account_changes.TooManySecrets):
+        await key.rotation(KEY, now=int(START) + 1, grace=60)
+    await key.rotation(KEY, now=int(START) + 1, grace=0)
+    await key.table.update(await key.rotation(KEY, now=int(START) + 60, grace=60))
+    assert len((await key.item())["old_secrets"]) == 1
+
+
+@pytest.mark.parametrize("opened", ["before it was read", "after it was read"])
+async def test_a_budget_lowered_at_midnight_holds(key: Key, opened: str) -> None:
+    """A month's budget that is lowered while the month begins holds for the whole of it, whoever opens the month."""
+    change = None
+    if opened == "after it was read":
+        change = await key.change(now=MIDNIGHT - 0.01, cost_month=1000)
+    await key.reserve(at=MIDNIGHT + 0.01)
+    if change is not None:
+        with pytest.raises(ConditionFailed):  # so that it is read again
+            await key.table.update(change)
+    await key.table.update(await key.change(now=MIDNIGHT - 0.01, cost_month=1000))
+    assert await key.good(KEY, at=MIDNIGHT + 5)
+    assert not await key.good(KEY, at=MIDNIGHT + 5)
+
+
+async def test_changes_of_an_idle_key_open_no_windows(key: Key) -> None:
+    """However often limits of a key are changed that nobody uses, its item does not grow."""
+    for minute in range(5):
+        await key.table.update(await key.change(now=START + 60 * minute, requests_minute=minute + 1, cost_day=minute))
+    assert (await key.item())["balance"] == {}
+
+
+async def test_the_longest_change_is_short_enough(key: Key) -> None:
+    """All limits at once, around the month's end, with every window open, are within DynamoDB's 4 kB."""
+    near = [window.name for seconds in range(-120, 121, 60) for window in windows_of(MIDNIGHT + seconds)]
+    account = msgspec.structs.replace(Account.of(await key.item()), balance=dict.fromkeys(near, 1), revision=9)
+    change = account_changes.change_limits(account, Limits(*range(7)), now=MIDNIGHT)
+    assert max(len(change.update), len(change.condition)) < 2000

@@ -1,0 +1,305 @@
+"""The books against a reference in memory: whatever is lost, late, throttled or killed between any two calls, in the
+end every request is booked exactly once.
+
+moto's DynamoDB carries out the real calls of the real `Table`; what goes wrong on the way to it is drawn. A write may
+be lost, carried out without an answer, carried out late (after its caller has long gone on), or throttled, and the
+process may end before or after any of them.
+"""
+
+import asyncio
+import os
+import uuid
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from moto.dynamodb.models import dynamodb_backends
+
+from lambda_fn import ids, limits
+from lambda_fn.auth import Caller
+from lambda_fn.aws.attributes import Item, unwrap_all
+from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
+from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, Unavailable
+from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.accounts import Account, Limits
+from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.windows import windows_of
+from lambda_fn.stream import admit
+from lambda_fn.stream.admit import Admission, Gate
+from tests.support.network import REGION, Fate, Killed, Network, create_table
+
+KEY = ids.new_key()
+KEY_ID = ids.key_id_of(KEY) or ""
+CALLER = Caller(KEY_ID, ids.hash_key(KEY))
+LIMITS = Limits(tokens_day=1000, cost_day=20_000, max_streams=5, tokens_month=4000)
+EXAMPLES = int(os.environ.get("SLUICE_BOOKS_EXAMPLES", "12"))
+"""`make books` runs more."""
+START = 1_795_219_185.0  # fifteen seconds before the end of a day, UTC
+fates = st.lists(
+    st.sampled_from([Fate.WELL, Fate.LATE, Fate.WELL, Fate.UNANSWERED, *Fate]), max_size=6
+)  # of the first calls of a step; the others go well
+late_fates = st.lists(st.sampled_from([Fate.WELL, Fate.LATE]), max_size=8)
+
+
+@dataclass
+class Request:
+    """What the reference knows of a request."""
+
+    opening: Opening
+    admission: Admission | None = None
+    running: bool = False
+    truth: Settlement | None = None
+    """What the function found that it came to; None of one that was killed, or never began."""
+    written: bool = False
+    """Whether the truth is known to be in the books."""
+    at_least: int = 0
+    """Completion tokens of the last checkpoint that is known to be written."""
+    at_most: int = 0
+    """Completion tokens that were generated."""
+
+
+@dataclass
+class World:
+    """The table, the way to it, and the time."""
+
+    name: str = field(default_factory=lambda: f"usage-{uuid.uuid4().hex}")
+    now: float = START
+
+    def __post_init__(self) -> None:
+        """Make the table."""
+        self.fates: list[Fate] = []
+        self.network = Network(lambda _: self.fates.pop(0) if self.fates else Fate.WELL)
+        self.table = self.network.table(self.name)
+        create_table(self.name)
+
+    def run(self, work: Any, fates: list[Fate]) -> Any:
+        """Run one step of one process under the fates of its calls. Gives its result, or the exception it ended in."""
+        self.fates = list(fates)
+        self.network.revive()
+
+        async def step() -> Any:
+            try:
+                return await work
+            except (MeterError, APIError, Killed) as error:
+                return error
+
+        try:
+            return asyncio.run(step())
+        finally:
+            self.fates = []
+
+    def items(self, prefix: str) -> list[Item]:
+        """Give all items of a kind."""
+        table = dynamodb_backends["123456789012"][REGION].tables[self.name]
+        found = [unwrap_all(item.to_json()["Attributes"]) for item in table.all_items()]
+        return [item for item in found if item["pk"].startswith(prefix)]
+
+    @property
+    def account(self) -> Account:
+        """Give the account."""
+        [item] = self.items("KEY#")
+        return Account.of(item)
+
+
+class Books(RuleBasedStateMachine):
+    """Requests that begin, go on and end, and what becomes of their calls."""
+
+    def __init__(self) -> None:
+        """Begin with one key."""
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.world = World()
+        self.patch.setattr(admit, "time", SimpleNamespace(time=lambda: self.world.now))
+        self.patch.setattr(limits, "META_BACKOFF", 0.0)
+        self.patch.setattr(limits, "META_TRIES", 3)
+        self.requests: list[Request] = []
+        account = accounts.new_account(KEY, name="n", now=int(START), most=LIMITS)
+        self.world.run(self.world.table.put(account), [])
+        self.gate = Gate(self.world.table)
+
+    @rule(tokens=st.integers(1, 400), price=st.integers(0, 40), fates=fates)
+    def begin(self, tokens: int, price: int, fates: list[Fate]) -> None:
+        """A request comes."""
+        world = self.world
+        opening = Opening(ids.new_request_id(world.now), KEY_ID, "m", tokens, tokens * price, Prices(price, price))
+        request = Request(opening)
+        self.requests.append(request)
+        before = world.account
+        found = world.run(self.gate.admit(CALLER, opening), fates)
+        if isinstance(found, Admission):
+            request.admission, request.running = found, True
+        elif isinstance(found, InsufficientQuota | RateLimited):
+            request.truth, request.written = ledger.REFUSED, True
+            if not fates and not world.network.late:  # all that fits succeeds
+                windows = [w for w in windows_of(world.now) if w.limit.startswith(("tokens", "cost"))]
+                needed = {"tokens": tokens, "cost": tokens * price}
+                fits = all(before.left(w) >= needed[w.name.partition("#")[0]] for w in windows)
+                assert not fits or len(before.in_flight) >= LIMITS.max_streams
+        else:
+            assert isinstance(found, Unavailable | Killed)
+            assert fates
+
+    def running(self) -> list[Request]:
+        """Give the requests whose function is alive."""
+        return [request for request in self.requests if request.running]
+
+    @precondition(lambda self: self.running())
+    @rule(which=st.integers(0, 9), tokens=st.integers(1, 100), fates=fates)
+    def checkpoint(self, which: int, tokens: int, fates: list[Fate]) -> None:
+        """A stream has got on, and its progress is noted, once."""
+        request = self.pick(self.running(), which)
+        request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
+        update = ledger.checkpoint(
+            request.opening.request_id, prompt_tokens=1, completion_tokens=request.at_most, now=self.world.now
+        )
+        self.world.now += 1
+        found = self.world.run(self.world.table.update(update, tries=1), fates[:1])
+        if not isinstance(found, Exception | Killed):
+            request.at_least = request.at_most
+        if isinstance(found, Killed):
+            request.running = False
+
+    @precondition(lambda self: self.running())
+    @rule(which=st.integers(0, 9), tokens=st.integers(0, 100), whole=st.booleans(), fates=fates)
+    def end(self, which: int, tokens: int, whole: bool, fates: list[Fate]) -> None:
+        """A stream ends, and is settled; or that becomes a line of the log; or the process ends."""
+        request = self.pick(self.running(), which)
+        request.running = False
+        request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
+        truth = Settlement("complete" if whole else "cut", 1, request.at_most, "stop" if whole else None, 1, 2)
+        admission = request.admission
+        assert admission is not None
+        assert admission.entry is not None
+        work = settlements.close(
+            self.world.table, request.opening, truth, entry=admission.entry, now=self.world.now, stale=admission.stale
+        )
+        found = self.world.run(work, fates)
+        if isinstance(found, Killed):
+            return  # nobody knows
+        request.truth, request.written = truth, not isinstance(found, MeterUnavailable)
+
+    @precondition(lambda self: self.running())
+    @rule(which=st.integers(0, 9))
+    def kill(self, which: int) -> None:
+        """A function is killed."""
+        self.pick(self.running(), which).running = False
+
+    @precondition(lambda self: any(request.truth for request in self.requests))
+    @rule(which=st.integers(0, 9), fates=fates | late_fates)
+    def replay(self, which: int, fates: list[Fate]) -> None:
+        """A line of the log is replayed; also one that is in the books already."""
+        self.replay_one(self.pick([request for request in self.requests if request.truth], which), fates)
+
+    def replay_one(self, request: Request, fates: list[Fate]) -> None:
+        """Replay one settlement."""
+        assert request.truth is not None
+        found = self.world.run(
+            settlements.record(self.world.table, request.opening, request.truth, now=self.world.now), fates
+        )
+        if isinstance(found, bool):
+            request.written = True
+
+    @precondition(lambda self: any(not request.running for request in self.requests))
+    @rule(which=st.integers(0, 9), fates=fates)
+    def sweep(self, which: int, fates: list[Fate]) -> None:
+        """The sweeper comes by a request that no function has."""
+        gone = [request for request in self.requests if not request.running]
+        self.sweep_one(self.pick(gone, which), fates)
+
+    def sweep_one(self, request: Request, fates: list[Fate]) -> None:
+        """Let the sweeper look at one request."""
+        self.world.run(
+            settlements.recover(self.world.table, KEY_ID, request.opening.request_id, now=self.world.now), fates
+        )
+
+    @precondition(lambda self: self.world.network.late)
+    @rule(which=st.integers(0, 9))
+    def arrive(self, which: int) -> None:
+        """A call that was late is carried out."""
+        self.world.network.deliver(which % len(self.world.network.late))
+
+    @rule(seconds=st.sampled_from([1, 20, 90, 7200]))
+    def wait(self, seconds: int) -> None:
+        """Time passes: to the next minute, the next day."""
+        self.world.now += seconds
+
+    @staticmethod
+    def pick(among: list[Request], which: int) -> Request:
+        """Choose one."""
+        return among[which % len(among)]
+
+    @invariant()
+    def nothing_is_overdrawn(self) -> None:
+        """No balance is ever below nothing, and no key has more streams than it may."""
+        account = self.world.account
+        assert all(left >= 0 for left in account.balance.values())
+        assert len([entry for entry in account.in_flight.values() if entry.tokens]) <= LIMITS.max_streams
+
+    def teardown(self) -> None:
+        """In the end everything is in the books, once."""
+        try:
+            self.close_the_books()
+        finally:
+            self.patch.undo()
+            dynamodb_backends["123456789012"][REGION].delete_table(self.world.name)
+
+    def close_the_books(self) -> None:
+        """Let all that is late arrive, replay every line, sweep, and count."""
+        world = self.world
+        for request in self.requests:
+            request.running = False
+        for _ in range(2):
+            while world.network.late:
+                world.network.deliver(0)
+            for request in self.requests:
+                if request.truth and not request.written:
+                    self.replay_one(request, [])
+                self.sweep_one(request, [])
+        account = world.account
+        settled = world.items("LEDGER#")
+        assert account.in_flight == {}
+        assert {item["state"] for item in settled} <= {"SETTLED"}
+        counted = [item for item in settled if item["outcome"] != "refused"]
+        sums = [sum(item[name] for item in counted) for name in ("prompt_tokens", "completion_tokens", "cost")]
+        assert [account.prompt_tokens, account.completion_tokens, account.cost] == sums
+        assert account.requests == len(counted)
+        self.compare(settled)
+        self.weigh(account, counted)
+
+    def compare(self, settled: list[Item]) -> None:
+        """Hold each ledger item against what the reference knows."""
+        by_id = {item["sk"]: item for item in settled}
+        for request in self.requests:
+            item = by_id.get(request.opening.request_id)
+            if request.truth is not None and request.truth is not ledger.REFUSED:
+                assert item is not None
+                found = (item["outcome"], item["prompt_tokens"], item["completion_tokens"])
+                assert found == (request.truth.outcome, 1, request.truth.completion_tokens)
+                assert item["cost"] == request.opening.prices.cost(1, request.truth.completion_tokens)
+                assert "recovered" not in item
+            elif item is not None:
+                assert request.at_least <= item["completion_tokens"] <= request.at_most
+
+    def weigh(self, account: Account, counted: list[Item]) -> None:
+        """Hold what is left of this day and month against what was spent in it."""
+        spent = {window.name: 0 for window in windows_of(self.world.now)}
+        for item in counted:
+            for window in windows_of(ids.request_time(item["sk"])):
+                if window.name in spent:
+                    tokens = item["prompt_tokens"] + item["completion_tokens"]
+                    spent[window.name] += {"tokens": tokens, "cost": item["cost"], "requests": 0}[
+                        window.name.partition("#")[0]
+                    ]
+        for window in windows_of(self.world.now):
+            if window.limit in ("tokens_day", "cost_day", "tokens_month", "cost_month"):
+                assert account.left(window) == getattr(account.limits, window.limit) - spent[window.name], window
+
+
+TestBooks = Books.TestCase
+TestBooks.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)

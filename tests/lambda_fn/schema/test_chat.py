@@ -1,0 +1,160 @@
+"""What is refused of a request, and how."""
+
+import json
+import subprocess
+import sys
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_fn.errors import InvalidRequest
+from lambda_fn.schema import Control, container_body, parse_chat
+from tests.support.bad_requests import ACCEPTED, BAD, DOCUMENT, GOOD, TOOLS, USER, Bad, body, documented, function
+
+CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9, caller="k")
+
+
+def passed_on(change: dict[str, Any]) -> Any:
+    """What the container gets of a request."""
+    return json.loads(container_body(parse_chat(body(change)), CONTROL))
+
+
+@pytest.mark.parametrize("bad", BAD, ids=[bad.shown for bad in BAD])
+def test_wrong_fields_are_named(bad: Bad) -> None:
+    """Each row of the table is a 400 whose `param` is the wrong field's path, with OpenAI's code."""
+    with pytest.raises(InvalidRequest) as refusal:
+        parse_chat(body(bad.change))
+    assert (refusal.value.param, refusal.value.error_code, refusal.value.status) == (bad.param, bad.code, 400)
+    assert bad.param in refusal.value.message or bad.code is None
+
+
+@pytest.mark.parametrize("choice", ["none", "required", {"type": "function", "function": {"name": "f"}}])
+@pytest.mark.parametrize(
+    "schema", [{"pattern": "[a-z]+"}, {"enum": list(range(501))}, {"items": True}, {"items": None}]
+)
+def test_tools_that_are_not_called_at_will_may_have_what_forms_may(schema: dict[str, Any], choice: object) -> None:
+    """llama.cpp's own converter only sees tools whose choice is `auto`: others are held to what llguidance takes."""
+    passed_on({"tools": [function(parameters=schema)], "tool_choice": choice})
+    for refused in ({}, {"tool_choice": "auto"}):
+        with pytest.raises(InvalidRequest):
+            passed_on({"tools": [function(parameters=schema)], **refused})
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_edges_are_accepted(name: str) -> None:
+    """What lies at the edge of a limit is within it, and the container's body can be made of it."""
+    for change in ACCEPTED[name]:
+        assert passed_on(change)["sluice"]["request_id"] == "r"
+
+
+def test_the_documentation_has_the_table() -> None:
+    """docs/reference/api.md says what is tested here; `make docs` writes it."""
+    assert documented() == DOCUMENT.read_text()
+
+
+@pytest.mark.parametrize(
+    ("data", "param"),
+    [
+        (b"", None),
+        (b"{", None),
+        (b"\xff\xfe", None),
+        (b"[1]", None),
+        (b'""', None),
+        (b"nul\x00", None),
+        (b'{"model":"m","messages":[{"role":"user","content":"\xff"}]}', "messages"),
+        (b'{"messages":[{"role":"user","content":"x\\ud800"}],"model":"m"}', "messages"),
+        (b'{"messages":[{"role":"user","content":"x\x00"}],"model":"m"}', "messages"),
+        (b'{"model":"m","user":' + b"[" * 900_000, "user"),
+        (b'{"model":"m","messages":' + b'{"a":' * 100_000, "messages"),
+        (b'{"model":"m","tools":[{"type":"function","function":{"name":"f","parameters":' + b'{"a":' * 500, "tools"),
+        (b'{"model":"m","messages":[' + b"{}," * 300_000 + b"{}]}", "messages"),
+        (b'{"model":"m","seed":' + b"9" * 900_000 + b"}", "seed"),
+        (b'{"model":"m","temperature":1e999}', "temperature"),
+        (b'{"model":"m","stop":["' + b'\\"' * 400_000, "stop"),
+        (b'{"model":"m","x":NaN}', "x"),
+    ],
+    ids=range(17),
+)
+def test_hostile_bodies(data: bytes, param: str | None) -> None:
+    """What is no JSON, or deep, or huge, is soon a 400 that names the field where there is one, in little memory."""
+    tracemalloc.start()
+    started = time.process_time()
+    with pytest.raises(InvalidRequest) as refusal:
+        parse_chat(data)
+    took, (_, most) = time.process_time() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert refusal.value.status == 400
+    assert refusal.value.param == param
+    assert took < 2, "bounded by the size of the body"
+    assert most < 40_000_000
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_refused_politely(data: bytes) -> None:
+    """No bytes raise anything but a refusal."""
+    with pytest.raises(InvalidRequest):
+        parse_chat(data)
+
+
+def test_what_has_no_effect_is_not_passed_on() -> None:
+    """Fields of tomorrow's clients do no harm, and the container sees only what was checked and has an effect."""
+    found = passed_on({"sluice": {"cancel": "x"}, "store": True, "user": "u", "stop": ["a"], "seed": 0})
+    assert found == {
+        "model": "m",
+        "messages": [USER],
+        "stop": ["a"],
+        "seed": 0,
+        "sluice": {"v": 1, "request_id": "r", "deadline_ms": 5, "max_prompt_tokens": 9, "caller": "k"},
+    }
+
+
+def test_one_name_for_the_limit() -> None:
+    """The container knows one name of the token limit, whichever the client used."""
+    for name in ("max_tokens", "max_completion_tokens"):
+        found = passed_on({name: 7})
+        assert found["max_tokens"] == 7
+        assert "max_completion_tokens" not in found
+
+
+def test_allowed_tools_are_the_tools() -> None:
+    """Of allowed tools the container sees only those, and their mode as the choice."""
+    allowed = {"mode": "required", "tools": [function("g")]}
+    found = passed_on(
+        {"tools": [*TOOLS, function("g")], "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}
+    )
+    assert [tool["function"]["name"] for tool in found["tools"]] == ["g"]
+    assert found["tool_choice"] == "required"
+
+
+def test_an_earlier_refusal_is_what_was_said() -> None:
+    """A refusal among the earlier messages reaches the container as text."""
+    parts = [{"type": "text", "text": "Well. "}, {"type": "refusal", "refusal": "No."}]
+    for message in ({"content": None, "refusal": "No."}, {"content": parts}):
+        found = passed_on({"messages": [{"role": "assistant", **message}, USER]})
+        assert found["messages"][0]["content"].endswith("No.")
+        assert found["messages"][0].keys() == {"role", "content"}
+
+
+def test_a_backslash_is_no_nul() -> None:
+    """A message about NUL characters is not taken for one that has them."""
+    assert passed_on({"messages": [{"role": "user", "content": "what is \\u0000?"}]})["messages"][0]["content"]
+
+
+def test_good_is_good() -> None:
+    """The request that the table changes is itself accepted."""
+    assert parse_chat(body({})).model == GOOD["model"]
+
+
+def test_a_cold_start_has_no_part_in_schemas() -> None:
+    """The check of schemas is imported by the first request that has one."""
+    code = (
+        "import sys, lambda_fn.stream.main, lambda_fn.schema as it; it.parse_chat(sys.argv[1].encode());"
+        "assert 'schema_guard' not in sys.modules; it.parse_chat(sys.argv[2].encode());"
+        "assert 'schema_guard' in sys.modules"
+    )
+    with_tool = body({"tools": [function(parameters={"type": "object"})]})
+    subprocess.run([sys.executable, "-c", code, body({}).decode(), with_tool.decode()], check=True)

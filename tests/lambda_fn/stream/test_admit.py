@@ -1,0 +1,375 @@
+"""The meter over the whole application: limits under concurrency, what it costs and delays, and when it is down."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lambda_fn import ids, limits
+from lambda_fn.auth import Caller
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
+from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.schema import parse_chat
+from lambda_fn.settings import Model
+from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.rate_limit_errors import duration
+from lambda_fn.stream.token_bounds import Bounds
+from tests.lambda_fn.conftest import (
+    END,
+    FINISH,
+    HELLO,
+    KEY,
+    KEY_ID,
+    START,
+    USAGE,
+    WORLD,
+    Call,
+    Reply,
+    StandIn,
+    lines,
+    part,
+)
+from tests.support.replies import STREAM, ledger_item
+from tests.support.units import item_size, read_units, write_units
+
+pytestmark = pytest.mark.usefixtures("account")
+
+
+def limited(items: Any, **most: int) -> None:
+    """Give the key limits."""
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(**most)))
+
+
+async def begun(reply: Reply) -> None:
+    """Wait until an answer has begun."""
+    while not reply.chunks:
+        reply.grown.clear()
+        await reply.grown.wait()
+
+
+async def test_two_hundred_at_once_on_a_budget_for_fifty(
+    call: Call, sagemaker: StandIn, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 200 requests at once on a budget for 50 exactly 50 are served, and the budget is spent to the last token."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)  # moto takes its time, and that is not what is tested
+    model = Model(endpoint="e", context_tokens=100)
+    body = {**STREAM, "max_tokens": 2}
+    each = Bounds.of(parse_chat(json.dumps(body).encode()), model, size=len(json.dumps(body)))
+    assert each.prompt == 100
+    assert each.completion == 2
+    limited(items, tokens_day=50 * 102)
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    replies = [Reply() for _ in range(200)]
+    running = [asyncio.ensure_future(call(body=body, reply=reply)) for reply in replies]
+    await asyncio.gather(*(begun(reply) for reply in replies))
+    # nothing has been given back yet: whoever was let in is still being served
+    assert Counter(reply.status for reply in replies) == {200: 50, 429: 150}
+    assert {reply.error["code"] for reply in replies if reply.status == 429} == {"rate_limit_exceeded"}
+    balance = items.get_item(Key=account)["Item"]["balance"]
+    assert min(left for name, left in balance.items() if name.startswith("tokens")) == 0
+    go_on.set()
+    await asyncio.gather(*running)
+    booked = items.get_item(Key=account)["Item"]
+    assert (booked["requests"], booked["completion_tokens"], booked["in_flight"]) == (50, 100, {})
+    assert min(booked["balance"].values()) == 50 * 102 - 50 * 6
+
+
+async def test_settlements_at_once_lose_nothing(
+    table: Table, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settlements of one key at full speed are each booked once (`make meter-bench` does 10,000)."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)
+    gate, done = Gate(table), ledger.Settlement("complete", 1, 2, "stop", 1, 1)
+
+    async def one() -> None:
+        opening = Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1))
+        admission = await gate.admit(Caller(KEY_ID, ids.hash_key(KEY)), opening)
+        assert admission.entry is not None
+        for _ in range(2):
+            await settlements.close(table, opening, done, entry=admission.entry, now=time.time(), stale=admission.stale)
+
+    await asyncio.gather(*(one() for _ in range(60)))
+    item = items.get_item(Key=account)["Item"]
+    assert (item["in_flight"], item["requests"], item["completion_tokens"], item["cost"]) == ({}, 60, 120, 180)
+
+
+class Spy:
+    """Notes the calls that the application's table makes, and when."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, sagemaker: StandIn) -> None:
+        """Watch every table that is made from now on."""
+        self.calls: list[tuple[str, bool]] = []
+        """The operation, and whether the model had been asked by then."""
+        self.at_once = 0
+        self.most_at_once = 0
+        inner = Table._call
+
+        async def spied(table: Table, operation: str, *args: Any, **options: Any) -> Any:
+            self.calls.append((operation, bool(sagemaker.bodies)))
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            try:
+                return await inner(table, operation, *args, **options)
+            finally:
+                self.at_once -= 1
+
+        monkeypatch.setattr(Table, "_call", spied)
+
+
+async def test_four_writes_and_no_read(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request makes two writes at once before the model is asked, two after its end, and no read; before the first
+    with a key in an environment, its account is read.
+    """
+    spy = Spy(monkeypatch, sagemaker)
+    await call(body=STREAM)
+    assert [operation for operation, _ in spy.calls[:1]] == ["GetItem"]
+    assert len(spy.calls) == 5
+    spy.calls.clear()
+    sagemaker.bodies.clear()
+    await call(body=STREAM)
+    assert spy.calls == [("UpdateItem", False), ("PutItem", False), ("UpdateItem", True), ("UpdateItem", True)]
+    assert spy.most_at_once == 2  # so that admission is one round trip's time
+
+
+async def test_what_a_request_costs(
+    call: Call, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The units of a request's writes are those of docs/explanation/metering.md, by the items before and after."""
+    inner = Table._call
+    units: list[tuple[str, int, int]] = []
+    reads: list[tuple[str, int]] = []
+
+    async def weighed(table: Table, operation: str, call: Any, plain: Any = None, **options: Any) -> Any:
+        key = {name: value["S"] for name, value in call["Key"].items()} if "Key" in call else None
+        key = key or {name: plain["Item"][name] for name in ("pk", "sk")}
+        before = items.get_item(Key=key).get("Item")
+        answer = await inner(table, operation, call, plain, **options)
+        after = items.get_item(Key=key)["Item"]
+        if operation == "GetItem":
+            reads.append((key["pk"].partition("#")[0], read_units(after)))
+            return answer
+        units.append((key["pk"].partition("#")[0], *write_units(before, after)))
+        return answer
+
+    monkeypatch.setattr(Table, "_call", weighed)
+    await call(body=STREAM)
+    writes = [("KEY", 1), ("LEDGER", 1), ("LEDGER", 1), ("KEY", 1)]
+    # the first request of a quiet key also sets when the sweeper is to look, which the sweeper takes away again
+    # the two writes of an admission are made at once, in no order
+    assert sorted(units) == sorted((*write, index) for write, index in zip(writes, [1, 1, 1, 0], strict=True))
+    assert reads == [("KEY", 1)]  # of the first request with a key in an environment
+    units.clear()
+    await call(body=STREAM)
+    assert len(reads) == 1
+    assert sorted(units) == sorted((*write, index) for write, index in zip(writes, [0, 1, 1, 0], strict=True))
+    one = item_size(items.get_item(Key=account)["Item"])
+    assert one < 1024 - 2 * 80  # two requests in flight still fit into one unit
+
+
+async def test_progress_is_noted_and_delays_nothing(
+    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens go out, and the settlement is made, while a checkpoint is on its way that does not come back."""
+    monkeypatch.setattr(limits, "CHECKPOINT", 0.01)
+    stuck, inner = asyncio.Event(), Table.update
+
+    async def update(table: Table, update: Update, **options: Any) -> Any:
+        if "checkpointed = :now" in update.update:
+            await inner(table, update, **options)
+            stuck.set()
+            await asyncio.Event().wait()
+        return await inner(table, update, **options)
+
+    monkeypatch.setattr(Table, "update", update)
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    async with asyncio.timeout(10):
+        await stuck.wait()
+        await reply.until(lambda: b"Hello" in reply.body)
+        noted = ledger_item(items, reply)
+        assert (noted["state"], noted["prompt_tokens"], noted["completion_tokens"]) == ("OPEN", 4, 1)
+        go_on.set()
+        await running
+    item = ledger_item(items, reply)
+    assert (item["state"], item["completion_tokens"], "checkpointed" in item) == ("SETTLED", 2, False)
+
+
+async def test_what_a_caller_is_told_of_its_rates(call: Call, items: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers and refusals say what is left of the minute in OpenAI's headers; a key without limits is told nothing."""
+    assert not any(name.startswith("x-ratelimit") for name in (await call(body=STREAM)).headers)
+    now = time.time() // 60 * 60 + 42.75
+    monkeypatch.setattr(time, "time", lambda: now)
+    limited(items, requests_minute=1, tokens_minute=500)
+    served, refused = await call(body={**STREAM, "max_tokens": 2}), await call(body=STREAM)
+    told = {name: value for name, value in served.headers.items() if name.startswith("x-ratelimit")}
+    assert told == {
+        "x-ratelimit-reset-requests": "17.25s",
+        "x-ratelimit-reset-tokens": "17.25s",
+        "x-ratelimit-limit-requests": "1",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-limit-tokens": "500",
+        "x-ratelimit-remaining-tokens": "398",
+    }
+    assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
+    assert refused.headers["retry-after"] == "18"
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert ledger_item(items, refused)["outcome"] == "refused"
+
+
+def test_durations() -> None:
+    """Durations are written as OpenAI writes them."""
+    assert [duration(seconds) for seconds in (0.0, 0.204, 1.0, 17.2041, 60.0, 61.5)] == [
+        "0ms",
+        "204ms",
+        "1s",
+        "17.205s",
+        "1m0s",
+        "1m1.5s",
+    ]
+
+
+async def test_what_can_never_fit_is_not_tried_again(call: Call, items: Any) -> None:
+    """A request over the whole minute's limit, and a spent budget, tell clients not to try again."""
+    limited(items, tokens_minute=50)
+    over = await call(body=STREAM)
+    assert (over.status, over.error["code"], over.headers["x-should-retry"]) == (429, "rate_limit_exceeded", "false")
+
+
+async def test_a_budget_of_cost_needs_prices(make_call: Callable[..., Call], sagemaker: StandIn, items: Any) -> None:
+    """A key with a budget of cost is refused where the model has no price, and served where its price is 0."""
+    for limit in ("cost_day", "cost_month"):
+        limited(items, **{limit: 0})
+        for prompt, completion in ((None, None), (1, None), (None, 1)):
+            model = Model("endpoint-1", context_tokens=100, prompt_price=prompt, completion_price=completion)
+            reply = await make_call(models={"m": model})(body=STREAM)
+            assert (reply.status, reply.error["code"]) == (403, "model_without_price")
+            assert "prompt_price" in reply.error["message"]
+            assert ledger_item(items, reply)["outcome"] == "refused"
+        assert sagemaker.bodies == []
+        model = Model("endpoint-1", context_tokens=100, prompt_price=0, completion_price=0)
+        assert (await make_call(models={"m": model})(body=STREAM)).status == 200
+        sagemaker.bodies.clear()
+    limited(items, tokens_day=10**6)
+    assert (await make_call()(body=STREAM)).status == 200
+
+
+async def test_the_default_answer_length_is_reserved_and_enforced(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """Without `max_tokens` the model's default is reserved and told to the container, as is the prompt's bound."""
+    reply = await call(body=STREAM)
+    assert sagemaker.bodies[0]["max_tokens"] == 100  # the default of 1024, within the context
+    assert sagemaker.bodies[0]["sluice"]["max_prompt_tokens"] == 100
+    assert ledger_item(items, reply)["reserved"] == 200
+    await call(body={**STREAM, "max_completion_tokens": 7, "n": 2})
+    assert sagemaker.bodies[1]["max_tokens"] == 7
+
+
+async def test_a_cut_answer_without_usage_counts_its_deltas(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """What was generated of an answer that broke off is booked, with its cost."""
+    sagemaker.script = [part(lines(START, HELLO, WORLD)), None]
+    item = ledger_item(items, await call(body=STREAM))
+    assert (item["outcome"], item["prompt_tokens"], item["completion_tokens"], item["cost"]) == ("cut", 4, 2, 0)
+
+
+async def test_models_that_a_key_may_use(call: Call, items: Any) -> None:
+    """A key sees the models it may use, and no others: not in the list, not by name, not to talk to."""
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["other"]))
+    assert json.loads((await call("GET", "/v1/models")).body)["data"] == []
+    for reply in (await call("GET", "/v1/models/m"), await call(body=STREAM)):
+        assert (reply.status, reply.error["code"]) == (404, "model_not_found")
+
+
+async def test_an_open_meter_serves_whom_it_knows(
+    make_call: Callable[..., Call], items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the meter open a key that was served before is served while DynamoDB is down, and booked at its end."""
+    monkeypatch.setattr(limits, "META_TRIES", 1)
+    call = make_call(meter_open=True)
+    stranger = ids.new_key()
+    down = True
+    inner = Table._call
+
+    async def failing(table: Table, operation: str, *args: Any, **options: Any) -> Any:
+        if down:
+            raise MeterUnavailable(operation)
+        return await inner(table, operation, *args, **options)
+
+    monkeypatch.setattr(Table, "_call", failing)
+    assert (await call(body=STREAM)).status == 503  # it has not been seen here
+    down = False
+    assert (await call(body=STREAM)).status == 200
+    down = True
+    assert (await call(body=STREAM, key=stranger)).status == 503
+
+    inner_record = settlements.record
+
+    async def record(*args: Any, **options: Any) -> bool:
+        nonlocal down
+        down = False  # it is back when the answer is over
+        return await inner_record(*args, **options)
+
+    monkeypatch.setattr(settlements, "record", record)
+    reply = await call(body=STREAM)
+    assert reply.status == 200
+    assert ledger_item(items, reply)["completion_tokens"] == 2
+    booked = items.get_item(Key=account)["Item"]
+    assert (booked["requests"], booked["completion_tokens"], booked["in_flight"]) == (2, 4, {})
+
+
+async def test_an_unsaved_settlement_can_be_replayed(
+    call: Call,
+    table: Table,
+    items: Any,
+    account: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The line of a settlement that could not be written has all that recording it later takes."""
+    inner = Table.update
+
+    async def update(table: Table, update: Update, **options: Any) -> Any:
+        if "settled" in update.update:
+            raise MeterUnavailable("down")
+        return await inner(table, update, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "update", update)
+        reply = await call(body=STREAM)
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["event"] == "settlement_unsaved"
+    opening = Opening(
+        line["request_id"], line["key"], line["model"], line["reserved"], line["reserved_cost"],
+        Prices(line["prompt_price"], line["completion_price"]),
+    )  # fmt: skip
+    settlement = ledger.Settlement(**{name: line[name] for name in ledger.Settlement.__struct_fields__})
+    for changed in (True, False):
+        assert await settlements.record(table, opening, settlement, now=line["settled"]) is changed
+    assert ledger_item(items, reply)["outcome"] == "complete"
+    assert items.get_item(Key=account)["Item"]["completion_tokens"] == 2
+    with pytest.raises(ConditionFailed):
+        await table.put(ledger.opening_item(opening), condition=ledger.NEW)
+
+
+@pytest.mark.parametrize("failure", [KeyError("recovered"), asyncio.CancelledError()])
+async def test_no_settlement_is_lost(
+    call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: BaseException
+) -> None:
+    """Whatever ends a settlement, also a damaged item or the end of the process, its figures go to the log."""
+
+    async def close(*_: Any, **__: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(settlements, "close", close)
+    with contextlib.suppress(asyncio.CancelledError):
+        await call(body=STREAM)
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["event"], line["completion_tokens"]) == ("settlement_unsaved", 2)
+    assert line["reason"] == type(failure).__name__

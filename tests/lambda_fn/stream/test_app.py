@@ -1,0 +1,243 @@
+"""The application over all its stages, called as its server calls it: answers, refusals, what it says of itself."""
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+
+from lambda_fn import ids, limits
+from lambda_fn.settings import Settings, SettingsError
+from tests.lambda_fn.conftest import (
+    END,
+    FINISH,
+    HELLO,
+    KEY,
+    START,
+    USAGE,
+    WHOLE,
+    WORLD,
+    Call,
+    Reply,
+    StandIn,
+    lines,
+    part,
+)
+from tests.support.replies import CHAT, STREAM, events, ledger_item, text
+
+pytestmark = pytest.mark.usefixtures("account")
+
+
+async def test_whole_way(call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]) -> None:
+    """A stream comes whole, the container is told what it needs, and the books say what was used."""
+    reply = await call(body=STREAM)
+    assert (reply.status, text(reply), events(reply)[-1]) == (200, "Hello world", "[DONE]")
+    assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert "content-encoding" not in reply.headers
+    assert reply.headers["openai-processing-ms"].isdigit()
+    request_id = reply.headers["x-request-id"].removeprefix("req_")
+    assert events(reply)[0]["id"] == f"chatcmpl-{request_id}"
+    assert sagemaker.bodies[0]["sluice"]["request_id"] == request_id
+    assert sagemaker.bodies[0]["sluice"]["deadline_ms"] == limits.STREAM_DEADLINE * 1000
+    item = ledger_item(items, reply)
+    found = {name: item[name] for name in ("state", "outcome", "finish_reason", "prompt_tokens", "completion_tokens")}
+    assert found == {
+        "state": "SETTLED",
+        "outcome": "complete",
+        "finish_reason": "stop",
+        "prompt_tokens": 4,
+        "completion_tokens": 2,
+    }
+    assert 0 <= item["ttft_ms"] <= item["duration_ms"]
+    booked = items.get_item(Key=account)["Item"]
+    assert (booked["in_flight"], booked["requests"], booked["completion_tokens"]) == ({}, 1, 2)
+
+
+async def test_one_json_body(call: Call) -> None:
+    """Without `stream` the answer is one object."""
+    reply = await call(body=CHAT)
+    body = json.loads(reply.body)
+    assert reply.status == 200
+    assert body["choices"][0]["message"]["content"] == "Hello world"
+    assert body["usage"]["total_tokens"] == 6
+
+
+async def test_other_shapes(call: Call) -> None:
+    """A completion of the form before chat, and bare text, go the same way."""
+    reply = await call(path="/v1/completions", body={"model": "m", "prompt": "Hi", "stream": True})
+    assert "".join(event["choices"][0]["text"] for event in events(reply)[:-1]) == "Hello world"
+    reply = await call(body=CHAT, more={"accept": "text/plain"})
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert reply.body == b"Hello world"
+
+
+async def test_buffered_words(call: Call) -> None:
+    """With buffering no chunk ends within a word."""
+    reply = await call(body=STREAM, more={"x-sluice-buffer": "line"})
+    said = [event["choices"][0]["delta"].get("content") for event in events(reply)[:-1]]
+    assert said == ["", "Hello world", None]
+
+
+async def test_first_token_is_not_held_back(call: Call, sagemaker: StandIn) -> None:
+    """A token goes out when it came, while the container is silent after it."""
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: "Hello" in text(reply))
+    assert not running.done()
+    go_on.set()
+    await running
+    assert text(reply) == "Hello world"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
+async def test_parts_are_no_records(call: Call, sagemaker: StandIn, size: int) -> None:
+    """However SageMaker cuts the container's bytes into parts, the answer is the same."""
+    sagemaker.script = [part(WHOLE[start : start + size]) for start in range(0, len(WHOLE), size)]
+    assert text(await call(body=STREAM)) == "Hello world"
+
+
+async def test_heartbeat_is_a_setting() -> None:
+    """A deployment may have heartbeats sooner than the limits say, never later than after 15 s."""
+    environment = {
+        "AWS_REGION": "eu-west-1",
+        "SLUICE_MODELS": '{"m":{"endpoint":"e","context_tokens":9}}',
+        "SLUICE_USAGE_TABLE": "t",
+        "SLUICE_ORIGIN_SECRET": "s",
+    }
+    assert Settings.from_environment(environment).heartbeat == limits.HEARTBEAT
+    assert Settings.from_environment({**environment, "SLUICE_HEARTBEAT_SECONDS": "3"}).heartbeat == 3
+    for wrong in ("0", "16", "soon"):
+        with pytest.raises(SettingsError, match="SLUICE_HEARTBEAT_SECONDS"):
+            Settings.from_environment({**environment, "SLUICE_HEARTBEAT_SECONDS": wrong})
+
+
+async def test_connection_to_the_endpoint_is_kept(call: Call, sagemaker: StandIn) -> None:
+    """Answers that came whole leave their connection for the next, streamed or not."""
+    for body in (STREAM, CHAT, STREAM):
+        assert (await call(body=body)).status == 200
+    assert len(sagemaker.connections) == 1
+
+
+async def test_guesses_leave_nothing(call: Call, items: Any) -> None:
+    """Requests with keys that nobody has, and with wrong secrets for one that somebody has, change no item."""
+
+    def everything() -> list[Any]:
+        found: list[Any] = items.scan(ConsistentRead=True)["Items"]
+        return sorted(found, key=lambda item: (item["pk"], item["sk"]))
+
+    await call(body=STREAM)
+    before = everything()
+    for key in (ids.new_key(), ids.new_key(ids.key_id_of(KEY)), ids.new_key(ids.key_id_of(KEY))):
+        for body in (STREAM, b"{"):
+            assert (await call(body=body, key=key)).error["code"] == "invalid_api_key"
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code"),
+    [
+        ({"key": None}, 401, "invalid_api_key"),
+        ({"key": ids.new_key()}, 401, "invalid_api_key"),
+        ({"key": "sk-" + "x" * 1000}, 401, "invalid_api_key"),
+        ({"key": "é"}, 401, "invalid_api_key"),
+        ({"origin": "wrong"}, 403, "origin_denied"),
+        ({"origin": ""}, 403, "origin_denied"),
+        ({"body": {**STREAM, "model": "other"}}, 404, "model_not_found"),
+        ({"body": b"{"}, 400, "invalid_json"),
+        ({"body": {**CHAT, "messages": []}}, 400, "empty_array"),
+        ({"body": b" " * (limits.MAX_BODY + 1)}, 413, "request_too_large"),
+        ({"body": b"{", "key": ids.new_key()}, 401, "invalid_api_key"),
+        ({"body": {**STREAM, "model": "other"}, "key": ids.new_key()}, 401, "invalid_api_key"),
+        ({"path": "/v1/nothing"}, 404, "not_found"),
+        ({"path": "/v1/chat/completions/"}, 404, "not_found"),
+        ({"method": "GET"}, 405, "method_not_allowed"),
+        ({"method": "GET", "path": "/v1/models/other"}, 404, "model_not_found"),
+        ({"method": "GET", "path": "/v1/models", "key": None}, 401, "invalid_api_key"),
+    ],
+    ids=range(17),
+)
+async def test_refusals(call: Call, sagemaker: StandIn, options: dict[str, Any], status: int, code: str | None) -> None:
+    """What makes no sense or may not is refused in OpenAI's shape, and the model is not invoked."""
+    reply = await call(**{"body": STREAM, **options})
+    assert (reply.status, reply.error["code"]) == (status, code)
+    assert sagemaker.bodies == []
+
+
+async def test_previous_origin_secret_still_counts(call: Call) -> None:
+    """While the secret is rotated, both are accepted."""
+    assert (await call(body=CHAT, origin="previous")).status == 200
+
+
+async def test_disabled_key(call: Call, items: Any, account: dict[str, str]) -> None:
+    """A disabled key is 403 from its next request on, which is settled as refused; later ones leave nothing."""
+    assert (await call(body=STREAM)).status == 200
+    items.update_item(Key=account, UpdateExpression="SET enabled = :no", ExpressionAttributeValues={":no": False})
+    reply = await call(body=STREAM)
+    assert (reply.status, reply.error["code"]) == (403, "key_disabled")
+    assert ledger_item(items, reply)["outcome"] == "refused"
+    reply = await call(body=STREAM)
+    assert (reply.status, reply.error["code"]) == (403, "key_disabled")
+    with pytest.raises(KeyError):
+        ledger_item(items, reply)
+    assert (await call("GET", "/v1/models")).status == 403
+
+
+async def test_models(call: Call) -> None:
+    """The models are listed and found one by one."""
+    listed = json.loads((await call("GET", "/v1/models")).body)
+    assert [model["id"] for model in listed["data"]] == ["m"]
+    assert json.loads((await call("GET", "/v1/models/m")).body) == listed["data"][0]
+
+
+async def test_openapi_document(call: Call) -> None:
+    """The document names the deployed models, and every reference in it leads somewhere; it needs no key."""
+    reply = await call("GET", "/v1/openapi.json", key=None)
+    document = json.loads(reply.body)
+    schemas = document["components"]["schemas"]
+    assert schemas["ChatRequest"]["properties"]["model"]["enum"] == ["m"]
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', reply.body.decode()))
+    assert {"ChatRequest", "CompletionRequest", "Error", "FunctionTool"} <= named <= set(schemas)
+
+
+async def test_the_openapi_document_is_made_once(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the document without a key costs no more than its bytes."""
+    first = await call("GET", "/v1/openapi.json", key=None)
+    monkeypatch.setattr("lambda_fn.stream.endpoints.openapi.document", None)
+    assert (await call("GET", "/v1/openapi.json", key=None)).body == first.body
+
+
+async def test_nothing_secret_is_logged(call: Call, sagemaker: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    """The log has the figures of a request, and neither its prompt nor its completion nor the key."""
+    await call(body={**CHAT, "messages": [{"role": "user", "content": "my prompt"}]})
+    sagemaker.status, sagemaker.script = 424, [b'{"OriginalStatusCode":500,"OriginalMessage":"my prompt"}']
+    await call(body=CHAT)
+    logged = capsys.readouterr().out
+    entries = [json.loads(line) for line in logged.splitlines()]
+    assert [entry["event"] for entry in entries] == ["request", "upstream", "request"]
+    assert entries[0]["completion_tokens"] == 2
+    assert not any(secret in logged for secret in ("my prompt", "Hello", "sk-"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HEARTBEAT", 31.0),
+        ("FIRST_EVENT_WAIT", 31.0),
+        ("STREAM_DEADLINE", 476.0),
+        ("META_TRIES", 9),
+        ("SETTLE_PATIENCE", 25.0),
+        ("CHECKPOINT", 500.0),
+        ("OVERDUE", 400.0),
+        ("UPSTREAM_SILENCE", 60.0),
+        ("CANCEL_PATIENCE", 18.0),
+    ],
+)
+def test_limits_are_held_against_each_other(monkeypatch: pytest.MonkeyPatch, name: str, value: float) -> None:
+    """A limit that contradicts another stops the start, and is named."""
+    limits.check()
+    monkeypatch.setattr(limits, name, value)
+    with pytest.raises(ValueError, match=name):
+        limits.check()

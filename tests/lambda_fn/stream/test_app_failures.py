@@ -1,0 +1,277 @@
+"""The application over all its stages when something on the way fails, is late or stays silent."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from lambda_fn import errors, limits
+from lambda_fn.stream.delivery import AnswerBroken
+from tests.lambda_fn.conftest import (
+    END,
+    FINISH,
+    HELLO,
+    START,
+    USAGE,
+    WORLD,
+    Call,
+    Reply,
+    StandIn,
+    exception_frame,
+    lines,
+    part,
+)
+from tests.support.replies import CHAT, STREAM, events, ledger_item, text
+
+pytestmark = pytest.mark.usefixtures("account")
+
+
+async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """An answer cut after its first token ends in an error event and no `[DONE]`; what was generated is booked."""
+    for script in (
+        [part(lines(START, HELLO))],
+        [part(lines(START, HELLO) + b'{"type":"del')],
+        [part(lines(START, HELLO)), exception_frame("InternalStreamFailure")],
+        [part(lines(START, HELLO)) + exception_frame("ModelStreamError")],
+        [part(lines(START, HELLO)) + part(lines(WORLD))[:20]],
+        [part(lines(START, HELLO)), None],
+        [part(lines(START, HELLO) + b"garbage\n")],
+        [part(lines(START, HELLO)) + b"garbage that is no frame"],
+        [part(lines(START, HELLO, {"type": "error", "code": "engine_error", "message": "secret detail"}))],
+    ):
+        sagemaker.script = script
+        reply = await call(body=STREAM)
+        last = events(reply)[-1]
+        assert reply.status == 200
+        assert text(reply) == "Hello"
+        assert last["error"].keys() == {"message", "type", "param", "code"}
+        assert b"secret detail" not in reply.body
+        item = ledger_item(items, reply)
+        assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "cut", 1)
+        assert item["finish_reason"] is None
+
+
+@pytest.mark.parametrize("body", [STREAM, CHAT], ids=["stream", "whole"])
+async def test_failure_before_tokens_is_a_status(call: Call, sagemaker: StandIn, items: Any, body: Any) -> None:
+    """An answer that breaks off before its first token is a 502, in either form."""
+    for script in (
+        [part(lines(START)), None],
+        [None],
+        [],
+        [exception_frame("ModelStreamError")],
+        [part(lines(START, {"type": "error", "code": "engine_error", "message": "x"}))],
+    ):
+        sagemaker.script = script
+        reply = await call(body=body)
+        assert (reply.status, reply.error["type"], reply.whole) == (502, "server_error", True)
+        item = ledger_item(items, reply)
+        assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "failed", 0)
+
+
+async def test_cut_whole_answer_is_a_502(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """An unfinished answer in the one-body form is a 502 that shows none of its text; its tokens are booked."""
+    sagemaker.script = [part(lines(START, HELLO)), None]
+    reply = await call(body=CHAT)
+    assert (reply.status, reply.error["code"]) == (502, "upstream_cut")
+    assert ledger_item(items, reply)["completion_tokens"] == 1
+
+
+async def test_slow_whole_answer_is_kept_alive(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A one-body answer that takes long is preceded by white space; when it then fails, the connection breaks."""
+    monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
+    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
+    for ending in ([part(lines(WORLD, FINISH, USAGE, END))], [None]):
+        go_on = asyncio.Event()
+        sagemaker.script = [part(lines(START, HELLO)), go_on, *ending]
+        reply = Reply()
+        running = asyncio.ensure_future(call(body=CHAT, reply=reply))
+        await reply.until_chunks(3)
+        go_on.set()
+        if ending == [None]:
+            with pytest.raises(AnswerBroken):
+                await running
+        else:
+            await running
+            assert json.loads(reply.body)["choices"][0]["message"]["content"] == "Hello world"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected", "code"),
+    [
+        (424, {"OriginalStatusCode": 400, "OriginalMessage": '{"error":{"code":"context_length_exceeded","message":"m"}}'}, 400, "context_length_exceeded"),  # noqa: E501
+        (424, {"OriginalStatusCode": 400, "OriginalMessage": '{"error":{"code":"invalid_request","message":"m","param":"stop"}}'}, 400, None),  # noqa: E501
+        (424, {"OriginalStatusCode": 429, "OriginalMessage": '{"error":{"code":"overloaded","message":"m"}}'}, 429, "rate_limit_exceeded"),  # noqa: E501
+        (424, {"OriginalStatusCode": 503, "OriginalMessage": '{"error":{"code":"not_ready","message":"m"}}'}, 503, "service_unavailable"),  # noqa: E501
+        (424, {"OriginalStatusCode": 500, "OriginalMessage": "Traceback"}, 502, "upstream_error"),
+        (424, {}, 502, "upstream_error"),
+        (400, {"__type": "com.amazonaws.sagemaker#ValidationError"}, 503, "service_unavailable"),
+        (403, {"__type": "AccessDeniedException"}, 503, "service_unavailable"),
+        (429, {"__type": "ThrottlingException"}, 429, "rate_limit_exceeded"),
+        (503, {"__type": "ServiceUnavailable"}, 503, "service_unavailable"),
+        (500, b"<html>", 503, "service_unavailable"),
+    ],
+    ids=range(11),
+)  # fmt: skip
+async def test_refusals_of_the_endpoint(
+    call: Call, sagemaker: StandIn, status: int, body: Any, expected: int, code: str | None
+) -> None:
+    """Whatever the endpoint refuses with has its public status and code."""
+    sagemaker.status = status
+    sagemaker.script = [body if isinstance(body, bytes) else json.dumps(body).encode()]
+    reply = await call(body=STREAM)
+    assert (reply.status, reply.error["code"]) == (expected, code)
+    assert ("retry-after" in reply.headers) == (code == "rate_limit_exceeded" or (expected == 503 and status >= 500))
+
+
+async def test_heartbeats_in_silence(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that says nothing for long gets its 200, and the client a sign of life again and again."""
+    monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
+    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START)), go_on, part(lines(HELLO, WORLD, FINISH, USAGE, END))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until_chunks(4)
+    go_on.set()
+    await running
+    assert text(reply) == "Hello world"
+    assert events(reply)[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert events(reply)[1]["choices"][0]["delta"] == {}
+
+
+async def test_deadline_ends_the_stream(
+    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that takes longer than it may ends in an error, and its call is closed."""
+    monkeypatch.setattr(limits, "STREAM_DEADLINE", 0.05)
+    monkeypatch.setattr(limits, "STREAM_GRACE", 0.05)
+    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    reply = await call(body=STREAM)
+    assert events(reply)[-1]["error"]["code"] == "upstream_timeout"
+    assert ledger_item(items, reply)["outcome"] == "cut"
+    async with asyncio.timeout(5):
+        await sagemaker.closed.wait()
+
+
+async def test_lambda_deadline_bounds_the_answer(call: Call, sagemaker: StandIn) -> None:
+    """The container is given what Lambda leaves, less what settling may take."""
+
+    class Context:
+        def remaining(self) -> float:
+            return 100.0
+
+    await call(body=STREAM, context=Context())
+    given = sagemaker.bodies[0]["sluice"]["deadline_ms"]
+    assert given == pytest.approx((100 - limits.SETTLE_RESERVE - limits.STREAM_GRACE) * 1000)
+
+
+async def test_client_that_does_not_read_is_given_up(
+    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that takes nothing more is waited for until the deadline; then the request is ended and settled."""
+    monkeypatch.setattr(limits, "STREAM_DEADLINE", 0.1)
+    monkeypatch.setattr(limits, "STREAM_GRACE", 0.1)
+    monkeypatch.setattr(limits, "LAST_WRITE", 0.05)
+    sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
+    reply = Reply()
+    with pytest.raises(AnswerBroken):
+        await call(body=STREAM, reply=reply, stuck=asyncio.Event())
+    assert ledger_item(items, reply)["outcome"] == "cut"
+
+
+async def test_silent_endpoint_is_dead(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that sends nothing for long, not even a heartbeat, is given up before the deadline."""
+    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(limits, "UPSTREAM_SILENCE", 0.1)
+    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    reply = await call(body=STREAM)
+    assert events(reply)[-1]["error"]["code"] == "upstream_cut"
+
+
+async def test_damage_is_noticed_at_once(call: Call, sagemaker: StandIn) -> None:
+    """Bytes that are no event stream end the answer while the endpoint keeps the connection open."""
+    sagemaker.script = [part(lines(START, HELLO)) + b"garbage that is no frame", asyncio.Event()]
+    reply = await call(body=STREAM)
+    assert text(reply) == "Hello"
+    assert events(reply)[-1]["error"]["code"] == "upstream_cut"
+
+
+async def test_refusal_whose_body_comes_late(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal is read to its end, also past the moment at which a heartbeat would have been due."""
+    monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.05)
+    body = {"OriginalStatusCode": 400, "OriginalMessage": json.dumps({"error": {"code": "context_length_exceeded"}})}
+    late = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.2, late.set)
+    sagemaker.status = 424
+    sagemaker.script = [b"{", late, json.dumps(body)[1:].encode()]
+    reply = await call(body=CHAT)
+    assert (reply.status, reply.error["code"]) == (400, "context_length_exceeded")
+
+
+async def test_refusal_whose_body_stalls(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal whose body does not come has the status that its own status says."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 0.3)
+    sagemaker.status, sagemaker.script = 424, [b"{", asyncio.Event()]
+    assert (await call(body=STREAM)).status == 502
+
+
+async def test_meter_down_at_settlement(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When DynamoDB is gone at the end, the client has its whole answer, and the log has every figure."""
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: "Hello" in text(reply))
+    monkeypatch.setattr(limits, "META_TIMEOUT", 0.0)
+    monkeypatch.setattr(limits, "SETTLE_PATIENCE", 0.1)
+    go_on.set()
+    await running
+    assert text(reply) == "Hello world"
+    assert reply.whole
+    entry = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (entry["event"], entry["completion_tokens"], entry["outcome"]) == ("settlement_unsaved", 2, "complete")
+
+
+async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """A request whose task is cancelled closes its call and is settled with what was generated."""
+    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: "Hello" in text(reply))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with asyncio.timeout(5):
+        await sagemaker.closed.wait()
+    assert ledger_item(items, reply)["outcome"] == "cancelled"
+
+
+async def test_meter_down_refuses(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When DynamoDB does not answer, nothing is generated: 503."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 0.0)
+    monkeypatch.setattr(limits, "META_TRIES", 1)
+    reply = await call(body=STREAM)
+    assert (reply.status, reply.error["code"]) == (503, "service_unavailable")
+    assert sagemaker.bodies == []
+
+
+def test_every_container_code_has_a_status() -> None:
+    """The table maps every code to its status, and unknown ones to 502."""
+    statuses = {code: errors.from_container(code, "m").status for code in (*errors.CONTAINER_CODES, "new")}
+    assert statuses == {
+        "invalid_request": 400,
+        "context_length_exceeded": 400,
+        "model_not_found": 404,
+        "overloaded": 429,
+        "not_ready": 503,
+        "engine_error": 502,
+        "caller_denied": 502,
+        "deadline_exceeded": 504,
+        "cancelled": 502,
+        "cut": 502,
+        "garbled": 502,
+        "new": 502,
+    }

@@ -1,0 +1,81 @@
+"""A request that comes again: refused while the first one runs, run after its end, or not asked for at all."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.lambda_fn.conftest import (
+    END,
+    FINISH,
+    HELLO,
+    START,
+    USAGE,
+    WORLD,
+    Call,
+    Reply,
+    StandIn,
+    lines,
+    part,
+)
+from tests.support.replies import CHAT, STREAM, ledger_item, text
+
+pytestmark = pytest.mark.usefixtures("account")
+
+
+async def test_a_repeat_of_what_still_runs_is_refused(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """A request that is sent again while it runs is a 409 that names the running one, and that no SDK repeats."""
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: "Hello" in text(reply))
+    again = await call(body=STREAM, more={"x-stainless-retry-count": "1"})
+    assert (again.status, again.error["code"]) == (409, "request_running")
+    assert again.headers["x-should-retry"] == "false"
+    assert reply.headers["x-request-id"] in again.error["message"]
+    assert ledger_item(items, again)["outcome"] == "refused"
+    go_on.set()
+    await running
+    assert text(reply) == "Hello world"
+    assert len(sagemaker.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "runs"),
+    [
+        ({}, {}, True),
+        ({}, {"x-stainless-retry-count": "0"}, True),
+        ({"idempotency-key": "a"}, {"idempotency-key": "b"}, True),
+        ({"idempotency-key": "a"}, {"idempotency-key": "a"}, False),
+    ],
+    ids=range(4),
+)
+async def test_what_is_a_repeat(
+    call: Call, sagemaker: StandIn, first: dict[str, str], second: dict[str, str], runs: bool
+) -> None:
+    """The same request twice is no repeat unless its sender says so, by a count or by the same Idempotency-Key."""
+    go_on = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    replies = [Reply(), Reply()]
+    tasks = [asyncio.ensure_future(call(body=STREAM, reply=replies[0], more=first))]
+    await replies[0].until(lambda: "Hello" in text(replies[0]))
+    tasks.append(asyncio.ensure_future(call(body=STREAM, reply=replies[1], more=second)))
+    await replies[1].until_chunks(1)
+    assert (replies[1].status == 200) == runs
+    go_on.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_repeat_after_the_end_runs(call: Call, sagemaker: StandIn) -> None:
+    """A repeat of a request that is over is a request like any other."""
+    await call(body=STREAM)
+    assert (await call(body=STREAM, more={"x-stainless-retry-count": "2"})).status == 200
+
+
+async def test_what_was_generated_is_not_asked_for_again(call: Call, sagemaker: StandIn) -> None:
+    """An answer that fails after tokens tells SDKs not to repeat it; one that never began does not."""
+    for script, header in (([part(lines(START, HELLO)), None], "false"), ([None], None)):
+        sagemaker.script = script
+        reply = await call(body=CHAT)
+        assert (reply.status, reply.headers.get("x-should-retry")) == (502, header)

@@ -1,0 +1,231 @@
+"""A request that was left is taken back from the model: when, how often, and what waits for it."""
+
+import asyncio
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from lambda_fn import limits
+from lambda_fn.http.connection import TransportError
+from lambda_fn.settings import Model
+from tests.lambda_fn.conftest import (
+    END,
+    FINISH,
+    HELLO,
+    START,
+    USAGE,
+    WHOLE,
+    WORLD,
+    Call,
+    Reply,
+    StandIn,
+    exception_frame,
+    lines,
+    part,
+)
+from tests.support.replies import CHAT, STREAM, ledger_item, text
+
+pytestmark = pytest.mark.usefixtures("account")
+FAILED = {"type": "error", "code": "engine_error", "message": "x"}
+GARBLED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
+
+
+@pytest.mark.parametrize(
+    ("script", "left"),
+    [
+        ([part(WHOLE)], False),
+        ([part(lines(START, HELLO, FAILED))], False),
+        ([part(lines(START, HELLO))], False),  # its connection to the container ended, so its answer has
+        ([None], True),
+        ([part(lines(START, HELLO)), None], True),
+        ([part(lines(START, HELLO)), exception_frame("ModelStreamError")], True),
+        ([part(lines(START, HELLO)) + b"no frame at all", asyncio.Event()], True),
+        ([part(lines(START, HELLO, GARBLED)), asyncio.Event()], True),
+        ([part(lines(START, HELLO)), asyncio.Event()], True),  # silent
+    ],
+    ids=["whole", "failed", "ended", "reset", "cut", "exception", "damaged", "garbled", "silent"],
+)
+async def test_what_may_still_run_is_taken_back(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch, script: Sequence[Any], left: bool
+) -> None:
+    """An answer that was left before the container's own end is cancelled by its id, once that is enough."""
+    monkeypatch.setattr(limits, "UPSTREAM_SILENCE", 0.2)
+    sagemaker.script = script
+    reply = await call(body=STREAM)
+    assert sagemaker.cancelled == ([reply.headers["x-request-id"].removeprefix("req_")] if left else [])
+
+
+@pytest.mark.parametrize(
+    ("status", "original", "left"),
+    [
+        (424, 0, True),
+        (424, None, True),
+        (424, 500, False),
+        (424, 400, False),
+        (503, None, False),
+        (400, None, False),
+    ],
+)
+async def test_a_refusal_ends_it(call: Call, sagemaker: StandIn, status: int, original: int | None, left: bool) -> None:
+    """A request that was refused does not run; one that SageMaker gave up waiting for may."""
+    sagemaker.status = status
+    sagemaker.script = [json.dumps({"OriginalStatusCode": original, "OriginalMessage": ""}).encode()]
+    assert (await call(body=CHAT)).status >= 400
+    assert len(sagemaker.cancelled) == left
+
+
+async def test_an_endpoint_that_was_never_reached(make_call: Callable[..., Call], sagemaker: StandIn) -> None:
+    """What was not sent is not taken back."""
+    assert (await make_call(sagemaker_url="http://127.0.0.1:9")(body=CHAT)).status == 502
+    assert sagemaker.cancelled == []
+
+
+async def test_servers_that_know_no_cancel(make_call: Callable[..., Call], sagemaker: StandIn) -> None:
+    """A server of another dialect is asked nothing: closing its stream is all there is."""
+    models = {"m": Model(endpoint="endpoint-1", context_tokens=100, dialect="openai")}
+    sagemaker.script = [None]
+    assert (await make_call(models=models)(body=CHAT)).status == 502
+    assert sagemaker.cancelled == []
+
+
+async def test_a_caller_that_cannot_be_written_to(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """When Lambda breaks the response off, the model is told."""
+    sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
+
+    class Broken(Reply):
+        """Takes one piece."""
+
+        @property
+        def grown(self) -> Any:
+            if len(self.chunks) > 1:
+                raise TransportError("broken off")
+            return asyncio.Event()
+
+        @grown.setter
+        def grown(self, _: object) -> None:
+            return
+
+    reply = Broken()
+    with pytest.raises(TransportError):
+        await call(body=STREAM, reply=reply)
+    assert len(sagemaker.cancelled) == 1
+    assert ledger_item(items, reply)["outcome"] == "cut"
+
+
+class Clock:
+    """Replaces the module `time`: it moves only when a test moves it."""
+
+    def __init__(self) -> None:
+        """Start near the real time, for deadlines made of it; whole and halved seconds add up exactly."""
+        self.now = float(math.ceil(time.monotonic()))
+
+    def monotonic(self) -> float:
+        """Return the seconds as the test has moved them."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock of `lambda_fn.stream.cancel`, with short real waits between two looks at it."""
+    clock = Clock()
+    monkeypatch.setattr("lambda_fn.stream.cancel.time", clock)
+    monkeypatch.setattr(limits, "CANCEL_EVERY", 1 / 128)
+    return clock
+
+
+async def test_it_is_repeated_until_it_arrives(
+    call: Call, sagemaker: StandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instances that do not have the request are passed over; they need not have answered before the next is asked."""
+    monkeypatch.setattr(limits, "CANCEL_PATIENCE", 60)
+    never = asyncio.Event()
+
+    async def cancel(number: int) -> bool:
+        if number < 3:
+            clock.now += limits.CANCEL_EVERY  # the next call is due
+        if number < 2:
+            await never.wait()  # as an instance that waits for the request to come
+        return number == 3
+
+    monkeypatch.setattr(sagemaker, "cancel", cancel)
+    sagemaker.script = [part(lines(START, HELLO)), None]
+    await call(body=STREAM)
+    assert len(sagemaker.cancelled) == 4
+    assert len(set(sagemaker.cancelled)) == 1
+
+
+async def test_it_is_not_repeated_for_ever(
+    call: Call,
+    sagemaker: StandIn,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """When no instance has it, none answers, or SageMaker refuses, that is the end after some tries, with pauses."""
+    monkeypatch.setattr(limits, "CANCEL_PATIENCE", 0.3)
+    sagemaker.script = [None]
+    for what in ("not here", "silent", "refused"):
+        times: list[float] = []
+
+        async def cancel(_: int, what: str = what, times: list[float] = times) -> bool:
+            times.append(clock.now)
+            clock.now += limits.CANCEL_EVERY
+            if what == "silent":
+                if len(times) == limits.CANCEL_TRIES:
+                    clock.now += limits.CANCEL_PATIENCE
+                await asyncio.Event().wait()
+            if what == "refused":
+                raise web.HTTPTooManyRequests
+            return False
+
+        monkeypatch.setattr(sagemaker, "cancel", cancel)
+        await call(body=STREAM)
+        pauses = [after - before for before, after in itertools.pairwise(times)]
+        assert pauses == [limits.CANCEL_EVERY] * (limits.CANCEL_TRIES - 1)
+        logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        [said] = [line for line in logged if line["event"] == "cancel"]
+        assert (said["cancelled"], said["tries"]) == (False, limits.CANCEL_TRIES)
+
+
+async def test_nobody_waits_for_it(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has its answer, whole, before the model has said that it knows."""
+    answered = asyncio.Event()
+    reply = Reply()
+
+    async def cancel(_: int) -> bool:
+        await reply.until(lambda: reply.whole)
+        answered.set()
+        return True
+
+    monkeypatch.setattr(sagemaker, "cancel", cancel)
+    for body, script in ((CHAT, [None]), (STREAM, [part(lines(START, HELLO)), None])):
+        sagemaker.script = script
+        reply = Reply()
+        answered.clear()
+        await call(body=body, reply=reply)
+        assert answered.is_set()
+
+
+async def test_another_request_goes_on(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one request is taken back another is served."""
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def cancel(_: int) -> bool:
+        asked.set()
+        await release.wait()
+        return True
+
+    monkeypatch.setattr(sagemaker, "cancel", cancel)
+    sagemaker.script = [None]
+    first = asyncio.ensure_future(call(body=STREAM))
+    await asked.wait()
+    sagemaker.script = [part(lines(START, HELLO, WORLD, FINISH, USAGE, END))]
+    assert text(await call(body=STREAM)) == "Hello world"
+    release.set()
+    await first

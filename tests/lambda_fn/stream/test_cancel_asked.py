@@ -1,0 +1,190 @@
+"""The end of a running request is asked for in its ledger item: how its answer ends, and what it costs to see it."""
+
+import asyncio
+import time
+from typing import Any, Literal
+
+import pytest
+
+from lambda_fn import limits
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.metering import accounts, settlements
+from lambda_fn.stream.delivery import AnswerBroken
+from tests.lambda_fn.conftest import (
+    END,
+    FINISH,
+    HELLO,
+    KEY_ID,
+    START,
+    USAGE,
+    WORLD,
+    Call,
+    Reply,
+    StandIn,
+    lines,
+    part,
+)
+from tests.support.replies import CHAT, STREAM, events, ledger_item, text
+
+pytestmark = pytest.mark.usefixtures("account")
+
+
+class Marked:
+    """Has the end of requests asked for, as the admin API does, with checkpoints that come often."""
+
+    def __init__(self, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Take the usage table."""
+        self._table = table
+        monkeypatch.setattr(limits, "CHECKPOINT", 0.02)
+
+    async def now(self) -> None:
+        """Ask for the end of all that the key has in flight, which is one request."""
+        assert len(await settlements.cancel(self._table, KEY_ID, now=time.time())) == 1
+
+
+class Silence(asyncio.Event):
+    """A step of the model that does not end, and tells when it is reached."""
+
+    def __init__(self) -> None:
+        """Begin before it."""
+        super().__init__()
+        self.reached = asyncio.Event()
+
+    async def wait(self) -> Literal[True]:
+        """Say nothing."""
+        self.reached.set()
+        return await super().wait()
+
+
+@pytest.fixture
+def marked(table: Table, monkeypatch: pytest.MonkeyPatch) -> Marked:
+    """Give a way to have requests ended."""
+    return Marked(table, monkeypatch)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_the_end_of_a_stream_is_asked_for(
+    call: Call, sagemaker: StandIn, items: Any, marked: Marked, path: str
+) -> None:
+    """A stream whose end is asked for ends in an error event `cancelled`, is taken back from the model, and is booked
+    with what was sampled.
+    """
+    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    body = STREAM if path.endswith("chat/completions") else {"model": "m", "prompt": "Hi", "stream": True}
+    reply = Reply()
+    running = asyncio.ensure_future(call(path=path, body=body, reply=reply))
+    await reply.until(lambda: b"Hello" in reply.body)
+    await marked.now()
+    async with asyncio.timeout(10):
+        await running
+    *said, last = events(reply)
+    assert (last["error"]["code"], reply.whole) == ("cancelled", True)
+    assert not any(choice["finish_reason"] for event in said for choice in event["choices"])
+    item = ledger_item(items, reply)
+    assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "cancelled", 1)
+    assert "cancel" not in item
+    assert sagemaker.cancelled == [reply.headers["x-request-id"].removeprefix("req_")]
+    assert items.get_item(Key=accounts.account_key(KEY_ID))["Item"]["in_flight"] == {}
+
+
+async def test_the_end_of_a_whole_answer_is_asked_for(
+    call: Call, sagemaker: StandIn, items: Any, marked: Marked
+) -> None:
+    """A whole answer whose end is asked for is 499 while nothing of it was sent, and no client tries it again."""
+    silence = Silence()
+    sagemaker.script = [part(lines(START, HELLO)), silence]
+    running = asyncio.ensure_future(call(body=CHAT))
+    await silence.reached.wait()
+    await marked.now()
+    async with asyncio.timeout(10):
+        reply = await running
+    assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (499, "cancelled", "false")
+    assert ledger_item(items, reply)["outcome"] == "cancelled"
+    assert len(sagemaker.cancelled) == 1
+
+
+async def test_the_end_of_a_whole_answer_that_has_begun(
+    call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once heartbeats of a whole answer went out, its connection is broken."""
+    monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
+    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=CHAT, reply=reply))
+    await reply.until_chunks(1)
+    await marked.now()
+    async with asyncio.timeout(10):
+        with pytest.raises(AnswerBroken, match="cancelled"):
+            await running
+    assert (reply.whole, ledger_item(items, reply)["outcome"]) == (False, "cancelled")
+
+
+async def test_the_end_of_silence_is_asked_for(call: Call, sagemaker: StandIn, items: Any, marked: Marked) -> None:
+    """The end is seen also where nothing was counted: the item is read where there is nothing to write."""
+    silence = Silence()
+    sagemaker.script = [silence]
+    running = asyncio.ensure_future(call(body=STREAM))
+    await silence.reached.wait()
+    await marked.now()
+    async with asyncio.timeout(10):
+        reply = await running
+    assert (reply.status, reply.error["code"]) == (499, "cancelled")
+    item = ledger_item(items, reply)
+    assert (item["outcome"], item["completion_tokens"], "checkpointed" in item) == ("cancelled", 0, False)
+
+
+async def test_the_end_of_what_no_client_reads_is_asked_for(
+    call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that waits for a client that reads no further is ended, too."""
+    monkeypatch.setattr(limits, "LAST_WRITE", 0.05)
+    sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))
+    await reply.until_chunks(1)
+    await marked.now()
+    async with asyncio.timeout(10):
+        with pytest.raises(AnswerBroken, match="cancelled"):
+            await running
+    assert ledger_item(items, reply)["outcome"] == "cancelled"
+
+
+async def test_an_answer_that_is_over_is_not_cancelled(
+    call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end that is asked for when the model has ended its answer changes nothing of it."""
+    asked = asyncio.Event()
+
+    async def close(*given: Any, **named: Any) -> None:
+        if not asked.is_set():
+            await marked.now()
+            asked.set()
+        await closing(*given, **named)
+
+    closing = settlements.close
+    monkeypatch.setattr(settlements, "close", close)
+    reply = await call(body=STREAM)
+    assert text(reply) == "Hello world"
+    item = ledger_item(items, reply)
+    assert (item["outcome"], item["completion_tokens"], "cancel" in item) == ("complete", 2, False)
+
+
+async def test_what_looking_for_an_end_costs(
+    call: Call, sagemaker: StandIn, marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each period there is one call: a write where something was counted since the last one, else a read."""
+    made: list[str] = []
+    inner = Table._call
+    enough = asyncio.Event()
+
+    async def noted(table: Table, operation: str, *given: Any, **named: Any) -> Any:
+        made.append(operation)
+        if made.count("GetItem") == 4:  # the first one is the admission's
+            enough.set()
+        return await inner(table, operation, *given, **named)
+
+    monkeypatch.setattr(Table, "_call", noted)
+    sagemaker.script = [part(lines(START, HELLO)), enough, part(lines(WORLD, FINISH, USAGE, END))]
+    await call(body=STREAM)
+    silent = made[3 : made.index("GetItem", 1) + 3]  # after the admission
+    assert silent == ["UpdateItem", "GetItem", "GetItem", "GetItem"]

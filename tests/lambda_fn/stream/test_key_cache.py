@@ -1,0 +1,163 @@
+"""What guesses at a secret, and calls that spend nothing, cost the account that they name."""
+
+import hmac
+
+import pytest
+
+from lambda_fn import ids
+from lambda_fn.auth import Caller
+from lambda_fn.errors import APIError, AuthenticationFailed, PermissionDenied, RateLimited, Unavailable
+from lambda_fn.metering import accounts, ledger
+from lambda_fn.metering.accounts import Limits
+from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.stream import key_cache
+from lambda_fn.stream.admit import Gate
+from tests.lambda_fn.metering.test_settlements import CALLER, KEY, KEY_ID
+from tests.support.network import Fate, Network, create_table
+
+ADMITTED = ["UpdateItem", "PutItem"]
+FIRST = ["GetItem", *ADMITTED]
+"""Of the first request with a key in an environment."""
+
+
+class Place:
+    """One environment's gate, and what it sends."""
+
+    def __init__(self) -> None:
+        """Make the table."""
+        self.throttled = False
+        self.network = Network(self.fate)
+        self.table = self.network.table("known")
+        self.gate = Gate(self.table)
+        create_table("known")
+
+    def fate(self, target: str) -> Fate:
+        """Throttle one update, when that is wanted."""
+        throttled, self.throttled = self.throttled and target.endswith("UpdateItem"), False
+        return Fate.THROTTLED if throttled else Fate.WELL
+
+    async def admit(self, caller: Caller = CALLER) -> list[str]:
+        """Begin a request; give the calls that were made."""
+        self.network.calls.clear()
+        self.opening = Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1))
+        await self.gate.admit(caller, self.opening)
+        return self.network.calls
+
+    async def guess(self) -> list[str]:
+        """Begin a request with a wrong secret; give the calls that were made."""
+        with pytest.raises(AuthenticationFailed):
+            await self.admit(Caller(KEY_ID, ids.hash_key(ids.new_key(KEY_ID))))
+        return self.network.calls
+
+
+@pytest.fixture
+async def place() -> Place:
+    """Give an environment, and a key with one stream at once."""
+    made = Place()
+    await made.table.put(accounts.new_account(KEY, name="n", now=1, most=Limits(max_streams=2)))
+    return made
+
+
+async def test_guesses_only_read(place: Place) -> None:
+    """Whoever guesses at a key's secret makes one read each time, and the key itself goes on as ever, without any."""
+    assert await place.admit() == FIRST
+    for _ in range(3):
+        assert await place.guess() == ["GetItem"]
+    assert await place.admit() == ADMITTED
+    with pytest.raises(RateLimited):
+        await place.admit()
+    with pytest.raises(RateLimited):
+        await place.admit()
+    assert "GetItem" not in place.network.calls  # over its limit it still is the same key
+
+
+async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that nobody has, a wrong secret, a deleted and a disabled key are refused by the same work: one read and
+    the same comparisons. The first three have one answer.
+    """
+    compared: list[tuple[int, int]] = []
+    inner = hmac.compare_digest
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((len(one), len(other)))
+        return inner(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    disabled, deleted = ids.new_key(), ids.new_key()
+    await place.table.put(accounts.new_account(disabled, name="n", now=1) | {"enabled": False})
+    await place.table.put(accounts.new_account(deleted, name="n", now=1) | {"enabled": False, "secret_hash": ""})
+    answers = []
+    for key in (ids.new_key(), ids.new_key(KEY_ID), deleted, disabled):
+        caller = Caller(ids.key_id_of(key) or "", ids.hash_key(key))
+        for ask in (place.gate.authenticate, place.gate.check_key, place.admit):
+            compared.clear()
+            place.network.calls.clear()
+            with pytest.raises(APIError) as refused:
+                await ask(caller)
+            assert (place.network.calls, compared) == (["GetItem"], [(64, 64)])
+        answers.append((refused.value.status, refused.value.body(), refused.value.headers))
+    assert answers[0] == answers[1] == answers[2]
+    assert (answers[0][0], answers[3][0]) == (401, 403)
+
+
+async def test_a_secret_is_read_once(place: Place) -> None:
+    """A secret that was right is not read again, whatever it was used for; one that was refused since is."""
+    await place.gate.authenticate(CALLER)
+    assert place.network.calls[1:] == ["GetItem"]
+    await place.gate.authenticate(CALLER)
+    assert place.network.calls[1:] == ["GetItem"]
+    assert await place.admit() == ADMITTED
+    item = await place.table.get(accounts.account_key(KEY_ID))
+    assert item is not None
+    await place.table.put(item | {"enabled": False})
+    for calls in ([*ADMITTED, "UpdateItem"], ["GetItem"], ["GetItem"]):
+        with pytest.raises(PermissionDenied):
+            await place.admit()
+        assert place.network.calls == calls
+
+
+async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
+    """The next request of a key that was disabled is refused in every environment, also in those that know it well."""
+    gates = [Gate(place.table) for _ in range(3)]
+    for gate in gates[1:]:
+        await gate.authenticate(CALLER)
+    item = await place.table.get(accounts.account_key(KEY_ID))
+    assert item is not None
+    await place.table.put(item | {"enabled": False})
+    for gate in gates:
+        with pytest.raises(PermissionDenied, match="disabled"):
+            await gate.admit(CALLER, Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1)))
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment remembers some secrets that were right, and none that were wrong."""
+    monkeypatch.setattr(key_cache, "_MOST", 3)
+    kept = key_cache.Known()
+    callers = [Caller("a" * 12, f"{number:064}") for number in range(10)]
+    for caller in callers:
+        kept.wrong(caller)
+        kept.admitted(caller)
+        assert sum(map(kept.right, callers)) <= 3
+    assert kept.right(callers[-1])
+
+
+async def test_calls_that_spend_nothing_only_read(place: Place) -> None:
+    """A list of models, or a malformed request, takes nothing of what the key's item can carry."""
+    await place.gate.check_key(CALLER)
+    with pytest.raises(AuthenticationFailed):
+        await place.gate.check_key(Caller(KEY_ID, "0" * 64))
+    assert place.network.calls[1:] == ["GetItem", "GetItem"]
+
+
+async def test_a_throttled_reservation_gives_way(place: Place) -> None:
+    """A reservation that is throttled is refused at once, so that releases come first; it leaves nothing behind."""
+    await place.gate.authenticate(CALLER)
+    place.throttled = True
+    with pytest.raises(Unavailable, match="several keys") as refused:
+        await place.admit()
+    assert refused.value.retry_after == 1
+    assert place.network.calls == [*ADMITTED, "UpdateItem"]  # the last one settles the ledger's item
+    item = await place.table.get(ledger.ledger_key(place.opening.request_id))
+    assert item is not None
+    assert (item["state"], item["outcome"]) == ("SETTLED", "refused")
+    assert await place.admit() == ADMITTED

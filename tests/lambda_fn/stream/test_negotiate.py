@@ -1,0 +1,202 @@
+"""The other shapes: completions of the form before chat, and bare text."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from openai.types import Completion
+
+from lambda_fn.encode import Head
+from lambda_fn.errors import InvalidRequest, UpstreamFailed
+from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
+from lambda_fn.stream.negotiate import Asked, read_chat, read_completion
+
+TEXT = {"accept": "text/plain"}
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+PROMPT = {"model": "m", "prompt": "Once"}
+
+
+def delta(text: str, index: int = 0, tokens: list[str] | None = None) -> Delta:
+    """Make a delta of text, with log probabilities for these tokens."""
+    entry = {"logprob": -0.5, "bytes": None, "top_logprobs": [{"token": "x", "logprob": -0.5, "bytes": None}]}
+    logprobs = NULL
+    if tokens is not None:
+        logprobs = msgspec.Raw(json.dumps({"content": [{"token": token, **entry} for token in tokens]}).encode())
+    return Delta(msgspec.Raw(json.dumps({"content": text}).encode()), index=index, tokens=1, logprobs=logprobs)
+
+
+def answer(asked: Asked, events: list[Event]) -> bytes:
+    """Encode an answer."""
+    encoder = asked.encoder(Head("1", 7, "m", asked.request.n or 1))
+    return encoder.begin() + encoder.encode(events)
+
+
+def completion(change: dict[str, Any]) -> Asked:
+    """Read a completion request."""
+    return read_completion(json.dumps({**PROMPT, **change}).encode(), {})
+
+
+def chunks(data: bytes) -> list[Completion]:
+    """Read the events of a stream, each by the openai package's own type.
+
+    Its type does not know that the finish reason is null until the end, as it is in OpenAI's own streams.
+    """
+    *blocks, done, rest = data.decode().split("\n\n")
+    assert (done, rest) == ("data: [DONE]", "")
+    going_on = '"finish_reason":null'
+    for block in blocks:
+        last = block.replace(going_on, '"finish_reason":"stop"').removeprefix("data: ")
+        Completion.model_validate_json(last, strict=True)
+    return [Completion.construct(**json.loads(block.removeprefix("data: "))) for block in blocks]
+
+
+WHOLE: list[Event] = [Start(2), delta(" upon"), delta(" a"), Finish("length"), Usage(2, 2), End()]
+
+
+def test_streamed() -> None:
+    """Text, the finish reason, the usage when it is asked for, `[DONE]`; one id throughout."""
+    found = chunks(answer(completion({"stream": True, "stream_options": {"include_usage": True}}), WHOLE))
+    assert [chunk.choices[0].text for chunk in found[:-1]] == [" upon", " a", ""]
+    assert [chunk.choices[0].finish_reason for chunk in found[:-1]] == [None, None, "length"]
+    assert (found[-1].choices, found[-1].usage and found[-1].usage.total_tokens) == ([], 4)
+    assert {(chunk.id, chunk.object) for chunk in found} == {("cmpl-1", "text_completion")}
+
+
+def test_whole() -> None:
+    """One object says the same."""
+    found = Completion.model_validate_json(answer(completion({}), WHOLE), strict=True)
+    assert (found.choices[0].text, found.choices[0].finish_reason) == (" upon a", "length")
+    assert found.usage is not None
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_echo_and_choices(stream: bool) -> None:
+    """With `echo` every choice begins with the prompt."""
+    events: list[Event] = [delta(" b", 1), delta(" a"), Finish("stop"), Finish("stop", 1), Usage(1, 2), End()]
+    data = answer(completion({"n": 2, "echo": True, "stream": stream}), events)
+    found = chunks(data) if stream else [Completion.model_validate_json(data, strict=True)]
+    texts = {0: "", 1: ""}
+    for chunk in found:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+    assert texts == {0: "Once a", 1: "Once b"}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_logprobs(stream: bool) -> None:
+    """Log probabilities have this form's own shape, with offsets into the text."""
+    events: list[Event] = [delta("ab", tokens=["a", "b"]), delta("c", tokens=["c"]), Finish("stop"), End()]
+    data = answer(completion({"logprobs": 1, "stream": stream}), events)
+    found = (
+        [chunk.choices[0].logprobs for chunk in chunks(data)]
+        if stream
+        else [Completion.model_validate_json(data, strict=True).choices[0].logprobs]
+    )
+    offsets = [offset for piece in found if piece for offset in piece.text_offset or []]
+    assert offsets == [0, 1, 2]
+    assert found[0] is not None
+    assert found[0].top_logprobs is not None
+    assert found[0].top_logprobs[0] == {"x": -0.5}
+
+
+def test_prompt_is_a_users_message() -> None:
+    """The model is asked with the prompt as a user's message, for sixteen tokens unless more are asked for."""
+    for prompt in ("Once", ["Once"]):
+        request = completion({"prompt": prompt}).request
+        assert [(type(message).__name__, message.content) for message in request.messages] == [("User", "Once")]  # type: ignore[union-attr]
+        assert request.max_tokens == 16
+    assert completion({"max_tokens": 99, "logprobs": 2}).request.max_tokens == 99
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"prompt": 5}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": [[1, 2]]}, "prompt"),
+        ({"suffix": "x"}, "suffix"),
+        ({"best_of": 2}, "best_of"),
+        ({"best_of": 0}, "best_of"),
+        ({"echo": 1}, "echo"),
+        ({"echo": True, "logprobs": 1}, "echo"),
+        ({"logprobs": 6}, "logprobs"),
+        ({"logprobs": True}, "logprobs"),
+        ({"n": 9}, "n"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"temperature": 3}, "temperature"),
+        ({"stop": ["a"] * 5}, "stop"),
+        ({"stream_options": {}}, "stream_options"),
+        ({"prompt": "a\0"}, "prompt"),
+        ({"sluice": {"buffer": "page"}}, "sluice.buffer"),
+    ],
+    ids=range(19),
+)
+def test_wrong_completions(change: dict[str, Any], param: str) -> None:
+    """What makes no sense or cannot be honoured is named."""
+    with pytest.raises(InvalidRequest) as refusal:
+        completion(change)
+    assert refusal.value.param == param
+
+
+def test_text() -> None:
+    """`Accept: text/plain` gets the text and nothing else; what could pass for our own marks is left out of it."""
+    asked = read_chat(json.dumps(CHAT).encode(), TEXT)
+    events: list[Event] = [Start(1), delta("Grüße\x1e"), delta("\x16 🚰\n"), Finish("stop"), Usage(1, 2), End()]
+    assert answer(asked, events).decode() == "Grüße 🚰\n"
+
+
+def test_empty_text() -> None:
+    """A streamed body cannot be empty: a text of nothing is a line end."""
+    assert answer(read_chat(json.dumps(CHAT).encode(), TEXT), [Finish("stop"), Usage(1, 0), End()]) == b"\n"
+
+
+def test_text_that_breaks_off() -> None:
+    """The trailer line is the last one, begins with a record separator, and holds the error object."""
+    encoder = read_chat(json.dumps(CHAT).encode(), TEXT).encoder(Head("1", 7, "m"))
+    data = encoder.encode([delta("Half")]) + encoder.heartbeat() + (encoder.fail(UpstreamFailed("m")) or b"")
+    text, mark, trailer = data.decode().partition("\n\x1e")
+    assert (text.replace("\x16", ""), mark) == ("Half", "\n\x1e")
+    assert json.loads(trailer)["error"]["code"] == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    ("accept", "text"),
+    [
+        ("text/plain", True),
+        ("text/plain; charset=utf-8, */*;q=0.1", True),
+        ("TEXT/PLAIN", True),
+        ("*/*", False),
+        ("application/json, text/plain, */*", False),
+        ("text/event-stream", False),
+        ("", False),
+    ],
+)
+def test_accept(accept: str, text: bool) -> None:
+    """Only who names text and nothing that the API otherwise gives is given text; axios and stock SDKs are not."""
+    encoder = read_chat(json.dumps(CHAT).encode(), {"accept": accept}).encoder(Head("1", 7, "m"))
+    assert encoder.content_type.startswith("text/plain") == text
+
+
+@pytest.mark.parametrize(
+    "change", [{"n": 2}, {"logprobs": True}, {"tools": [{"type": "function", "function": {"name": "f"}}]}]
+)
+def test_what_text_cannot_say(change: dict[str, Any]) -> None:
+    """What has no place in a text is refused by name."""
+    with pytest.raises(InvalidRequest) as refusal:
+        read_chat(json.dumps({**CHAT, **change}).encode(), TEXT)
+    assert refusal.value.param == next(iter(change))
+
+
+def test_buffering_is_asked_for() -> None:
+    """By the request, by a header, or not at all; a whole answer has none."""
+    body = json.dumps({**CHAT, "stream": True}).encode()
+    assert read_chat(body, {}).transform() is None
+    assert read_chat(body, {"x-sluice-buffer": "Word"}).transform() is not None
+    both = json.dumps({**CHAT, "stream": True, "sluice": {"buffer": "none"}}).encode()
+    assert read_chat(both, {"x-sluice-buffer": "word"}).transform() is None
+    assert read_chat(json.dumps(CHAT).encode(), {"x-sluice-buffer": "word"}).transform() is None
+    with pytest.raises(InvalidRequest, match="x-sluice-buffer"):
+        read_chat(body, {"x-sluice-buffer": "page"})

@@ -1,0 +1,253 @@
+"""The sweeper: whatever a killed function left, the books come out exact, also when the sweeper is killed itself."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.ids import new_request_id
+from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.ledger import Settlement
+from lambda_fn.metering.windows import windows_of
+from lambda_fn.reporting import rollups
+from lambda_fn.reporting.reconcile import reconcile
+from lambda_fn.sweep.run import Sweep, sweep
+from tests.support.ground import (
+    CLOSED,
+    DONE,
+    LATER,
+    LIMITS,
+    LONGEST,
+    PRICES,
+    Ground,
+    Killed,
+    T,
+    live,
+    opening,
+    request_ids,
+    reserve,
+)
+
+
+def never() -> bool:
+    """There is always time."""
+    return False
+
+
+async def swept(table: Table, *, now: float = LATER) -> Sweep:
+    """Sweep once."""
+    return await sweep(table, now=now, longest=LONGEST, stop=never)
+
+
+async def prove(ground: Ground) -> list[dict[str, Any]]:
+    """Hold accounts, balances, ledger and rollups against each other, to the token; give the ledger's items."""
+    # the hour closes, and has rollups
+    await swept(ground.table, now=CLOSED + 2 * LONGEST)
+    account, items = ground.account(), ground.items("LEDGER#")
+    assert [item["state"] for item in items] == ["SETTLED"] * len(items)
+    assert account["in_flight"] == {}
+    assert not {"open", "due"} & {name for item in items for name in item}
+    report = await reconcile(ground.table, now=lambda: CLOSED)
+    assert report.differences == []
+    spent = [item for item in items if item["outcome"] != "refused"]
+    for name in ("prompt_tokens", "completion_tokens", "cost"):
+        assert account.get(name, 0) == sum(item[name] for item in items)
+    assert account.get("requests", 0) == len(spent)
+    assert all(
+        item["cost"] == PRICES.cost(int(item["prompt_tokens"]), int(item["completion_tokens"]))
+        for item in items
+        if item["prompt_tokens"]
+    )
+    for window in windows_of(T):
+        if window.name in account["balance"] and window.ends > LATER:
+            kind = window.name.partition("#")[0]
+            taken = sum(
+                item["cost"] if kind == "cost" else item["prompt_tokens"] + item["completion_tokens"] for item in items
+            )
+            assert account["balance"][window.name] == getattr(LIMITS, window.limit) - taken
+    return items
+
+
+@pytest.mark.parametrize("checkpoint", [0, 4])
+async def test_killed_at_any_call(ground: Ground, checkpoint: int) -> None:
+    """A function that is killed after any of its calls leaves nothing that a sweep does not make exact."""
+    at, killed, ids = 0, True, []
+    while killed:
+        request_id = new_request_id(T)
+        ids.append(request_id)
+        killed = False
+        try:
+            await live(ground.mortal(at, after=True), ground, request_id, checkpoint=checkpoint)
+        except Killed:
+            killed, at = True, at + 1
+    result = await swept(ground.table)
+    assert not {"open", "due"} & ground.account().keys()
+    items = {item["sk"]: item for item in await prove(ground)}
+    assert (result.failures, result.finished) == (0, True)
+    assert at == len(ids) - 1 == (5 if checkpoint else 4)
+    for request_id, item in items.items():
+        counts = (int(item["prompt_tokens"]), int(item["completion_tokens"]))
+        # from the last checkpoint, or as the function settled it
+        assert counts in ({(0, 0), (7, 4), (7, 11)} if checkpoint else {(0, 0), (7, 11)})
+        assert bool(item.get("recovered")) == (counts != (7, 11))
+        assert request_id in ids
+    assert "recovered" not in items[ids[-1]]
+
+
+async def leave(ground: Ground, number: int) -> None:
+    """Leave one request as a killed function may: half admitted, not settled, with a checkpoint, not released."""
+    request_id = new_request_id(T)
+    match number % 5:
+        case 0:
+            await live(ground.table, ground, request_id, None, checkpoint=6)
+        case 1:
+            await live(ground.table, ground, request_id, None)
+        case 2:
+            await reserve(ground.table, ground, request_id)
+        case 3:
+            await ground.table.put(ledger.opening_item(opening(ground, request_id)))
+        case 4:
+            with pytest.raises(Killed):
+                await live(ground.mortal(3), ground, request_id)
+
+
+async def test_sweeper_killed_at_any_call(ground: Ground) -> None:
+    """Sweepers that are killed before or after any of their calls leave nothing that a whole one does not finish."""
+    at = 0
+    while True:
+        await leave(ground, at // 2)
+        killed = False
+        try:
+            await swept(ground.mortal(at, after=bool(at % 4)))
+        except* Killed:
+            killed = True
+        if not killed:
+            break
+        at += 2
+    assert at > 25
+    assert len(await prove(ground)) == at // 2 + 1
+
+
+async def test_two_sweepers_at_once_and_again(ground: Ground) -> None:
+    """Sweepers that run side by side do each thing once, and a further sweep changes nothing at all."""
+    for number in range(10):
+        await leave(ground, number)
+    results = await asyncio.gather(swept(ground.table), swept(ground.table))
+    assert sum(result.failures for result in results) == 0
+    before = ground.bytes()
+    again = await swept(ground.table)
+    assert (again.overdue, again.hours) == (0, 0)
+    assert ground.bytes() == before
+    await prove(ground)
+
+
+async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
+    """A request that may still be running is not touched, and its account is looked at again when that is over."""
+    old, young = new_request_id(T), new_request_id(T + 300)
+    await live(ground.table, ground, old, None, checkpoint=3)
+    await reserve(ground.table, ground, young, now=T + 300)
+    await ground.table.put(ledger.opening_item(opening(ground, young)))
+    before = ground.item(young)
+    result = await swept(ground.table, now=T + LONGEST + 10)
+    assert result.done == {"settled": 1}
+    assert ground.item(young) == before
+    account = await ground.table.get(accounts.account_key(ground.key_id))
+    assert account is not None
+    assert list(account["in_flight"]) == [young]
+    assert T + 300 + LONGEST < account["due"] <= T + 300 + LONGEST + 2
+    await settlements.close(
+        ground.table, opening(ground, young), DONE, entry=accounts.Entry.read(account["in_flight"][young]), now=T + 400
+    )
+    await prove(ground)
+
+
+async def test_a_deleted_key(ground: Ground) -> None:
+    """What a deleted key's killed stream had generated stays in the ledger, and what never began is refused."""
+    killed = new_request_id(T)
+    await swept(ground.table, now=T)
+    await live(ground.table, ground, killed, None, checkpoint=9)
+    await ground.table.delete(accounts.account_key(ground.key_id))
+    never = new_request_id(T)
+    await ground.table.put(ledger.opening_item(opening(ground, never)))
+    await swept(ground.table)
+    assert (ground.item(killed)["outcome"], ground.item(killed)["completion_tokens"]) == ("cut", 9)
+    assert (ground.item(never)["outcome"], ground.item(never)["key"]) == ("refused", ground.key_id)
+    await swept(ground.table, now=CLOSED)
+    report = await reconcile(ground.table, now=lambda: CLOSED + 2 * 3600)
+    assert (report.differences, [one.key for one in report.keys]) == ([], [ground.key_id])
+    assert report.keys[0].account is None
+
+
+async def test_it_stops_when_its_time_is_over(ground: Ground) -> None:
+    """A sweep takes up nothing more when its time is over, and the next one goes on."""
+    for request_id in request_ids(20):
+        await live(ground.table, ground, request_id, None)
+    asked = iter(range(1000))
+    result = await sweep(ground.table, now=LATER, longest=LONGEST, stop=lambda: next(asked) > 22)
+    assert not result.finished
+    assert 0 < result.overdue < 20
+    assert (await swept(ground.table)).overdue == 20 - result.overdue
+    await prove(ground)
+
+
+async def test_an_item_that_makes_no_sense_stops_no_other(ground: Ground) -> None:
+    """What cannot be repaired counts as a failure, and the rest is swept."""
+    [broken, whole] = request_ids(2)
+    await live(ground.table, ground, whole, None)
+    item = ledger.opening_item(opening(ground, broken))
+    await ground.table.put({name: value for name, value in item.items() if name != "key"})
+    result = await swept(ground.table)
+    assert (result.failures, result.done["settled"]) == (1, 1)
+    assert ground.item(whole)["state"] == "SETTLED"
+
+
+async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> None:
+    """However many cannot be read, accounts are swept and hours are rolled: DynamoDB does answer."""
+    for number in range(12):
+        await ground.table.put({"pk": f"LEDGER#bad{number}", "sk": "x", "open": "LEDGER#0", "due": 1})
+    [request_id] = request_ids(1)
+    await live(ground.table, ground, request_id, None)
+    result = await swept(ground.table, now=CLOSED)
+    assert (result.failures, result.accounts, result.hours, result.finished) == (12, 1, 1, True)
+
+
+@pytest.mark.parametrize("killed", [None, 0, 1, 2, 3, 4, 5, 6, 7])
+async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | None) -> None:
+    """A ledger item that is written after its hour was rolled is in the rollups once it is settled, also when it is
+    booked on no account.
+    """
+    [request_id] = request_ids(1)
+    await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
+    late = replace(opening(ground, request_id), key_id="a" * 12)
+    await ground.table.put(ledger.opening_item(late), condition=ledger.NEW)
+    await ground.table.update(ledger.checkpoint(request_id, prompt_tokens=7, completion_tokens=3, now=T + 5))
+    if killed is not None:
+        with contextlib.suppress(Killed, BaseExceptionGroup):
+            await swept(ground.mortal(8 + killed, after=True), now=CLOSED)
+    await swept(ground.table, now=CLOSED)
+    await swept(ground.table, now=CLOSED + 2 * LONGEST)
+    assert (await reconcile(ground.table, now=lambda: CLOSED + 2 * 3600)).differences == []
+    assert [item["outcomes"] for item in ground.items("USAGE#")] == [{"cut": 1}]
+
+
+async def test_a_function_that_was_only_slow(ground: Ground) -> None:
+    """When a function settles after the sweeper took its request for lost, its own figures stand."""
+    request_id = new_request_id(T)
+    opened = opening(ground, request_id)
+    entry = await reserve(ground.table, ground, request_id)
+    await ground.table.put(ledger.opening_item(opened))
+    await swept(ground.table)
+    await settlements.close(ground.table, opened, DONE, entry=entry, now=LATER)
+    [item] = await prove(ground)
+    assert (item["outcome"], item["completion_tokens"], "recovered" in item) == ("complete", 11, False)
+
+
+async def test_a_settlement_of_nothing(ground: Ground) -> None:
+    """A request that failed before any token is settled with nothing, once."""
+    failed = Settlement("failed", 0, 0, None, None, 30)
+    await live(ground.table, ground, new_request_id(T), failed)
+    [item] = await prove(ground)
+    assert (item["outcome"], ground.account()["requests"]) == ("failed", 1)

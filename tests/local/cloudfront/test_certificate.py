@@ -1,0 +1,58 @@
+"""TLS at the edge, with a certificate of the local cloud's own."""
+
+import ssl
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.lib.trust import bundle
+from local.cloudfront.certificate import ensure
+from local.cloudfront.plane import Edge
+from local.state import Distribution
+
+
+def _config() -> dict[str, object]:
+    origin = {"Id": "o", "DomainName": "nowhere.example", "CustomOriginConfig": {}}
+    return {"Origins": [origin], "DefaultCacheBehavior": {"TargetOriginId": "o"}}
+
+
+async def test_viewers_check_the_certificate(tmp_path: Path) -> None:
+    """Whoever trusts the local authority, however strictly, is answered over HTTPS; whoever does not refuses."""
+    certificate = ensure(tmp_path)
+    edge = Edge(lambda: 0, tls=certificate.context())
+    await edge.start()
+    await edge.apply((Distribution("E1", _config()),), {})
+    url = edge.status()[0]["url"]
+    assert url.startswith("https://localhost:")
+    trusting = ssl.create_default_context(cafile=str(certificate.authority))
+    trusting.verify_flags |= ssl.VERIFY_X509_STRICT
+    async with httpx.AsyncClient(verify=trusting) as client:
+        for host in ("localhost", "127.0.0.1"):
+            assert (await client.get(url.replace("localhost", host))).status_code == 502
+    async with httpx.AsyncClient(verify=ssl.create_default_context()) as client:
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            await client.get(url)
+    await edge.stop()
+
+
+def test_certificate_is_kept(tmp_path: Path) -> None:
+    """The next start has the same certificate; its key is for its owner alone, and the authority's is nowhere."""
+    first = ensure(tmp_path)
+    content = first.server.read_bytes()
+    assert ensure(tmp_path).server.read_bytes() == content
+    assert first.server.stat().st_mode & 0o077 == 0
+    assert b"PRIVATE KEY" not in first.authority.read_bytes()
+
+
+def test_bundle_keeps_what_was_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file for clients has the authorities in use and the local one, also when it is in use itself."""
+    known = tmp_path / "known.pem"
+    known.write_text("known")
+    authority = ensure(tmp_path).authority
+    monkeypatch.setenv("SSL_CERT_FILE", str(known))
+    made = bundle(str(authority))
+    assert made.read_text() == f"known\n{authority.read_text()}"
+    monkeypatch.setenv("SSL_CERT_FILE", str(made))
+    again = bundle(str(authority)).read_text()
+    assert again.count(authority.read_text()) == 1

@@ -1,0 +1,335 @@
+"""Distributions: which behaviour, what reaches the origin, and what happens when the origin is slow or gone."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from local import listeners
+from local.cloudfront.behaviours import (
+    ALL_VIEWER_EXCEPT_HOST_HEADER,
+    ConfigError,
+    behaviours,
+    choose,
+    target,
+    to_origin,
+)
+from local.cloudfront.plane import Edge
+from local.cloudfront.unsupported import ignored
+from local.state import Distribution
+
+ALL = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"]
+
+
+def _config(port: Any = 80, **default: Any) -> dict[str, Any]:
+    origin = {
+        "Id": "o",
+        "DomainName": "localhost",
+        "CustomOriginConfig": {"OriginProtocolPolicy": "http-only", "HTTPPort": port, "OriginReadTimeout": 0.4},
+        "OriginCustomHeaders": [{"HeaderName": "X-Secret", "HeaderValue": "s"}],
+    }
+    behaviour = {
+        "TargetOriginId": "o",
+        "AllowedMethods": ALL,
+        "OriginRequestPolicyId": ALL_VIEWER_EXCEPT_HOST_HEADER,
+        **default,
+    }
+    return {"Enabled": True, "Origins": [origin], "DefaultCacheBehavior": behaviour}
+
+
+def test_behaviours_by_pattern() -> None:
+    """The first pattern that matches the path decides; the default one takes the rest."""
+    config = _config()
+    config["CacheBehaviors"] = [
+        {"PathPattern": pattern, "TargetOriginId": "o"} for pattern in ("/v1/*", "img?.png", "/admin", "*.css")
+    ]
+    found = behaviours(config, {})
+    chosen = [
+        choose(found, path).pattern
+        for path in ("/v1/", "/v1/a/b", "/img1.png", "/admin", "/x/y.css", "/admin/", "/V1/")
+    ]
+    assert chosen == ["/v1/*", "/v1/*", "img?.png", "/admin", "*.css", "*", "*"]
+    assert found[0].methods == ("GET", "HEAD")
+
+
+def test_headers_to_the_origin() -> None:
+    """With all viewer headers but Host: custom headers win over the viewer's, Host is the origin's."""
+    (behaviour,) = behaviours(_config(), {})
+    viewer = [
+        ("Host", "d"),
+        ("Authorization", "B"),
+        ("x-secret", "forged"),
+        ("Connection", "x"),
+        ("X-Forwarded-For", "9"),
+    ]
+    headers = to_origin(behaviour, viewer, "127.0.0.1", "id", "EXX")
+    found = {name.lower(): value for name, value in headers}
+    assert found["authorization"] == "B"
+    assert [value for name, value in headers if name.lower() == "x-secret"] == ["s"]
+    assert found["host"] == "localhost"
+    assert found["x-forwarded-for"] == "9, 127.0.0.1"
+    assert found["x-amz-cf-id"] == "id"
+    assert "connection" not in found
+    assert target(behaviour, "/a%20b?q=%2F") == "/a%20b?q=%2F"
+
+
+def test_without_a_policy_little_is_forwarded() -> None:
+    """Without an origin request policy no Authorization, cookies or query string reach the origin."""
+    (behaviour,) = behaviours(_config(OriginRequestPolicyId=None), {})
+    viewer = [("Host", "d"), ("Authorization", "B"), ("Cookie", "c"), ("Content-Type", "t")]
+    names = {name.lower() for name, _ in to_origin(behaviour, viewer, "", "id", "E")}
+    assert "content-type" in names
+    assert not names & {"authorization", "cookie"}
+    assert target(behaviour, "/a?b") == "/a"
+
+
+@pytest.mark.parametrize("change", [{"TargetOriginId": "none"}, {"OriginRequestPolicyId": "unknown"}])
+def test_bad_configurations(change: dict[str, str]) -> None:
+    """An origin or a policy that does not exist is an error."""
+    with pytest.raises(ConfigError):
+        behaviours(_config(**change), {})
+
+
+class Origin:
+    """An origin that does what the path says."""
+
+    def __init__(self) -> None:
+        """Nothing has been asked yet."""
+        self.closed = asyncio.Event()
+        self.release = asyncio.Event()
+        self.received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer."""
+        if request.path == "/echo":
+            body = await request.text()
+            return web.json_response(
+                {"headers": dict(request.headers), "query": request.raw_path.partition("?")[2], "body": body}
+            )
+        if request.path == "/upload":
+            self.received.set_result(await request.content.readany())
+            return web.Response(body=await request.content.read())
+        if request.path == "/long-head":
+            return web.Response(headers={"x-long": "l" * 20_480})
+        if request.path == "/slow-first":
+            await asyncio.sleep(1)
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        try:
+            await response.write(b"one")
+            if request.path == "/stalls":
+                await asyncio.sleep(30)
+            if request.path == "/held":
+                await self.release.wait()
+            if request.path == "/cut":
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+            await response.write(b"two")
+            await response.write_eof()
+        except asyncio.CancelledError:
+            self.closed.set()
+            raise
+        return response
+
+
+class Site:
+    """An origin, a distribution in front of it, and a client."""
+
+    def __init__(self, origin: Origin, edge: Edge, session: aiohttp.ClientSession, origin_port: int) -> None:
+        """A started one."""
+        self.origin, self.edge, self.session, self.origin_port = origin, edge, session, origin_port
+        self.url = edge.status()[0]["url"]
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """With a read timeout of 0.4 s."""
+    origin = Origin()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", origin.handle)
+    sock = listeners.bind([0])
+    runner = await listeners.serve(app, sock, cancel=True, longest_head=65_536)
+    port = sock.getsockname()[1]
+    edge = Edge(lambda: 0)
+    await edge.start()
+    await edge.apply((Distribution("E1", _config(port)),), {})
+    async with aiohttp.ClientSession(max_field_size=65_536, max_line_size=65_536) as session:
+        yield Site(origin, edge, session, port)
+    await edge.stop()
+    await runner.cleanup()
+
+
+async def test_forwards(site: Site) -> None:
+    """Method, path, query, headers and body reach the origin, with the custom header; the answer is marked."""
+    async with site.session.post(
+        URL(f"{site.url}/echo?a=%2F", encoded=True), data="body", headers={"Authorization": "B"}
+    ) as answer:
+        found = json.loads(await answer.read())
+        assert answer.headers["X-Amz-Cf-Id"]
+        assert "cloudfront.net" in answer.headers["Via"]
+    assert (found["query"], found["body"]) == ("a=%2F", "body")
+    assert found["headers"]["X-Secret"] == "s"
+    assert found["headers"]["Authorization"] == "B"
+
+
+async def test_streams_without_buffering(site: Site) -> None:
+    """The first part arrives while the origin still holds the second."""
+    async with site.session.get(f"{site.url}/held") as answer:
+        assert await answer.content.readany() == b"one"
+        site.origin.release.set()
+        assert await answer.content.readany() == b"two"
+
+
+async def test_uploads_without_buffering(site: Site) -> None:
+    """The first part of a body is with the origin while the viewer still holds the second."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"one"
+        assert await site.origin.received == b"one"
+        yield b"two"
+
+    async with site.session.post(f"{site.url}/upload", data=body()) as answer:
+        assert await answer.read() == b"two"
+
+
+async def test_an_encoded_body_is_passed_on_as_it_is(site: Site) -> None:
+    """What a body's Content-Encoding promises is not looked at, be it true or not."""
+    for body in (gzip.compress(b"whole"), b"no gzip"):
+        site.origin.received = asyncio.get_running_loop().create_future()
+        async with site.session.post(f"{site.url}/upload", data=body, headers={"Content-Encoding": "gzip"}) as answer:
+            assert answer.status == 200
+        assert await site.origin.received == body
+
+
+async def test_connections_are_kept(site: Site) -> None:
+    """One connection of a viewer carries one request after another, an error among them."""
+    made: list[object] = []
+
+    async def count(*told: object) -> None:
+        made.append(told)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(count)
+    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+        for path in ("/echo", "/slow-first", "/echo"):
+            async with session.get(f"{site.url}{path}") as answer:
+                await answer.read()
+    assert len(made) == 1
+
+
+async def test_timeout_to_the_first_byte(site: Site) -> None:
+    """An origin that does not answer in time is a 504."""
+    async with site.session.get(f"{site.url}/slow-first") as answer:
+        assert answer.status == 504
+        assert "x-amz-cf-id" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/stalls", "/cut"])
+async def test_broken_within_the_answer(site: Site, path: str) -> None:
+    """An origin that falls silent or is cut off after the first bytes gets the viewer's connection cut."""
+    async with site.session.get(f"{site.url}{path}") as answer:
+        assert answer.status == 200
+        assert await answer.content.readany() == b"one"
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+
+async def test_the_viewer_leaving_closes_the_origins_connection(site: Site) -> None:
+    """When the viewer goes away, the origin's request is ended."""
+    async with site.session.get(f"{site.url}/held") as answer:
+        await answer.content.readany()
+        answer.close()
+    await asyncio.wait_for(site.origin.closed.wait(), 5)
+
+
+async def test_methods(site: Site) -> None:
+    """A method that the behaviour does not allow is a 403 of the edge."""
+    await site.edge.apply((Distribution("E1", _config(site.origin_port, AllowedMethods=["GET", "HEAD"])),), {})
+    async with site.session.post(f"{site.url}/echo") as answer:
+        assert answer.status == 403
+        assert "cachable requests" in await answer.text()
+
+
+async def test_origins_that_are_not_there(site: Site) -> None:
+    """An origin that refuses connections, or that nothing here stands for, is a 502."""
+    await site.edge.apply((Distribution("E1", _config(1)),), {})
+    async with site.session.get(site.url) as answer:
+        assert answer.status == 502
+    config = _config()
+    config["Origins"][0]["DomainName"] = "example.com"
+    await site.edge.apply((Distribution("E1", config),), {})
+    async with site.session.get(site.url) as answer:
+        assert answer.status == 502
+        assert "example.com" in await answer.text()
+
+
+async def test_removed_distribution(site: Site) -> None:
+    """A distribution that is gone no longer listens."""
+    await site.edge.apply((), {})
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await site.session.get(site.url)
+    assert site.edge.observe() == {}
+
+
+async def test_bad_configuration_is_reported(site: Site) -> None:
+    """A configuration that cannot be served is reported with its reason."""
+    await site.edge.apply((Distribution("E1", _config(TargetOriginId="none")),), {})
+    assert "none" in site.edge.observe()["E1"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("GET", "/echo?" + "q" * 8180, {}, None, 200),
+        ("GET", "/echo?" + "q" * 8190, {}, None, 413),
+        ("POST", "/echo", {"x-a": "b" * 19_000}, "body", 200),
+        ("POST", "/echo", {"x-a": "b" * 20_480}, "body", 413),
+        ("GET", "/echo", {}, "body", 403),
+        ("GET", "/long-head", {}, None, 502),
+    ],
+)
+async def test_lengths(
+    site: Site, method: str, path: str, headers: dict[str, str], body: str | None, status: int
+) -> None:
+    """A URL, header fields or an origin's head over the limits are refused, and so is a GET with a body."""
+    async with site.session.request(method, site.url + path, headers=headers, data=body) as answer:
+        assert answer.status == status
+        if status == 413:
+            assert answer.headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"CustomOriginConfig": {"OriginReadTimeout": 121}}, "InvalidOriginReadTimeout"),
+        ({"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": ""}] * 31}, "TooManyOriginCustomHeaders"),
+        ({"OriginCustomHeaders": [{"HeaderName": "x" * 257, "HeaderValue": ""}]}, "HeaderName"),
+        ({"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": "v" * 1784}]}, "HeaderValue"),
+    ],
+)
+def test_origins_over_the_limits(change: dict[str, Any], reason: str) -> None:
+    """A read timeout, or a custom header's name or value, over CloudFront's limits is refused at deployment."""
+    config = _config()
+    config["Origins"][0].update(change)
+    with pytest.raises(ConfigError, match=reason):
+        behaviours(config, {})
+
+
+def test_what_is_not_emulated_is_named() -> None:
+    """Each member of a configuration that changes nothing here is named with its place."""
+    config = _config(Compress=True, CachePolicyId="658327ea-f89d-4fab-a63d-7e88639e58f6", FunctionAssociations=[])
+    config["WebACLId"] = "arn"
+    assert ignored(_config()) == []
+    assert ignored(config) == [
+        "WebACLId",
+        "DefaultCacheBehavior.Compress",
+        "DefaultCacheBehavior.CachePolicyId (nothing is cached)",
+    ]

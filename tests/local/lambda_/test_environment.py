@@ -1,0 +1,276 @@
+"""The life of an execution environment: frozen, thawed, killed at a limit, logged; and who invokes it."""
+
+import asyncio
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from local import listeners
+from local.limits import Limits
+from local.state import Schedule
+from tests.support import function_code
+from tests.support.function_plane import FUNCTION, Plane, started
+
+HANDLER = """
+def handler(event, context):
+    if event.get("fail"):
+        raise ValueError("told to")
+    return {"got": event, "left": context.get_remaining_time_in_millis() > 0, "id": context.aws_request_id}
+"""
+
+
+def _with(**environment: str) -> Any:
+    return replace(FUNCTION, environment={**FUNCTION.environment, **environment})
+
+
+async def _until(plane: Plane, *wanted: str) -> list[str]:
+    """Wait until each of `wanted` is found in some log line; all lines."""
+    async with asyncio.timeout(10):
+        while True:
+            lines = [line["message"] for line in plane.control.lines]
+            if all(any(re.search(one, line) for line in lines) for one in wanted):
+                return lines
+            await asyncio.sleep(0.02)
+
+
+async def test_background_work_stops_while_idle(plane: Plane, tmp_path: Path) -> None:
+    """A thread that the function leaves behind stands still between invocations, and goes on in the next one."""
+    mark = tmp_path / "mark"
+    await plane.functions.apply((_with(MARK=str(mark)),))
+    assert (await plane.text("/background"))[0] == 200
+    await plane.at_rest()
+    size = mark.stat().st_size
+    await asyncio.sleep(0.2)
+    assert mark.stat().st_size == size
+    assert (await plane.text("/sleep?0.2"))[0] == 200
+    assert mark.stat().st_size > size
+
+
+async def test_peers_drop_the_idle_connections_of_a_frozen_environment(tmp_path: Path) -> None:
+    """A connection that was pooled over a freeze is found closed by its peer."""
+    app = web.Application()
+    sock = listeners.bind([0])
+    runner = await listeners.serve(app, sock, cancel=True, idle_s=Limits(100).seconds("idle_connection"))
+    async with started(tmp_path) as plane:
+        port = sock.getsockname()[1]
+        assert (await plane.text(f"/connect?{port}"))[0] == 200
+        await plane.at_rest()
+        await plane.text("/send")
+        await _until(plane, "peer answered")
+        await plane.at_rest()
+        await asyncio.sleep(0.5)
+        await plane.text("/send")
+        await _until(plane, "peer closed")
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("path", ["/sleep?30", "/stall"])
+async def test_deadline(tmp_path: Path, path: str) -> None:
+    """At its deadline a function is killed: 502 before its answer, a cut connection within; the log says so."""
+    async with started(tmp_path, replace(FUNCTION, timeout=2), limits=Limits(2)) as plane:
+        await plane.text("/")
+        await plane.at_rest()
+        (environment,) = plane.environments
+        async with plane.call(path) as answer:
+            assert answer.status == (200 if path == "/stall" else 502)
+            if path == "/stall":
+                with pytest.raises(aiohttp.ClientPayloadError):
+                    await answer.read()
+        await _until(plane, r"Task timed out after 2\.00 seconds", r"REPORT .*Status: timeout")
+        assert environment not in plane.environments
+
+
+async def test_memory(tmp_path: Path) -> None:
+    """A function that takes more memory than it has is killed: 502, and the log says that it ran out of memory."""
+    async with started(tmp_path, replace(FUNCTION, memory=128)) as plane:
+        assert (await plane.text("/memory?200"))[0] == 502
+        await _until(plane, r"REPORT .*Max Memory Used: 128 MB\tInit Duration: .*Error Type: Runtime\.OutOfMemory")
+        assert (await plane.text("/"))[0] == 200
+
+
+async def test_memory_of_children(tmp_path: Path) -> None:
+    """What a function's child processes have counts too."""
+    async with started(tmp_path, replace(FUNCTION, memory=160)) as plane:
+        assert (await plane.text("/child-memory?150"))[0] == 502
+        await _until(plane, r"Error Type: Runtime\.OutOfMemory")
+
+
+async def test_slow_initialisation_is_made_again(tmp_path: Path) -> None:
+    """An initialisation over 10 s is killed and made again within the function's own time."""
+    mark = tmp_path / "mark"
+    function = replace(_with(INIT="slow", MARK=str(mark)), timeout=60)
+    async with started(tmp_path, function, limits=Limits(4)) as plane:
+        assert (await plane.text("/"))[0] == 200
+        await _until(plane, "INIT_REPORT .*Phase: init\tStatus: timeout")
+
+
+@pytest.mark.parametrize(("path", "line"), [("/next", "told .*403"), ("/mode", "REPORT .*InvalidResponseModeHeader")])
+async def test_violations_of_the_runtime_api(plane: Plane, path: str, line: str) -> None:
+    """Asking for more without an answer is refused, an unknown response mode too: the caller sees 502."""
+    assert (await plane.text(path))[0] == 502
+    await _until(plane, line)
+    assert (await plane.text("/"))[0] == 200
+
+
+async def test_buffered_response_over_6_mb(plane: Plane) -> None:
+    """A response that is not streamed and is over 6 MB is a 502."""
+    assert (await plane.text("/large"))[0] == 502
+
+
+async def test_streamed_response_over_200_mb(tmp_path: Path) -> None:
+    """A streamed response is cut after 200 MB."""
+    limits = Limits()
+    function = replace(_with(MARK=str(tmp_path / "mark")), timeout=900)
+    async with started(tmp_path, function, limits=limits) as plane:
+        await plane.text("/")
+        limits.time_scale = 100
+        size = 0
+
+        async def read(answer: aiohttp.ClientResponse) -> None:
+            nonlocal size
+            async for data in answer.content.iter_any():
+                size += len(data)
+
+        async with plane.call("/big?3300") as answer:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await read(answer)
+        assert 190 * 2**20 < size <= 200 * 2**20
+
+
+async def test_bandwidth_after_the_first_6_mb(tmp_path: Path) -> None:
+    """The first 6 MB pass at once, what follows at 2 MB a second (here 20)."""
+    loop = asyncio.get_running_loop()
+    async with started(tmp_path, _with(MARK=str(tmp_path / "mark")), limits=Limits(10)) as plane:
+        await plane.text("/")
+        began = loop.time()
+        async with plane.call("/big?256") as answer:  # 16 MB
+            await answer.read()
+        assert loop.time() - began > 10 / 20 * 0.9
+
+
+async def test_account_concurrency(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a reserved concurrency the account's bounds it: 429."""
+    (pool,) = plane.functions._pools.values()
+    assert pool._limit == 1000
+    monkeypatch.setattr("local.lambda_.pool.value", {"lambda_account_concurrency": 1}.__getitem__)
+    first = asyncio.create_task(plane.text("/sleep?1"))
+    while not pool._waiting and not plane.environments:  # noqa: ASYNC110 - the other task's work
+        await asyncio.sleep(0)
+    assert (await plane.text("/"))[0] == 429
+    assert (await first)[0] == 200
+
+
+async def test_log_lines(plane: Plane) -> None:
+    """The log has START, the output, END and REPORT in order, in the function's group and the environment's stream."""
+    await plane.text("/print?hello")
+    await plane.at_rest()
+    await plane.text("/print?again")
+    lines = await _until(plane, "^hello", "^again")
+    lines = await _until(plane, *["^REPORT"] * 2, "REPORT (?!.*Init)")
+    kinds = [line.split()[0] for line in lines]
+    assert kinds == ["starting", "START", "hello", "END", "REPORT", "START", "again", "END", "REPORT"]
+    report = re.compile(
+        r"REPORT RequestId: \S+\tDuration: [\d.]+ ms\tBilled Duration: \d+ ms\tMemory Size: 256 MB\t"
+        r"Max Memory Used: [1-9]\d* MB\t(Init Duration: [\d.]+ ms\t)?"
+    )
+    first, second = (report.fullmatch(line) for line in lines if line.startswith("REPORT"))
+    assert first is not None
+    assert second is not None
+    assert first[1]
+    assert not second[1]
+    assert {line["group"] for line in plane.control.lines} == {"/aws/lambda/small"}
+    assert re.fullmatch(r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}", plane.control.lines[0]["stream"])
+    assert len({line["stream"] for line in plane.control.lines}) == 1
+
+
+async def test_json_log_format(tmp_path: Path) -> None:
+    """With the JSON log format the platform's lines are events, in the group that the function names."""
+    async with started(tmp_path, replace(FUNCTION, log_format="JSON", log_group="own")) as plane:
+        await plane.text("/")
+        lines = await _until(plane, "platform.report")
+        report = json.loads(lines[-1])
+        assert report["record"]["status"] == "success"
+        assert {"durationMs", "billedDurationMs", "memorySizeMB", "maxMemoryUsedMB", "initDurationMs"} == set(
+            report["record"]["metrics"]
+        )
+        assert plane.control.lines[0]["group"] == "own"
+
+
+async def test_several_invocations_in_one_environment(tmp_path: Path) -> None:
+    """With a concurrency of four, four calls at once share one process, a fifth gets another."""
+    async with started(tmp_path, concurrency=4) as plane:
+
+        async def pid() -> str:
+            async with plane.call("/sleep?2") as answer:
+                await answer.read()
+                return str(answer.headers["x-pid"])
+
+        pids = await asyncio.gather(*(pid() for _ in range(5)))
+        assert sorted(pids.count(one) for one in set(pids)) == [1, 4]
+        _, text = await plane.text("/environment")
+        assert json.loads(text)["variables"]["AWS_LAMBDA_MAX_CONCURRENCY"] == "4"
+
+
+async def test_concurrency_of_the_function_itself(tmp_path: Path) -> None:
+    """A function on a capacity provider says itself how many invocations its environments take."""
+    async with started(tmp_path, replace(FUNCTION, concurrency=8), concurrency=2) as plane:
+        _, text = await plane.text("/environment")
+        assert json.loads(text)["variables"]["AWS_LAMBDA_MAX_CONCURRENCY"] == "8"
+
+
+async def test_managed_runtime(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler of a function without a wrapper is run by a loop of our own; what it raises is a function error."""
+    monkeypatch.setattr(function_code, "MAIN", HANDLER)
+    monkeypatch.setattr(function_code.zipped, "__defaults__", (HANDLER,))
+    await plane.functions.apply(
+        (replace(FUNCTION, environment={}, handler="main.handler", code_sha256="managed", runtime="python3.14"),)
+    )
+    app = web.Application()
+    app.router.add_post("/2015-03-31/functions/{name}/invocations", plane.functions.invoke)
+    sock = listeners.bind([0])
+    runner = await listeners.serve(app, sock, cancel=True)
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/2015-03-31/functions"
+    async with plane.session.post(f"{url}/{FUNCTION.arn}/invocations", json={"a": 1}) as answer:
+        found = await answer.json()
+        assert (answer.status, found["got"], found["left"]) == (200, {"a": 1}, True)
+    async with plane.session.post(f"{url}/small/invocations", json={"fail": 1}) as answer:
+        assert answer.headers["X-Amz-Function-Error"] == "Unhandled"
+        assert "told to" in (await answer.json())["errorMessage"]
+    async with plane.session.post(f"{url}/none/invocations") as answer:
+        assert answer.status == 404
+    await runner.cleanup()
+
+
+async def test_schedules(plane: Plane) -> None:
+    """A schedule invokes its function at the time scale, with its input or the service's event."""
+    schedules = plane.functions._schedules
+    schedules._limits = Limits(200)
+    rule = "arn:aws:events:us-east-1:123456789012:rule/every"
+    event = {"rawPath": "/print", "rawQueryString": "scheduled"}
+    never = {"rawPath": "/print", "rawQueryString": "disabled"}
+    plane.functions.schedule(
+        (
+            Schedule(rule, "rate(1 minute)", True, FUNCTION.arn, json.dumps(event)),
+            Schedule(f"{rule}-off", "rate(1 minute)", False, FUNCTION.arn, json.dumps(never)),
+        )
+    )
+    assert "disabled" not in await _until(plane, "^scheduled$")
+
+
+async def test_frozen_environments_can_be_stopped(plane: Plane) -> None:
+    """A frozen process is killed when the function is deleted."""
+    async with plane.call("/") as answer:
+        pid = int(answer.headers["x-pid"])
+        await answer.read()
+    await plane.at_rest()
+    assert all(one.frozen for one in plane.environments)
+    await plane.functions.apply(())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

@@ -1,0 +1,193 @@
+"""Functions as real processes of a small hand-written package, behind their URL."""
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from local.lambda_ import pool
+from tests.support.function_plane import FUNCTION, HOST, Plane
+
+
+async def test_environment_is_as_on_aws(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process has the deployed variables and AWS's own, the bare interpreter, and nothing of the developer's."""
+    monkeypatch.setenv("DEVELOPERS_OWN", "secret")
+    status, text = await plane.text("/environment")
+    found = json.loads(text)
+    variables = found["variables"]
+    code = variables["LAMBDA_TASK_ROOT"]
+    assert status == 200
+    assert "DEVELOPERS_OWN" not in variables
+    assert variables["OWN"] == "value"
+    assert variables["AWS_LAMBDA_EXEC_WRAPPER"] == f"{code}/bootstrap"
+    assert variables["AWS_ACCESS_KEY_ID"] == "AK"
+    assert variables["AWS_SESSION_TOKEN"] == "ST"
+    assert variables["AWS_ENDPOINT_URL"] == "http://localhost:1"
+    assert variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
+    assert variables["_HANDLER"] == "a.b"
+    assert ".venv" not in found["executable"]
+    assert int(found["headers"]["Lambda-Runtime-Deadline-Ms"]) > 0
+
+
+async def test_event_and_answer(plane: Plane) -> None:
+    """The function sees the request; status, headers, cookies and body come back."""
+    async with plane.call("/event?a=1", method="POST", data=b"\x00", headers={"X-B": "c"}) as answer:
+        event = json.loads(await answer.read())
+        assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+        assert answer.headers["content-type"] == "text/plain"
+    assert (event["rawPath"], event["rawQueryString"], event["headers"]["x-b"]) == ("/event", "a=1", "c")
+    assert base64.b64decode(event["body"]) == b"\x00"
+    assert event["headers"]["host"] == HOST
+
+
+async def test_killed_by_its_credentials(plane: Plane) -> None:
+    """A fault kills the environment that has an access key, in the middle of its work, and no other."""
+    async with plane.call("/ticks") as answer:
+        await answer.content.readany()
+        assert not plane.functions.kill("another")
+        assert plane.functions.kill("AK")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.content.read()
+
+
+async def test_chunks_arrive_as_they_are_written(plane: Plane) -> None:
+    """Five ticks a tenth of a second apart are five reads."""
+    await plane.text("/")
+    async with plane.call("/ticks") as answer:
+        assert len([piece async for piece in answer.content.iter_any()]) == 5
+
+
+async def test_warm_reuse_and_one_environment_for_each_concurrent_call(plane: Plane) -> None:
+    """Calls one after another share a process; calls at once have one each."""
+    pids = []
+    for _ in range(6):  # one that has answered may still be busy with its end when the next call comes
+        async with plane.call("/") as answer:
+            await answer.read()
+            pids.append(answer.headers["x-pid"])
+        await plane.at_rest()
+    assert pids[0] == pids[1]
+
+    async def pid() -> str:
+        async with plane.call("/sleep?2") as answer:
+            await answer.read()
+            return str(answer.headers["x-pid"])
+
+    assert len(set(await asyncio.gather(pid(), pid(), pid()))) == 3
+    assert plane.functions.status()[0]["environments"] >= 3
+
+
+async def test_reserved_concurrency(plane: Plane) -> None:
+    """One call more than the reserved concurrency is refused with 429, and later ones are not."""
+    await plane.functions.apply((replace(FUNCTION, reserved_concurrency=1),))
+    first = asyncio.create_task(plane.text("/sleep?0.5"))
+    await asyncio.sleep(0.1)
+    assert (await plane.text("/"))[0] == 429
+    assert (await first)[0] == 200
+    assert (await plane.text("/"))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/crash", "/error"])
+async def test_failures_before_the_answer(plane: Plane, path: str) -> None:
+    """A crash or an error is a 502, and the next call is answered."""
+    assert await plane.text(path) == (502, '{"Message": "Internal Server Error"}')
+    assert (await plane.text("/"))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/cut", "/exit"])
+async def test_failures_within_the_answer_cut_the_connection(plane: Plane, path: str) -> None:
+    """Error trailers and a death in mid-answer cut the client's connection: no clean end."""
+    async with plane.call(path) as answer:
+        assert answer.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+    assert (await plane.text("/"))[0] == 200
+
+
+@pytest.mark.parametrize("how", ["exit", "error"])
+async def test_failed_initialisation(plane: Plane, how: str) -> None:
+    """A runtime that cannot start is a 502, with the reason in the log."""
+    await plane.functions.apply((replace(FUNCTION, environment={**FUNCTION.environment, "INIT": how}),))
+    assert (await plane.text("/"))[0] == 502
+
+
+async def test_timeout(plane: Plane) -> None:
+    """A function over its time is killed, and the call is a 502."""
+    await plane.functions.apply((replace(FUNCTION, timeout=1),))
+    assert (await plane.text("/sleep?30"))[0] == 502
+    assert (await plane.text("/"))[0] == 200
+
+
+async def test_buffered_answer(plane: Plane) -> None:
+    """An answer that is not streamed works too."""
+    async with plane.call("/buffered") as answer:
+        assert (answer.status, await answer.text(), answer.headers["x-a"]) == (201, "whole", "b")
+
+
+async def test_the_client_leaving_is_not_told(plane: Plane, tmp_path: Path) -> None:
+    """A client that goes away leaves the function running to its end."""
+    mark = tmp_path / "mark"
+    await plane.functions.apply((replace(FUNCTION, environment={**FUNCTION.environment, "MARK": str(mark)}),))
+    async with plane.call("/big?300") as answer:
+        await answer.content.readany()
+        answer.close()
+    async with asyncio.timeout(10):
+        while not mark.exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.02)
+
+
+async def test_new_environment_variables_take_effect(plane: Plane) -> None:
+    """After a change of the configuration calls go to new processes, while the old ones finish."""
+    slow = asyncio.create_task(plane.text("/sleep?0.5"))
+    await asyncio.sleep(0.3)
+    await plane.functions.apply((replace(FUNCTION, environment={**FUNCTION.environment, "OWN": "new"}),))
+    _, text = await plane.text("/environment")
+    assert json.loads(text)["variables"]["OWN"] == "new"
+    assert (await slow)[0] == 200
+
+
+async def test_deleted_function(plane: Plane) -> None:
+    """A deleted function's processes are stopped, and its URL is gone."""
+    async with plane.call("/") as answer:
+        pid = int(answer.headers["x-pid"])
+    await plane.functions.apply(())
+    assert (await plane.text("/"))[0] == 404
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment nobody has used for a while is stopped."""
+    monkeypatch.setattr(pool, "IDLE_S", 0.1)
+    await plane.text("/")
+    async with asyncio.timeout(5):
+        while plane.functions.status()[0]["environments"]:  # noqa: ASYNC110 - a timer's work
+            await asyncio.sleep(0.02)
+
+
+async def test_functions_of_other_runtimes_are_refused_clearly(plane: Plane) -> None:
+    """A function that needs a runtime of AWS's that is not Python's is refused with a message that says so."""
+    await plane.functions.apply((replace(FUNCTION, environment={}, runtime="nodejs24.x"),))
+    status, text = await plane.text("/")
+    assert status == 501
+    assert "nodejs24.x" in text
+
+
+async def test_other_refusals(plane: Plane) -> None:
+    """A body over 6 MB is a 413, and a URL that wants signed requests a 403."""
+    with contextlib.suppress(aiohttp.ClientOSError):  # the listener may close before all was sent
+        assert (await plane.text("/", method="POST", data=io.BytesIO(bytes(6 * 2**20 + 1))))[0] == 413
+    await plane.functions.apply((replace(FUNCTION, auth_type="AWS_IAM"),))
+    assert (await plane.text("/"))[0] == 403
+
+
+async def test_standard_output_is_the_log(plane: Plane) -> None:
+    """What the process prints is in the function's log file."""
+    await plane.text("/")
+    assert "starting" in (plane.directory / "logs" / "function-small.log").read_text()

@@ -1,0 +1,256 @@
+"""The Runtime API on a real socket, with the request cut at every place."""
+
+import asyncio
+import base64
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from local.lambda_.prelude import Head
+from local.lambda_.response import FunctionError, Invocation
+from local.lambda_.runtime_api import RuntimeApi
+
+BASE = "/2018-06-01/runtime/"
+# The port in the Host header: requests are written before there is one.
+NAMED = 9001
+PRELUDE = b'{"statusCode":200,"headers":{"a":"b"}}'
+
+
+class Runtime:
+    """A runtime's side: raw bytes on connections of its own."""
+
+    def __init__(self) -> None:
+        """Not started yet."""
+        self.asked = asyncio.Event()
+        self.init_errors: list[str] = []
+        self.api = RuntimeApi(self.asked.set, self.init_errors.append)
+        self.port = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A new connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._writers.append(writer)
+        return reader, writer
+
+    async def next(self) -> tuple[Invocation, bytes]:
+        """Ask for an invocation and get one; the invocation and the answer's bytes."""
+        self.asked.clear()
+        reader, writer = await self.open()
+        writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
+        await self.asked.wait()
+        invocation = Invocation("id-1", b'{"event":1}', 123, "arn", "trace")
+        self.api.offer(invocation)
+        return invocation, await reader.read(65536)
+
+    async def close(self) -> None:
+        """Close everything."""
+        for writer in self._writers:
+            writer.close()
+        self.api.stop()
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def runtime() -> AsyncIterator[Runtime]:
+    """A started one."""
+    made = Runtime()
+    made.port = await made.api.start()
+    made.api.port = NAMED
+    yield made
+    await made.close()
+
+
+def _chunked(*chunks: bytes, trailers: bytes = b"") -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n" + trailers + b"\r\n"
+
+
+def _post(what: str, body: bytes, headers: bytes = b"") -> bytes:
+    return f"POST {BASE}{what} HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n".encode() + headers + b"\r\n" + body
+
+
+STREAMED = (
+    b"lambda-runtime-function-response-mode: streaming\r\nTransfer-Encoding: chunked\r\n"
+    b"Content-Type: application/vnd.awslambda.http-integration-response\r\n"
+)
+
+
+async def _body(invocation: Invocation) -> bytes:
+    return b"".join([chunk async for chunk in invocation.response.chunks()])
+
+
+async def test_next(runtime: Runtime) -> None:
+    """`next` waits for an invocation and carries its event and headers."""
+    _, answer = await runtime.next()
+    assert answer.endswith(b'\r\n\r\n{"event":1}')
+    for header in (b"Request-Id: id-1", b"Deadline-Ms: 123", b"Invoked-Function-Arn: arn", b"Trace-Id: trace"):
+        assert header in answer
+
+
+async def test_streamed_response_at_every_cut(runtime: Runtime) -> None:
+    """A streamed response cut in two at any byte gives the same head and body, and 202."""
+    request = _post("invocation/id-1/response", _chunked(PRELUDE + b"\0" * 3, b"\0" * 5 + b"he", b"llo"), STREAMED)
+    for cut in range(1, len(request)):
+        invocation, _ = await runtime.next()
+        reader, writer = await runtime.open()
+        writer.write(request[:cut])
+        await writer.drain()
+        await asyncio.sleep(0)
+        writer.write(request[cut:])
+        assert await invocation.response.head == Head(200, {"a": "b"})
+        assert await _body(invocation) == b"hello"
+        assert (await reader.read(65536)).startswith(b"HTTP/1.1 202 ")
+
+
+async def test_chunks_pass_at_once(runtime: Runtime) -> None:
+    """Head and first bytes are there before the response has ended."""
+    invocation, _ = await runtime.next()
+    _, writer = await runtime.open()
+    writer.write(_post("invocation/id-1/response", b"", STREAMED) + b"%x\r\n%b\r\n" % (len(PRELUDE), PRELUDE))
+    writer.write(b"8\r\n" + b"\0" * 8 + b"\r\n")
+    assert await invocation.response.head == Head(200, {"a": "b"})
+    writer.write(b"5\r\nfirst\r\n")
+    chunks = invocation.response.chunks()
+    assert await anext(chunks) == b"first"
+    writer.write(b"4\r\nlast\r\n0\r\n\r\n")
+    assert await anext(chunks) == b"last"
+    with pytest.raises(StopAsyncIteration):
+        await anext(chunks)
+
+
+async def test_error_trailers(runtime: Runtime) -> None:
+    """Error trailers cut the answer off after what was sent."""
+    invocation, _ = await runtime.next()
+    _, writer = await runtime.open()
+    text = base64.b64encode(b'{"errorType":"E","errorMessage":"why"}')
+    trailers = b"Lambda-Runtime-Function-Error-Type: My.Error\r\nLambda-Runtime-Function-Error-Body: " + text + b"\r\n"
+    writer.write(_post("invocation/id-1/response", _chunked(PRELUDE + b"\0" * 8 + b"x", trailers=trailers), STREAMED))
+    chunks = invocation.response.chunks()
+    assert await anext(chunks) == b"x"
+    with pytest.raises(FunctionError, match=r"My\.Error: E why"):
+        await anext(chunks)
+
+
+async def test_truncated_response(runtime: Runtime) -> None:
+    """A connection that closes within the response is a failure."""
+    invocation, _ = await runtime.next()
+    _, writer = await runtime.open()
+    writer.write(_post("invocation/id-1/response", b"", STREAMED) + b"%x\r\n%b\r\n" % (len(PRELUDE), PRELUDE))
+    await writer.drain()
+    writer.close()
+    with pytest.raises(FunctionError, match="Truncated"):
+        await invocation.response.head
+
+
+@pytest.mark.parametrize(
+    ("chunks", "kind"),
+    [((b"no json" + b"\0" * 8,), "InvalidResponse"), ((PRELUDE,), "within its prelude")],
+)
+async def test_bad_preludes_fail(runtime: Runtime, chunks: tuple[bytes, ...], kind: str) -> None:
+    """A prelude that is no JSON or has no end fails the invocation before its head."""
+    invocation, _ = await runtime.next()
+    _, writer = await runtime.open()
+    writer.write(_post("invocation/id-1/response", _chunked(*chunks), STREAMED))
+    with pytest.raises(FunctionError, match=kind):
+        await invocation.response.head
+
+
+async def test_whole_response_and_keep_alive(runtime: Runtime) -> None:
+    """A response that is not streamed is read whole, and the connection goes on."""
+    invocation, _ = await runtime.next()
+    reader, writer = await runtime.open()
+    text = b'{"statusCode":202,"body":"hi"}'
+    writer.write(_post("invocation/id-1/response", text, b"Content-Length: %d\r\n" % len(text)))
+    assert (await invocation.response.head).status == 202
+    assert await _body(invocation) == b"hi"
+    assert (await reader.read(65536)).startswith(b"HTTP/1.1 202 ")
+    writer.write(_post("invocation/id-1/response", text, b"Content-Length: %d\r\n" % len(text)))
+    assert (await reader.read(65536)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_errors(runtime: Runtime) -> None:
+    """An invocation's error and a failed start are taken with their messages."""
+    invocation, _ = await runtime.next()
+    reader, writer = await runtime.open()
+    text = b'{"errorType":"T","errorMessage":"m"}'
+    length = b"Content-Length: %d\r\nLambda-Runtime-Function-Error-Type: T\r\n" % len(text)
+    writer.write(_post("invocation/id-1/error", text, length))
+    with pytest.raises(FunctionError, match="T: T m"):
+        await invocation.response.head
+    assert (await reader.read(65536)).startswith(b"HTTP/1.1 202 ")
+    writer.write(_post("init/error", text, length))
+    assert (await reader.read(65536)).startswith(b"HTTP/1.1 202 ")
+    assert runtime.init_errors == ["T m"]
+
+
+async def test_backpressure(runtime: Runtime) -> None:
+    """While nobody takes the answer, the runtime's connection is not read; what was sent arrives whole later."""
+    invocation, _ = await runtime.next()
+    _, writer = await runtime.open()
+    writer.write(_post("invocation/id-1/response", b"", STREAMED))
+    writer.write(b"%x\r\n%b\r\n" % (len(PRELUDE) + 8, PRELUDE + b"\0" * 8))
+    block = b"x" * 65536
+    total = 400
+
+    async def send() -> None:
+        for _ in range(total):
+            writer.write(b"10000\r\n" + block + b"\r\n")
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+
+    sending = asyncio.create_task(send())
+    await invocation.response.head
+    done, _ = await asyncio.wait([sending], timeout=0.5)
+    assert not done
+    assert invocation.response._size < 2**20
+    size = 0
+    async for chunk in invocation.response.chunks():
+        size += len(chunk)
+    assert size == total * len(block)
+    await sending
+
+
+async def test_a_runtime_that_hung_up(runtime: Runtime) -> None:
+    """A runtime that closes its connection while it waits fails the next invocation."""
+    _, writer = await runtime.open()
+    writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
+    await runtime.asked.wait()
+    writer.close()
+    while runtime.api._waiting:  # noqa: ASYNC110 - the other end's work
+        await asyncio.sleep(0)
+    invocation = Invocation("id-1", b"{}", 0, "arn", "trace")
+    runtime.api.offer(invocation)
+    with pytest.raises(FunctionError, match="no longer waits"):
+        await invocation.response.head
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Host: 127.0.0.1:1",
+        "Host: evil.example:9001",
+        "X: y",
+        "Host: 127.0.0.1:9001\r\nOrigin: null",
+        "Host: 127.0.0.1:9001\r\nSec-Fetch-Site: same-origin",
+    ],
+)
+async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
+    """A web page gets no invocation, can answer none, and cannot end the environment, under whatever name it comes."""
+    invocation, _ = await runtime.next()
+    for request in ("GET {}invocation/next", "POST {}invocation/id-1/response", "POST {}init/error"):
+        reader, writer = await runtime.open()
+        writer.write(f"{request.format(BASE)} HTTP/1.1\r\n{headers}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        assert (await reader.read(65536)).startswith(b"HTTP/1.1 403 ")
+    assert runtime.api.active == {"id-1": invocation}
+    assert not runtime.init_errors
+
+
+async def test_other_users_are_refused(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection of another user's process is refused, and one of our own is not."""
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    reader, writer = await runtime.open()
+    writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
+    assert (await reader.read(65536)).startswith(b"HTTP/1.1 403 ")
+    monkeypatch.undo()
+    await runtime.next()

@@ -1,0 +1,171 @@
+"""A function of the managed runtime in the whole local cloud, in scaled time: invoked, scheduled, logged, measured."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from local.cloud import LocalCloud
+from local.moto.telemetry import metrics
+from tests.local.conftest import Client, Stacks
+
+CODE = """
+import json, os, time
+
+def handler(event, context):
+    found = {"CloudWatchMetrics": [{"Namespace": "Own", "Metrics": [{"Name": "Runs"}], "Dimensions": [["By"]]}]}
+    print(json.dumps({"_aws": {"Timestamp": int(time.time() * 1000), **found}, "Runs": 2, "By": event["by"]}))
+    return {"by": event["by"], "word": os.environ["WORD"]}
+"""
+ASSUME = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Principal": {"Service": ["lambda.amazonaws.com", "scheduler.amazonaws.com"]},
+        }
+    ],
+}
+GRANTS = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "lambda:InvokeFunction"],
+            "Resource": "*",
+        }
+    ],
+}
+ARN = {"Fn::GetAtt": ["Function", "Arn"]}
+TEMPLATE: dict[str, Any] = {
+    "Role": {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": ASSUME,
+            "Policies": [{"PolicyName": "p", "PolicyDocument": GRANTS}],
+        },
+    },
+    "Function": {
+        "Type": "AWS::Lambda::Function",
+        "Properties": {
+            "FunctionName": "told",
+            "Code": {"ZipFile": CODE},
+            "Handler": "index.handler",
+            "Runtime": "python3.14",
+            "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+            "Timeout": 600,
+            "Environment": {"Variables": {"WORD": "a"}},
+            "LoggingConfig": {"LogGroup": "/own/group", "LogFormat": "Text"},
+        },
+    },
+    "Schedule": {
+        "Type": "AWS::Scheduler::Schedule",
+        "Properties": {
+            "ScheduleExpression": "rate(1 minute)",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "Target": {"Arn": ARN, "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]}, "Input": '{"by": "schedule"}'},
+        },
+    },
+    "Rule": {
+        "Type": "AWS::Events::Rule",
+        "Properties": {
+            "ScheduleExpression": "rate(1 minute)",
+            "Targets": [{"Id": "t", "Arn": ARN, "Input": '{"by": "rule"}'}],
+        },
+    },
+    "Permission": {
+        "Type": "AWS::Lambda::Permission",
+        "Properties": {
+            "FunctionName": ARN,
+            "Action": "lambda:InvokeFunction",
+            "Principal": "events.amazonaws.com",
+            "SourceArn": {"Fn::GetAtt": ["Rule", "Arn"]},
+        },
+    },
+}
+
+
+@pytest.fixture
+def scaled(tmp_path: Path) -> Iterator[Client]:
+    """Clients of a local cloud in which a minute takes three seconds."""
+    cloud = LocalCloud.start(tmp_path, options=["--time-scale", "20"])
+    made: dict[str, Any] = {}
+
+    def client(service: str) -> Any:
+        if service not in made:
+            made[service] = boto3.client(
+                service,
+                region_name="us-east-1",
+                endpoint_url=cloud.endpoint_url,
+                aws_access_key_id=cloud.keys.access_key,
+                aws_secret_access_key=cloud.keys.secret_key,
+            )
+        return made[service]
+
+    yield client
+    for one in made.values():
+        one.close()
+    cloud.stop()
+
+
+def _eventually(found: Callable[[], Any]) -> Any:
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends:
+        if value := found():
+            return value
+        time.sleep(0.1)
+    return pytest.fail("it did not come to pass")
+
+
+def test_invoked_scheduled_logged_and_measured(scaled: Client) -> None:
+    """Invoke answers, schedules fire, logs and metrics are in CloudWatch, and a second deployment takes effect."""
+    stacks = Stacks(scaled)
+    stack = stacks.create(TEMPLATE)
+    assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
+    answer = scaled("lambda").invoke(FunctionName="told", Payload=json.dumps({"by": "hand"}))
+    assert (answer["StatusCode"], json.loads(answer["Payload"].read())) == (200, {"by": "hand", "word": "a"})
+
+    def runs(by: str) -> float:
+        now = datetime.now(UTC)
+        points = scaled("cloudwatch").get_metric_statistics(
+            Namespace="Own",
+            MetricName="Runs",
+            Dimensions=[{"Name": "By", "Value": by}],
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(hours=1),
+            Period=86_400,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return float(sum(point["Sum"] for point in points))
+
+    for by in ("hand", "schedule", "rule"):
+        assert _eventually(partial(runs, by)) >= 2
+    events = scaled("logs").filter_log_events(logGroupName="/own/group")["events"]
+    assert any(event["message"].startswith("START RequestId: ") for event in events)
+    assert all("/[$LATEST]" in event["logStreamName"] for event in events)
+
+    changed = json.loads(json.dumps(TEMPLATE))
+    changed["Function"]["Properties"]["Environment"]["Variables"]["WORD"] = "b"
+    del changed["Schedule"], changed["Rule"], changed["Permission"]
+    stacks.update(stack, changed)
+    answer = scaled("lambda").invoke(FunctionName="told", Payload=json.dumps({"by": "hand"}))
+    assert json.loads(answer["Payload"].read())["word"] == "b"
+    answer = scaled("lambda").invoke(FunctionName="told", Payload=b"{}")
+    assert answer["FunctionError"] == "Unhandled"
+    assert json.loads(answer["Payload"].read())["errorType"] == "KeyError"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["plain", "{}", '{"_aws": 1}', '{"_aws": {"CloudWatchMetrics": [{"Namespace": "N", "Metrics": [{"Name": "x"}]}]}}'],
+)
+def test_lines_that_are_no_metrics(line: str) -> None:
+    """A line that is not in the embedded metric format, or lacks a metric's value, makes no metric."""
+    assert metrics(line) == []

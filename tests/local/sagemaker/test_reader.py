@@ -1,0 +1,45 @@
+"""What SageMaker may read for a model, with its role."""
+
+from typing import Any
+
+import pytest
+
+from local.iam.roles import Roles
+from local.sagemaker.reader import RoleReader
+from local.sagemaker.weights import WeightsError
+from local.state import Role
+
+ROLE = "arn:aws:iam::123456789012:role/model"
+
+
+class Objects:
+    """Everything is there."""
+
+    async def get(self, what: str, **query: str) -> bytes:
+        """No object is asked for here."""
+        raise NotImplementedError
+
+    async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
+        """One object."""
+        return [{"key": "one/model.gguf"}]
+
+
+def reader(prefix: str) -> RoleReader:
+    """One whose role may list the bucket `models` where keys begin so."""
+    statement: dict[str, Any] = {
+        "Effect": "Allow",
+        "Action": "s3:ListBucket",
+        "Resource": "arn:aws:s3:::models",
+        "Condition": {"StringLike": {"s3:prefix": prefix}},
+    }
+    roles = Roles()
+    roles.apply((Role(arn=ROLE, policies=({"Statement": [statement]},), boundary=None, trust={}),), {})
+    return RoleReader(Objects(), roles, "us-east-1")
+
+
+@pytest.mark.parametrize("uri", ["s3://models/one/model.gguf", "s3://models/one/"])
+async def test_a_bucket_is_listed_where_the_role_may(uri: str) -> None:
+    """The condition s3:prefix sees the key, or the prefix, that is looked for."""
+    assert await reader("one/*").get_json("objects", uri=uri, role=ROLE)
+    with pytest.raises(WeightsError, match="s3:ListBucket"):
+        await reader("two/*").get_json("objects", uri=uri, role=ROLE)

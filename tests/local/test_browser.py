@@ -1,0 +1,212 @@
+"""A hostile page in a real Chromium, against every listener of a local cloud: nothing is read, nothing is done.
+
+The page is on another port of loopback, or is given one of ours under its own name, as by DNS rebinding. What a page
+can send without being asked for leave is sent: fetch with and without CORS, forms, images, frames, WebSockets.
+"""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from local import listeners
+from tests.support import chromium
+from tests.support.local_deployment import SECRET, Deployed, deployed
+
+pytestmark = pytest.mark.browser
+
+EVIL = "evil.example"
+CREDENTIAL = "X-Amz-Credential=local%2F20260101%2Fus-east-1%2F{}%2Faws4_request&X-Amz-Algorithm=AWS4-HMAC-SHA256"
+TEMPLATE = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+
+# Each way that a page has; all of them are done at once, and what could be read comes back.
+ATTACK = """
+(async (targets) => {
+  const read = [];
+  const wait = (start) => new Promise((done) => { start(done); setTimeout(done, 3000); });
+  const fetched = async (url, options) => {
+    try {
+      const answer = await fetch(url, {...options, signal: AbortSignal.timeout(3000)});
+      if (answer.type !== 'opaque') read.push([url, answer.status, await answer.text()]);
+    } catch (error) {}
+  };
+  const form = (url, method, fields, enctype) => wait((done) => {
+    const frame = document.createElement('iframe');
+    frame.name = 'f' + Math.random();
+    document.documentElement.append(frame);
+    const made = Object.assign(document.createElement('form'), {action: url, method, enctype, target: frame.name});
+    for (const [name, value] of Object.entries(fields))
+      made.append(Object.assign(document.createElement('input'), {name, value}));
+    document.documentElement.append(made);
+    made.submit();
+    frame.onload = () => {
+      try { read.push([url, 0, frame.contentDocument.documentElement.innerText]); } catch (error) {}
+      done();
+    };
+  });
+  await Promise.all(targets.flatMap(({url, body}) => [
+    fetched(url, {}),
+    fetched(url, {mode: 'no-cors'}),
+    fetched(url, {method: 'POST', body}),
+    fetched(url, {method: 'POST', mode: 'no-cors', body, headers: {'content-type': 'text/plain'}}),
+    fetched(url, {method: 'POST', body, headers: {'x-amz-target': 'secretsmanager.GetSecretValue'}}),
+    fetched(url, {method: 'PUT', body}),
+    fetched(url, {method: 'DELETE'}),
+    form(url, 'POST', {[body]: ''}, 'text/plain'),
+    form(url, 'POST', {a: 'b'}, 'application/x-www-form-urlencoded'),
+    wait((done) => Object.assign(new Image(), {src: url, onload: done, onerror: done})),
+    wait((done) => {
+      const script = Object.assign(document.createElement('script'), {src: url, onload: done, onerror: done});
+      document.documentElement.append(script);
+    }),
+    wait((done) => {
+      const socket = new WebSocket(url.replace('http', 'ws'));
+      socket.onopen = () => { read.push([url, 101, 'a socket']); done(); };
+      socket.onerror = done;
+    }),
+  ]));
+  return read;
+})
+"""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A local cloud with every kind of listener."""
+    if shutil.which(chromium.NAME) is None:
+        pytest.fail(chromium.INSTALL)
+    with deployed(tmp_path_factory.mktemp("browser")) as found:
+        yield found
+
+
+class Own:
+    """The attacker's own server: its page, and an unguarded target that shows that the attack is one."""
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self.port = 0
+        self.came: list[tuple[str, bool]] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Note what came, and let every page read the answer."""
+        if request.path == "/page":
+            return web.Response(text="<html></html>", content_type="text/html")
+        self.came.append((request.method, "upgrade" in request.headers.get("Connection", "").lower()))
+        return web.Response(text="read me", headers={"Access-Control-Allow-Origin": "*"})
+
+
+@pytest.fixture
+async def own() -> AsyncIterator[Own]:
+    """Started, on loopback."""
+    made = Own()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", made.handle)
+    sock = listeners.bind([0])
+    made.port = sock.getsockname()[1]
+    runner = await listeners.serve(app, sock, cancel=False)
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[chromium.Page]:
+    """A browser for which the attacker's name, and what ends in it, is loopback."""
+    rules = f"MAP {EVIL} 127.0.0.1, MAP *.{EVIL} 127.0.0.1"
+    async with chromium.page(tmp_path / "profile", resolve=rules) as found:
+        yield found
+
+
+def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[str, str]]:
+    """What is attacked, by a host's name: the finding's own calls, and every listener's own paths."""
+    secret = CREDENTIAL.format("secretsmanager")
+    cloudformation = CREDENTIAL.format("cloudformation")
+    paths = {
+        "gateway": [
+            (f"/?Action=CreateStack&StackName=evil&TemplateBody={TEMPLATE}&{cloudformation}", ""),
+            (f"/?{secret}", '{"SecretId": "admin"}'),
+            (f"/2015-03-31/functions/listens/invocations?{CREDENTIAL.format('lambda')}", "{}"),
+            (f"/endpoints/e/invocations?{CREDENTIAL.format('sagemaker')}", '{"chunks": ["x"]}'),
+            ("/_local/faults", '{"kind": "table-down"}'),
+            ("/_local/status", ""),
+        ],
+        "control plane": [
+            (f"/?Action=CreateStack&StackName=evil&TemplateBody={TEMPLATE}&{cloudformation}", ""),
+            ("/_control/state", ""),
+            ("/moto-api/reset", ""),
+        ],
+        "runtime API": [("/2018-06-01/runtime/invocation/next", ""), ("/2018-06-01/runtime/init/error", "{}")],
+        "container": [("/invocations", '{"chunks": ["x"]}'), ("/metrics", ""), ("/ping", "")],
+        "function URLs": [("/event", "{}")],
+        "edge": [("/event", "{}")],
+    }
+    assert paths.keys() == running.ports.keys()
+    return [
+        {"url": f"http://{host}:{running.ports[name]}{path}", "body": body}
+        for name, some in paths.items()
+        if only in {None, name}
+        for path, body in some
+    ]
+
+
+def harm(running: Deployed) -> dict[str, Any]:
+    """What there is of the attack: stacks, faults, and invocations of function and endpoint."""
+    made = [running.client(service) for service in ("cloudformation", "logs")]
+    stacks, logs = made
+    events = logs.filter_log_events(logGroupName="/aws/lambda/listens")["events"]
+    found = {
+        "stacks": sorted(one["StackName"] for one in stacks.describe_stacks()["Stacks"]),
+        "faults": running.cloud.ask("faults")["faults"],
+        "invocations": sum(event["message"].startswith("START") for event in events),
+        "endpoint": (running.cloud.directory / "logs" / "cloud.log").read_text(errors="replace").count("invoke e:"),
+    }
+    for one in made:
+        one.close()
+    return found
+
+
+async def test_the_attack_is_one(page: chromium.Page, own: Own) -> None:
+    """Against a listener that checks nothing every way arrives, and the answer is read."""
+    await page.open(f"http://{EVIL}:{own.port}/page")
+    read = await page.run(f"{ATTACK}({json.dumps([{'url': f'http://127.0.0.1:{own.port}/', 'body': 'x'}])})")
+    assert [text for _, _, text in read].count("read me") >= 2
+    assert {"GET", "POST", "OPTIONS"} <= {method for method, _ in own.came}
+    assert ("GET", True) in own.came
+
+
+async def test_a_page_of_another_port(running: Deployed, page: chromium.Page, own: Own) -> None:
+    """A page of loopback, or of a name that leads there, reads nothing and does nothing anywhere but at the edge."""
+    before = await asyncio.to_thread(harm, running)
+    for name in (EVIL, "localhost"):
+        await page.open(f"http://{name}:{own.port}/page")
+        for host in ("127.0.0.1", "localhost", EVIL):
+            found = [one for one in targets(running, host) if f":{running.ports['edge']}/" not in one["url"]]
+            assert await page.run(f"{ATTACK}({json.dumps(found)})") == []
+    assert await asyncio.to_thread(harm, running) == before
+
+
+async def test_rebound_names(running: Deployed, page: chromium.Page) -> None:
+    """A page whose own name is pointed at a listener of ours, so that both are one origin, gets refusals only."""
+    before = await asyncio.to_thread(harm, running)
+    for name, port in running.ports.items():
+        await page.open(f"http://{EVIL}:{port}/ping")
+        assert await page.run("location.origin") == f"http://{EVIL}:{port}"
+        read = await page.run(f"{ATTACK}({json.dumps(targets(running, EVIL, only=name))})")
+        assert read  # it may read what it gets
+        assert {status for _, status, _ in read} <= {0, 403, 404}, (name, read)
+        assert not [text for _, _, text in read if SECRET in text or "rawPath" in text or "version" in text]
+    assert await asyncio.to_thread(harm, running) == before
+
+
+async def test_the_edge_answers_as_aws_does(running: Deployed, page: chromium.Page, own: Own) -> None:
+    """The edge passes a page's request on, and without a setting for CORS no page of another origin can read it."""
+    await page.open(f"http://localhost:{own.port}/page")
+    script = "fetch({url}).then((answer) => answer.text(), () => 'unreadable')"
+    address = json.dumps(f"http://localhost:{running.ports['edge']}/event")
+    assert await page.run(script.format(url=address)) == "unreadable"
+    await page.open(json.loads(address))
+    assert "rawPath" in await page.run(script.format(url=address))

@@ -1,0 +1,54 @@
+"""The local cloud as a process of somebody else."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from cli.commands import up
+from cli.lib.project import CommandError
+from local.cloud import FILE, LocalCloud
+from local.trust import Keys
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Iterator[LocalCloud]:
+    """One whose process has ended while the one that started it has not collected it."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    yield LocalCloud(tmp_path, process.pid, "http://127.0.0.1:1", Keys.new())
+    process.wait()
+
+
+def written(pid: int) -> str:
+    """What a local cloud writes of itself."""
+    return json.dumps({"pid": pid, "endpoint_url": "http://127.0.0.1:1", "keys": asdict(Keys.new())})
+
+
+def test_one_that_ended_is_gone_before_it_is_collected(ended: LocalCloud) -> None:
+    """`sluice down` neither finds it nor waits for it, while `sluice up` in another terminal is its parent."""
+    (ended.directory / FILE).write_text(written(ended.pid))
+    assert LocalCloud.find(ended.directory) is None
+    ended.stop()
+
+
+def test_one_that_runs_has_not_ended(tmp_path: Path) -> None:
+    """A process that runs is found, with its address."""
+    (tmp_path / FILE).write_text(written(os.getpid()))
+    found = LocalCloud.find(tmp_path)
+    assert found is not None
+    assert not found.ended()
+
+
+def test_up_ends_with_its_cloud(ended: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """`sluice up` in the foreground says that its cloud was stopped, and ends; one that was killed is a failure."""
+    up.wait(ended)
+    assert "was stopped" in capsys.readouterr().out
+    (ended.directory / FILE).write_text("{}")
+    with pytest.raises(CommandError, match="was killed"):
+        up.wait(ended)

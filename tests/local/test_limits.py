@@ -1,0 +1,213 @@
+"""The limit table: each row has a test that trips it; those of the endpoints' times are here."""
+
+import ast
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+import boto3
+import pytest
+from aiohttp import web
+from botocore.config import Config
+from botocore.exceptions import ClientError, EventStreamError
+
+from local import listeners
+from local.faults.plan import Plan
+from local.limits import TABLE, Limits
+from local.sagemaker.invoke import invoke
+from local.state import Endpoint, Variant
+from tests.local.conftest import Client
+
+if TYPE_CHECKING:
+    from local.sagemaker.serving import Serving
+
+# Where the test of each row is.
+TRIPPED_BY = {
+    "sagemaker_body": "test_local_endpoints.py::test_unknown_endpoint_and_too_much",
+    "sagemaker_first_byte": "test_local_limits.py::test_a_container_that_does_not_answer",
+    "sagemaker_total": "test_local_limits.py::test_a_stream_that_does_not_end",
+    "sagemaker_environment_key": "test_local_limits.py::test_environments_of_models",
+    "sagemaker_environment_value": "test_local_limits.py::test_environments_of_models",
+    "sagemaker_environment_entries": "test_local_limits.py::test_environments_of_models",
+    "lambda_request": "test_local_functions.py::test_other_refusals",
+    "lambda_buffered_response": "test_local_lifecycle.py::test_buffered_response_over_6_mb",
+    "lambda_streamed_response": "test_local_lifecycle.py::test_streamed_response_over_200_mb",
+    "lambda_stream_burst": "test_local_lifecycle.py::test_bandwidth_after_the_first_6_mb",
+    "lambda_stream_rate": "test_local_lifecycle.py::test_bandwidth_after_the_first_6_mb",
+    "lambda_timeout": "test_local_lifecycle.py::test_deadline",
+    "lambda_memory": "test_local_lifecycle.py::test_memory",
+    "lambda_reserved_concurrency": "test_local_functions.py::test_reserved_concurrency",
+    "lambda_account_concurrency": "test_local_lifecycle.py::test_account_concurrency",
+    "lambda_init": "test_local_lifecycle.py::test_slow_initialisation_is_made_again",
+    "lambda_environment": "test_local_limits.py::test_environments_of_functions",
+    "cloudfront_read": "test_local_edge.py::test_timeout_to_the_first_byte",
+    "cloudfront_gap": "test_local_edge.py::test_broken_within_the_answer",
+    "cloudfront_custom_headers": "test_local_edge.py::test_origins_over_the_limits",
+    "cloudfront_read_most": "test_local_edge.py::test_origins_over_the_limits",
+    "cloudfront_methods": "test_local_edge.py::test_methods",
+    "cloudfront_url": "test_local_edge.py::test_lengths",
+    "cloudfront_request": "test_local_edge.py::test_lengths",
+    "cloudfront_get_body": "test_local_edge.py::test_lengths",
+    "cloudfront_response_headers": "test_local_edge.py::test_lengths",
+    "cloudfront_header_name": "test_local_edge.py::test_origins_over_the_limits",
+    "cloudfront_header_value": "test_local_edge.py::test_origins_over_the_limits",
+    "idle_connection": "test_local_lifecycle.py::test_peers_drop_the_idle_connections_of_a_frozen_environment",
+}
+
+
+@pytest.mark.parametrize("row", sorted({*TABLE, *TRIPPED_BY}))
+def test_each_row_has_a_test(row: str) -> None:
+    """A row of the table names a test that exists, and says where it comes from; no test is named for a row gone."""
+    assert TABLE[row].source
+    file, _, name = TRIPPED_BY[row].partition("::")
+    tree = ast.parse((Path(__file__).parent / file).read_text())
+    found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert name in found
+
+
+def test_the_documentation_has_the_table() -> None:
+    """The table in the documentation is this one, row by row."""
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "local-cloud.md").read_text()
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `") and "::" in line}
+    assert rows.keys() == TABLE.keys()
+    for name, limit in TABLE.items():
+        figure = "the stack" if limit.value is None else f"{limit.value:,.10g}"
+        assert rows[name] == f"| `{name}` | {figure} {limit.unit} | {limit.over} | `{TRIPPED_BY[name]}` |"
+
+
+class _Instance:
+    """A container that is already there."""
+
+    def __init__(self, port: int) -> None:
+        """Listening on a port."""
+        self.port, self.outstanding, self.headers = port, 0, dict[str, str]()
+        self.variant = Variant("v", "image", {}, None, 1, None, "role")
+        self.log = Path("container.log")
+
+    def kill(self) -> None:
+        """Only faults do."""
+
+
+class _Serving:
+    """An endpoint of one container."""
+
+    def __init__(self, port: int) -> None:
+        """Its container's port."""
+        self.endpoint = Endpoint("123456789012", "us-east-1", "e", "c", ())
+        self._instance = _Instance(port)
+
+    def least_busy(self) -> _Instance:
+        """The one."""
+        return self._instance
+
+    def invoked(self, variant: Variant, status: int, seconds: float) -> None:
+        """Nobody measures."""
+
+
+async def _container(request: web.Request) -> web.StreamResponse:
+    if await request.read() == b"silent":
+        await asyncio.sleep(30)
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b"x")
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def runtime() -> AsyncIterator[Any]:
+    """A stock client of an endpoint at a time scale of 480, which makes the eight minutes a second."""
+    app = web.Application()
+    app.router.add_post("/invocations", _container)
+    sock = listeners.bind([0])
+    container = await listeners.serve(app, sock, cancel=True)
+    async with aiohttp.ClientSession() as session:
+        serving = cast("Serving", _Serving(sock.getsockname()[1]))
+        api = web.Application()
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await invoke(request, serving, session, Plan(), Limits(480))
+
+        api.router.add_post("/endpoints/{name}/invocations-response-stream", answer)
+        front = listeners.bind([0])
+        runner = await listeners.serve(api, front, cancel=True)
+        client = boto3.client(
+            "sagemaker-runtime",
+            region_name="us-east-1",
+            endpoint_url=f"http://127.0.0.1:{front.getsockname()[1]}",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        yield client
+        client.close()
+        await runner.cleanup()
+    await container.cleanup()
+
+
+async def test_a_container_that_does_not_answer(runtime: Any) -> None:
+    """A container that is silent for 60 s is a ModelError with the original status 0."""
+
+    def call() -> None:
+        runtime.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"silent")
+
+    with pytest.raises(runtime.exceptions.ModelError, match="timed out while waiting for a response") as caught:
+        await asyncio.to_thread(call)
+    assert cast("ClientError", caught.value).response["OriginalStatusCode"] == 0
+
+
+async def test_a_stream_that_does_not_end(runtime: Any) -> None:
+    """After eight minutes a stream ends with ModelStreamError, after what had come before."""
+    parts = []
+
+    def call() -> None:
+        answer = runtime.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"endless")
+        with contextlib.closing(answer["Body"]) as events:
+            for event in events:
+                parts.append(event["PayloadPart"]["Bytes"])  # noqa: PERF401 - they are kept when it raises
+
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(EventStreamError, match=r"ModelStreamError.*in the allotted time"):
+        await asyncio.to_thread(call)
+    assert 0.9 < asyncio.get_running_loop().time() - began < 30
+    assert b"".join(parts).startswith(b"xxxxx")
+
+
+def test_environments_of_functions(client: Client) -> None:
+    """A function with more than 4 KB of variables is refused, also when they are changed."""
+    role = "arn:aws:iam::123456789012:role/none"
+    lambda_ = client("lambda")
+    given: dict[str, Any] = {"FunctionName": "env", "Runtime": "python3.14", "Handler": "a.b", "Role": role}
+    code = {"ZipFile": b"PK\x05\x06" + bytes(18)}
+    too_much = {"Variables": {"NAME": "v" * 4086}}
+    client("iam").create_role(RoleName="none", AssumeRolePolicyDocument="{}")
+    with pytest.raises(ClientError, match=r"exceeded the 4KB limit\. String measured: ") as caught:
+        lambda_.create_function(**given, Code=code, Environment=too_much)
+    assert caught.value.response["Error"]["Code"] == "InvalidParameterValueException"
+    lambda_.create_function(**given, Code=code, Environment={"Variables": {"NAME": "v" * 4085}})
+    with pytest.raises(ClientError, match="exceeded the 4KB limit"):
+        lambda_.update_function_configuration(FunctionName="env", Environment=too_much)
+    lambda_.delete_function(FunctionName="env")
+    client("iam").delete_role(RoleName="none")
+
+
+@pytest.mark.parametrize(
+    ("environment", "constraint"),
+    [
+        ({"NAME": "v" * 1025}, "Map value must satisfy"),
+        ({"N" * 1025: "v"}, "Map keys must satisfy"),
+        ({f"N{number}": "v" for number in range(101)}, "less than or equal to 100"),
+    ],
+)
+def test_environments_of_models(client: Client, environment: dict[str, str], constraint: str) -> None:
+    """A model with a variable or a name of more than 1024 characters, or with more than 100, is refused."""
+    with pytest.raises(ClientError, match=constraint) as caught:
+        client("sagemaker").create_model(
+            ModelName="m",
+            ExecutionRoleArn="arn:aws:iam::123456789012:role/none",
+            PrimaryContainer={"Image": "i", "Environment": environment},
+        )
+    assert caught.value.response["Error"]["Code"] == "ValidationException"

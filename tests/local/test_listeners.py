@@ -1,0 +1,159 @@
+"""Every socket that a running local cloud listens on refuses web pages, foreign names and other users."""
+
+import http.client
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.cloud import LocalCloud, LocalCloudError
+from tests.support.local_deployment import NAMED, Deployed, deployed, listening
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says who listens")
+
+PATHS = (
+    "/",
+    "/_local/status",
+    "/_local/faults",
+    "/_control/state",
+    "/moto-api/data.json",
+    "/ping",
+    "/metrics",
+    "/invocations",
+    "/2018-06-01/runtime/invocation/next",
+    "/endpoints/e/invocations",
+    "/?Action=ListStacks&X-Amz-Credential=local/20260101/us-east-1/cloudformation/aws4_request",
+)
+PAGES = (
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "same-origin"},
+)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A local cloud with every kind of listener."""
+    with deployed(tmp_path_factory.mktemp("listeners")) as found:
+        yield found
+
+
+def ask(port: int, method: str, path: str, headers: dict[str, str]) -> tuple[int, http.client.HTTPMessage]:
+    """Return status and headers of an answer; a connection that is closed without one is a 403."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        for name, value in {"Host": f"localhost:{port}", **headers}.items():
+            connection.putheader(name, value)
+        connection.putheader("Content-Length", "0")
+        connection.endheaders()
+        answer = connection.getresponse()
+        answer.read()
+    except (ConnectionError, http.client.BadStatusLine):
+        return 403, http.client.HTTPMessage()
+    finally:
+        connection.close()
+    return answer.status, answer.headers
+
+
+def test_all_are_known(running: Deployed) -> None:
+    """There is no listener beside those that these tests name, and all are on loopback only."""
+    assert set(listening(running.cloud.pid)) == set(running.ports.values())
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            address, port = line.split()[1].split(":")
+            if line.split()[3] == "0A" and int(port, 16) in running.ports.values():
+                assert address == "0100007F"
+
+
+def test_pages_and_foreign_names(running: Deployed) -> None:
+    """On every path of every listener a page's request, but at the edge, and one to another name is refused."""
+    edge = running.ports["edge"]
+    for port in listening(running.cloud.pid):
+        for method in ("GET", "POST", "OPTIONS"):
+            for path in PATHS:
+                for host in (f"evil.example:{port}", "localhost", f"localhost:{port + 1}", f"localhost.evil:{port}"):
+                    status, _ = ask(port, method, path, {"Host": host})
+                    assert 400 <= status < 500, (running.ports, port, method, path, host)
+                for page in PAGES:
+                    status, headers = ask(port, method, path, page)
+                    assert not [name for name in headers if name.lower().startswith("access-control-")]
+                    assert 400 <= status < 500 or port == edge, (running.ports, port, method, path, page)
+
+
+def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
+    """The edge answers to it with any port, as a forwarded one has, and to none around it; no other listener does."""
+    edge = running.ports["edge"]
+    for host in (NAMED, f"{NAMED}:{edge}", f"{NAMED.upper()}:1", "[fd00::1]", "[fd00::1]:9000"):
+        for port in listening(running.cloud.pid):
+            status, _ = ask(port, "GET", "/event", {"Host": host})
+            assert status == 200 if port == edge else 400 <= status < 500, (running.ports, port, host)
+    for host in (
+        f"evil.{NAMED}",
+        f"{NAMED}.evil",
+        f"{NAMED}:{edge}:{edge}",
+        f"{NAMED}:",
+        f"{NAMED}:x",
+        "",
+        ":",
+        "[fd00::1",
+    ):
+        assert ask(edge, "GET", "/event", {"Host": host})[0] >= 400, host
+
+
+@pytest.mark.parametrize("name", ["", "*", "*.example", "a:80", "http://a", "a b", "a/b", "[::1", "a.", "ä"])
+def test_what_is_no_name_is_refused_at_the_start(name: str, tmp_path: Path) -> None:
+    """A pattern, an address with a port and other slips end the start with the reason."""
+    with pytest.raises(LocalCloudError, match="without a port"):
+        LocalCloud.start(tmp_path, options=[f"--host={name}"])
+
+
+def test_nobody_without_a_secret(running: Deployed) -> None:
+    """A program without key, token or signature gets nothing, but of the edge and of its own Runtime API."""
+    for name, port in running.ports.items():
+        if name not in {"edge", "runtime API"}:
+            for path in PATHS:
+                assert 400 <= ask(port, "POST", path, {})[0] < 500, (name, path)
+
+
+def test_a_function_url_past_the_edge(running: Deployed) -> None:
+    """A function URL answers programs, as on AWS; a page's request passes only by the edge."""
+    port, edge = running.ports["function URLs"], running.ports["edge"]
+    assert ask(port, "GET", "/event", {"Host": running.host})[0] == 200
+    for page in PAGES:
+        assert ask(port, "GET", "/event", {"Host": running.host, **page})[0] == 403
+        assert ask(port, "GET", "/event", {"Host": running.host, "x-sluice-edge": "", **page})[0] == 403
+        assert ask(edge, "GET", "/event", {"x-sluice-edge": "guessed", **page})[0] == 200
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_other_users(running: Deployed) -> None:
+    """Another user of the machine cannot use the Runtime API, nor read a file of the local cloud's folder."""
+    port = running.ports["runtime API"]
+    script = (
+        "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=10);"
+        "c.request('GET', '/2018-06-01/runtime/invocation/next'); print(c.getresponse().status);"
+        "print(os.access(sys.argv[2], os.R_OK))"
+    )
+    file = str(running.cloud.directory / "cloud.json")
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", script, str(port), file], user=65534, cwd="/", capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["403", "False"], done.stderr
+
+
+def test_modes(running: Deployed) -> None:
+    """What the local cloud writes, its keys and logs above all, is its own user's alone."""
+    folder = running.cloud.directory
+    for path in (folder, folder / "logs", folder / "cloud.json", *(folder / "logs").iterdir()):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    everything = "".join(path.read_text(errors="replace") for path in (folder / "logs").iterdir())
+    for secret in (running.cloud.keys.secret_key, running.cloud.keys.token):
+        assert secret not in everything
+        assert secret not in str(running.cloud)

@@ -1,0 +1,385 @@
+"""What is llama.cpp's own: structured answers, its refusals, loading weights, a reader that is slow."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from demo_model import SHA256
+from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
+from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError, StartError
+from model.events import Delta, Event, Finish, Start, Usage
+from tests.model.conftest import WEIGHTS, asked, settings_for, started, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Any]:
+    """The engine with the demo model."""
+    async with started(settings_for("llama_cpp", context_tokens=2048)) as running:
+        yield running
+
+
+async def answer(engine: Any, **more: Any) -> str:
+    """The text of the answer to the question."""
+    async with contextlib.aclosing(engine.generate(asked(QUESTION, **more))) as batches:
+        return "".join([event.content async for batch in batches for event in batch if isinstance(event, Delta)])
+
+
+async def full(engine: Any) -> None:
+    """Until the buffer of the one running request is full."""
+    (bridge,) = engine._bridges
+    await until(lambda: len(bridge._events) >= BUFFERED_EVENTS, 10)
+
+
+async def test_schema(engine: Any) -> None:
+    """An answer guided by a JSON schema is JSON of that schema."""
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}, "people": {"type": "integer"}},
+        "required": ["city", "people"],
+        "additionalProperties": False,
+    }
+
+    text = await answer(engine, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+
+    value = json.loads(text)
+    assert value["city"] in ("Paris", "Rome")
+    assert isinstance(value["people"], int)
+
+
+async def test_json_object(engine: Any) -> None:
+    """An answer in JSON mode begins as an object."""
+    text = await answer(engine, response_format={"type": "json_object"}, max_tokens=60)
+
+    assert text.lstrip().startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"type": "nonsense"}, "Invalid type: nonsense"),
+        ({"type": "array", "items": {}, "minItems": 5, "maxItems": 2}, "minItems"),
+        ({"type": "string", "minLength": 5, "maxLength": 2}, "minLength"),
+        ({"type": "string", "pattern": "^a{5,2}$"}, "regex parse error"),
+        ({"$ref": "http://127.0.0.1/schema"}, "does not fetch resources"),
+    ],
+)
+async def test_bad_schema(engine: Any, schema: dict[str, Any], why: str) -> None:
+    """A schema that cannot be guided is the caller's error, with the reason: it is never answered unguided."""
+    with pytest.raises(InvalidRequestError, match=why):
+        await answer(engine, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+
+
+# llguidance gives up at the number, long after the tokens for which a schema is tried.
+LOST = {
+    "type": "object",
+    "properties": {
+        "a": {"const": "a" * 60},
+        "x": {"type": "integer", "minimum": -123456789012345678, "maximum": 987654321098765432, "multipleOf": 7919},
+    },
+    "required": ["a", "x"],
+}
+
+
+@pytest.mark.parametrize("called", [False, True])
+async def test_lost_guidance(engine: Any, called: bool) -> None:
+    """An answer that its schema guides no more ends with an error, and not as if it were whole."""
+    more: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": LOST}}}
+    if called:
+        function = {"name": "f", "parameters": LOST}
+        more = {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    with pytest.raises(EngineError, match="could not hold it to its schema"):
+        await answer(engine, **more, max_tokens=1000, seed=3, temperature=1)
+
+
+async def test_stop_string_in_json(engine: Any) -> None:
+    """A guided answer that a stop string ends is none that lost its guidance."""
+    schema = {"type": "object", "properties": {"a": {"const": "one two"}}, "required": ["a"]}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+    assert (await answer(engine, response_format=form, stop="two")).endswith("one ")
+
+
+@pytest.mark.parametrize("text", ['{"a":1}', ' [1.5e300, "é", null]\n', "1" * 5000, "[" * 9000 + "]" * 9000])
+def test_whole_json(text: str) -> None:
+    """A guided answer that is JSON ends as it is, whatever its numbers and depth."""
+    assert guided_end(text) == [Delta(0, 1, text), Finish(0, "stop")]
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("text", ["Paris is", '{"a":1} and', '{"a":One}', '{"a":1,,'])
+def test_no_json(text: str, stops: bool) -> None:
+    """One that is none ends with an error, also where a stop string may have ended it."""
+    with pytest.raises(EngineError):
+        guided_end(text, stops=stops)
+
+
+def test_cut_json() -> None:
+    """One that a stop string may have ended anywhere ends as it is; without stop strings it is none."""
+    whole = '{"a": [true, false, null, -1.5e+3, "x\\u00e9\\n"], "b": {}}'
+    for size in range(len(whole)):
+        assert guided_end(whole[:size], stops=True)[-1] == Finish(0, "stop")
+        with pytest.raises(EngineError):
+            guided_end(whole[:size])
+
+
+def guided_end(text: str, *, stops: bool = False) -> list[Event]:
+    """The events of a guided answer that has this text and stops."""
+    reader = ChunkReader(0, 0, guided=True, stops=stops)
+    said = {"choices": [{"index": 0, "delta": {"content": text}}], "timings": {"predicted_n": 1}}
+    return reader.events(said) + reader.events({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "Look something up.",
+            "parameters": {"type": "object", "properties": {key: {"type": kind}}, "required": [key]},
+        },
+    }
+    for name, key, kind in (("get_weather", "city", "string"), ("get_count", "number", "integer"))
+]
+
+
+async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, Any]]], str, str]:
+    """The tool calls of an answer with their arguments, its text, and its finish reason."""
+    calls: dict[int, list[str]] = {}
+    text = reason = ""
+    request = asked({"messages": [{"role": "user", "content": "What is the weather in Rome?"}]}, tools=TOOLS, **more)
+    async with contextlib.aclosing(engine.generate(request)) as batches:
+        async for event in (event async for batch in batches for event in batch):
+            if isinstance(event, Finish):
+                reason = event.reason
+            elif isinstance(event, Delta):
+                text += event.content
+                for part in event.tool_calls:
+                    function = part["function"]
+                    call = calls.setdefault(part["index"], ["", ""])
+                    call[0] += function.get("name", "")
+                    call[1] += function.get("arguments", "")
+    return [(name, json.loads(arguments)) for name, arguments in calls.values()], text, reason
+
+
+async def test_required_tool(engine: Any) -> None:
+    """A required call is made, with arguments of the tool's schema, whatever form the text was to have."""
+    calls, text, reason = await called(engine, tool_choice="required", response_format={"type": "json_object"})
+
+    assert (text, reason) == ("", "tool_calls")
+    assert calls
+    for name, arguments in calls:
+        assert name in ("get_weather", "get_count")
+        assert set(arguments) == {"city" if name == "get_weather" else "number"}
+
+
+async def test_required_tool_where_a_model_would_rather_talk(engine: Any) -> None:
+    """A required call is made at once, even where the model has no mind to call anything."""
+    hello = [{"role": "user", "content": "Hello!"}]
+    calls, text, reason = await called(engine, tool_choice="required", messages=hello, temperature=0)
+    assert (len(calls), text, reason) == (1, "", "tool_calls")
+
+
+async def test_forced_tool(engine: Any) -> None:
+    """A call of the tool that the request names is made, once where only one is allowed."""
+    choice = {"type": "function", "function": {"name": "get_count"}}
+
+    calls, text, _ = await called(engine, tool_choice=choice, parallel_tool_calls=False)
+
+    [(name, arguments)] = calls
+    assert (name, text) == ("get_count", "")
+    assert isinstance(arguments["number"], int)
+
+
+async def test_no_tools_chosen(engine: Any) -> None:
+    """With the choice "none" the model does not see the tools, and calls none."""
+    calls, text, reason = await called(engine, tool_choice="none", max_tokens=30, temperature=0)
+
+    assert not calls
+    assert "tool" not in text
+    assert reason in ("stop", "length")
+
+
+async def test_logit_bias(engine: Any) -> None:
+    """A bias towards a token makes it the answer."""
+    assert await answer(engine, logit_bias={"65": 100}, max_tokens=3, temperature=0) == "___"
+
+
+async def test_temperature(engine: Any) -> None:
+    """At temperature 0 the seed does not matter."""
+    answers = {await answer(engine, temperature=0, seed=seed, max_tokens=20) for seed in range(3)}
+
+    assert len(answers) == 1
+
+
+async def test_roles_and_parts(engine: Any) -> None:
+    """The developer's role and text in parts reach the template."""
+    messages = [
+        {"role": "developer", "content": "Be short."},
+        {"role": "user", "content": [{"type": "text", "text": "What is "}, {"type": "text", "text": "streaming?"}]},
+    ]
+
+    assert await answer(engine, messages=messages, max_tokens=5)
+
+
+async def test_slow_reader(engine: Any) -> None:
+    """A reader who pauses gets what has come meanwhile in one step, not more than the buffer, and loses nothing."""
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 800}
+    fmt = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    sizes: list[int] = []
+    tokens = 0
+    async with contextlib.aclosing(
+        engine.generate(asked(QUESTION, response_format=fmt, max_tokens=600, temperature=0))
+    ) as batches:
+        async for batch in batches:
+            if not sizes:
+                await full(engine)
+            sizes.append(len(batch))
+            tokens += sum(event.tokens for event in batch if isinstance(event, Delta))
+
+    assert BUFFERED_EVENTS <= max(sizes) <= BUFFERED_EVENTS + 8  # the events of the last chunk may go over it
+    assert tokens == 600
+
+
+async def test_leaving_while_the_writer_waits(engine: Any) -> None:
+    """A reader who leaves a full buffer frees the thread that waits for room in it."""
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 800}
+    fmt = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    async with contextlib.aclosing(engine.generate(asked(QUESTION, response_format=fmt, max_tokens=900))) as batches:
+        await anext(batches)
+        await full(engine)
+        assert engine.active == 1
+
+    await until(lambda: engine.active == 0)
+    assert await answer(engine, max_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\0" * 4096, "magic"),
+        (b"GGUF", "read|magic|failed|corrupt"),
+        (None, "exactly one .* none"),
+    ],
+)
+async def test_bad_weights(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """Weights that do not load are refused with one line that has the reason."""
+    if content is not None:
+        (tmp_path / "model.gguf").write_bytes(content)
+    engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
+
+    with pytest.raises(StartError, match=reason) as caught:
+        await engine.start()
+
+    assert "\n" not in str(caught.value)
+    await engine.close()
+
+
+async def test_cut_weights(tmp_path: Path) -> None:
+    """Weights whose end is missing are refused as such."""
+    (weights,) = WEIGHTS.glob("*.gguf")
+    (tmp_path / "cut.gguf").write_bytes(weights.read_bytes()[:1_000_000])
+    engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
+
+    with pytest.raises(StartError, match="corrupted or incomplete"):
+        await engine.start()
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("sluice-demo.gguf", {}), ("mine.gguf", {"weights_sha256": "0" * 64})],
+)
+async def test_other_weights(tmp_path: Path, name: str, more: dict[str, str]) -> None:
+    """Weights that are not the ones whose checksum is known do not start, and the reason says both checksums."""
+    (tmp_path / name).write_bytes(b"GGUF")
+    engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path, **more))
+
+    with pytest.raises(StartError, match=r"its SHA-256 is [0-9a-f]{64}, [0-9a-f]{64} is expected"):
+        await engine.start()
+    await engine.close()
+
+
+async def test_known_weights() -> None:
+    """The demo model is the one whose checksum is in the code, and a checksum that is set is held."""
+    async with started(settings_for("llama_cpp", weights_sha256=SHA256)) as running:
+        assert running.healthy
+
+
+async def test_two_weights(tmp_path: Path) -> None:
+    """With two weight files it is not guessed which is meant."""
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).touch()
+    engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
+
+    with pytest.raises(StartError, match=r"a\.gguf, b\.gguf"):
+        await engine.start()
+    await engine.close()
+
+
+def test_body() -> None:
+    """What a request leaves open is left to llama.cpp; every choice has a seed of its own."""
+    request = asked(QUESTION, seed=-1, n=2, stop="x", logprobs=True)
+
+    bodies = [request_body(request, choice) for choice in range(2)]
+
+    assert [body["seed"] for body in bodies] == [2**32 - 2, 0]
+    assert bodies[0]["stop"] == ["x"]
+    assert bodies[0]["top_logprobs"] == 1
+    assert not {"temperature", "top_p", "max_tokens", "tools"} & set(bodies[0])
+
+
+def test_chunks() -> None:
+    """llama.cpp's chunks become events; a chunk that holds several tokens counts them."""
+    reader = ChunkReader(1, 0)
+    chunks: list[dict[str, Any]] = [
+        {"choices": [], "prompt_progress": {"total": 9, "processed": 0}},
+        {"choices": [], "prompt_progress": {"total": 9, "processed": 9}},
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": {"content": "a"}}], "timings": {"predicted_n": 1}},
+        {"choices": [{"index": 0, "delta": {"content": "é"}}], "timings": {"predicted_n": 4}},
+        {"choices": [{"index": 0, "delta": {"reasoning_content": "r"}}], "timings": {"predicted_n": 5}},
+        {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0}]}}], "timings": {"predicted_n": 6}},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 7}},
+    ]
+
+    events: list[Event] = [event for chunk in chunks for event in reader.events(chunk)]
+
+    assert events == [
+        Start(9),
+        Delta(1, 1, "a"),
+        Delta(1, 3, "é"),
+        Delta(1, 1, reasoning="r"),
+        Delta(1, 1, tool_calls=({"index": 0},)),
+        Finish(1, "stop"),
+        Usage(9, 7),
+    ]
+    assert reader.whole
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}, ContextLengthError),
+        ({"code": 400, "type": "invalid_request_error", "message": "m"}, InvalidRequestError),
+        ({"code": 503, "type": "unavailable_error", "message": "m"}, NotReadyError),
+        ({"code": 500, "type": "server_error", "message": "m"}, EngineError),
+        ({"message": "m"}, EngineError),
+        (ValueError("m"), InvalidRequestError),
+        (RuntimeError("m"), EngineError),
+    ],
+)
+def test_errors(error: Any, kind: type[ModelError]) -> None:
+    """Both forms of llama.cpp's errors become ours."""
+    assert type(error_of(error)) is kind

@@ -1,0 +1,329 @@
+"""What contains a grammar that native code cannot bear: a process of its own, and bounds before that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from model import errors, sse
+from model.engines import guided, prompt_bounds, steps, trial_child, trials
+from model.engines.llama_cpp_chunks import guiding, request_body
+from model.engines.trial_process import TooSlowError
+from model.engines.trials import Trials
+from model.errors import EngineError, InvalidRequestError, NotReadyError, OverloadedError
+from tests.model.conftest import Serve, asked, until
+from tests.support.asking import error_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
+# Each made llama.cpp allocate without end where it served.
+HOSTILE: list[dict[str, Any]] = [
+    {"type": "array", "items": {"type": "integer"}, "minItems": 5, "maxItems": 2},
+    {"type": "string", "minLength": 5, "maxLength": 2},
+    {"type": "string", "pattern": "^a{5,2}$"},
+]
+
+
+@pytest.fixture
+async def tried() -> AsyncIterator[Trials]:
+    """Two children that are ready."""
+    running = Trials()
+    await running.start()
+    yield running
+    await running.close()
+
+
+def tool(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The fields of a request whose answer may be a call."""
+    return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}], **more}
+
+
+def form(schema: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request whose answer has this schema."""
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
+
+
+def tried_of(**more: Any) -> dict[str, Any]:
+    """What is tried of a request."""
+    found = guiding(request_body(asked(QUESTION, **more), 0))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("schema", HOSTILE)
+async def test_hostile_tool(tried: Trials, schema: dict[str, Any]) -> None:
+    """A tool's parameters that take all memory are refused, and another caller is served by a new process."""
+    with pytest.raises(
+        InvalidRequestError,
+        match=r"tools: the schema cannot be used here: it takes more than 0\.5 s of CPU or too much memory",
+    ) as caught:
+        await tried.check(tried_of(**tool({"type": "object", "properties": {"x": schema}})), "tools")
+
+    assert caught.value.param == "tools"
+    await tried.check(tried_of(**form({"type": "integer"})), "response_format", "neighbour")
+
+
+@pytest.mark.parametrize("schema", HOSTILE)
+async def test_hostile_form(tried: Trials, schema: dict[str, Any]) -> None:
+    """The same in a structured answer is refused with llguidance's reason, and no process had to die."""
+    with pytest.raises(InvalidRequestError, match=r"greater than|regex parse error"):
+        await tried.check(tried_of(**form(schema)), "response_format")
+
+    assert [lane.starts for lane in tried.lanes] == [1, 1]
+
+
+async def test_one_request_pays(serve: Serve) -> None:
+    """Over HTTP such a request is a 400 in the container's shape, and the container serves the next one."""
+    hostile = {**QUESTION, **tool({"properties": {"x": HOSTILE[0]}})}
+    async with serve("llama_cpp", context_tokens=512) as container:
+        refused = await container.client.post("/v1/chat/completions", json=hostile)
+        lines = await container.lines({**QUESTION, "max_tokens": 3})
+        ping = await container.client.get("/ping")
+
+    assert (refused.status_code, ping.status_code, lines[-1]) == (400, 200, {"type": "end"})
+    error = error_of(refused)
+    assert error["code"] == "invalid_request"
+    assert error["param"].startswith("tools")
+
+
+async def test_too_dear(tried: Trials) -> None:
+    """A pattern whose automaton explodes is refused, by time or by memory."""
+    with pytest.raises(InvalidRequestError, match=r"simplify it|too many"):
+        await tried.check(tried_of(**form({"type": "string", "pattern": "^((a{1000}){1000}){1000}$"})), "x")
+
+
+async def test_known(tried: Trials) -> None:
+    """What was tried once is not tried again: neither what is well nor what was refused."""
+    good, bad = tried_of(**form({"type": "integer"})), tried_of(**form({"type": "nonsense"}))
+    for _ in range(2):
+        await tried.check(good, "x")
+        with pytest.raises(InvalidRequestError, match="nonsense"):
+            await tried.check(bad, "x")
+    await tried.close()
+
+    await tried.check(good, "x")
+    with pytest.raises(EngineError):
+        await tried.check(tried_of(**form({"type": "string"})), "x")
+
+
+async def test_own_death(tried: Trials) -> None:
+    """A child that somebody kills is replaced by the next request, and leaves no zombie."""
+    pid = tried.lanes[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+    await tried.check(tried_of(**form({"type": "integer"})), "x")
+
+    await until(lambda: tried.lanes[0].pid not in (None, pid))
+    await until(lambda: not zombies())
+
+
+def zombies() -> list[str]:
+    """The ended children of this process for which nobody has waited."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if state == "Z" and int(parent) == os.getpid():
+                found.append(stat.parent.name)
+    return found
+
+
+async def test_beside_a_hostile_one(tried: Trials) -> None:
+    """Ordinary schemas are tried while a hostile one is: it holds the first lane for a moment only."""
+    hostile = asyncio.create_task(tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools"))
+    await asyncio.sleep(0)
+
+    await asyncio.gather(*(tried.check(tried_of(**form({"const": number})), "x", str(number)) for number in range(8)))
+
+    assert not hostile.done()
+    with pytest.raises(InvalidRequestError):
+        await hostile
+
+
+async def test_cancelled(tried: Trials) -> None:
+    """A request that is cancelled while its schema is tried gets nobody else's verdict."""
+    task = asyncio.create_task(tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools"))
+    await until(lambda: tried.lanes[0].waiting == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    with pytest.raises(InvalidRequestError, match="nonsense"):
+        await tried.check(tried_of(**form({"type": "nonsense"})), "x")
+
+
+async def test_bounded_queue(tried: Trials) -> None:
+    """More tries than may wait are refused with 429."""
+    tried.lanes[0]._most = 2
+    checks = [tried.check(tried_of(**form({"const": number})), "x", str(number)) for number in range(4)]
+
+    results = await asyncio.gather(*checks, return_exceptions=True)
+
+    assert [type(result) for result in results] == [type(None)] * 2 + [OverloadedError] * 2
+
+
+def dear(number: int) -> dict[str, Any]:
+    """What takes seconds of CPU time to prepare, another schema every time."""
+    return tried_of(**form({"type": "integer", "multipleOf": 1_000_003 + 2 * number}))
+
+
+async def test_half_of_the_places() -> None:
+    """What is slow takes at most half of the places that there are: more of it is a 429, and the rest is tried."""
+    few = Trials(places=4)
+    await few.start()
+    checks = [few.check(dear(number), "x", str(number)) for number in range(5)]
+    results = await asyncio.gather(
+        *checks, few.check(tried_of(**form({"const": 1})), "x", "other"), return_exceptions=True
+    )
+    await few.close()
+
+    assert [lane._most for lane in few.lanes] == [trials.MAX_WAITING, 2]
+    assert results[-1] is None
+    assert {type(result) for result in results[:-1]} == {InvalidRequestError, OverloadedError}
+
+
+async def test_slow_is_remembered(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What took too much is refused for a minute without another try."""
+    with pytest.raises(InvalidRequestError, match="simplify"):
+        await tried.check(dear(0), "x")
+    monkeypatch.setattr(tried, "_tried", None)
+    with pytest.raises(InvalidRequestError, match="simplify"):
+        await tried.check(dear(0), "x")
+
+    monkeypatch.undo()
+    tried._known = type(tried._known)((key, (why, 0.0)) for key, (why, _) in tried._known.items())
+    tried._paused.clear()
+    monkeypatch.setattr(tried, "_tried", too_slow_no_more)
+    await tried.check(dear(0), "x")
+
+
+async def test_callers_take_turns(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One grammar of a caller is tried at a time, and a caller of a slow one waits with new ones; others do neither."""
+    begun: list[bytes] = []
+    go_on = asyncio.Event()
+
+    async def held(body: bytes) -> dict[str, Any]:
+        begun.append(body)
+        await go_on.wait()
+        raise TooSlowError
+
+    monkeypatch.setattr(tried, "_tried", held)
+    schemas = [tried_of(**form({"const": number})) for number in range(3)]
+    first, second = (asyncio.create_task(tried.check(schema, "x", "a")) for schema in schemas[:2])
+    await until(lambda: len(begun) == 1)
+    other = asyncio.create_task(tried.check(schemas[2], "x", "b"))
+    await until(lambda: len(begun) == 2)
+    go_on.set()
+    with pytest.raises(InvalidRequestError, match="simplify"):
+        await first
+    with pytest.raises(OverloadedError, match="in a few seconds"):
+        await second
+    with pytest.raises(InvalidRequestError, match="simplify"):
+        await other
+
+    monkeypatch.setattr(tried, "_tried", too_slow_no_more)
+    await tried.check(schemas[1], "x", "c")
+    assert not tried._turns
+    assert not tried._open
+
+
+async def too_slow_no_more(_: bytes) -> dict[str, Any]:
+    """The verdict of a try that is well."""
+    return {"error": None}
+
+
+async def test_busy_machine(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try that has had no CPU time for long may be repeated: it is no fault of the schema, and not remembered."""
+    monkeypatch.setattr(trials, "WALL_SECONDS", 0.0)
+    with pytest.raises(NotReadyError, match="busy"):
+        await tried.check(tried_of(**form({"const": 1})), "x")
+    monkeypatch.undo()
+
+    await tried.check(tried_of(**form({"const": 1})), "x")
+
+
+async def test_spare(tried: Trials) -> None:
+    """The next process was started before the one ended that it replaces."""
+    ready = tried._spare._next
+    assert ready is not None
+    await asyncio.wait([ready])
+    with pytest.raises(TooSlowError):
+        await tried.lanes[0].verdict(json.dumps(dear(0)).encode())
+
+    await tried.lanes[0].verdict(json.dumps(tried_of(**form({"const": 1}))).encode())
+
+    assert tried.lanes[0].pid == ready.result().pid
+
+
+async def test_ends_with_its_input(tried: Trials) -> None:
+    """A child whose parent has died ends: its input does."""
+    process = (await tried.lanes[0].start())._process
+    assert process.stdin is not None
+    process.stdin.close()
+
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (tool({"properties": {"a": {"enum": list(range(600))}}}), "more than 512 forms at one place"),
+        (
+            tool(
+                {"$defs": {"b": {"enum": list(range(99))}}, "properties": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 9}}}
+            ),
+            "more than 512 forms",
+        ),
+        (tool({"$defs": {"b": {"anyOf": [{"$ref": "#/$defs/b"}]}}, "$ref": "#/$defs/b"}), "more than 512 forms"),
+    ],
+)
+def test_bounds(more: dict[str, Any], why: str) -> None:
+    """Tools with too many forms at one place are refused before any native code sees them."""
+    with pytest.raises(InvalidRequestError, match=why):
+        guided.check(asked(QUESTION, **more))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        form({"enum": [f"value {number}" for number in range(4000)]}),
+        tool({"properties": {"a": {"enum": list(range(600))}}}, tool_choice="required"),
+        tool({"$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"}),
+        {"response_format": {"type": "json_object"}},
+        {},
+    ],
+)
+def test_within_bounds(more: dict[str, Any]) -> None:
+    """Long lists of strings, and schemas that name themselves, are guided."""
+    guided.check(asked(QUESTION, **more))
+
+
+def test_documented() -> None:
+    """The documentation has the limits as the code has them."""
+    page = " ".join((Path(__file__).parents[3] / "docs" / "reference" / "container.md").read_text().split())
+
+    for limit in (
+        f"properties) | {guided.MAX_TOOL_ALTERNATIVES} |",
+        f"{trials.CPU_SECONDS:g} s of CPU, {trial_child.ADDRESS_SPACE // 2**20} MB of address space",
+        f"tried | {trials.MAX_WAITING}, ",
+        f"has not done in {trials.QUICK_SECONDS:g} s of CPU",
+        f"A try that takes {trials.WALL_SECONDS:g} s of wall time",
+        f"takes too much is kept for {trials.REMEMBERED_SECONDS:g} s",
+        f"{prompt_bounds.BYTES_PER_TOKEN} bytes for each token",
+        f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
+        f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",
+        f"{steps.STALLED_SECONDS:g} s, or ten usual steps",
+        f"{sse.MAX_WHOLE // 2**20} MiB: 32,000 tokens",
+        f"{errors.MAX_MESSAGE:,} characters",
+    ):
+        assert limit in page

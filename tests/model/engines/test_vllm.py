@@ -1,0 +1,450 @@
+"""What is vLLM's own: its arguments, tools, reasoning, adapters, refusals, and its death. Over the stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from model.engines import create
+from model.engines.vllm_arguments import engine_arguments
+from model.engines.vllm_errors import error_of
+from model.engines.vllm_outputs import ChoiceReader
+from model.errors import (
+    ContextLengthError,
+    EngineError,
+    InvalidRequestError,
+    ModelError,
+    OverloadedError,
+    StartError,
+    UnknownModelError,
+)
+from model.events import Delta, Event, Finish, Start, Usage
+from model.settings import Settings
+from tests.model.conftest import Serve, asked, hugging_face_model, settings_for, started, until
+from tests.support.vllm_stand_in import chat, values
+from tests.support.vllm_stand_in.llm import AsyncLLM
+from tests.support.vllm_stand_in.values import CompletionOutput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUESTION = {"messages": [{"role": "user", "content": "What is the weather in Rome?"}]}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "parameters": {"type": "object", "properties": {key: {"enum": [value]}}, "required": [key]},
+        },
+    }
+    for name, key, value in (("get_weather", "city", "Rome"), ("get_count", "number", 7))
+]
+ENDLESS = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
+
+
+def guided(schema: dict[str, Any]) -> dict[str, Any]:
+    """A response format."""
+    return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+
+async def whole(engine: Any, **more: Any) -> list[Event]:
+    """All events of the question's answer."""
+    async with contextlib.aclosing(engine.generate(asked(QUESTION, **more))) as batches:
+        return [event async for batch in batches for event in batch]
+
+
+def text_of(events: list[Event]) -> str:
+    """The text of an answer."""
+    return "".join(event.content for event in events if isinstance(event, Delta))
+
+
+def calls_of(events: list[Event]) -> list[tuple[str, Any]]:
+    """The tool calls of an answer."""
+    calls: dict[int, list[str]] = {}
+    for part in (part for event in events if isinstance(event, Delta) for part in event.tool_calls):
+        assert "id" not in part or "arguments" in part["function"]
+        call = calls.setdefault(part["index"], ["", ""])
+        call[0] += part["function"].get("name", "")
+        call[1] += part["function"].get("arguments", "")
+    return [(name, json.loads(arguments)) for name, arguments in calls.values()]
+
+
+def test_arguments() -> None:
+    """Settings become vLLM's arguments; all GPUs share the model unless it is said otherwise."""
+    settings = settings_for(
+        "vllm", quantization="fp8", lora_adapters={"sql": "/a", "law": "/b"}, lora_rank="64", reasoning_parser="qwen3"
+    )
+
+    arguments = engine_arguments(settings, 8)
+
+    assert {
+        "model": str(hugging_face_model()),
+        "max_model_len": 256,
+        "max_num_seqs": 4,
+        "tensor_parallel_size": 8,
+        "enable_prefix_caching": True,
+        "quantization": "fp8",
+        "enable_lora": True,
+        "max_loras": 2,
+        "max_lora_rank": 64,
+        "reasoning_parser": "qwen3",
+        "trust_remote_code": False,
+    }.items() <= arguments.items()
+    values.AsyncEngineArgs(**arguments)  # every one of them exists
+    assert engine_arguments(settings_for("vllm", tensor_parallel=2), 8)["tensor_parallel_size"] == 2
+    assert engine_arguments(settings_for("vllm", model_id="a/b"), 0)["model"] == "a/b"
+
+
+def test_other_arguments() -> None:
+    """Arguments without a setting are passed on; those that do not exist, or have one, are refused."""
+    assert engine_arguments(settings_for("vllm", vllm_args={"enforce_eager": True}), 1)["enforce_eager"] is True
+    with pytest.raises(StartError, match="no argument enforce_eagre"):
+        engine_arguments(settings_for("vllm", vllm_args={"enforce_eagre": True}), 1)
+    with pytest.raises(StartError, match="max_model_len has a setting of its own"):
+        engine_arguments(settings_for("vllm", vllm_args={"max_model_len": 9}), 1)
+
+
+def folder(tmp_path: Path, **files: bytes | str) -> Path:
+    """A folder with these files; two underscores stand for a dot, one for itself."""
+    for name, content in files.items():
+        data = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / name.replace("__", ".")).write_bytes(data)
+    return tmp_path
+
+
+TENSORS = (hugging_face_model() / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, r"no config\.json"),
+        ({"config__json": "{"}, r"config\.json: not readable as JSON"),
+        ({"config__json": "[]"}, "not a JSON object"),
+        ({"config__json": "{}"}, "no weights"),
+        ({"config__json": "{}", "model__safetensors": TENSORS[:-1]}, "cut off or corrupt"),
+        ({"config__json": "{}", "model__safetensors": b"\0" * 64}, "corrupt, or not a safetensors file"),
+        ({"config__json": "{}", "model__safetensors": b""}, "corrupt, or not a safetensors file"),
+        (
+            {"config__json": "{}", "model__safetensors__index__json": '{"weight_map": {"a": "x.safetensors"}}'},
+            r"x\.safetensors missing",
+        ),
+    ],
+)
+async def test_bad_weights(tmp_path: Path, files: dict[str, Any], reason: str) -> None:
+    """Weights that are missing, cut off or corrupt are one line, before vLLM takes the GPUs."""
+    engine = create(settings_for("vllm", model_dir=folder(tmp_path, **files)))
+
+    with pytest.raises(StartError, match=reason) as caught:
+        await engine.start()
+
+    assert "\n" not in str(caught.value)
+    assert not engine.healthy
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"quantization": "unknown"}, "vLLM cannot serve .*: Unknown quantization method: unknown.$"),
+        ({"reasoning_parser": "none"}, "reasoning_parser_name='none' has not been registered"),
+        ({"lora_adapters": {"sql": "/nowhere"}}, "sql: no adapter_config.json in /nowhere"),
+        ({"model_dir": hugging_face_model() / "nothing"}, "No such file"),
+    ],
+)
+async def test_cannot_start(more: dict[str, Any], reason: str) -> None:
+    """What vLLM refuses at its start is one line, the first of its own."""
+    engine = create(settings_for("vllm", **more))
+
+    with pytest.raises(StartError, match=reason):
+        await engine.start()
+    await engine.close()
+
+
+async def test_other_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another version of vLLM than the engine was made for is said at the start, and tried."""
+    monkeypatch.setattr("vllm.__version__", "0.34.1")
+    async with started(settings_for("vllm")):
+        assert capsys.readouterr().err == "model: made for vLLM 0.33.0, this is 0.34.1\n"
+
+
+async def test_tools() -> None:
+    """Calls that must be made are made, of the tool that was named, and end with the reason that clients wait for."""
+    named = {"type": "function", "function": {"name": "get_count"}}
+    async with started(settings_for("vllm", tool_parser="hermes", context_tokens=1024)) as engine:
+        required = await whole(engine, tools=TOOLS, tool_choice="required")
+        forced = await whole(engine, tools=TOOLS, tool_choice=named)
+        auto = await whole(engine, tools=TOOLS, max_tokens=9, seed=1)
+        none = await whole(engine, tools=TOOLS, tool_choice="none", max_tokens=9, seed=1)
+
+    assert calls_of(required) == [("get_weather", {"city": "Rome"})]
+    assert calls_of(forced) == [("get_count", {"number": 7})]
+    assert Finish(0, "tool_calls") in required
+    assert Finish(0, "tool_calls") in forced
+    assert text_of(required) == text_of(forced) == ""
+    assert calls_of(auto) == calls_of(none) == []
+    assert text_of(auto) == text_of(none) != ""
+    starts = [event.prompt_tokens for events in (auto, none) for event in events if isinstance(event, Start)]
+    assert starts[0] > starts[1] + 100  # what may not be called is not shown
+
+
+async def test_tools_without_a_parser() -> None:
+    """Tools that no parser would find are refused, with the setting that is missing."""
+    async with started(settings_for("vllm")) as engine:
+        with pytest.raises(InvalidRequestError, match="SLUICE_TOOL_PARSER"):
+            await whole(engine, tools=TOOLS)
+        await until(lambda: engine.active == 0)
+
+
+async def test_reasoning() -> None:
+    """Reasoning comes apart from the content, and its tokens count."""
+    async with started(settings_for("vllm", reasoning_parser="qwen3")) as engine:
+        events = await whole(engine, response_format=guided({"const": "yes"}))
+
+    assert "".join(event.reasoning for event in events if isinstance(event, Delta)) == "because"
+    assert text_of(events) == '"yes"'
+    usage = events[-1]
+    assert isinstance(usage, Usage)
+    assert usage.completion_tokens == len('because</think>"yes"') + 1
+
+
+async def test_adapters(tmp_path: Path, serve: Serve) -> None:
+    """An adapter is a model of its own name; a name that is neither is a 404."""
+    folder(tmp_path, adapter_config__json="{}")
+    async with serve("vllm", lora_adapters={"sql": str(tmp_path)}) as container:
+        texts = {}
+        for name in (None, "sluice-demo", "sql"):
+            body = {**QUESTION, "max_tokens": 9, "seed": 3} | ({"model": name} if name else {})
+            answer = (await container.client.post("/v1/chat/completions", json=body)).json()
+            texts[name] = answer["choices"][0]["message"]["content"]
+            assert answer["model"] == (name or "sluice-demo")
+        unknown = await container.client.post("/invocations", json={**QUESTION, "model": "law"})
+        models = (await container.client.get("/v1/models")).json()["data"]
+        metrics = (await container.client.get("/metrics")).text
+
+    assert texts["sql"].startswith("[sql] ")
+    assert texts[None] == texts["sluice-demo"] != texts["sql"]
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, UnknownModelError.code)
+    assert [model["id"] for model in models] == ["sluice-demo", "sql"]
+    assert 'gen_ai_request_model="sql",outcome="length"} 1.0' in metrics
+
+
+async def test_logit_bias() -> None:
+    """A bias reaches the sampler."""
+    async with started(settings_for("vllm")) as engine:
+        assert text_of(await whole(engine, logit_bias={"120": 100}, max_tokens=3)) == "xxx"
+
+
+async def test_refusals() -> None:
+    """A schema that vLLM's grammar compiler refuses is the caller's error, with its message."""
+    async with started(settings_for("vllm")) as engine:
+        with pytest.raises(InvalidRequestError, match=r"grammar: unknown type|Grammar error: Invalid type"):
+            await whole(engine, response_format=guided({"type": "nonsense"}))
+        await until(lambda: engine.active == 0)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"messages": [{"role": "user", "content": "a" * 9000}]},
+        {"messages": [{"role": "user", "content": "a"}] * 257},
+    ],
+)
+async def test_refused_before_vllm(monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]) -> None:
+    """What is too large for the context is refused before vLLM sees it."""
+    async with started(settings_for("vllm")) as engine:
+        monkeypatch.setattr(engine, "_renderer", None)
+        with pytest.raises(InvalidRequestError, match="tokens, or more"):
+            await whole(engine, **more)
+
+
+async def test_refused_by_return() -> None:
+    """What the renderer refuses without raising is refused all the same."""
+    async with started(settings_for("vllm")) as engine:
+        with pytest.raises(InvalidRequestError, match="no template") as caught:
+            await whole(engine, messages=[{"role": "user", "content": "no template for this"}])
+        await until(lambda: engine.active == 0)
+
+    assert caught.value.param == "messages"
+
+
+async def test_leaving_is_felt_in_the_next_step() -> None:
+    """A reader who leaves is in no further step of vLLM's."""
+    async with started(settings_for("vllm", context_tokens=100_000)) as engine:
+        llm = engine._llm  # type: ignore[attr-defined]
+        other = asyncio.create_task(whole(engine, response_format=guided(ENDLESS)))
+        async with contextlib.aclosing(
+            engine.generate(asked(QUESTION, n=2, response_format=guided(ENDLESS)))
+        ) as batches:
+            await anext(batches)
+            await anext(batches)
+            assert len(llm.running) == 3
+            (left,) = [each for each in llm.collectors.values() if len(each.sequences) == 2]
+        lengths = [each.length for each in left.sequences]
+        steps = llm.steps
+        assert len(llm.running) == 1
+        await until(lambda: llm.steps > steps + 5)
+        assert [each.length for each in left.sequences] == lengths
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)
+
+
+async def test_cancel_frees_the_sequence(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel over HTTP frees the cache of the sequence, as vLLM's own metric shows before and after."""
+    monkeypatch.setattr(AsyncLLM, "step_seconds", 0.05)  # so that it does not end by itself before
+    body = {**QUESTION, "response_format": guided(ENDLESS), "sluice": {"v": 1, "request_id": "r"}}
+    gauge = 'vllm:kv_cache_usage_perc{engine="0",model_name='
+    async with (
+        serve("vllm", context_tokens=100_000) as container,
+        container.client.stream("POST", "/invocations", json=body) as answer,
+    ):
+        lines = answer.aiter_lines()
+        while '"delta"' not in await anext(lines):
+            pass
+        before = (await container.client.get("/metrics")).text
+        cancelled = (await container.client.post("/invocations", json={"sluice": {"v": 1, "cancel": "r"}})).json()
+        records = [line async for line in lines if line]
+        await container.idle()
+        after = (await container.client.get("/metrics")).text
+
+    assert cancelled == {"cancelled": True}
+    assert json.loads(records[-1])["code"] == "cancelled"
+    used = [float(text.partition(gauge)[2].partition("\n")[0].rpartition(" ")[2]) for text in (before, after)]
+    assert used[0] > used[1] == 0.0
+    assert "sluice_cache_usage_ratio 0.0\n" in after
+    assert "sluice_cache_usage_ratio 0.0\n" not in before
+
+
+async def test_slow_reader_loses_nothing() -> None:
+    """What comes while nobody reads comes merged, with all of its tokens."""
+    async with started(settings_for("vllm", context_tokens=2048)) as engine:
+        llm = engine._llm  # type: ignore[attr-defined]
+        batches: list[list[Event]] = []
+        async with contextlib.aclosing(
+            engine.generate(asked(QUESTION, response_format=guided(ENDLESS), max_tokens=600))
+        ) as steps:
+            async for batch in steps:
+                batches.append(batch)
+                if len(batches) == 2:
+                    await until(lambda: llm.steps > 500)
+    deltas = [event for batch in batches for event in batch if isinstance(event, Delta)]
+
+    assert len(batches) < 300
+    assert sum(delta.tokens for delta in deltas) == 600
+    assert "".join(delta.content for delta in deltas) == ("[" + "7, " * 200)[:600]
+
+
+async def test_death(serve: Serve) -> None:
+    """When vLLM's core dies, what runs ends with an error record and /ping fails."""
+    async with (
+        serve("vllm", context_tokens=100_000) as container,
+        container.client.stream(
+            "POST", "/invocations", json={**QUESTION, "response_format": guided(ENDLESS)}
+        ) as answer,
+    ):
+        lines = answer.aiter_lines()
+        while '"delta"' not in await anext(lines):
+            pass
+        container.engine._llm.die()
+        records = [line async for line in lines if line]
+        ping = await container.client.get("/ping")
+
+    assert json.loads(records[-1]) == {"type": "error", "code": "engine_error", "message": "vLLM: EngineDeadError"}
+    assert ping.status_code == 503
+
+
+async def test_close() -> None:
+    """Closing ends what runs and shuts vLLM down."""
+    async with started(settings_for("vllm", context_tokens=100_000)) as engine:
+        llm = engine._llm  # type: ignore[attr-defined]
+        request = asyncio.create_task(whole(engine, response_format=guided(ENDLESS)))
+        await until(lambda: bool(llm.running))
+        await engine.close()
+        with pytest.raises(EngineError, match="abort"):
+            await request
+
+    assert llm.shut_down
+
+
+@pytest.mark.parametrize(
+    ("error", "began", "kind", "message"),
+    [
+        (values.VLLMValidationError("m", parameter="stop"), True, InvalidRequestError, "^m$"),
+        (values.VLLMValidationError("m", parameter="input_text", value=9), False, ContextLengthError, "9 characters"),
+        (values.GracefulHTTPError("busy", 503), True, OverloadedError, "busy"),
+        (ValueError("bad template"), False, InvalidRequestError, "bad template"),
+        (ValueError("a bug"), True, EngineError, "vLLM: ValueError"),
+        (values.EngineDeadError("m"), True, EngineError, "EngineDeadError"),
+        (KeyError("m"), False, EngineError, "KeyError"),
+    ],
+)
+def test_errors(error: Exception, began: bool, kind: type[ModelError], message: str) -> None:
+    """Each of vLLM's failures is one of ours, and the request's fault only where it may be."""
+    found = error_of(error, 256, began=began)
+
+    assert type(found) is kind
+    assert re.search(message, found.message)
+
+
+def test_wrapped_errors() -> None:
+    """What vLLM wraps is told by its cause."""
+    wrapped = values.EngineGenerateError()
+    wrapped.__cause__ = ValueError("LoRA is not enabled")
+
+    assert type(error_of(wrapped, 256, began=False)) is InvalidRequestError
+
+
+def output(text: str, tokens: list[int], finish: str | None = None) -> Any:
+    """One output of vLLM's."""
+    return CompletionOutput(
+        index=0, text=text, token_ids=tokens, cumulative_logprob=None, logprobs=None, finish_reason=finish
+    )
+
+
+def reader() -> ChoiceReader:
+    """A reader of a plain chat."""
+    request = chat.ChatCompletionRequest.model_validate({"messages": []})
+    return ChoiceReader(0, chat.ChatStreamProcessor(request, None, enable_auto_tools=False, parser_cls=None), None)
+
+
+def test_tokens_without_text() -> None:
+    """Tokens whose text is held back count with the next text, or at the end."""
+    choice = reader()
+
+    events = [event for step in (
+        output("", []), output("", [1, 2]), output("a", [3]), output("", [4, 5]), output("", [6], "length"),
+        output("late", [7]),
+    ) for event in choice.events(step, None)]  # fmt: skip
+
+    assert events == [Delta(0, 3, "a"), Delta(0, 3, ""), Finish(0, "length")]
+    assert choice.tokens == 6
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", "repetition"])
+def test_broken_off(reason: str) -> None:
+    """An answer that vLLM broke off is never one that stopped."""
+    with pytest.raises(EngineError, match=reason):
+        reader().events(output("a", [1], reason), None)
+
+
+def test_settings() -> None:
+    """The engine's settings come from the environment."""
+    environment = {
+        "SLUICE_ENGINE": "vllm",
+        "SLUICE_TENSOR_PARALLEL": "4",
+        "SLUICE_QUANTIZATION": "awq_marlin",
+        "SLUICE_LORA_ADAPTERS": "sql=/opt/ml/model/sql, law=/opt/ml/model/law",
+        "SLUICE_PREFIX_CACHING": "false",
+        "SLUICE_VLLM_ARGS": '{"enforce_eager": true}',
+    }
+
+    settings = Settings.from_environment(environment)
+
+    assert settings.models == ("sluice-demo", "sql", "law")
+    assert settings.prefix_caching is False
+    assert engine_arguments(settings, 8)["tensor_parallel_size"] == 4

@@ -1,0 +1,155 @@
+"""Queues, heartbeats, pacing, and many streams at once, over a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from model.answers import Timing
+from tests.model.conftest import Serve, scripted, until
+from tests.support.asking import ENDLESS, error_of, first_record
+
+
+async def test_tokens_arrive_as_they_are_sampled(serve: Serve) -> None:
+    """Every token is on the wire when it is sampled, in a record of its own at a slow rate."""
+    delays = []
+    async with (
+        serve() as container,
+        container.client.stream("POST", "/invocations", json=scripted(count=10, rate=50, stamp=True)) as answer,
+    ):
+        async for line in answer.aiter_lines():
+            record = json.loads(line)
+            if record["type"] == "delta":
+                delays.append(time.time_ns() - int(record["delta"]["content"]))
+                assert record["tokens"] == 1
+
+    assert len(delays) == 10
+    assert sorted(delays)[5] < 15_000_000  # ns; it is about 1 ms on an idle machine
+
+
+async def test_tokens_of_a_slow_writer_share_records(serve: Serve) -> None:
+    """Tokens sampled while the loop was busy come in one record that counts them, and none is lost."""
+    async with (
+        serve() as container,
+        container.client.stream("POST", "/invocations", json=scripted(count=60, rate=200)) as answer,
+    ):
+        records = []
+        async for line in answer.aiter_lines():
+            records.append(json.loads(line))
+            if len(records) == 5:
+                time.sleep(0.1)  # noqa: ASYNC251 - the loop, which is the server's too, is to be blocked
+    deltas = [record for record in records if record["type"] == "delta"]
+
+    assert max(delta["tokens"] for delta in deltas) >= 10
+    assert sum(delta["tokens"] for delta in deltas) == 60
+    assert "".join(delta["delta"]["content"] for delta in deltas) == " word" * 60
+
+
+async def test_queue_full(serve: Serve) -> None:
+    """Requests over the places wait, requests over the queue are refused at once with a 429."""
+    async with serve(parallel=1, queue=1) as container:
+        async with container.client.stream("POST", "/invocations", json=ENDLESS) as answer:
+            lines = answer.aiter_lines()
+            await first_record(lines)
+            waiting = asyncio.create_task(container.lines(scripted(say=["next"])))
+            await until(lambda: container.generation.waiting == 1)
+            refused = await container.client.post("/invocations", json=ENDLESS)
+        assert (await waiting)[-1] == {"type": "end"}
+
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert error_of(refused)["code"] == "overloaded"
+
+
+async def test_heartbeats(serve: Serve) -> None:
+    """A silent request answers 200 after a while and sends blank lines until its first token."""
+    timing = Timing(open_after=0.05, heartbeat=0.05)
+    async with serve(timing=timing) as container:
+        lines = await container.client.post("/invocations", json=scripted(say=["a"], first_after=0.4))
+        body = {**scripted(say=["a"], first_after=0.4), "stream": True}
+        sse = await container.client.post("/v1/chat/completions", json=body)
+
+    beats = lines.text.splitlines()
+    assert json.loads(beats[0])["type"] == "start"
+    assert beats[1:4] == ["", "", ""]
+    assert beats[-1] == '{"type":"end"}'
+    chunks = [json.loads(event.removeprefix("data: ")) for event in sse.text.split("\n\n")[:-2]]
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert all(chunk["choices"][0]["delta"] == {} for chunk in chunks[1:4])
+
+
+async def test_heartbeats_in_a_stall(serve: Serve) -> None:
+    """A stall in the middle is filled with heartbeats."""
+    async with serve(timing=Timing(open_after=0.05, heartbeat=0.05)) as container:
+        answer = await container.client.post("/invocations", json=scripted(count=3, stall_after=2, seconds=0.3))
+
+    lines = answer.text.splitlines()
+    assert lines.index("") == 3
+    assert lines.count("") >= 3
+
+
+async def test_heartbeats_in_the_queue(serve: Serve) -> None:
+    """A request that waits for its turn sends heartbeats too."""
+    async with (
+        serve(parallel=1, timing=Timing(open_after=0.05, heartbeat=0.05)) as container,
+        container.client.stream("POST", "/invocations", json=ENDLESS) as answer,
+    ):
+        lines = answer.aiter_lines()
+        await first_record(lines)
+        async with container.client.stream("POST", "/invocations", json=ENDLESS) as waiting:
+            beats = waiting.aiter_lines()
+            assert [await anext(beats), await anext(beats)] == ["", ""]
+
+
+async def test_failure_after_the_opening(serve: Serve) -> None:
+    """A failure after the 200 of a silent request is an error record."""
+    async with serve(timing=Timing(open_after=0.05)) as container:
+        records = await container.lines(scripted(count=1, stall_after=0, seconds=0.2, fail_after=0))
+
+    assert [record["type"] for record in records] == ["start", "error"]
+
+
+async def test_pacing(serve: Serve) -> None:
+    """A paced container sends its tokens one by one at the rate of the setting, the first one at once."""
+    async with serve(tokens_per_second=50) as container:
+        started = time.monotonic()
+        async with container.client.stream("POST", "/invocations", json=scripted(count=11)) as answer:
+            arrivals = [time.monotonic() - started async for line in answer.aiter_lines() if '"delta"' in line]
+
+    assert len(arrivals) == 11
+    assert arrivals[-1] >= 10 / 50 * 0.95  # a loaded machine can only be later
+
+
+async def test_slow_reader_slows_the_engine(serve: Serve) -> None:
+    """A caller who does not read stops the sampling: what is not read is not made."""
+    token = "x" * 2000
+    body = scripted(repeat=token, count=20_000, prompt_tokens=1)
+    async with serve(context_tokens=50_000) as container:
+        port = container.client.base_url.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**12)
+        payload = json.dumps(body).encode()
+        writer.write(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(payload) + payload)
+        await reader.readexactly(10)
+        connection: Any
+        (connection,) = [
+            c for c in list[Any](container.server.server_state.connections) if not c.cycle.response_complete
+        ]
+        await until(lambda: connection.flow.write_paused)
+        assert connection.transport.get_write_buffer_size() < 200_000
+        writer.close()
+        await container.idle()
+
+
+async def test_many_streams(serve: Serve) -> None:
+    """A hundred requests over sixteen places all come whole and in order."""
+    async with serve(parallel=16, queue=100) as container:
+        answers = await asyncio.gather(
+            *(container.lines(scripted(repeat=f" {number}-{{i}}", count=20)) for number in range(100))
+        )
+
+    for number, records in enumerate(answers):
+        text = "".join(record["delta"]["content"] for record in records if record["type"] == "delta")
+        assert text == "".join(f" {number}-{place}" for place in range(20))
+        assert records[-1] == {"type": "end"}

@@ -1,0 +1,231 @@
+"""Many streams under random faults, over the whole local cloud: nothing may hang, end in silence, or be left over.
+
+    python -m tests.soak [--streams 2000] [--concurrency 32] [--seed 1] [--minutes 10]
+
+The faults, their places and what each client does follow from the seed. Exits with 1 when anything is wrong.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx2
+import openai
+
+from cli.lib import cdk, local_keys
+from cli.lib.terminal import console, step
+from local.cloud import LocalCloud
+from tests.soak import accounting
+from tests.support import leftovers
+
+# What goes wrong, each by a chance of its own for every answer, table call or invocation in its way.
+FAULTS: list[dict[str, Any]] = [
+    {"kind": "one-byte-parts", "probability": 0.03},
+    {"kind": "joined-parts", "probability": 0.05},
+    {"kind": "container-killed", "probability": 0.01, "count": 5, "after_most": 800},
+    {"kind": "container-stalled", "probability": 0.03, "after_most": 800, "seconds": 0.3},
+    {"kind": "container-reset", "probability": 0.04, "after_most": 800},
+    {"kind": "container-error", "probability": 0.02},
+    {"kind": "container-garbage", "probability": 0.03, "after_most": 800},
+    {"kind": "container-endless-line", "probability": 0.01, "after_most": 800},
+    {"kind": "stream-cut", "probability": 0.03, "after_most": 800},
+    {"kind": "table-throttled", "probability": 0.03},
+    {"kind": "table-slow", "probability": 0.03, "seconds": 0.2},
+    {"kind": "table-down", "probability": 0.02},
+    {"kind": "table-unreachable", "probability": 0.01},
+    {"kind": "table-answer-lost", "probability": 0.02},
+    {"kind": "table-down", "operation": "UpdateItem", "probability": 1, "count": 30},
+    {"kind": "function-killed-at-start", "probability": 0.01, "seconds": 0.05},
+    {"kind": "function-killed-at-response", "probability": 0.01},
+    {"kind": "function-killed-in-response", "probability": 0.02, "after_most": 2000},
+    {"kind": "function-killed-at-settlement", "probability": 0.01},
+]
+MODEL = "sluice-demo"
+# A stream that has not ended by then hangs.
+_HANGS_S = 60.0
+_QUIET_S = 60.0
+# Bytes that moto keeps of a stream: its ledger item, log lines, trace.
+_STORED = 10_000
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is under load."""
+
+    cloud: LocalCloud
+    origin: str
+    key: str
+    table: Any
+    functions: Any
+    function: str
+    """The stream function's name."""
+
+    def renew_environments(self) -> None:
+        """Have the function's environments replaced, as a deployment would: the old ones end once they are idle."""
+        memory = self.functions.get_function_configuration(FunctionName=self.function)["MemorySize"]
+        self.functions.update_function_configuration(FunctionName=self.function, MemorySize=memory + 1)
+
+
+def main() -> int:
+    """Deploy, run, account; the exit status."""
+    parser = argparse.ArgumentParser(description="Streams under random faults.")
+    parser.add_argument("--streams", type=int, default=2000)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=10, help="stop sending after so long")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cloud = LocalCloud.start(Path(folder))
+        try:
+            wrong = _soak(_deploy(cloud, Path(folder)), given)
+        finally:
+            cloud.stop()
+            left = leftovers.processes(cloud.pid)
+    wrong += [f"processes after the end: {left}"] if left else []
+    for line in wrong:
+        console.print(f"[red]✗[/red] {line}")
+    console.print("[green]✓[/green] nothing is wrong" if not wrong else f"{len(wrong)} thing(s) wrong")
+    return 1 if wrong else 0
+
+
+def _deploy(cloud: LocalCloud, folder: Path) -> Target:
+    aws = cloud.aws_environment()
+    log = folder / "deploy.log"
+    with step("Deploying the scripted engine") as detail:
+        account = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
+        cdk.cdk(["bootstrap", account, "--app", ""], aws=aws, log=log, detail=detail)
+        context = {"stage": "local", "engine": "scripted", "tokens_per_second": "0", "parallel": "64"}
+        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
+    options = {
+        "endpoint_url": cloud.endpoint_url,
+        "region_name": aws["AWS_REGION"],
+        "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
+    }
+    table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
+    key = local_keys.create(table, name="soak")
+    origin = f"http://{outputs['DistributionDomain']}/v1"
+    return Target(cloud, origin, key, table, boto3.client("lambda", **options), outputs["FunctionName"])
+
+
+def _soak(target: Target, given: argparse.Namespace) -> list[str]:
+    with step("Warming up"):
+        warm, first = asyncio.run(_run(target, given, given.streams // 10, given.seed - 1))
+        before = _at_rest(target)
+    with step(f"{given.streams} streams, {given.concurrency} at once, seed {given.seed}"):
+        found, second = asyncio.run(_run(target, given, given.streams, given.seed))
+    console.print("  clients: " + _counts(found))
+    console.print("  faults: " + ", ".join(f"{one['landed'] or one['struck']} {one['kind']}" for one in second))
+    with step("Waiting until all is quiet"):
+        after = _at_rest(target, before, stored=given.streams * _STORED)
+    for role in after:
+        console.print(f"  {role}: {before.get(role)} -> {after[role]}")
+    seen = warm + found
+    kills = sum(one["landed"] for one in first + second if one["kind"].startswith("function-killed"))
+    with step("Accounting"):
+        summary, wrong = accounting.check(target.table, seen, accounting.logged(target.cloud.directory / "logs"), kills)
+    console.print(f"  {summary}")
+    if len(found) < given.streams:
+        wrong.append(f"only {len(found)} of {given.streams} streams in {given.minutes:g} minutes")
+    return [
+        *(f"{one.request_id}: {one.wrong}" for one in seen if one.wrong),
+        *leftovers.grown(before, after, stored=given.streams * _STORED),
+        *wrong,
+    ]
+
+
+def _counts(found: list[accounting.Seen]) -> str:
+    return ", ".join(f"{count} {end}" for end, count in Counter(one.end for one in found).most_common())
+
+
+async def _run(
+    target: Target, given: argparse.Namespace, streams: int, seed: int
+) -> tuple[list[accounting.Seen], list[dict[str, Any]]]:
+    """Send streams under faults; what the clients saw, and the faults with their counts. Afterwards there are none."""
+    ends = time.monotonic() + given.minutes * 60
+    for number, fault in enumerate(FAULTS):
+        body = {"seed": seed * 1000 + number, "scope": "*sluice-local*", **fault}
+        target.cloud.ask("faults", method="POST", body=body)
+    left = iter(range(streams))
+    async with openai.AsyncOpenAI(
+        base_url=target.origin, api_key=target.key, max_retries=0, timeout=_HANGS_S
+    ) as client:
+
+        async def send() -> list[accounting.Seen]:
+            seen = []
+            for number in left:
+                if time.monotonic() > ends:
+                    break
+                seen.append(await _stream(client, random.Random(f"{seed}/{number}")))
+                if seen[-1].turned_away:
+                    await asyncio.sleep(1)  # as its retry-after says
+            return seen
+
+        found = [one for some in await asyncio.gather(*(send() for _ in range(given.concurrency))) for one in some]
+    listing = target.cloud.ask("faults")["faults"]
+    target.cloud.ask("faults", method="DELETE")
+    return found, listing
+
+
+async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounting.Seen:
+    """One client's stream, and what it saw."""
+    count = chance.randrange(1, 60)
+    said = "".join(f" ö{number}" for number in range(count))
+    script = json.dumps({"repeat": " ö{i}", "count": count, "rate": chance.choice([50, 200, 1000])})
+    behaviour = chance.choices(["reads", "slow", "leaves"], [90, 5, 5])[0]
+    request_id, heard, reason = "", "", None
+    try:
+        async with (
+            asyncio.timeout(_HANGS_S),
+            client.chat.completions.with_streaming_response.create(
+                model=MODEL, messages=[{"role": "user", "content": script}], stream=True
+            ) as raw,
+        ):
+            request_id = raw.headers.get("x-request-id", "").removeprefix("req_")
+            async for chunk in await raw.parse():
+                for choice in chunk.choices:
+                    heard += choice.delta.content or ""
+                    reason = choice.finish_reason or reason
+                if behaviour == "leaves" and len(heard) > 20:
+                    return accounting.Seen(request_id, "left")
+                if behaviour == "slow":
+                    await asyncio.sleep(0.02)
+    except TimeoutError:
+        return accounting.Seen(request_id, "hangs", wrong="it hangs")
+    except openai.APIStatusError as error:
+        request_id = error.response.headers.get("x-request-id", "").removeprefix("req_")
+        return accounting.Seen(request_id, f"{error.status_code} {error.code or 'of Lambda or CloudFront'}")
+    except (openai.APIConnectionError, httpx2.TransportError):  # the latter in the body of an error
+        return accounting.Seen(request_id, "connection lost")
+    except openai.APIError as error:
+        return accounting.Seen(request_id, f"error event {error.code}")
+    wrong = "" if (heard, reason) == (said, "stop") else f"a silent end: {heard!r} for {said!r}, {reason}"
+    return accounting.Seen(request_id, "whole", wrong=wrong)
+
+
+def _at_rest(target: Target, like: leftovers.State | None = None, *, stored: int = 0) -> leftovers.State:
+    """What there is once no environment of the function is left; waits for what is only late."""
+    target.renew_environments()
+    ends = time.monotonic() + _QUIET_S
+    state = leftovers.state(target.cloud.pid)
+    while time.monotonic() < ends:
+        time.sleep(6 if like is None else 2)  # idle connections are kept for 5 s
+        state = leftovers.state(target.cloud.pid)
+        if "function" not in state and (like is None or not leftovers.grown(like, state, stored=stored)):
+            break
+    return state
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        sys.exit(main())

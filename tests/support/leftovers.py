@@ -1,0 +1,85 @@
+"""What the processes of a local cloud hold, read from /proc (Linux)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_PAGE = 4096
+# Of one process; an interpreter's heap does not shrink to what it was.
+_MOST_GROWTH = 24 * 1024 * 1024
+
+
+@dataclass
+class Held:
+    """By all processes of one role: their number, open files (sockets among them), sockets, resident bytes, and the
+    resident bytes of the largest of them.
+    """
+
+    processes: int = 0
+    files: int = 0
+    sockets: int = 0
+    memory: int = 0
+    largest: int = 0
+
+    def __str__(self) -> str:
+        """In one line."""
+        return f"{self.processes} process, {self.files} files, {self.sockets} sockets, {self.memory / 1e6:.0f} MB"
+
+
+State = dict[str, Held]
+
+
+def processes(root: int) -> list[int]:
+    """A process and all of its descendants."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # the name, in brackets, may hold anything
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+    found = [root] if root in parents else []
+    for one in found:
+        found.extend(pid for pid, parent in parents.items() if parent == one)
+    return found
+
+
+def state(root: int) -> State:
+    """What is held by role: cloud, control, container, function."""
+    found: State = {}
+    for pid in processes(root):
+        proc = Path(f"/proc/{pid}")
+        try:
+            command = (proc / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            links = [str(link.readlink()) for link in (proc / "fd").iterdir()]
+            memory = int((proc / "statm").read_text().split()[1]) * _PAGE
+        except OSError:
+            continue  # it has just ended
+        held = found.setdefault(_role(pid == root, command), Held())
+        held.processes += 1
+        held.files += len(links)
+        held.sockets += sum(link.startswith("socket:") for link in links)
+        held.memory += memory
+        held.largest = max(held.largest, memory)
+    return found
+
+
+def _role(is_root: bool, command: list[str]) -> str:
+    if is_root:
+        return "cloud"
+    if "local.moto" in command:
+        return "control"
+    return "container" if "serve" in command else "function"
+
+
+def grown(before: State, after: State, *, stored: int = 0) -> list[str]:
+    """What there is more of than before, in words. `stored` is how many bytes the control plane was given to keep."""
+    found = []
+    for role in before.keys() | after.keys():
+        was, now = before.get(role, Held()), after.get(role, Held())
+        memory = _MOST_GROWTH + (stored if role == "control" else 0)
+        found += [
+            f"{role}: {name} {getattr(was, name)} -> {getattr(now, name)}"
+            for name, slack in (("processes", 0), ("files", 0), ("sockets", 0), ("memory", memory))
+            if getattr(now, name) > getattr(was, name) + slack
+        ]
+    return found

@@ -1,0 +1,192 @@
+"""A deployment with every kind of listener that a local cloud has: function, distribution, endpoint, control plane."""
+
+import contextlib
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from local.cloud import REGION, LocalCloud
+from tests.local.conftest import CONTAINER, Stacks
+from tests.support import function_code
+
+BUCKET = "sluice-listeners"
+SECRET = "the secret of the admin"
+
+
+def _role(service: str) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{service}.amazonaws.com"}}
+    writes = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
+    return {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": {"Statement": [statement]},
+            "Policies": [{"PolicyName": "logs", "PolicyDocument": {"Statement": [writes]}}],
+        },
+    }
+
+
+def _permission(action: str, **condition: Any) -> dict[str, Any]:
+    properties = {"FunctionName": {"Ref": "Function"}, "Action": action, "Principal": "*", **condition}
+    return {"Type": "AWS::Lambda::Permission", "Properties": properties}
+
+
+def template() -> dict[str, Any]:
+    """The resources."""
+    origin = {
+        "Id": "function",
+        "DomainName": {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": ["Url", "FunctionUrl"]}]}]},
+        "CustomOriginConfig": {"OriginProtocolPolicy": "https-only"},
+    }
+    code = {"S3Bucket": BUCKET, "S3Key": "code.zip"}
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap"}
+    container = {"Image": "image:tag", "Environment": {}}
+    variant = {
+        "VariantName": "v",
+        "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
+        "InitialInstanceCount": 1,
+        "InitialVariantWeight": 1,
+        "InstanceType": "ml.m5.large",
+    }
+    return {
+        "Secret": {"Type": "AWS::SecretsManager::Secret", "Properties": {"Name": "admin", "SecretString": SECRET}},
+        "Role": _role("lambda"),
+        "Function": {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {
+                "FunctionName": "listens",
+                "Code": code,
+                "Handler": "main.handler",
+                "Runtime": "python3.14",
+                "Timeout": 30,
+                "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+                "Environment": {"Variables": variables},
+            },
+        },
+        "Url": {
+            "Type": "AWS::Lambda::Url",
+            "Properties": {
+                "TargetFunctionArn": {"Ref": "Function"},
+                "AuthType": "NONE",
+                "InvokeMode": "RESPONSE_STREAM",
+            },
+        },
+        "Open": _permission("lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE"),
+        "OpenToo": _permission("lambda:InvokeFunction", InvokedViaFunctionUrl=True),
+        "Distribution": {
+            "Type": "AWS::CloudFront::Distribution",
+            "Properties": {
+                "DistributionConfig": {
+                    "Enabled": True,
+                    "Origins": [origin],
+                    "DefaultCacheBehavior": {
+                        "TargetOriginId": "function",
+                        "ViewerProtocolPolicy": "https-only",
+                        "AllowedMethods": ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"],
+                        "OriginRequestPolicyId": "b689b0a8-53d0-40ab-baf2-68738e2966ac",
+                    },
+                }
+            },
+        },
+        "ModelRole": _role("sagemaker"),
+        "Model": {
+            "Type": "AWS::SageMaker::Model",
+            "Properties": {"ExecutionRoleArn": {"Fn::GetAtt": ["ModelRole", "Arn"]}, "PrimaryContainer": container},
+        },
+        "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
+        "Endpoint": {
+            "Type": "AWS::SageMaker::Endpoint",
+            "Properties": {"EndpointName": "e", "EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}},
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A local cloud with all of it, and its ports by what they are; `host` is the function URL's name."""
+
+    cloud: LocalCloud
+    ports: dict[str, int]
+    host: str
+
+    def client(self, service: str) -> Any:
+        """A stock client with the cloud's own keys."""
+        return boto3.client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.cloud.endpoint_url,
+            aws_access_key_id=self.cloud.keys.access_key,
+            aws_secret_access_key=self.cloud.keys.secret_key,
+        )
+
+
+NAMED = "host.docker.internal"
+"""A name that its distributions have beside those of loopback."""
+
+
+@contextlib.contextmanager
+def deployed(directory: Path) -> Iterator[Deployed]:
+    """A local cloud of its own, with one environment of the function waiting."""
+    cloud = LocalCloud.start(directory, container=CONTAINER, options=["--host", NAMED, "--host=[fd00::1]"])
+    made: list[Any] = []
+
+    def client(service: str) -> Any:
+        made.append(Deployed(cloud, {}, "").client(service))
+        return made[-1]
+
+    try:
+        client("s3").create_bucket(Bucket=BUCKET)
+        client("s3").put_object(Bucket=BUCKET, Key="code.zip", Body=function_code.zipped())
+        stacks = Stacks(client)
+        stack = stacks.create(template(), {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}})
+        assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
+        edge = stacks.outputs(stack)["Domain"].rpartition(":")[2]
+        with urllib.request.urlopen(f"http://localhost:{edge}/event") as answer:
+            assert answer.status == 200
+        status = cloud.ask("status")
+        [function] = status["functions"]
+        ports = {
+            "gateway": int(cloud.endpoint_url.rpartition(":")[2]),
+            "edge": int(edge),
+            "function URLs": int(status["function_urls"].rpartition(":")[2]),
+            "container": status["endpoints"][0]["containers"][0]["port"],
+        }
+        owners = listening(cloud.pid)
+        known = set(ports.values())
+        [ports["control plane"]] = [port for port, command in owners.items() if "local.moto" in command]
+        [ports["runtime API"]] = [
+            port for port, command in owners.items() if "-m local --dir" in command and port not in known
+        ]
+        yield Deployed(cloud, ports, function["url"].removeprefix("https://").rstrip("/"))
+    finally:
+        for one in made:
+            one.close()
+        cloud.stop()
+
+
+def listening(pid: int) -> dict[int, str]:
+    """The ports that a process and its descendants listen on, with the command of each's process (Linux)."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    tree = {pid}
+    while more := {child for child, parent in parents.items() if parent in tree} - tree:
+        tree |= more
+    ports: dict[str, int] = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                ports[f"socket:[{fields[9]}]"] = int(fields[1].rpartition(":")[2], 16)
+    found: dict[int, str] = {}
+    for one in sorted(tree):
+        command = Path(f"/proc/{one}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        for entry in Path(f"/proc/{one}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if (port := ports.get(str(entry.readlink()))) is not None:
+                    found.setdefault(port, command)
+    return found

@@ -1,0 +1,155 @@
+"""The way to DynamoDB with nothing on it but what a test wants to go wrong: moto's own DynamoDB in this process, behind
+the interface of the function's HTTP client.
+"""
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.awsrequest import AWSPreparedRequest
+from moto.core.request import normalize_request
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.responses import DynamoHandler
+
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http.connection import TransportError
+from local.moto import attribute_values
+
+REGION = "eu-west-1"
+_ORIGIN = f"https://dynamodb.{REGION}.amazonaws.com"
+
+
+class Fate(enum.Enum):
+    """What becomes of one call."""
+
+    WELL = "well"
+    LOST = "lost"  # it never arrives
+    UNANSWERED = "unanswered"  # it is carried out, and nobody is told
+    LATE = "late"  # it is lost for the caller, and carried out at some later time
+    THROTTLED = "throttled"
+    KILLED_BEFORE = "killed before"  # the caller's process ends
+    KILLED_AFTER = "killed after"
+
+
+class Killed(BaseException):
+    """The process that makes the call is no more."""
+
+
+class Answer:
+    """A whole answer, as `lambda_fn.http.client.Response` gives it."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        """Keep it."""
+        self.status = status
+        self.headers: dict[str, str] = {}
+        self._body = body
+
+    async def read_all(self, limit: int) -> bytes:
+        """Give the body."""
+        assert len(self._body) <= limit
+        return self._body
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Network:
+    """Stands for `lambda_fn.http.client.Client`. `fate` is asked at each call."""
+
+    def __init__(self, fate: Callable[[str], Fate] = lambda _: Fate.WELL) -> None:
+        """Begin without calls."""
+        self.fate = fate
+        self.late: list[bytes] = []
+        self.calls: list[str] = []
+        self._killed = False
+
+    def table(self, name: str) -> Table:
+        """Give the usage table behind this network."""
+        return Table(
+            self,  # type: ignore[arg-type] # as far as the table needs a client
+            url=_ORIGIN,
+            region=REGION,
+            name=name,
+            credentials=lambda: Credentials("AKID", "SECRET", ""),
+        )
+
+    async def request(
+        self, method: str, origin: str, path: str, headers: Mapping[str, str], body: bytes, **_: object
+    ) -> Answer:
+        """Make a call, or what becomes of it."""
+        del method, origin, path
+        target = headers["x-amz-target"]
+        fate = self.fate(target)
+        if self._killed or fate is Fate.KILLED_BEFORE:
+            self._killed = True
+            raise Killed
+        self.calls.append(target.rpartition(".")[2])
+        match fate:
+            case Fate.LOST:
+                raise TransportError("lost")
+            case Fate.THROTTLED:
+                return Answer(400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException"}')
+            case Fate.LATE:
+                self.late.append(target.encode() + b"\n" + body)
+                raise TransportError("late")
+        status, answer = carry_out(target, body)
+        if fate is Fate.UNANSWERED:
+            raise TransportError("unanswered")
+        if fate is Fate.KILLED_AFTER:
+            self._killed = True
+            raise Killed
+        return Answer(status, answer)
+
+    def revive(self) -> None:
+        """Begin another process."""
+        self._killed = False
+
+    def deliver(self, number: int) -> None:
+        """Carry out one of the calls that are late."""
+        target, _, body = self.late.pop(number).partition(b"\n")
+        carry_out(target.decode(), body)
+
+
+def carry_out(target: str, body: bytes) -> tuple[int, bytes]:
+    """Have moto carry out a call."""
+    headers = {
+        "X-Amz-Target": target,
+        "Content-Type": "application/x-amz-json-1.0",
+        "Authorization": f"AWS4-HMAC-SHA256 Credential=AKID/20261121/{REGION}/dynamodb/aws4_request",
+        "Host": _ORIGIN.partition("//")[2],
+    }
+    request = AWSPreparedRequest("POST", _ORIGIN + "/", headers, body, stream_output=False)
+    normal = normalize_request(request)
+    status, _, answer = DynamoHandler.dispatch(normal, normal.raw_url, normal.headers)
+    return status, answer if isinstance(answer, bytes) else answer.encode()
+
+
+def create_table(name: str) -> Any:
+    """Make an empty usage table, in place of one that is there; give moto's own."""
+    attribute_values.install()
+    backend = dynamodb_backends["123456789012"][REGION]
+    if name in backend.tables:
+        backend.delete_table(name)
+    types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
+
+    def schema(*names: str) -> list[dict[str, str]]:
+        return [{"AttributeName": key, "KeyType": kind} for key, kind in zip(names, ("HASH", "RANGE"), strict=True)]
+
+    return backend.create_table(
+        name,
+        schema=schema("pk", "sk"),
+        attr=[{"AttributeName": key, "AttributeType": kind} for key, kind in types.items()],
+        throughput=None,
+        billing_mode="PAY_PER_REQUEST",
+        global_indexes=[
+            {"IndexName": index, "KeySchema": schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+            for index, keys in {"overdue": ("open", "due"), "keys": ("directory", "created")}.items()
+        ],
+        indexes=[],
+        streams=None,
+        sse_specification=None,
+        tags=[],
+        deletion_protection_enabled=False,
+        warm_throughput=None,
+    )

@@ -1,0 +1,70 @@
+"""A stand-in of the part of vLLM that the engine uses, for machines without a GPU.
+
+Its signatures, fields and errors are those of the pinned version, which `signatures.json` holds; what would need
+a model is decided by rules (`sequence.py`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tests.support.vllm_stand_in import chat, llm, values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSION = "0.33.0"
+INSTALLED = importlib.util.find_spec("vllm") is not None
+_OPENAI = "vllm.entrypoints.openai.chat_completion"
+_CONTENT: dict[str, dict[str, Any]] = {
+    "vllm": {"__version__": VERSION},
+    "vllm.engine.arg_utils": {"AsyncEngineArgs": values.AsyncEngineArgs},
+    "vllm.exceptions": {
+        name: getattr(values, name)
+        for name in ("GenerationError", "GracefulHTTPError", "VLLMClientError", "VLLMError", "VLLMValidationError")
+    },
+    "vllm.lora.request": {"LoRARequest": values.LoRARequest},
+    "vllm.platforms": {"current_platform": SimpleNamespace(device_count=lambda: 4)},
+    "vllm.renderers.online_renderer": {"OnlineRenderer": chat.OnlineRenderer},
+    "vllm.v1.engine.async_llm": {"AsyncLLM": llm.AsyncLLM},
+    "vllm.v1.engine.exceptions": {
+        "EngineDeadError": values.EngineDeadError,
+        "EngineGenerateError": values.EngineGenerateError,
+    },
+    f"{_OPENAI}.protocol": {"ChatCompletionRequest": chat.ChatCompletionRequest},
+    f"{_OPENAI}.stream_processor": {"ChatStreamProcessor": chat.ChatStreamProcessor},
+}
+
+
+def install() -> None:
+    """Stand in for vLLM, or, where a vLLM is installed, for its core alone."""
+    if not INSTALLED:
+        sys.modules.update(modules())
+    else:
+        importlib.import_module("tests.support.vllm_stand_in.core").install()
+
+
+def modules() -> dict[str, ModuleType]:
+    """What goes into `sys.modules`, packages included."""
+    made: dict[str, ModuleType] = {}
+    for name, content in _CONTENT.items():
+        parts = name.split(".")
+        for end in range(1, len(parts) + 1):
+            path = ".".join(parts[:end])
+            if path not in made:
+                made[path] = ModuleType(path)
+                made[path].__path__ = []
+        made[name].__dict__.update(content)
+    return made
+
+
+def make_model(folder: Path) -> None:
+    """Write what a model needs beside its weights: for the stand-in next to nothing, for vLLM a real tokenizer."""
+    if not INSTALLED:
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+    else:
+        importlib.import_module("tests.support.vllm_stand_in.core").make_model(folder)

@@ -1,0 +1,194 @@
+"""A stand-in of `AsyncLLM`: it schedules steps over all running sequences, as vLLM's core does, without a model."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import REGISTRY, Gauge
+
+from tests.support.vllm_stand_in.pinned import as_pinned
+from tests.support.vllm_stand_in.sequence import Sequence, check_guide, encode
+from tests.support.vllm_stand_in.values import (
+    EngineDeadError,
+    EngineGenerateError,
+    GracefulHTTPError,
+    RequestOutput,
+    RequestOutputKind,
+    VLLMClientError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
+
+class _Collector:
+    """What a request got and its reader has not taken, merged."""
+
+    def __init__(self, request_id: str, prompt_ids: list[int], sequences: list[Sequence]) -> None:
+        self.request_id = request_id
+        self.prompt_ids = prompt_ids
+        self.sequences = sequences
+        self._outputs: dict[int, Any] = {}
+        self._ready = asyncio.Event()
+        self._error: Exception | None = None
+
+    def put(self, output: Any) -> None:
+        before = self._outputs.setdefault(output.index, output)
+        if before is not output:
+            before.text += output.text
+            before.token_ids += output.token_ids
+            before.logprobs = None if before.logprobs is None else before.logprobs + output.logprobs
+            before.finish_reason = output.finish_reason
+        self._ready.set()
+
+    def fail(self, error: Exception) -> None:
+        self._error = error
+        self._ready.set()
+
+    async def get(self) -> RequestOutput:
+        await self._ready.wait()
+        if self._error is not None:
+            raise self._error
+        self._ready.clear()
+        outputs, self._outputs = list(self._outputs.values()), {}
+        finished = all(each.finish_reason is not None for each in self.sequences)
+        return RequestOutput(self.request_id, None, self.prompt_ids, None, outputs, finished)
+
+
+class AsyncLLM:
+    """Sequences advance together, a token a step; whoever is aborted is not in the next one."""
+
+    step_seconds = 0.0  # between two steps; 0 is a turn of the event loop
+
+    def __init__(self, engine_args: Any) -> None:
+        self.engine_args = engine_args
+        self.steps = 0
+        self.shut_down = False
+        self.collectors: dict[str, _Collector] = {}
+        self.model_config = SimpleNamespace(
+            max_model_len=engine_args.max_model_len, get_diff_sampling_param=lambda: {"top_k": 20}
+        )
+        self.renderer = SimpleNamespace(tokenizer=SimpleNamespace(encode=encode))
+        self._dead = False
+        self._loop: asyncio.Task[None] | None = None
+        self._gauge = Gauge("vllm:kv_cache_usage_perc", "KV-cache usage", ("model_name", "engine"))
+        self._gauge.labels(engine_args.model, "0").set_function(self._usage)
+
+    @classmethod
+    @as_pinned("AsyncLLM")
+    def from_engine_args(
+        cls, engine_args: Any, start_engine_loop: bool = True, usage_context: Any = None, stat_loggers: Any = None
+    ) -> AsyncLLM:
+        """Make one, in any thread."""
+        if engine_args.quantization == "unknown":
+            raise ValueError("Unknown quantization method: unknown.\nMust be one of ['awq', 'fp8']")
+        return cls(engine_args)
+
+    def _usage(self) -> float:
+        tokens = sum(each.length for collector in self.collectors.values() for each in collector.sequences)
+        return float(tokens / (self.engine_args.max_num_seqs * self.engine_args.max_model_len))
+
+    @property
+    def running(self) -> list[tuple[_Collector, Sequence]]:
+        """The sequences that the next step advances."""
+        everything = [
+            (collector, each)
+            for collector in self.collectors.values()
+            for each in collector.sequences
+            if each.finish_reason is None
+        ]
+        return everything[: self.engine_args.max_num_seqs]
+
+    async def _run(self) -> None:
+        while True:
+            for collector, sequence in self.running:
+                collector.put(sequence.step())
+            self.steps += 1
+            await asyncio.sleep(self.step_seconds)
+            for request_id, collector in list(self.collectors.items()):
+                if all(each.finish_reason is not None for each in collector.sequences):
+                    del self.collectors[request_id]
+            if not self.collectors:
+                self._loop = None
+                return
+
+    @as_pinned("AsyncLLM")
+    async def generate(
+        self,
+        prompt: Any,
+        sampling_params: Any,
+        request_id: str,
+        *,
+        prompt_text: str | None = None,
+        lora_request: Any = None,
+        tokenization_kwargs: Any = None,
+        trace_headers: Any = None,
+        priority: int = 0,
+        data_parallel_rank: int | None = None,
+        session_id: str | None = None,
+        kv_hints: Any = None,
+        reasoning_ended: bool | None = None,
+        reasoning_parser_kwargs: Any = None,
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """The outputs of a request; closing it aborts the request."""
+        if self.errored:
+            raise EngineDeadError
+        if sampling_params.output_kind is not RequestOutputKind.DELTA:
+            raise EngineGenerateError from NotImplementedError("this stand-in has DELTA output only")
+        if lora_request is not None and not self.engine_args.enable_lora:
+            raise EngineGenerateError from ValueError("Got lora_request but LoRA is not enabled!")
+        check_guide(sampling_params.structured_outputs)
+        ids, most = prompt["prompt_token_ids"], self.model_config.max_model_len
+        sequences = [Sequence(ids, sampling_params, lora_request, index, most) for index in range(sampling_params.n)]
+        collector = self.collectors[request_id] = _Collector(request_id, ids, sequences)
+        if self._loop is None:
+            self._loop = asyncio.create_task(self._run())
+        try:
+            finished = False
+            while not finished:
+                output = await collector.get()
+                finished = output.finished
+                yield output
+        except (asyncio.CancelledError, GeneratorExit):
+            await self.abort(request_id)
+            raise
+        except (EngineDeadError, VLLMClientError, GracefulHTTPError):
+            raise
+        except Exception as error:
+            raise EngineGenerateError from error
+
+    @as_pinned("AsyncLLM")
+    async def abort(self, request_id: str | Iterable[str], internal: bool = False) -> None:
+        """Leave requests out of the next step; who still reads them is told."""
+        for name in [request_id] if isinstance(request_id, str) else list(request_id):
+            if (collector := self.collectors.pop(name, None)) is not None:
+                for each in collector.sequences:
+                    each.finish_reason = each.finish_reason or "abort"
+                collector.put(collector.sequences[0].abort_output())
+
+    @as_pinned("AsyncLLM")
+    async def check_health(self) -> None:
+        """Raise if it is dead."""
+        if self.errored:
+            raise EngineDeadError
+
+    @property
+    def errored(self) -> bool:
+        """Whether a process of the engine has died."""
+        return self._dead
+
+    def die(self) -> None:
+        """What a crash of the core does."""
+        self._dead = True
+        for collector in self.collectors.values():
+            collector.fail(EngineDeadError())
+        self.collectors.clear()
+
+    @as_pinned("AsyncLLM")
+    def shutdown(self, timeout: float | None = None) -> None:
+        """Give everything back."""
+        if not self.shut_down:
+            REGISTRY.unregister(self._gauge)
+        self.shut_down = True

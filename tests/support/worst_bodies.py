@@ -1,0 +1,246 @@
+"""What the bodies of `corpus` cost the application.
+
+    python -m tests.support.worst_bodies [name ...]
+
+prints a JSON object a line: the body's name, the answer's status, and what it took. Each body is measured in a process
+of its own, a fork of one that has imported everything and whose address space is bounded.
+
+`ratio` is the CPU time of the whole application over that of `msgspec.json.decode` of the same body, or of a plain chat
+of the same size where that takes longer, since a body that is refused at its first byte is decoded in no time. Both are
+medians of runs that take turns. `growth` is how far the peak of resident memory rises over what was there
+before, in bytes.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from bench.adapter import frames
+from lambda_fn import ids
+from lambda_fn.auth import Caller, wrong_key
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.settings import Model, Settings
+from lambda_fn.stream import app as application
+from lambda_fn.stream.admit import Admission
+from tests.support.corpus import BODIES, COMPLETIONS, PLAIN, SIZE
+
+ADDRESS_SPACE = 1_500_000_000
+RUNS = 5
+SHORTEST = 0.005
+"""Seconds of CPU time of one measurement at least."""
+KEY = ids.new_key()
+
+
+class Gate:
+    """Knows `KEY`."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take what the real one does."""
+
+    async def authenticate(self, caller: Caller) -> None:
+        """Refuse every other key, as the table would."""
+        if caller.key_hash != ids.hash_key(KEY):
+            raise wrong_key()
+
+    async def check_key(self, caller: Caller) -> Account:
+        """Do the same; what is returned is not looked at."""
+        await self.authenticate(caller)
+        return SimpleNamespace(models=None)  # type: ignore[return-value]
+
+    async def admit(self, caller: Caller, opening: Opening, **_: object) -> Admission:
+        """Let it in."""
+        await self.authenticate(caller)
+        return Admission(opening)
+
+
+class Peer:
+    """The endpoint, in place of a client and of the exchange that it makes: answers three tokens."""
+
+    status, headers, made = 200, dict[str, str](), True
+
+    def __init__(self) -> None:
+        """Have nothing to say before it is asked."""
+        self.loop = SimpleNamespace(call_at=lambda *_: SimpleNamespace(when=lambda: 9e9, cancel=lambda: None))
+        self.sent = 0
+        parts, ending = frames.answer("lines", 3)
+        self._parts = [part.split(b"\r\n", 1)[1][:-2] for part in (*parts, ending.removesuffix(b"0\r\n\r\n"))]
+
+    def send(self, method: str, origin: str, path: str, headers: Mapping[str, str], body: bytes, **_: object) -> "Peer":
+        """Note the size of what would leave, put together as the client does."""
+        self.sent = len(b"\r\n".join((method.encode(), path.encode())) + body)
+        self._left = iter((*self._parts, b""))
+        return self
+
+    async def head(self) -> bool:
+        """Have it at once."""
+        return True
+
+    async def read(self) -> bytes:
+        """Give the next part."""
+        return next(self._left)
+
+    def nudge(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+async def _settled(*_: object) -> None:
+    """Settle nothing."""
+
+
+@contextlib.contextmanager
+def stubbed_app() -> Iterator[Any]:
+    """Put the real application together over a gate and an endpoint of this file, while the context lasts."""
+    settings = Settings(
+        region="eu-west-1",
+        usage_table="t",
+        models={"m": Model(endpoint="e", context_tokens=100)},
+        origin_secrets=("o",),
+        dynamodb_url="http://d",
+        sagemaker_url="http://s",
+    )
+    with patch.multiple(application, Gate=Gate, settle=_settled):
+        yield application.create_app(settings, Peer(), lambda: Credentials("AKID", "SECRET", ""))  # type: ignore[arg-type]
+
+
+async def call(app: Any, body: bytes, *, path: str = "/v1/chat/completions", key: str = KEY) -> tuple[int, bytes]:
+    """Call the application as Lambda's runtime does, the body in one message; return status and answer."""
+    status, said = 0, b""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        nonlocal status, said
+        status = message.get("status", status)
+        said += message.get("body", b"")
+
+    headers = [(b"x-sluice-origin-secret", b"o"), (b"authorization", b"Bearer " + key.encode())]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b"", "state": {}}
+    await app(scope, receive, send)
+    return status, said
+
+
+def timed(*runs: Callable[[], object]) -> list[float]:
+    """Return the least CPU seconds of each, which take turns; short ones are repeated until they can be timed.
+
+    What disturbs a measurement only adds to it.
+    """
+    took: list[list[float]] = [[] for _ in runs]
+    for _ in range(RUNS):
+        for number, run in enumerate(runs):
+            count, began = 0, time.thread_time()
+            while (passed := time.thread_time() - began) < SHORTEST:
+                run()
+                count += 1
+            took[number].append(passed / count)
+    return [min(each) for each in took]
+
+
+def decoded(body: bytes) -> None:
+    """Decode a body to builtins, whatever it is."""
+    try:
+        msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return
+
+
+def _memory(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do something in a fork of this process, whose address space is bounded; what it does not survive is said so."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+            resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+            found = work()
+        except BaseException as error:  # noqa: BLE001 (it is all told)
+            found = {"failed": f"{type(error).__name__}: {error}"[:300]}
+        os.write(writer, json.dumps(found).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return json.loads(said) if said else {"failed": "killed"}
+
+
+def measure(body: bytes, path: str) -> dict[str, Any]:
+    """Measure what a body costs: memory in one process, time in another."""
+    with stubbed_app() as app:
+        return _measure(app, body, path)
+
+
+def _measure(app: Any, body: bytes, path: str) -> dict[str, Any]:
+    run = asyncio.new_event_loop().run_until_complete
+
+    def growth() -> dict[str, Any]:
+        gc.collect()
+        before = _memory("VmRSS")
+        status, said = run(call(app, body, path=path))
+        return {"growth": _memory("VmHWM") - before, "status": status, "answer": said[:2000].decode()}
+
+    def ratio() -> dict[str, Any]:
+        took, plain, same = timed(
+            lambda: run(call(app, body, path=path)), lambda: decoded(PLAIN), lambda: decoded(body)
+        )
+        return {"ratio": took / max(plain, same), "milliseconds": took * 1000}
+
+    return in_child(growth) | in_child(ratio)
+
+
+def unknown(size: int) -> float:
+    """Return the CPU milliseconds that a caller without a key costs with a chat of so many bytes."""
+    run = asyncio.new_event_loop().run_until_complete
+    body = PLAIN[: size - 4] + b'"}]}'
+    with stubbed_app() as app:
+        assert run(call(app, body, key=ids.new_key()))[0] == 401
+        return timed(lambda: run(call(app, body, key=ids.new_key())))[0] * 1000
+
+
+def _trim() -> None:
+    """Give freed memory back, which would hide what is taken."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def main() -> None:
+    """Measure all bodies, or those that are named."""
+    gc.freeze()
+    for path, bodies in (("/v1/chat/completions", BODIES), ("/v1/completions", COMPLETIONS)):
+        for name, make in bodies.items():
+            if len(sys.argv) == 1 or name in sys.argv:
+                body = make()
+                assert len(body) <= SIZE, name
+                _trim()
+                print(json.dumps({"name": name, "size": len(body), **measure(body, path)}), flush=True)
+                del body
+    if len(sys.argv) == 1:
+        print(json.dumps({"name": "unknown", **{str(size): unknown(size) for size in (1000, SIZE)}}))
+
+
+if __name__ == "__main__":
+    main()
