@@ -15,7 +15,7 @@ from local.cloud import LocalCloud
 from tests.chaos import parts
 from tests.chaos.ground import Ground
 from tests.chaos.stages import LONG, SHORT, STAGES
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,7 @@ import pytest
 from cli.commands.check.probes import Target
 from cli.commands.check.report import run
 from cli.commands.check.wire import Server
-from tests.e2e.conftest import Deployment
+from tests.support.deployments import Deployment
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import Deployment, options
 from tests.e2e.test_refusals import check
+from tests.support.deployments import Deployment, options
 
 pytestmark = pytest.mark.e2e
 

@@ -17,8 +17,8 @@ from cli.commands.preflight import preflight
 from cli.lib.project import CommandError
 from infra.images import containers
 from local.cloud import REGION, LocalCloud
-from tests.e2e.conftest import Deployment, deployed, options
 from tests.e2e.test_streaming import settled, text
+from tests.support.deployments import Deployment, deployed, options
 
 pytestmark = pytest.mark.e2e
 

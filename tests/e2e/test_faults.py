@@ -13,8 +13,8 @@ from lambda_fn import ids, limits
 from lambda_fn.ids import ledger_partition
 from lambda_fn.metering import accounts
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment
 from tests.e2e.test_streaming import script, settled, text
+from tests.support.deployments import SCRIPTED_MODEL, Deployment
 from tests.support.faults import fault, listed
 
 pytestmark = pytest.mark.e2e

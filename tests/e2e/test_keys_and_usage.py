@@ -11,8 +11,8 @@ import cli.commands.usage
 import cli.lib.admin_api
 from cli.main import main
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
 from tests.e2e.test_refusals import check
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
 
 pytestmark = pytest.mark.e2e
 
@@ -23,7 +23,7 @@ Run = Callable[..., str]
 def run(
     cloud: LocalCloud, scripted: Deployment, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Run:
-    """Give the `sluice` command, for this deployment: what it prints, if its status is the expected one."""
+    """Return the `sluice` command, for this deployment: what it prints, if its status is the expected one."""
     for module in (cli.lib.admin_api, cli.commands.usage):
         monkeypatch.setattr(module, "aws_options", lambda _stage: options(cloud))
 
@@ -38,7 +38,7 @@ def run(
 
 
 def client(deployment: Deployment, key: str) -> openai.OpenAI:
-    """Give the stock client with a key."""
+    """Return the stock client with a key."""
     return openai.OpenAI(base_url=f"{deployment.origin}/v1", api_key=key, max_retries=0, timeout=60)
 
 

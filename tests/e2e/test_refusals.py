@@ -7,7 +7,7 @@ import pytest
 
 from lambda_fn import ids
 from lambda_fn.metering import accounts
-from tests.e2e.conftest import Deployment
+from tests.support.deployments import Deployment
 
 pytestmark = pytest.mark.e2e
 

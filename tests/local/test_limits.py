@@ -19,7 +19,7 @@ from local.faults.plan import Plan
 from local.limits import TABLE, Limits
 from local.sagemaker.invoke import invoke
 from local.state import Endpoint, Variant
-from tests.local.conftest import Client
+from tests.support.local_cloud import Client
 
 if TYPE_CHECKING:
     from local.sagemaker.serving import Serving

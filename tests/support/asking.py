@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.model.conftest import Container, scripted, until
+from tests.support.model import Container, scripted, until
 
 if TYPE_CHECKING:
     import httpx

@@ -238,7 +238,7 @@ def body(change: dict[str, Any]) -> bytes:
 
 
 def table() -> str:
-    """Give the table of the documentation."""
+    """Return the table of the documentation."""
     rows = [f"| {bad.shown} | `{bad.param}` | {f'`{bad.code}`' if bad.code else ''} |" for bad in BAD]
     return "\n".join(["| what is wrong | `param` | `code` |", "|---|---|---|", *rows])
 
@@ -247,7 +247,7 @@ _PLACE = re.compile(r"(<!-- bad requests: `make docs` -->\n).*?(\n<!-- end -->)"
 
 
 def documented() -> str:
-    """Give the document with the current table in it."""
+    """Return the document with the current table in it."""
     return _PLACE.sub(lambda place: f"{place[1]}{table()}{place[2]}", DOCUMENT.read_text())
 
 

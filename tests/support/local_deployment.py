@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 
 from local.cloud import REGION, LocalCloud
-from tests.local.conftest import CONTAINER, Stacks
 from tests.support import function_code
+from tests.support.local_cloud import CONTAINER, Stacks
 
 BUCKET = "sluice-listeners"
 SECRET = "the secret of the admin"

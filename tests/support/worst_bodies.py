@@ -92,7 +92,7 @@ class Peer:
         return True
 
     async def read(self) -> bytes:
-        """Give the next part."""
+        """Return the next part."""
         return next(self._left)
 
     def nudge(self) -> None:
@@ -222,7 +222,7 @@ def unknown(size: int) -> float:
 
 
 def _trim() -> None:
-    """Give freed memory back, which would hide what is taken."""
+    """Return freed memory to the system: it would hide what a body takes."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

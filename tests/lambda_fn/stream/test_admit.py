@@ -20,7 +20,7 @@ from lambda_fn.settings import Model
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import duration
 from lambda_fn.stream.token_bounds import Bounds
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,

@@ -18,8 +18,8 @@ from model.engines.llama_cpp_chunks import guiding, request_body
 from model.engines.trial_process import TooSlowError
 from model.engines.trials import Trials
 from model.errors import EngineError, InvalidRequestError, NotReadyError, OverloadedError
-from tests.model.conftest import Serve, asked, until
 from tests.support.asking import error_of
+from tests.support.model import Serve, asked, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

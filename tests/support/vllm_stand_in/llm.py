@@ -188,7 +188,7 @@ class AsyncLLM:
 
     @as_pinned("AsyncLLM")
     def shutdown(self, timeout: float | None = None) -> None:
-        """Give everything back."""
+        """Return everything."""
         if not self.shut_down:
             REGISTRY.unregister(self._gauge)
         self.shut_down = True
