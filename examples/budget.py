@@ -33,15 +33,15 @@ key = admin("POST", "/keys", {"name": "example", "limits": {"tokens_per_day": 90
 print(f"made key {key['id']} with 900 tokens a day")
 client = openai.OpenAI(api_key=key["secret"], max_retries=0)
 try:
-    for number in range(1, 20):
-        client.chat.completions.create(
+    for number in range(1, 20):        answer = client.chat.completions.create(
             model=os.environ.get("SLUICE_MODEL", "sluice-demo"),
             messages=[{"role": "user", "content": "Hello"}],
             max_tokens=40,
         )
-        budget = admin("GET", f"/keys/{key['id']}/budget")["tokens_per_day"]
-        print(f"request {number}: {budget['spent']} of {budget['limit']} tokens spent")
+        print(f"request {number}: {answer.usage and answer.usage.total_tokens} tokens")
 except openai.RateLimitError as error:
+    budget = admin("GET", f"/keys/{key['id']}/budget")["tokens_per_day"]
+    print(f"spent: {budget['spent']} of {budget['limit']}; the next request could need more than is left")
     print(f"rejected: {error.code}")
 finally:
     admin("DELETE", f"/keys/{key['id']}")
