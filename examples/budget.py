@@ -31,14 +31,15 @@ def admin(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
 
 key = admin("POST", "/keys", {"name": "example", "limits": {"tokens_per_day": 900}})
 print(f"made key {key['id']} with 900 tokens a day")
-client = openai.OpenAI(api_key=key["secret"], max_retries=0)
+client = openai.OpenAI(api_key=key["secret"])  # retries while a running request holds what is missing
 try:
-    for number in range(1, 20):        answer = client.chat.completions.create(
+    for number in range(1, 20):
+        answer = client.chat.completions.create(
             model=os.environ.get("SLUICE_MODEL", "sluice-demo"),
             messages=[{"role": "user", "content": "Hello"}],
             max_tokens=40,
         )
-        print(f"request {number}: {answer.usage and answer.usage.total_tokens} tokens")
+        print(f"request {number}: {answer.usage.total_tokens if answer.usage else 0} tokens")
 except openai.RateLimitError as error:
     budget = admin("GET", f"/keys/{key['id']}/budget")["tokens_per_day"]
     print(f"spent: {budget['spent']} of {budget['limit']}; the next request could need more than is left")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import Deployment
+from tests.support.deployments import Deployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.clients]
 
