@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import cast
 
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
@@ -33,12 +34,7 @@ called = client.chat.completions.create(
     model=MODEL, messages=messages, tools=[WEATHER], tool_choice="required", max_tokens=120
 )
 message = called.choices[0].message
-messages.append(
-    {
-        "role": "assistant",
-        "tool_calls": [call.model_dump() for call in message.tool_calls or []],  # type: ignore[typeddict-item]
-    }
-)
+messages.append(cast("ChatCompletionMessageParam", message.to_dict()))
 for call in message.tool_calls or []:
     if call.type == "function":
         print(f"call: {call.function.name}({call.function.arguments})")

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.clients]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(deployment: Deployment, name: str, *arguments: str, status: int = 0, **variables: str) -> str:
+def run(
+    deployment: Deployment, name: str, *arguments: str, status: int = 0, variables: Mapping[str, str] | None = None
+) -> str:
     """Run an example and return what it prints, if its exit status is the expected one."""
     environment = {
         **os.environ,
         "OPENAI_BASE_URL": f"{deployment.origin}/v1",
         "OPENAI_API_KEY": deployment.key,
         "SLUICE_MODEL": deployment.model,
-        **variables,
+        **(variables or {}),
     }
     program = [sys.executable] if name.endswith(".py") else []
     done = subprocess.run(
@@ -71,8 +74,10 @@ def test_structured(demo: Deployment) -> None:
 def test_errors(cloud: LocalCloud, demo: Deployment) -> None:
     """A whole answer is printed; a wrong key, a broken stream and a wrong address are told apart."""
     assert run(demo, "errors.py").strip()
-    assert "401 invalid_api_key" in run(demo, "errors.py", status=1, OPENAI_API_KEY="sk-wrong")
-    assert "cannot be reached" in run(demo, "errors.py", status=1, OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    assert "401 invalid_api_key" in run(demo, "errors.py", status=1, variables={"OPENAI_API_KEY": "sk-wrong"})
+    assert "cannot be reached" in run(
+        demo, "errors.py", status=1, variables={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    )
     cloud.ask("faults", method="POST", body={"kind": "container-killed", "after": 400})  # strikes once
     assert "The stream broke off after" in run(demo, "errors.py", status=1)
 
@@ -85,6 +90,6 @@ def test_leave(demo: Deployment) -> None:
 def test_budget(cloud: LocalCloud, demo: Deployment) -> None:
     """Some requests pass, and then the budget is spent."""
     stack = f"{demo.name}-local-service"
-    printed = run(demo, "budget.py", "--stack", stack, **cloud.aws_environment())
+    printed = run(demo, "budget.py", "--stack", stack, variables=cloud.aws_environment())
     assert "request 1: " in printed
     assert printed.endswith("rejected: insufficient_quota\n")
