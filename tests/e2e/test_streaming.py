@@ -31,7 +31,7 @@ def settled(deployment: Deployment, chat_id: str) -> dict[str, Any]:
     """Wait until a request is settled and released, and give its ledger item."""
     request_id = chat_id.removeprefix("chatcmpl-")
     key = {"pk": ledger_partition(request_id), "sk": request_id}
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         item: dict[str, Any] = deployment.table.get_item(Key=key, ConsistentRead=True)["Item"]
         if item["state"] == "SETTLED":

@@ -239,7 +239,7 @@ class Reply:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds of the answer, which is asked each time it grows."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not holds():
                 self.grown.clear()
                 await self.grown.wait()

@@ -191,7 +191,7 @@ async def test_progress_is_noted_and_delays_nothing(
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await stuck.wait()
         await reply.until(lambda: b"Hello" in reply.body)
         noted = ledger_item(items, reply)

@@ -81,7 +81,7 @@ class Plane:
 
     async def at_rest(self) -> None:
         """Wait until no environment has anything in hand."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not all(one.at_rest for one in self.environments):  # noqa: ASYNC110 - other processes' work
                 await asyncio.sleep(0.005)
 

@@ -152,7 +152,7 @@ def _group(pid: int) -> set[int]:
 
 
 def _gone(pids: set[int]) -> bool:
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while time.monotonic() < ends:
         alive = [pid for pid in pids if Path(f"/proc/{pid}/stat").exists() and not _zombie(pid)]
         if not alive:

@@ -240,7 +240,7 @@ async def test_the_viewer_leaving_closes_the_origins_connection(site: Site) -> N
     async with site.session.get(f"{site.url}/held") as answer:
         await answer.content.readany()
         answer.close()
-    await asyncio.wait_for(site.origin.closed.wait(), 5)
+    await asyncio.wait_for(site.origin.closed.wait(), 60)
 
 
 async def test_methods(site: Site) -> None:

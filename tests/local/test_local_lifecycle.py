@@ -32,7 +32,7 @@ def _with(**environment: str) -> Any:
 
 async def _until(plane: Plane, *wanted: str) -> list[str]:
     """Wait until each of `wanted` is found in some log line; all lines."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             lines = [line["message"] for line in plane.control.lines]
             if all(any(re.search(one, line) for line in lines) for one in wanted):

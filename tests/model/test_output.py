@@ -64,10 +64,10 @@ def test_markers() -> None:
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(address)
-        statuses = [httpx.post(f"{address}/invocations", json=body, timeout=30).status_code for body in planted()]
+        statuses = [httpx.post(f"{address}/invocations", json=body, timeout=60).status_code for body in planted()]
         httpx.get(f"{address}/{MARK}%0Amodel: forged", headers={"x-amzn-sagemaker-custom-attributes": MARK})
         process.send_signal(signal.SIGTERM)
-        out, log = process.communicate(timeout=30)
+        out, log = process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()

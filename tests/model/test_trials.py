@@ -271,7 +271,7 @@ async def test_ends_with_its_input(tried: Trials) -> None:
     assert process.stdin is not None
     process.stdin.close()
 
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
 @pytest.mark.parametrize(
