@@ -17,13 +17,13 @@ hypothesis.settings.load_profile("untimed")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadScopeScheduling":
-    """Divide the tests by file between the processes of `make test`; those over the deployed cloud share one."""
+    """Divide the tests by file between the processes of `make test`; folders whose files share what is dear, whole."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "tests/e2e" if file.startswith("tests/e2e/") else file
+            return next((folder for folder in ("tests/e2e/", "tests/infra/") if file.startswith(folder)), file)
 
     return ByFile(config, log)  # type: ignore[arg-type]
 

@@ -107,8 +107,8 @@ class Wire(asyncio.Transport):
 
 
 @pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """Run moto's DynamoDB, with the usage table in it."""
+def moto_server() -> Iterator[str]:
+    """Run moto's DynamoDB; gives its URL."""
     attribute_values.install()
     moto = DomainDispatcherApplication(create_backend_app)
     one_at_a_time = threading.Lock()  # moto has no locks of its own: a condition would not hold
@@ -119,9 +119,16 @@ def moto_url() -> Iterator[str]:
 
     server = make_server("127.0.0.1", 0, application, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.port}"
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def moto_url(moto_server: str) -> Iterator[str]:
+    """Make the usage table in it, for each file anew: tests of other folders empty the whole of moto."""
     client = boto3.client(
-        "dynamodb", endpoint_url=url, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+        "dynamodb", endpoint_url=moto_server, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
     )
     keys = {"pk": "HASH", "sk": "RANGE"}
     client.create_table(
@@ -130,9 +137,9 @@ def moto_url() -> Iterator[str]:
         KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
     )
-    yield url
-    server.shutdown()
-    server.server_close()
+    yield moto_server
+    client.delete_table(TableName=TABLE)
+    client.close()
 
 
 @pytest.fixture

@@ -85,6 +85,13 @@ class Plane:
             while not all(one.at_rest for one in self.environments):  # noqa: ASYNC110 - other processes' work
                 await asyncio.sleep(0.005)
 
+    async def held(self, mark: Path, count: int = 1) -> None:
+        """Wait until so many calls of `/held` have begun; they end when `mark`, the function's MARK, exists."""
+        begun = mark.with_name(f"{mark.name}.begun")
+        async with asyncio.timeout(60):
+            while not begun.exists() or begun.stat().st_size < count:  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(0.005)
+
     async def text(self, path: str, **options: Any) -> tuple[int, str]:
         """Status and body."""
         async with self.call(path, **options) as answer:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -87,6 +88,26 @@ class Container:
     async def idle(self) -> None:
         """Until the engine has let go of every request."""
         await until(lambda: self.engine.active == 0)
+
+
+LONG = 60.0
+"""Seconds, for a script that uses the fixture `permits`."""
+
+
+@pytest.fixture
+def permits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
+    """A semaphore of which the scripted engine takes one for each wait of about `LONG` or more, instead of waiting."""
+    made = asyncio.Semaphore(0)
+
+    async def sleep(seconds: float) -> None:
+        if seconds < LONG / 2:
+            await asyncio.sleep(seconds)
+        else:
+            await made.acquire()
+
+    clockless = SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
+    monkeypatch.setattr("model.engines.scripted.asyncio", clockless)
+    return made
 
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[Container]]

@@ -84,11 +84,16 @@ def test_markers() -> None:
 CHILD = """
 import os, sys
 from model import output
+import threading
+passed_on, line = threading.Semaphore(0), output._line
+def told(*given):
+    line(*given)
+    passed_on.release()
+output._line = told
 output.capture()
 os.write(2, b"loading\\x1b[31m\\n")
 sys.stdout.write("from a library\\n"); sys.stdout.flush()
-import time
-time.sleep(0.5)
+passed_on.acquire(); passed_on.acquire()
 path = output.loaded()
 output.say(path)
 os.write(1, b"PLANTED\\n"); os.write(2, b"PLANTED\\n"); print("PLANTED", flush=True)
