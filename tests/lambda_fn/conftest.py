@@ -16,7 +16,7 @@ from moto.core.eventstream import EventStreamEncoder
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from lambda_fn import accounts, ids
+from lambda_fn import accounts, ids, limits
 from lambda_fn.app import create_app
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
@@ -160,7 +160,13 @@ async def http() -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def table(moto_url: str, http: Client) -> Table:
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for moto as long as it takes, which on a busy machine may be more than the table is given."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)
+
+
+@pytest.fixture
+def table(moto_url: str, http: Client, _patient: None) -> Table:
     """Give the table as the function sees it."""
     return Table(http, url=moto_url, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS)
 
@@ -280,7 +286,7 @@ def call(make_call: Callable[..., Call]) -> Call:
 
 
 @pytest.fixture
-def make_call(moto_url: str, sagemaker: StandIn, http: Client) -> Callable[..., Call]:
+def make_call(moto_url: str, sagemaker: StandIn, http: Client, _patient: None) -> Callable[..., Call]:
     """Give a way to make applications, with settings of their own."""
     return lambda **changes: _call(moto_url, sagemaker, http, changes)
 
