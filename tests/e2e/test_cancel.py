@@ -16,8 +16,8 @@ from tests.e2e.faults import fault
 from tests.e2e.test_streaming import script, settled
 
 pytestmark = pytest.mark.e2e
-# Long enough that no answer of so many tokens would end while the test looks.
-COUNT, RATE = 1500, 100
+# No answer of so many tokens, five minutes' worth, ends while the test looks.
+COUNT, RATE = 15_000, 50
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_what_the_function_leaves_ends_in_the_container(cloud: LocalCloud, twins
 
 def until(holds: Callable[[], bool]) -> None:
     """Wait until something holds, for a fraction of the time that an answer takes."""
-    ends = time.monotonic() + COUNT / RATE / 3
+    ends = time.monotonic() + COUNT / RATE / 5
     while not holds():
         assert time.monotonic() < ends
         time.sleep(0.02)

@@ -53,7 +53,7 @@ async def begun(reply: Reply) -> None:
 
 
 async def test_two_hundred_at_once_on_a_budget_for_fifty(
-    call: Call, sagemaker: StandIn, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]
 ) -> None:
     """Of 200 requests at once on a budget for 50 exactly 50 are served, and the budget is spent to the last token."""
     model = Model(endpoint="e", context_tokens=100)

@@ -91,7 +91,7 @@ def serve():
             threading.Thread(target=count, daemon=True).start()
         if path == "/connect":
             peer = socket.create_connection(("127.0.0.1", int(event["rawQueryString"])))
-        if path == "/send":
+        if path in ("/connect", "/send"):
             peer.sendall(b"GET /_local/status HTTP/1.1\r\nHost: x\r\n\r\n")
             print("peer closed" if peer.recv(65536) == b"" else "peer answered", flush=True)
         if path == "/held":

@@ -135,7 +135,7 @@ async def test_failed_initialisation(plane: Plane, how: str) -> None:
 
 async def test_timeout(plane: Plane) -> None:
     """A function over its time is killed, and the call is a 502."""
-    await plane.functions.apply((replace(FUNCTION, timeout=1),))
+    await plane.functions.apply((replace(FUNCTION, timeout=2),))
     assert (await plane.text("/sleep?30"))[0] == 502
     assert (await plane.text("/"))[0] == 200
 

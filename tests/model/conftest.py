@@ -20,7 +20,7 @@ import pytest
 import uvicorn
 
 from model.app import create_app
-from model.engines import create
+from model.engines import create, trials
 from model.generation import Generation
 from model.schema import ChatRequest
 from model.settings import Settings
@@ -88,6 +88,12 @@ class Container:
     async def idle(self) -> None:
         """Until the engine has let go of every request."""
         await until(lambda: self.engine.active == 0)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tries of grammars take as long as they take on a busy machine."""
+    monkeypatch.setattr(trials, "WALL_SECONDS", 60.0)
 
 
 LONG = 60.0

@@ -153,9 +153,9 @@ async def request(admin: Admin, key: dict[str, Any], *, at: float, model: str = 
 @pytest.fixture
 async def used(admin: Admin, make: Make) -> dict[str, Any]:
     """Make two keys, of which one was used in two days and of two models."""
-    admin.services.now = lambda: NOW - 40 * HOUR
+    admin.services.now = lambda: NOW - 9 * HOUR
     first, second = await make("first"), await make("second")
-    for at, model, tokens in ((-30, "demo", 10), (-30, "other", 20), (-5, "demo", 30), (0, "demo", 40)):
+    for at, model, tokens in ((-8, "demo", 10), (-8, "other", 20), (-5, "demo", 30), (0, "demo", 40)):
         await request(admin, first, at=NOW + at * HOUR, model=model, tokens=tokens)
     last = await request(admin, second, at=NOW, tokens=50)
     admin.services.now = lambda: NOW
