@@ -2,30 +2,31 @@
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-
-if TYPE_CHECKING:
-    from xdist.scheduler import LoadScopeScheduling
 
 # A machine that does other things too makes examples slow, and fails no test.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
 
+SHARED = ("tests/e2e/", "tests/infra/")
+"""Folders whose files share what takes long to make: one process runs all of each."""
+
+
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadScopeScheduling":
-    """Divide the tests by file between the processes of `make test`; folders whose files share what is dear, whole."""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Divide the tests between the processes of `make test` by file, and by folder where `SHARED`."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return next((folder for folder in ("tests/e2e/", "tests/infra/") if file.startswith(folder)), file)
+    def part(nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in SHARED if file.startswith(folder)), file)
 
-    return ByFile(config, log)  # type: ignore[arg-type]
+    made = LoadScopeScheduling(config, log)
+    made._split_scope = part
+    return made
 
 
 @pytest.fixture(scope="session", autouse=True)

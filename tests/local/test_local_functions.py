@@ -48,8 +48,11 @@ async def test_event_and_answer(plane: Plane) -> None:
     assert event["headers"]["host"] == HOST
 
 
-async def test_killed_by_its_credentials(plane: Plane) -> None:
+async def test_killed_by_its_credentials(plane: Plane, tmp_path: Path) -> None:
     """A fault kills the environment that has an access key, in the middle of its work, and no other."""
+    mark = tmp_path / "mark"
+    mark.touch()
+    await plane.functions.apply((_with(MARK=str(mark)),))
     async with plane.call("/ticks") as answer:
         await answer.content.readany()
         assert not plane.functions.kill("another")

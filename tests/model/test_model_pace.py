@@ -89,7 +89,7 @@ async def test_heartbeats_of_chunks(serve: Serve, permits: asyncio.Semaphore) ->
         container.client.stream("POST", "/v1/chat/completions", json=body) as answer,
     ):
         lines = answer.aiter_lines()
-        deltas = []
+        deltas: list[Any] = []
         while len(deltas) < 4:
             if data := (await anext(lines)).removeprefix("data: "):
                 deltas.append(json.loads(data)["choices"][0]["delta"])
