@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import json
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,7 +189,7 @@ class StandIn:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     connections: set[Any] = field(default_factory=set)
-    script: Sequence[bytes | asyncio.Event | None] = field(default_factory=tuple)
+    script: Iterable[bytes | asyncio.Event | None] = field(default_factory=tuple)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[str] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -237,8 +237,13 @@ async def test_refusal_whose_body_comes_late(call: Call, sagemaker: StandIn, mon
 
 async def test_refusal_whose_body_stalls(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal whose body does not come has the status that its own status says."""
-    monkeypatch.setattr(limits, "META_TIMEOUT", 0.3)
-    sagemaker.status, sagemaker.script = 424, [b"{", asyncio.Event()]
+
+    def script() -> Iterator[bytes | asyncio.Event]:
+        monkeypatch.setattr(limits, "META_TIMEOUT", 0.3)  # the table has been asked by now
+        yield b"{"
+        yield asyncio.Event()
+
+    sagemaker.status, sagemaker.script = 424, script()
     assert (await call(body=STREAM)).status == 502
 
 
