@@ -57,8 +57,8 @@ $(CLIENTS): $(STAMP) locks/clients.txt tests/clients/node/package-lock.json
 	@cd tests/clients/node && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-test: $(STAMP) ## Run the tests
-	@$(BIN)/pytest
+test: $(STAMP) ## Run the tests, in two processes
+	@$(BIN)/pytest -n 2
 
 test-clients: $(CLIENTS) ## Run examples/ and the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
 	@$(BIN)/pytest -m clients
