@@ -27,7 +27,7 @@ from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream.usage_counter import UsageCounter
-from tests.lambda_fn.conftest import Call
+from tests.support.function import Call
 from tests.support.replies import STREAM
 from tests.support.seam import ScriptedInvocation
 
