@@ -171,7 +171,7 @@ def test_iam_names_the_function(cloud: LocalCloud, scripted: Deployment) -> None
     for other in (*others, control):
         with pytest.raises(ClientError, match="not authorized to perform: lambda:InvokeFunction"):
             reader.invoke(FunctionName=other, Payload=event)
-    # and whoever may invoke the distribution's function has nothing of it
+    # and the right to invoke the distribution's function gives no access to it
     answer = json.loads(api.invoke(FunctionName=control, Payload=event)["Payload"].read())
     assert (answer["statusCode"], json.loads(answer["body"])["error"]["code"]) == (403, "url_only")
 

@@ -16,7 +16,7 @@ from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
-# Long enough that no answer of so many tokens would end while the test looks.
+# Long enough that no answer of this length ends while the test looks.
 COUNT, RATE = 1500, 100
 
 

@@ -200,7 +200,7 @@ def test_a_slow_reader(scripted: Deployment) -> None:
 
 
 def test_a_client_that_goes_away(scripted: Deployment) -> None:
-    """A client that leaves is not told to the function: the answer is generated to its end, and booked whole."""
+    """The function does not learn that a client left: the answer is generated to its end and settled in full."""
     said = script(repeat=" x", count=20, rate=40)
     with scripted.client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True) as chunks:
         chat_id = next(chunks).id

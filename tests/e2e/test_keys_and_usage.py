@@ -43,7 +43,7 @@ def client(deployment: Deployment, key: str) -> openai.OpenAI:
 
 
 def ask(deployment: Deployment, key: str, tokens: int) -> str:
-    """Have the model say so many tokens; the answer's id."""
+    """Ask the model for this number of tokens; return the answer's id."""
     content = json.dumps({"repeat": " x", "count": tokens, "prompt_tokens": 10})
     with client(deployment, key) as openai_client:
         answer = openai_client.chat.completions.create(
@@ -114,7 +114,7 @@ def test_a_key_is_good_in_its_networks_only(scripted: Deployment, run: Run) -> N
 
 
 def test_a_key_that_was_found_is_revoked(scripted: Deployment, run: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    """The whole key is taken, and printed nowhere; what runs with it is told to stop, and the trail has it."""
+    """The command takes the whole key and prints it nowhere; running requests of the key are cancelled, and the audit trail records it."""
     key = run("keys", "create", "--name", "leaked").strip()
     script = json.dumps({"repeat": " x", "count": 3000, "rate": 50, "prompt_tokens": 10})
     with client(scripted, key) as openai_client:

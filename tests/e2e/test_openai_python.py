@@ -69,7 +69,7 @@ class Sync:
 
 
 class Async(Sync):
-    """The asynchronous client, each call in an event loop of its own."""
+    """The asynchronous client; each call has a new event loop."""
 
     def _async(self, retries: int = 0) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(

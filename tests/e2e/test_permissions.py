@@ -275,12 +275,12 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
         assert {call.status_code for call in calls} <= {200, 201, 503}, [call.text for call in calls]
         return all(call.status_code < 300 for call in calls)
 
-    def use_anew() -> bool:
+    def use_again() -> bool:
         function.renew()  # what read the secret before keeps it for some minutes
         return httpx.get(f"{url}/keys", headers=headers, timeout=60).status_code == 200
 
     check_each(deployed, "Control", use, only=TABLE)
-    check_each(deployed, "Control", use_anew, only={"secretsmanager:GetSecretValue"})
+    check_each(deployed, "Control", use_again, only={"secretsmanager:GetSecretValue"})
 
 
 ADMIN_CALLS: dict[str, list[tuple[str, str, Any]]] = {
@@ -413,7 +413,7 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
     config = api.describe_endpoint(EndpointName=name)["EndpointConfigName"]
 
     def use() -> bool:
-        """Make the very endpoint anew: its role may write to the log group of its name alone."""
+        """Make the same endpoint again: its role may write to the log group of its name alone."""
         before, known, counted = len(deployed.denials()), streams(), invocations()
         api.delete_endpoint(EndpointName=name)
         api.create_endpoint(EndpointName=name, EndpointConfigName=config)

@@ -20,7 +20,7 @@ def function(name: str = "f", **fields: Any) -> dict[str, Any]:
 
 
 def deep(levels: int) -> dict[str, Any]:
-    """Make a JSON schema of so many levels."""
+    """Return a JSON schema with this number of levels."""
     schema: dict[str, Any] = {}
     for _ in range(levels):
         schema = {"items": schema}
@@ -28,7 +28,7 @@ def deep(levels: int) -> dict[str, Any]:
 
 
 def doublings(times: int) -> dict[str, Any]:
-    """Make a JSON schema whose size doubles so many times where references are replaced by what they name."""
+    """Return a JSON schema whose size doubles this many times when references are expanded."""
     defs: dict[str, Any] = {"d0": {"type": "integer"}}
     for number in range(times):
         reference = {"$ref": f"#/$defs/d{number}"}

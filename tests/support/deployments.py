@@ -15,7 +15,7 @@ SCRIPTED_MODEL = "scripted"
 
 
 def quiet(detail: str) -> None:
-    """Take a line of progress that nobody watches."""
+    """Discard a line of progress."""
 
 
 @dataclass

@@ -163,7 +163,7 @@ class Reply:
                 await self.grown.wait()
 
     async def until_chunks(self, count: int) -> None:
-        """Wait until so many pieces of the body came."""
+        """Wait until this number of pieces of the body has come."""
         await self.until(lambda: len(self.chunks) >= count)
 
     @property

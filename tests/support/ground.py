@@ -113,7 +113,7 @@ async def reserve(table: Table, ground: Ground, request_id: str, *, now: int = T
 async def live(
     table: Table, ground: Ground, request_id: str, settlement: Settlement | None = DONE, *, checkpoint: int = 0
 ) -> None:
-    """Do what the stream function does for one request: admit, checkpoint after so many tokens, settle."""
+    """Do what the stream function does for one request: admit, checkpoint after `checkpoint` tokens, settle."""
     opened = opening(ground, request_id)
     entry = await reserve(table, ground, request_id)
     await table.put(ledger.opening_item(opened), condition=ledger.NEW)

@@ -36,4 +36,4 @@ class Deployed:
 
 
 def quiet(_line: str) -> None:
-    """Take a line of progress that nobody watches."""
+    """Discard a line of progress."""

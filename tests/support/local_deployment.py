@@ -129,7 +129,7 @@ NAMED = "host.docker.internal"
 
 @contextlib.contextmanager
 def deployed(directory: Path) -> Iterator[Deployed]:
-    """A local cloud of its own, with one environment of the function waiting."""
+    """A new local cloud in which one environment of the function waits."""
     cloud = LocalCloud.start(directory, container=CONTAINER, options=["--host", NAMED, "--host=[fd00::1]"])
     made: list[Any] = []
 

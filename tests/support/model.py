@@ -43,7 +43,7 @@ def asked(body: dict[str, Any], **more: Any) -> ChatRequest:
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait for something that nobody announces."""
+    """Poll until a condition holds for which there is no event."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - engines have no events for their tests
             await asyncio.sleep(0.005)

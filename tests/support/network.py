@@ -25,7 +25,7 @@ class Fate(enum.Enum):
 
     WELL = "well"
     LOST = "lost"  # it never arrives
-    UNANSWERED = "unanswered"  # it is carried out, and nobody is told
+    UNANSWERED = "unanswered"  # it is carried out, and its response is lost
     LATE = "late"  # it is lost for the caller, and carried out at some later time
     THROTTLED = "throttled"
     KILLED_BEFORE = "killed before"  # the caller's process ends

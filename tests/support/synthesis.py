@@ -40,7 +40,7 @@ class Synthesis:
 def synthesise(stage: str, project: Path, out: Path, **changes: object) -> Synthesis:
     """Synthesise one stage, with `changes` of its settings, as the CDK CLI would.
 
-    Raises RuntimeError for a finding of cdk-nag that nobody accepted.
+    Raises RuntimeError for a finding of cdk-nag that is not accepted with a reason.
     """
     app = App(outdir=str(out), analytics_reporting=False)
     state, service = compose(app, settings=of_stage(stage).replace(**changes), root=project)

@@ -213,7 +213,7 @@ def _measure(app: Any, body: bytes, path: str) -> dict[str, Any]:
 
 
 def unknown(size: int) -> float:
-    """Return the CPU milliseconds that a caller without a key costs with a chat of so many bytes."""
+    """Return the CPU milliseconds that a chat of this many bytes costs when its caller has no key."""
     run = asyncio.new_event_loop().run_until_complete
     body = PLAIN[: size - 4] + b'"}]}'
     with stubbed_app() as app:
