@@ -16,6 +16,7 @@ from lambda_fn import ids, limits
 from lambda_fn.auth import Caller
 from lambda_fn.errors import Unavailable
 from lambda_fn.metering import accounts, settlements
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from lambda_fn.stream.admit import Gate
 from tests.support.network import Fate, Network, create_table
@@ -61,7 +62,7 @@ async def run(count: int, at_once: int) -> list[str]:
     started = time.monotonic()
     await asyncio.gather(*(work() for _ in range(at_once)))
     took = time.monotonic() - started
-    item = await table.get(accounts.account_key(key_id))
+    item = await table.get(account_key(key_id))
     assert item is not None  # noqa: S101 (it was put)
     retries = sum(number for kind, number in fates.items() if kind is not Fate.WELL)
     print(f"{count} requests on one key, {at_once} at once, in {took:.1f} s: {count / took:.0f} a second")

@@ -13,9 +13,10 @@ import msgspec
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
 from lambda_fn.control import models_in
-from lambda_fn.metering import account_changes, accounts
+from lambda_fn.metering import account_changes
 from lambda_fn.metering.accounts import LIMIT_NAMES, STREAMS_MOST, Account
 from lambda_fn.metering.accounts import Limits as Most
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.money import from_decimal, to_text
 from lambda_fn.metering.public_limits import PUBLIC, limits_of, windows
 from lambda_fn.metering.windows import UNLIMITED
@@ -89,7 +90,7 @@ def revoke(account: Account, *, now: int) -> Update:
 def delete(key_id: str, *, now: int, token: str) -> Update:
     """Take a key's secrets away for ever; `token` tells this deletion from any other."""
     return Update(
-        accounts.account_key(key_id),
+        account_key(key_id),
         update="SET deleted = :now, deletion = :token, enabled = :no, secret_hash = :none REMOVE old_secrets",
         condition=ALIVE,
         values={":now": now, ":token": token, ":no": False, ":none": ""},

@@ -16,14 +16,12 @@ from lambda_fn.control.trail import Trail, Who
 from lambda_fn.errors import NotFound, Unavailable
 from lambda_fn.http.page_tokens import Pages
 from lambda_fn.metering.accounts import STREAMS_MOST
+from lambda_fn.metering.keys import PAGES_KEY, VERSIONED, account_key
 
 SECONDS = 45.0
 """For one call, under the function's timeout."""
 
 T = TypeVar("T")
-
-_PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
-"""The item that holds the secret of page tokens: made by whoever needs it first."""
 
 WHO = "sluice.who"
 """In the scope: who makes the request."""
@@ -60,9 +58,9 @@ class Services:
 
     async def _tokens(self) -> Pages:
         if self._pages is None:
-            item = await self.table.get(_PAGES_KEY)
+            item = await self.table.get(PAGES_KEY)
             if item is None:
-                item = {**_PAGES_KEY, "secret": secrets.token_hex(32)}
+                item = {**PAGES_KEY, **VERSIONED, "secret": secrets.token_hex(32)}
                 try:
                     await self.table.put(item, condition="attribute_not_exists(pk)")
                 except ConditionFailed as failed:
@@ -77,14 +75,14 @@ class Services:
             NotFound: nobody has the key, or it was deleted.
 
         """
-        item = await self.table.get({"pk": f"KEY#{key_id}", "sk": "ACCOUNT"})
+        item = await self.table.get(account_key(key_id))
         if item is None or "deleted" in item:
             raise no_key()
         return item
 
     async def accounts(self, key_ids: list[str]) -> list[Item]:
         """Read accounts side by side, without those that were deleted."""
-        found = await asyncio.gather(*(self.table.get({"pk": f"KEY#{key_id}", "sk": "ACCOUNT"}) for key_id in key_ids))
+        found = await asyncio.gather(*(self.table.get(account_key(key_id)) for key_id in key_ids))
         return [item for item in found if item is not None and "deleted" not in item]
 
 

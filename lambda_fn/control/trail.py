@@ -25,6 +25,7 @@ from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Query, Tab
 from lambda_fn.errors import APIError
 from lambda_fn.ids import new_request_id, request_time
 from lambda_fn.log import log
+from lambda_fn.metering.keys import VERSIONED, audit_partition
 
 _NEW = "attribute_not_exists(pk)"
 
@@ -114,7 +115,7 @@ class Trail:
 
     async def entries(self, day: str, *, before: str | None = None) -> AsyncIterator[tuple[str, Item]]:
         """Give a day's entries, the newest first, each with its position; `before` is that of an earlier one."""
-        condition, values = "pk = :pk", {":pk": f"AUDIT#{day}"}
+        condition, values = "pk = :pk", {":pk": audit_partition(day)}
         if before is not None:
             condition, values = f"{condition} AND sk < :before", {**values, ":before": before}
         done: Item = {}
@@ -132,8 +133,9 @@ class Trail:
         day = time.strftime("%Y-%m-%d", time.gmtime(request_time(request_id)))
         now = self._now()
         item = {
-            "pk": f"AUDIT#{day}",
+            "pk": audit_partition(day),
             "sk": f"{request_id}#{kind}",
+            **VERSIONED,
             "at": round(now, 3),
             "ttl": int(now) + self._days * 86_400,
             **{name: value for name, value in said.items() if value is not None},

@@ -12,7 +12,8 @@ import msgspec
 
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
-from lambda_fn.metering.accounts import LIMIT_NAMES, Account, Limits, account_key
+from lambda_fn.metering.accounts import LIMIT_NAMES, Account, Limits
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.windows import windows_of
 
 OLD_MOST = 4

@@ -28,6 +28,7 @@ import msgspec
 
 from lambda_fn.aws.attributes import Item
 from lambda_fn.ids import hash_key, key_id_of
+from lambda_fn.metering.keys import DIRECTORY, VERSIONED, account_id, account_key, check_version
 from lambda_fn.metering.windows import UNLIMITED, Window
 from lambda_fn.networks import ANYWHERE
 
@@ -160,8 +161,9 @@ class Account(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
         """Read an item."""
+        check_version(item)
         return cls(
-            key_id=item["pk"].partition("#")[2],
+            key_id=account_id(item["pk"]),
             name=item["name"],
             owner=item["owner"],
             created=item["created"],
@@ -188,11 +190,6 @@ class Account(msgspec.Struct, frozen=True):
         return self.balance.get(window.name, most)
 
 
-def account_key(key_id: str) -> dict[str, str]:
-    """Give the primary key of a key's account item."""
-    return {"pk": f"KEY#{key_id}", "sk": "ACCOUNT"}
-
-
 def new_account(
     key: str,
     *,
@@ -215,12 +212,13 @@ def new_account(
         raise ValueError("not a key")
     item = {
         **account_key(key_id),
+        **VERSIONED,
         "name": name,
         "owner": owner,
         "created": now,
         "enabled": True,
         "secret_hash": hash_key(key),
-        "directory": "KEYS",
+        "directory": DIRECTORY,
         **msgspec.structs.asdict(most),
         "balance": {},
         "in_flight": {},

@@ -26,7 +26,8 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
-from lambda_fn.ids import ledger_partition, request_time, shard_of
+from lambda_fn.ids import request_time, shard_of
+from lambda_fn.metering.keys import VERSIONED, ledger_key, watched_request
 
 Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
 """complete: whole; cut: broke off after tokens; failed: before any; cancelled: its end was asked for, or its function
@@ -77,18 +78,13 @@ REFUSED = Settlement("refused", 0, 0, None, None, 0)
 """Of a request that never began."""
 
 
-def ledger_key(request_id: str) -> dict[str, str]:
-    """Give the primary key of a request's ledger item."""
-    return {"pk": ledger_partition(request_id), "sk": request_id}
-
-
 def opening_item(opening: Opening) -> Item:
     """Give the item as OPEN; put it on condition `NEW`."""
     opened = request_time(opening.request_id)
     return {
         **_base(opening),
         "state": "OPEN",
-        "open": f"LEDGER#{shard_of(opening.request_id)}",
+        "open": watched_request(shard_of(opening.request_id)),
         "due": int(opened + opening.overdue),
     }
 
@@ -194,6 +190,7 @@ def from_checkpoint(item: Mapping[str, Any]) -> Settlement:
 def _base(opening: Opening) -> Item:
     return {
         **ledger_key(opening.request_id),
+        **VERSIONED,
         "key": opening.key_id,
         "model": opening.model,
         "reserved": opening.reserved,

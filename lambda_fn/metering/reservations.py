@@ -19,7 +19,8 @@ from lambda_fn import limits
 from lambda_fn.aws.attributes import ByTry, Item
 from lambda_fn.aws.dynamodb import Update
 from lambda_fn.ids import request_time, shard_of
-from lambda_fn.metering.accounts import USABLE, Correction, Entry, Spend, account_key
+from lambda_fn.metering.accounts import USABLE, Correction, Entry, Spend
+from lambda_fn.metering.keys import account_key, watched_account
 from lambda_fn.metering.windows import UNLIMITED, Window, windows_of
 from lambda_fn.networks import ANYWHERE
 
@@ -195,4 +196,4 @@ _WATCH = "#open = if_not_exists(#open, :open), due = if_not_exists(due, :due)"
 
 
 def _watched(key_id: str, due: float) -> Item:
-    return {":open": f"ACCOUNT#{shard_of(key_id)}", ":due": int(due)}
+    return {":open": watched_account(shard_of(key_id)), ":due": int(due)}

@@ -22,10 +22,10 @@ import msgspec
 
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table, Update
-from lambda_fn.ids import request_time
 from lambda_fn.metering import hours, ledger, reservations
-from lambda_fn.metering.accounts import Correction, Entry, Spend, account_key
+from lambda_fn.metering.accounts import Correction, Entry, Spend
 from lambda_fn.metering.dirty_hours import mark_dirty
+from lambda_fn.metering.keys import account_key, check_version, ledger_key, request_hour
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from lambda_fn.metering.reservations import NOTHING
 
@@ -45,7 +45,9 @@ class Found:
 
 async def look(table: Table, key_id: str, request_id: str) -> Found:
     """Read both items."""
-    item = await table.get(ledger.ledger_key(request_id))
+    item = await table.get(ledger_key(request_id))
+    if item is not None:
+        check_version(item)
     account = await table.get(account_key(key_id))
     text = None if account is None else account["in_flight"].get(request_id)
     return Found(item, text and Entry.read(text), account is not None)
@@ -234,7 +236,7 @@ async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now
 
 async def _mark(table: Table, request_id: str, now: float) -> None:
     """Have a request's hour rolled again, if it may be rolled: before what lets the change to it be forgotten."""
-    hour = hours.hour_at(request_time(request_id))
+    hour = request_hour(request_id)
     if hours.following(hour) <= hours.hour_at(now):
         await mark_dirty(table, hour)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lambda_fn.metering.accounts import Entry
-from lambda_fn.reporting.usage_row import AMOUNTS, Item, UsageRow
+from lambda_fn.reporting.usage_rows import AMOUNTS, Item, UsageRow
 
 BOOKED = ("requests", "prompt_tokens", "completion_tokens", "cost")
 """What accounts, ledger and rollups all have; of `requests` those that were not refused."""

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Query, Table
 from lambda_fn.metering import hours
-from lambda_fn.metering.accounts import Entry, account_key
-from lambda_fn.metering.dirty_hours import KEYS_INDEX, first_hour, rolled_range
-from lambda_fn.metering.ledger import ledger_key
+from lambda_fn.metering.accounts import Entry
+from lambda_fn.metering.keys import DIRECTORY, KEYS_INDEX, account_id, account_key, ledger_key, request_hour
 from lambda_fn.reporting.key_totals import Amounts, Difference, KeyTotals, add, amounts_of, amounts_of_item, compared
-from lambda_fn.reporting.rollups import each_item, ledger_rows, stored_rows
-from lambda_fn.reporting.usage_row import COUNTED, Sums, UsageRow, is_request
+from lambda_fn.reporting.rollup_progress import first_hour, rolled_range
+from lambda_fn.reporting.usage_rows import COUNTED, Sums, UsageRow, each_item, is_request, ledger_rows, stored_rows
 
 __all__ = [
     "Difference",
@@ -178,7 +177,7 @@ async def compare_keys(
             doubtful[key].append(amount)
 
     for request_id, (key, _) in flying.items():  # those of the past; they are few
-        if ledger_key(request_id)["pk"].split("#")[1] < since:
+        if request_hour(request_id) < since:
             item = await table.get(ledger_key(request_id))
             if item is not None and item.get("key") == key:
                 place(item)
@@ -230,5 +229,5 @@ def _copy(one: KeyTotals) -> KeyTotals:
 
 async def every_key(table: Table) -> list[str]:
     """Give the ids of all keys that ever were, the deleted too, sorted."""
-    query = Query("directory = :keys", {":keys": "KEYS"}, index=KEYS_INDEX)
-    return sorted([found["pk"].partition("#")[2] async for found in table.query_all(query)])
+    query = Query("directory = :keys", {":keys": DIRECTORY}, index=KEYS_INDEX)
+    return sorted([account_id(found["pk"]) async for found in table.query_all(query)])

@@ -15,7 +15,8 @@ import msgspec
 
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.ids import request_time
-from lambda_fn.metering import ledger, settlements
+from lambda_fn.metering import settlements
+from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from lambda_fn.reporting.rollups import Contended, roll_dirty
 
@@ -124,7 +125,7 @@ async def _settle(table: Table, line: Line, done: Replayed, now: float) -> None:
         line.outcome, line.prompt_tokens, line.completion_tokens, line.finish_reason, line.ttft_ms, line.duration_ms
     )
     try:
-        before = await table.get(ledger.ledger_key(line.request_id))
+        before = await table.get(ledger_key(line.request_id))
         if before is not None and before["key"] != line.key:
             raise ValueError("the ledger has this request with another key")
         changed = await settlements.record(table, opening, settlement, now=now)

@@ -6,20 +6,18 @@ made, and which are to be made again, is in `rolled`. A row is written on condit
 ledger was read, so that of two who roll one hour the slower cannot put old sums over new ones.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import ConditionFailed, Query, Table
-from lambda_fn.ids import LEDGER_SHARDS
+from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.metering import hours
-from lambda_fn.metering.dirty_hours import begin, clean, dirty_hours, move, rolled_range
-from lambda_fn.reporting.usage_row import AMOUNTS, COUNTED, Sums, UsageRow, from_item, is_rollup, to_item
+from lambda_fn.metering.dirty_hours import clear_mark, dirty_hours
+from lambda_fn.reporting.rollup_progress import advance_watermark, begin, rolled_range
+from lambda_fn.reporting.usage_rows import AMOUNTS, UsageRow, ledger_rows, stored_rows, to_item
 
 _TRIES = 4
-_SHARDS_AT_ONCE = 2  # a page of each is in memory
-_UNCHANGED = " AND ".join(f"{name} = :{name}" for name in (*AMOUNTS, "outcomes"))
+_COMPARED = (*AMOUNTS, "outcomes")
+_UNCHANGED = " AND ".join(f"{name} = :{name}" for name in _COMPARED)
 
 
 class Contended(Exception):
@@ -35,63 +33,6 @@ class Rolled:
     """Rows that were written or removed; none when it had been done before."""
     open: int
     """Requests of the hour that are not settled, and so not in its rows."""
-
-
-async def each_item(
-    table: Table,
-    hour: str,
-    take: Callable[[Item], None],
-    *,
-    keys: Sequence[str] | None = None,
-    only: Sequence[str] = COUNTED,
-) -> None:
-    """Hand the ledger items of an hour to `take`, one by one, in no order; they are never in memory all at once.
-
-    Args:
-        table: The usage table.
-        hour: Which hour, UTC.
-        take: Is given each item.
-        keys: The only keys that are asked for, a hundred at most; all when None.
-        only: The attributes that are read.
-
-    """
-    if keys is not None and not keys:
-        return
-    named = {f":key{number}": key for number, key in enumerate(keys or ())}
-    few = asyncio.Semaphore(_SHARDS_AT_ONCE)
-
-    async def shard(number: int) -> None:
-        query = Query(
-            "pk = :pk",
-            {":pk": f"LEDGER#{hour}#{number}", **named},
-            names={"#key": "key"} if named else {},
-            filter=f"#key IN ({', '.join(named)})" if named else None,
-            only=only,
-        )
-        async with few:
-            async for item in table.query_all(query, consistent=True):
-                take(item)
-
-    await asyncio.gather(*(shard(number) for number in range(LEDGER_SHARDS)))
-
-
-async def ledger_rows(table: Table, hour: str, *, key: str | None = None) -> list[UsageRow]:
-    """Sum up an hour's ledger as it is now, all of it or one key's."""
-    sums = Sums(hour)
-    await each_item(table, hour, sums.add, keys=None if key is None else (key,))
-    return sums.rows()
-
-
-async def stored_rows(table: Table, since: str, until: str, *, key: str | None = None) -> list[UsageRow]:
-    """Give the rollups of the hours from `since` to before `until`."""
-    found: list[UsageRow] = []
-    for day in hours.days_between(since, until):
-        query = Query("pk = :pk", {":pk": f"USAGE#{day}"})
-        if key is not None:
-            query = Query("pk = :pk AND begins_with(sk, :key)", {":pk": f"USAGE#{day}", ":key": f"{key}#"})
-        rows = [from_item(item) async for item in table.query_all(query, consistent=True) if is_rollup(item)]
-        found += [row for row in rows if since <= row.hour < until]
-    return sorted(found, key=lambda row: (row.hour, row.key, row.model))
 
 
 async def roll(table: Table, hour: str) -> Rolled:
@@ -145,7 +86,7 @@ async def advance(table: Table, *, now: float, longest: float, stop: Callable[[]
     while not stop() and closed(hour, now=now, longest=longest):
         if (await roll(table, hour)).open:
             break
-        if not await move(table, hour, hours.following(hour)):
+        if not await advance_watermark(table, hour, hours.following(hour)):
             break  # somebody else is at it
         hour = hours.following(hour)
         count += 1
@@ -161,7 +102,7 @@ async def roll_dirty(table: Table, *, stop: Callable[[], bool]) -> int:
             break
         if hour < until:  # else it may be being rolled just now from what was read before the change: next time
             await roll(table, hour)
-            count += await clean(table, hour, mark)
+            count += await clear_mark(table, hour, mark)
     return count
 
 
@@ -174,7 +115,7 @@ async def _replace(table: Table, before: UsageRow | None, after: UsageRow | None
     condition, values = "attribute_not_exists(pk)", {}
     if before is not None:
         condition = _UNCHANGED
-        values = {f":{name}": value for name, value in to_item(before).items() if name not in {"pk", "sk"}}
+        values = {f":{name}": value for name, value in to_item(before).items() if name in _COMPARED}
     if after is None:
         assert before is not None  # noqa: S101 - one of them is there
         key = {name: to_item(before)[name] for name in ("pk", "sk")}

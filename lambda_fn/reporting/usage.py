@@ -8,9 +8,8 @@ import time
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.metering import hours
-from lambda_fn.metering.dirty_hours import first_hour, rolled_range
-from lambda_fn.reporting.rollups import ledger_rows, stored_rows
-from lambda_fn.reporting.usage_row import By, UsageRow, grouped
+from lambda_fn.reporting.rollup_progress import first_hour, rolled_range
+from lambda_fn.reporting.usage_rows import By, UsageRow, grouped, ledger_rows, stored_rows
 
 __all__ = ["By", "UsageRow", "grouped", "usage"]
 

@@ -19,7 +19,8 @@ from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
 from lambda_fn.metering import ledger, reservations
-from lambda_fn.metering.accounts import Account, Entry, account_key
+from lambda_fn.metering.accounts import Account, Entry
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.rejections import Contended, KeyUnknown, Refusal, key_refusal, refusal, running
 from lambda_fn.metering.reservations import Reservation

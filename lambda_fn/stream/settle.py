@@ -12,6 +12,7 @@ from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 from lambda_fn.log import log
 from lambda_fn.metering import ledger, settlements
+from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.stream.admit import Admission
 
@@ -114,7 +115,7 @@ class Checkpoints:
     async def _look(self, counts: tuple[int, int] | None) -> Item | None:
         """Give the ledger item, with `counts` noted in it when there are some."""
         if counts is None:
-            return await self._table.get(ledger.ledger_key(self._request_id))
+            return await self._table.get(ledger_key(self._request_id))
         update = ledger.checkpoint(
             self._request_id, prompt_tokens=counts[0], completion_tokens=counts[1], now=time.time()
         )

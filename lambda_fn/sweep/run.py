@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
-from lambda_fn.metering import hours, reservations, settlements
-from lambda_fn.metering.dirty_hours import mark_dirty, rolled_range
+from lambda_fn.metering import reservations, settlements
+from lambda_fn.metering.dirty_hours import mark_dirty
+from lambda_fn.metering.keys import account_id, request_hour
+from lambda_fn.reporting.rollup_progress import rolled_range
 from lambda_fn.reporting.rollups import Contended, advance, roll_dirty
 from lambda_fn.sweep import overdue
 
@@ -127,7 +129,7 @@ async def _account(
     item = await table.get(key)
     if item is None:
         return
-    key_id = key["pk"].partition("#")[2]
+    key_id = account_id(key["pk"])
     ends = {request_id: request_time(request_id) + longest for request_id in item["in_flight"]}
     for request_id in sorted(name for name, end in ends.items() if end <= now):
         if enough():
@@ -153,7 +155,7 @@ async def _recover(table: Table, key_id: str, request_id: str, result: Sweep, *,
 
 
 async def _mark_if_rolled(table: Table, request_id: str) -> None:
-    hour = hours.hour_at(request_time(request_id))
+    hour = request_hour(request_id)
     if hour < (await rolled_range(table) or ("", ""))[1]:
         await mark_dirty(table, hour)
 

@@ -20,6 +20,7 @@ from lambda_fn.control.services import Services
 from lambda_fn.http.client import Client
 from lambda_fn.ids import new_key
 from lambda_fn.metering import accounts
+from lambda_fn.metering.keys import account_key
 from local.moto import attribute_values
 from tests.support.admin import HOUR, NOW, Admin, Make, request, signed_in
 from tests.support.function import CREDENTIALS, KEY, KEY_ID, TABLE, WHOLE, Call, StandIn, caller, part
@@ -108,7 +109,7 @@ def table(moto_url: str, http: Client) -> Table:
 def account(items: Any) -> dict[str, str]:
     """Give the key of a fresh account for `KEY`."""
     items.put_item(Item=accounts.new_account(KEY, name="test", now=1))
-    return accounts.account_key(KEY_ID)
+    return account_key(KEY_ID)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.errors import APIError, InsufficientQuota, PermissionDenied
 from lambda_fn.metering import accounts
 from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Opening, Prices
 from lambda_fn.networks import admits, canonical, viewer
 from lambda_fn.stream.admit import Gate
@@ -110,7 +111,7 @@ class Office:
 
     def account(self) -> Account:
         """Read the account."""
-        return Account.of(self.items.get_item(Key=accounts.account_key(self.key_id))["Item"])
+        return Account.of(self.items.get_item(Key=account_key(self.key_id))["Item"])
 
     async def admit(self, address: str, *, reserved: int = 100) -> None:
         """Admit a request from an address."""

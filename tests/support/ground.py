@@ -9,6 +9,7 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.http.client import Client
 from lambda_fn.ids import hash_key, key_id_of, new_request_id
 from lambda_fn.metering import accounts, hours, ledger, reservations, settlements
+from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from tests.support.function import CREDENTIALS
 
@@ -84,12 +85,12 @@ class Ground:
 
     def item(self, request_id: str) -> dict[str, Any]:
         """A request's ledger item."""
-        found: dict[str, Any] = self.boto.get_item(Key=ledger.ledger_key(request_id))["Item"]
+        found: dict[str, Any] = self.boto.get_item(Key=ledger_key(request_id))["Item"]
         return found
 
     def account(self) -> dict[str, Any]:
         """The account item."""
-        found: dict[str, Any] = self.boto.get_item(Key=accounts.account_key(self.key_id))["Item"]
+        found: dict[str, Any] = self.boto.get_item(Key=account_key(self.key_id))["Item"]
         return found
 
     def bytes(self, begin: str = "") -> str:

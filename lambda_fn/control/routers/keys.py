@@ -18,6 +18,7 @@ from lambda_fn.ids import hash_key, key_id_of, new_key
 from lambda_fn.metering import settlements
 from lambda_fn.metering.account_changes import OLD_MOST, TooManySecrets
 from lambda_fn.metering.accounts import Account, Limits, new_account
+from lambda_fn.metering.keys import DIRECTORY, KEYS_INDEX, KEYS_INDEX_KEY, account_id
 
 router = APIRouter(tags=["keys"])
 
@@ -192,19 +193,21 @@ async def page_of_accounts(asked: models_in.ListKeys, services: Services, what: 
     """Give a page of accounts and the token of the next one."""
     query = {"list": what, "owner": asked.owner}
     position = await services.position(query, asked.after)
-    listed = TableQuery("directory = :keys", {":keys": "KEYS"}, index="keys", backward=True, limit=asked.limit + 1)
+    listed = TableQuery(
+        "directory = :keys", {":keys": DIRECTORY}, index=KEYS_INDEX, backward=True, limit=asked.limit + 1
+    )
     found: list[Item] = []
     looked = 0
     while True:
         page = await services.table.query(listed, after=position)
-        alive = {it["pk"]: it for it in await services.accounts([it["pk"].partition("#")[2] for it in page.items])}
+        alive = {it["pk"]: it for it in await services.accounts([account_id(it["pk"]) for it in page.items])}
         for key in page.items:
             item = alive.get(key["pk"])
             if item is not None and asked.owner in {None, item["owner"]}:
                 if len(found) == asked.limit:
                     return found, await services.token(query, position)
                 found.append(item)
-            position = {name: key[name] for name in ("pk", "sk", "directory", "created")}
+            position = {name: key[name] for name in KEYS_INDEX_KEY}
         looked += len(page.items)
         if page.after is None:
             return found, None

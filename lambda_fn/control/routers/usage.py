@@ -16,7 +16,7 @@ from lambda_fn.control.services import Shared, in_time
 from lambda_fn.errors import InvalidRequest, NotFound
 from lambda_fn.ids import request_time
 from lambda_fn.metering import hours
-from lambda_fn.metering.ledger import ledger_key
+from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.money import to_text
 from lambda_fn.reporting.usage import By, UsageRow, grouped, usage
 

@@ -9,6 +9,7 @@ from lambda_fn import ids
 from lambda_fn.aws.dynamodb import ConditionFailed, Update
 from lambda_fn.metering import account_changes, accounts, reservations
 from lambda_fn.metering.accounts import Account, Limits
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.windows import windows_of
 from tests.lambda_fn.metering.test_settlements import KEY, KEY_ID, START
 from tests.support.network import Network, create_table
@@ -28,7 +29,7 @@ class Key:
 
     async def item(self) -> dict[str, Any]:
         """Give the account's item."""
-        item = await self.table.get(accounts.account_key(KEY_ID))
+        item = await self.table.get(account_key(KEY_ID))
         assert item is not None
         return item
 

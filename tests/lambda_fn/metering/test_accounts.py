@@ -13,8 +13,9 @@ from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.http.client import Client
-from lambda_fn.ids import ledger_partition, new_request_id, request_time
+from lambda_fn.ids import new_request_id, request_time
 from lambda_fn.metering import account_changes, accounts, ledger, reservations, settlements
+from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from lambda_fn.metering.windows import UNLIMITED
 from lambda_fn.stream.admit import Gate
@@ -68,7 +69,7 @@ def test_request_ids_tell_their_time_and_sort() -> None:
     early, late = new_request_id(1_790_000_000.123), new_request_id(1_790_000_000.124)
     assert early < late
     assert request_time(early) == 1_790_000_000.123
-    assert ledger_partition(early).startswith("LEDGER#2026-09-21T14#")
+    assert ledger_key(early)["pk"].startswith("LEDGER#2026-09-21T14#")
 
 
 async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict[str, str]) -> None:
@@ -79,7 +80,7 @@ async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict
     assert item["in_flight"] == {begin.request_id: f'[1,100,5000,"{"f" * 16}","m"]'}
     assert item["open"].startswith("ACCOUNT#")
     assert int(item["due"]) - time.time() == pytest.approx(limits.OVERDUE, abs=5)
-    assert items.get_item(Key=ledger.ledger_key(begin.request_id))["Item"]["state"] == "OPEN"
+    assert items.get_item(Key=ledger_key(begin.request_id))["Item"]["state"] == "OPEN"
     assert admission.entry is not None
     for _ in range(2):
         await settlements.close(table, begin, DONE, entry=admission.entry, now=NOW)
@@ -88,7 +89,7 @@ async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict
     assert item["cost"] == 3 * 10 + 5 * 100
     left = {name.partition("#")[0]: UNLIMITED - int(value) for name, value in item["balance"].items()}
     assert left == {"requests": 1, "tokens": 8, "cost": 530}
-    settled = items.get_item(Key=ledger.ledger_key(begin.request_id))["Item"]
+    settled = items.get_item(Key=ledger_key(begin.request_id))["Item"]
     assert (settled["state"], settled["cost"], settled["entry"]) == ("SETTLED", 530, 1)
     assert not {"open", "due"} & settled.keys()
 

@@ -12,6 +12,7 @@ from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Update
 from lambda_fn.errors import InsufficientQuota, Unavailable
 from lambda_fn.metering import accounts, ledger, reservations, settlements
 from lambda_fn.metering.accounts import Correction, Entry, Spend
+from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from lambda_fn.metering.windows import UNLIMITED, windows_of
 from lambda_fn.stream.admit import Admission, Gate
@@ -67,13 +68,13 @@ class Case:
 
     async def item(self) -> Item:
         """Give the ledger item."""
-        item = await self.table.get(ledger.ledger_key(self.request_id))
+        item = await self.table.get(ledger_key(self.request_id))
         assert item is not None
         return item
 
     async def booked(self) -> tuple[int, int, int, int, int]:
         """Give the account's totals, and how many requests are in flight."""
-        item = await self.table.get(accounts.account_key(KEY_ID))
+        item = await self.table.get(account_key(KEY_ID))
         assert item is not None
         account = accounts.Account.of(item)
         totals = (account.requests, account.prompt_tokens, account.completion_tokens, account.cost)
@@ -284,7 +285,7 @@ async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
     assert admission.entry is not None
     tomorrow = START + 3600
     await settlements.close(case.table, case.opening, TRUTH, entry=admission.entry, now=tomorrow)
-    item = await case.table.get(accounts.account_key(KEY_ID))
+    item = await case.table.get(account_key(KEY_ID))
     assert item is not None
     account = accounts.Account.of(item)
     left = {window.limit: UNLIMITED - account.left(window) for window in windows_of(START)}

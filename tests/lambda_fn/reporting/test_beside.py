@@ -19,6 +19,7 @@ from lambda_fn.control.routers.keys import page_of_accounts
 from lambda_fn.control.services import Services
 from lambda_fn.ids import hash_key, key_id_of, new_key, new_request_id
 from lambda_fn.metering import accounts, hours, ledger
+from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.metering.reservations import Reservation, enter, release, reserve, watch_later
 from lambda_fn.reporting.reconcile import KeyTotals, compare_keys, every_key, reconcile
@@ -66,13 +67,13 @@ class Beside:
 
     def delete(self) -> None:
         """Delete a key as the admin API does."""
-        key = accounts.account_key(self.keys[0])
+        key = account_key(self.keys[0])
         item = {**accounts.new_account(new_key(self.keys[0]), name="n", now=int(T) - 60), **key}
         self.put({**item, "deleted": int(T), "deletion": "x", "enabled": False, "secret_hash": ""})
 
     def remove(self) -> None:
         """Take a key's item away."""
-        key = accounts.account_key(self.keys[-1])
+        key = account_key(self.keys[-1])
         body = msgspec.json.encode({"TableName": "beside", "Key": wrap_all(key)})
         carry_out("DynamoDB_20120810.DeleteItem", body)
 
@@ -96,8 +97,8 @@ class Beside:
     def foreign(self) -> None:
         """Write items of no known kind where ours are."""
         request_id = new_request_id(T)
-        self.put(ledger.ledger_key(request_id))
-        self.put({**ledger.ledger_key(new_request_id(T)), "state": "SETTLED", "key": self.keys[0], "model": "m"})
+        self.put(ledger_key(request_id))
+        self.put({**ledger_key(new_request_id(T)), "state": "SETTLED", "key": self.keys[0], "model": "m"})
         self.put({"pk": f"USAGE#{HOUR[:10]}", "sk": "note"})
         self.put({"pk": f"USAGE#{HOUR[:10]}", "sk": f"{self.keys[0]}#06#m"})
 

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from lambda_fn.reporting.usage_rows import UsageRow, from_item, grouped, to_item
 
 from lambda_fn.aws.attributes import wrap_all
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_request_id
-from lambda_fn.metering import dirty_hours, hours, ledger, settlements
+from lambda_fn.metering import hours, ledger, settlements
+from lambda_fn.metering.dirty_hours import clear_mark, dirty_hours, mark_dirty
 from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.reporting import rollups
+from lambda_fn.reporting.rollup_progress import rolled_range
 from lambda_fn.reporting.usage import usage
-from lambda_fn.reporting.usage_row import UsageRow, from_item, grouped, to_item
 from tests.support.ground import CLOSED, DONE, LATER, LONGEST, MODEL, PRICES, Ground, T, live, opening
 
 HOUR = hours.hour_at(T)
@@ -32,10 +34,11 @@ async def test_a_closed_hour_is_rolled_once(ground: Ground) -> None:
     assert await rollups.advance(ground.table, now=CLOSED - 1, longest=LONGEST, stop=never) == 0
     assert await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 3
     assert await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 0
-    assert await dirty_hours.rolled_range(ground.table) == (HOUR, hours.hour_at(T + 3 * 3600))
+    assert await rolled_range(ground.table) == (HOUR, hours.hour_at(T + 3 * 3600))
     [item] = ground.items("USAGE#")
     assert item == {
         "pk": "USAGE#2026-11-21",
+        "v": 1,
         "sk": f"{ground.key_id}#06#{MODEL}",
         "requests": 1,
         "prompt_tokens": 7,
@@ -110,16 +113,16 @@ async def test_a_late_correction_rolls_its_hour_again(ground: Ground) -> None:
     assert await settlements.record(ground.table, opening(ground, request_id), DONE, now=CLOSED)
     assert await rollups.roll_dirty(ground.table, stop=never) == 1
     assert [(item["recovered"], item["completion_tokens"]) for item in ground.items("USAGE#")] == [(0, 11)]
-    assert await dirty_hours.dirty_hours(ground.table) == []
+    assert await dirty_hours(ground.table) == []
 
 
 async def test_a_mark_that_was_renewed_stays(ground: Ground) -> None:
     """An hour that is changed again while it is rolled stays marked."""
-    await dirty_hours.mark_dirty(ground.table, HOUR)
-    [(hour, token)] = await dirty_hours.dirty_hours(ground.table)
-    await dirty_hours.mark_dirty(ground.table, HOUR)
-    assert not await dirty_hours.clean(ground.table, hour, token)
-    assert len(await dirty_hours.dirty_hours(ground.table)) == 1
+    await mark_dirty(ground.table, HOUR)
+    [(hour, token)] = await dirty_hours(ground.table)
+    await mark_dirty(ground.table, HOUR)
+    assert not await clear_mark(ground.table, hour, token)
+    assert len(await dirty_hours(ground.table)) == 1
 
 
 async def test_usage_is_rollups_and_the_open_hours(ground: Ground) -> None:

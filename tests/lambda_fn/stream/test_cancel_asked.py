@@ -8,7 +8,8 @@ import pytest
 
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
-from lambda_fn.metering import accounts, settlements
+from lambda_fn.metering import settlements
+from lambda_fn.metering.keys import account_key
 from lambda_fn.stream.delivery import AnswerBroken
 from tests.support.function import (
     END,
@@ -84,7 +85,7 @@ async def test_the_end_of_a_stream_is_asked_for(
     assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "cancelled", 1)
     assert "cancel" not in item
     assert sagemaker.cancelled == [reply.headers["x-request-id"].removeprefix("req_")]
-    assert items.get_item(Key=accounts.account_key(KEY_ID))["Item"]["in_flight"] == {}
+    assert items.get_item(Key=account_key(KEY_ID))["Item"]["in_flight"] == {}
 
 
 async def test_the_end_of_a_whole_answer_is_asked_for(

@@ -7,8 +7,9 @@ import pytest
 from lambda_fn import ids
 from lambda_fn.auth import Caller
 from lambda_fn.errors import APIError, AuthenticationFailed, PermissionDenied, RateLimited, Unavailable
-from lambda_fn.metering import accounts, ledger
+from lambda_fn.metering import accounts
 from lambda_fn.metering.accounts import Limits
+from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, Prices
 from lambda_fn.stream import key_cache
 from lambda_fn.stream.admit import Gate
@@ -107,7 +108,7 @@ async def test_a_secret_is_read_once(place: Place) -> None:
     await place.gate.authenticate(CALLER)
     assert place.network.calls[1:] == ["GetItem"]
     assert await place.admit() == ADMITTED
-    item = await place.table.get(accounts.account_key(KEY_ID))
+    item = await place.table.get(account_key(KEY_ID))
     assert item is not None
     await place.table.put(item | {"enabled": False})
     for calls in ([*ADMITTED, "UpdateItem"], ["GetItem"], ["GetItem"]):
@@ -121,7 +122,7 @@ async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
     gates = [Gate(place.table) for _ in range(3)]
     for gate in gates[1:]:
         await gate.authenticate(CALLER)
-    item = await place.table.get(accounts.account_key(KEY_ID))
+    item = await place.table.get(account_key(KEY_ID))
     assert item is not None
     await place.table.put(item | {"enabled": False})
     for gate in gates:
@@ -157,7 +158,7 @@ async def test_a_throttled_reservation_gives_way(place: Place) -> None:
         await place.admit()
     assert refused.value.retry_after == 1
     assert place.network.calls == [*ADMITTED, "UpdateItem"]  # the last one settles the ledger's item
-    item = await place.table.get(ledger.ledger_key(place.opening.request_id))
+    item = await place.table.get(ledger_key(place.opening.request_id))
     assert item is not None
     assert (item["state"], item["outcome"]) == ("SETTLED", "refused")
     assert await place.admit() == ADMITTED

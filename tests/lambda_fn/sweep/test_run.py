@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Settlement
 from lambda_fn.metering.windows import windows_of
 from lambda_fn.reporting import rollups
@@ -154,7 +155,7 @@ async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
     result = await swept(ground.table, now=T + LONGEST + 10)
     assert result.done == {"settled": 1}
     assert ground.item(young) == before
-    account = await ground.table.get(accounts.account_key(ground.key_id))
+    account = await ground.table.get(account_key(ground.key_id))
     assert account is not None
     assert list(account["in_flight"]) == [young]
     assert T + 300 + LONGEST < account["due"] <= T + 300 + LONGEST + 2
@@ -169,7 +170,7 @@ async def test_a_deleted_key(ground: Ground) -> None:
     killed = new_request_id(T)
     await swept(ground.table, now=T)
     await live(ground.table, ground, killed, None, checkpoint=9)
-    await ground.table.delete(accounts.account_key(ground.key_id))
+    await ground.table.delete(account_key(ground.key_id))
     never = new_request_id(T)
     await ground.table.put(ledger.opening_item(opening(ground, never)))
     await swept(ground.table)

@@ -12,8 +12,9 @@ from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed
 from lambda_fn.control.routers import keys
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
-from lambda_fn.metering import account_changes, accounts, ledger, reservations
+from lambda_fn.metering import account_changes, accounts, reservations
 from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening, Prices
 from lambda_fn.stream.admit import Gate
 from tests.support.admin import NOW, Admin, Make
@@ -415,7 +416,7 @@ async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, ma
     await gate.admit(caller(rotated["secret"]), opening)
     found = await admin.ok("POST", f"{path}/revoke")
     assert (found["status"], found["cancelled"], found["old_secret_expires_at"]) == ("revoked", 1, None)
-    item = await admin.services.table.get(ledger.ledger_key(opening.request_id))
+    item = await admin.services.table.get(ledger_key(opening.request_id))
     assert item is not None
     assert item["cancel"] > 0
     again = await admin.ok("POST", f"{path}/revoke")

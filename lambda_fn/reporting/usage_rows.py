@@ -4,20 +4,34 @@ A rollup item has pk `USAGE#<day>`, sk `<key>#<HH>#<model>`, and nothing that de
 is the same, byte for byte.
 """
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from lambda_fn.aws.dynamodb import Query, Table
+from lambda_fn.metering import hours
+from lambda_fn.metering.keys import (
+    VERSIONED,
+    check_version,
+    ledger_partitions,
+    rollup_key,
+    rollup_names,
+    rollup_partition,
+    rollup_prefix,
+)
 
 By = Literal["hour", "day", "key", "model"]
 Item = Mapping[str, Any]
 AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered")
 """The fields of a row that are added up."""
-COUNTED = ("key", "model", "state", "outcome", "prompt_tokens", "completion_tokens", "cost", "recovered")
+COUNTED = ("key", "model", "state", "outcome", "prompt_tokens", "completion_tokens", "cost", "recovered", "v")
 """What of a ledger item sums are made from."""
 _ANY = {"key", "model", "state"}
 _SETTLED = {"outcome", "prompt_tokens", "completion_tokens", "cost"}
 _ROLLUP = {*AMOUNTS, "outcomes"}
+_SHARDS_AT_ONCE = 2  # a page of each is in memory
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,7 @@ class Sums:
         """Add an item; of it the attributes `COUNTED` are read. One that is no request's is left out."""
         if not is_request(item):
             return
+        check_version(item)
         name = item["key"], item["model"]
         if name not in self._groups:
             self._groups[name] = dict.fromkeys((*AMOUNTS, "open"), 0), {}
@@ -78,12 +93,63 @@ class Sums:
         ]
 
 
-def summed(hour: str, items: Iterable[Item]) -> list[UsageRow]:
-    """Sum up ledger items of one hour, by key and model, as `Sums` does."""
+async def each_item(
+    table: Table,
+    hour: str,
+    take: Callable[[Item], None],
+    *,
+    keys: Sequence[str] | None = None,
+    only: Sequence[str] = COUNTED,
+) -> None:
+    """Hand the ledger items of an hour to `take`, one by one, in no order; they are never in memory all at once.
+
+    Args:
+        table: The usage table.
+        hour: Which hour, UTC.
+        take: Is given each item.
+        keys: The only keys that are asked for, a hundred at most; all when None.
+        only: The attributes that are read.
+
+    """
+    if keys is not None and not keys:
+        return
+    named = {f":key{number}": key for number, key in enumerate(keys or ())}
+    few = asyncio.Semaphore(_SHARDS_AT_ONCE)
+
+    async def read(partition: str) -> None:
+        query = Query(
+            "pk = :pk",
+            {":pk": partition, **named},
+            names={"#key": "key"} if named else {},
+            filter=f"#key IN ({', '.join(named)})" if named else None,
+            only=only,
+        )
+        async with few:
+            async for item in table.query_all(query, consistent=True):
+                take(item)
+
+    await asyncio.gather(*map(read, ledger_partitions(hour)))
+
+
+async def ledger_rows(table: Table, hour: str, *, key: str | None = None) -> list[UsageRow]:
+    """Sum up an hour's ledger as it is now, all of it or one key's."""
     sums = Sums(hour)
-    for item in items:
-        sums.add(item)
+    await each_item(table, hour, sums.add, keys=None if key is None else (key,))
     return sums.rows()
+
+
+async def stored_rows(table: Table, since: str, until: str, *, key: str | None = None) -> list[UsageRow]:
+    """Give the rollups of the hours from `since` to before `until`."""
+    found: list[UsageRow] = []
+    for day in hours.days_between(since, until):
+        query = Query("pk = :pk", {":pk": rollup_partition(day)})
+        if key is not None:
+            query = Query(
+                "pk = :pk AND begins_with(sk, :key)", {":pk": rollup_partition(day), ":key": rollup_prefix(key)}
+            )
+        rows = [from_item(item) async for item in table.query_all(query, consistent=True) if is_rollup(item)]
+        found += [row for row in rows if since <= row.hour < until]
+    return sorted(found, key=lambda row: (row.hour, row.key, row.model))
 
 
 def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
@@ -110,8 +176,8 @@ def is_rollup(item: Item) -> bool:
 def to_item(row: UsageRow) -> dict[str, Any]:
     """Give the rollup item of a closed hour's row."""
     return {
-        "pk": f"USAGE#{row.hour[:10]}",
-        "sk": f"{row.key}#{row.hour[11:]}#{row.model}",
+        **rollup_key(row.hour, row.key, row.model),
+        **VERSIONED,
         **{name: getattr(row, name) for name in AMOUNTS},
         "outcomes": dict(sorted(row.outcomes.items())),
     }
@@ -119,9 +185,9 @@ def to_item(row: UsageRow) -> dict[str, Any]:
 
 def from_item(item: Item) -> UsageRow:
     """Give the row of a rollup item."""
-    key, hour, model = item["sk"].split("#", 2)
+    check_version(item)
     amounts = {name: item[name] for name in AMOUNTS}
-    return UsageRow(f"{item['pk'].removeprefix('USAGE#')}T{hour}", key, model, **amounts, outcomes=item["outcomes"])
+    return UsageRow(*rollup_names(item), **amounts, outcomes=item["outcomes"])
 
 
 def _sum(rows: list[UsageRow], hour: str, key: str, model: str) -> UsageRow:
