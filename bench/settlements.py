@@ -17,7 +17,8 @@ from lambda_fn.auth import Caller
 from lambda_fn.errors import Unavailable
 from lambda_fn.metering import accounts, settlements
 from lambda_fn.metering.keys import account_key
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from lambda_fn.stream.admit import Gate
 from tests.support.network import Fate, Network, create_table
 from tests.support.units import item_size

@@ -29,6 +29,7 @@ import msgspec
 from lambda_fn.aws.attributes import Item
 from lambda_fn.ids import hash_key, key_id_of
 from lambda_fn.metering.keys import DIRECTORY, VERSIONED, account_id, account_key, check_version
+from lambda_fn.metering.money import Prices
 from lambda_fn.metering.windows import UNLIMITED, Window
 from lambda_fn.networks import ANYWHERE
 
@@ -86,7 +87,7 @@ class Correction(msgspec.Struct, frozen=True, array_like=True):
     """What a correction is about: what is booked already, and the prices and the settlement to be written."""
 
     booked: Spend
-    prices: tuple[int, int]
+    prices: Prices
     settlement: dict[str, Any]
 
 
@@ -184,7 +185,7 @@ class Account(msgspec.Struct, frozen=True):
             cost=item.get("cost", 0),
         )
 
-    def left(self, window: Window) -> int:
+    def remaining(self, window: Window) -> int:
         """Give what is left in a window."""
         most: int = getattr(self.limits, window.limit)
         return self.balance.get(window.name, most)

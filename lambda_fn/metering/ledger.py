@@ -28,6 +28,7 @@ from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
 from lambda_fn.ids import request_time, shard_of
 from lambda_fn.metering.keys import VERSIONED, ledger_key, watched_request
+from lambda_fn.metering.money import Prices
 
 Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
 """complete: whole; cut: broke off after tokens; failed: before any; cancelled: its end was asked for, or its function
@@ -35,17 +36,6 @@ was ended; refused: never begun.
 """
 NEW = "attribute_not_exists(pk)"
 """The condition on which an item is put: ids do not repeat."""
-
-
-class Prices(msgspec.Struct, frozen=True):
-    """Of one token, in nano-dollars."""
-
-    prompt: int
-    completion: int
-
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """Give what tokens cost, in nano-dollars."""
-        return prompt_tokens * self.prompt + completion_tokens * self.completion
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -139,8 +129,8 @@ def correct(request_id: str, settlement: Settlement, *, prices: Prices, entry: i
     item that was found missing has none.
     """
     names, values, changes = _settled(settlement, prices, entry, now)
-    changes.append("prompt_price = :prompt_price, completion_price = :completion_price")
-    values |= {":prompt_price": prices.prompt, ":completion_price": prices.completion}
+    changes += [f"{name} = :{name}" for name in prices.attributes]
+    values |= {f":{name}": price for name, price in prices.attributes.items()}
     values |= {":was": "SETTLED", ":yes": True}
     return Update(
         ledger_key(request_id),
@@ -173,11 +163,6 @@ def cancel(request_id: str, *, key_id: str, now: float) -> Update:
     )
 
 
-def prices_of(item: Mapping[str, Any]) -> Prices:
-    """Give the prices of a request's admission."""
-    return Prices(item["prompt_price"], item["completion_price"])
-
-
 def from_checkpoint(item: Mapping[str, Any]) -> Settlement:
     """Give what an OPEN request came to as far as is known: its last checkpoint."""
     tokens = item.get("completion_tokens", 0)
@@ -195,8 +180,7 @@ def _base(opening: Opening) -> Item:
         "model": opening.model,
         "reserved": opening.reserved,
         "reserved_cost": opening.reserved_cost,
-        "prompt_price": opening.prices.prompt,
-        "completion_price": opening.prices.completion,
+        **opening.prices.attributes,
         "opened": request_time(opening.request_id),
     }
 

@@ -35,7 +35,7 @@ def windows(account: Account, *, now: float) -> dict[str, dict[str, Any]]:
 
 def _window(account: Account, window: Window) -> dict[str, Any]:
     most: int = getattr(account.limits, window.limit)
-    left = account.left(window)
+    left = account.remaining(window)
     return {
         "limit": shown(window.limit, most),
         "spent": _amount(window.limit, most - left),

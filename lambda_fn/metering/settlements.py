@@ -26,7 +26,8 @@ from lambda_fn.metering import hours, ledger, reservations
 from lambda_fn.metering.accounts import Correction, Entry, Spend
 from lambda_fn.metering.dirty_hours import mark_dirty
 from lambda_fn.metering.keys import account_key, check_version, ledger_key, request_hour
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from lambda_fn.metering.reservations import NOTHING
 
 _WAITS = (0.0, 0.2, 0.8)
@@ -161,7 +162,7 @@ async def record(table: Table, opening: Opening, settlement: Settlement, *, now:
                 await _if_it_holds(table, reservations.enter(key_id, request_id, model=opening.model, now=now))
                 continue
             number = None if entry is None else entry.number
-            settle = ledger.settle(request_id, settlement, prices=ledger.prices_of(item), entry=number, now=now)
+            settle = ledger.settle(request_id, settlement, prices=Prices.of(item), entry=number, now=now)
             changed = await _if_it_holds(table, settle) or changed
             if entry is None:
                 await _mark(table, request_id, now)
@@ -175,8 +176,7 @@ async def record(table: Table, opening: Opening, settlement: Settlement, *, now:
             changed = await _if_it_holds(table, correct) or changed
             await _mark(table, request_id, now)
         else:
-            prices = (opening.prices.prompt, opening.prices.completion)
-            correction = Correction(booked_of(item), prices, msgspec.structs.asdict(settlement))
+            correction = Correction(booked_of(item), opening.prices, msgspec.structs.asdict(settlement))
             enter = reservations.enter(key_id, request_id, model=opening.model, now=now, correction=correction)
             changed = await _if_it_holds(table, enter) or changed
 
@@ -204,7 +204,7 @@ async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now
         opening = Opening(request_id, key_id, entry.model, entry.tokens, entry.cost, Prices(0, 0))
         await _put_if_new(table, ledger.found_item(opening, entry=entry.number, now=now))
         return "found"
-    prices = ledger.prices_of(item)
+    prices = Prices.of(item)
     if item["state"] == "OPEN":
         settlement, begun = ledger.from_checkpoint(item), "checkpointed" in item
         if entry is None and begun and found.account:  # served while the meter was open
@@ -219,7 +219,7 @@ async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now
         return None
     done = "released"
     if number != item.get("entry") and entry.correction is not None and item.get("recovered"):
-        settlement, prices = Settlement(**entry.correction.settlement), Prices(*entry.correction.prices)
+        settlement, prices = Settlement(**entry.correction.settlement), entry.correction.prices
         correct = ledger.correct(request_id, settlement, prices=prices, entry=entry.number, now=now)
         await _if_it_holds(table, correct)
         return "corrected"

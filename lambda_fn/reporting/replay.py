@@ -17,7 +17,8 @@ from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.ids import request_time
 from lambda_fn.metering import settlements
 from lambda_fn.metering.keys import ledger_key
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from lambda_fn.reporting.rollups import Contended, roll_dirty
 
 EVENT = "settlement_unsaved"

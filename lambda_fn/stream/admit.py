@@ -22,7 +22,7 @@ from lambda_fn.metering import ledger, reservations
 from lambda_fn.metering.accounts import Account, Entry
 from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Opening
-from lambda_fn.metering.rejections import Contended, KeyUnknown, Refusal, key_refusal, refusal, running
+from lambda_fn.metering.rejections import Contended, KeyUnknown, Rejection, key_rejection, rejection, running_repeat
 from lambda_fn.metering.reservations import Reservation
 from lambda_fn.metering.windows import stale
 from lambda_fn.networks import ANYWHERE, admits
@@ -82,7 +82,7 @@ class Gate:
             item = await self._table.get(account_key(caller.key_id))
         except MeterUnavailable:
             raise _unavailable() from None
-        wrong = key_refusal(item, caller.key_hash, now=now)
+        wrong = key_rejection(item, caller.key_hash, now=now)
         if item is None or wrong is not None:
             self._known.wrong(caller)
             raise public(wrong or KeyUnknown(), model="", when=now, now=now)
@@ -117,7 +117,7 @@ class Gate:
         if isinstance(account, Account):
             self._known.admitted(caller)
             entry = account.in_flight[opening.request_id]
-            if repeat and (same := running(account, opening.request_id, fingerprint)) is not None:
+            if repeat and (same := running_repeat(account, opening.request_id, fingerprint)) is not None:
                 await self._undo(opening, entry)
                 if opened:
                     await self._close_refused(opening)
@@ -145,7 +145,7 @@ class Gate:
 
     async def _reserve(
         self, caller: Caller, opening: Opening, fingerprint: str, *, repeat: bool
-    ) -> Account | Refusal | None:
+    ) -> Account | Rejection | None:
         """Give the account with the reservation in it, why there is none, or None when that is not known."""
         request_id, now = opening.request_id, int(time.time())
         reservation = Reservation(
@@ -165,7 +165,7 @@ class Gate:
             if failed.item is not None and request_id in failed.item["in_flight"]:
                 item = failed.item  # our own write, of a try whose answer was lost
             else:
-                wrong = key_refusal(failed.item, caller.key_hash, now=now)
+                wrong = key_rejection(failed.item, caller.key_hash, now=now)
                 if wrong is None:
                     self._known.refused(caller)
                 else:
@@ -176,10 +176,10 @@ class Gate:
                     self._known.restricted(caller, networks)
                     return await self._reserve(caller, opening, fingerprint, repeat=repeat)
                 if repeat and wrong is None and failed.item is not None:
-                    same = running(Account.of(failed.item), request_id, fingerprint)
+                    same = running_repeat(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:
                         return same  # rather than that the request which it repeats leaves no room for it
-                return refusal(failed.item, caller.key_hash, reservation, now=now)
+                return rejection(failed.item, caller.key_hash, reservation, now=now)
         except Throttled:
             return Contended()
         except MeterUnavailable:
@@ -207,7 +207,7 @@ class Gate:
         with contextlib.suppress(MeterError):
             await self._table.update(update)
 
-    def _public(self, wrong: Refusal, opening: Opening) -> APIError:
+    def _public(self, wrong: Rejection, opening: Opening) -> APIError:
         return public(wrong, model=opening.model, when=request_time(opening.request_id), now=time.time())
 
 

@@ -160,7 +160,6 @@ def unsaved(opening: Opening, now: float) -> dict[str, object]:
     return {
         "reserved": opening.reserved,
         "reserved_cost": opening.reserved_cost,
-        "prompt_price": opening.prices.prompt,
-        "completion_price": opening.prices.completion,
+        **opening.prices.attributes,
         "settled": round(now, 3),
     }

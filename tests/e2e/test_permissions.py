@@ -19,7 +19,8 @@ from botocore.exceptions import ClientError
 
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering.keys import ledger_key
-from lambda_fn.metering.ledger import Opening, Prices, opening_item
+from lambda_fn.metering.ledger import Opening, opening_item
+from lambda_fn.metering.money import Prices
 from local.cloud import LocalCloud
 from tests.support.deployments import Deployment, options
 

@@ -16,7 +16,8 @@ from lambda_fn.errors import APIError, InsufficientQuota, PermissionDenied
 from lambda_fn.metering import accounts
 from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.keys import account_key
-from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.networks import admits, canonical, viewer
 from lambda_fn.stream.admit import Gate
 from tests.support.function import KEY, Call

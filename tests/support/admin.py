@@ -15,7 +15,8 @@ from lambda_fn.control.services import WHO, Services
 from lambda_fn.control.trail import Who
 from lambda_fn.metering import ledger, reservations, settlements
 from lambda_fn.metering.accounts import Account
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 
 NOW = 1_795_243_530  # 2026-11-21 06:45:30
 PRICES = Prices(3, 5)

@@ -10,7 +10,8 @@ from lambda_fn.http.client import Client
 from lambda_fn.ids import hash_key, key_id_of, new_request_id
 from lambda_fn.metering import accounts, hours, ledger, reservations, settlements
 from lambda_fn.metering.keys import account_key, ledger_key
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from tests.support.function import CREDENTIALS
 
 T = hours.begins("2026-11-21T06") + 45 * 60 + 30

@@ -17,7 +17,7 @@ from lambda_fn.errors import InvalidRequest, NotFound
 from lambda_fn.ids import request_time
 from lambda_fn.metering import hours
 from lambda_fn.metering.keys import ledger_key
-from lambda_fn.metering.money import to_text
+from lambda_fn.metering.money import Prices, to_text
 from lambda_fn.reporting.usage import By, UsageRow, grouped, usage
 
 router = APIRouter(tags=["usage"])
@@ -154,8 +154,7 @@ def _entry(item: Mapping[str, Any]) -> dict[str, Any]:
         "cost": to_text(item["cost"]) if "cost" in item else None,
         "reserved_tokens": item["reserved"],
         "reserved_cost": to_text(item["reserved_cost"]),
-        "prompt_price": to_text(item["prompt_price"]),
-        "completion_price": to_text(item["completion_price"]),
+        **{name: to_text(price) for name, price in Prices.of(item).attributes.items()},
         "ttft_ms": item.get("ttft_ms"),
         "duration_ms": item.get("duration_ms"),
         "recovered": item.get("recovered", False),

@@ -16,7 +16,8 @@ from lambda_fn.http.client import Client
 from lambda_fn.ids import new_request_id, request_time
 from lambda_fn.metering import account_changes, accounts, ledger, reservations, settlements
 from lambda_fn.metering.keys import ledger_key
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from lambda_fn.metering.windows import UNLIMITED
 from lambda_fn.stream.admit import Gate
 from tests.support.function import CREDENTIALS, KEY, KEY_ID, TABLE, peer

@@ -26,7 +26,8 @@ from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
 from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, Unavailable
 from lambda_fn.metering import accounts, ledger, settlements
 from lambda_fn.metering.accounts import Account, Limits
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from lambda_fn.metering.windows import windows_of
 from lambda_fn.stream import admit
 from lambda_fn.stream.admit import Admission, Gate
@@ -137,7 +138,7 @@ class Books(RuleBasedStateMachine):
             if not fates and not world.network.late:  # all that fits succeeds
                 windows = [w for w in windows_of(world.now) if w.limit.startswith(("tokens", "cost"))]
                 needed = {"tokens": tokens, "cost": tokens * price}
-                fits = all(before.left(w) >= needed[w.name.partition("#")[0]] for w in windows)
+                fits = all(before.remaining(w) >= needed[w.name.partition("#")[0]] for w in windows)
                 assert not fits or len(before.in_flight) >= LIMITS.max_streams
         else:
             assert isinstance(found, Unavailable | Killed)
@@ -296,7 +297,7 @@ class Books(RuleBasedStateMachine):
                     ]
         for window in windows_of(self.world.now):
             if window.limit in ("tokens_day", "cost_day", "tokens_month", "cost_month"):
-                assert account.left(window) == getattr(account.limits, window.limit) - spent[window.name], window
+                assert account.remaining(window) == getattr(account.limits, window.limit) - spent[window.name], window
 
 
 TestBooks = Books.TestCase

@@ -13,7 +13,8 @@ from lambda_fn.errors import InsufficientQuota, Unavailable
 from lambda_fn.metering import accounts, ledger, reservations, settlements
 from lambda_fn.metering.accounts import Correction, Entry, Spend
 from lambda_fn.metering.keys import account_key, ledger_key
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from lambda_fn.metering.windows import UNLIMITED, windows_of
 from lambda_fn.stream.admit import Admission, Gate
 from tests.lambda_fn.metering.test_settlements import CALLER, KEY, KEY_ID, START
@@ -80,7 +81,7 @@ class Case:
         totals = (account.requests, account.prompt_tokens, account.completion_tokens, account.cost)
         day = windows_of(START)[2]
         if not account.in_flight:
-            assert UNLIMITED - account.left(day) == account.prompt_tokens + account.completion_tokens
+            assert UNLIMITED - account.remaining(day) == account.prompt_tokens + account.completion_tokens
         return (*totals, len(account.in_flight))
 
 
@@ -288,7 +289,7 @@ async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
     item = await case.table.get(account_key(KEY_ID))
     assert item is not None
     account = accounts.Account.of(item)
-    left = {window.limit: UNLIMITED - account.left(window) for window in windows_of(START)}
+    left = {window.limit: UNLIMITED - account.remaining(window) for window in windows_of(START)}
     assert (left["tokens_day"], left["tokens_month"], left["cost_month"]) == (100, 8, COST)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from lambda_fn.reporting.usage_rows import UsageRow, from_item, grouped, to_item
 
 from lambda_fn.aws.attributes import wrap_all
 from lambda_fn.aws.dynamodb import Table
@@ -17,6 +16,7 @@ from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.reporting import rollups
 from lambda_fn.reporting.rollup_progress import rolled_range
 from lambda_fn.reporting.usage import usage
+from lambda_fn.reporting.usage_rows import UsageRow, from_item, grouped, to_item
 from tests.support.ground import CLOSED, DONE, LATER, LONGEST, MODEL, PRICES, Ground, T, live, opening
 
 HOUR = hours.hour_at(T)

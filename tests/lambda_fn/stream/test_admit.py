@@ -14,7 +14,8 @@ from lambda_fn import ids, limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.metering import accounts, ledger, settlements
-from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.schema import parse_chat
 from lambda_fn.settings import Model
 from lambda_fn.stream.admit import Gate

@@ -10,7 +10,8 @@ from lambda_fn.errors import APIError, AuthenticationFailed, PermissionDenied, R
 from lambda_fn.metering import accounts
 from lambda_fn.metering.accounts import Limits
 from lambda_fn.metering.keys import account_key, ledger_key
-from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.stream import key_cache
 from lambda_fn.stream.admit import Gate
 from tests.lambda_fn.metering.test_settlements import CALLER, KEY, KEY_ID

@@ -15,7 +15,8 @@ from lambda_fn.errors import AuthenticationFailed, PermissionDenied
 from lambda_fn.metering import account_changes, accounts, reservations
 from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.keys import ledger_key
-from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.stream.admit import Gate
 from tests.support.admin import NOW, Admin, Make
 
