@@ -33,7 +33,7 @@ PREFIX = "/admin/v1"
 DOCUMENT = f"{PREFIX}/openapi.json"
 _BODIES = {f"{PREFIX}/replay": sizes.REPLAY_BODY}
 _NOT_LET_IN = {401, 403}
-_ADDRESS_MOST = 64
+_MAX_ADDRESS = 64
 
 
 def create_app(settings: ControlSettings, client: Client, credentials: Callable[[], Credentials]) -> "Front":
@@ -130,7 +130,7 @@ class Front:
                 event.get(INVOKED) is not True
             ):  # else nothing is told of it; and who came round CloudFront may say anything
                 address = viewer(headers.get("x-forwarded-for", ""), source)
-                who = replace(who, address=address[:_ADDRESS_MOST] or None)
+                who = replace(who, address=address[:_MAX_ADDRESS] or None)
             if scope["path"] != DOCUMENT:  # it has no secrets, and who reads it may have none either
                 who = replace(who, actor=await self._gate.check_admin(event, headers))
             scope[WHO] = who

@@ -14,7 +14,7 @@ from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
 from lambda_fn.control import models_in
 from lambda_fn.metering import account_changes
-from lambda_fn.metering.accounts import LIMIT_NAMES, STREAMS_MOST, Account
+from lambda_fn.metering.accounts import LIMIT_NAMES, MAX_STREAMS, Account
 from lambda_fn.metering.accounts import Limits as Most
 from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.money import from_decimal, to_text
@@ -31,7 +31,7 @@ def new_limits(given: models_in.Budget, old: Most) -> Most:
         public = PUBLIC[name]
         if public in given.model_fields_set:
             value = getattr(given, public)
-            most = STREAMS_MOST if name == "max_streams" else UNLIMITED
+            most = MAX_STREAMS if name == "max_streams" else UNLIMITED
             changes[name] = most if value is None else from_decimal(value) if name.startswith("cost") else value
     return msgspec.structs.replace(old, **changes)
 

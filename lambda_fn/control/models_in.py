@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from lambda_fn.metering.accounts import STREAMS_MOST
+from lambda_fn.metering.accounts import MAX_STREAMS
 from lambda_fn.networks import canonical
-from lambda_fn.reporting.reconcile import KEYS_MOST
+from lambda_fn.reporting.reconcile import MAX_KEYS
 
-TOKENS_MOST = 10**15
-REQUESTS_MOST = 10**7
-MONEY_MOST = Decimal(10**8)
+MAX_TOKENS = 10**15
+MAX_REQUESTS = 10**7
+MAX_MONEY = Decimal(10**8)
 GRACE = 86_400
-GRACE_MOST = 30 * 86_400
+MAX_GRACE = 30 * 86_400
 _LAST = 4_102_444_800  # 2100-01-01
 
 
@@ -64,10 +64,10 @@ class Given(BaseModel):
 
 Text = Annotated[str, Field(max_length=128), AfterValidator(_printable)]
 Name = Annotated[Text, Field(min_length=1)]
-Tokens = Annotated[int, Field(ge=0, le=TOKENS_MOST)]
+Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 Money = Annotated[
     Decimal,
-    Field(ge=0, le=MONEY_MOST, decimal_places=9, allow_inf_nan=False, strict=False),  # JSON has no Decimal
+    Field(ge=0, le=MAX_MONEY, decimal_places=9, allow_inf_nan=False, strict=False),  # JSON has no Decimal
     BeforeValidator(_money),
 ]
 Moment = Annotated[int, Field(le=_LAST), AfterValidator(_future)]
@@ -97,12 +97,12 @@ class Budget(Given):
 class Limits(Budget):
     """Rates, streams at once, and budgets; null is none."""
 
-    requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_MOST)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=0, le=MAX_REQUESTS)] | None = None
     tokens_per_minute: Tokens | None = None
-    concurrent_streams: Annotated[int, Field(ge=0, le=STREAMS_MOST)] | None = Field(
+    concurrent_streams: Annotated[int, Field(ge=0, le=MAX_STREAMS)] | None = Field(
         default=None,
         description="Left out of a new key, it is the setting `default_max_streams`; "
-        f"null is {STREAMS_MOST}, the most that a key can have.",
+        f"null is {MAX_STREAMS}, the most that a key can have.",
     )
 
 
@@ -136,7 +136,7 @@ class KeyRotate(Given):
     grace_seconds: int = Field(
         default=GRACE,
         ge=0,
-        le=GRACE_MOST,
+        le=MAX_GRACE,
         description="For so long the old secret is good still. 0 ends it, and all older ones, at once.",
     )
 
@@ -179,7 +179,7 @@ class ReconcileKeys(Given):
     """Keys whose accounts are compared."""
 
     since: str = Field(description="`until` of the last part.")
-    keys: list[KeyPast] = Field(max_length=KEYS_MOST)
+    keys: list[KeyPast] = Field(max_length=MAX_KEYS)
 
 
 class Replay(Given):

@@ -15,7 +15,7 @@ from lambda_fn.control.rights import Right
 from lambda_fn.control.trail import Trail, Who
 from lambda_fn.errors import NotFound, Unavailable
 from lambda_fn.http.page_tokens import Pages
-from lambda_fn.metering.accounts import STREAMS_MOST
+from lambda_fn.metering.accounts import MAX_STREAMS
 from lambda_fn.metering.keys import PAGES_KEY, VERSIONED, account_key
 
 SECONDS = 45.0
@@ -37,7 +37,7 @@ class Services:
     model_names: tuple[str, ...]
     unpriced: tuple[str, ...] = ()
     """The models that have no price."""
-    default_max_streams: int = STREAMS_MOST
+    default_max_streams: int = MAX_STREAMS
     now: Callable[[], float] = time.time
     right: Right = "all"
     """What the callers of this function may do."""

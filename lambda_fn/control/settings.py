@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import msgspec
 
 from lambda_fn.control.rights import RIGHTS, Right
-from lambda_fn.metering.accounts import STREAMS_MOST
+from lambda_fn.metering.accounts import MAX_STREAMS
 from lambda_fn.settings import SettingsError
 
-Streams = Annotated[int, msgspec.Meta(ge=1, le=STREAMS_MOST)]
+Streams = Annotated[int, msgspec.Meta(ge=1, le=MAX_STREAMS)]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ControlSettings:
             usage_table=environment["SLUICE_USAGE_TABLE"],
             model_names=_read(environment, "SLUICE_MODEL_NAMES", tuple[str, ...], ""),
             unpriced=_read(environment, "SLUICE_UNPRICED_MODELS", tuple[str, ...], "[]"),
-            default_max_streams=_read(environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(STREAMS_MOST)),
+            default_max_streams=_read(environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(MAX_STREAMS)),
             admin_secret=environment.get("SLUICE_ADMIN_SECRET") or None,
             origin_secrets=tuple(environment[name] for name in origin if environment.get(name)),
             right=right,

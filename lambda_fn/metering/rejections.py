@@ -20,7 +20,7 @@ import msgspec
 from lambda_fn.aws.attributes import Item
 from lambda_fn.ids import request_time
 from lambda_fn.metering.accounts import Account
-from lambda_fn.metering.reservations import Reservation, choose
+from lambda_fn.metering.holds import HoldRequest, amount_in
 from lambda_fn.metering.windows import Window, windows_of
 from lambda_fn.networks import ANYWHERE
 
@@ -74,14 +74,7 @@ class RepeatRunning(msgspec.Struct, frozen=True):
 
 
 Rejection = (
-    KeyUnknown
-    | KeyRejected
-    | NetworkRejected
-    | ModelRejected
-    | Unpriced
-    | LimitReached
-    | Contended
-    | RepeatRunning
+    KeyUnknown | KeyRejected | NetworkRejected | ModelRejected | Unpriced | LimitReached | Contended | RepeatRunning
 )
 
 _NO_HASH = "-" * 64
@@ -91,8 +84,8 @@ _UNKNOWN_KEY: Item = {"secret_hash": _NO_HASH, "enabled": False}
 
 def running_repeat(account: Account, request_id: str, fingerprint: str) -> RepeatRunning | None:
     """Return another request in flight with the same fingerprint, if there is one."""
-    for other, entry in account.in_flight.items():
-        if other != request_id and fingerprint and entry.fingerprint == fingerprint:
+    for other, hold in account.in_flight.items():
+        if other != request_id and fingerprint and hold.fingerprint == fingerprint:
             return RepeatRunning(other)
     return None
 
@@ -114,21 +107,21 @@ def key_rejection(item: Item | None, key_hash: str, *, now: int) -> KeyUnknown |
     return None
 
 
-def rejection(item: Item | None, key_hash: str, reservation: Reservation, *, now: int) -> Rejection | None:
+def rejection(item: Item | None, key_hash: str, request: HoldRequest, *, now: int) -> Rejection | None:
     """Return why a hold was rejected, a budget before a rate; None if the item allows it."""
     wrong = key_rejection(item, key_hash, now=now)
     if wrong is not None or item is None:
         return wrong
     account = Account.of(item)
-    if account.networks not in {ANYWHERE, reservation.networks}:
+    if account.networks not in {ANYWHERE, request.networks}:
         return NetworkRejected()
-    if account.models is not None and reservation.model not in account.models:
+    if account.models is not None and request.model not in account.models:
         return ModelRejected()
-    if not reservation.priced and account.limits.budgets_cost:
+    if not request.priced and account.limits.budgets_cost:
         return Unpriced()
-    for window in reversed(windows_of(request_time(reservation.request_id))):
+    for window in reversed(windows_of(request_time(request.request_id))):
         remaining = account.remaining(window)
-        needed = choose(window, 1, reservation.tokens, reservation.cost)
+        needed = amount_in(window, 1, request.tokens, request.cost)
         if remaining < needed:
             return LimitReached(account, window.limit, remaining, needed, window)
     if len(account.in_flight) >= account.limits.max_streams:

@@ -1,7 +1,6 @@
-"""Rows of usage, pure: summed up from ledger items, written as rollup items and read from them.
+"""Rows of usage: summed from ledger items, written as rollup items, and read from both.
 
-A rollup item has pk `USAGE#<day>`, sk `<key>#<HH>#<model>`, and nothing that depends on when it was made: made again it
-is the same, byte for byte.
+A rollup item (`keys.ROLLUP`) has nothing that depends on when it was made: made again it is the same, byte for byte.
 """
 
 import asyncio
@@ -25,10 +24,10 @@ from lambda_fn.metering.keys import (
 By = Literal["hour", "day", "key", "model"]
 Item = Mapping[str, Any]
 AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered")
-"""The fields of a row that are added up."""
+"""The fields of a row that are summed."""
 COUNTED = ("key", "model", "state", "outcome", "prompt_tokens", "completion_tokens", "cost", "recovered", "v")
-"""What of a ledger item sums are made from."""
-_ANY = {"key", "model", "state"}
+"""The attributes of ledger items that sums are made of."""
+_REQUIRED = {"key", "model", "state"}
 _SETTLED = {"outcome", "prompt_tokens", "completion_tokens", "cost"}
 _ROLLUP = {*AMOUNTS, "outcomes"}
 _SHARDS_AT_ONCE = 2  # a page of each is in memory
@@ -36,46 +35,46 @@ _SHARDS_AT_ONCE = 2  # a page of each is in memory
 
 @dataclass(frozen=True)
 class UsageRow:
-    """What one key used of one model in one hour, or a sum of such.
+    """What one key used of one model in one hour, or a sum of such rows.
 
-    A field that was summed over is the empty string. Amounts of money are nano-dollars.
+    A field that was summed over is the empty string. Money is in nano-USD.
     """
 
     hour: str
-    """UTC: `2026-11-21T06`; of a sum by day `2026-11-21`."""
+    """UTC: `2026-11-21T06`; in a sum by day `2026-11-21`."""
     key: str
-    """The key's public id. That of a deleted key stays."""
+    """The key's public id, also of a deleted key."""
     model: str
     requests: int
-    """Settled ones, the refused among them."""
+    """Settled requests, refused ones included."""
     prompt_tokens: int
     completion_tokens: int
     cost: int
     recovered: int
-    """Of `requests`, those that the sweeper settled from their last checkpoint."""
+    """The part of `requests` that the sweeper settled from their last checkpoint."""
     outcomes: Mapping[str, int] = field(default_factory=dict)
-    """`requests` by outcome; outcomes that did not occur are not in it."""
+    """`requests` by outcome, without outcomes that did not occur."""
     open: int = 0
-    """Requests that are not settled yet; not in `requests`. Always 0 for closed hours."""
+    """Requests that are not settled yet and not in `requests`. Always 0 in closed hours."""
 
 
 class Sums:
-    """An hour's ledger items, added up one by one: it grows with keys and models, not with requests."""
+    """Sums an hour's ledger items one by one. Its size grows with keys and models, not with requests."""
 
     def __init__(self, hour: str) -> None:
-        """Begin with nothing."""
+        """Start with nothing."""
         self._hour = hour
         self._groups: dict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = {}
 
     def add(self, item: Item) -> None:
-        """Add an item; of it the attributes `COUNTED` are read. One that is no request's is left out."""
+        """Add an item, of which `COUNTED` is read. An item that is not a request's is skipped."""
         if not is_request(item):
             return
         check_version(item)
-        name = item["key"], item["model"]
-        if name not in self._groups:
-            self._groups[name] = dict.fromkeys((*AMOUNTS, "open"), 0), {}
-        amounts, outcomes = self._groups[name]
+        group = item["key"], item["model"]
+        if group not in self._groups:
+            self._groups[group] = dict.fromkeys((*AMOUNTS, "open"), 0), {}
+        amounts, outcomes = self._groups[group]
         if item["state"] != "SETTLED":
             amounts["open"] += 1
             return
@@ -86,7 +85,7 @@ class Sums:
         outcomes[item["outcome"]] = outcomes.get(item["outcome"], 0) + 1
 
     def rows(self) -> list[UsageRow]:
-        """Give the sums by key and model, sorted."""
+        """Return the sums by key and model, sorted."""
         return [
             UsageRow(self._hour, key, model, **amounts, outcomes=dict(sorted(outcomes.items())))
             for (key, model), (amounts, outcomes) in sorted(self._groups.items())
@@ -99,16 +98,16 @@ async def each_item(
     take: Callable[[Item], None],
     *,
     keys: Sequence[str] | None = None,
-    only: Sequence[str] = COUNTED,
+    projection: Sequence[str] = COUNTED,
 ) -> None:
-    """Hand the ledger items of an hour to `take`, one by one, in no order; they are never in memory all at once.
+    """Call `take` with each ledger item of an hour, in no order. Only a few pages are in memory at once.
 
     Args:
         table: The usage table.
-        hour: Which hour, UTC.
-        take: Is given each item.
-        keys: The only keys that are asked for, a hundred at most; all when None.
-        only: The attributes that are read.
+        hour: The hour, UTC.
+        take: Called with each item.
+        keys: The keys to read, at most a hundred; None for all.
+        projection: The attributes to read.
 
     """
     if keys is not None and not keys:
@@ -122,7 +121,7 @@ async def each_item(
             {":pk": partition, **named},
             names={"#key": "key"} if named else {},
             filter=f"#key IN ({', '.join(named)})" if named else None,
-            only=only,
+            projection=projection,
         )
         async with few:
             async for item in table.query_all(query, consistent=True):
@@ -132,14 +131,14 @@ async def each_item(
 
 
 async def ledger_rows(table: Table, hour: str, *, key: str | None = None) -> list[UsageRow]:
-    """Sum up an hour's ledger as it is now, all of it or one key's."""
+    """Return the sums of an hour's ledger as it is now, of all keys or of one."""
     sums = Sums(hour)
     await each_item(table, hour, sums.add, keys=None if key is None else (key,))
     return sums.rows()
 
 
 async def stored_rows(table: Table, since: str, until: str, *, key: str | None = None) -> list[UsageRow]:
-    """Give the rollups of the hours from `since` to before `until`."""
+    """Return the rollups of the hours from `since` until before `until`, of all keys or of one."""
     found: list[UsageRow] = []
     for day in hours.days_between(since, until):
         query = Query("pk = :pk", {":pk": rollup_partition(day)})
@@ -153,7 +152,7 @@ async def stored_rows(table: Table, since: str, until: str, *, key: str | None =
 
 
 def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
-    """Sum rows that agree in `by`, such as `("day", "key")`; sorted by hour, key, model."""
+    """Sum rows that have the same `by`, such as `("day", "key")`; sorted by hour, key, model."""
     wanted = set(by)
     groups: dict[tuple[str, str, str], list[UsageRow]] = defaultdict(list)
     for row in rows:
@@ -164,17 +163,17 @@ def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
 
 
 def is_request(item: Item) -> bool:
-    """Tell whether an item has what ledger items have: one that has not stops no report."""
-    return item.keys() >= _ANY and (item["state"] != "SETTLED" or item.keys() >= _SETTLED)
+    """Return whether an item has what a ledger item has. Reports skip an item that has not."""
+    return item.keys() >= _REQUIRED and (item["state"] != "SETTLED" or item.keys() >= _SETTLED)
 
 
 def is_rollup(item: Item) -> bool:
-    """Tell whether an item has what rollup items have."""
+    """Return whether an item has what a rollup item has."""
     return item["sk"].count("#") >= 2 and item.keys() >= _ROLLUP
 
 
 def to_item(row: UsageRow) -> dict[str, Any]:
-    """Give the rollup item of a closed hour's row."""
+    """Return the rollup item of a closed hour's row."""
     return {
         **rollup_key(row.hour, row.key, row.model),
         **VERSIONED,
@@ -184,7 +183,7 @@ def to_item(row: UsageRow) -> dict[str, Any]:
 
 
 def from_item(item: Item) -> UsageRow:
-    """Give the row of a rollup item."""
+    """Return the row of a rollup item. Raises UnknownVersion."""
     check_version(item)
     amounts = {name: item[name] for name in AMOUNTS}
     return UsageRow(*rollup_names(item), **amounts, outcomes=item["outcomes"])

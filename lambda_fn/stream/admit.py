@@ -18,13 +18,13 @@ from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable
 from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
-from lambda_fn.metering import ledger, reservations
-from lambda_fn.metering.accounts import Account, Entry
+from lambda_fn.metering import holds, ledger
+from lambda_fn.metering.accounts import Account, Hold
+from lambda_fn.metering.holds import HoldRequest
 from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.rejections import Contended, KeyUnknown, Rejection, key_rejection, rejection, running_repeat
-from lambda_fn.metering.reservations import Reservation
-from lambda_fn.metering.windows import stale
+from lambda_fn.metering.windows import expired
 from lambda_fn.networks import ANYWHERE, admits
 from lambda_fn.stream.key_cache import Known
 from lambda_fn.stream.rate_limit_errors import public, rate_headers, wrong_network
@@ -39,7 +39,7 @@ class Admission(msgspec.Struct, frozen=True):
 
     opening: Opening
     account: Account | None = None
-    entry: Entry | None = None
+    entry: Hold | None = None
     opened: bool = True
     headers: Mapping[str, str] = {}  # msgspec makes a new dict for each
     stale: tuple[str, ...] = ()
@@ -130,7 +130,7 @@ class Gate:
                     entry,
                     opened,
                     headers=rate_headers(account, when=request_time(opening.request_id), now=now),
-                    stale=tuple(stale(account.balance, now)),
+                    stale=tuple(expired(account.balance, now)),
                 )
             await self._undo(opening, entry)
             raise _unavailable()
@@ -148,7 +148,7 @@ class Gate:
     ) -> Account | Rejection | None:
         """Give the account with the reservation in it, why there is none, or None when that is not known."""
         request_id, now = opening.request_id, int(time.time())
-        reservation = Reservation(
+        reservation = HoldRequest(
             request_id,
             opening.reserved,
             opening.reserved_cost,
@@ -159,8 +159,9 @@ class Gate:
             self._known.networks(caller),
         )
         try:
-            update = reservations.reserve(caller.key_id, caller.key_hash, reservation, now=now)
-            item = await self._table.update(update, returns=True, waits=False)  # releases are to come first
+            update = holds.place(caller.key_id, caller.key_hash, reservation, now=now)
+            # Not retried when throttled: captures have to come first.
+            item = await self._table.update(update, return_item=True, retry_on_throttle=False)
         except ConditionFailed as failed:
             if failed.item is not None and request_id in failed.item["in_flight"]:
                 item = failed.item  # our own write, of a try whose answer was lost
@@ -195,15 +196,15 @@ class Gate:
             return False
         return True
 
-    async def _undo(self, opening: Opening, entry: Entry) -> None:
+    async def _undo(self, opening: Opening, entry: Hold) -> None:
         """Give a reservation back at once; when that fails, the sweeper finds it."""
-        update = reservations.release(opening.key_id, opening.request_id, entry, None, now=time.time())
+        update = holds.void(opening.key_id, opening.request_id, entry, now=time.time())
         with contextlib.suppress(MeterError):
-            await self._table.update(update, tries=1)
+            await self._table.update(update, max_attempts=1)
 
     async def _close_refused(self, opening: Opening) -> None:
         """Settle a request that was refused; when that fails, the sweeper does it."""
-        update = ledger.settle(opening.request_id, ledger.REFUSED, prices=opening.prices, entry=None, now=time.time())
+        update = ledger.settle(opening.request_id, ledger.REFUSED, prices=opening.prices, attempt=None, now=time.time())
         with contextlib.suppress(MeterError):
             await self._table.update(update)
 

@@ -18,6 +18,7 @@ from lambda_fn.errors import (
 )
 from lambda_fn.ids import request_time
 from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.holds import amount_in
 from lambda_fn.metering.rejections import (
     Contended,
     KeyRejected,
@@ -29,7 +30,6 @@ from lambda_fn.metering.rejections import (
     RepeatRunning,
     Unpriced,
 )
-from lambda_fn.metering.reservations import choose
 from lambda_fn.metering.windows import UNLIMITED, Window, windows_of
 
 _NANO = 10**9
@@ -133,8 +133,8 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
 def _held(account: Account, window: Window) -> int:
     """Give what running requests have reserved of a window: they may give it back."""
     held = 0
-    for request_id, entry in account.in_flight.items():
+    for request_id, hold in account.in_flight.items():
         if window in windows_of(request_time(request_id)):
-            amount: int = choose(window, 1, entry.tokens, entry.cost)
+            amount: int = amount_in(window, 1, hold.tokens, hold.cost)
             held += amount
     return held

@@ -119,7 +119,7 @@ class Checkpoints:
         update = ledger.checkpoint(
             self._request_id, prompt_tokens=counts[0], completion_tokens=counts[1], now=time.time()
         )
-        return await self._table.update(update, tries=1, returns=True)
+        return await self._table.update(update, max_attempts=1, return_item=True)
 
 
 async def settle(table: Table, admission: Admission, tally: Tally) -> None:
@@ -140,12 +140,18 @@ async def settle(table: Table, admission: Admission, tally: Tally) -> None:
     try:
         async with asyncio.timeout(limits.settle_worst()):
             if admission.entry is not None and admission.opened:
-                until = time.monotonic() + limits.SETTLE_PATIENCE
-                await settlements.close(
-                    table, opening, settlement, entry=admission.entry, now=now, stale=admission.stale, until=until
+                deadline = time.monotonic() + limits.SETTLE_PATIENCE
+                await settlements.settle(
+                    table,
+                    opening,
+                    settlement,
+                    hold=admission.entry,
+                    now=now,
+                    expired=admission.stale,
+                    deadline=deadline,
                 )
             else:
-                await settlements.record(table, opening, settlement, now=now)
+                await settlements.replay(table, opening, settlement, now=now)
     except BaseException as error:  # whatever it is, also the end of the process: the figures are known only here
         reason = str(error) if isinstance(error, MeterUnavailable) else type(error).__name__
         log("settlement_unsaved", **figures, **unsaved(opening, now), reason=reason)

@@ -183,5 +183,5 @@ async def used(admin: Admin, make: Make) -> dict[str, Any]:
 async def ground(moto_url: str, http: Client, usage_table: Any) -> Ground:
     """Make a key in a usage table."""
     ground = Ground(moto_url, http, usage_table.name, usage_table, new_key())
-    await ground.table.put(accounts.new_account(ground.key, name="test", now=T - 60, most=LIMITS))
+    await ground.table.put(accounts.new_account(ground.key, name="test", now=T - 60, limits=LIMITS))
     return ground

@@ -164,7 +164,7 @@ async def test_changed_networks_hold_at_once(office: Office, items: Any) -> None
 async def test_a_limit_still_speaks_for_itself(office: Office, items: Any) -> None:
     """From inside, a spent budget is called so; from outside nothing is told of it."""
     most = accounts.Limits(tokens_day=50)
-    items.put_item(Item=accounts.new_account(office.key, name="office", now=1, networks=OFFICE, most=most))
+    items.put_item(Item=accounts.new_account(office.key, name="office", now=1, networks=OFFICE, limits=most))
     for _ in range(2):
         with pytest.raises(InsufficientQuota):
             await office.admit("203.0.113.7")

@@ -12,7 +12,7 @@ from lambda_fn.metering import hours
 
 router = APIRouter(tags=["audit"])
 
-_LOOKED_MOST = 5_000
+_MAX_READ = 5_000
 
 
 @router.get("/audit", response_model=models_out.AuditList, operation_id="listAudit")
@@ -40,7 +40,7 @@ async def _page(
             continue
         before = behind[1] if behind is not None and day == behind[0] else None
         async for place, entry in services.trail.entries(day, before=before):
-            if len(found) == asked.limit or looked == _LOOKED_MOST:
+            if len(found) == asked.limit or looked == _MAX_READ:
                 return found, behind
             looked += 1
             if first <= entry["at"] < last and _wanted(entry, asked):

@@ -16,14 +16,14 @@ from lambda_fn.control.trail import Change
 from lambda_fn.errors import Conflict, InvalidRequest, PermissionDenied
 from lambda_fn.ids import hash_key, key_id_of, new_key
 from lambda_fn.metering import settlements
-from lambda_fn.metering.account_changes import OLD_MOST, TooManySecrets
+from lambda_fn.metering.account_changes import MAX_OLD_SECRETS, TooManySecrets
 from lambda_fn.metering.accounts import Account, Limits, new_account
 from lambda_fn.metering.keys import DIRECTORY, KEYS_INDEX, KEYS_INDEX_KEY, account_id
 
 router = APIRouter(tags=["keys"])
 
-_LOOKED_MOST = 500
-_TRIES = 5
+_MAX_READ = 500
+_MAX_ATTEMPTS = 5
 
 
 @router.post("/keys", status_code=201, response_model=models_out.NewKey, operation_id="createKey")
@@ -34,15 +34,15 @@ async def create_key(given: models_in.KeyCreate, services: Shared, who: Caller) 
     """
     check_right_to_limits(given, services)
     check_models(given.models, services)
-    most = changes.new_limits(given.limits, Limits(max_streams=services.default_max_streams))
-    check_prices(most, given.models, services)
+    limits = changes.new_limits(given.limits, Limits(max_streams=services.default_max_streams))
+    check_prices(limits, given.models, services)
     key = new_key()
     item = new_account(
         key,
         name=given.name,
         owner=given.owner,
         now=int(services.now()),
-        most=most,
+        limits=limits,
         expires=given.expires_at,
         models=given.models,
         networks=" ".join(given.networks or ()),
@@ -96,13 +96,13 @@ async def rotate_key(key_id: KeyId, given: models_in.KeyRotate, services: Shared
     """
     key = new_key(key_id)
     async with services.trail.change(who, "rotateKey", key=key_id, asked=plain(given)) as made:
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             before = await services.account(key_id)
             try:
                 update = changes.rotate(before, hash_key(key), now=int(services.now()), grace=given.grace_seconds)
-                after = await services.table.update(update, returns=True)
+                after = await services.table.update(update, return_item=True)
             except TooManySecrets:
-                text = f"{OLD_MOST} older secrets of the key are good still. Wait, or end them by 'grace_seconds': 0."
+                text = f"{MAX_OLD_SECRETS} older secrets of the key are good still. Wait, or end them by 'grace_seconds': 0."
                 raise Conflict(text, code="rotation_in_grace") from None
             except ConditionFailed as failed:
                 if failed.item is None or failed.item.get("secret_hash") != hash_key(key):
@@ -123,15 +123,15 @@ async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     running.
     """
     async with services.trail.change(who, "revokeKey", key=key_id) as made:
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             before = await services.account(key_id)
             try:
                 update = changes.revoke(Account.of(before), now=int(services.now()))
-                after = await services.table.update(update, returns=True)
+                after = await services.table.update(update, return_item=True)
             except ConditionFailed:
                 continue
             made.before, made.after = changes.difference(before, after)
-            cancelled = len(await settlements.cancel(services.table, key_id, now=services.now()))
+            cancelled = len(await settlements.cancel_all(services.table, key_id, now=services.now()))
             made.after["cancelled"] = cancelled
             return {**changes.key_reply(after), "cancelled": cancelled}
         raise _contended()
@@ -162,7 +162,7 @@ async def apply(key_id: str, given: models_in.KeyUpdate, services: Services, mad
         Conflict: others keep changing it.
 
     """
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         before = await services.account(key_id)
         account = Account.of(before)
         if changes.concerns_prices(given):
@@ -172,7 +172,7 @@ async def apply(key_id: str, given: models_in.KeyUpdate, services: Services, mad
         if update is None:
             return before
         try:
-            after = await services.table.update(update, returns=True)
+            after = await services.table.update(update, return_item=True)
         except ConditionFailed:
             continue
         made.before, made.after = changes.difference(before, after)
@@ -211,7 +211,7 @@ async def page_of_accounts(asked: models_in.ListKeys, services: Services, what: 
         looked += len(page.items)
         if page.after is None:
             return found, None
-        if looked >= _LOOKED_MOST:  # others' keys, and deleted ones: the next page goes on behind them
+        if looked >= _MAX_READ:  # others' keys, and deleted ones: the next page goes on behind them
             return found, await services.token(query, position)
 
 
@@ -230,7 +230,7 @@ def check_right_to_limits(given: models_in.KeyCreate | models_in.KeyUpdate, serv
         raise PermissionDenied(text + advice, param="limits", code="right_missing")
 
 
-def check_prices(most: Limits, models: Sequence[str] | None, services: Services) -> None:
+def check_prices(limits: Limits, models: Sequence[str] | None, services: Services) -> None:
     """Refuse a budget of cost where a model that the key may use has no price: it would not hold.
 
     Raises:
@@ -238,7 +238,7 @@ def check_prices(most: Limits, models: Sequence[str] | None, services: Services)
 
     """
     unpriced = [name for name in services.unpriced if models is None or name in models]
-    if most.budgets_cost and unpriced:
+    if limits.budgets_cost and unpriced:
         text = f"A budget of cost needs models with prices, and these have none: {', '.join(unpriced)}. Deploy with "
         advice = "'prompt_price' and 'completion_price' (0 is a price), or let the key use other 'models' only."
         raise InvalidRequest(text + advice, param="models", code="model_without_price")

@@ -15,7 +15,7 @@ from lambda_fn.reporting.rollups import Contended, rebuild
 
 router = APIRouter(tags=["books"])
 
-_HOURS_MOST = 31 * 24
+_MAX_HOURS = 31 * 24
 
 
 @router.post("/rollups/rebuild", response_model=models_out.Rebuilt, operation_id="rebuildRollups")
@@ -24,8 +24,8 @@ async def rebuild_rollups(given: models_in.Rebuild, services: Shared, who: Calle
     since, until = hour_of(given.since, "since"), hour_of(given.until, "until")
     if since >= until:
         raise InvalidRequest("'since' must be before 'until'.", param="since")
-    if begins(until) - begins(since) > _HOURS_MOST * 3600:
-        raise InvalidRequest(f"At most {_HOURS_MOST} hours are made again at once.", param="until")
+    if begins(until) - begins(since) > _MAX_HOURS * 3600:
+        raise InvalidRequest(f"At most {_MAX_HOURS} hours are made again at once.", param="until")
     async with services.trail.change(who, "rebuildRollups", asked=given.model_dump()) as made:
         try:
             done = await in_time(rebuild(services.table, since, until))

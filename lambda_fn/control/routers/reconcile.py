@@ -20,16 +20,16 @@ from lambda_fn.reporting.reconcile import Difference, KeyTotals, compare_hours, 
 router = APIRouter(tags=["books"])
 
 _PART = 15.0  # seconds after which a part takes up no more hours
-_KEYS_MOST = 5_000
-_NAMED_MOST = 1_000
+_MAX_KEYS = 5_000
+_MAX_DIFFERENCES = 1_000
 
 
 @router.post("/reconcile", response_model=models_out.Reconciled, operation_id="reconcile")
 async def reconcile_all(services: Shared) -> Any:
     """Compare accounts, ledger and rollups, and name differences. It reads all of them; nothing is changed."""
     report = await in_time(reconcile(services.table, now=services.now))
-    if len(report.keys) > _KEYS_MOST:
-        message = f"There are over {_KEYS_MOST:,} keys. Reconcile by parts: /reconcile/hours, then /reconcile/keys."
+    if len(report.keys) > _MAX_KEYS:
+        message = f"There are over {_MAX_KEYS:,} keys. Reconcile by parts: /reconcile/hours, then /reconcile/keys."
         raise Unavailable(message, code="too_much_at_once")
     return {**_found(report.differences), "keys": _plain(report.keys), "rolled": report.rolled}
 
@@ -59,8 +59,8 @@ async def reconcile_keys(given: models_in.ReconcileKeys, services: Shared) -> An
 def _found(differences: Sequence[Difference]) -> dict[str, Any]:
     return {
         "agrees": not differences,
-        "differences": [asdict(it) for it in differences[:_NAMED_MOST]],
-        "differences_left": max(len(differences) - _NAMED_MOST, 0),
+        "differences": [asdict(it) for it in differences[:_MAX_DIFFERENCES]],
+        "differences_left": max(len(differences) - _MAX_DIFFERENCES, 0),
     }
 
 

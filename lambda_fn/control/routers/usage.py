@@ -23,7 +23,7 @@ from lambda_fn.reporting.usage import By, UsageRow, grouped, usage
 router = APIRouter(tags=["usage"])
 
 _DAYS = 30
-_DAYS_MOST = 400
+_MAX_DAYS = 400
 _COLUMNS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered", "open")
 _CSV = {
     "content": {"text/csv": {"schema": {"type": "string"}}},
@@ -102,8 +102,8 @@ def time_range(since: str | None, until: str | None, *, now: float) -> tuple[str
     begin = hour_of(since, "since") if since is not None else hours.hour_at(now - _DAYS * 86_400)[:10] + "T00"
     if begin >= end:
         raise InvalidRequest("'since' must be before 'until'.", param="since")
-    if hours.begins(end) - hours.begins(begin) > _DAYS_MOST * 86_400:
-        raise InvalidRequest(f"The time from 'since' to 'until' must not be over {_DAYS_MOST} days.", param="since")
+    if hours.begins(end) - hours.begins(begin) > _MAX_DAYS * 86_400:
+        raise InvalidRequest(f"The time from 'since' to 'until' must not be over {_MAX_DAYS} days.", param="since")
     return begin, end
 
 

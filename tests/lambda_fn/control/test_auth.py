@@ -136,9 +136,10 @@ async def test_a_rotation_may_be_taken_up_at_any_step(moto_url: str, http: Clien
         await rotate(reader, {**event, "Step": "testSecret"})
     for step in ("createSecret", "createSecret", "setSecret", "testSecret", "finishSecret", "finishSecret"):
         await rotate(reader, {**event, "Step": step})
-    assert await reader.value(arn, "AWSPREVIOUS") == "one"
-    current = await reader.value(arn, "AWSCURRENT")
+    previous, current = [await reader.version(arn, stage) for stage in ("AWSPREVIOUS", "AWSCURRENT")]
+    assert previous is not None
+    assert previous[1] == "one"
     assert current is not None
-    assert len(current) == 48
+    assert len(current[1]) == 48
     with pytest.raises(RotationRefused, match="no step"):
         await rotate(reader, {"SecretId": arn, "ClientRequestToken": "u" * 32, "Step": "dance"})

@@ -7,7 +7,7 @@ import pytest
 
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import ConditionFailed, Update
-from lambda_fn.metering import account_changes, accounts, reservations
+from lambda_fn.metering import account_changes, accounts, holds
 from lambda_fn.metering.accounts import Account, Limits
 from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.windows import windows_of
@@ -44,8 +44,8 @@ class Key:
 
     async def reserve(self, *, at: float, key: str = KEY) -> None:
         """Begin a request that may cost 400."""
-        reservation = reservations.Reservation(ids.new_request_id(at), 100, 400, "m")
-        await self.table.update(reservations.reserve(KEY_ID, ids.hash_key(key), reservation, now=int(at)))
+        reservation = holds.HoldRequest(ids.new_request_id(at), 100, 400, "m")
+        await self.table.update(holds.place(KEY_ID, ids.hash_key(key), reservation, now=int(at)))
 
     async def good(self, key: str, *, at: float) -> bool:
         """Tell whether a secret is good."""
@@ -60,7 +60,7 @@ class Key:
 async def key() -> Key:
     """Give a key."""
     made = Key()
-    await made.table.put(accounts.new_account(KEY, name="n", now=1, most=LIMITS))
+    await made.table.put(accounts.new_account(KEY, name="n", now=1, limits=LIMITS))
     return made
 
 
@@ -99,7 +99,7 @@ async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
 
 async def test_secrets_in_grace_are_few(key: Key) -> None:
     """A key has few older secrets at once; when their time is over, or all are to end, they are in nobody's way."""
-    for _ in range(account_changes.OLD_MOST):
+    for _ in range(account_changes.MAX_OLD_SECRETS):
         await key.table.update(await key.rotation(ids.new_key(KEY_ID), now=int(START), grace=60))
     with pytest.raises(account_changes.TooManySecrets):
         await key.rotation(KEY, now=int(START) + 1, grace=60)

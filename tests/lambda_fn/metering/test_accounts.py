@@ -14,7 +14,7 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.http.client import Client
 from lambda_fn.ids import new_request_id, request_time
-from lambda_fn.metering import account_changes, accounts, ledger, reservations, settlements
+from lambda_fn.metering import account_changes, accounts, holds, ledger, settlements
 from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.metering.money import Prices
@@ -84,7 +84,7 @@ async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict
     assert items.get_item(Key=ledger_key(begin.request_id))["Item"]["state"] == "OPEN"
     assert admission.entry is not None
     for _ in range(2):
-        await settlements.close(table, begin, DONE, entry=admission.entry, now=NOW)
+        await settlements.settle(table, begin, DONE, hold=admission.entry, now=NOW)
     item = items.get_item(Key=account)["Item"]
     assert (item["in_flight"], item["requests"], item["prompt_tokens"], item["completion_tokens"]) == ({}, 1, 3, 5)
     assert item["cost"] == 3 * 10 + 5 * 100
@@ -134,7 +134,7 @@ async def test_unknown_disabled_expired_replaced(table: Table, items: Any, accou
 async def test_each_limit_alone(table: Table, items: Any, account: dict[str, str], limit: str) -> None:
     """Each limit lets through what fits, to the last unit, and refuses the next request with its own error."""
     most = {"requests": 3, "max": 3, "tokens": 300, "cost": 15_000}[limit.partition("_")[0]]
-    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(**{limit: most})))
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most})))
     gate = Gate(table)
     for _ in range(3):
         await gate.admit(CALLER, opening())
@@ -152,7 +152,7 @@ async def test_a_budget_is_spent_when_nobody_holds_it(
 ) -> None:
     """What running requests hold of a budget may come back, so it is worth another try; what is spent is not."""
     most = 300 if limit.startswith("tokens") else 15_000
-    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(**{limit: most})))
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most})))
     gate = Gate(table)
     for _ in range(3):
         await gate.admit(CALLER, opening())
@@ -178,7 +178,7 @@ async def test_models_of_a_key(table: Table, items: Any, account: dict[str, str]
 async def test_changing_a_limit_in_mid_window(table: Table, items: Any, account: dict[str, str]) -> None:
     """A changed limit counts at once, with what was used before, and only if it still was the old one."""
     old, new = accounts.Limits(tokens_day=150), accounts.Limits(tokens_day=250, tokens_month=1000)
-    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=old))
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=old))
     gate = Gate(table)
     await gate.admit(CALLER, opening())
     item = await table.get(account)
@@ -243,20 +243,21 @@ def test_no_expression_has_a_reserved_word() -> None:
     reserved = {word.strip().upper() for word in words.read_text().split()}
     syntax = {"SET", "ADD", "REMOVE", "AND", "OR", "EXISTS", "NOT"}
     begin, now = opening(), time.time()
-    entry = accounts.Entry(1, 1, 1, "", "m")
+    hold = accounts.Hold(1, 1, 1, "", "m")
     spend = settlements.spend_of(DONE, PRICES)
     item, new = accounts.new_account(KEY, name="n", now=1) | {"revision": 1}, accounts.Limits(*range(1, 8))
     updates = [
         account_changes.rotate(item, "h", now=1, grace=1),
         account_changes.change_limits(accounts.Account.of(item), new, now=now),
-        reservations.reserve(KEY_ID, "h", reservations.Reservation(begin.request_id, 1, 1, "m"), now=1),
-        reservations.reserve(KEY_ID, "h", reservations.Reservation(begin.request_id, 1, 1, "m", priced=False), now=1),
-        reservations.release(KEY_ID, begin.request_id, entry, spend, now=now, stale=["tokens#2026-11"]),
-        reservations.enter(KEY_ID, begin.request_id, model="m", now=now),
-        reservations.unwatch(KEY_ID),
-        reservations.watch_later(KEY_ID, was=1, due=2),
-        ledger.settle(begin.request_id, DONE, prices=PRICES, entry=1, now=now, recovered=True),
-        ledger.correct(begin.request_id, DONE, prices=PRICES, entry=1, now=now),
+        holds.place(KEY_ID, "h", holds.HoldRequest(begin.request_id, 1, 1, "m"), now=1),
+        holds.place(KEY_ID, "h", holds.HoldRequest(begin.request_id, 1, 1, "m", priced=False), now=1),
+        holds.capture(KEY_ID, begin.request_id, hold, spend, now=now, expired=["tokens#2026-11"]),
+        holds.void(KEY_ID, begin.request_id, hold, now=now),
+        holds.place_unchecked(KEY_ID, begin.request_id, model="m", now=now),
+        holds.unwatch(KEY_ID),
+        holds.watch_later(KEY_ID, was=1, due=2),
+        ledger.settle(begin.request_id, DONE, prices=PRICES, attempt=1, now=now, recovered=True),
+        ledger.correct(begin.request_id, DONE, prices=PRICES, attempt=1, now=now),
         ledger.checkpoint(begin.request_id, prompt_tokens=1, completion_tokens=1, now=now),
         ledger.cancel(begin.request_id, key_id=KEY_ID, now=now),
     ]

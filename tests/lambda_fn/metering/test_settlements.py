@@ -118,7 +118,7 @@ class Books(RuleBasedStateMachine):
         self.patch.setattr(limits, "META_BACKOFF", 0.0)
         self.patch.setattr(limits, "META_TRIES", 3)
         self.requests: list[Request] = []
-        account = accounts.new_account(KEY, name="n", now=int(START), most=LIMITS)
+        account = accounts.new_account(KEY, name="n", now=int(START), limits=LIMITS)
         self.world.run(self.world.table.put(account), [])
         self.gate = Gate(self.world.table)
 
@@ -158,7 +158,7 @@ class Books(RuleBasedStateMachine):
             request.opening.request_id, prompt_tokens=1, completion_tokens=request.at_most, now=self.world.now
         )
         self.world.now += 1
-        found = self.world.run(self.world.table.update(update, tries=1), fates[:1])
+        found = self.world.run(self.world.table.update(update, max_attempts=1), fates[:1])
         if not isinstance(found, Exception | Killed):
             request.at_least = request.at_most
         if isinstance(found, Killed):
@@ -175,8 +175,8 @@ class Books(RuleBasedStateMachine):
         admission = request.admission
         assert admission is not None
         assert admission.entry is not None
-        work = settlements.close(
-            self.world.table, request.opening, truth, entry=admission.entry, now=self.world.now, stale=admission.stale
+        work = settlements.settle(
+            self.world.table, request.opening, truth, hold=admission.entry, now=self.world.now, expired=admission.stale
         )
         found = self.world.run(work, fates)
         if isinstance(found, Killed):
@@ -199,7 +199,7 @@ class Books(RuleBasedStateMachine):
         """Replay one settlement."""
         assert request.truth is not None
         found = self.world.run(
-            settlements.record(self.world.table, request.opening, request.truth, now=self.world.now), fates
+            settlements.replay(self.world.table, request.opening, request.truth, now=self.world.now), fates
         )
         if isinstance(found, bool):
             request.written = True

@@ -10,8 +10,8 @@ from lambda_fn import ids, limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Update
 from lambda_fn.errors import InsufficientQuota, Unavailable
-from lambda_fn.metering import accounts, ledger, reservations, settlements
-from lambda_fn.metering.accounts import Correction, Entry, Spend
+from lambda_fn.metering import accounts, holds, ledger, settlements
+from lambda_fn.metering.accounts import NOTHING, Correction, Hold, Spend
 from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.metering.money import Prices
@@ -52,12 +52,12 @@ class Case:
     async def close(self, admission: Admission) -> None:
         """Settle and release it."""
         assert admission.entry is not None
-        await settlements.close(self.table, self.opening, TRUTH, entry=admission.entry, now=START)
+        await settlements.settle(self.table, self.opening, TRUTH, hold=admission.entry, now=START)
 
     async def try_once(self, update: Update) -> None:
         """Make a write that nobody hears of again."""
         with pytest.raises(MeterUnavailable):
-            await self.table.update(update, tries=1)
+            await self.table.update(update, max_attempts=1)
 
     async def recover(self) -> str | None:
         """Let the sweeper look at it."""
@@ -65,7 +65,7 @@ class Case:
 
     async def record(self) -> bool:
         """Replay its settlement."""
-        return await settlements.record(self.table, self.opening, TRUTH, now=START)
+        return await settlements.replay(self.table, self.opening, TRUTH, now=START)
 
     async def item(self) -> Item:
         """Give the ledger item."""
@@ -109,7 +109,7 @@ async def test_a_late_reservation_is_not_booked_again(case: Case) -> None:
 
 async def test_a_late_reservation_of_a_refused_request(case: Case) -> None:
     """The same of a request that was refused meanwhile."""
-    await case.table.put(accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(tokens_day=50)))
+    await case.table.put(accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(tokens_day=50)))
     with pytest.raises(InsufficientQuota):
         await case.admit(Fate.LATE)
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
@@ -171,7 +171,7 @@ async def test_killed_between_settlement_and_release(case: Case) -> None:
     """C: SETTLED and in flight. It is released with the ledger's counts, once."""
     admission = await case.begin()
     assert admission.entry is not None
-    settle = ledger.settle(case.request_id, TRUTH, prices=PRICES, entry=admission.entry.number, now=START)
+    settle = ledger.settle(case.request_id, TRUTH, prices=PRICES, attempt=admission.entry.attempt, now=START)
     await case.table.update(settle)
     assert await case.recover() == "released"
     await case.close(admission)
@@ -181,8 +181,8 @@ async def test_killed_between_settlement_and_release(case: Case) -> None:
 async def test_in_flight_without_a_ledger_item(case: Case) -> None:
     """D: never begun. The ledger gets an item with nothing spent, and one that arrives late is not put over it."""
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
-    reservation = reservations.Reservation(case.request_id, 100, 5000, "m")
-    await case.table.update(reservations.reserve(KEY_ID, CALLER.key_hash, reservation, now=int(START)))
+    reservation = holds.HoldRequest(case.request_id, 100, 5000, "m")
+    await case.table.update(holds.place(KEY_ID, CALLER.key_hash, reservation, now=int(START)))
     assert await case.recover() == "found"
     item = await case.item()
     assert (item["state"], item["outcome"], item["recovered"], item["cost"]) == ("SETTLED", "failed", True, 0)
@@ -221,7 +221,7 @@ async def test_two_replays_at_once(case: Case) -> None:
     await case.recover()
     stalled = correction(Spend(1, 0, 0, 0))
     assert await case.record()
-    await case.table.update(reservations.enter(KEY_ID, case.request_id, model="m", now=START, correction=stalled))
+    await case.table.update(holds.place_unchecked(KEY_ID, case.request_id, model="m", now=START, correction=stalled))
     assert await case.recover() == "dropped"
     assert await case.booked() == ONCE
 
@@ -231,7 +231,7 @@ async def test_a_replay_that_is_killed(case: Case) -> None:
     await case.begin()
     await case.recover()
     begun = correction(Spend(1, 0, 0, 0))
-    await case.table.update(reservations.enter(KEY_ID, case.request_id, model="m", now=START, correction=begun))
+    await case.table.update(holds.place_unchecked(KEY_ID, case.request_id, model="m", now=START, correction=begun))
     assert await case.recover() == "corrected"
     assert await case.booked() == ONCE
     assert not await case.record()
@@ -285,7 +285,7 @@ async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
     admission = await case.begin()
     assert admission.entry is not None
     tomorrow = START + 3600
-    await settlements.close(case.table, case.opening, TRUTH, entry=admission.entry, now=tomorrow)
+    await settlements.settle(case.table, case.opening, TRUTH, hold=admission.entry, now=tomorrow)
     item = await case.table.get(account_key(KEY_ID))
     assert item is not None
     account = accounts.Account.of(item)
@@ -304,8 +304,8 @@ async def test_stale_windows_are_removed(case: Case) -> None:
     assert len(old) == 4
     entry = admission.entry
     assert entry is not None
-    release = reservations.release(KEY_ID, later.request_id, entry, None, now=START + 90_000, stale=sorted(old))
-    item = await case.table.update(release, returns=True)
+    release = holds.capture(KEY_ID, later.request_id, entry, NOTHING, now=START + 90_000, expired=sorted(old))
+    item = await case.table.update(release, return_item=True)
     assert set(item["balance"]) == {window.name for window in windows_of(START + 90_000)}
 
 
@@ -313,16 +313,14 @@ def test_a_release_is_never_too_long(case: Case) -> None:
     """However many windows are stale, a release stays within DynamoDB's 4 kB and leaves the rest to the next one."""
     minutes = [window.name for minute in range(150) for window in windows_of(START - 60 * minute)[:2]]
     spend = Spend(1, 10**9, 10**9, 10**15)
-    release = reservations.release(
-        KEY_ID, case.request_id, Entry(1, 9, 9, "", "m"), spend, now=START, stale=sorted(minutes)
-    )
+    release = holds.capture(KEY_ID, case.request_id, Hold(1, 9, 9, "", "m"), spend, now=START, expired=sorted(minutes))
     assert len(release.update) < 2000
     assert min(minutes) in release.names.values()
 
 
 def correction(booked: Spend) -> Correction:
     """Make a correction to the truth."""
-    return Correction(booked, (PRICES.prompt, PRICES.completion), msgspec.structs.asdict(TRUTH))
+    return Correction(booked, PRICES, msgspec.structs.asdict(TRUTH))
 
 
 async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
@@ -330,22 +328,22 @@ async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
     admission = await case.begin()
     with pytest.raises(ConditionFailed):
         await case.table.update(ledger.cancel(case.request_id, key_id="a" * 12, now=START))
-    assert await settlements.cancel(case.table, "a" * 12, now=START) == []
-    assert await settlements.cancel(case.table, KEY_ID, now=START) == [case.request_id]
-    assert await settlements.cancel(case.table, KEY_ID, now=START + 1) == [case.request_id]
+    assert await settlements.cancel_all(case.table, "a" * 12, now=START) == []
+    assert await settlements.cancel_all(case.table, KEY_ID, now=START) == [case.request_id]
+    assert await settlements.cancel_all(case.table, KEY_ID, now=START + 1) == [case.request_id]
     assert (await case.item())["cancel"] == START
     await case.close(admission)
     assert "cancel" not in await case.item()
     with pytest.raises(ConditionFailed):
         await case.table.update(ledger.cancel(case.request_id, key_id=KEY_ID, now=START))
-    assert await settlements.cancel(case.table, KEY_ID, now=START) == []
+    assert await settlements.cancel_all(case.table, KEY_ID, now=START) == []
 
 
 async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that is in flight, and whose ledger item comes a moment later, is marked too; one without is left."""
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
-    reservation = reservations.Reservation(case.request_id, 100, 5000, "m")
-    await case.table.update(reservations.reserve(KEY_ID, CALLER.key_hash, reservation, now=int(START)))
+    reservation = holds.HoldRequest(case.request_id, 100, 5000, "m")
+    await case.table.update(holds.place(KEY_ID, CALLER.key_hash, reservation, now=int(START)))
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -354,13 +352,13 @@ async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkey
             await case.table.put(ledger.opening_item(case.opening))
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    assert await settlements.cancel(case.table, KEY_ID, now=START) == []
-    assert await settlements.cancel(case.table, KEY_ID, now=START) == [case.request_id]
+    assert await settlements.cancel_all(case.table, KEY_ID, now=START) == []
+    assert await settlements.cancel_all(case.table, KEY_ID, now=START) == [case.request_id]
 
 
 def test_an_entry_reads_as_it_was_written() -> None:
     """An entry is short text, and is read back the same, with and without a correction."""
-    plain = Entry(1, 100, 5000, "f" * 16, "m")
+    plain = Hold(1, 100, 5000, "f" * 16, "m")
     assert plain.text == '[1,100,5000,"ffffffffffffffff","m"]'
-    for entry in (plain, Entry(7, 0, 0, "", "m", correction(Spend(1, 2, 3, 4)))):
-        assert Entry.read(entry.text) == entry
+    for entry in (plain, Hold(7, 0, 0, "", "m", correction(Spend(1, 2, 3, 4)))):
+        assert Hold.parse(entry.text) == entry

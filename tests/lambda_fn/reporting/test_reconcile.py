@@ -6,7 +6,7 @@ import pytest
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_key, new_request_id
-from lambda_fn.metering import accounts, ledger, reservations, settlements
+from lambda_fn.metering import accounts, holds, ledger, settlements
 from lambda_fn.metering.accounts import Correction, Spend
 from lambda_fn.reporting import rollups
 from lambda_fn.reporting.reconcile import Difference, compare_hours, compare_keys, reconcile
@@ -18,6 +18,7 @@ from tests.support.ground import (
     LIMITS,
     LONGEST,
     MODEL,
+    PRICES,
     Ground,
     Killed,
     T,
@@ -75,9 +76,9 @@ async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> Non
         await live(ground.mortal(3), ground, new_request_id(T))
     corrected = new_request_id(T)
     await live(ground.table, ground, corrected)
-    correction = Correction(Spend(1, 7, 11, 76), (3, 5), {"outcome": "cut"})
-    enter = reservations.enter(ground.key_id, corrected, model=MODEL, now=LATER, correction=correction)
-    await ground.table.update(enter)
+    correction = Correction(Spend(1, 7, 11, 76), PRICES, {"outcome": "cut"})
+    update = holds.place_unchecked(ground.key_id, corrected, model=MODEL, now=LATER, correction=correction)
+    await ground.table.update(update)
     await rollups.roll(ground.table, "2026-11-21T06")
     report = await reconcile(ground.table, now=lambda: CLOSED)
     assert report.differences == []
@@ -89,7 +90,7 @@ async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> Non
 async def test_requests_go_on_meanwhile(ground: Ground) -> None:
     """Requests that begin and end while the accounts are read are no difference, whichever account they are on."""
     for number in range(19):
-        await ground.table.put(accounts.new_account(new_key(), name="x", now=T + number, most=LIMITS))
+        await ground.table.put(accounts.new_account(new_key(), name="x", now=T + number, limits=LIMITS))
     clock = [T + 1.0]
 
     class Busy(Table):
@@ -107,7 +108,7 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
                 entry = await reserve(ground.table, ground, request_id, now=int(clock[0]))
                 await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
                 clock[0] += 0.05
-                await settlements.close(ground.table, opening(ground, request_id), DONE, entry=entry, now=clock[0])
+                await settlements.settle(ground.table, opening(ground, request_id), DONE, hold=entry, now=clock[0])
             return found
 
     busy = Busy(ground.http, url=ground.url, region="eu-west-1", name=ground.name, credentials=lambda: CREDENTIALS)

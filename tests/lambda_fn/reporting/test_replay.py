@@ -10,7 +10,7 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import key_id_of, new_key, new_request_id
 from lambda_fn.metering import accounts, ledger, settlements
 from lambda_fn.metering.ledger import Settlement
-from lambda_fn.reporting.replay import Replayed
+from lambda_fn.reporting.replay import ReplayResult
 from lambda_fn.reporting.replay import replay as replay_at
 from lambda_fn.stream.settle import unsaved
 from tests.lambda_fn.sweep.test_run import prove, swept
@@ -25,7 +25,7 @@ def line(ground: Ground, request_id: str, settlement: Settlement = DONE) -> str:
     return json.dumps(found)
 
 
-async def replay(table: Table, lines: list[str]) -> Replayed:
+async def replay(table: Table, lines: list[str]) -> ReplayResult:
     """Replay, at a time after all that was served."""
     return await replay_at(table, lines, now=lambda: LATER)
 
@@ -141,7 +141,7 @@ async def test_a_malformed_line_is_named_and_writes_nothing(ground: Ground, chan
 async def test_a_line_that_names_another_key(ground: Ground) -> None:
     """A request is booked on the key that it came with, whatever a line says."""
     other = new_key()
-    await ground.table.put(accounts.new_account(other, name="other", now=T - 60, most=LIMITS))
+    await ground.table.put(accounts.new_account(other, name="other", now=T - 60, limits=LIMITS))
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None)
     bad = json.dumps(json.loads(line(ground, request_id)) | {"key": key_id_of(other)})

@@ -16,7 +16,7 @@ from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.reporting import rollups
 from lambda_fn.reporting.rollup_progress import rolled_range
 from lambda_fn.reporting.usage import usage
-from lambda_fn.reporting.usage_rows import UsageRow, from_item, grouped, to_item
+from lambda_fn.reporting.usage_rows import UsageRow, from_item, grouped, ledger_rows, to_item
 from tests.support.ground import CLOSED, DONE, LATER, LONGEST, MODEL, PRICES, Ground, T, live, opening
 
 HOUR = hours.hour_at(T)
@@ -110,7 +110,7 @@ async def test_a_late_correction_rolls_its_hour_again(ground: Ground) -> None:
     await settlements.recover(ground.table, ground.key_id, request_id, now=LATER)
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
     assert [(item["recovered"], item["completion_tokens"]) for item in ground.items("USAGE#")] == [(1, 2)]
-    assert await settlements.record(ground.table, opening(ground, request_id), DONE, now=CLOSED)
+    assert await settlements.replay(ground.table, opening(ground, request_id), DONE, now=CLOSED)
     assert await rollups.roll_dirty(ground.table, stop=never) == 1
     assert [(item["recovered"], item["completion_tokens"]) for item in ground.items("USAGE#")] == [(0, 11)]
     assert await dirty_hours(ground.table) == []
@@ -200,7 +200,7 @@ async def test_an_hour_is_summed_page_by_page() -> None:
     peaks = []
     for pages in (2, 12):
         tracemalloc.start()
-        [row] = await rollups.ledger_rows(Pages(pages), HOUR)
+        [row] = await ledger_rows(Pages(pages), HOUR)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert (row.requests, row.cost) == (8 * pages * 300, 8 * pages * 300 * 76)

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("account")
 
 def limited(items: Any, **most: int) -> None:
     """Give the key limits."""
-    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(**most)))
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**most)))
 
 
 async def begun(reply: Reply) -> None:
@@ -94,7 +94,9 @@ async def test_settlements_at_once_lose_nothing(
         admission = await gate.admit(Caller(KEY_ID, ids.hash_key(KEY)), opening)
         assert admission.entry is not None
         for _ in range(2):
-            await settlements.close(table, opening, done, entry=admission.entry, now=time.time(), stale=admission.stale)
+            await settlements.settle(
+                table, opening, done, hold=admission.entry, now=time.time(), expired=admission.stale
+            )
 
     await asyncio.gather(*(one() for _ in range(60)))
     item = items.get_item(Key=account)["Item"]
@@ -310,7 +312,7 @@ async def test_an_open_meter_serves_whom_it_knows(
     down = True
     assert (await call(body=STREAM, key=stranger)).status == 503
 
-    inner_record = settlements.record
+    inner_record = settlements.replay
 
     async def record(*args: Any, **options: Any) -> bool:
         nonlocal down
@@ -352,7 +354,7 @@ async def test_an_unsaved_settlement_can_be_replayed(
     )  # fmt: skip
     settlement = ledger.Settlement(**{name: line[name] for name in ledger.Settlement.__struct_fields__})
     for changed in (True, False):
-        assert await settlements.record(table, opening, settlement, now=line["settled"]) is changed
+        assert await settlements.replay(table, opening, settlement, now=line["settled"]) is changed
     assert ledger_item(items, reply)["outcome"] == "complete"
     assert items.get_item(Key=account)["Item"]["completion_tokens"] == 2
     with pytest.raises(ConditionFailed):

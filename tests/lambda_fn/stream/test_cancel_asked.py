@@ -40,7 +40,7 @@ class Marked:
 
     async def now(self) -> None:
         """Ask for the end of all that the key has in flight, which is one request."""
-        assert len(await settlements.cancel(self._table, KEY_ID, now=time.time())) == 1
+        assert len(await settlements.cancel_all(self._table, KEY_ID, now=time.time())) == 1
 
 
 class Silence(asyncio.Event):
@@ -162,7 +162,7 @@ async def test_an_answer_that_is_over_is_not_cancelled(
             asked.set()
         await closing(*given, **named)
 
-    closing = settlements.close
+    closing = settlements.settle
     monkeypatch.setattr(settlements, "close", close)
     reply = await call(body=STREAM)
     assert text(reply) == "Hello world"

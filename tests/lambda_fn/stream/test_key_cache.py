@@ -56,7 +56,7 @@ class Place:
 async def place() -> Place:
     """Give an environment, and a key with one stream at once."""
     made = Place()
-    await made.table.put(accounts.new_account(KEY, name="n", now=1, most=Limits(max_streams=2)))
+    await made.table.put(accounts.new_account(KEY, name="n", now=1, limits=Limits(max_streams=2)))
     return made
 
 

@@ -159,8 +159,8 @@ async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
     assert account is not None
     assert list(account["in_flight"]) == [young]
     assert T + 300 + LONGEST < account["due"] <= T + 300 + LONGEST + 2
-    await settlements.close(
-        ground.table, opening(ground, young), DONE, entry=accounts.Entry.read(account["in_flight"][young]), now=T + 400
+    await settlements.settle(
+        ground.table, opening(ground, young), DONE, hold=accounts.Hold.parse(account["in_flight"][young]), now=T + 400
     )
     await prove(ground)
 
@@ -241,7 +241,7 @@ async def test_a_function_that_was_only_slow(ground: Ground) -> None:
     entry = await reserve(ground.table, ground, request_id)
     await ground.table.put(ledger.opening_item(opened))
     await swept(ground.table)
-    await settlements.close(ground.table, opened, DONE, entry=entry, now=LATER)
+    await settlements.settle(ground.table, opened, DONE, hold=entry, now=LATER)
     [item] = await prove(ground)
     assert (item["outcome"], item["completion_tokens"], "recovered" in item) == ("complete", 11, False)
 

@@ -12,7 +12,7 @@ from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed
 from lambda_fn.control.routers import keys
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
-from lambda_fn.metering import account_changes, accounts, reservations
+from lambda_fn.metering import account_changes, accounts, holds
 from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening
@@ -33,9 +33,9 @@ def caller(secret: str) -> Caller:
 async def reserve(admin: Admin, secret: str, request_id: str, *, tokens: int = 100, cost: int = 5) -> Any:
     """Take a reservation for a request, as the stream function does."""
     who = caller(secret)
-    reservation = reservations.Reservation(request_id, tokens, cost, "demo")
-    update = reservations.reserve(who.key_id, who.key_hash, reservation, now=int(NOW))
-    item = await admin.services.table.update(update, returns=True)
+    reservation = holds.HoldRequest(request_id, tokens, cost, "demo")
+    update = holds.place(who.key_id, who.key_hash, reservation, now=int(NOW))
+    item = await admin.services.table.update(update, return_item=True)
     return accounts.Account.of(item).in_flight[request_id]
 
 
@@ -71,7 +71,7 @@ async def test_limits_are_as_they_were_given(make: Make) -> None:
     assert found == {
         "requests_per_minute": 0,
         "tokens_per_minute": None,
-        "concurrent_streams": accounts.STREAMS_MOST,
+        "concurrent_streams": accounts.MAX_STREAMS,
         "tokens_per_day": None,
         "tokens_per_month": None,
         "cost_per_day": "0.5",
@@ -185,7 +185,7 @@ async def test_listing_goes_page_by_page(admin: Admin, make: Make) -> None:
 
 async def test_a_page_looks_at_so_many_keys(admin: Admin, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few keys an owner has among others', no page reads them all; the next one goes on."""
-    monkeypatch.setattr(keys, "_LOOKED_MOST", 2)
+    monkeypatch.setattr(keys, "_MAX_READ", 2)
     made = []
     for number in range(6):
         admin.services.now = lambda number=number: NOW + number  # type: ignore[misc]
@@ -312,8 +312,8 @@ async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) 
         await admin.refused(404, method, f"/keys/{made['id']}{path}", body)
     assert (await admin.ok("GET", "/keys"))["data"] == []
     spent = accounts.Spend(1, 3, 4, 2)
-    update = reservations.release(made["id"], request_id, entry, spent, now=NOW + 5)
-    item = await admin.services.table.update(update, returns=True)
+    update = holds.capture(made["id"], request_id, entry, spent, now=NOW + 5)
+    item = await admin.services.table.update(update, return_item=True)
     assert (item["in_flight"], item["completion_tokens"]) == ({}, 4)
     with pytest.raises(ConditionFailed):
         await reserve(admin, made["secret"], ids.new_request_id(NOW))
@@ -400,7 +400,7 @@ async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
     assert made["limits"]["concurrent_streams"] == 20
     assert (await make(limits={"concurrent_streams": 50}))["limits"]["concurrent_streams"] == 50
     most = (await make(limits={"concurrent_streams": None}))["limits"]["concurrent_streams"]
-    assert most == accounts.STREAMS_MOST
+    assert most == accounts.MAX_STREAMS
     admin.services.default_max_streams = 5
     assert (await admin.ok("GET", f"/keys/{made['id']}"))["limits"]["concurrent_streams"] == 20
 
