@@ -1,7 +1,9 @@
-"""The calls to DynamoDB that the meter needs: conditional writes of one item, a get, a query page by page.
+"""The calls to DynamoDB that the meter needs: conditional writes of one item, a get, a query page
+by page.
 
-Values are plain Python on both sides (`attributes`). A write may be attempted several times, and an attempt whose
-answer was lost may have been carried out, or be carried out later: callers choose conditions that make that harmless.
+Values are plain Python on both sides (`attributes`). A write may be attempted several times, and an
+attempt whose answer was lost may have been carried out, or be carried out later: callers choose
+conditions that make that harmless.
 
 Errors:
 
@@ -102,8 +104,8 @@ class Table:
     ) -> None:
         """Set the table and how to reach it; `credentials` is called for each call.
 
-        If `consumed` is set, each call requests its cost, and `consumed` is called with the operation and its
-        `ConsumedCapacity`.
+        If `consumed` is set, each call requests its cost, and `consumed` is called with the
+        operation and its `ConsumedCapacity`.
         """
         self._client = client
         self._url = url
@@ -138,7 +140,8 @@ class Table:
         Args:
             update: The change and its condition.
             max_attempts: The most attempts; `limits.META_TRIES` when None.
-            deadline: In place of `max_attempts`, the time of `time.monotonic` at which the last attempt may begin.
+            deadline: In place of `max_attempts`, the time of `time.monotonic` at which the last
+                attempt may begin.
             return_item: Whether to return the item as it is then, and not an empty one.
             retry_on_throttle: Whether a throttled call is attempted again.
 
@@ -170,7 +173,9 @@ class Table:
     async def delete(
         self, key: Mapping[str, str], *, condition: str | None = None, values: Mapping[str, Any] | None = None
     ) -> None:
-        """Delete an item. A missing item is no error unless `condition` makes it one. Raises as `put`."""
+        """Delete an item. A missing item is no error unless `condition` makes it one. Raises as
+        `put`.
+        """
         await self._call("DeleteItem", {"Key": wrap_all(key), **_condition(condition, values)})
 
     async def get(self, key: Mapping[str, str], *, consistent: bool = True) -> Item | None:
@@ -179,7 +184,9 @@ class Table:
         return unwrap_all(answer["Item"]) if "Item" in answer else None
 
     async def query(self, query: Query, *, after: Mapping[str, Any] | None = None, consistent: bool = False) -> Page:
-        """Return a page; `after` is where the page before ended. An index cannot be read `consistent`."""
+        """Return a page; `after` is where the page before ended. An index cannot be read
+        `consistent`.
+        """
         call: dict[str, Any] = {
             "KeyConditionExpression": query.condition,
             "ExpressionAttributeValues": wrap_all(query.values),

@@ -1,9 +1,9 @@
 """A decoder of the AWS event stream: bytes in, frames out.
 
-A frame is: u32 total length, u32 length of the headers, u32 CRC of those eight bytes, the headers, the payload, u32
-CRC of all before; big-endian. A header is: u8 length of the name, the name, u8 type, the value; strings (type 7)
-have a u16 length.
-Source: "Event stream encoding", Amazon Transcribe Developer Guide. The tests compare this decoder with botocore's.
+A frame is: u32 total length, u32 length of the headers, u32 CRC of those eight bytes, the headers,
+the payload, u32 CRC of all before; big-endian. A header is: u8 length of the name, the name, u8
+type, the value; strings (type 7) have a u16 length. Source: "Event stream encoding", Amazon
+Transcribe Developer Guide. The tests compare this decoder with botocore's.
 """
 
 from functools import lru_cache
@@ -21,7 +21,8 @@ _OVERHEAD = 16
 MAX_FRAME = 24 * 1024 * 1024
 """The most bytes of a frame; botocore has the same limit."""
 _SMALL = 512
-"""The most bytes of a header block that is cached: all parts of a response have the same headers."""
+"""The most bytes of a header block that is cached: all parts of a response have the same headers.
+"""
 
 
 class EventStreamError(Exception):
@@ -47,20 +48,22 @@ class Decoder:
 
     @property
     def damaged(self) -> bool:
-        """Whether the bytes after the returned frames are not an event stream; feeding more raises."""
+        """Whether the bytes after the returned frames are malformed; feeding more raises."""
         return bool(self._damage)
 
     @property
     def pending(self) -> int:
-        """Bytes of an incomplete frame; at the end of a stream anything but 0 means that it was truncated."""
+        """Bytes of an incomplete frame; at the end of a stream anything but 0 means that it was
+        truncated.
+        """
         return self._size
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes and return the frames that they complete.
 
         Raises:
-            EventStreamError: a checksum or a length is wrong, and no complete frame precedes it. The decoder cannot
-                be used any more.
+            EventStreamError: a checksum or a length is wrong, and no complete frame precedes it.
+                The decoder cannot be used any more.
 
         """
         frames: list[Frame] = []

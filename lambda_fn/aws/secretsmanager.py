@@ -16,7 +16,9 @@ _MAX_RESPONSE = 200_000  # a secret has 64 kB at most
 
 
 class SecretError(Exception):
-    """Secrets Manager refused. `kind` names the error, as `ResourceNotFoundException`, and no secret."""
+    """Secrets Manager refused. `kind` names the error, as `ResourceNotFoundException`, and no
+    secret.
+    """
 
     def __init__(self, kind: str) -> None:
         """Set the name of the error."""
@@ -39,7 +41,9 @@ class SecretsManager:
         self._credentials = credentials
 
     async def version(self, secret: str, stage: str) -> tuple[str, str] | None:
-        """Return id and value of the version with a stage label, None without one. Raises SecretError."""
+        """Return id and value of the version with a stage label, None without one. Raises
+        SecretError.
+        """
         try:
             answer = await self.call("GetSecretValue", SecretId=secret, VersionStage=stage)
         except SecretError as error:

@@ -1,6 +1,7 @@
 """AWS Signature Version 4, for requests without a query whose path needs no escaping.
 
-Source: "Create a signed AWS API request", IAM User Guide. The tests compare every signature with botocore's.
+Source: "Create a signed AWS API request", IAM User Guide. The tests compare every signature with
+botocore's.
 """
 
 import hashlib
@@ -21,7 +22,9 @@ class Credentials:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Credentials":
-        """Read the credentials that Lambda sets; they are valid as long as the execution environment."""
+        """Read the credentials that Lambda sets; they are valid as long as the execution
+        environment.
+        """
         return cls(
             access_key=environment["AWS_ACCESS_KEY_ID"],
             secret_key=environment["AWS_SECRET_ACCESS_KEY"],
@@ -61,7 +64,8 @@ def sign(
         now: Unix time in seconds; the current time when None.
 
     Returns:
-        All headers to send: `headers`, and `host`, `x-amz-date`, `x-amz-security-token`, `authorization`.
+        All headers to send: `headers`, and `host`, `x-amz-date`, `x-amz-security-token`,
+        `authorization`.
 
     """
     stamp = _stamp(int(time.time() if now is None else now))
@@ -71,7 +75,8 @@ def sign(
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     key = _signing_key(credentials.secret_key, stamp[:8], region, service)
     signature = hmac.digest(key, text.encode(), "sha256").hex()
-    scheme = f"Credential={credentials.access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
+    credential = f"Credential={credentials.access_key}/{scope}"
+    scheme = f"{credential}, SignedHeaders={listed}, Signature={signature}"
     signed = {**headers, "host": host, "x-amz-date": stamp, "authorization": f"AWS4-HMAC-SHA256 {scheme}"}
     if credentials.token:
         signed["x-amz-security-token"] = credentials.token
@@ -80,7 +85,9 @@ def sign(
 
 @lru_cache(maxsize=64)  # the same for all calls of an operation
 def _canonical(path: str, host: str, token: str, *headers: tuple[str, str]) -> tuple[str, str, str]:
-    """Return the canonical request before and after the time, without the body's hash, and the signed names."""
+    """Return the canonical request before and after the time, without the body's hash, and the
+    signed names.
+    """
     signed = {**dict(headers), "host": host, "x-amz-date": "\0", **({"x-amz-security-token": token} if token else {})}
     names = sorted(signed)
     listed = ";".join(names)

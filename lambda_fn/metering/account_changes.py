@@ -1,7 +1,8 @@
 """The updates by which an admin changes an account: its secret and its limits.
 
-Each has the condition that no other change was made since the account was read (`revision`). So an attempt that is
-carried out late cannot undo a later change: it brings back neither a replaced secret nor an old limit.
+Each has the condition that no other change was made since the account was read (`revision`). So an
+attempt that is carried out late cannot undo a later change: it brings back neither a replaced
+secret nor an old limit.
 """
 
 from collections.abc import Mapping
@@ -18,15 +19,21 @@ from lambda_fn.metering.windows import windows_of
 MAX_OLD_SECRETS = 4
 """The most secrets of a key that are in their grace period at once."""
 _NEAR = range(-120, 121, 60)
-"""Seconds around now whose windows a changed limit changes: clocks differ, and the write takes its time."""
+"""Seconds around now whose windows a changed limit changes: clocks differ, and the write takes its
+time.
+"""
 
 
 class TooManySecrets(Exception):
-    """The key has `MAX_OLD_SECRETS` older secrets that are still valid, and cannot have another one."""
+    """The key has `MAX_OLD_SECRETS` older secrets that are still valid, and cannot have another
+    one.
+    """
 
 
 def revise(account: Account) -> Update:
-    """Return the beginning of each change: the next revision, on the condition that this one is current."""
+    """Return the beginning of each change: the next revision, on the condition that this one is
+    current.
+    """
     was, values = account.revision, {":next": account.revision + 1}
     condition = "attribute_exists(pk) AND attribute_not_exists(revision)"
     if was:
@@ -37,8 +44,9 @@ def revise(account: Account) -> Update:
 def rotate(item: Mapping[str, Any], new_hash: str, *, now: int, grace: int) -> Update:
     """Return the update that replaces a key's secret.
 
-    The current secret stays valid for `grace` seconds, and older ones as long as they were promised; without grace
-    all end at once. A rotation whose answer was lost can be repeated: the secret in use keeps its time.
+    The current secret stays valid for `grace` seconds, and older ones as long as they were
+    promised; without grace all end at once. A rotation whose answer was lost can be repeated: the
+    secret in use keeps its time.
 
     Raises:
         TooManySecrets: wait, or rotate without grace.
@@ -65,18 +73,20 @@ def revoke(account: Account, *, now: int) -> Update:
     If the key is enabled again, it stays unusable until a rotation.
     """
     update = revise(account)
+    revoked = "enabled = :no, secret_hash = :none, revoked = :now"
     return msgspec.structs.replace(
         update,
-        update=f"{update.update}, enabled = :no, secret_hash = :none, revoked = :now REMOVE old_secrets",
+        update=f"{update.update}, {revoked} REMOVE old_secrets",
         values={**update.values, ":no": False, ":none": "", ":now": now},
     )
 
 
 def change_limits(account: Account, new: Limits, *, now: float) -> Update:
-    """Return the update that sets limits, and adds the difference to what remains in the current windows.
+    """Return the update that sets limits, and adds the difference to what remains in the current
+    windows.
 
-    It also changes the windows that ended or begin within two minutes (`_NEAR`). A window that no request has opened
-    gets nothing, on the condition that this is still so.
+    It also changes the windows that ended or begin within two minutes (`_NEAR`). A window that no
+    request has opened gets nothing, on the condition that this is still so.
     """
     changed = [name for name in LIMIT_NAMES if getattr(account.limits, name) != getattr(new, name)]
     if not changed:

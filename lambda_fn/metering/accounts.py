@@ -1,7 +1,8 @@
 """The account item: one for each API key, changed only by conditional updates of that one item.
 
-One item is one atom: each of many simultaneous requests sees what those before it took. `keys.ACCOUNT` lists the
-attributes. The updates of a request are in `holds`, those of an admin in `account_changes`. Money is in nano-USD.
+One item is one atom: each of many simultaneous requests sees what those before it took.
+`keys.ACCOUNT` lists the attributes. The updates of a request are in `holds`, those of an admin in
+`account_changes`. Money is in nano-USD.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +18,16 @@ from lambda_fn.metering.windows import UNLIMITED, Window
 from lambda_fn.networks import ANYWHERE
 
 MAX_STREAMS = 200
-"""Streams of one key at once. Each hold is some 90 bytes of the item, and each write costs the whole item: with 200
-holds it has 18 kB, and one item takes 1,000 units of 1 kB a second (docs/metering.md).
+"""Streams of one key at once. Each hold is some 90 bytes of the item, and each write costs the
+whole item: with 200 holds it has 18 kB, and one item takes 1,000 units of 1 kB a second
+(docs/metering.md).
 """
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """A key's limits: a minute, at once, a day and a month. Tokens are prompt and completion tokens together."""
+    """A key's limits: a minute, at once, a day and a month. Tokens are prompt and completion tokens
+    together.
+    """
 
     requests_minute: int = UNLIMITED
     tokens_minute: int = UNLIMITED
@@ -44,7 +48,9 @@ LIMIT_NAMES = Limits.__struct_fields__
 
 
 class Spend(msgspec.Struct, frozen=True, array_like=True):
-    """What an account is charged for a request. `requests` is 1, or 0 for a request that never began."""
+    """What an account is charged for a request. `requests` is 1, or 0 for a request that never
+    began.
+    """
 
     requests: int
     prompt_tokens: int
@@ -70,7 +76,9 @@ NOTHING = Spend(0, 0, 0, 0)
 
 
 class Correction(msgspec.Struct, frozen=True, array_like=True):
-    """A settlement that replaces a recovered one: what is booked already, and what to write at which prices."""
+    """A settlement that replaces a recovered one: what is booked already, and what to write at
+    which prices.
+    """
 
     booked: Spend
     prices: Prices
@@ -78,7 +86,9 @@ class Correction(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True):
-    """A request in flight. `attempt` is its fencing number (`holds`); tokens and cost are what is held."""
+    """A request in flight. `attempt` is its fencing number (`holds`); tokens and cost are what is
+    held.
+    """
 
     attempt: int
     tokens: int
@@ -89,7 +99,9 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def text(self) -> str:
-        """The hold as it stands in the item: `[1,2248,350,"9f86d081884c7d65","m"]`, then a correction if any."""
+        """The hold as it stands in the item: `[1,2248,350,"9f86d081884c7d65","m"]`, then a
+        correction if any.
+        """
         text = msgspec.json.encode(self).decode()
         return text if self.correction else text.removesuffix(",null]") + "]"
 
@@ -100,7 +112,9 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
 
 
 class InFlight(Mapping[str, Hold]):
-    """The holds of an account, by request id. A hold is parsed when it is looked up, because few ever are."""
+    """The holds of an account, by request id. A hold is parsed when it is looked up, because few
+    ever are.
+    """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         """Keep the texts of the item."""

@@ -1,7 +1,8 @@
 """Marks of dirty hours: hours whose ledger changed after their rollups may have been made.
 
-Code that changes the ledger of such an hour marks it after the change, and before the write that removes the last
-trace of the change. If it is killed between the two, the change is found and the hour is marked again.
+Code that changes the ledger of such an hour marks it after the change, and before the write that
+removes the last trace of the change. If it is killed between the two, the change is found and the
+hour is marked again.
 """
 
 import secrets

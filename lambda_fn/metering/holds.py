@@ -1,12 +1,13 @@
 """Holds: what a request does to its key's account item.
 
-`place` authenticates, checks every limit, takes the upper bounds off the balances and adds the hold to `in_flight`,
-all or nothing. `capture` gives back what was not used, books the rest and removes the hold; `void` gives everything
-back and books nothing.
+`place` authenticates, checks every limit, takes the upper bounds off the balances and adds the hold
+to `in_flight`, all or nothing. `capture` gives back what was not used, books the rest and removes
+the hold; `void` gives everything back and books nothing.
 
-Each hold has a fencing number: the number of the attempt that wrote it, counted from 1 (`place`) or from a random
-number (`place_unchecked`). The ledger item is settled for one hold and keeps that number, and only that hold is
-booked. So an attempt that is carried out late, after its request was released, cannot have the request booked twice.
+Each hold has a fencing number: the number of the attempt that wrote it, counted from 1 (`place`) or
+from a random number (`place_unchecked`). The ledger item is settled for one hold and keeps that
+number, and only that hold is booked. So an attempt that is carried out late, after its request was
+released, cannot have the request booked twice.
 """
 
 import secrets
@@ -39,15 +40,18 @@ class HoldRequest(msgspec.Struct, frozen=True):
     priced: bool = True
     """Whether the model has prices; a budget of cost cannot be held without them."""
     networks: str = ANYWHERE
-    """The key's networks, if they contain the caller's address; a key with other networks rejects."""
+    """The key's networks, if they contain the caller's address; a key with other networks rejects.
+    """
 
 
 MAX_EXPIRED = 24
-"""Windows that one write removes: an update's text has at most 4 kB, and removing the hold must fit into it."""
+"""Windows that one write removes: an update's text has at most 4 kB, and removing the hold must fit
+into it.
+"""
 
 
 def place(key_id: str, key_hash: str, request: HoldRequest, *, now: int) -> Update:
-    """Return the update that authenticates, checks every limit and places a hold: all or nothing."""
+    """Return the update that authenticates, checks all limits and places a hold."""
     hold = Hold(0, request.tokens, request.cost, request.fingerprint, request.model)
     names = {"#request": request.request_id, "#open": "open", "#hash": key_hash}
     values: Item = {
@@ -93,7 +97,8 @@ def _placing(*, priced: bool) -> tuple[str, str]:
 def place_unchecked(
     key_id: str, request_id: str, *, model: str, now: float, correction: Correction | None = None
 ) -> Update:
-    """Return the update that places a hold of nothing without checking a limit, so that a request can be booked.
+    """Return the update that places a hold of nothing without checking a limit, so that a request
+    can be booked.
 
     Args:
         key_id: The account.
@@ -118,7 +123,8 @@ def capture(
 ) -> Update:
     """Return the update that removes a hold, books what was spent and gives back the rest.
 
-    It holds once for a hold, however often it is made. What the hold says to be booked already is subtracted.
+    It holds once for a hold, however often it is made. What the hold says to be booked already is
+    subtracted.
 
     Args:
         key_id: The account.
@@ -142,7 +148,9 @@ def capture(
 
 
 def void(key_id: str, request_id: str, hold: Hold, *, now: float) -> Update:
-    """Return the update that removes a hold and gives back all of it: the ledger was not settled for it."""
+    """Return the update that removes a hold and gives back all of it: the ledger was not settled
+    for it.
+    """
     return _removing(key_id, request_id, hold, NOTHING, now=now)
 
 

@@ -1,4 +1,6 @@
-"""UTC hours, written as `2026-11-21T06`: they sort as text, and their first ten characters are the day."""
+"""UTC hours, written as `2026-11-21T06`: they sort as text, and their first ten characters are the
+day.
+"""
 
 import calendar
 import time

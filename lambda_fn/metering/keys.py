@@ -1,36 +1,38 @@
-"""Keys, attributes, indexes and versions of the items in the usage table: the one place for these names.
+"""Keys, attributes, indexes and versions of the items in the usage table: their one place.
 
-    pk                      sk                                          item
-    KEY#<key id>            ACCOUNT                                     `ACCOUNT`: one for each API key
-    LEDGER#<hour>#<shard>   <request id>                                `LEDGER`: one for each request
-    USAGE#<day>             <key id>#<HH>#<model>                       `ROLLUP`: an hour of a key and a model
-    USAGE                   ROLLED                                      `WATERMARK`: which hours have rollups
-    USAGE                   DIRTY#<hour>                                `DIRTY_HOUR`: an hour to roll again
-    CONTROL                 PAGES                                       `PAGES`: the secret of page tokens
-    AUDIT#<day>             <request id>#asked                          `AUDIT`: put before a change is made
-                            <request id>#done                           put after it, or after its failure
-                            <request id>#refused#<actor>#<code>         a caller who was not let in
+    pk                      sk                                  item
+    KEY#<key id>            ACCOUNT                             `ACCOUNT`: an API key
+    LEDGER#<hour>#<shard>   <request id>                        `LEDGER`: a request
+    USAGE#<day>             <key id>#<HH>#<model>               `ROLLUP`: an hour of key and model
+    USAGE                   ROLLED                              `WATERMARK`: hours that have rollups
+    USAGE                   DIRTY#<hour>                        `DIRTY_HOUR`: an hour to roll again
+    CONTROL                 PAGES                               `PAGES`: the secret of page tokens
+    AUDIT#<day>             <request id>#asked, #done           `AUDIT`: a change (`control.trail`)
+                            <minute>#refused#<actor>#<code>     `AUDIT`: callers not let in
 
-Hours and days are UTC: `2026-11-21T06`, `2026-11-21`. IAM grants each role its partitions by these prefixes
-(`infra/stacks/service.py`, `infra/constructs/admin_functions.py`).
+Hours and days are UTC: `2026-11-21T06`, `2026-11-21`. IAM grants each role its partitions by these
+prefixes (`infra/stacks/service.py`, `infra/constructs/admin_functions.py`).
 
-**Versions.** Each item is put with `v`, the version of its layout. An item without `v` was put before versions
-existed: it is read as version 0, whose layout is that of version 1. The name has one letter because the size of an
-item decides what each of its writes costs; name and number are 3 bytes.
+**Versions.** Each item is put with `v`, the version of its layout. An item without `v` was put
+before versions existed: it is read as version 0, whose layout is that of version 1. The name has
+one letter because the size of an item decides what its writes cost; name and number are 3 bytes.
 
-**Migrating.** A new attribute that older code may ignore needs no new version. Any other change of an item (a
-renamed or removed attribute, another unit, type, key or meaning) raises `VERSION` by one, in two deployments:
+**Migrating.** A new attribute that older code may ignore needs no new version. Any other change of
+an item (a renamed or removed attribute, another unit, type, key or meaning) takes a new version,
+in two deployments:
 
-1. The first deployment reads both layouts, where `check_version` is called, and still writes the old one.
-2. The second deployment writes the new one and raises `VERSION`.
+1. The first one reads both layouts and raises `READABLE` by one. It still writes the old layout.
+2. The second one writes the new layout and raises `VERSION` by one.
 
-So the environments that run side by side during a deployment understand each other, and so does a deployment that
-is rolled back by one. Code that meets a version it does not know raises `UnknownVersion` and changes nothing.
+So environments of both kinds can run side by side, and a deployment can be rolled back by one. Code
+that reads a version it does not know raises `UnknownVersion`.
 
-- An update in place keeps `v`, unless it rewrites all that differs, on condition that `v` is what was read.
-- Ledger items and the audit trail are records: they are never rewritten, and the old layout stays readable.
-- Rollups are made again from the ledger (`rollups.rebuild`). Accounts are converted by the update of a request or
-  an admin, or in one pass over the index `keys`; only after that pass may the reader of the old layout go.
+- An update whose expression depends on the layout has a condition on `v`. Any other update leaves
+  `v` as it is.
+- Ledger items and the audit trail are never rewritten, so their old layouts stay readable.
+- Rollups are made again from the ledger (`rollups.rebuild`).
+- Accounts are converted by the next update of a request or an admin, or in one pass over the index
+  `keys`. Only after such a pass may the code that reads the old layout be removed.
 """
 
 import time
@@ -41,7 +43,9 @@ from typing import Any
 from lambda_fn.ids import LEDGER_SHARDS, request_time, shard_of
 
 VERSION = 1
-"""The version of the layout that this code writes, and the latest that it reads."""
+"""The version of the layouts that this code writes."""
+READABLE = 1
+"""The latest version that this code reads."""
 VERSIONED = {"v": VERSION}
 """The member of each item that is put."""
 
@@ -65,14 +69,14 @@ ACCOUNT = {
     "enabled": "",
     "expires": "Unix seconds, when there is an end",
     "secret_hash": "hex SHA-256 of the key; empty once it was revoked or deleted",
-    "old_secrets": "hash -> Unix seconds until which it is valid, of the secrets before the last rotations",
+    "old_secrets": "hash of an older secret -> Unix seconds until which it is valid",
     "revoked": "Unix seconds at which all secrets were removed, until a rotation",
     "revision": "number of changes that admins made",
     "models": "public names that the key may use; absent when it may use all",
     "networks": "CIDRs that the key may be used from, as one text; absent when from everywhere",
     "directory": "KEYS: the partition of the index `keys`",
     "balance": "window name -> what remains of its limit; made by the first request of a window",
-    "in_flight": "request id -> `Hold`, as text: few and small attributes, since each write costs the whole item",
+    "in_flight": "request id -> `Hold`, as text: small, since each write costs the whole item",
     "deleted": "Unix seconds; a deleted key keeps its item, without secrets",
     "deletion": "token of the call that deleted it",
 }
@@ -138,11 +142,12 @@ class UnknownVersion(ValueError):
 
 
 def check_version(item: Mapping[str, Any]) -> None:
-    """Raise UnknownVersion if this code cannot read an item; one without a version has version 0."""
+    """Raise UnknownVersion if this code cannot read an item; without `v` its version is 0."""
     version = item.get("v", 0)
-    if version > VERSION:
+    if version > READABLE:
         where = f"{item.get('pk')} {item.get('sk')}"
-        raise UnknownVersion(f"{where} has version {version}; this code reads up to {VERSION}. Deploy the later code.")
+        text = f"{where} has version {version}, and this code reads up to {READABLE}."
+        raise UnknownVersion(f"{text} Deploy the later code.")
 
 
 def account_key(key_id: str) -> dict[str, str]:

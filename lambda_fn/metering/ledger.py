@@ -1,7 +1,8 @@
 """The ledger item: one for each request, put as OPEN before the model is invoked, and SETTLED once.
 
-`keys.LEDGER` lists the attributes. While an item is OPEN, the sparse index `overdue` has it, checkpoints note its
-counts, and its end can be requested (`cancel`): its function sees that with its next checkpoint.
+`keys.LEDGER` lists the attributes. While an item is OPEN, the sparse index `overdue` has it,
+checkpoints note its counts, and its end can be requested (`cancel`): its function sees that with
+its next checkpoint.
 """
 
 from collections.abc import Mapping
@@ -17,15 +18,17 @@ from lambda_fn.metering.keys import VERSIONED, ledger_key, watched_request
 from lambda_fn.metering.money import Prices
 
 Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
-"""complete: the model finished; cut: the stream broke off after tokens; failed: it broke off before any; cancelled:
-its end was requested, or its function was ended; refused: it never began.
+"""complete: the model finished; cut: the stream broke off after tokens; failed: it broke off before
+any; cancelled: its end was requested, or its function was ended; refused: it never began.
 """
 NEW = "attribute_not_exists(pk)"
 """The condition on which an item is put. Request ids do not repeat."""
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """What is known of a request before it begins. `reserved` is in tokens, `reserved_cost` in nano-USD."""
+    """What is known of a request before it begins. `reserved` is in tokens, `reserved_cost` in
+    nano-USD.
+    """
 
     request_id: str
     key_id: str
@@ -141,7 +144,9 @@ def checkpoint(request_id: str, *, prompt_tokens: int, completion_tokens: int, n
 
 
 def cancel(request_id: str, *, key_id: str, now: float) -> Update:
-    """Return the update that requests the end of an OPEN request of a key. Repeating it changes nothing."""
+    """Return the update that requests the end of an OPEN request of a key. Repeating it changes
+    nothing.
+    """
     return Update(
         ledger_key(request_id),
         update="SET #cancel = if_not_exists(#cancel, :now)",

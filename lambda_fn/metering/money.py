@@ -1,4 +1,6 @@
-"""Amounts of money: integers in nano-USD (1e-9 USD) inside, decimal text in USD outside; and prices."""
+"""Amounts of money: integers in nano-USD (1e-9 USD) inside, decimal text in USD outside; and
+prices.
+"""
 
 from collections.abc import Mapping
 from decimal import Decimal

@@ -1,4 +1,6 @@
-"""A key's limits as its holder and the admin see them: tokens as numbers, money as decimal text in USD."""
+"""A key's limits as its holder and the admin see them: tokens as numbers, money as decimal text in
+USD.
+"""
 
 from typing import Any
 
@@ -29,7 +31,9 @@ def shown(limit: str, value: int) -> int | str | None:
 
 
 def windows(account: Account, *, now: float) -> dict[str, dict[str, Any]]:
-    """Return what is spent and left in each current window. `spent` includes what running requests hold."""
+    """Return what is spent and left in each current window. `spent` includes what running requests
+    hold.
+    """
     return {PUBLIC[window.limit]: _window(account, window) for window in windows_of(now)}
 
 

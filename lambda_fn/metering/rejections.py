@@ -1,4 +1,5 @@
-"""Explain why an account rejected a write, by evaluating its conditions against the item that the write met.
+"""Explain why an account rejected a write, by evaluating its conditions against the item that the
+write met.
 
     KeyUnknown        no account has the secret
     KeyRejected       the key exists and may not be used
@@ -9,8 +10,8 @@
     RepeatRunning     the request repeats one that is still running
     Contended         DynamoDB accepts no more writes to the account for now
 
-Only a caller with the whole key learns anything about it: for all others an unknown key and a wrong secret look
-the same.
+Only a caller with the whole key learns anything about it: for all others an unknown key and a wrong
+secret look the same.
 """
 
 import hmac

@@ -1,8 +1,9 @@
 """Account and ledger together: how an admitted request is brought to its end.
 
-`settle` is called by the function that served the request, `recover` by the sweeper, from what the items say, and
-`replay` for a settlement that was only logged. Each continues from whatever is there, one conditional write at a
-time. It may be repeated, run twice at once or stop anywhere: accounts and ledger come out the same.
+`settle` is called by the function that served the request, `recover` by the sweeper, from what the
+items say, and `replay` for a settlement that was only logged. Each continues from whatever is
+there, one conditional write at a time. It may be repeated, run twice at once or stop anywhere:
+accounts and ledger come out the same.
 
     ledger    hold on the account   state of the request
     none      one                   never begun: put a SETTLED item with nothing spent, `recovered`
@@ -30,7 +31,9 @@ from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.metering.money import Prices
 
 _DELAYS = (0.0, 0.2, 0.8)
-"""Seconds before each look for the ledger items of requests in flight: both items are written at once."""
+"""Seconds before each look for the ledger items of requests in flight: both items are written at
+once.
+"""
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,13 @@ async def settle(
 
 
 async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> str | None:
-    """Bring a request that its function left to its end. Call it only when the function cannot be running.
+    """Bring a request that its function left to its end. Call it only when the function cannot be
+    running.
 
     Returns:
-        What the request was, None when there was nothing to do: `settled` (from a checkpoint), `refused` (never
-        begun), `found` (in flight without a ledger item), `released` (settled, and still in flight), `corrected`,
-        `dropped` (a late attempt).
+        What the request was, None when there was nothing to do: `settled` (from a checkpoint),
+        `refused` (never begun), `found` (in flight without a ledger item), `released` (settled, and
+        still in flight), `corrected`, `dropped` (a late attempt).
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
@@ -114,10 +118,12 @@ async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> 
 
 
 async def cancel_all(table: Table, key_id: str, *, now: float) -> list[str]:
-    """Request the end of all that a key has in flight; return the ids of the requests that will end.
+    """Request the end of all that a key has in flight; return the ids of the requests that will
+    end.
 
-    The functions that serve them see it within `limits.CHECKPOINT`. Call it once no other request of the key can
-    begin. A request may be in flight shortly before its ledger item exists, so missing items are looked for again.
+    The functions that serve them see it within `limits.CHECKPOINT`. Call it once no other request
+    of the key can begin. A request may be in flight shortly before its ledger item exists, so
+    missing items are looked for again.
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
@@ -142,7 +148,8 @@ async def cancel_all(table: Table, key_id: str, *, now: float) -> list[str]:
 
 
 async def replay(table: Table, opening: Opening, settlement: Settlement, *, now: float) -> bool:
-    """Write the true result of a request, whatever the items say; return whether that changed anything.
+    """Write the true result of a request, whatever the items say; return whether that changed
+    anything.
 
     A settlement of the function stays; a recovered one is corrected.
 

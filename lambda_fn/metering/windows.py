@@ -1,12 +1,15 @@
-"""The windows in which a key's limits count: the UTC minute, day and month of the time in a request id.
+"""The windows in which a key's limits count: the UTC minute, day and month of the time in a request
+id.
 
-What remains in a window is one member of the account's `balance`, made by the first request of the window:
+What remains in a window is one member of the account's `balance`, made by the first request of the
+window:
 
     requests#2026-11-21T06:45   requests_minute      cost#2026-11-21    cost_day
     tokens#2026-11-21T06:45     tokens_minute        cost#2026-11       cost_month
     tokens#2026-11-21           tokens_day           tokens#2026-11     tokens_month
 
-Windows begin with the clock's minute, day and month, so that a request's windows can be named at any later time.
+Windows begin with the clock's minute, day and month, so that a request's windows can be named at
+any later time.
 """
 
 import calendar
@@ -72,7 +75,7 @@ def window_end(name: str) -> int:
 def expired(names: Iterable[str], now: float) -> list[str]:
     """Return the windows that ended before any request that can still come: they can be removed.
 
-    A minute is kept for one minute more, days and months for an hour: longer than an admission takes and clocks
-    differ.
+    A minute is kept for one minute more, days and months for an hour: longer than an admission
+    takes and clocks differ.
     """
     return [name for name in names if now > window_end(name) + (60 if ":" in name else 3600)]

@@ -23,14 +23,17 @@ class Difference:
 
     key: str
     field: str
-    """Such as `completion_tokens`; of a rollup with hour and model: `2026-11-21T06 demo completion_tokens`."""
+    """Such as `completion_tokens`; of a rollup with hour and model: `2026-11-21T06 demo
+    completion_tokens`.
+    """
     places: tuple[str, str]
     """`account` and `ledger`, or `ledger` and `rollup`."""
     values: tuple[int, int]
 
     def __str__(self) -> str:
         """Return the difference as one line."""
-        return f"{self.key} {self.field}: {self.places[0]} {self.values[0]}, {self.places[1]} {self.values[1]}"
+        left, right = (f"{place} {value}" for place, value in zip(self.places, self.values, strict=True))
+        return f"{self.key} {self.field}: {left}, {right}"
 
 
 @dataclass
@@ -66,8 +69,9 @@ class KeyTotals:
     def settle_doubt(self, doubtful: Iterable[Amounts]) -> None:
         """Subtract what the account has not booked yet from ledger and rollups.
 
-        `doubtful` is what it may not have booked, by settlement time. Assume that a prefix of it was booked, and
-        subtract the shortest suffix that makes account and ledger agree; if none does, subtract nothing.
+        `doubtful` is what it may not have booked, by settlement time. Assume that a prefix of it
+        was booked, and subtract the shortest suffix that makes account and ledger agree; if none
+        does, subtract nothing.
         """
         late = list(doubtful)
         for place in range(len(late) + 1):

@@ -1,8 +1,10 @@
-"""Reconcile: compare what the accounts have booked with the ledger, and the ledger with the rollups.
+"""Reconcile: compare what the accounts have booked with the ledger, and the ledger with the
+rollups.
 
-Every difference is named. Requests that are OPEN or in flight are counted apart, and an account is compared without
-them. It can be done in parts that a caller adds up: `compare_hours` over the past, as many hours a call as there is
-time for, then `compare_keys` over the accounts, some keys a call, with the few hours in which requests may be running.
+Every difference is named. Requests that are OPEN or in flight are counted apart, and an account is
+compared without them. It can be done in parts that a caller adds up: `compare_hours` over the past,
+as many hours a call as there is time for, then `compare_keys` over the accounts, some keys a call,
+with the few hours in which requests may be running.
 """
 
 import asyncio
@@ -69,7 +71,7 @@ class Report:
 
 @dataclass
 class HoursReport:
-    """The result of comparing some hours: where ledger and rollups differ, and their sums by key."""
+    """The result of comparing hours: where ledger and rollups differ, and their sums by key."""
 
     since: str
     until: str
@@ -179,7 +181,9 @@ async def compare_keys(
     doubtful: dict[str, list[Settled]] = {key: [] for key in totals}
 
     def place(item: Item) -> None:
-        """Sort out a settled request that the account had not booked, or may not have, when it was read."""
+        """Sort out a settled request that the account had not booked, or may not have, when it was
+        read.
+        """
         if not is_request(item) or item["state"] != "SETTLED" or item["key"] not in read:
             return
         key = item["key"]

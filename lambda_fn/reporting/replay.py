@@ -1,8 +1,8 @@
 """Replay settlements that were only logged, because the table could not be written.
 
-A line has the JSON object that `settle` logs, `{"event": "settlement_unsaved", ...}`: alone, after the prefix of a log
-viewer, or as the `message` of an event of CloudWatch Logs. All other lines are skipped. Replaying a line again changes
-nothing, whatever happened in between.
+A line has the JSON object that `settle` logs, `{"event": "settlement_unsaved", ...}`: alone, after
+the prefix of a log viewer, or as the `message` of an event of CloudWatch Logs. All other lines are
+skipped. Replaying a line again changes nothing, whatever happened in between.
 """
 
 import contextlib
@@ -65,7 +65,8 @@ class ReplayResult:
 
 
 async def replay(table: Table, lines: Iterable[str], *, now: Callable[[], float] = time.time) -> ReplayResult:
-    """Settle the requests of the lines, and roll the dirty hours again. It does not raise MeterUnavailable.
+    """Settle the requests of the lines, and roll the dirty hours again. It does not raise
+    MeterUnavailable.
 
     `now` returns the Unix time.
     """

@@ -18,7 +18,9 @@ async def rolled_range(table: Table) -> Range | None:
 
 
 async def first_hour(table: Table, *, now: float) -> str:
-    """Return the hour in which the oldest key was made, or this hour if there is no key: no usage is older."""
+    """Return the hour in which the oldest key was made, or this hour if there is no key: no usage
+    is older.
+    """
     page = await table.query(Query("directory = :keys", {":keys": DIRECTORY}, index=KEYS_INDEX, limit=1))
     return hours.hour_at(page.items[0]["created"] if page.items else now)
 

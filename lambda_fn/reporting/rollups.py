@@ -1,9 +1,10 @@
 """Rollups: usage per key, model and hour, recomputed from the ledger and overwritten.
 
-Rollups cannot drift, and deleted ones come back the same. An hour is closed when nothing that was opened in it can
-still be running, and nothing in it is OPEN. `rollup_progress` has the watermark up to which hours are rolled,
-`dirty_hours` the hours to roll again. A row is written on the condition that it is as it was before the ledger was
-read, so that the slower of two processes cannot put old sums over new ones.
+Rollups cannot drift, and deleted ones come back the same. An hour is closed when nothing that was
+opened in it can still be running, and nothing in it is OPEN. `rollup_progress` has the watermark up
+to which hours are rolled, `dirty_hours` the hours to roll again. A row is written on the condition
+that it is as it was before the ledger was read, so that the slower of two processes cannot put old
+sums over new ones.
 """
 
 from collections.abc import Callable
@@ -36,7 +37,8 @@ class HourRollup:
 
 
 async def roll(table: Table, hour: str) -> HourRollup:
-    """Make an hour's rollups from the ledger as it is now; rows that the ledger does not have are removed.
+    """Make an hour's rollups from the ledger as it is now; rows that the ledger does not have are
+    removed.
 
     Raises:
         Contended: other processes changed the rows on each attempt.
@@ -58,7 +60,9 @@ async def roll(table: Table, hour: str) -> HourRollup:
 
 
 async def rebuild(table: Table, since: str, until: str) -> list[tuple[str, HourRollup]]:
-    """Make the rollups from `since` until before `until` again; the watermark stays. Raises as `roll`."""
+    """Make the rollups from `since` until before `until` again; the watermark stays. Raises as
+    `roll`.
+    """
     return [(hour, await roll(table, hour)) for hour in hours.between(since, until)]
 
 
@@ -68,7 +72,8 @@ def closed(hour: str, *, now: float, longest: float) -> bool:
 
 
 async def advance(table: Table, *, now: float, longest: float, stop: Callable[[], bool]) -> int:
-    """Roll closed hours until `stop`, or an hour in which a request is OPEN; return how many were rolled.
+    """Roll closed hours until `stop`, or an hour in which a request is OPEN; return how many were
+    rolled.
 
     Args:
         table: The usage table.

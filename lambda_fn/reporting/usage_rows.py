@@ -1,6 +1,7 @@
 """Rows of usage: summed from ledger items, written as rollup items, and read from both.
 
-A rollup item (`keys.ROLLUP`) has nothing that depends on when it was made: made again it is the same, byte for byte.
+A rollup item (`keys.ROLLUP`) has nothing that depends on when it was made: made again it is the
+same, byte for byte.
 """
 
 import asyncio
@@ -59,7 +60,9 @@ class UsageRow:
 
 
 class Sums:
-    """Sums an hour's ledger items one by one. Its size grows with keys and models, not with requests."""
+    """Sums an hour's ledger items one by one. Its size grows with keys and models, not with
+    requests.
+    """
 
     def __init__(self, hour: str) -> None:
         """Start with nothing."""
@@ -100,7 +103,8 @@ async def each_item(
     keys: Sequence[str] | None = None,
     projection: Sequence[str] = COUNTED,
 ) -> None:
-    """Call `take` with each ledger item of an hour, in no order. Only a few pages are in memory at once.
+    """Call `take` with each ledger item of an hour, in no order. Only a few pages are in memory at
+    once.
 
     Args:
         table: The usage table.

@@ -79,7 +79,9 @@ def counted(result: Sweep) -> dict[str, Any]:
 
 
 def metrics(counts: Mapping[str, int], deployment: str, *, now: float) -> dict[str, Any]:
-    """Return the members of a log line that CloudWatch turns into metrics of `NAMESPACE`, by deployment."""
+    """Return the members of a log line that CloudWatch turns into metrics of `NAMESPACE`, by
+    deployment.
+    """
     directive = {
         "Namespace": NAMESPACE,
         "Dimensions": [[DIMENSION]],

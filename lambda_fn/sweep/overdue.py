@@ -1,6 +1,7 @@
 """Find overdue requests and accounts by the sparse index `overdue`, without a scan.
 
-Ledger items have `open` and `due` while they are OPEN, accounts while requests are in flight (`keys`).
+Ledger items have `open` and `due` while they are OPEN, accounts while requests are in flight
+(`keys`).
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -17,7 +17,9 @@ from lambda_fn.sweep import overdue
 
 _AT_ONCE = 16
 _MAX_UNANSWERED = 10
-"""Unanswered calls after which a sweep takes DynamoDB for down, and leaves the rest to the next one."""
+"""Unanswered calls after which a sweep takes DynamoDB for down, and leaves the rest to the next
+one.
+"""
 _MALFORMED = (KeyError, ValueError, TypeError)
 """What reading a malformed item raises; it does not stop the sweep of others."""
 RECOVERED = ("settled", "found", "refused")
@@ -73,9 +75,9 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
     async def request(key: dict[str, str]) -> None:
         item = await table.get(key)
         if item is not None and item["state"] == "OPEN":
-            # The item may have been written after its hour was rolled. If it is settled without being booked,
-            # nothing else shows the change. So the hour is marked before and after: a sweep that is killed in
-            # between has left a mark.
+            # The item may have been written after its hour was rolled. If it is settled without
+            # being booked, nothing else shows the change. So the hour is marked before and after:
+            # a sweep that is killed in between has left a mark.
             await _mark_if_rolled(table, key["sk"])
             await _recover(table, item["key"], key["sk"], result, now=now)
             await _mark_if_rolled(table, key["sk"])
@@ -143,7 +145,7 @@ async def _account(
         elif "due" in item:
             await table.update(holds.watch_later(key_id, was=item["due"], due=int(min(later)) + 1))
     except ConditionFailed:
-        return  # a request came in flight, or another sweep changed it: `due` stays for the next one
+        return  # a request came in flight, or another sweep was faster: `due` stays for the next
     finally:
         result.accounts += 1
 

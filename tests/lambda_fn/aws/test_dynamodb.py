@@ -12,7 +12,9 @@ from tests.support.network import Answer
 
 
 class Scripted:
-    """Stands for `lambda_fn.http.client.Client`: gives the same answer to every call, and keeps what was sent."""
+    """Stands for `lambda_fn.http.client.Client`: gives the same answer to every call, and keeps
+    what was sent.
+    """
 
     def __init__(self, body: bytes) -> None:
         """Take the answer."""
@@ -37,7 +39,9 @@ class Scripted:
 
 @pytest.mark.parametrize("body", [b"", b"<html>a proxy</html>", b"[]", b'{"Item":'])
 async def test_an_answer_that_is_not_dynamodbs(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 200 that is no JSON object is tried again and then no answer: it does not say that nothing is there."""
+    """A 200 that is no JSON object is tried again and then no answer: it does not say that nothing
+    is there.
+    """
     monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
     client = Scripted(body)
     with pytest.raises(MeterUnavailable, match="no JSON object"):
@@ -48,7 +52,9 @@ async def test_an_answer_that_is_not_dynamodbs(body: bytes, monkeypatch: pytest.
 
 
 async def test_writes_without_a_condition_ask_for_nothing_about_one() -> None:
-    """`ReturnValuesOnConditionCheckFailure` goes out with conditions only: nowhere is it said to be taken without."""
+    """`ReturnValuesOnConditionCheckFailure` goes out with conditions only: nowhere is it said to be
+    taken without.
+    """
     client = Scripted(b"{}")
     await client.table().put({"pk": "a", "sk": "b"})
     await client.table().delete({"pk": "a", "sk": "b"})

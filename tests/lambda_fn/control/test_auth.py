@@ -1,4 +1,5 @@
-"""The admin secret: which versions are accepted, how often it is looked up, and how it is rotated."""
+"""The admin secret: which versions are accepted, how often it is looked up, and how it is rotated.
+"""
 
 import uuid
 from typing import Any
@@ -45,7 +46,9 @@ def manager(url: str, http: Client) -> Counting:
 
 
 async def test_current_and_previous_are_accepted(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """After a rotation both are good, after another the oldest is not; what is fresh is not read again."""
+    """After a rotation both are good, after another the oldest is not; what is fresh is not read
+    again.
+    """
     api, arn = stored
     now = 0.0
     reader = manager(moto_url, http)
@@ -66,7 +69,9 @@ async def test_current_and_previous_are_accepted(moto_url: str, http: Client, st
 
 
 async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """What was read before holds for an hour, without asking at each request; who read nothing yet lets nobody in."""
+    """What was read before holds for an hour, without asking at each request; who read nothing yet
+    lets nobody in.
+    """
     now = 0.0
     secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
     assert await secret.accepts("one")
@@ -86,7 +91,9 @@ async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, store
 
 
 async def test_access_that_was_taken_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """When Secrets Manager refuses, what was read before is good no more; given back, the secret is read again."""
+    """When Secrets Manager refuses, what was read before is good no more; given back, the secret is
+    read again.
+    """
     now = 0.0
     secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
     assert await secret.accepts("one")
@@ -106,7 +113,9 @@ async def test_access_that_was_taken_away(moto_url: str, http: Client, stored: t
 
 
 async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """By URL both secrets are needed; by IAM none; where there is no admin secret, only IAM leads in."""
+    """By URL both secrets are needed; by IAM none; where there is no admin secret, only IAM leads
+    in.
+    """
     gate = Gate(AdminSecret(manager(moto_url, http), stored[1]), ("origin",))
     url: dict[str, Any] = {"requestContext": {}}
     with pytest.raises(PermissionDenied):

@@ -65,7 +65,9 @@ async def key() -> Key:
 
 
 async def test_a_late_rotation_brings_no_secret_back(key: Key) -> None:
-    """A try of a rotation that is carried out after a later one changes nothing: what was revoked stays so."""
+    """A try of a rotation that is carried out after a later one changes nothing: what was revoked
+    stays so.
+    """
     first, second = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
     rotation = await key.rotation(first, now=int(START), grace=0)
     await key.table.update(rotation)
@@ -87,7 +89,9 @@ async def test_a_late_change_of_limits_undoes_nothing(key: Key) -> None:
 
 
 async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
-    """Whose answer was lost and who rotates again keeps all the grace that the secret in use was promised."""
+    """Whose answer was lost and who rotates again keeps all the grace that the secret in use was
+    promised.
+    """
     lost, held = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
     for number, secret in enumerate((lost, held)):
         await key.table.update(await key.rotation(secret, now=int(START) + number, grace=60))
@@ -98,7 +102,9 @@ async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
 
 
 async def test_secrets_in_grace_are_few(key: Key) -> None:
-    """A key has few older secrets at once; when their time is over, or all are to end, they are in nobody's way."""
+    """A key has few older secrets at once; when their time is over, or all are to end, they are in
+    nobody's way.
+    """
     for _ in range(account_changes.MAX_OLD_SECRETS):
         await key.table.update(await key.rotation(ids.new_key(KEY_ID), now=int(START), grace=60))
     with pytest.raises(account_changes.TooManySecrets):
@@ -110,7 +116,9 @@ async def test_secrets_in_grace_are_few(key: Key) -> None:
 
 @pytest.mark.parametrize("opened", ["before it was read", "after it was read"])
 async def test_a_budget_lowered_at_midnight_holds(key: Key, opened: str) -> None:
-    """A month's budget that is lowered while the month begins holds for the whole of it, whoever opens the month."""
+    """A month's budget that is lowered while the month begins holds for the whole of it, whoever
+    opens the month.
+    """
     change = None
     if opened == "after it was read":
         change = await key.change(now=MIDNIGHT - 0.01, cost_month=1000)
@@ -131,7 +139,9 @@ async def test_changes_of_an_idle_key_open_no_windows(key: Key) -> None:
 
 
 async def test_the_longest_change_is_short_enough(key: Key) -> None:
-    """All limits at once, around the month's end, with every window open, are within DynamoDB's 4 kB."""
+    """All limits at once, around the month's end, with every window open, are within DynamoDB's 4
+    kB.
+    """
     near = [window.name for seconds in range(-120, 121, 60) for window in windows_of(MIDNIGHT + seconds)]
     account = msgspec.structs.replace(Account.of(await key.item()), balance=dict.fromkeys(near, 1), revision=9)
     change = account_changes.change_limits(account, Limits(*range(7)), now=MIDNIGHT)

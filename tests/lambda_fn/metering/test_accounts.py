@@ -35,7 +35,8 @@ def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:
 
 
 def test_key_has_256_random_bits_and_a_public_id() -> None:
-    """A key is `sk-`, twelve public characters, and 43 that are secret; the account has its hash."""
+    """A key is `sk-`, twelve public characters, and 43 that are secret; the account has its hash.
+    """
     key = ids.new_key()
     item = accounts.new_account(key, name="n", now=1)
     assert len(key) == 3 + 12 + 1 + 43
@@ -74,7 +75,9 @@ def test_request_ids_tell_their_time_and_sort() -> None:
 
 
 async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A request is reserved and in flight, then settled, booked and given back, once however often it is repeated."""
+    """A request is reserved and in flight, then settled, booked and given back, once however often
+    it is repeated.
+    """
     begin = opening()
     admission = await Gate(table).admit(CALLER, begin, fingerprint="f" * 16)
     item = items.get_item(Key=account)["Item"]
@@ -96,7 +99,9 @@ async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict
 
 
 async def test_unknown_disabled_expired_replaced(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A key that nobody has, a wrong secret, a disabled, an expired and a replaced key reserve nothing."""
+    """A key that nobody has, a wrong secret, a disabled, an expired and a replaced key reserve
+    nothing.
+    """
     gate = Gate(table)
 
     async def code(caller: Caller = CALLER) -> str | None:
@@ -132,7 +137,9 @@ async def test_unknown_disabled_expired_replaced(table: Table, items: Any, accou
 
 @pytest.mark.parametrize("limit", accounts.LIMIT_NAMES)
 async def test_each_limit_alone(table: Table, items: Any, account: dict[str, str], limit: str) -> None:
-    """Each limit lets through what fits, to the last unit, and refuses the next request with its own error."""
+    """Each limit lets through what fits, to the last unit, and refuses the next request with its
+    own error.
+    """
     most = {"requests": 3, "max": 3, "tokens": 300, "cost": 15_000}[limit.partition("_")[0]]
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most})))
     gate = Gate(table)
@@ -150,7 +157,9 @@ async def test_each_limit_alone(table: Table, items: Any, account: dict[str, str
 async def test_a_budget_is_spent_when_nobody_holds_it(
     table: Table, items: Any, account: dict[str, str], limit: str
 ) -> None:
-    """What running requests hold of a budget may come back, so it is worth another try; what is spent is not."""
+    """What running requests hold of a budget may come back, so it is worth another try; what is
+    spent is not.
+    """
     most = 300 if limit.startswith("tokens") else 15_000
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most})))
     gate = Gate(table)
@@ -176,7 +185,9 @@ async def test_models_of_a_key(table: Table, items: Any, account: dict[str, str]
 
 
 async def test_changing_a_limit_in_mid_window(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A changed limit counts at once, with what was used before, and only if it still was the old one."""
+    """A changed limit counts at once, with what was used before, and only if it still was the old
+    one.
+    """
     old, new = accounts.Limits(tokens_day=150), accounts.Limits(tokens_day=250, tokens_month=1000)
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=old))
     gate = Gate(table)

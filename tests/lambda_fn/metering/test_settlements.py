@@ -1,9 +1,9 @@
-"""The books against a reference in memory: whatever is lost, late, throttled or killed between any two calls, in the
-end every request is booked exactly once.
+"""The books against a reference in memory: whatever is lost, late, throttled or killed between any
+two calls, in the end every request is booked exactly once.
 
-moto's DynamoDB carries out the real calls of the real `Table`; what goes wrong on the way to it is drawn. A write may
-be lost, carried out without an answer, carried out late (after its caller has long gone on), or throttled, and the
-process may end before or after any of them.
+moto's DynamoDB carries out the real calls of the real `Table`; what goes wrong on the way to it is
+drawn. A write may be lost, carried out without an answer, carried out late (after its caller has
+long gone on), or throttled, and the process may end before or after any of them.
 """
 
 import asyncio
@@ -78,7 +78,9 @@ class World:
         create_table(self.name)
 
     def run(self, work: Any, fates: list[Fate]) -> Any:
-        """Run one step of one process under the fates of its calls. Gives its result, or the exception it ended in."""
+        """Run one step of one process under the fates of its calls. Gives its result, or the
+        exception it ended in.
+        """
         self.fates = list(fates)
         self.network.revive()
 

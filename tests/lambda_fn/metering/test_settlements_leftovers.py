@@ -1,4 +1,6 @@
-"""What a function can leave behind, each case made step by step: how it is repaired, and that it is booked once."""
+"""What a function can leave behind, each case made step by step: how it is repaired, and that it is
+booked once.
+"""
 
 import asyncio
 import time
@@ -38,7 +40,9 @@ class Case:
         self.request_id = self.opening.request_id
 
     async def begin(self, *fates: Fate) -> Admission:
-        """Admit the request: the first fate is that of the account's write, the second of the ledger's."""
+        """Admit the request: the first fate is that of the account's write, the second of the
+        ledger's.
+        """
         await self.table.put(accounts.new_account(KEY, name="n", now=1))
         return await self.admit(*fates)
 
@@ -98,7 +102,9 @@ def case(monkeypatch: pytest.MonkeyPatch) -> Case:
 
 
 async def test_a_late_reservation_is_not_booked_again(case: Case) -> None:
-    """A try of the reservation that is carried out when all is over is taken out of flight, and books nothing."""
+    """A try of the reservation that is carried out when all is over is taken out of flight, and
+    books nothing.
+    """
     await case.close(await case.begin(Fate.LATE))
     case.network.deliver(0)
     assert await case.booked() == (1, 3, 5, COST, 1)
@@ -120,7 +126,9 @@ async def test_a_late_reservation_of_a_refused_request(case: Case) -> None:
 
 
 async def test_killed_before_anything_was_settled(case: Case) -> None:
-    """A: OPEN and in flight. It is settled from its last checkpoint, however late an earlier one arrives."""
+    """A: OPEN and in flight. It is settled from its last checkpoint, however late an earlier one
+    arrives.
+    """
     await case.begin()
     case.fates = [Fate.LATE]
     for number, tokens in ((1, 2), (2, 4)):
@@ -137,7 +145,9 @@ async def test_killed_before_anything_was_settled(case: Case) -> None:
 
 
 async def test_killed_within_admission(case: Case) -> None:
-    """B: OPEN and never in flight. It is settled as refused, and a late reservation does not change that."""
+    """B: OPEN and never in flight. It is settled as refused, and a late reservation does not change
+    that.
+    """
     with pytest.raises(Unavailable):
         await case.begin(Fate.LATE, Fate.WELL, *[Fate.LOST] * 9)
     case.fates = []
@@ -148,7 +158,9 @@ async def test_killed_within_admission(case: Case) -> None:
 
 
 async def test_a_refusal_that_could_not_be_closed(case: Case) -> None:
-    """A request that was never in flight is settled as refused; when the truth comes after all, it counts."""
+    """A request that was never in flight is settled as refused; when the truth comes after all, it
+    counts.
+    """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     await case.table.put(ledger.opening_item(case.opening))
     assert await case.recover() == "refused"
@@ -161,7 +173,9 @@ async def test_a_refusal_that_could_not_be_closed(case: Case) -> None:
 
 
 async def test_a_ledger_that_does_not_answer(case: Case) -> None:
-    """A reservation whose ledger item could not be opened is given back at once: it holds no stream and no budget."""
+    """A reservation whose ledger item could not be opened is given back at once: it holds no stream
+    and no budget.
+    """
     with pytest.raises(Unavailable):
         await case.begin(Fate.WELL, *[Fate.LOST] * limits.META_TRIES)
     assert await case.booked() == NEVER
@@ -179,7 +193,9 @@ async def test_killed_between_settlement_and_release(case: Case) -> None:
 
 
 async def test_in_flight_without_a_ledger_item(case: Case) -> None:
-    """D: never begun. The ledger gets an item with nothing spent, and one that arrives late is not put over it."""
+    """D: never begun. The ledger gets an item with nothing spent, and one that arrives late is not
+    put over it.
+    """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     reservation = holds.HoldRequest(case.request_id, 100, 5000, "m")
     await case.table.update(holds.place(KEY_ID, CALLER.key_hash, reservation, now=int(START)))
@@ -194,7 +210,9 @@ async def test_in_flight_without_a_ledger_item(case: Case) -> None:
 
 
 async def test_the_truth_after_the_sweeper(case: Case) -> None:
-    """A settlement that is replayed after the sweeper replaces what was recovered, once; the next replay finds it."""
+    """A settlement that is replayed after the sweeper replaces what was recovered, once; the next
+    replay finds it.
+    """
     admission = await case.begin()
     assert await case.recover() == "settled"
     assert await case.booked() == (1, 0, 0, 0, 0)
@@ -216,7 +234,9 @@ async def test_a_function_that_wakes_after_the_sweeper(case: Case) -> None:
 
 
 async def test_two_replays_at_once(case: Case) -> None:
-    """A replay that stalled before its first write, while another did everything, changes nothing when it goes on."""
+    """A replay that stalled before its first write, while another did everything, changes nothing
+    when it goes on.
+    """
     await case.begin()
     await case.recover()
     stalled = correction(Spend(1, 0, 0, 0))
@@ -238,7 +258,9 @@ async def test_a_replay_that_is_killed(case: Case) -> None:
 
 
 async def test_served_while_the_meter_was_open(case: Case) -> None:
-    """A request of which nothing was written is recorded whole; the sweeper, from a checkpoint alone, too."""
+    """A request of which nothing was written is recorded whole; the sweeper, from a checkpoint
+    alone, too.
+    """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     assert await case.record()
     assert await case.booked() == ONCE
@@ -252,7 +274,8 @@ async def test_served_while_the_meter_was_open(case: Case) -> None:
 
 @pytest.mark.parametrize("corrects", [False, True])
 async def test_a_late_try_of_a_replay_is_not_booked_again(case: Case, corrects: bool) -> None:
-    """A try of noting a replayed request as in flight, carried out when all is over, books nothing."""
+    """A try of noting a replayed request as in flight, carried out when all is over, books nothing.
+    """
     if corrects:  # the sweeper took it for lost first
         await case.begin()
         assert await case.recover() == "settled"
@@ -270,8 +293,8 @@ async def test_a_late_try_of_a_replay_is_not_booked_again(case: Case, corrects: 
 
 
 async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
-    """A request served while the meter was open by a server that tells its prompt's tokens at the end only is booked
-    with what it generated.
+    """A request served while the meter was open by a server that tells its prompt's tokens at the
+    end only is booked with what it generated.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     await case.table.put(ledger.opening_item(case.opening))
@@ -281,7 +304,9 @@ async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
 
 
 async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
-    """A release of the next day changes what is left of the month, and not what was left of the day before."""
+    """A release of the next day changes what is left of the month, and not what was left of the day
+    before.
+    """
     admission = await case.begin()
     assert admission.entry is not None
     tomorrow = START + 3600
@@ -310,7 +335,9 @@ async def test_stale_windows_are_removed(case: Case) -> None:
 
 
 def test_a_release_is_never_too_long(case: Case) -> None:
-    """However many windows are stale, a release stays within DynamoDB's 4 kB and leaves the rest to the next one."""
+    """However many windows are stale, a release stays within DynamoDB's 4 kB and leaves the rest to
+    the next one.
+    """
     minutes = [window.name for minute in range(150) for window in windows_of(START - 60 * minute)[:2]]
     spend = Spend(1, 10**9, 10**9, 10**15)
     release = holds.capture(KEY_ID, case.request_id, Hold(1, 9, 9, "", "m"), spend, now=START, expired=sorted(minutes))
@@ -324,7 +351,9 @@ def correction(booked: Spend) -> Correction:
 
 
 async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
-    """What a key has in flight can be marked for its end, by nobody but that key, and only until it is settled."""
+    """What a key has in flight can be marked for its end, by nobody but that key, and only until it
+    is settled.
+    """
     admission = await case.begin()
     with pytest.raises(ConditionFailed):
         await case.table.update(ledger.cancel(case.request_id, key_id="a" * 12, now=START))
@@ -340,7 +369,9 @@ async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
 
 
 async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that is in flight, and whose ledger item comes a moment later, is marked too; one without is left."""
+    """A request that is in flight, and whose ledger item comes a moment later, is marked too; one
+    without is left.
+    """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     reservation = holds.HoldRequest(case.request_id, 100, 5000, "m")
     await case.table.update(holds.place(KEY_ID, CALLER.key_hash, reservation, now=int(START)))

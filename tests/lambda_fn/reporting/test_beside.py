@@ -1,5 +1,5 @@
-"""Whoever reads many items copes with what others do between any two of its reads: keys and requests that come and go,
-and items that are of no kind it knows.
+"""Whoever reads many items copes with what others do between any two of its reads: keys and
+requests that come and go, and items that are of no kind it knows.
 """
 
 import asyncio
@@ -172,7 +172,8 @@ def test_many_things_happen_between_reads(plan: dict[int, Sequence[str]], reader
 
 
 async def test_no_change_makes_an_item() -> None:
-    """A change of an item that is not there fails, so that there never is one with only some of its attributes.
+    """A change of an item that is not there fails, so that there never is one with only some of its
+    attributes.
 
     `unwatch`, which asks for a size, is left out: moto cannot take that of nothing.
     """

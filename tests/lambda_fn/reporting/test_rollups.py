@@ -1,4 +1,6 @@
-"""Rollups: recomputed, the same byte for byte, closed hours only, and never put back by one who was slow."""
+"""Rollups: recomputed, the same byte for byte, closed hours only, and never put back by one who was
+slow.
+"""
 
 import asyncio
 import tracemalloc
@@ -29,7 +31,8 @@ def never() -> bool:
 
 
 async def test_a_closed_hour_is_rolled_once(ground: Ground) -> None:
-    """Hours are rolled from the oldest key's on, as soon as nothing of them can run, and only once."""
+    """Hours are rolled from the oldest key's on, as soon as nothing of them can run, and only once.
+    """
     await live(ground.table, ground, new_request_id(T))
     assert await rollups.advance(ground.table, now=CLOSED - 1, longest=LONGEST, stop=never) == 0
     assert await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 3
@@ -50,7 +53,8 @@ async def test_a_closed_hour_is_rolled_once(ground: Ground) -> None:
 
 
 async def test_an_hour_with_something_open_waits(ground: Ground) -> None:
-    """`ROLLED` does not pass an hour in which something is OPEN; its usage is read from the ledger."""
+    """`ROLLED` does not pass an hour in which something is OPEN; its usage is read from the ledger.
+    """
     await live(ground.table, ground, new_request_id(T))
     await live(ground.table, ground, new_request_id(T), None)
     assert await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never) == 0
@@ -59,7 +63,9 @@ async def test_an_hour_with_something_open_waits(ground: Ground) -> None:
 
 
 async def test_deleted_and_rebuilt(ground: Ground) -> None:
-    """Rollups that were deleted, changed or invented are the same again, byte for byte, after a rebuild."""
+    """Rollups that were deleted, changed or invented are the same again, byte for byte, after a
+    rebuild.
+    """
     for number in range(12):
         outcome = DONE if number % 3 else Settlement("cut", number, 2 * number, None, 5, 9)
         await live(ground.table, ground, new_request_id(T - 1200 * number), outcome)
@@ -82,7 +88,9 @@ async def test_deleted_and_rebuilt(ground: Ground) -> None:
 
 
 async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> None:
-    """Who read the ledger before a request was settled, and writes after another has rolled, has to roll anew."""
+    """Who read the ledger before a request was settled, and writes after another has rolled, has to
+    roll anew.
+    """
     await live(ground.table, ground, new_request_id(T))
     read, go = asyncio.Event(), asyncio.Event()
 
@@ -104,7 +112,9 @@ async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> Non
 
 
 async def test_a_late_correction_rolls_its_hour_again(ground: Ground) -> None:
-    """A settlement that is recorded after its hour was rolled is in the rollups after the next sweep."""
+    """A settlement that is recorded after its hour was rolled is in the rollups after the next
+    sweep.
+    """
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None, checkpoint=2)
     await settlements.recover(ground.table, ground.key_id, request_id, now=LATER)
@@ -196,7 +206,9 @@ class Pages(Table):
 
 
 async def test_an_hour_is_summed_page_by_page() -> None:
-    """An hour of six times the requests takes no more memory, and nothing is read of them that is not summed."""
+    """An hour of six times the requests takes no more memory, and nothing is read of them that is
+    not summed.
+    """
     peaks = []
     for pages in (2, 12):
         tracemalloc.start()

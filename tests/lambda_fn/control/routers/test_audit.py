@@ -1,4 +1,6 @@
-"""The audit trail: what it has of every change, what a crash leaves of it, and what a flood does not do to it."""
+"""The audit trail: what it has of every change, what a crash leaves of it, and what a flood does
+not do to it.
+"""
 
 import json
 from typing import Any, NoReturn
@@ -9,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import MeterUnavailable
-from lambda_fn.control.app import PREFIX, Front
+from lambda_fn.control.app import PREFIX, Middleware
 from lambda_fn.control.auth import INVOKED, Gate
 from lambda_fn.control.rights import OPERATIONS, RIGHTS, Right
 from lambda_fn.control.trail import Trail, Who
@@ -75,7 +77,9 @@ async def test_before_and_after(admin: Admin, make: Make) -> None:
 
 
 async def test_what_was_refused_is_recorded(admin: Admin, make: Make) -> None:
-    """A change of a key that is not there, and one rotation too many, are in the trail with their error."""
+    """A change of a key that is not there, and one rotation too many, are in the trail with their
+    error.
+    """
     made = await make()
     nobody = ids.new_key_id()
     await admin.refused(404, "DELETE", f"/keys/{nobody}")
@@ -104,7 +108,9 @@ async def test_nothing_is_done_that_cannot_be_recorded(admin: Admin, make: Make)
 
 @pytest.mark.parametrize("lost", ["change", "record"])
 async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> None:
-    """Killed before its change, or after it and before its end was recorded, an action is in the trail as unknown."""
+    """Killed before its change, or after it and before its end was recorded, an action is in the
+    trail as unknown.
+    """
     made = await make(owner="a")
     table = admin.services.table
     put, update = table.put, table.update
@@ -135,7 +141,9 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
 
 
 async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
-    """Neither a key nor a hash of one, of what was made, rotated and revoked, is stored there or shown."""
+    """Neither a key nor a hash of one, of what was made, rotated and revoked, is stored there or
+    shown.
+    """
     made = await make()
     rotated = await admin.ok("POST", f"/keys/{made['id']}/rotate", {})
     await admin.ok("POST", f"/keys/{made['id']}/revoke")
@@ -149,7 +157,9 @@ async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
 
 
 async def test_entries_are_kept_for_their_time_and_never_written_over(admin: Admin, make: Make) -> None:
-    """Each has the time after which DynamoDB removes it, and what is put once more stays what it was."""
+    """Each has the time after which DynamoDB removes it, and what is put once more stays what it
+    was.
+    """
     await make()
     items = stored(admin)
     assert {int(item["ttl"]) for item in items} == {NOW + 400 * 86_400}
@@ -161,7 +171,9 @@ async def test_entries_are_kept_for_their_time_and_never_written_over(admin: Adm
 
 
 async def test_pages_and_filters(admin: Admin, make: Make) -> None:
-    """Page by page everything comes once, over days; by key, by actor and by time only what is asked for."""
+    """Page by page everything comes once, over days; by key, by actor and by time only what is
+    asked for.
+    """
     first = await make("first")
     for _ in range(4):
         await make()
@@ -195,7 +207,7 @@ async def test_pages_and_filters(admin: Admin, make: Make) -> None:
 
 def through(api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | None = None) -> httpx.AsyncClient:
     """Give a client of the whole application, whose requests come by such an event."""
-    front = Front(api, Gate(None, ("origin",), right), admin.services.trail)
+    front = Middleware(api, Gate(None, ("origin",), right), admin.services.trail)
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         await front({**scope, "aws.event": event}, receive, send)
@@ -206,7 +218,9 @@ def through(api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | No
 async def test_a_flood_of_refused_sign_ins_fills_no_table(
     admin: Admin, api: ASGIApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a minute's refused requests the first is in the trail, the next one's entry counts them; the log has all."""
+    """Of a minute's refused requests the first is in the trail, the next one's entry counts them;
+    the log has all.
+    """
     sent = {"x-sluice-origin-secret": "origin", "authorization": "Bearer guess", "x-forwarded-for": "x, 203.0.113.9"}
     async with through(api, admin, {}) as client:
         for number in range(60):
@@ -225,7 +239,8 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
 
 
 async def test_who_comes_round_the_distribution_says_nothing_of_where_from(admin: Admin, api: ASGIApp) -> None:
-    """Without the origin secret the address is the connection's own, whatever X-Forwarded-For says."""
+    """Without the origin secret the address is the connection's own, whatever X-Forwarded-For says.
+    """
     async with through(api, admin, {}) as client:
         answer = await client.get("/keys", headers={"x-forwarded-for": "203.0.113.9"})
     assert answer.json()["error"]["code"] == "origin_denied"
@@ -253,8 +268,8 @@ async def test_no_key_is_logged_with_a_path(admin: Admin, api: ASGIApp, capsys: 
 
 @pytest.mark.parametrize("right", RIGHTS)
 async def test_a_right_has_its_operations_and_no_other(admin: Admin, api: ASGIApp, right: Right) -> None:
-    """Of all operations in the document a right is refused those that it has not, before they do anything, and the
-    refusal is in the trail.
+    """Of all operations in the document a right is refused those that it has not, before they do
+    anything, and the refusal is in the trail.
     """
     admin.services.right = right
     key_id = ids.new_key_id()
@@ -277,7 +292,9 @@ async def test_a_right_has_its_operations_and_no_other(admin: Admin, api: ASGIAp
 
 @pytest.mark.parametrize("limits", [{"tokens_per_day": 5}, {"tokens_per_day": None}, {"concurrent_streams": 200}, {}])
 async def test_who_makes_keys_sets_no_limits(admin: Admin, make: Make, limits: dict[str, Any]) -> None:
-    """With the right to keys a key has the defaults, and a 403 names the rights that may give it other limits."""
+    """With the right to keys a key has the defaults, and a 403 names the rights that may give it
+    other limits.
+    """
     admin.services.right = "keys"
     made = await make()
     for call in (("POST", "/keys", {"name": "n"}), ("PATCH", f"/keys/{made['id']}", {"owner": "b"})):
@@ -292,7 +309,9 @@ async def test_who_makes_keys_sets_no_limits(admin: Admin, make: Make, limits: d
 
 
 async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
-    """Of a minute's refusals each actor's and each error's first one is there, whichever function wrote before."""
+    """Of a minute's refusals each actor's and each error's first one is there, whichever function
+    wrote before.
+    """
     trails = [Trail(admin.services.table, days=1, now=lambda: NOW) for _ in range(3)]
     kinds = [("unknown", "invalid_admin_secret"), ("unknown", "url_only"), ("iam:usage", "right_missing")]
     kinds.append(("iam:keys", "right_missing"))
@@ -308,7 +327,9 @@ async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
 
 @pytest.mark.parametrize("away", ["minute taken", "no table"])
 async def test_attempts_without_an_entry_are_in_the_next_one(admin: Admin, away: str) -> None:
-    """What another environment's entry, or a table that did not answer, kept out is counted in the next entry."""
+    """What another environment's entry, or a table that did not answer, kept out is counted in the
+    next entry.
+    """
     minute = NOW - NOW % 60
     moments = iter([minute, minute + 1, minute + 60])
     trail = Trail(admin.services.table, days=1, now=lambda: moment)

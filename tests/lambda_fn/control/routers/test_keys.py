@@ -40,7 +40,9 @@ async def reserve(admin: Admin, secret: str, request_id: str, *, tokens: int = 1
 
 
 def test_the_document_is_valid_and_complete(admin: Admin) -> None:
-    """OpenAPI 3.1; every operation has an id, a summary and documented refusals, and no 422 is promised."""
+    """OpenAPI 3.1; every operation has an id, a summary and documented refusals, and no 422 is
+    promised.
+    """
     validate(admin.document)
     operations = [it for path in admin.document["paths"].values() for it in path.values()]
     assert len({it["operationId"] for it in operations}) == len(operations) == 18
@@ -271,7 +273,9 @@ async def test_a_disabled_key_is_told_so(admin: Admin, make: Make) -> None:
 
 
 async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Make) -> None:
-    """Both secrets are good for the grace time; with none, or after another rotation, the old one is not."""
+    """Both secrets are good for the grace time; with none, or after another rotation, the old one
+    is not.
+    """
     admin.services.now = time.time
     made = await make(limits={"tokens_per_day": 5})
     gate = Gate(admin.services.table)
@@ -294,7 +298,9 @@ async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Ma
 
 
 async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) -> None:
-    """It is gone for its holder and in every list; a request that runs is still booked, and its item stays."""
+    """It is gone for its holder and in every list; a request that runs is still booked, and its
+    item stays.
+    """
     made = await make()
     request_id = ids.new_request_id(NOW)
     entry = await reserve(admin, made["secret"], request_id)
@@ -320,7 +326,9 @@ async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) 
 
 
 async def test_a_raised_budget_gives_the_difference(admin: Admin, make: Make) -> None:
-    """What is spent stays spent: raising a budget adds to what is left, lowering takes away, down to nothing."""
+    """What is spent stays spent: raising a budget adds to what is left, lowering takes away, down
+    to nothing.
+    """
     made = await make(limits={"tokens_per_day": 150, "cost_per_month": "0.00000001"})
     path = f"/keys/{made['id']}/budget"
     await reserve(admin, made["secret"], ids.new_request_id(NOW), tokens=100, cost=4)
@@ -366,7 +374,9 @@ def unpriced(admin: Admin) -> None:
 
 @pytest.mark.usefixtures("unpriced")
 async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
-    """A budget of cost is refused where a model that the key may use has no price, and the models are named."""
+    """A budget of cost is refused where a model that the key may use has no price, and the models
+    are named.
+    """
     for body in ({"name": "n", "limits": COST}, {"name": "n", "limits": COST, "models": ["demo", "other"]}):
         error = await admin.refused(400, "POST", "/keys", body)
         assert (error["code"], error["param"]) == ("model_without_price", "models")
@@ -386,7 +396,9 @@ async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
 
 
 async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> None:
-    """What has nothing to do with its budget can still be changed of a key whose budget does not hold any more."""
+    """What has nothing to do with its budget can still be changed of a key whose budget does not
+    hold any more.
+    """
     key = (await make(limits=COST))["id"]
     admin.services.unpriced = ("demo", "other")
     await admin.ok("PATCH", f"/keys/{key}", {"enabled": False, "limits": {"requests_per_minute": 3}})
@@ -394,7 +406,9 @@ async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> Non
 
 
 async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
-    """A new key has the deployment's default of streams at once, unless it names some; null is the most there is."""
+    """A new key has the deployment's default of streams at once, unless it names some; null is the
+    most there is.
+    """
     admin.services.default_max_streams = 20
     made = await make()
     assert made["limits"]["concurrent_streams"] == 20
@@ -406,8 +420,8 @@ async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
 
 
 async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, make: Make) -> None:
-    """No secret is good any more, not even one in its grace time or once the key is enabled again; what runs is told to
-    stop, once; a rotation gives another secret.
+    """No secret is good any more, not even one in its grace time or once the key is enabled again;
+    what runs is told to stop, once; a rotation gives another secret.
     """
     admin.services.now = time.time
     made = await make()
@@ -433,7 +447,9 @@ async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, ma
 
 
 async def test_a_revocation_that_was_overtaken_is_made_again(admin: Admin, make: Make) -> None:
-    """A change that comes between does not keep a key from being revoked, and a late try of it brings nothing back."""
+    """A change that comes between does not keep a key from being revoked, and a late try of it
+    brings nothing back.
+    """
     made = await make()
     account = Account.of(await admin.services.account(made["id"]))
     late = account_changes.rotate(await admin.services.account(made["id"]), "0" * 64, now=int(NOW), grace=60)

@@ -1,4 +1,6 @@
-"""Usage, the ledger and the books: what the admin API reports of requests that the meter has counted."""
+"""Usage, the ledger and the books: what the admin API reports of requests that the meter has
+counted.
+"""
 
 import csv
 import io
@@ -86,7 +88,9 @@ async def test_what_makes_no_sense_of_usage_is_refused(admin: Admin) -> None:
 
 
 async def test_one_request_is_found_by_any_of_its_names(admin: Admin, used: dict[str, Any]) -> None:
-    """With the prefix of the header, of an answer, or without; others are 404, and what is no id 400."""
+    """With the prefix of the header, of an answer, or without; others are 404, and what is no id
+    400.
+    """
     plain = used["last"]
     for name in (plain, f"req_{plain}", f"chatcmpl-{plain}"):
         entry = await admin.ok("GET", f"/requests/{name}")
@@ -122,7 +126,8 @@ async def test_a_deleted_key_stays_in_the_books(admin: Admin, used: dict[str, An
 
 
 async def test_rollups_are_made_again(admin: Admin, used: dict[str, Any]) -> None:
-    """Hours are made from the ledger; made again they are the same; too many or none are refused."""
+    """Hours are made from the ledger; made again they are the same; too many or none are refused.
+    """
     hours = {"since": "2026-11-20", "until": "2026-11-21T06"}
     done = (await admin.ok("POST", "/rollups/rebuild", hours))["data"]
     assert (sum(hour["rows"] for hour in done), sum(hour["changed"] for hour in done)) == (3, 3)
