@@ -319,7 +319,7 @@ async def test_an_open_meter_serves_whom_it_knows(
         down = False  # it is back when the answer is over
         return await inner_record(*args, **options)
 
-    monkeypatch.setattr(settlements, "record", record)
+    monkeypatch.setattr(settlements, "replay", record)
     reply = await call(body=STREAM)
     assert reply.status == 200
     assert ledger_item(items, reply)["completion_tokens"] == 2
@@ -370,7 +370,7 @@ async def test_no_settlement_is_lost(
     async def close(*_: Any, **__: Any) -> None:
         raise failure
 
-    monkeypatch.setattr(settlements, "close", close)
+    monkeypatch.setattr(settlements, "settle", close)
     with contextlib.suppress(asyncio.CancelledError):
         await call(body=STREAM)
     line = json.loads(capsys.readouterr().out.splitlines()[-1])

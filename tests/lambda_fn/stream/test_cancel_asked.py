@@ -163,7 +163,7 @@ async def test_an_answer_that_is_over_is_not_cancelled(
         await closing(*given, **named)
 
     closing = settlements.settle
-    monkeypatch.setattr(settlements, "close", close)
+    monkeypatch.setattr(settlements, "settle", close)
     reply = await call(body=STREAM)
     assert text(reply) == "Hello world"
     item = ledger_item(items, reply)
