@@ -1,5 +1,4 @@
-"""The admin secret: which versions are accepted, how often it is looked up, and how it is rotated.
-"""
+"""The admin secret: which versions are accepted, and how often they are read."""
 
 import uuid
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
 from lambda_fn.control.auth import DOUBT, FRESH, INVOKED, STALE, AdminSecret, Gate
 from lambda_fn.control.invocation import as_url_event
-from lambda_fn.control.rotate import RotationRefused, rotate
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied, Unavailable
 from lambda_fn.http.client import Client
 from tests.support.function import CREDENTIALS
@@ -134,21 +132,3 @@ async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) ->
     with pytest.raises(PermissionDenied, match="IAM"):
         await closed.check_admin(url, {"authorization": "Bearer one"})
     assert await closed.check_admin({INVOKED: True}, {}) == "iam:usage"
-
-
-async def test_a_rotation_may_be_taken_up_at_any_step(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """Each step may be repeated; another version's value, or an unknown step, is refused."""
-    arn = stored[1]
-    reader = manager(moto_url, http)
-    event = {"SecretId": arn, "ClientRequestToken": "t" * 32}
-    with pytest.raises(RotationRefused, match="no value"):
-        await rotate(reader, {**event, "Step": "testSecret"})
-    for step in ("createSecret", "createSecret", "setSecret", "testSecret", "finishSecret", "finishSecret"):
-        await rotate(reader, {**event, "Step": step})
-    previous, current = [await reader.version(arn, stage) for stage in ("AWSPREVIOUS", "AWSCURRENT")]
-    assert previous is not None
-    assert previous[1] == "one"
-    assert current is not None
-    assert len(current[1]) == 48
-    with pytest.raises(RotationRefused, match="no step"):
-        await rotate(reader, {"SecretId": arn, "ClientRequestToken": "u" * 32, "Step": "dance"})

@@ -1,18 +1,24 @@
 """What an admin changes of an account, late, twice and at the wrong moment, on moto's DynamoDB."""
 
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
 from lambda_fn import ids
-from lambda_fn.aws.dynamodb import ConditionFailed, Update
+from lambda_fn.aws.dynamodb import ConditionFailed, Table, Update
+from lambda_fn.errors import APIError
 from lambda_fn.metering import account_changes, accounts, holds
 from lambda_fn.metering.accounts import Account, Limits
 from lambda_fn.metering.keys import account_key
-from lambda_fn.metering.windows import windows_of
-from tests.lambda_fn.metering.test_settlements import KEY, KEY_ID, START
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
+from lambda_fn.metering.windows import UNLIMITED, windows_of
+from lambda_fn.stream.admit import Gate
+from tests.support.function import KEY, KEY_ID
 from tests.support.network import Network, create_table
+from tests.support.one_request import CALLER, START
 
 LIMITS = Limits(requests_minute=1000, cost_day=10**9, cost_month=10**10)
 MIDNIGHT = 1_796_083_200.0
@@ -54,6 +60,11 @@ class Key:
         except ConditionFailed:
             return False
         return True
+
+
+def opening() -> Opening:
+    """Return what a new request of 100 tokens is opened with."""
+    return Opening(ids.new_request_id(), KEY_ID, "m", 100, 5000, Prices(10, 100))
 
 
 @pytest.fixture
@@ -146,3 +157,28 @@ async def test_the_longest_change_is_short_enough(key: Key) -> None:
     account = msgspec.structs.replace(Account.of(await key.item()), balance=dict.fromkeys(near, 1), revision=9)
     change = account_changes.change_limits(account, Limits(*range(7)), now=MIDNIGHT)
     assert max(len(change.update), len(change.condition)) < 2000
+
+
+async def test_changing_a_limit_in_mid_window(table: Table, items: Any, account: dict[str, str]) -> None:
+    """A changed limit counts at once, with what was used before, and only if it still was the old
+    one.
+    """
+    old, new = accounts.Limits(tokens_day=150), accounts.Limits(tokens_day=250, tokens_month=1000)
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=old))
+    gate = Gate(table)
+    await gate.admit(CALLER, opening())
+    item = await table.get(account)
+    assert item is not None
+    change = account_changes.change_limits(accounts.Account.of(item), new, now=time.time())
+    await table.update(change)
+    with pytest.raises(ConditionFailed):
+        await table.update(change)
+    await gate.admit(CALLER, opening())
+    with pytest.raises(APIError, match="50 left of 250, this request may need 100"):
+        await gate.admit(CALLER, opening())
+    balance = items.get_item(Key=account)["Item"]["balance"]
+    assert sorted(int(left) for name, left in balance.items() if name.startswith("tokens")) == [
+        50,
+        800,
+        UNLIMITED - 200,
+    ]

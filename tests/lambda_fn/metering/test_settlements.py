@@ -20,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from moto.dynamodb.models import dynamodb_backends
 
 from lambda_fn import ids, limits
-from lambda_fn.auth import Caller
 from lambda_fn.aws.attributes import Item, unwrap_all
 from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
 from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, Unavailable
@@ -31,15 +30,13 @@ from lambda_fn.metering.money import Prices
 from lambda_fn.metering.windows import windows_of
 from lambda_fn.stream import admit
 from lambda_fn.stream.admit import Admission, Gate
+from tests.support.function import KEY, KEY_ID
 from tests.support.network import REGION, Fate, Killed, Network, create_table
+from tests.support.one_request import CALLER, START
 
-KEY = ids.new_key()
-KEY_ID = ids.key_id_of(KEY) or ""
-CALLER = Caller(KEY_ID, ids.hash_key(KEY))
 LIMITS = Limits(tokens_day=1000, cost_day=20_000, max_streams=5, tokens_month=4000)
 EXAMPLES = int(os.environ.get("SLUICE_BOOKS_EXAMPLES", "12"))
 """`make books` runs more."""
-START = 1_795_219_185.0  # fifteen seconds before the end of a day, UTC
 fates = st.lists(
     st.sampled_from([Fate.WELL, Fate.LATE, Fate.WELL, Fate.UNANSWERED, *Fate]), max_size=6
 )  # of the first calls of a step; the others go well

@@ -3,102 +3,19 @@ booked once.
 """
 
 import asyncio
-import time
 
-import msgspec
 import pytest
 
-from lambda_fn import ids, limits
-from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Update
+from lambda_fn import limits
 from lambda_fn.errors import InsufficientQuota, Unavailable
 from lambda_fn.metering import accounts, holds, ledger, settlements
-from lambda_fn.metering.accounts import NOTHING, Correction, Hold, Spend
-from lambda_fn.metering.keys import account_key, ledger_key
-from lambda_fn.metering.ledger import Opening, Settlement
-from lambda_fn.metering.money import Prices
-from lambda_fn.metering.windows import UNLIMITED, windows_of
-from lambda_fn.stream.admit import Admission, Gate
-from tests.lambda_fn.metering.test_settlements import CALLER, KEY, KEY_ID, START
-from tests.support.network import Fate, Network, create_table
-
-PRICES = Prices(10, 100)
-TRUTH = Settlement("complete", 3, 5, "stop", 12, 40)
-COST = 530
-
-
-class Case:
-    """One key, one request."""
-
-    def __init__(self) -> None:
-        """Make the table."""
-        self.fates: list[Fate] = []
-        self.network = Network(lambda _: self.fates.pop(0) if self.fates else Fate.WELL)
-        self.table = self.network.table("leftovers")
-        create_table("leftovers")
-        self.opening = Opening(ids.new_request_id(START), KEY_ID, "m", 100, 5000, PRICES)
-        self.request_id = self.opening.request_id
-
-    async def begin(self, *fates: Fate) -> Admission:
-        """Admit the request: the first fate is that of the account's write, the second of the
-        ledger's.
-        """
-        await self.table.put(accounts.new_account(KEY, name="n", now=1))
-        return await self.admit(*fates)
-
-    async def admit(self, *fates: Fate) -> Admission:
-        """Admit the request in an environment that knows the key."""
-        gate = Gate(self.table)
-        await gate.authenticate(CALLER)
-        self.fates = list(fates)
-        return await gate.admit(CALLER, self.opening)
-
-    async def close(self, admission: Admission) -> None:
-        """Settle and release it."""
-        assert admission.entry is not None
-        await settlements.settle(self.table, self.opening, TRUTH, hold=admission.entry, now=START)
-
-    async def try_once(self, update: Update) -> None:
-        """Make a write that nobody hears of again."""
-        with pytest.raises(MeterUnavailable):
-            await self.table.update(update, max_attempts=1)
-
-    async def recover(self) -> str | None:
-        """Let the sweeper look at it."""
-        return await settlements.recover(self.table, KEY_ID, self.request_id, now=START)
-
-    async def record(self) -> bool:
-        """Replay its settlement."""
-        return await settlements.replay(self.table, self.opening, TRUTH, now=START)
-
-    async def item(self) -> Item:
-        """Give the ledger item."""
-        item = await self.table.get(ledger_key(self.request_id))
-        assert item is not None
-        return item
-
-    async def booked(self) -> tuple[int, int, int, int, int]:
-        """Give the account's totals, and how many requests are in flight."""
-        item = await self.table.get(account_key(KEY_ID))
-        assert item is not None
-        account = accounts.Account.of(item)
-        totals = (account.requests, account.prompt_tokens, account.completion_tokens, account.cost)
-        day = windows_of(START)[2]
-        if not account.in_flight:
-            assert UNLIMITED - account.remaining(day) == account.prompt_tokens + account.completion_tokens
-        return (*totals, len(account.in_flight))
-
+from lambda_fn.metering.accounts import Spend
+from tests.support.function import KEY, KEY_ID
+from tests.support.network import Fate
+from tests.support.one_request import CALLER, COST, PRICES, START, TRUTH, Case, correction
 
 ONCE = (1, 3, 5, COST, 0)
 NEVER = (0, 0, 0, 0, 0)
-
-
-@pytest.fixture
-def case(monkeypatch: pytest.MonkeyPatch) -> Case:
-    """Give a case, at a time that stands still."""
-    monkeypatch.setattr(time, "time", lambda: START)
-    monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
-    return Case()
 
 
 async def test_a_late_reservation_is_not_booked_again(case: Case) -> None:
@@ -274,8 +191,7 @@ async def test_served_while_the_meter_was_open(case: Case) -> None:
 
 @pytest.mark.parametrize("corrects", [False, True])
 async def test_a_late_try_of_a_replay_is_not_booked_again(case: Case, corrects: bool) -> None:
-    """A try of noting a replayed request as in flight, carried out when all is over, books nothing.
-    """
+    """A late attempt to place the hold of a replayed request books nothing."""
     if corrects:  # the sweeper took it for lost first
         await case.begin()
         assert await case.recover() == "settled"
@@ -290,82 +206,6 @@ async def test_a_late_try_of_a_replay_is_not_booked_again(case: Case, corrects: 
     assert await case.booked() == (*ONCE[:4], 1)
     assert await case.recover() == "dropped"
     assert await case.booked() == ONCE
-
-
-async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
-    """A request served while the meter was open by a server that tells its prompt's tokens at the
-    end only is booked with what it generated.
-    """
-    await case.table.put(accounts.new_account(KEY, name="n", now=1))
-    await case.table.put(ledger.opening_item(case.opening))
-    await case.table.update(ledger.checkpoint(case.request_id, prompt_tokens=0, completion_tokens=4, now=START))
-    assert await case.recover() == "settled"
-    assert await case.booked() == (1, 0, 4, 400, 0)
-
-
-async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
-    """A release of the next day changes what is left of the month, and not what was left of the day
-    before.
-    """
-    admission = await case.begin()
-    assert admission.entry is not None
-    tomorrow = START + 3600
-    await settlements.settle(case.table, case.opening, TRUTH, hold=admission.entry, now=tomorrow)
-    item = await case.table.get(account_key(KEY_ID))
-    assert item is not None
-    account = accounts.Account.of(item)
-    left = {window.limit: UNLIMITED - account.remaining(window) for window in windows_of(START)}
-    assert (left["tokens_day"], left["tokens_month"], left["cost_month"]) == (100, 8, COST)
-
-
-async def test_stale_windows_are_removed(case: Case) -> None:
-    """Windows that ended long ago go with the next release, and those that run stay."""
-    await case.close(await case.begin())
-    later = msgspec.structs.replace(case.opening, request_id=ids.new_request_id(START + 90_000))
-    case.opening, case.request_id = later, later.request_id
-    admission = await Gate(case.table).admit(CALLER, later)
-    assert admission.account is not None
-    old = set(admission.account.balance) - {window.name for window in windows_of(START + 90_000)}
-    assert len(old) == 4
-    entry = admission.entry
-    assert entry is not None
-    release = holds.capture(KEY_ID, later.request_id, entry, NOTHING, now=START + 90_000, expired=sorted(old))
-    item = await case.table.update(release, return_item=True)
-    assert set(item["balance"]) == {window.name for window in windows_of(START + 90_000)}
-
-
-def test_a_release_is_never_too_long(case: Case) -> None:
-    """However many windows are stale, a release stays within DynamoDB's 4 kB and leaves the rest to
-    the next one.
-    """
-    minutes = [window.name for minute in range(150) for window in windows_of(START - 60 * minute)[:2]]
-    spend = Spend(1, 10**9, 10**9, 10**15)
-    release = holds.capture(KEY_ID, case.request_id, Hold(1, 9, 9, "", "m"), spend, now=START, expired=sorted(minutes))
-    assert len(release.update) < 2000
-    assert min(minutes) in release.names.values()
-
-
-def correction(booked: Spend) -> Correction:
-    """Make a correction to the truth."""
-    return Correction(booked, PRICES, msgspec.structs.asdict(TRUTH))
-
-
-async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
-    """What a key has in flight can be marked for its end, by nobody but that key, and only until it
-    is settled.
-    """
-    admission = await case.begin()
-    with pytest.raises(ConditionFailed):
-        await case.table.update(ledger.cancel(case.request_id, key_id="a" * 12, now=START))
-    assert await settlements.cancel_all(case.table, "a" * 12, now=START) == []
-    assert await settlements.cancel_all(case.table, KEY_ID, now=START) == [case.request_id]
-    assert await settlements.cancel_all(case.table, KEY_ID, now=START + 1) == [case.request_id]
-    assert (await case.item())["cancel"] == START
-    await case.close(admission)
-    assert "cancel" not in await case.item()
-    with pytest.raises(ConditionFailed):
-        await case.table.update(ledger.cancel(case.request_id, key_id=KEY_ID, now=START))
-    assert await settlements.cancel_all(case.table, KEY_ID, now=START) == []
 
 
 async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,11 +225,3 @@ async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkey
     monkeypatch.setattr(asyncio, "sleep", sleep)
     assert await settlements.cancel_all(case.table, KEY_ID, now=START) == []
     assert await settlements.cancel_all(case.table, KEY_ID, now=START) == [case.request_id]
-
-
-def test_an_entry_reads_as_it_was_written() -> None:
-    """An entry is short text, and is read back the same, with and without a correction."""
-    plain = Hold(1, 100, 5000, "f" * 16, "m")
-    assert plain.text == '[1,100,5000,"ffffffffffffffff","m"]'
-    for entry in (plain, Hold(7, 0, 0, "", "m", correction(Spend(1, 2, 3, 4)))):
-        assert Hold.parse(entry.text) == entry

@@ -136,8 +136,7 @@ async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
     ids=str,
 )
 async def test_a_malformed_line_is_named_and_writes_nothing(ground: Ground, changes: dict[str, Any]) -> None:
-    """A line that makes no sense is counted with its number and what is wrong, and changes nothing.
-    """
+    """A malformed line is named with its number and what is wrong, and changes nothing."""
     before = ground.bytes()
     bad = json.dumps(json.loads(line(ground, new_request_id(T))) | changes)
     cut = line(ground, new_request_id(T))[:-20]

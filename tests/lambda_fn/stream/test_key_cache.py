@@ -14,8 +14,9 @@ from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.stream import key_cache
 from lambda_fn.stream.admit import Gate
-from tests.lambda_fn.metering.test_settlements import CALLER, KEY, KEY_ID
+from tests.support.function import KEY, KEY_ID
 from tests.support.network import Fate, Network, create_table
+from tests.support.one_request import CALLER
 
 ADMITTED = ["UpdateItem", "PutItem"]
 FIRST = ["GetItem", *ADMITTED]

@@ -222,8 +222,7 @@ async def test_an_item_that_makes_no_sense_stops_no_other(ground: Ground) -> Non
 
 
 async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> None:
-    """However many cannot be read, accounts are swept and hours are rolled: DynamoDB does answer.
-    """
+    """However many items are malformed, accounts are swept and hours are rolled."""
     for number in range(12):
         await ground.table.put({"pk": f"LEDGER#bad{number}", "sk": "x", "open": "LEDGER#0", "due": 1})
     [request_id] = request_ids(1)
@@ -252,8 +251,7 @@ async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | 
 
 
 async def test_a_function_that_was_only_slow(ground: Ground) -> None:
-    """When a function settles after the sweeper took its request for lost, its own figures stand.
-    """
+    """When a function settles after the sweeper took its request for lost, its figures stand."""
     request_id = new_request_id(T)
     opened = opening(ground, request_id)
     entry = await reserve(ground.table, ground, request_id)
