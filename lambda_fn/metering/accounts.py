@@ -20,7 +20,7 @@ from lambda_fn.networks import ANYWHERE
 MAX_STREAMS = 200
 """Streams of one key at once. Each hold is some 90 bytes of the item, and each write costs the
 whole item: with 200 holds it has 18 kB, and one item takes 1,000 units of 1 kB a second
-(docs/metering.md).
+(docs/explanation/metering.md).
 """
 
 

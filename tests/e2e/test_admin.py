@@ -38,12 +38,12 @@ def versions(cloud: LocalCloud, deployment: Deployment) -> dict[str, str]:
 def admin(deployment: Deployment, secret: str) -> httpx.Client:
     """Return a client of the admin API."""
     headers = {"authorization": f"Bearer {secret}"}
-    return httpx.Client(base_url=f"{deployment.origin}/admin/v1", headers=headers, timeout=30)
+    return httpx.Client(base_url=f"{deployment.origin}/admin/v1", headers=headers, timeout=60)
 
 
 def test_the_document_needs_no_secret(scripted: Deployment) -> None:
     """The OpenAPI document is served to everybody who comes by the distribution."""
-    answer = httpx.get(f"{scripted.origin}/admin/v1/openapi.json", timeout=30)
+    answer = httpx.get(f"{scripted.origin}/admin/v1/openapi.json", timeout=60)
     assert (answer.status_code, answer.json()["openapi"][:2]) == (200, "3.")
     assert answer.headers["x-request-id"].startswith("req_")
 
@@ -118,7 +118,7 @@ def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
     assert found["AWSPREVIOUS"] == secret != found["AWSCURRENT"]
     assert len(found["AWSCURRENT"]) == 48
     with admin(scripted, found["AWSCURRENT"]) as client:
-        deadline = time.monotonic() + 20  # a secret that is not known is looked up at most every five seconds
+        deadline = time.monotonic() + 60  # a secret that is not known is looked up at most every five seconds
         while (status := client.get("/nothing").status_code) == 401 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert status == 404

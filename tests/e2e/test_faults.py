@@ -57,7 +57,7 @@ def stream(deployment: Deployment, **said: Any) -> Seen:
     fields = {"repeat": " wört{i}", "count": WORDS, "rate": 100, **said}
     try:
         with deployment.client.chat.completions.with_streaming_response.create(
-            model=SCRIPTED_MODEL, messages=script(**fields), stream=True, timeout=30
+            model=SCRIPTED_MODEL, messages=script(**fields), stream=True, timeout=60
         ) as raw:
             seen.request_id = raw.headers.get("x-request-id", "").removeprefix("req_")
             seen.chunks.extend(raw.parse())
@@ -146,7 +146,7 @@ def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deploy
         request_id = next(chunks).id.removeprefix("chatcmpl-")
         with fault(cloud, kind="table-down", scope="scripted*", probability=1) as fault_id:
             assert list(chunks)[-1].choices[0].finish_reason == "stop"
-            ends = time.monotonic() + 10
+            ends = time.monotonic() + 60
             while listed(cloud, fault_id)["struck"] < limits.META_TRIES and time.monotonic() < ends:
                 time.sleep(0.02)
     assert settled(scripted, request_id)["outcome"] == "complete"

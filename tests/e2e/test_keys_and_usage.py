@@ -114,7 +114,7 @@ def test_a_key_is_good_in_its_networks_only(scripted: Deployment, run: Run) -> N
 
 
 def test_a_key_that_was_found_is_revoked(scripted: Deployment, run: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    """The command takes the whole key and prints it nowhere; running requests of the key are cancelled, and the audit trail records it."""
+    """The command takes a whole key and prints it nowhere. Running requests are cancelled; the audit trail has it."""
     key = run("keys", "create", "--name", "leaked").strip()
     script = json.dumps({"repeat": " x", "count": 3000, "rate": 50, "prompt_tokens": 10})
     with client(scripted, key) as openai_client:

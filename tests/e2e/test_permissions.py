@@ -72,7 +72,7 @@ GRANTS = {
     },
 }
 # What is written for a role arrives some time after the answer.
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 class Deployed:

@@ -45,7 +45,7 @@ def test_wrong_requests(demo: Deployment, change: dict[str, Any], status: int, c
             continue
         body = {"model": demo.model, "messages": [USER], "stream": stream, **change}
         headers = {"authorization": f"Bearer {demo.key}"}
-        check(httpx.post(f"{demo.origin}/v1/chat/completions", json=body, headers=headers, timeout=30), status, code)
+        check(httpx.post(f"{demo.origin}/v1/chat/completions", json=body, headers=headers, timeout=60), status, code)
 
 
 def test_malformed_json(demo: Deployment) -> None:

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.control.app import create_api
 from lambda_fn.control.services import Services
@@ -28,8 +29,8 @@ from tests.support.ground import LIMITS, Ground, T
 
 
 @pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """Run moto's DynamoDB, with the usage table in it."""
+def moto_server() -> Iterator[str]:
+    """Run moto's DynamoDB; yields its URL."""
     attribute_values.install()
     moto = DomainDispatcherApplication(create_backend_app)
     one_at_a_time = threading.Lock()  # moto has no locks of its own: a condition would not hold
@@ -40,9 +41,16 @@ def moto_url() -> Iterator[str]:
 
     server = make_server("127.0.0.1", 0, application, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.port}"
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def moto_url(moto_server: str) -> Iterator[str]:
+    """Make the usage table for each file: tests of other folders empty the whole of moto."""
     client = boto3.client(
-        "dynamodb", endpoint_url=url, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+        "dynamodb", endpoint_url=moto_server, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
     )
     keys = {"pk": "HASH", "sk": "RANGE"}
     client.create_table(
@@ -51,9 +59,9 @@ def moto_url() -> Iterator[str]:
         KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
     )
-    yield url
-    server.shutdown()
-    server.server_close()
+    yield moto_server
+    client.delete_table(TableName=TABLE)
+    client.close()
 
 
 @pytest.fixture
@@ -100,7 +108,13 @@ async def http() -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def table(moto_url: str, http: Client) -> Table:
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for moto as long as it takes: a busy machine may need longer than the function allows the table."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)
+
+
+@pytest.fixture
+def table(moto_url: str, http: Client, _patient: None) -> Table:
     """Give the table as the function sees it."""
     return Table(http, url=moto_url, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS)
 
@@ -134,7 +148,7 @@ def call(make_call: Callable[..., Call]) -> Call:
 
 
 @pytest.fixture
-def make_call(moto_url: str, sagemaker: StandIn, http: Client) -> Callable[..., Call]:
+def make_call(moto_url: str, sagemaker: StandIn, http: Client, _patient: None) -> Callable[..., Call]:
     """Give a way to make applications, with settings of their own."""
     return lambda **changes: caller(moto_url, sagemaker, http, changes)
 
@@ -169,9 +183,9 @@ def make(admin: Admin) -> Make:
 @pytest.fixture
 async def used(admin: Admin, make: Make) -> dict[str, Any]:
     """Make two keys, of which one was used in two days and of two models."""
-    admin.services.now = lambda: NOW - 40 * HOUR
+    admin.services.now = lambda: NOW - 9 * HOUR
     first, second = await make("first"), await make("second")
-    for at, model, tokens in ((-30, "demo", 10), (-30, "other", 20), (-5, "demo", 30), (0, "demo", 40)):
+    for at, model, tokens in ((-8, "demo", 10), (-8, "other", 20), (-5, "demo", 30), (0, "demo", 40)):
         await request(admin, first, at=NOW + at * HOUR, model=model, tokens=tokens)
     last = await request(admin, second, at=NOW, tokens=50)
     admin.services.now = lambda: NOW

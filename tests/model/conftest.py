@@ -1,8 +1,34 @@
 """The fixtures of the container."""
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 
-from tests.support.model import Serve, serving
+from model.engines import trials
+from tests.support.model import LONG, Serve, serving
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trials of grammars take as long as they take on a busy machine."""
+    monkeypatch.setattr(trials, "WALL_SECONDS", 60.0)
+
+
+@pytest.fixture
+def permits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
+    """A semaphore that the scripted engine acquires in place of each wait of about `LONG` or more."""
+    made = asyncio.Semaphore(0)
+
+    async def sleep(seconds: float) -> None:
+        if seconds < LONG / 2:
+            await asyncio.sleep(seconds)
+        else:
+            await made.acquire()
+
+    clockless = SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
+    monkeypatch.setattr("model.engines.scripted.asyncio", clockless)
+    return made
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is refused of a chat request, as a table: it is tested row by row, and printed into docs/api.md.
+"""What is refused of a chat request, as a table: it is tested row by row, and printed into docs/reference/api.md.
 
 `make docs` writes it there; a test fails where that was forgotten.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 USER = {"role": "user", "content": "hi"}
 GOOD: dict[str, Any] = {"model": "m", "messages": [USER]}
 

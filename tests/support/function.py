@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,7 +109,7 @@ class StandIn:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     connections: set[Any] = field(default_factory=set)
-    script: Sequence[bytes | asyncio.Event | None] = field(default_factory=tuple)
+    script: Iterable[bytes | asyncio.Event | None] = field(default_factory=tuple)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[str] = field(default_factory=list)
@@ -157,7 +157,7 @@ class Reply:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds of the answer, which is asked each time it grows."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not holds():
                 self.grown.clear()
                 await self.grown.wait()

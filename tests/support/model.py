@@ -42,7 +42,7 @@ def asked(body: dict[str, Any], **more: Any) -> ChatRequest:
     return ChatRequest.model_validate_json(json.dumps({**body, **more}))
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Poll until a condition holds for which there is no event."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - engines have no events for their tests
@@ -87,6 +87,9 @@ class Container:
         await until(lambda: self.engine.active == 0)
 
 
+LONG = 60.0
+"""Seconds, for a script that uses the fixture `permits`."""
+
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[Container]]
 
 
@@ -105,7 +108,7 @@ async def serving(engine: str = "scripted", timing: Timing | None = None, **more
         task = asyncio.create_task(server.serve(sockets=[listener]))
         limits = httpx.Limits(max_connections=None)
         try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, limits=limits) as client:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits) as client:
                 yield Container(client, generation, running, server)
         finally:
             server.should_exit = True

@@ -116,7 +116,7 @@ def scaled(tmp_path: Path) -> Iterator[Client]:
 
 
 def _eventually(found: Callable[[], Any]) -> Any:
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while time.monotonic() < ends:
         if value := found():
             return value

@@ -239,7 +239,7 @@ async def test_closed(engine: Engine) -> None:
     request = asyncio.create_task(whole(engine, talking(engine)))
     await until(lambda: engine.active == 1)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await engine.close()
 
     assert not engine.healthy
