@@ -29,7 +29,7 @@ that reads a version it does not know raises `UnknownVersion`.
 
 - An update whose expression depends on the layout has a condition on `v`. Any other update leaves
   `v` as it is.
-- Ledger items and the audit trail are never rewritten, so their old layouts stay readable.
+- Ledger items and the audit trail are never converted, so their old layouts stay readable.
 - Rollups are made again from the ledger (`rollups.rebuild`).
 - Accounts are converted by the next update of a request or an admin, or in one pass over the index
   `keys`. Only after such a pass may the code that reads the old layout be removed.
