@@ -16,7 +16,9 @@ from lambda_fn import ids, limits
 from lambda_fn.auth import Caller
 from lambda_fn.errors import Unavailable
 from lambda_fn.metering import accounts, settlements
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.keys import account_key
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from lambda_fn.stream.admit import Gate
 from tests.support.network import Fate, Network, create_table
 from tests.support.units import item_size
@@ -56,12 +58,14 @@ async def run(count: int, at_once: int) -> list[str]:
                 with contextlib.suppress(Unavailable):  # throttled: callers try again
                     admission = await gate.admit(caller, opening)
             assert admission.entry is not None  # noqa: S101 (the meter is closed)
-            await settlements.close(table, opening, DONE, entry=admission.entry, now=time.time(), stale=admission.stale)
+            await settlements.settle(
+                table, opening, DONE, hold=admission.entry, now=time.time(), expired=admission.stale
+            )
 
     started = time.monotonic()
     await asyncio.gather(*(work() for _ in range(at_once)))
     took = time.monotonic() - started
-    item = await table.get(accounts.account_key(key_id))
+    item = await table.get(account_key(key_id))
     assert item is not None  # noqa: S101 (it was put)
     retries = sum(number for kind, number in fates.items() if kind is not Fate.WELL)
     print(f"{count} requests on one key, {at_once} at once, in {took:.1f} s: {count / took:.0f} a second")
@@ -83,12 +87,12 @@ async def run(count: int, at_once: int) -> list[str]:
 def ceiling(item: dict[str, object]) -> None:
     """Print how many requests a second one key can make on DynamoDB, by how long they take."""
     base = item_size(item)
-    entry = accounts.Entry(1, 2248, 350_000, "f" * 16, "sluice-demo")
+    entry = accounts.Hold(1, 2248, 350_000, "f" * 16, "sluice-demo")
     each = 1 + 26 + len(entry.text)
     print(f"account item: {base} bytes, and {each} for each request in flight")
     for seconds in (1, 5, 10, 30, 60):
         rate = 1
-        most = accounts.STREAMS_MOST // seconds
+        most = accounts.MAX_STREAMS // seconds
         while rate < most and 2 * (rate + 1) * -(-(base + each * seconds * (rate + 1)) // 1024) <= 1000:
             rate += 1
         print(f"  answers of {seconds:>2} s: {rate} a second, {rate * seconds} in flight")

@@ -77,13 +77,3 @@ def request_time(request_id: str) -> float:
     for character in request_id[:10]:
         milliseconds = milliseconds * 32 + _ALPHABET.index(character)
     return milliseconds / 1000
-
-
-def ledger_partition(request_id: str) -> str:
-    """Give the ledger's partition key of a request: its UTC hour and one of `LEDGER_SHARDS` shards."""
-    return f"LEDGER#{_hour(int(request_time(request_id) // 3600))}#{shard_of(request_id)}"
-
-
-@lru_cache(maxsize=8)
-def _hour(hours: int) -> str:
-    return time.strftime("%Y-%m-%dT%H", time.gmtime(hours * 3600))

@@ -20,6 +20,6 @@ def create(table: Any, *, name: str, limits: accounts.Limits = accounts.NO_LIMIT
 
     """
     key = ids.new_key()
-    item = accounts.new_account(key, name=name, now=int(time.time()), most=limits)
+    item = accounts.new_account(key, name=name, now=int(time.time()), limits=limits)
     table.put_item(Item=item, ConditionExpression="attribute_not_exists(pk)")
     return key

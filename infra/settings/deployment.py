@@ -25,7 +25,7 @@ LogRetention = Literal[1, 7, 14, 30, 90, 365]
 PriceClass = Literal["100", "200", "all"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
-# The most streams of one key: `lambda_fn.metering.accounts.STREAMS_MOST`.
+# The most streams of one key: `lambda_fn.metering.accounts.MAX_STREAMS`.
 _STREAMS_MOST = 200
 # Of a new key where no concurrency is reserved.
 _STREAMS = 20

@@ -1,8 +1,8 @@
-"""DynamoDB's typed attributes, as plain Python values and back.
+"""DynamoDB's typed attributes, from plain Python values and back.
 
     str  S      int, float  N      bool  BOOL      None  NULL      list  L      dict  M
 
-Numbers that are whole come back as int, of any size that DynamoDB has (38 digits); others as float.
+Whole numbers come back as int, of up to DynamoDB's 38 digits; others as float.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,17 +14,17 @@ Item = dict[str, Any]
 """An item as plain values."""
 
 
-class ByTry(msgspec.Struct, frozen=True):
-    """A value that differs from try to try: `make` is given the number of the try, 1 for the first."""
+class PerAttempt(msgspec.Struct, frozen=True):
+    """A value that differs per attempt: `make` is called with the number of the attempt, from 1."""
 
     make: Callable[[int], Any]
 
 
 def wrap(value: Any, attempt: int = 1) -> dict[str, Any]:
-    """Give a value as DynamoDB writes it: `{"S": "text"}`, `{"N": "1"}`, `{"M": {...}}`.
+    """Return a value in DynamoDB's form: `{"S": "text"}`, `{"N": "1"}`, `{"M": {...}}`.
 
     Raises:
-        TypeError: it has no form in DynamoDB.
+        TypeError: DynamoDB has no form for its type.
 
     """
     kind = type(value)
@@ -36,7 +36,7 @@ def wrap(value: Any, attempt: int = 1) -> dict[str, Any]:
         return {"M": wrap_all(value, attempt)}
     if kind is list or kind is tuple:
         return {"L": [wrap(member, attempt) for member in value]}
-    if kind is ByTry:
+    if kind is PerAttempt:
         return wrap(value.make(attempt))
     if kind is bool:
         return {"BOOL": value}
@@ -46,19 +46,19 @@ def wrap(value: Any, attempt: int = 1) -> dict[str, Any]:
 
 
 def wrap_all(values: Mapping[str, Any], attempt: int = 1) -> dict[str, Any]:
-    """Give an item, or an expression's values, as DynamoDB writes them."""
+    """Return an item, or the values of an expression, in DynamoDB's form."""
     return {name: wrap(value, attempt) for name, value in values.items()}
 
 
 def unwrap_all(item: Mapping[str, Any]) -> Item:
-    """Give an item as plain values."""
+    """Return an item as plain values."""
     return {name: unwrap(value) for name, value in item.items()}
 
 
 def unwrap(attribute: Mapping[str, Any]) -> Any:
-    """Give one attribute as a plain value."""
+    """Return an attribute as a plain value."""
     text = attribute.get("S")
-    if text is not None:  # what most are
+    if text is not None:  # most attributes are text
         return text
     [(kind, value)] = attribute.items()
     return _PLAIN[kind](value)

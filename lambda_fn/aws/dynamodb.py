@@ -1,14 +1,16 @@
-"""DynamoDB, as far as the meter needs it: conditional writes of one item, a get, a query page by page.
+"""The calls to DynamoDB that the meter needs: conditional writes of one item, a get, a query page
+by page.
 
-Values go in and come out plain (`attributes`). Every write may be tried several times, and a try whose answer was lost
-may have been made, or may be made yet: each condition is such that making it again does no harm.
+Values are plain Python on both sides (`attributes`). A write may be attempted several times, and an
+attempt whose answer was lost may have been carried out, or be carried out later: callers choose
+conditions that make that harmless.
 
 Errors:
 
 MeterError
 ├── ConditionFailed   the condition did not hold; carries the item as it is
-└── MeterUnavailable  no answer, throttled to the end, or refused
-    └── Throttled     throttled, of a write that is not to wait
+└── MeterUnavailable  no answer, throttled on each attempt, or refused
+    └── Throttled     throttled, where throttling is not retried
 """
 
 import asyncio
@@ -28,44 +30,44 @@ from lambda_fn.http.connection import TransportError
 
 _THROTTLES = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"}
 _RETRIED = _THROTTLES | {"InternalServerError", "ServiceUnavailable"}
-_MAX_ANSWER = 8_000_000  # a page of a query has 1 MB at most, an item 400 kB; as JSON, names and types come on top
+_MAX_RESPONSE = 8_000_000  # a page of a query has at most 1 MB, an item 400 kB; JSON adds names and types
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class MeterError(Exception):
-    """A call did not do what was asked."""
+    """A call to DynamoDB did not succeed."""
 
 
 class ConditionFailed(MeterError):
-    """The condition did not hold. `item` is the item as it was then, or None when there is none."""
+    """The condition did not hold. `item` is the item as it was then, None if it did not exist."""
 
     def __init__(self, item: Item | None) -> None:
-        """Keep the item."""
+        """Set the message."""
         super().__init__("the condition did not hold")
         self.item = item
 
 
 class MeterUnavailable(MeterError):
-    """DynamoDB did not do it, or did not say so: whether a write was made is not known."""
+    """DynamoDB did not confirm the call: whether a write was carried out is not known."""
 
 
 class Throttled(MeterUnavailable):
-    """It is more than DynamoDB takes of this item now."""
+    """DynamoDB accepts no more calls for this item now."""
 
 
 class Update(msgspec.Struct, frozen=True):
-    """One conditional UpdateItem. Values are plain, or `ByTry`."""
+    """A conditional UpdateItem. Values are plain, or `PerAttempt`."""
 
     key: Mapping[str, str]
     update: str
     condition: str
-    names: Mapping[str, str] = {}  # msgspec makes new ones for each
+    names: Mapping[str, str] = {}  # msgspec copies it for each
     values: Mapping[str, Any] = {}
 
 
 class Page(NamedTuple):
-    """A part of what a query found. `after` is where the next one begins, None at the end."""
+    """A page of a query. The next page begins after the key `after`; None at the end."""
 
     items: list[Item]
     after: Item | None
@@ -73,7 +75,7 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for: a partition, perhaps a range of it, perhaps by an index."""
+    """A query of a partition, or a range of it, of the table or an index."""
 
     condition: str
     values: Mapping[str, Any]
@@ -82,13 +84,13 @@ class Query:
     filter: str | None = None
     backward: bool = False
     limit: int | None = None
-    """The most items of a page that are looked at, before `filter`."""
-    only: Sequence[str] = ()
-    """The attributes that are given; all when there is none."""
+    """The most items that a page reads, before `filter`."""
+    projection: Sequence[str] = ()
+    """The attributes to return; all when empty."""
 
 
 class Table:
-    """One table. Every method raises MeterUnavailable when there is no answer."""
+    """A table. Every method raises MeterUnavailable when DynamoDB does not confirm the call."""
 
     def __init__(
         self,
@@ -100,10 +102,10 @@ class Table:
         credentials: Callable[[], Credentials],
         consumed: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
-        """Name the table and how to reach it; `credentials` is asked for each call.
+        """Set the table and how to reach it; `credentials` is called for each call.
 
-        With `consumed`, DynamoDB is asked what each call costs, and its `ConsumedCapacity` is handed there under the
-        name of the operation.
+        If `consumed` is set, each call requests its cost, and `consumed` is called with the
+        operation and its `ConsumedCapacity`.
         """
         self._client = client
         self._url = url
@@ -116,7 +118,7 @@ class Table:
     async def put(
         self, item: Mapping[str, Any], *, condition: str | None = None, values: Mapping[str, Any] | None = None
     ) -> None:
-        """Write a whole item; `values` are those of its `condition`.
+        """Write a whole item; `values` are the values of `condition`.
 
         Raises:
             ConditionFailed: `condition` did not hold.
@@ -128,61 +130,73 @@ class Table:
         self,
         update: Update,
         *,
-        tries: int | None = None,
-        until: float | None = None,
-        returns: bool = False,
-        waits: bool = True,
+        max_attempts: int | None = None,
+        deadline: float | None = None,
+        return_item: bool = False,
+        retry_on_throttle: bool = True,
     ) -> Item:
         """Change one item.
 
         Args:
             update: The change and its condition.
-            returns: Whether to give the item as it is then; else an empty one is given.
-            tries: The most tries; `limits.META_TRIES` when omitted.
-            until: In place of a number of tries, the time of `time.monotonic` until which they go on.
-            waits: Whether to try again when it is throttled.
+            max_attempts: The most attempts; `limits.META_TRIES` when None.
+            deadline: In place of `max_attempts`, the time of `time.monotonic` at which the last
+                attempt may begin.
+            return_item: Whether to return the item as it is then, and not an empty one.
+            retry_on_throttle: Whether a throttled call is attempted again.
 
         Raises:
             ConditionFailed: the condition did not hold.
-            Throttled: it was throttled, and is not to wait.
+            Throttled: the call was throttled, and `retry_on_throttle` is false.
 
         """
         call: dict[str, Any] = {
             "Key": wrap_all(update.key),
             "UpdateExpression": update.update,
             "ConditionExpression": update.condition,
-            "ReturnValues": "ALL_NEW" if returns else "NONE",
+            "ReturnValues": "ALL_NEW" if return_item else "NONE",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         if update.names:
             call["ExpressionAttributeNames"] = update.names
         values = {"ExpressionAttributeValues": update.values} if update.values else {}
-        answer = await self._call("UpdateItem", call, values, tries=tries, until=until, waits=waits)
+        answer = await self._call(
+            "UpdateItem",
+            call,
+            values,
+            max_attempts=max_attempts,
+            deadline=deadline,
+            retry_on_throttle=retry_on_throttle,
+        )
         return unwrap_all(answer.get("Attributes", {}))
 
     async def delete(
         self, key: Mapping[str, str], *, condition: str | None = None, values: Mapping[str, Any] | None = None
     ) -> None:
-        """Delete one item; one that is not there too, unless `condition` says else. Raises as `put`."""
+        """Delete an item. A missing item is no error unless `condition` makes it one. Raises as
+        `put`.
+        """
         await self._call("DeleteItem", {"Key": wrap_all(key), **_condition(condition, values)})
 
     async def get(self, key: Mapping[str, str], *, consistent: bool = True) -> Item | None:
-        """Give an item, or None."""
+        """Return an item, or None if there is none."""
         answer = await self._call("GetItem", {"Key": wrap_all(key), "ConsistentRead": consistent})
         return unwrap_all(answer["Item"]) if "Item" in answer else None
 
     async def query(self, query: Query, *, after: Mapping[str, Any] | None = None, consistent: bool = False) -> Page:
-        """Give one page of what is found; `after` is where an earlier one ended. An index is never `consistent`."""
+        """Return a page; `after` is where the page before ended. An index cannot be read
+        `consistent`.
+        """
         call: dict[str, Any] = {
             "KeyConditionExpression": query.condition,
             "ExpressionAttributeValues": wrap_all(query.values),
             "ScanIndexForward": not query.backward,
             "ConsistentRead": consistent,
         }
-        only = {f"#only{number}": name for number, name in enumerate(query.only)}
+        projection = {f"#attribute{number}": name for number, name in enumerate(query.projection)}
         options = {
-            "ExpressionAttributeNames": {**query.names, **only} or None,
-            "ProjectionExpression": ", ".join(only) or None,
+            "ExpressionAttributeNames": {**query.names, **projection} or None,
+            "ProjectionExpression": ", ".join(projection) or None,
             "IndexName": query.index,
             "FilterExpression": query.filter,
             "Limit": query.limit,
@@ -194,7 +208,7 @@ class Table:
         return Page([unwrap_all(item) for item in answer.get("Items", [])], unwrap_all(last) if last else None)
 
     async def query_all(self, query: Query, *, consistent: bool = False) -> AsyncIterator[Item]:
-        """Give everything that is found, page after page."""
+        """Yield all items of a query, page after page."""
         after: Item | None = None
         while True:
             page = await self.query(query, after=after, consistent=consistent)
@@ -210,18 +224,18 @@ class Table:
         call: Mapping[str, Any],
         plain: Mapping[str, Mapping[str, Any]] | None = None,
         *,
-        tries: int | None = None,
-        until: float | None = None,
-        waits: bool = True,
+        max_attempts: int | None = None,
+        deadline: float | None = None,
+        retry_on_throttle: bool = True,
     ) -> dict[str, Any]:
-        """Make a call; `plain` are members whose values are wrapped for each try."""
-        tries = tries or limits.META_TRIES
+        """Make a call; `plain` are members whose values are wrapped for each attempt."""
+        max_attempts = max_attempts or limits.META_TRIES
         reason = ""
         attempt = 0
-        while not attempt or (attempt < tries if until is None else time.monotonic() < until):
+        while not attempt or (attempt < max_attempts if deadline is None else time.monotonic() < deadline):
             if attempt:
-                most = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MOST)
-                await asyncio.sleep(random.uniform(0, most))  # noqa: S311 (spreads load, hides nothing)
+                longest = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MOST)
+                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 (spreads load, hides nothing)
             attempt += 1
             body = self._body(call, plain or {}, attempt)
             try:
@@ -236,7 +250,7 @@ class Table:
             reason = str(answer.get("__type", "")).rpartition("#")[2] or f"status {status}"
             if reason == "ConditionalCheckFailedException":
                 raise ConditionFailed(unwrap_all(answer["Item"]) if "Item" in answer else None)
-            if reason in _THROTTLES and not waits:
+            if reason in _THROTTLES and not retry_on_throttle:
                 raise Throttled(f"{operation}: {reason}")
             if status < 500 and reason not in _RETRIED:
                 break
@@ -262,19 +276,19 @@ class Table:
         )
         response = await self._client.request("POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT)
         try:
-            answer = await response.read_all(_MAX_ANSWER)
+            answer = await response.read_all(_MAX_RESPONSE)
         finally:
             response.close()
         try:
             return response.status, _decode(answer)
         except msgspec.DecodeError as error:
-            if response.status == 200:  # not DynamoDB's: taken for one it would say that nothing is there
+            if response.status == 200:  # not from DynamoDB; read as an answer, it would mean that no item exists
                 raise TransportError("an answer that is no JSON object") from error
             return response.status, {}
 
 
 def _condition(condition: str | None, values: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Give the members that put a condition on a write; none without one."""
+    """Return the members that put a condition on a write; none without one."""
     if not condition:
         return {}
     call: dict[str, Any] = {

@@ -1,10 +1,9 @@
-"""The AWS event stream, as bytes in and frames out.
+"""A decoder of the AWS event stream: bytes in, frames out.
 
-A frame is: u32 length of all, u32 length of the headers, u32 CRC of those eight bytes, the headers, the payload, u32
-CRC of all before; big-endian. A header is: u8 length of the name, the name, u8 type, the value; strings (type 7) have
-a u16 length.
-Source: "Event stream encoding", Amazon Transcribe Developer Guide; botocore's parser, against which the tests hold
-this one.
+A frame is: u32 total length, u32 length of the headers, u32 CRC of those eight bytes, the headers,
+the payload, u32 CRC of all before; big-endian. A header is: u8 length of the name, the name, u8
+type, the value; strings (type 7) have a u16 length. Source: "Event stream encoding", Amazon
+Transcribe Developer Guide. The tests compare this decoder with botocore's.
 """
 
 from functools import lru_cache
@@ -16,57 +15,62 @@ import msgspec
 _PRELUDE = Struct(">III")
 _U16 = Struct(">H")
 _U32 = Struct(">I")
-_FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}  # bytes of a value, by type; 6 and 7 say it themselves
+_FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
+"""Bytes of a value, by type; values of types 6 and 7 carry their length."""
 _OVERHEAD = 16
 MAX_FRAME = 24 * 1024 * 1024
-"""Bytes of one frame; botocore's limit too."""
-_SMALL = 512  # bytes of a header block that is remembered: all parts of an answer have the same one
+"""The most bytes of a frame; botocore has the same limit."""
+_SMALL = 512
+"""The most bytes of a header block that is cached: all parts of a response have the same headers.
+"""
 
 
 class EventStreamError(Exception):
-    """The bytes are no event stream, or were damaged."""
+    """The bytes are not an event stream, or were damaged."""
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """One message. `headers` holds those of type string; others are of no use here. Frames share them: read only."""
+    """A message. `headers` has the headers of type string. Frames share it: do not change it."""
 
     headers: dict[str, str]
     payload: bytes
 
 
 class Decoder:
-    """Collects bytes, cut anywhere, and gives the frames that are whole."""
+    """Collects bytes, cut anywhere, and returns the complete frames."""
 
     def __init__(self) -> None:
         """Begin at the start of a stream."""
         self._parts: list[bytes] = []
         self._size = 0
-        self._wanted = 0
+        self._needed = 0
         self._damage = ""
 
     @property
     def damaged(self) -> bool:
-        """Whether what follows the frames given so far is no event stream; feeding more raises."""
+        """Whether the bytes after the returned frames are malformed; feeding more raises."""
         return bool(self._damage)
 
     @property
     def pending(self) -> int:
-        """Bytes of a frame that is not whole yet; at the end of a stream anything but 0 means that it was cut."""
+        """Bytes of an incomplete frame; at the end of a stream anything but 0 means that it was
+        truncated.
+        """
         return self._size
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take bytes, give what they complete.
+        """Take bytes and return the frames that they complete.
 
         Raises:
-            EventStreamError: a checksum or a length is wrong, and no whole frame is left to give before it. The decoder
-                is of no further use.
+            EventStreamError: a checksum or a length is wrong, and no complete frame precedes it.
+                The decoder cannot be used any more.
 
         """
         frames: list[Frame] = []
         if not self._damage:
             self._parts.append(data)
             self._size += len(data)
-            if self._size >= self._wanted:
+            if self._size >= self._needed:
                 whole = data if len(self._parts) == 1 else b"".join(self._parts)
                 rest = whole[self._read(whole, frames) :]
                 self._parts = [rest] if rest else []
@@ -76,7 +80,7 @@ class Decoder:
         return frames
 
     def _read(self, data: bytes, frames: list[Frame]) -> int:
-        """Read the frames that are whole, and note what is wanted for the next; give where it begins."""
+        """Read the complete frames, note the size of the next one, and return its offset."""
         view = memoryview(data)
         size = len(data)
         offset = 0
@@ -90,7 +94,7 @@ class Decoder:
                 return offset
             end = offset + total
             if size < end:
-                self._wanted = total
+                self._needed = total
                 return offset
             if crc32(view[offset : end - 4]) != _U32.unpack_from(data, end - 4)[0]:
                 self._damage = "a frame's checksum is wrong"
@@ -104,7 +108,7 @@ class Decoder:
                 return offset
             frames.append(Frame(headers, data[split : end - 4]))
             offset = end
-        self._wanted = 12
+        self._needed = 12
         return offset
 
 

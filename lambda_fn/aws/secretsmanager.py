@@ -1,4 +1,4 @@
-"""Calls to Secrets Manager: reading a secret's versions, and what rotating it takes."""
+"""The calls to Secrets Manager that read a secret's versions and rotate it."""
 
 import asyncio
 import random
@@ -12,14 +12,16 @@ from lambda_fn.aws.signing import Credentials, sign
 from lambda_fn.http.client import Client
 from lambda_fn.http.connection import TransportError
 
-_MAX_ANSWER = 200_000  # a secret has 64 kB at most
+_MAX_RESPONSE = 200_000  # a secret has 64 kB at most
 
 
 class SecretError(Exception):
-    """Secrets Manager refused. `kind` is the error's name, as in `ResourceNotFoundException`; it names no secret."""
+    """Secrets Manager refused. `kind` names the error, as `ResourceNotFoundException`, and no
+    secret.
+    """
 
     def __init__(self, kind: str) -> None:
-        """Keep the name."""
+        """Set the name of the error."""
         super().__init__(kind)
         self.kind = kind
 
@@ -29,22 +31,19 @@ class SecretsUnavailable(SecretError):
 
 
 class SecretsManager:
-    """The service, as one role sees it."""
+    """A client of Secrets Manager."""
 
     def __init__(self, client: Client, *, url: str, region: str, credentials: Callable[[], Credentials]) -> None:
-        """Name how to reach it; `credentials` is asked for each call."""
+        """Set how to reach it; `credentials` is called for each call."""
         self._client = client
         self._url = url
         self._region = region
         self._credentials = credentials
 
-    async def value(self, secret: str, stage: str) -> str | None:
-        """Give the value of the version that has a label, None when none has it. Raises SecretError."""
-        found = await self.version(secret, stage)
-        return None if found is None else found[1]
-
     async def version(self, secret: str, stage: str) -> tuple[str, str] | None:
-        """Return id and value of the version that has a label, None when none has it. Raises SecretError."""
+        """Return id and value of the version with a stage label, None without one. Raises
+        SecretError.
+        """
         try:
             answer = await self.call("GetSecretValue", SecretId=secret, VersionStage=stage)
         except SecretError as error:
@@ -54,7 +53,7 @@ class SecretsManager:
         return answer["VersionId"], answer["SecretString"]
 
     async def call(self, operation: str, **members: Any) -> dict[str, Any]:
-        """Make one call; one that failed in transport, or was throttled, is made again. Raises SecretError."""
+        """Make a call; it is retried after a transport error or throttling. Raises SecretError."""
         body = msgspec.json.encode(members)
         reason = ""
         for attempt in range(limits.META_TRIES):
@@ -84,7 +83,7 @@ class SecretsManager:
         )
         response = await self._client.request("POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT)
         try:
-            answer = await response.read_all(_MAX_ANSWER)
+            answer = await response.read_all(_MAX_RESPONSE)
         finally:
             response.close()
         try:

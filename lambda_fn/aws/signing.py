@@ -1,6 +1,7 @@
-"""AWS Signature Version 4, for requests whose path needs no escaping and that have no query.
+"""AWS Signature Version 4, for requests without a query whose path needs no escaping.
 
-Source: "Create a signed AWS API request", IAM User Guide. The tests compare every signature with botocore's.
+Source: "Create a signed AWS API request", IAM User Guide. The tests compare every signature with
+botocore's.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from functools import lru_cache
 
 @dataclass(frozen=True)
 class Credentials:
-    """An access key; `token` is that of a role's session, or empty."""
+    """An access key; `token` is the session token of a role, or empty."""
 
     access_key: str
     secret_key: str
@@ -21,7 +22,9 @@ class Credentials:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Credentials":
-        """Read what Lambda puts into the environment: they hold as long as the environment is kept."""
+        """Read the credentials that Lambda sets; they are valid as long as the execution
+        environment.
+        """
         return cls(
             access_key=environment["AWS_ACCESS_KEY_ID"],
             secret_key=environment["AWS_SECRET_ACCESS_KEY"],
@@ -51,17 +54,18 @@ def sign(
     """Sign a POST.
 
     Args:
-        credentials: Whose request it is.
-        region: As in `eu-west-1`.
-        service: The service's signing name.
-        host: With the port, unless it is the scheme's own.
-        path: Of unreserved characters and `/` only.
-        headers: Lower-case names; all of them are signed.
+        credentials: The credentials to sign with.
+        region: Such as `eu-west-1`.
+        service: The signing name of the service.
+        host: With the port, unless it is the default of the scheme.
+        path: Unreserved characters and `/` only.
+        headers: Their names are in lower case; all of them are signed.
         body: The whole body.
-        now: Unix time in seconds; the current one when omitted.
+        now: Unix time in seconds; the current time when None.
 
     Returns:
-        All headers to send: those given, and `host`, `x-amz-date`, `x-amz-security-token`, `authorization`.
+        All headers to send: `headers`, and `host`, `x-amz-date`, `x-amz-security-token`,
+        `authorization`.
 
     """
     stamp = _stamp(int(time.time() if now is None else now))
@@ -71,16 +75,19 @@ def sign(
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     key = _signing_key(credentials.secret_key, stamp[:8], region, service)
     signature = hmac.digest(key, text.encode(), "sha256").hex()
-    given = f"Credential={credentials.access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
-    signed = {**headers, "host": host, "x-amz-date": stamp, "authorization": f"AWS4-HMAC-SHA256 {given}"}
+    credential = f"Credential={credentials.access_key}/{scope}"
+    scheme = f"{credential}, SignedHeaders={listed}, Signature={signature}"
+    signed = {**headers, "host": host, "x-amz-date": stamp, "authorization": f"AWS4-HMAC-SHA256 {scheme}"}
     if credentials.token:
         signed["x-amz-security-token"] = credentials.token
     return signed
 
 
-@lru_cache(maxsize=64)  # of each operation all calls have the same
+@lru_cache(maxsize=64)  # the same for all calls of an operation
 def _canonical(path: str, host: str, token: str, *headers: tuple[str, str]) -> tuple[str, str, str]:
-    """Give the canonical request before and after the time, without the body's hash, and the names that are signed."""
+    """Return the canonical request before and after the time, without the body's hash, and the
+    signed names.
+    """
     signed = {**dict(headers), "host": host, "x-amz-date": "\0", **({"x-amz-security-token": token} if token else {})}
     names = sorted(signed)
     listed = ";".join(names)

@@ -1,4 +1,4 @@
-"""The admin API as an ASGI application, and the only file that knows what it consists of."""
+"""The admin API as an ASGI application. Only this file knows its parts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,12 +32,12 @@ from lambda_fn.networks import viewer
 PREFIX = "/admin/v1"
 DOCUMENT = f"{PREFIX}/openapi.json"
 _BODIES = {f"{PREFIX}/replay": sizes.REPLAY_BODY}
-_NOT_LET_IN = {401, 403}
-_ADDRESS_MOST = 64
+_DENIED = {401, 403}
+_MAX_ADDRESS = 64
 
 
-def create_app(settings: ControlSettings, client: Client, credentials: Callable[[], Credentials]) -> "Front":
-    """Put the application together. `credentials` is asked at each call to AWS."""
+def create_app(settings: ControlSettings, client: Client, credentials: Callable[[], Credentials]) -> "Middleware":
+    """Return the application. `credentials` is called for each call to AWS."""
     table = Table(
         client, url=settings.dynamodb_url, region=settings.region, name=settings.usage_table, credentials=credentials
     )
@@ -55,11 +55,11 @@ def create_app(settings: ControlSettings, client: Client, credentials: Callable[
         right=settings.right or "all",
         audit_days=settings.audit_days,
     )
-    return Front(create_api(services), Gate(secret, settings.origin_secrets, settings.right), services.trail)
+    return Middleware(create_api(services), Gate(secret, settings.origin_secrets, settings.right), services.trail)
 
 
 def create_api(services: Services) -> FastAPI:
-    """Give the endpoints, behind nothing."""
+    """Return the endpoints without the middleware."""
     api = FastAPI(
         title="Sluice admin API",
         version="1.0.0",
@@ -73,13 +73,13 @@ def create_api(services: Services) -> FastAPI:
     api.state.services = services
     for part in (keys, budgets, usage, audit, reconcile, operations):
         api.include_router(part.router, prefix=PREFIX, responses=COMMON)
-    api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI documents this way to extend it
     api.add_route(DOCUMENT, _document, include_in_schema=False)
     return api
 
 
 async def _document(request: Request) -> Response:
-    """Give the OpenAPI document, to anybody: so its bytes are made once."""
+    """Return the OpenAPI document. Anyone may read it, so its bytes are made once."""
     state = request.app.state
     if not hasattr(state, "document"):
         state.document = encode_json(request.app.openapi())
@@ -90,25 +90,25 @@ def _has_right(request: Request, services: Shared) -> None:
     rights.check(services.right, request.scope["route"].operation_id)
 
 
-class Front:
-    """What every request passes first: it gets its id and, unless its caller may administer, its refusal. Only then its
-    body is read, as far as one may be large.
+class Middleware:
+    """Gives each request its id, authenticates its caller, and only then reads its body, up to its
+    size limit.
 
-    Whoever is not let in, or lacks the right to what was asked for, is in the audit trail.
+    A caller who is not let in, or lacks the right to the operation, is entered in the audit trail.
     """
 
     def __init__(self, api: ASGIApp, gate: Gate, trail: Trail) -> None:
-        """Stand in front of `api`."""
+        """Wrap `api`."""
         self._api = api
         self._gate = gate
         self._trail = trail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Carry one request."""
+        """Serve one request."""
         if scope["type"] != "http":
             return
         request_id = scope["sluice.request_id"] = new_request_id()
-        added = [(b"x-request-id", f"req_{request_id}".encode()), (b"cache-control", b"no-store"), NOSNIFF]
+        headers_added = [(b"x-request-id", f"req_{request_id}".encode()), (b"cache-control", b"no-store"), NOSNIFF]
         event, headers = scope.get("aws.event", {}), Headers(scope=scope)
         context = scope.get("aws.context")
         source = (scope.get("client") or ("",))[0]
@@ -118,7 +118,7 @@ class Front:
         async def send_with_id(message: Message) -> None:
             nonlocal denied
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *added]
+                message["headers"] = [*message["headers"], *headers_added]
                 where = {"method": scope["method"], "path": masked(scope["path"])[:200], "address": who.address}
                 log("admin", request_id=request_id, **where, status=message["status"], by=who.actor)
                 denied = message["status"] == 403
@@ -126,12 +126,12 @@ class Front:
 
         try:
             self._gate.check_origin(event, headers)
-            if (
-                event.get(INVOKED) is not True
-            ):  # else nothing is told of it; and who came round CloudFront may say anything
+            # Lambda does not tell the address of an invoker, and a request that bypassed CloudFront
+            # may claim any.
+            if event.get(INVOKED) is not True:
                 address = viewer(headers.get("x-forwarded-for", ""), source)
-                who = replace(who, address=address[:_ADDRESS_MOST] or None)
-            if scope["path"] != DOCUMENT:  # it has no secrets, and who reads it may have none either
+                who = replace(who, address=address[:_MAX_ADDRESS] or None)
+            if scope["path"] != DOCUMENT:  # the document has no secrets, and needs none
                 who = replace(who, actor=await self._gate.check_admin(event, headers))
             scope[WHO] = who
             sizes.check_query(scope["query_string"])
@@ -139,7 +139,7 @@ class Front:
             sizes.check_values(body)
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
-            if error.status in _NOT_LET_IN:
+            if error.status in _DENIED:
                 await self._trail.refused(who, "signIn", error.error_code)
             return
         read = iter([{"type": "http.request", "body": body, "more_body": False}])

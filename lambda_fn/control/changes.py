@@ -1,7 +1,7 @@
-"""What the admin API does to an account item, and how it shows one.
+"""The updates that the admin API makes on account items, and how it shows them.
 
-A deleted key leaves its item, without secrets and with `deleted`: what runs settles, its usage stays, and accounts and
-ledger can be compared for ever. To everybody else it is a key that nobody has.
+A deleted key keeps its item, without secrets and with `deleted`: its running requests settle, its
+usage stays, and accounts and ledger can still be compared. For every caller it is an unknown key.
 """
 
 import time
@@ -13,9 +13,9 @@ import msgspec
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
 from lambda_fn.control import models_in
-from lambda_fn.metering import account_changes, accounts
-from lambda_fn.metering.accounts import LIMIT_NAMES, STREAMS_MOST, Account
-from lambda_fn.metering.accounts import Limits as Most
+from lambda_fn.metering import account_changes
+from lambda_fn.metering.accounts import LIMIT_NAMES, MAX_STREAMS, Account, Limits
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.money import from_decimal, to_text
 from lambda_fn.metering.public_limits import PUBLIC, limits_of, windows
 from lambda_fn.metering.windows import UNLIMITED
@@ -23,30 +23,32 @@ from lambda_fn.metering.windows import UNLIMITED
 ALIVE = "attribute_exists(pk) AND attribute_not_exists(deleted)"
 
 
-def new_limits(given: models_in.Budget, old: Most) -> Most:
-    """Give limits with those changed that were given."""
+def new_limits(body: models_in.Budget, old: Limits) -> Limits:
+    """Return `old` with the limits that a body has."""
     changes = {}
     for name in LIMIT_NAMES:
         public = PUBLIC[name]
-        if public in given.model_fields_set:
-            value = getattr(given, public)
-            most = STREAMS_MOST if name == "max_streams" else UNLIMITED
-            changes[name] = most if value is None else from_decimal(value) if name.startswith("cost") else value
+        if public in body.model_fields_set:
+            value = getattr(body, public)
+            if value is None:
+                changes[name] = MAX_STREAMS if name == "max_streams" else UNLIMITED
+            else:
+                changes[name] = from_decimal(value) if name.startswith("cost") else value
     return msgspec.structs.replace(old, **changes)
 
 
-def concerns_prices(given: models_in.KeyUpdate) -> bool:
-    """Tell whether a change is about what a key may cost: its budgets of cost, or its models."""
-    limits = set() if given.limits is None else given.limits.model_fields_set
-    return bool(limits & {"cost_per_day", "cost_per_month"}) or "models" in given.model_fields_set
+def concerns_prices(body: models_in.KeyUpdate) -> bool:
+    """Return whether a change is about what a key may cost: its budgets of cost, or its models."""
+    limits = set() if body.limits is None else body.limits.model_fields_set
+    return bool(limits & {"cost_per_day", "cost_per_month"}) or "models" in body.model_fields_set
 
 
-def change(account: Account, given: models_in.KeyUpdate, *, now: float) -> Update | None:
-    """Make all of a change one update; None when nothing changes.
+def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update | None:
+    """Return the update that makes a whole change; None when nothing changes.
 
-    It has the condition that the account was not changed since it was read.
+    Its condition is that the account was not changed since it was read.
     """
-    limits = new_limits(given.limits, account.limits) if given.limits is not None else account.limits
+    limits = new_limits(body.limits, account.limits) if body.limits is not None else account.limits
     same = limits == account.limits
     update = account_changes.revise(account) if same else account_changes.change_limits(account, limits, now=now)
     names, values = dict(update.names), dict(update.values)
@@ -59,10 +61,10 @@ def change(account: Account, given: models_in.KeyUpdate, *, now: float) -> Updat
         ("models", "models"),
         ("networks", "networks"),
     ):
-        if field not in given.model_fields_set:
+        if field not in body.model_fields_set:
             continue
         names[f"#{attribute}"] = attribute
-        value = getattr(given, field)
+        value = getattr(body, field)
         if value is None:
             removes.append(f"#{attribute}")
         else:
@@ -75,29 +77,32 @@ def change(account: Account, given: models_in.KeyUpdate, *, now: float) -> Updat
 
 
 def rotate(item: Item, new_hash: str, *, now: int, grace: int) -> Update:
-    """Give a key that was not deleted another secret. Raises as `account_changes.rotate`."""
+    """Return the update that replaces the secret of a key, unless it was deleted. Raises
+    TooManySecrets.
+    """
     update = account_changes.rotate(item, new_hash, now=now, grace=grace)
     return msgspec.structs.replace(update, condition=f"{update.condition} AND {ALIVE}")
 
 
 def revoke(account: Account, *, now: int) -> Update:
-    """Take the secrets of a key away that was not deleted."""
+    """Return the update that removes the secrets of a key, unless it was deleted."""
     update = account_changes.revoke(account, now=now)
     return msgspec.structs.replace(update, condition=f"{update.condition} AND {ALIVE}")
 
 
 def delete(key_id: str, *, now: int, token: str) -> Update:
-    """Take a key's secrets away for ever; `token` tells this deletion from any other."""
+    """Return the update that deletes a key; `token` tells this deletion from any other."""
+    deleted = "deleted = :now, deletion = :token, enabled = :no, secret_hash = :none"
     return Update(
-        accounts.account_key(key_id),
-        update="SET deleted = :now, deletion = :token, enabled = :no, secret_hash = :none REMOVE old_secrets",
+        account_key(key_id),
+        update=f"SET {deleted} REMOVE old_secrets",
         condition=ALIVE,
         values={":now": now, ":token": token, ":no": False, ":none": ""},
     )
 
 
 def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Show an account."""
+    """Return an account as the API shows it."""
     account = Account.of(item)
     now = time.time()
     expired = account.expires is not None and account.expires <= now
@@ -128,12 +133,12 @@ def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facts(item: Item) -> dict[str, Any]:
-    """Return what the audit trail says of an account: all that an admin can change of it, and no secret."""
+    """Return what the audit trail has of an account: all that an admin can change, no secret."""
     reply = key_reply(item)
     names = ("name", "owner", "expires_at", "enabled", "models", "networks", "old_secret_expires_at", "status")
     return {
         **{name: reply[name] for name in names},
-        **{f"limits.{name}": most for name, most in reply["limits"].items()},
+        **{f"limits.{name}": limit for name, limit in reply["limits"].items()},
     }
 
 
@@ -145,7 +150,7 @@ def difference(before: Item, after: Item) -> tuple[dict[str, Any], dict[str, Any
 
 
 def budget_reply(item: Item, *, now: float) -> dict[str, Any]:
-    """Show an account's budgets."""
+    """Return an account's budgets as the API shows them."""
     account = Account.of(item)
     budgets = {name: it for name, it in windows(account, now=now).items() if not name.endswith("minute")}
     return {"key": account.key_id, "name": account.name, **budgets}

@@ -1,5 +1,6 @@
-"""Whatever goes wrong, in OpenAI's shape: FastAPI's own 422 becomes a 400 that names the field, and repeats nothing of
-what was given.
+"""Errors in OpenAI's shape.
+
+FastAPI's 422 becomes a 400 that names the field and repeats no value.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from lambda_fn.errors import PARAM_MOST, APIError, InvalidRequest, Unavailable
 from lambda_fn.http.responses import EXCEPTION_HANDLERS, error_response
 from lambda_fn.log import log
 
-_WORDS = {
+_MESSAGES = {
     "extra_forbidden": "There is no such field.",
     "missing": "It is missing.",
     "json_invalid": "The body is not valid JSON.",
@@ -24,27 +25,29 @@ _PLACES = {"body", "query", "path", "header"}
 
 
 def invalid(errors: Sequence[Any]) -> APIError:
-    """Give the error for the first thing that is wrong."""
+    """Return the error for the first invalid field."""
     first = errors[0]
     kind = first["type"]
     if kind == "json_invalid":
-        return _no_json()
+        return _invalid_json()
     path = [str(part) for part in first["loc"] if part not in _PLACES]
     param = ".".join(path)[:PARAM_MOST] or None
-    words = _WORDS.get(kind) or first["msg"].removeprefix("Value error, ").rstrip(".") + "."
-    return InvalidRequest(f"'{param}': {words}" if param else f"The body: {words}", param=param)
+    message = _MESSAGES.get(kind) or first["msg"].removeprefix("Value error, ").rstrip(".") + "."
+    return InvalidRequest(f"'{param}': {message}" if param else f"The body: {message}", param=param)
 
 
-def _no_json() -> APIError:
-    return InvalidRequest(_WORDS["json_invalid"], code="invalid_json")
+def _invalid_json() -> APIError:
+    return InvalidRequest(_MESSAGES["json_invalid"], code="invalid_json")
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
-    """FastAPI says 400 when a body cannot be read for another reason than its grammar: too deep, a number too long."""
+    """FastAPI raises 400 for a body that breaks no grammar but cannot be parsed: too deep, a number
+    too long.
+    """
     if isinstance(error, HTTPException) and error.status_code == 400:
-        return error_response(_no_json())
-    answer: Response = await EXCEPTION_HANDLERS[HTTPException](request, error)
-    return answer
+        return error_response(_invalid_json())
+    response: Response = await EXCEPTION_HANDLERS[HTTPException](request, error)
+    return response
 
 
 async def _on_invalid(_: Request, error: Exception) -> Response:

@@ -1,12 +1,13 @@
-"""The Lambda handler: events in, the application through Mangum, one buffered answer out.
+"""The Lambda handler: runs the application through Mangum, with one buffered response for each
+event.
 
-Two kinds of events come. The function URL's (payload format 2.0) always have a `requestContext`. One of
-`lambda:InvokeFunction` is what its caller writes:
+There are two kinds of events. Those of the function URL (payload format 2.0) always have a
+`requestContext`. Those of `lambda:InvokeFunction` are written by their caller:
 
     {"method": "GET", "path": "/admin/v1/keys", "query": "limit=10", "body": {...}}
 
-IAM let that caller in, so that it needs no secret. Whatever comes by URL cannot look like it, because Lambda makes
-those events.
+IAM let that caller in, so it needs no secret. A request by URL cannot look like one, because Lambda
+makes its event.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from lambda_fn.control.invocation import as_url_event
 from lambda_fn.control.settings import ControlSettings
 from lambda_fn.http.client import Client
 
-# One loop for the life of the environment: pooled connections belong to it, and Mangum runs the application in it.
+# One loop for the life of the environment: the pooled connections belong to it, and Mangum uses it.
 _LOOP = asyncio.new_event_loop()
 asyncio.set_event_loop(_LOOP)
 _APP = Mangum(
@@ -35,7 +36,7 @@ _APP = Mangum(
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-    """Answer one event."""
+    """Serve one event."""
     if "requestContext" in event:
         return _APP({name: value for name, value in event.items() if name != INVOKED}, context)
     return _APP(as_url_event(event), context)

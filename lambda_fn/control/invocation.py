@@ -1,4 +1,4 @@
-"""The event of a caller that IAM let in, as a function URL's. Pure."""
+"""Turns the event of a caller through IAM into that of a function URL. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -7,18 +7,19 @@ from typing import Any
 from lambda_fn.control import sizes
 from lambda_fn.control.auth import INVOKED
 
-_WORD = 256
+_MAX_WORD = 256
 
 
 def as_url_event(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the function URL's form of a caller's event; what is missing, odd or too long in it becomes an ordinary
-    refusal.
+    """Return the function URL's form of a caller's event.
+
+    Missing, malformed or too long members are passed on so that the application refuses them.
     """
-    method, path = _text(event.get("method", "GET"), _WORD).upper(), _text(event.get("path", "/"), sizes.PATH)
+    method, path = _text(event.get("method", "GET"), _MAX_WORD).upper(), _text(event.get("path", "/"), sizes.PATH)
     headers = {
         "content-type": "application/json",
         "host": "lambda",
-        "accept": _text(event.get("accept", "*/*"), _WORD),
+        "accept": _text(event.get("accept", "*/*"), _MAX_WORD),
     }
     return {
         INVOKED: True,
@@ -32,17 +33,17 @@ def as_url_event(event: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _body(given: Any) -> str:
-    if given is None:
+def _body(value: Any) -> str:
+    if value is None:
         return ""
     try:
-        text = given if isinstance(given, str) else json.dumps(given)
+        text = value if isinstance(value, str) else json.dumps(value)
     except RecursionError:
-        return "["  # no JSON, as one that was written nested so deeply is none
+        return "["  # invalid JSON, as text that is nested too deeply
     return _text(text, sizes.REPLAY_BODY)
 
 
-def _text(given: Any, most: int) -> str:
-    """Return what can be encoded, and of what is too long enough to tell."""
-    text = given if isinstance(given, str) else f"<{type(given).__name__}>"
-    return text[: most + 1].encode("utf-8", "replace").decode()
+def _text(value: Any, longest: int) -> str:
+    """Return text that can be encoded, cut so that too long a text still is too long."""
+    text = value if isinstance(value, str) else f"<{type(value).__name__}>"
+    return text[: longest + 1].encode("utf-8", "replace").decode()

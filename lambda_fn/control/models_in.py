@@ -1,6 +1,6 @@
-"""What the admin API takes: every field bounded, and none that is not here.
+"""The requests of the admin API. Every field is bounded, and unknown fields are refused.
 
-What is given is refused for what is wrong with it and not bent into shape: "5" is no number here, and true no 1.
+Values are refused and not converted: "5" is not a number here, and true is not 1.
 """
 
 import re
@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from lambda_fn.metering.accounts import STREAMS_MOST
+from lambda_fn.metering.accounts import MAX_STREAMS
 from lambda_fn.networks import canonical
-from lambda_fn.reporting.reconcile import KEYS_MOST
+from lambda_fn.reporting.reconcile import MAX_KEYS
 
-TOKENS_MOST = 10**15
-REQUESTS_MOST = 10**7
-MONEY_MOST = Decimal(10**8)
+MAX_TOKENS = 10**15
+MAX_REQUESTS = 10**7
+MAX_MONEY = Decimal(10**8)
 GRACE = 86_400
-GRACE_MOST = 30 * 86_400
+MAX_GRACE = 30 * 86_400
 _LAST = 4_102_444_800  # 2100-01-01
 
 
@@ -32,7 +32,7 @@ def _money(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError("must be an amount, as text or number")
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value):
-        raise ValueError("must be written as 12.5")  # Decimal takes "1_0" and digits of every script, too
+        raise ValueError("must be written as 12.5")  # Decimal also accepts "1_0" and the digits of every script
     return value
 
 
@@ -52,11 +52,11 @@ def _networks(texts: list[str]) -> list[str]:
     try:
         return canonical(texts).split()
     except ValueError:
-        words = "must be networks such as 203.0.113.0/24 or 2001:db8::/32, with no bits set outside of them"
-        raise ValueError(words) from None
+        message = "must be networks such as 203.0.113.0/24 or 2001:db8::/32, without host bits set"
+        raise ValueError(message) from None
 
 
-class Given(BaseModel):
+class Body(BaseModel):
     """A request's body."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -64,10 +64,10 @@ class Given(BaseModel):
 
 Text = Annotated[str, Field(max_length=128), AfterValidator(_printable)]
 Name = Annotated[Text, Field(min_length=1)]
-Tokens = Annotated[int, Field(ge=0, le=TOKENS_MOST)]
+Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 Money = Annotated[
     Decimal,
-    Field(ge=0, le=MONEY_MOST, decimal_places=9, allow_inf_nan=False, strict=False),  # JSON has no Decimal
+    Field(ge=0, le=MAX_MONEY, decimal_places=9, allow_inf_nan=False, strict=False),  # JSON has no Decimal
     BeforeValidator(_money),
 ]
 Moment = Annotated[int, Field(le=_LAST), AfterValidator(_future)]
@@ -82,11 +82,11 @@ Networks = Annotated[
     Field(min_length=1, max_length=16),
     AfterValidator(_networks),
 ]
-_FROM = "Networks (CIDR) that it may be used from; null is everywhere."
+_FROM = "The networks (CIDR) that the key may be used from; null is everywhere."
 
 
-class Budget(Given):
-    """Budgets of a day and of a month, UTC; null is none. Money is in currency units, as text or number."""
+class Budget(Body):
+    """Budgets of a UTC day and month; null is none. Money is text or number, in currency units."""
 
     tokens_per_day: Tokens | None = Field(default=None, description="Prompt and completion tokens together.")
     tokens_per_month: Tokens | None = None
@@ -95,31 +95,33 @@ class Budget(Given):
 
 
 class Limits(Budget):
-    """Rates, streams at once, and budgets; null is none."""
+    """Rates, concurrent streams and budgets; null is none."""
 
-    requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_MOST)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=0, le=MAX_REQUESTS)] | None = None
     tokens_per_minute: Tokens | None = None
-    concurrent_streams: Annotated[int, Field(ge=0, le=STREAMS_MOST)] | None = Field(
+    concurrent_streams: Annotated[int, Field(ge=0, le=MAX_STREAMS)] | None = Field(
         default=None,
-        description="Left out of a new key, it is the setting `default_max_streams`; "
-        f"null is {STREAMS_MOST}, the most that a key can have.",
+        description="If a new key leaves it out, the setting `default_max_streams`; "
+        f"null is {MAX_STREAMS}, the most that a key can have.",
     )
 
 
-class KeyCreate(Given):
+class KeyCreate(Body):
     """A new key."""
 
-    name: Name = Field(description="What it is called in reports.")
-    owner: Text = Field(default="", description="Whose it is: a person, a team, an application.")
+    name: Name = Field(description="The name of the key in reports.")
+    owner: Text = Field(default="", description="The person, team or application that has the key.")
     expires_at: Moment | None = Field(default=None, description="Unix seconds; null is never.")
     enabled: bool = True
-    models: Models | None = Field(default=None, description="The models it may use; null is all, also those to come.")
+    models: Models | None = Field(
+        default=None, description="The models that the key may use; null is all, later ones included."
+    )
     networks: Networks | None = Field(default=None, description=_FROM)
     limits: Limits = Limits()
 
 
-class KeyUpdate(Given):
-    """A change: what is left out stays as it is, and null takes away."""
+class KeyUpdate(Body):
+    """A change of a key: fields left out stay as they are, and null removes."""
 
     name: Name | None = None
     owner: Text | None = None
@@ -127,35 +129,35 @@ class KeyUpdate(Given):
     enabled: bool | None = None
     models: Models | None = None
     networks: Networks | None = Field(default=None, description=_FROM)
-    limits: Limits | None = Field(default=None, description="Of these, too, only what is given changes.")
+    limits: Limits | None = Field(default=None, description="Limits that are left out stay as they are.")
 
 
-class KeyRotate(Given):
+class KeyRotate(Body):
     """A new secret for a key."""
 
     grace_seconds: int = Field(
         default=GRACE,
         ge=0,
-        le=GRACE_MOST,
-        description="For so long the old secret is good still. 0 ends it, and all older ones, at once.",
+        le=MAX_GRACE,
+        description="Seconds for which the old secret stays valid; 0 ends all old secrets at once.",
     )
 
 
-class Rebuild(Given):
-    """Hours whose rollups are made again."""
+class Rebuild(Body):
+    """The hours whose rollups are made again."""
 
     since: str = Field(description="The first hour, UTC: 2026-11-21T06, or a day, 2026-11-21.")
     until: str = Field(description="The hour, or day, after the last one.")
 
 
-class ReconcileHours(Given):
-    """Where comparing ledger and rollups goes on."""
+class ReconcileHours(Body):
+    """Where the comparison of ledger and rollups continues."""
 
-    since: str | None = Field(default=None, description="`until` of the part before; null is the beginning.")
+    since: str | None = Field(default=None, description="`until` of the part before; null starts at the oldest key.")
 
 
-class Booked(Given):
-    """Amounts; money in nano-dollars."""
+class Booked(Body):
+    """Amounts; money in nano-USD."""
 
     requests: int
     prompt_tokens: int
@@ -163,8 +165,8 @@ class Booked(Given):
     cost: int
 
 
-class KeyPast(Given):
-    """What a key used in the past: the sums of `keys` of all parts."""
+class KeyPast(Body):
+    """What a key used in the past: the sums of its `keys` of all parts."""
 
     key: str = Field(pattern="^[a-z2-7]{12}$")
     account: None = None
@@ -175,26 +177,26 @@ class KeyPast(Given):
     in_flight: int = 0
 
 
-class ReconcileKeys(Given):
-    """Keys whose accounts are compared."""
+class ReconcileKeys(Body):
+    """The keys whose accounts are compared."""
 
     since: str = Field(description="`until` of the last part.")
-    keys: list[KeyPast] = Field(max_length=KEYS_MOST)
+    keys: list[KeyPast] = Field(max_length=MAX_KEYS)
 
 
-class Replay(Given):
-    """Lines of the stream function's log; those that are no unsaved settlements are passed over."""
+class Replay(Body):
+    """Lines of the stream function's log; lines that are not unsaved settlements are skipped."""
 
     lines: list[Annotated[str, Field(max_length=20_000)]] = Field(max_length=1_000)
 
 
-class Asked(BaseModel):
-    """A request's query."""
+class QueryString(BaseModel):
+    """A request's query string."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ListKeys(Asked):
+class ListKeys(QueryString):
     """A page of keys, the newest first."""
 
     limit: int = Field(default=20, ge=1, le=100)
@@ -202,31 +204,33 @@ class ListKeys(Asked):
     owner: str | None = Field(default=None, max_length=128, description="Only this owner's keys.")
 
 
-class ListAudit(Asked):
+class ListAudit(QueryString):
     """A page of the audit trail, the newest first."""
 
     since: str | None = Field(default=None, description="The first hour or day, UTC. Default: 30 days ago.")
     until: str | None = Field(default=None, description="The hour or day after the last one. Default: now.")
-    key: str | None = Field(default=None, pattern="^[a-z2-7]{12}$", description="Only what concerns this key.")
-    actor: str | None = Field(default=None, max_length=128, description="`iam`, `secret`, `unknown`, or one whole.")
+    key: str | None = Field(default=None, pattern="^[a-z2-7]{12}$", description="Only entries about this key.")
+    actor: str | None = Field(
+        default=None, max_length=128, description="`iam`, `secret` or `unknown`, or an entry's whole `actor`."
+    )
     limit: int = Field(default=100, ge=1, le=1000)
     after: str | None = Field(default=None, max_length=1024, description="`next` of the page before.")
 
 
-class ListUsage(Asked):
+class ListUsage(QueryString):
     """A page of usage."""
 
     since: str | None = Field(
-        default=None, description="The first hour or day, UTC: 2026-11-21T06, 2026-11-21. 30 days ago."
+        default=None, description="The first hour or day, UTC: 2026-11-21T06, 2026-11-21. Default: 30 days ago."
     )
     until: str | None = Field(default=None, description="The hour or day after the last one. Default: now.")
     by: str = Field(
-        default="day", description="What rows are told apart by: some of hour, day, key, model, with commas."
+        default="day", description="What rows are grouped by: some of hour, day, key, model, separated by commas."
     )
-    key: str | None = Field(default=None, pattern="^[a-z2-7]{12}$", description="Only this key's.")
-    model: str | None = Field(default=None, min_length=1, max_length=64, description="Only this model's.")
+    key: str | None = Field(default=None, pattern="^[a-z2-7]{12}$", description="Only usage of this key.")
+    model: str | None = Field(default=None, min_length=1, max_length=64, description="Only usage of this model.")
     limit: int = Field(default=1000, ge=1, le=10_000)
     after: str | None = Field(default=None, max_length=1024, description="`next` of the page before.")
     format: Literal["json", "csv"] = Field(
-        default="json", description="CSV's next token is in the header `x-next-page`."
+        default="json", description="With csv, the token of the next page is in the header `x-next-page`."
     )

@@ -1,4 +1,7 @@
-"""What the admin API answers: the models that its document is made from. Money is decimal text, in currency units."""
+"""The responses of the admin API, as its OpenAPI document shows them.
+
+Money is decimal text, in currency units.
+"""
 
 from typing import Any, Literal
 
@@ -20,7 +23,7 @@ class KeyLimits(BaseModel):
 
 
 class Totals(BaseModel):
-    """All that a key ever used, of requests that are settled."""
+    """What a key used in total, of requests that are settled."""
 
     requests: int
     prompt_tokens: int
@@ -42,15 +45,17 @@ class Key(BaseModel):
     status: Literal["active", "disabled", "expired", "revoked"]
     enabled: bool
     models: list[str] | None = Field(description="null is all.")
-    networks: list[str] | None = Field(description="It may be used from these; null is everywhere.")
+    networks: list[str] | None = Field(description="The networks that the key may be used from; null is everywhere.")
     limits: KeyLimits
-    in_flight: int = Field(description="Requests that run now.")
+    in_flight: int = Field(description="Requests that are running.")
     totals: Totals
-    old_secret_expires_at: int | None = Field(description="The secret before the last rotation is good until then.")
+    old_secret_expires_at: int | None = Field(
+        description="Unix seconds until which the last of the older secrets is valid."
+    )
 
 
 class NewKey(Key):
-    """A key with its secret, which is shown this once and kept nowhere."""
+    """A key with its secret, which is shown only here and stored nowhere."""
 
     secret: str = Field(description="The whole key, for `Authorization: Bearer`.")
 
@@ -61,11 +66,11 @@ class KeyList(BaseModel):
     object: Literal["list"] = "list"
     data: list[Key]
     has_more: bool
-    next: str | None = Field(description="Give it as `after` for the next page.")
+    next: str | None = Field(description="Send it as `after` to get the next page.")
 
 
 class Deleted(BaseModel):
-    """A key that is no more."""
+    """A deleted key."""
 
     object: Literal["key"] = "key"
     id: str
@@ -73,34 +78,42 @@ class Deleted(BaseModel):
 
 
 class Revoked(Key):
-    """A key whose secrets are good no more."""
+    """A key whose secrets were removed."""
 
-    cancelled: int = Field(description="Running requests that were told to stop; each does within seconds.")
+    cancelled: int = Field(description="Running requests whose end was requested; each ends within seconds.")
 
 
 class AuditEntry(BaseModel):
-    """What somebody did through this API, or tried."""
+    """An operation that a caller made, or tried to make, through this API."""
 
     object: Literal["audit_entry"] = "audit_entry"
-    id: str = Field(description="Of the request, as in `x-request-id` and the log.")
+    id: str = Field(description="The request's id, as in `x-request-id` and the log.")
     at: float = Field(description=_UTC)
-    action: str = Field(description="The operation, as this document calls it; `signIn` when nobody was let in.")
+    action: str = Field(description="The operation in this document; `signIn` if the caller was not let in.")
     key: str | None
     actor: str = Field(description="`secret:` and a version of the admin secret, `iam:` and a right, or `unknown`.")
-    address: str | None = Field(description="Where the request came from; of IAM's callers Lambda tells nothing.")
-    invocation: str | None = Field(description="Of Lambda: CloudTrail's data events name its caller.")
-    outcome: Literal["done", "refused", "unknown"] = Field(
-        description="unknown: it was cut off, or the table failed; it may have been made or not."
+    address: str | None = Field(
+        description="Where the request came from; null through IAM, because Lambda does not tell."
     )
-    code: str | None = Field(description="Of the error.")
+    invocation: str | None = Field(
+        description="Lambda's id of the invocation; CloudTrail's data events name its caller."
+    )
+    outcome: Literal["done", "refused", "unknown"] = Field(
+        description="unknown: it was interrupted or the table failed; it may have been made."
+    )
+    code: str | None = Field(description="The code of the error.")
     asked: dict[str, Any] = Field(description="The fields of the request.")
     before: dict[str, Any] = Field(description="The fields that changed, as they were.")
     after: dict[str, Any]
-    attempts: int | None = Field(description="Of `signIn`: how many one environment refused since its last entry.")
+    attempts: int | None = Field(
+        description="For `signIn`: the requests that one environment refused since its last entry."
+    )
 
 
 class AuditList(BaseModel):
-    """A page of the audit trail. It may be empty and not the last one: filters look at some thousand entries a call."""
+    """A page of the audit trail. With filters a page may be empty and not the last one: a call
+    reads some thousand entries.
+    """
 
     object: Literal["list"] = "list"
     data: list[AuditEntry]
@@ -109,16 +122,16 @@ class AuditList(BaseModel):
 
 
 class Window(BaseModel):
-    """A budget in the day or month that runs. Money is decimal text, tokens are numbers."""
+    """A budget in the current day or month. Money is decimal text, tokens are numbers."""
 
     limit: int | str | None = Field(description="null is none.")
-    spent: int | str = Field(description="With what running requests have reserved and may give back.")
+    spent: int | str = Field(description="Includes what running requests hold and may give back.")
     left: int | str | None
     resets_at: int = Field(description=_UTC)
 
 
 class KeyBudget(BaseModel):
-    """A key's budgets, and what of them is spent."""
+    """A key's budgets, and how much of them is spent."""
 
     object: Literal["budget"] = "budget"
     key: str
@@ -139,23 +152,23 @@ class BudgetList(BaseModel):
 
 
 class UsageRow(BaseModel):
-    """What was used; the fields that rows are not told apart by are null."""
+    """A row of usage; fields not grouped by are null."""
 
     hour: str | None = Field(description="UTC: 2026-11-21T06.")
     day: str | None = Field(description="UTC: 2026-11-21.")
     key: str | None
     model: str | None
-    requests: int = Field(description="Settled ones, the refused among them.")
+    requests: int = Field(description="Settled requests, refused ones included.")
     prompt_tokens: int
     completion_tokens: int
     cost: str
-    recovered: int = Field(description="Of `requests`, those that were settled by the sweeper from a checkpoint.")
-    open: int = Field(description="Requests that are not settled yet; not in `requests`.")
+    recovered: int = Field(description="The part of `requests` that the sweeper settled from a checkpoint.")
+    open: int = Field(description="Requests that are not settled yet and not in `requests`.")
     outcomes: dict[str, int] = Field(description="`requests` by outcome.")
 
 
 class UsageList(BaseModel):
-    """A page of usage, in the order of time, key, model."""
+    """A page of usage, sorted by time, key, model."""
 
     object: Literal["list"] = "list"
     since: str
@@ -166,32 +179,34 @@ class UsageList(BaseModel):
 
 
 class LedgerEntry(BaseModel):
-    """One request, as the ledger has it."""
+    """A request, as the ledger has it."""
 
     object: Literal["request"] = "request"
     id: str
-    key: str = Field(description="The key's id; `unknown` for a key that nobody has.")
+    key: str = Field(description="The key's id.")
     model: str
     state: Literal["OPEN", "SETTLED"]
     outcome: str | None = Field(description="complete, cancelled, cut, failed or refused.")
     finish_reason: str | None
     opened_at: float
     settled_at: float | None
-    checkpointed_at: float | None = Field(description="Of an open request, when its counts were noted last.")
+    checkpointed_at: float | None = Field(
+        description="Unix seconds at which the counts of an open request were last noted."
+    )
     prompt_tokens: int | None
     completion_tokens: int | None
     cost: str | None
     reserved_tokens: int
     reserved_cost: str
-    prompt_price: str = Field(description="Of one token, at the admission.")
+    prompt_price: str = Field(description="The price of a token at the admission.")
     completion_price: str
     ttft_ms: int | None
     duration_ms: int | None
-    recovered: bool = Field(description="Settled by the sweeper from the last checkpoint.")
+    recovered: bool = Field(description="Whether the sweeper settled it, from the last checkpoint.")
 
 
 class Difference(BaseModel):
-    """Two places that do not agree about one figure."""
+    """Two places that differ in one figure."""
 
     key: str
     field: str
@@ -200,7 +215,7 @@ class Difference(BaseModel):
 
 
 class KeyTotals(BaseModel):
-    """All that one key ever used, as each place has it. Amounts of money are nano-dollars."""
+    """What one key used in total, as each place has it. Money is in nano-USD."""
 
     key: str
     account: dict[str, int] | None
@@ -212,27 +227,29 @@ class KeyTotals(BaseModel):
 
 
 class Reconciled(BaseModel):
-    """Accounts against ledger against rollups."""
+    """The comparison of accounts, ledger and rollups."""
 
     object: Literal["reconciliation"] = "reconciliation"
     agrees: bool
     differences: list[Difference] = Field(description="The first thousand.")
-    differences_left: int = Field(description="How many more there are.")
+    differences_left: int = Field(description="The number of further differences.")
     keys: list[KeyTotals]
-    rolled: str = Field(description="The first hour that has no rollups yet: from there on the ledger is read.")
+    rolled: str = Field(description="The first hour without rollups; from there the ledger is read.")
 
 
 class ReconciledHours(Reconciled):
-    """Ledger against rollups in some hours. `keys` have what was used in them; accounts are null."""
+    """The comparison of ledger and rollups in some hours. `keys` have the usage of these hours, and
+    no accounts.
+    """
 
     since: str
-    until: str = Field(description="The hour to go on from.")
-    done: bool = Field(description="All that is past is read; the accounts can be compared.")
-    every_key: list[str] | None = Field(description="With `done`: the ids of all keys, the deleted too.")
+    until: str = Field(description="The hour at which the next part begins.")
+    done: bool = Field(description="Whether all past hours are read; then the accounts can be compared.")
+    every_key: list[str] | None = Field(description="With `done`: the ids of all keys, deleted ones included.")
 
 
 class RebuiltHour(BaseModel):
-    """An hour whose rollups were made again."""
+    """The result of making an hour's rollups again."""
 
     hour: str
     rows: int
@@ -248,19 +265,19 @@ class Rebuilt(BaseModel):
 
 
 class Replayed(BaseModel):
-    """What came of replayed lines."""
+    """The numbers of replayed lines."""
 
     object: Literal["replay"] = "replay"
     settled: int
-    corrected: int = Field(description="Settled by the sweeper from a checkpoint before, and now as they were.")
+    corrected: int = Field(description="Lines that replaced a settlement of the sweeper from a checkpoint.")
     already: int
     malformed: list[str]
-    failed: list[str] = Field(description="Request ids that could not be written: replay them again.")
-    rolled: int = Field(description="Hours whose rollups were made again.")
+    failed: list[str] = Field(description="The ids of requests that could not be written; replay their lines again.")
+    rolled: int = Field(description="The number of hours whose rollups were made again.")
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """An error."""
 
     message: str
     type: str
@@ -269,7 +286,7 @@ class ErrorBody(BaseModel):
 
 
 class Error(BaseModel):
-    """Every refusal, in OpenAI's shape."""
+    """The body of every error, in OpenAI's shape."""
 
     error: ErrorBody
 
@@ -279,12 +296,15 @@ def _error(description: str) -> dict[str, Any]:
 
 
 COMMON: dict[int | str, dict[str, Any]] = {
-    400: _error("The request makes no sense; `param` names the field."),
-    401: _error("No admin secret, or not the right one."),
-    403: _error("Not by the distribution, or this deployment takes no secret."),
+    400: _error("The request is invalid; `param` names the field."),
+    401: _error("The admin secret is missing or wrong."),
+    403: _error("The distribution was bypassed, this deployment takes no secret, or a right is missing."),
     413: _error("The body is too large."),
     500: _error("An internal error; `x-request-id` names it."),
     503: _error("DynamoDB or Secrets Manager does not answer; try again."),
 }
-MISSING: dict[int | str, dict[str, Any]] = {404: _error("There is no such thing.")}
-CONTENDED = {**MISSING, 409: _error("Others are changing the key, or too many of its secrets are good still.")}
+MISSING: dict[int | str, dict[str, Any]] = {404: _error("The key or request does not exist.")}
+CONTENDED = {
+    **MISSING,
+    409: _error("Other requests are changing the key, or it has too many secrets that are still valid."),
+}

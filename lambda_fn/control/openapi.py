@@ -1,29 +1,31 @@
-"""The admin API's OpenAPI document: what FastAPI makes of the endpoints, told what it does not know of them."""
+"""The admin API's OpenAPI document: FastAPI's, completed by what FastAPI does not know."""
 
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-DESCRIPTION = """Makes API keys, sets their limits and budgets, and reports what they used.
+DESCRIPTION = """Creates API keys, sets their limits and budgets, and reports their usage.
 
-Send the admin secret as a bearer token; it is in Secrets Manager, and both its current and its previous version are
-good. Or invoke the function through IAM (`lambda:InvokeFunction`) with an event such as
+Send the admin secret as a bearer token; it is in Secrets Manager, and both its current and its
+previous version are valid. Or invoke the function through IAM
+(`lambda:InvokeFunction`) with an event such as
 `{"method": "GET", "path": "/admin/v1/keys", "query": "limit=10"}`, and no secret.
 
-Money is decimal text in currency units, with up to nine decimals; times are Unix seconds, days and hours UTC."""
+Money is decimal text in currency units, with up to nine decimals; times are Unix seconds, days and
+hours UTC."""
 
 _TAGS = {
-    "keys": "Made, listed, changed, rotated, deleted.",
-    "budgets": "What may be spent in a day and in a month, and what is spent.",
+    "keys": "Create, list, change, rotate, revoke and delete keys.",
+    "budgets": "What a key may spend in a day and in a month, and what it has spent.",
     "usage": "Reports, and single requests.",
     "audit": "What was done through this API, and by whom.",
-    "books": "What keeps accounts, ledger and reports equal.",
+    "books": "Keep accounts, ledger and reports equal.",
 }
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """Make the document, once."""
+    """Return the document; it is made once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -34,7 +36,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         )
         for operations in document["paths"].values():
             for operation in operations.values():
-                operation["responses"].pop("422", None)  # it is a 400, in the form of all errors
+                operation["responses"].pop("422", None)  # it becomes a 400, in the shape of all errors
                 for response in operation["responses"].values():
                     response.setdefault("headers", {})["x-request-id"] = {
                         "schema": {"type": "string"},

@@ -1,7 +1,7 @@
-"""Rights: what the callers of one of the functions that IAM leads to may do. Pure.
+"""Rights: the operations that callers through IAM may use. Pure.
 
-Each right has a function of its own, with a role that can do no more in DynamoDB: a policy on that function's ARN is
-the grant, and nothing of it is decided by what a caller sends.
+Each right has its own function, whose role can do no more in DynamoDB. A policy on that function's
+ARN is the grant; nothing in a request decides about it.
 """
 
 from typing import Literal, get_args
@@ -18,12 +18,13 @@ OPERATIONS: dict[Right, frozenset[str]] = {
     "usage": _READ | {"listUsage", "getRequest"},
     "audit": frozenset({"listAudit"}),
 }
-"""By right, the operations of the OpenAPI document. What is in none of them takes the right `all`."""
+"""Right -> its operations in the OpenAPI document. Operations in none of them take the right `all`.
+"""
 
 
 def check(right: Right, operation: str) -> None:
-    """Let through what a right has. Raises PermissionDenied."""
+    """Let through an operation that a right has. Raises PermissionDenied."""
     if right != "all" and operation not in OPERATIONS[right]:
-        having = [name for name, operations in OPERATIONS.items() if operation in operations]
+        rights = [name for name, operations in OPERATIONS.items() if operation in operations]
         text = f"The right '{right}' does not have {operation}"
-        raise PermissionDenied(f"{text}: invoke the function of {' or '.join(['all', *having])}.", code="right_missing")
+        raise PermissionDenied(f"{text}: invoke the function of {' or '.join(['all', *rights])}.", code="right_missing")

@@ -1,7 +1,7 @@
-"""Changes the admin secret: the four steps that Secrets Manager asks of a rotation function.
+"""Rotates the admin secret: the four steps of a rotation function of Secrets Manager.
 
-The admin secret opens no other system, so that a new value has nowhere to be set: it is made, and becomes the current
-one, while the current one becomes the previous. The control function accepts both.
+No other system has the admin secret, so a new value has nowhere to be set. It is made and becomes
+the current version, and the current one becomes the previous. The control function accepts both.
 
 Source: "Rotation by Lambda function" of the Secrets Manager user guide.
 """
@@ -24,20 +24,20 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 class RotationRefused(Exception):
-    """The event asks for what Secrets Manager would not."""
+    """The event is not one that Secrets Manager would send."""
 
 
 async def rotate(manager: SecretsManager, event: Mapping[str, Any]) -> None:
-    """Take one step; each may be repeated.
+    """Take one step; each can be repeated.
 
     Raises:
-        RotationRefused: the version is not one that a rotation is making, or the step is unknown.
+        RotationRefused: the version has no value, or the step is unknown.
         SecretError: Secrets Manager refused, or did not answer.
 
     """
     secret, version, step = event["SecretId"], event["ClientRequestToken"], event["Step"]
-    described = await manager.call("DescribeSecret", SecretId=secret)
-    stages: dict[str, list[str]] = described["VersionIdsToStages"]
+    description = await manager.call("DescribeSecret", SecretId=secret)
+    stages: dict[str, list[str]] = description["VersionIdsToStages"]
     if "AWSCURRENT" in stages.get(version, ()):
         return
     match step:
@@ -79,7 +79,7 @@ async def _pending(manager: SecretsManager, secret: str, version: str) -> bool:
     try:
         await manager.call("GetSecretValue", SecretId=secret, VersionId=version, VersionStage="AWSPENDING")
     except SecretError as error:
-        # While a version has no value yet, asking for it is either of these.
+        # Reading a version without a value fails with either of these.
         if error.kind in {"ResourceNotFoundException", "InvalidRequestException"}:
             return False
         raise
@@ -87,7 +87,7 @@ async def _pending(manager: SecretsManager, secret: str, version: str) -> bool:
 
 
 def handler(event: Mapping[str, Any], context: object) -> None:
-    """For the managed runtime."""
+    """Take one step, on the managed runtime."""
 
     async def run() -> None:
         client = Client()

@@ -1,4 +1,4 @@
-"""What all endpoints share, and how they get it."""
+"""What all endpoints share, and how FastAPI passes it to them."""
 
 import asyncio
 import secrets
@@ -15,54 +15,52 @@ from lambda_fn.control.rights import Right
 from lambda_fn.control.trail import Trail, Who
 from lambda_fn.errors import NotFound, Unavailable
 from lambda_fn.http.page_tokens import Pages
-from lambda_fn.metering.accounts import STREAMS_MOST
+from lambda_fn.metering.accounts import MAX_STREAMS
+from lambda_fn.metering.keys import PAGES_KEY, VERSIONED, account_key
 
 SECONDS = 45.0
-"""For one call, under the function's timeout."""
+"""Seconds for one call, below the function's timeout."""
 
 T = TypeVar("T")
 
-_PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
-"""The item that holds the secret of page tokens: made by whoever needs it first."""
-
 WHO = "sluice.who"
-"""In the scope: who makes the request."""
+"""Name in the ASGI scope: who makes the request (`Who`)."""
 
 KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$", description="The key's public id.")]
 
 
 @dataclass
 class Services:
-    """The table, the models, what a new key gets, and a clock."""
+    """The table, the models, the limits of a new key, and a clock."""
 
     table: Table
     model_names: tuple[str, ...]
     unpriced: tuple[str, ...] = ()
     """The models that have no price."""
-    default_max_streams: int = STREAMS_MOST
+    default_max_streams: int = MAX_STREAMS
     now: Callable[[], float] = time.time
     right: Right = "all"
-    """What the callers of this function may do."""
+    """The right of this function's callers."""
     audit_days: int = 400
     _pages: Pages | None = None
 
     def __post_init__(self) -> None:
-        """Begin with the trail."""
+        """Create the trail."""
         self.trail = Trail(self.table, days=self.audit_days, now=lambda: self.now())  # tests change the clock
 
     async def token(self, query: Mapping[str, Any], position: Any) -> str:
-        """Give a page token."""
+        """Return a page token."""
         return (await self._tokens()).token(query, position)
 
     async def position(self, query: Mapping[str, Any], token: str | None) -> Any:
-        """Give the position of a page token, None of none. Raises InvalidRequest."""
+        """Return the position of a page token; None without a token. Raises InvalidRequest."""
         return None if token is None else (await self._tokens()).position(query, token)
 
     async def _tokens(self) -> Pages:
         if self._pages is None:
-            item = await self.table.get(_PAGES_KEY)
+            item = await self.table.get(PAGES_KEY)
             if item is None:
-                item = {**_PAGES_KEY, "secret": secrets.token_hex(32)}
+                item = {**PAGES_KEY, **VERSIONED, "secret": secrets.token_hex(32)}
                 try:
                     await self.table.put(item, condition="attribute_not_exists(pk)")
                 except ConditionFailed as failed:
@@ -74,22 +72,22 @@ class Services:
         """Read an account.
 
         Raises:
-            NotFound: nobody has the key, or it was deleted.
+            NotFound: there is no such key, or it was deleted.
 
         """
-        item = await self.table.get({"pk": f"KEY#{key_id}", "sk": "ACCOUNT"})
+        item = await self.table.get(account_key(key_id))
         if item is None or "deleted" in item:
             raise no_key()
         return item
 
     async def accounts(self, key_ids: list[str]) -> list[Item]:
-        """Read accounts side by side, without those that were deleted."""
-        found = await asyncio.gather(*(self.table.get({"pk": f"KEY#{key_id}", "sk": "ACCOUNT"}) for key_id in key_ids))
+        """Read accounts concurrently; deleted ones are left out."""
+        found = await asyncio.gather(*(self.table.get(account_key(key_id)) for key_id in key_ids))
         return [item for item in found if item is not None and "deleted" not in item]
 
 
 async def in_time(work: Awaitable[T]) -> T:
-    """Wait for work, as long as this function may.
+    """Await work for at most `SECONDS`.
 
     Raises:
         Unavailable: it takes longer.
@@ -99,12 +97,12 @@ async def in_time(work: Awaitable[T]) -> T:
         async with asyncio.timeout(SECONDS):
             return await work
     except TimeoutError:
-        message = f"This takes over {SECONDS:g} s. Ask for less at once: fewer hours, or by parts."
+        message = f"This takes over {SECONDS:g} s. Request fewer hours at once, or reconcile in parts."
         raise Unavailable(message, code="too_much_at_once") from None
 
 
 def no_key() -> NotFound:
-    """Give the one answer for a key that is not there, and one that is no more."""
+    """Return the error for an unknown key, and for a deleted one."""
     return NotFound("There is no such key.", param="key_id", code="key_not_found")
 
 

@@ -1,4 +1,4 @@
-"""What the control function is told by its deployment, read from the environment once."""
+"""The settings of the control function, read from the environment once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,31 +7,32 @@ from typing import Annotated, Any
 import msgspec
 
 from lambda_fn.control.rights import RIGHTS, Right
-from lambda_fn.metering.accounts import STREAMS_MOST
+from lambda_fn.metering.accounts import MAX_STREAMS
 from lambda_fn.settings import SettingsError
 
-Streams = Annotated[int, msgspec.Meta(ge=1, le=STREAMS_MOST)]
+Streams = Annotated[int, msgspec.Meta(ge=1, le=MAX_STREAMS)]
 
 
 @dataclass(frozen=True)
 class ControlSettings:
-    """The settings. Without `admin_secret` there is no way in but IAM's."""
+    """The settings. Without `admin_secret`, only callers through IAM are let in."""
 
     region: str
     usage_table: str
     model_names: tuple[str, ...]
     """The public names of the models that are deployed."""
     unpriced: tuple[str, ...]
-    """Those of them that have no price."""
+    """The models without a price."""
     default_max_streams: int
-    """The most streams at once of a new key that names none."""
+    """The concurrent streams of a new key that names no limit."""
     admin_secret: str | None
-    """The ARN of the secret; its value is read when it is needed, and never kept in the environment."""
+    """The ARN of the secret. Its value is read when needed, and never kept in the environment."""
     origin_secrets: tuple[str, ...]
     right: Right | None
-    """What IAM's callers of this function may do; None: it is the URL's, and they may do nothing."""
+    """The right of callers through IAM; None for the function behind the URL, which lets none in.
+    """
     audit_days: int
-    """How long the audit trail is kept."""
+    """Days for which the audit trail is kept."""
     dynamodb_url: str
     secretsmanager_url: str
 
@@ -60,7 +61,7 @@ class ControlSettings:
             usage_table=environment["SLUICE_USAGE_TABLE"],
             model_names=_read(environment, "SLUICE_MODEL_NAMES", tuple[str, ...], ""),
             unpriced=_read(environment, "SLUICE_UNPRICED_MODELS", tuple[str, ...], "[]"),
-            default_max_streams=_read(environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(STREAMS_MOST)),
+            default_max_streams=_read(environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(MAX_STREAMS)),
             admin_secret=environment.get("SLUICE_ADMIN_SECRET") or None,
             origin_secrets=tuple(environment[name] for name in origin if environment.get(name)),
             right=right,
@@ -78,7 +79,7 @@ def _read(environment: Mapping[str, str], name: str, kind: Any, default: str) ->
 
 
 def service_url(environment: Mapping[str, str], service: str) -> str:
-    """Give the address of a service in the region; AWS's own variables may name another."""
+    """Return the URL of a service in the region, or the one that AWS's own variables set."""
     region = environment["AWS_REGION"]
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     named = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get("AWS_ENDPOINT_URL")

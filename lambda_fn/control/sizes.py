@@ -1,24 +1,26 @@
-"""What a request may have in size: all of it is known before anything of it is parsed. Pure."""
+"""The size limits of a request, which are checked before anything is parsed. Pure."""
 
 from lambda_fn.errors import InvalidRequest
 from schema_guard import more_values
 
 BODY = 64_000
-"""Bytes of a body. The largest that is no replay, a hundred keys to reconcile, has under 50,000."""
+"""The most bytes of a body. The largest one but replays, a hundred keys to reconcile, has under
+50,000.
+"""
 
 REPLAY_BODY = 1_000_000
-"""Bytes of a replay. A settlement's line has some 500."""
+"""The most bytes of a replay. The line of a settlement has some 500."""
 
 VALUES = 4_000
-"""Commas, brackets and braces of a body; a hundred keys have 1,700, a thousand lines 1,000. Each unknown field is an
-error of its own to pydantic.
+"""The most commas, brackets and braces of a body. A hundred keys have 1,700, a thousand lines
+1,000. Pydantic makes an error of each unknown field.
 """
 
 QUERY = 8_192
-"""Bytes of a query string: CloudFront takes no longer URL."""
+"""The most bytes of a query string: CloudFront accepts no longer URL."""
 
 PATH = 1_024
-"""Characters of a path, of which more than enough is none of ours."""
+"""The most characters of a path; the API's paths are much shorter."""
 
 
 def check_query(query: bytes) -> None:
@@ -28,6 +30,6 @@ def check_query(query: bytes) -> None:
 
 
 def check_values(body: bytes) -> None:
-    """Raise InvalidRequest if a body has too many values, one within another or side by side."""
+    """Raise InvalidRequest if a body has too many values, nested or not."""
     if more_values(body, VALUES):
         raise InvalidRequest(f"The body has more than {VALUES} values.", code="array_above_max_length")

@@ -1,17 +1,15 @@
-"""The audit trail: what was done through the admin API, in partitions in which nothing is changed or removed.
+"""The audit trail: what was done through the admin API. Its items are put once, and never changed
+or removed.
 
-    pk    AUDIT#<UTC day of the request>
-    sk    <request id>#asked   put before a change is made
-          <request id>#done    put after it, or after its failure
-          <minute>#refused#<actor>#<code>   who was not let in: of each kind one a minute, so that no flood fills the
-                               table and none of another kind hides what it did
-    ttl   Unix seconds, after which DynamoDB removes the item
-    asked     at, action, key, actor, address, invocation, asked: the fields of the request
-    done      at, outcome, code, before, after: the fields that changed
-    refused   at, action, actor, address, invocation, request, code, attempts
+    <request id>#asked                put before a change is made: who requested what
+    <request id>#done                 put after it, or after its failure: the outcome, and the
+                                      fields that changed
+    <minute>#refused#<actor>#<code>   a caller who was not let in: one a minute for each actor and
+                                      code, so that no flood fills the table, and a flood of one
+                                      kind hides none of another
 
-Each is put on condition that it is not there. A change without its `#done` was cut off: it may have been made or not,
-and the key tells which. No secret and no hash is in any of them.
+`keys.AUDIT` lists the attributes. A change without its `#done` was interrupted: it may have been
+made or not, and the key shows which. No item has a secret or a hash.
 """
 
 import time
@@ -25,26 +23,27 @@ from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Query, Tab
 from lambda_fn.errors import APIError
 from lambda_fn.ids import new_request_id, request_time
 from lambda_fn.log import log
+from lambda_fn.metering.keys import VERSIONED, audit_partition
 
 _NEW = "attribute_not_exists(pk)"
 
 
 @dataclass(frozen=True)
 class Who:
-    """Who makes a request, as far as it is known."""
+    """Who makes a request, as far as known."""
 
     request_id: str
     actor: str
     """`secret:<version>` of the admin secret, `iam:<right>`, or `unknown`."""
     address: str | None
-    """Where it came from; of IAM's callers nothing is told."""
+    """The client's address; None for callers through IAM, whose address Lambda does not tell."""
     invocation: str | None
-    """Lambda's id of the invocation, by which CloudTrail's data events name IAM's caller."""
+    """Lambda's id of the invocation; CloudTrail's data events name its caller."""
 
 
 @dataclass
 class Change:
-    """What a change came to; whoever makes it fills it in."""
+    """The fields that a change changed; the block that makes it sets them."""
 
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
@@ -52,7 +51,9 @@ class Change:
 
 @dataclass
 class _Refusals:
-    """Those of one kind: the last minute in which an entry was tried, and how many no entry counts so far."""
+    """Refusals of one actor and code: the last minute with an entry, and how many no entry counts
+    so far.
+    """
 
     minute: int = -1
     attempts: int = 0
@@ -62,7 +63,7 @@ class Trail:
     """Writes and reads the trail."""
 
     def __init__(self, table: Table, *, days: int, now: Callable[[], float] = time.time) -> None:
-        """Take the usage table; items are kept for so many `days`."""
+        """Set the usage table and the days for which items are kept."""
         self._table = table
         self._days = days
         self._now = now
@@ -70,35 +71,37 @@ class Trail:
 
     @asynccontextmanager
     async def change(
-        self, who: Who, action: str, *, key: str | None = None, asked: Mapping[str, Any] | None = None
+        self, who: Who, action: str, *, key: str | None = None, fields: Mapping[str, Any] | None = None
     ) -> AsyncIterator[Change]:
-        """Record what the block does: that it is going to, and what came of it.
+        """Record the change that the block makes, before and after it.
 
         Raises:
-            MeterUnavailable: the record cannot be made, and so nothing is to be done.
+            MeterUnavailable: the record cannot be written; the block does not run.
 
         """
-        said = {"action": action, "key": key, **_caller(who), "asked": dict(asked or {})}
-        await self._put(who.request_id, "asked", said)
-        made = Change()
+        request = {"action": action, "key": key, **_caller(who), "asked": dict(fields or {})}
+        await self._put(who.request_id, "asked", request)
+        change = Change()
         outcome, code = "unknown", None
         try:
-            yield made
+            yield change
             outcome = "done"
         except APIError as error:
             outcome, code = "refused" if error.status < 500 else "unknown", error.error_code
             raise
         finally:
-            figures = {"outcome": outcome, "code": code, "before": made.before, "after": made.after}
+            result = {"outcome": outcome, "code": code, "before": change.before, "after": change.after}
             try:
-                await self._put(who.request_id, "done", figures)
-            except MeterUnavailable:  # the change was made, and its caller is to have the answer
+                await self._put(who.request_id, "done", result)
+            except MeterUnavailable:  # the change was made, and its caller must get the response
                 log("audit_incomplete", request_id=who.request_id, action=action, key=key, outcome=outcome)
 
     async def refused(self, who: Who, action: str, code: str | None) -> None:
-        """Record that somebody was not let in, at most once a minute by actor and code; the log has every such request.
+        """Record a caller who was not let in, at most once a minute for each actor and code; the
+        log has each request.
 
-        What was not put, because another environment had the minute or the table did not answer, the next entry counts.
+        The next entry counts refusals that were not put, because another environment had the
+        minute's entry or the table did not answer.
         """
         minute = int(self._now() // 60)
         kind = f"{who.actor}#{code}"
@@ -107,14 +110,14 @@ class Trail:
         if minute == so_far.minute:
             return
         so_far.minute, attempts = minute, so_far.attempts
-        said = {"action": action, **_caller(who), "request": who.request_id, "code": code, "attempts": attempts}
+        entry = {"action": action, **_caller(who), "request": who.request_id, "code": code, "attempts": attempts}
         with suppress(MeterUnavailable):  # the log has it
-            if await self._put(new_request_id(minute * 60)[:10] + "0" * 16, f"refused#{kind}", said):
-                so_far.attempts -= attempts  # others may have come meanwhile
+            if await self._put(new_request_id(minute * 60)[:10] + "0" * 16, f"refused#{kind}", entry):
+                so_far.attempts -= attempts  # more may have come meanwhile
 
     async def entries(self, day: str, *, before: str | None = None) -> AsyncIterator[tuple[str, Item]]:
-        """Give a day's entries, the newest first, each with its position; `before` is that of an earlier one."""
-        condition, values = "pk = :pk", {":pk": f"AUDIT#{day}"}
+        """Yield a day's entries, newest first, each with its position; start after `before`."""
+        condition, values = "pk = :pk", {":pk": audit_partition(day)}
         if before is not None:
             condition, values = f"{condition} AND sk < :before", {**values, ":before": before}
         done: Item = {}
@@ -127,20 +130,22 @@ class Trail:
             outcome = done if done.get("sk") == f"{request_id}#done" else {}
             yield item["sk"], {"request": request_id, "outcome": "unknown", **outcome, **item}
 
-    async def _put(self, request_id: str, kind: str, said: Mapping[str, Any]) -> bool:
-        """Put an item, and return whether it is there: another one may be in its place, which stays."""
+    async def _put(self, request_id: str, kind: str, attributes: Mapping[str, Any]) -> bool:
+        """Put an item unless there is one; return whether the item there is this one."""
         day = time.strftime("%Y-%m-%d", time.gmtime(request_time(request_id)))
         now = self._now()
         item = {
-            "pk": f"AUDIT#{day}",
+            "pk": audit_partition(day),
             "sk": f"{request_id}#{kind}",
+            **VERSIONED,
             "at": round(now, 3),
             "ttl": int(now) + self._days * 86_400,
-            **{name: value for name, value in said.items() if value is not None},
+            **{name: value for name, value in attributes.items() if value is not None},
         }
         try:
             await self._table.put(item, condition=_NEW)
-        except ConditionFailed as failed:  # another one's minute; or our own write, of a try whose answer was lost
+        except ConditionFailed as failed:
+            # The minute has its entry, or this is our own write, of an attempt with a lost answer.
             return failed.item is not None and failed.item.get("request") == item.get("request")
         return True
 

@@ -1,8 +1,8 @@
-"""What an admin changes of an account: its secret and its limits.
+"""The updates by which an admin changes an account: its secret and its limits.
 
-Each change has the condition that no other one was made since the account was read, `revision`. So a try that is
-carried out late cannot undo a later change: it cannot bring back a secret that was replaced, or a limit that was
-lowered.
+Each has the condition that no other change was made since the account was read (`revision`). So an
+attempt that is carried out late cannot undo a later change: it brings back neither a replaced
+secret nor an old limit.
 """
 
 from collections.abc import Mapping
@@ -12,20 +12,28 @@ import msgspec
 
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
-from lambda_fn.metering.accounts import LIMIT_NAMES, Account, Limits, account_key
+from lambda_fn.metering.accounts import LIMIT_NAMES, Account, Limits
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.windows import windows_of
 
-OLD_MOST = 4
-"""The most secrets of a key that are in their grace time at once."""
+MAX_OLD_SECRETS = 4
+"""The most secrets of a key that are in their grace period at once."""
 _NEAR = range(-120, 121, 60)
+"""Seconds around now whose windows a changed limit changes: clocks differ, and the write takes its
+time.
+"""
 
 
 class TooManySecrets(Exception):
-    """So many older secrets of the key are good still that it can have no other."""
+    """The key has `MAX_OLD_SECRETS` older secrets that are still valid, and cannot have another
+    one.
+    """
 
 
 def revise(account: Account) -> Update:
-    """Give the beginning of each change: its number, and the condition that the account is as it was read."""
+    """Return the beginning of each change: the next revision, on the condition that this one is
+    current.
+    """
     was, values = account.revision, {":next": account.revision + 1}
     condition = "attribute_exists(pk) AND attribute_not_exists(revision)"
     if was:
@@ -34,18 +42,20 @@ def revise(account: Account) -> Update:
 
 
 def rotate(item: Mapping[str, Any], new_hash: str, *, now: int, grace: int) -> Update:
-    """Give a key another secret. The one until now is good for `grace` more seconds, and older ones as long as was
-    promised; without grace all end at once.
+    """Return the update that replaces a key's secret.
 
-    So a rotation whose answer was lost may be made again: the secret that is in use keeps its time.
+    The current secret stays valid for `grace` seconds, and older ones as long as they were
+    promised; without grace all end at once. A rotation whose answer was lost can be repeated: the
+    secret in use keeps its time.
 
     Raises:
         TooManySecrets: wait, or rotate without grace.
 
     """
     update = revise(Account.of(item))
-    old = {known: until for known, until in item.get("old_secrets", {}).items() if grace and until > now}
-    if len(old) >= OLD_MOST:
+    old_secrets = item.get("old_secrets", {})
+    old = {secret_hash: end for secret_hash, end in old_secrets.items() if grace and end > now}
+    if len(old) >= MAX_OLD_SECRETS:
         raise TooManySecrets
     if item["secret_hash"]:  # a revoked key has none
         old[item["secret_hash"]] = now + grace
@@ -58,20 +68,25 @@ def rotate(item: Mapping[str, Any], new_hash: str, *, now: int, grace: int) -> U
 
 
 def revoke(account: Account, *, now: int) -> Update:
-    """Take all of a key's secrets away, and disable it: enabled again it is of no use before it is given another."""
+    """Return the update that removes all of a key's secrets and disables it.
+
+    If the key is enabled again, it stays unusable until a rotation.
+    """
     update = revise(account)
+    revoked = "enabled = :no, secret_hash = :none, revoked = :now"
     return msgspec.structs.replace(
         update,
-        update=f"{update.update}, enabled = :no, secret_hash = :none, revoked = :now REMOVE old_secrets",
+        update=f"{update.update}, {revoked} REMOVE old_secrets",
         values={**update.values, ":no": False, ":none": "", ":now": now},
     )
 
 
 def change_limits(account: Account, new: Limits, *, now: float) -> Update:
-    """Set limits, and give what is left in the windows that run the difference.
+    """Return the update that sets limits, and adds the difference to what remains in the current
+    windows.
 
-    Also in those that ended, or begin, within two minutes, so that clocks may differ and the write may take its time. A
-    window that no request has opened yet gets nothing, on condition that this is still so.
+    It also changes the windows that ended or begin within two minutes (`_NEAR`). A window that no
+    request has opened gets nothing, on the condition that this is still so.
     """
     changed = [name for name in LIMIT_NAMES if getattr(account.limits, name) != getattr(new, name)]
     if not changed:
@@ -85,13 +100,13 @@ def change_limits(account: Account, new: Limits, *, now: float) -> Update:
     for number, window in enumerate(near.values()):
         if window.limit not in changed:
             continue
-        left = f"balance.#w{number}"
+        remaining = f"balance.#w{number}"
         names[f"#w{number}"] = window.name
         if window.name not in account.balance:
-            condition.append(f"attribute_not_exists({left})")
+            condition.append(f"attribute_not_exists({remaining})")
             continue
         by = f":by{changed.index(window.limit)}"
         values[by] = getattr(new, window.limit) - getattr(account.limits, window.limit)
-        condition.append(f"attribute_exists({left})")
-        update.append(f"{left} = {left} + {by}")
+        condition.append(f"attribute_exists({remaining})")
+        update.append(f"{remaining} = {remaining} + {by}")
     return Update(begin.key, ", ".join(update), " AND ".join(condition), names, values)

@@ -1,24 +1,8 @@
-"""The account item: one for each key, changed only by plain conditional updates.
+"""The account item: one for each API key, changed only by conditional updates of that one item.
 
-    pk          KEY#<key id>
-    sk          ACCOUNT
-    name, owner, created, last_used, enabled
-    expires     Unix seconds, when there is an end
-    secret_hash the hex SHA-256 of the key
-    old_secrets hash -> until when it is good, of the secrets before the last rotations
-    revoked     when its secrets were taken away, until it is given another
-    revision    counts the changes that admins made
-    models      the public names that the key may use, when it may not use all
-    networks    those that the key may be used from, as one text, when not from everywhere
-    directory   KEYS, the partition of the index that lists all keys
-    the limits  `Limits`, each always there
-    balance     what is left in each window (`windows`), made by the first request of a window
-    in_flight   request id -> `Entry`, as text: few and small attributes, because the whole item is written each time
-    open, due   while anything is in flight: ACCOUNT#<shard>, and when the sweeper is to look
-    requests, prompt_tokens, completion_tokens, cost   of settled requests
-
-One item is one atom: however many requests come at once, each sees what those before it took. Money is in
-nano-dollars. What a request does to it is in `reservations`, what an admin does in `account_changes`.
+One item is one atom: each of many simultaneous requests sees what those before it took.
+`keys.ACCOUNT` lists the attributes. The updates of a request are in `holds`, those of an admin in
+`account_changes`. Money is in nano-USD.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,21 +12,26 @@ import msgspec
 
 from lambda_fn.aws.attributes import Item
 from lambda_fn.ids import hash_key, key_id_of
+from lambda_fn.metering.keys import DIRECTORY, VERSIONED, account_id, account_key, check_version
+from lambda_fn.metering.money import Prices
 from lambda_fn.metering.windows import UNLIMITED, Window
 from lambda_fn.networks import ANYWHERE
 
-STREAMS_MOST = 200
-"""The most streams of one key at once. What is in flight is noted in the item, some 90 bytes each, and each write costs
-the whole of it: with 200 it has 18 kB, and one item takes 1,000 units of 1 kB a second (docs/explanation/metering.md).
+MAX_STREAMS = 200
+"""Streams of one key at once. Each hold is some 90 bytes of the item, and each write costs the
+whole item: with 200 holds it has 18 kB, and one item takes 1,000 units of 1 kB a second
+(docs/explanation/metering.md).
 """
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """A key's limits: of a minute, at once, of a day and of a month. Tokens are prompt and completion together."""
+    """A key's limits: a minute, at once, a day and a month. Tokens are prompt and completion tokens
+    together.
+    """
 
     requests_minute: int = UNLIMITED
     tokens_minute: int = UNLIMITED
-    max_streams: int = STREAMS_MOST
+    max_streams: int = MAX_STREAMS
     tokens_day: int = UNLIMITED
     tokens_month: int = UNLIMITED
     cost_day: int = UNLIMITED
@@ -59,7 +48,9 @@ LIMIT_NAMES = Limits.__struct_fields__
 
 
 class Spend(msgspec.Struct, frozen=True, array_like=True):
-    """What is booked. `requests` is 1, or 0 for one that never began."""
+    """What an account is charged for a request. `requests` is 1, or 0 for a request that never
+    began.
+    """
 
     requests: int
     prompt_tokens: int
@@ -68,11 +59,11 @@ class Spend(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def tokens(self) -> int:
-        """Prompt and completion together."""
+        """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
     def __sub__(self, other: "Spend") -> "Spend":
-        """What is still to be booked when `other` is."""
+        """Return what remains to be booked after `other`."""
         return Spend(
             self.requests - other.requests,
             self.prompt_tokens - other.prompt_tokens,
@@ -81,20 +72,25 @@ class Spend(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
+NOTHING = Spend(0, 0, 0, 0)
+
+
 class Correction(msgspec.Struct, frozen=True, array_like=True):
-    """What a correction is about: what is booked already, and the prices and the settlement to be written."""
+    """A settlement that replaces a recovered one: what is booked already, and what to write at
+    which prices.
+    """
 
     booked: Spend
-    prices: tuple[int, int]
+    prices: Prices
     settlement: dict[str, Any]
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A request in flight. `number` tells it from others of the same request (`reservations`); tokens and cost are what
-    is reserved.
+class Hold(msgspec.Struct, frozen=True, array_like=True):
+    """A request in flight. `attempt` is its fencing number (`holds`); tokens and cost are what is
+    held.
     """
 
-    number: int
+    attempt: int
     tokens: int
     cost: int
     fingerprint: str
@@ -103,38 +99,42 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def text(self) -> str:
-        """As it stands in the item: `[1,2248,350,"9f86d081884c7d65","m"]`, or with the correction after the model."""
+        """The hold as it stands in the item: `[1,2248,350,"9f86d081884c7d65","m"]`, then a
+        correction if any.
+        """
         text = msgspec.json.encode(self).decode()
         return text if self.correction else text.removesuffix(",null]") + "]"
 
     @classmethod
-    def read(cls, text: str) -> "Entry":
-        """Read what `text` gave."""
+    def parse(cls, text: str) -> "Hold":
+        """Read a hold from its text."""
         return msgspec.json.decode(text, type=cls)
 
 
-class InFlight(Mapping[str, Entry]):
-    """What is in flight, by request id; an entry is read when it is asked for, because few ever are."""
+class InFlight(Mapping[str, Hold]):
+    """The holds of an account, by request id. A hold is parsed when it is looked up, because few
+    ever are.
+    """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        """Take the entries as they stand in the item."""
+        """Keep the texts of the item."""
         self._texts = texts
 
-    def __getitem__(self, request_id: str) -> Entry:
-        """Give one."""
-        return Entry.read(self._texts[request_id])
+    def __getitem__(self, request_id: str) -> Hold:
+        """Return one hold."""
+        return Hold.parse(self._texts[request_id])
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the request ids."""
+        """Iterate over the request ids."""
         return iter(self._texts)
 
     def __len__(self) -> int:
-        """Count them."""
+        """Return the number of holds."""
         return len(self._texts)
 
 
 class Account(msgspec.Struct, frozen=True):
-    """An account as it was read. It has no hash, so that it may be shown."""
+    """An account as it was read. It contains no hash, so that it can be shown and logged."""
 
     key_id: str
     name: str
@@ -143,7 +143,7 @@ class Account(msgspec.Struct, frozen=True):
     last_used: int | None
     expires: int | None
     old_expires: int | None
-    """Until when an older secret is good, the last of them; perhaps it is over."""
+    """Unix seconds until which the last of the older secrets is valid; it may be past."""
     revision: int
     revoked: int | None
     enabled: bool
@@ -151,7 +151,7 @@ class Account(msgspec.Struct, frozen=True):
     networks: str
     limits: Limits
     balance: Mapping[str, int]
-    in_flight: Mapping[str, Entry]
+    in_flight: Mapping[str, Hold]
     requests: int
     prompt_tokens: int
     completion_tokens: int
@@ -159,9 +159,10 @@ class Account(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
-        """Read an item."""
+        """Read an account item. Raises UnknownVersion."""
+        check_version(item)
         return cls(
-            key_id=item["pk"].partition("#")[2],
+            key_id=account_id(item["pk"]),
             name=item["name"],
             owner=item["owner"],
             created=item["created"],
@@ -182,15 +183,10 @@ class Account(msgspec.Struct, frozen=True):
             cost=item.get("cost", 0),
         )
 
-    def left(self, window: Window) -> int:
-        """Give what is left in a window."""
-        most: int = getattr(self.limits, window.limit)
-        return self.balance.get(window.name, most)
-
-
-def account_key(key_id: str) -> dict[str, str]:
-    """Give the primary key of a key's account item."""
-    return {"pk": f"KEY#{key_id}", "sk": "ACCOUNT"}
+    def remaining(self, window: Window) -> int:
+        """Return what remains in a window."""
+        limit: int = getattr(self.limits, window.limit)
+        return self.balance.get(window.name, limit)
 
 
 def new_account(
@@ -199,15 +195,15 @@ def new_account(
     name: str,
     now: int,
     owner: str = "",
-    most: Limits = NO_LIMITS,
+    limits: Limits = NO_LIMITS,
     expires: int | None = None,
     models: Sequence[str] | None = None,
     networks: str = ANYWHERE,
 ) -> Item:
-    """Give the account item for a new key; put it on condition `attribute_not_exists(pk)`.
+    """Return the account item of a new key. Put it on the condition `attribute_not_exists(pk)`.
 
     Raises:
-        ValueError: that is no key.
+        ValueError: `key` does not have the form of a key.
 
     """
     key_id = key_id_of(key)
@@ -215,13 +211,14 @@ def new_account(
         raise ValueError("not a key")
     item = {
         **account_key(key_id),
+        **VERSIONED,
         "name": name,
         "owner": owner,
         "created": now,
         "enabled": True,
         "secret_hash": hash_key(key),
-        "directory": "KEYS",
-        **msgspec.structs.asdict(most),
+        "directory": DIRECTORY,
+        **msgspec.structs.asdict(limits),
         "balance": {},
         "in_flight": {},
     }

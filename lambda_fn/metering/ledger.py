@@ -1,21 +1,8 @@
-"""The ledger item: one for each request, OPEN before the model is invoked, SETTLED once.
+"""The ledger item: one for each request, put as OPEN before the model is invoked, and SETTLED once.
 
-pk        LEDGER#<UTC hour>#<shard>, both from the request id
-sk        the request id
-state     OPEN | SETTLED
-key       the key's id
-model     the public name
-reserved, reserved_cost   upper bounds: tokens, nano-dollars
-prompt_price, completion_price   nano-dollars a token, as of the admission: whoever settles uses these
-opened    Unix seconds, with milliseconds
-while OPEN:
-  open, due   LEDGER#<shard>, and when the sweeper is to look: the sparse index has them
-  prompt_tokens, completion_tokens, checkpointed   the last checkpoint, if there was one
-  cancel      Unix seconds, once its end was asked for: its function sees it with the next checkpoint, and ends it
-once SETTLED:
-  settled, outcome, finish_reason, prompt_tokens, completion_tokens, cost, ttft_ms, duration_ms
-  entry       number of the entry of the account's `in_flight` that it was settled for; none of a request never begun
-  recovered   true when it was not the function that settled it; a truer settlement may then still replace it
+`keys.LEDGER` lists the attributes. While an item is OPEN, the sparse index `overdue` has it,
+checkpoints note its counts, and its end can be requested (`cancel`): its function sees that with
+its next checkpoint.
 """
 
 from collections.abc import Mapping
@@ -26,29 +13,22 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
-from lambda_fn.ids import ledger_partition, request_time, shard_of
+from lambda_fn.ids import request_time, shard_of
+from lambda_fn.metering.keys import VERSIONED, ledger_key, watched_request
+from lambda_fn.metering.money import Prices
 
 Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
-"""complete: whole; cut: broke off after tokens; failed: before any; cancelled: its end was asked for, or its function
-was ended; refused: never begun.
+"""complete: the model finished; cut: the stream broke off after tokens; failed: it broke off before
+any; cancelled: its end was requested, or its function was ended; refused: it never began.
 """
 NEW = "attribute_not_exists(pk)"
-"""The condition on which an item is put: ids do not repeat."""
-
-
-class Prices(msgspec.Struct, frozen=True):
-    """Of one token, in nano-dollars."""
-
-    prompt: int
-    completion: int
-
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """Give what tokens cost, in nano-dollars."""
-        return prompt_tokens * self.prompt + completion_tokens * self.completion
+"""The condition on which an item is put. Request ids do not repeat."""
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """What is known of a request before it begins."""
+    """What is known of a request before it begins. `reserved` is in tokens, `reserved_cost` in
+    nano-USD.
+    """
 
     request_id: str
     key_id: str
@@ -57,13 +37,13 @@ class Opening(msgspec.Struct, frozen=True):
     reserved_cost: int
     prices: Prices
     overdue: float = limits.OVERDUE
-    """After how many seconds its function cannot be at work on it any more."""
+    """Seconds after which its function cannot be running any more."""
     priced: bool = True
-    """Whether the model has prices; without, a key with a budget of cost may not use it."""
+    """Whether the model has prices; without them, a key with a budget of cost may not use it."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What a request came to. Times are milliseconds; `ttft_ms` is None when no token came."""
+    """The result of a request. Times are milliseconds; `ttft_ms` is None when no token came."""
 
     outcome: Outcome
     prompt_tokens: int
@@ -74,33 +54,29 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 REFUSED = Settlement("refused", 0, 0, None, None, 0)
-"""Of a request that never began."""
-
-
-def ledger_key(request_id: str) -> dict[str, str]:
-    """Give the primary key of a request's ledger item."""
-    return {"pk": ledger_partition(request_id), "sk": request_id}
+"""The settlement of a request that never began."""
 
 
 def opening_item(opening: Opening) -> Item:
-    """Give the item as OPEN; put it on condition `NEW`."""
+    """Return the item as OPEN. Put it on the condition `NEW`."""
     opened = request_time(opening.request_id)
     return {
-        **_base(opening),
+        **_admitted(opening),
         "state": "OPEN",
-        "open": f"LEDGER#{shard_of(opening.request_id)}",
+        "open": watched_request(shard_of(opening.request_id)),
         "due": int(opened + opening.overdue),
     }
 
 
-def found_item(opening: Opening, *, entry: int, now: float) -> Item:
-    """Give the item, SETTLED and recovered with nothing spent, for a request that is in flight and has none: it never
-    reached the model. Put it on condition `NEW`.
+def unbegun_item(opening: Opening, *, attempt: int, now: float) -> Item:
+    """Return the item, SETTLED with nothing spent, of a request that is in flight without one.
+
+    Such a request never reached the model. Put the item on the condition `NEW`.
     """
     nothing = Settlement("failed", 0, 0, None, None, None)
     figures = {**msgspec.structs.asdict(nothing), "cost": 0}
-    settled = {**figures, "entry": entry, "settled": round(now, 3), "recovered": True}
-    return {**_base(opening), "state": "SETTLED", **settled}
+    settled = {**figures, "entry": attempt, "settled": round(now, 3), "recovered": True}
+    return {**_admitted(opening), "state": "SETTLED", **settled}
 
 
 def settle(
@@ -108,22 +84,22 @@ def settle(
     settlement: Settlement,
     *,
     prices: Prices,
-    entry: int | None,
+    attempt: int | None,
     now: float,
     recovered: bool = False,
 ) -> Update:
-    """Move the item from OPEN to SETTLED; the first settlement stays.
+    """Return the update that moves an item from OPEN to SETTLED. The first settlement stays.
 
     Args:
-        request_id: Which request.
-        settlement: What it came to.
-        prices: Those of its admission.
-        entry: Number of the entry on the account, None when there is none.
+        request_id: The request.
+        settlement: Its result.
+        prices: The prices of its admission.
+        attempt: The fencing number of its hold; None when it has none.
         now: Unix seconds.
-        recovered: It is not the function that settles.
+        recovered: Whether another process than its function settles it.
 
     """
-    names, values, changes = _settled(settlement, prices, entry, now)
+    names, values, changes = _settled(settlement, prices, attempt, now)
     values[":was"] = "OPEN"
     if recovered:
         changes.append("recovered = :yes")
@@ -138,13 +114,14 @@ def settle(
     )
 
 
-def correct(request_id: str, settlement: Settlement, *, prices: Prices, entry: int | None, now: float) -> Update:
-    """Replace what the sweeper recovered by what the function had found; that is final. It brings its own prices: an
-    item that was found missing has none.
+def correct(request_id: str, settlement: Settlement, *, prices: Prices, attempt: int | None, now: float) -> Update:
+    """Return the update that replaces a recovered settlement by the function's own, which is final.
+
+    It writes the prices too: an item that the sweeper had to put has none.
     """
-    names, values, changes = _settled(settlement, prices, entry, now)
-    changes.append("prompt_price = :prompt_price, completion_price = :completion_price")
-    values |= {":prompt_price": prices.prompt, ":completion_price": prices.completion}
+    names, values, changes = _settled(settlement, prices, attempt, now)
+    changes += [f"{name} = :{name}" for name in prices.attributes]
+    values |= {f":{name}": price for name, price in prices.attributes.items()}
     values |= {":was": "SETTLED", ":yes": True}
     return Update(
         ledger_key(request_id),
@@ -156,7 +133,7 @@ def correct(request_id: str, settlement: Settlement, *, prices: Prices, entry: i
 
 
 def checkpoint(request_id: str, *, prompt_tokens: int, completion_tokens: int, now: float) -> Update:
-    """Note how far an OPEN request is; a checkpoint that comes late changes nothing."""
+    """Return the update that notes the counts of an OPEN request; a late one changes nothing."""
     return Update(
         ledger_key(request_id),
         update="SET prompt_tokens = :prompt, completion_tokens = :completion, checkpointed = :now",
@@ -167,7 +144,9 @@ def checkpoint(request_id: str, *, prompt_tokens: int, completion_tokens: int, n
 
 
 def cancel(request_id: str, *, key_id: str, now: float) -> Update:
-    """Ask for the end of an OPEN request of a key; asking again changes nothing. One that is over cannot be ended."""
+    """Return the update that requests the end of an OPEN request of a key. Repeating it changes
+    nothing.
+    """
     return Update(
         ledger_key(request_id),
         update="SET #cancel = if_not_exists(#cancel, :now)",
@@ -177,13 +156,8 @@ def cancel(request_id: str, *, key_id: str, now: float) -> Update:
     )
 
 
-def prices_of(item: Mapping[str, Any]) -> Prices:
-    """Give the prices of a request's admission."""
-    return Prices(item["prompt_price"], item["completion_price"])
-
-
 def from_checkpoint(item: Mapping[str, Any]) -> Settlement:
-    """Give what an OPEN request came to as far as is known: its last checkpoint."""
+    """Return the result of an OPEN request as far as it is known: its last checkpoint."""
     tokens = item.get("completion_tokens", 0)
     duration = None
     if "checkpointed" in item:
@@ -191,22 +165,23 @@ def from_checkpoint(item: Mapping[str, Any]) -> Settlement:
     return Settlement("cut" if tokens else "failed", item.get("prompt_tokens", 0), tokens, None, None, duration)
 
 
-def _base(opening: Opening) -> Item:
+def _admitted(opening: Opening) -> Item:
     return {
         **ledger_key(opening.request_id),
+        **VERSIONED,
         "key": opening.key_id,
         "model": opening.model,
         "reserved": opening.reserved,
         "reserved_cost": opening.reserved_cost,
-        "prompt_price": opening.prices.prompt,
-        "completion_price": opening.prices.completion,
+        **opening.prices.attributes,
         "opened": request_time(opening.request_id),
     }
 
 
 def _settled(
-    settlement: Settlement, prices: Prices, entry: int | None, now: float
+    settlement: Settlement, prices: Prices, attempt: int | None, now: float
 ) -> tuple[dict[str, str], Item, list[str]]:
+    """Return names, values and assignments of a settlement."""
     values = {
         ":state": "SETTLED",
         ":settled": round(now, 3),
@@ -215,7 +190,7 @@ def _settled(
     }
     changes = ["#state = :state"]
     changes += [f"{name[1:]} = {name}" for name in values if name != ":state"]
-    if entry is not None:
+    if attempt is not None:
         changes.append("entry = :entry")
-        values[":entry"] = entry
+        values[":entry"] = attempt
     return {"#state": "state"}, values, changes

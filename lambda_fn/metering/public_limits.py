@@ -1,4 +1,6 @@
-"""A key's limits as its holder and its administrator are shown them. Tokens are numbers, money is decimal text."""
+"""A key's limits as its holder and the admin see them: tokens as numbers, money as decimal text in
+USD.
+"""
 
 from typing import Any
 
@@ -15,31 +17,33 @@ PUBLIC = {
     "cost_day": "cost_per_day",
     "cost_month": "cost_per_month",
 }
-"""The account's names of limits, and those that are shown."""
+"""The account's attribute of each limit -> its public name."""
 
 
 def limits_of(account: Account) -> dict[str, int | str | None]:
-    """Give all limits; None is none."""
+    """Return all limits; None stands for no limit."""
     return {PUBLIC[name]: shown(name, getattr(account.limits, name)) for name in LIMIT_NAMES}
 
 
 def shown(limit: str, value: int) -> int | str | None:
-    """Give one limit."""
+    """Return the public value of a limit; None stands for no limit."""
     return None if value >= UNLIMITED else _amount(limit, value)
 
 
 def windows(account: Account, *, now: float) -> dict[str, dict[str, Any]]:
-    """Give what is spent and left in each window that runs; spent is with what running requests have reserved."""
+    """Return what is spent and left in each current window. `spent` includes what running requests
+    hold.
+    """
     return {PUBLIC[window.limit]: _window(account, window) for window in windows_of(now)}
 
 
 def _window(account: Account, window: Window) -> dict[str, Any]:
-    most: int = getattr(account.limits, window.limit)
-    left = account.left(window)
+    limit: int = getattr(account.limits, window.limit)
+    remaining = account.remaining(window)
     return {
-        "limit": shown(window.limit, most),
-        "spent": _amount(window.limit, most - left),
-        "left": None if most >= UNLIMITED else _amount(window.limit, max(0, left)),
+        "limit": shown(window.limit, limit),
+        "spent": _amount(window.limit, limit - remaining),
+        "left": None if limit >= UNLIMITED else _amount(window.limit, max(0, remaining)),
         "resets_at": window.ends,
     }
 

@@ -1,16 +1,17 @@
-"""Account and ledger together: how a request that was admitted is brought to its end, by whoever finds it.
+"""Account and ledger together: how an admitted request is brought to its end.
 
-Three ways in: `close`, by the function that served it; `recover`, by the sweeper, from what the items say; `record`, by
-replay, of a settlement that could not be written. Each goes on from whatever is there, one conditional write at a time,
-and may be made again, or by two at once, or stop anywhere: the books come out the same.
+`settle` is called by the function that served the request, `recover` by the sweeper, from what the
+items say, and `replay` for a settlement that was only logged. Each continues from whatever is
+there, one conditional write at a time. It may be repeated, run twice at once or stop anywhere:
+accounts and ledger come out the same.
 
-    ledger            in flight      it is
-    none              yes            never begun: the ledger gets a SETTLED item with nothing spent, `recovered`
-    OPEN              yes            to be settled, from the last checkpoint, and released
-    OPEN              no             never begun: to be settled as refused
-    SETTLED           this entry     to be released with the ledger's counts
-    SETTLED           another entry  a late try, to be released with nothing; or a correction, to be carried out
-    SETTLED           no             closed
+    ledger    hold on the account   state of the request
+    none      one                   never begun: put a SETTLED item with nothing spent, `recovered`
+    OPEN      one                   settle it from the last checkpoint, then capture the hold
+    OPEN      none                  never begun: settle it as refused
+    SETTLED   the settled one       capture it with the counts of the ledger
+    SETTLED   another one           a late attempt: void it; or a correction: carry it out
+    SETTLED   none                  closed
 """
 
 import asyncio
@@ -22,226 +23,238 @@ import msgspec
 
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table, Update
-from lambda_fn.ids import request_time
-from lambda_fn.metering import hours, ledger, reservations
-from lambda_fn.metering.accounts import Correction, Entry, Spend, account_key
+from lambda_fn.metering import holds, hours, ledger
+from lambda_fn.metering.accounts import NOTHING, Correction, Hold, Spend
 from lambda_fn.metering.dirty_hours import mark_dirty
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
-from lambda_fn.metering.reservations import NOTHING
+from lambda_fn.metering.keys import account_key, check_version, ledger_key, request_hour
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 
-_WAITS = (0.0, 0.2, 0.8)
-"""Seconds before each look for the ledger items of requests that are in flight: both are written at once."""
+_DELAYS = (0.0, 0.2, 0.8)
+"""Seconds before each look for the ledger items of requests in flight: both items are written at
+once.
+"""
 
 
 @dataclass(frozen=True)
-class Found:
-    """Both items of a request as they were read: the ledger's first."""
+class RequestItems:
+    """What account and ledger have of a request, as it was read: the ledger first."""
 
     ledger: Item | None
-    entry: Entry | None
-    account: bool
-    """Whether there is an account at all."""
+    hold: Hold | None
+    has_account: bool
 
 
-async def look(table: Table, key_id: str, request_id: str) -> Found:
-    """Read both items."""
-    item = await table.get(ledger.ledger_key(request_id))
+async def read(table: Table, key_id: str, request_id: str) -> RequestItems:
+    """Read both items. Raises UnknownVersion."""
+    item = await table.get(ledger_key(request_id))
+    if item is not None:
+        check_version(item)
     account = await table.get(account_key(key_id))
-    text = None if account is None else account["in_flight"].get(request_id)
-    return Found(item, text and Entry.read(text), account is not None)
+    if account is None:
+        return RequestItems(item, None, has_account=False)
+    check_version(account)
+    text = account["in_flight"].get(request_id)
+    return RequestItems(item, text and Hold.parse(text), has_account=True)
 
 
-async def close(
+async def settle(
     table: Table,
     opening: Opening,
     settlement: Settlement,
     *,
-    entry: Entry,
+    hold: Hold,
     now: float,
-    stale: tuple[str, ...] = (),
-    until: float | None = None,
+    expired: tuple[str, ...] = (),
+    deadline: float | None = None,
 ) -> None:
-    """Settle and release a request that was admitted, in two writes.
+    """Settle an admitted request and capture its hold, in two writes.
 
     Args:
         table: The usage table.
         opening: What it was opened with.
-        settlement: What it came to.
-        entry: As the admission wrote it.
+        settlement: Its result.
+        hold: The hold of its admission.
         now: Unix seconds.
-        stale: Windows that can be removed.
-        until: The time of `time.monotonic` until which the writes are tried.
+        expired: Windows that can be removed.
+        deadline: The time of `time.monotonic` until which the writes are attempted.
 
     Raises:
-        MeterUnavailable: it is not known whether it was done; `record` does the rest.
+        MeterUnavailable: it is not known whether it was written; `replay` does the rest.
 
     """
-    settle = ledger.settle(opening.request_id, settlement, prices=opening.prices, entry=entry.number, now=now)
+    update = ledger.settle(opening.request_id, settlement, prices=opening.prices, attempt=hold.attempt, now=now)
     try:
-        await table.update(settle, until=until)
+        await table.update(update, deadline=deadline)
     except ConditionFailed as failed:
-        if failed.item is None or failed.item.get("recovered") or failed.item.get("entry") != entry.number:
-            await record(table, opening, settlement, now=now)  # somebody took it for lost
+        if failed.item is None or failed.item.get("recovered") or failed.item.get("entry") != hold.attempt:
+            await replay(table, opening, settlement, now=now)  # the sweeper took it for lost
             return
     spend = spend_of(settlement, opening.prices)
-    release = reservations.release(opening.key_id, opening.request_id, entry, spend, now=now, stale=stale)
-    await _if_it_holds(table, release, until=until)
+    update = holds.capture(opening.key_id, opening.request_id, hold, spend, now=now, expired=expired)
+    await _if_it_holds(table, update, deadline=deadline)
 
 
 async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> str | None:
-    """Bring a request to its end that its function left; give what it was, None when there was nothing to do.
-
-    Only for requests whose function cannot be running any more.
+    """Bring a request that its function left to its end. Call it only when the function cannot be
+    running.
 
     Returns:
-        `settled` (from a checkpoint), `refused` (never begun), `found` (in flight without a ledger item), `released`
-        (settled, and still in flight), `corrected`, `dropped` (a late try).
+        What the request was, None when there was nothing to do: `settled` (from a checkpoint),
+        `refused` (never begun), `found` (in flight without a ledger item), `released` (settled, and
+        still in flight), `corrected`, `dropped` (a late attempt).
 
     Raises:
-        MeterUnavailable: it stopped somewhere; to be called again.
+        MeterUnavailable: it stopped somewhere; call it again.
 
     """
     first: str | None = None
     while True:
-        found = await look(table, key_id, request_id)
-        step = await _step(table, key_id, request_id, found, now=now)
+        items = await read(table, key_id, request_id)
+        step = await _step(table, key_id, request_id, items, now=now)
         if step is None:
             return first
         first = first or step
 
 
-async def cancel(table: Table, key_id: str, *, now: float) -> list[str]:
-    """Ask for the end of all that a key has in flight; give the ids of the requests that are going to end.
+async def cancel_all(table: Table, key_id: str, *, now: float) -> list[str]:
+    """Request the end of all that a key has in flight; return the ids of the requests that will
+    end.
 
-    The functions that serve them see it within `limits.CHECKPOINT`. To be called once no other request of the key can
-    begin. A request is in flight before its ledger item is there, which is waited for a little.
+    The functions that serve them see it within `limits.CHECKPOINT`. Call it once no other request
+    of the key can begin. A request may be in flight shortly before its ledger item exists, so
+    missing items are looked for again.
 
     Raises:
-        MeterUnavailable: it stopped somewhere; to be called again.
+        MeterUnavailable: it stopped somewhere; call it again.
 
     """
     account = await table.get(account_key(key_id))
-    asked: list[str] = []
+    cancelled: list[str] = []
     missing = [] if account is None else sorted(account.get("in_flight", {}))
-    for wait in _WAITS:
-        await asyncio.sleep(wait)
-        waiting, missing = missing, []
-        for request_id in waiting:
+    for delay in _DELAYS:
+        await asyncio.sleep(delay)
+        pending, missing = missing, []
+        for request_id in pending:
             try:
                 await table.update(ledger.cancel(request_id, key_id=key_id, now=now))
-                asked.append(request_id)
+                cancelled.append(request_id)
             except ConditionFailed as failed:
                 if failed.item is None:
                     missing.append(request_id)
         if not missing:
             break
-    return asked
+    return cancelled
 
 
-async def record(table: Table, opening: Opening, settlement: Settlement, *, now: float) -> bool:
-    """Write down what a request truly came to, whatever the items say; give whether that changed anything.
+async def replay(table: Table, opening: Opening, settlement: Settlement, *, now: float) -> bool:
+    """Write the true result of a request, whatever the items say; return whether that changed
+    anything.
 
-    A settlement of the function's own stays; what the sweeper recovered is corrected.
+    A settlement of the function stays; a recovered one is corrected.
 
     Raises:
-        MeterUnavailable: it stopped somewhere; to be called again.
+        MeterUnavailable: it stopped somewhere; call it again.
 
     """
     request_id, key_id = opening.request_id, opening.key_id
     changed = False
     while True:
-        found = await look(table, key_id, request_id)
-        item, entry = found.ledger, found.entry
+        items = await read(table, key_id, request_id)
+        item, hold = items.ledger, items.hold
         if item is None:
             await _put_if_new(table, ledger.opening_item(opening))
         elif item["state"] == "OPEN":
-            if entry is None and found.account and settlement.outcome != "refused":
-                await _if_it_holds(table, reservations.enter(key_id, request_id, model=opening.model, now=now))
+            if hold is None and items.has_account and settlement.outcome != "refused":
+                update = holds.place_unchecked(key_id, request_id, model=opening.model, now=now)
+                await _if_it_holds(table, update)
                 continue
-            number = None if entry is None else entry.number
-            settle = ledger.settle(request_id, settlement, prices=ledger.prices_of(item), entry=number, now=now)
-            changed = await _if_it_holds(table, settle) or changed
-            if entry is None:
-                await _mark(table, request_id, now)
-        elif entry is not None:
-            await _step(table, key_id, request_id, found, now=now)
+            attempt = None if hold is None else hold.attempt
+            update = ledger.settle(request_id, settlement, prices=Prices.of(item), attempt=attempt, now=now)
+            changed = await _if_it_holds(table, update) or changed
+            if hold is None:
+                await _mark_dirty(table, request_id, now)
+        elif hold is not None:
+            await _step(table, key_id, request_id, items, now=now)
         elif not item.get("recovered"):
             return changed
-        elif not found.account:  # a deleted key: nobody is booked on
-            await _mark(table, request_id, now)
-            correct = ledger.correct(request_id, settlement, prices=opening.prices, entry=None, now=now)
-            changed = await _if_it_holds(table, correct) or changed
-            await _mark(table, request_id, now)
+        elif not items.has_account:  # a deleted account: there is nothing to book on
+            await _mark_dirty(table, request_id, now)
+            update = ledger.correct(request_id, settlement, prices=opening.prices, attempt=None, now=now)
+            changed = await _if_it_holds(table, update) or changed
+            await _mark_dirty(table, request_id, now)
         else:
-            prices = (opening.prices.prompt, opening.prices.completion)
-            correction = Correction(booked_of(item), prices, msgspec.structs.asdict(settlement))
-            enter = reservations.enter(key_id, request_id, model=opening.model, now=now, correction=correction)
-            changed = await _if_it_holds(table, enter) or changed
+            correction = Correction(booked_of(item), opening.prices, msgspec.structs.asdict(settlement))
+            update = holds.place_unchecked(key_id, request_id, model=opening.model, now=now, correction=correction)
+            changed = await _if_it_holds(table, update) or changed
 
 
 def spend_of(settlement: Settlement, prices: Prices) -> Spend:
-    """Give what a settlement is booked with."""
+    """Return what the account is charged for a settlement."""
     tokens = (settlement.prompt_tokens, settlement.completion_tokens)
     return Spend(int(settlement.outcome != "refused"), *tokens, prices.cost(*tokens))
 
 
 def booked_of(item: Mapping[str, Any]) -> Spend:
-    """Give what a SETTLED item is booked with on its account, once it is released."""
+    """Return what the account is charged for a SETTLED item once its hold is captured."""
     if item["outcome"] == "refused" or "entry" not in item:
         return NOTHING
     return Spend(1, item["prompt_tokens"], item["completion_tokens"], item["cost"])
 
 
-async def _step(table: Table, key_id: str, request_id: str, found: Found, *, now: float) -> str | None:
-    """Do the next thing that is to be done; None when nothing is."""
-    item, entry = found.ledger, found.entry
-    number = None if entry is None else entry.number
+async def _step(table: Table, key_id: str, request_id: str, items: RequestItems, *, now: float) -> str | None:
+    """Take the next step towards the end; return what it was, or None when there is none left."""
+    item, hold = items.ledger, items.hold
     if item is None:
-        if entry is None:
+        if hold is None:
             return None
-        opening = Opening(request_id, key_id, entry.model, entry.tokens, entry.cost, Prices(0, 0))
-        await _put_if_new(table, ledger.found_item(opening, entry=entry.number, now=now))
+        opening = Opening(request_id, key_id, hold.model, hold.tokens, hold.cost, Prices(0, 0))
+        await _put_if_new(table, ledger.unbegun_item(opening, attempt=hold.attempt, now=now))
         return "found"
-    prices = ledger.prices_of(item)
     if item["state"] == "OPEN":
         settlement, begun = ledger.from_checkpoint(item), "checkpointed" in item
-        if entry is None and begun and found.account:  # served while the meter was open
-            await _if_it_holds(table, reservations.enter(key_id, request_id, model=item["model"], now=now))
+        if hold is None and begun and items.has_account:  # it was served by a meter that fails open
+            update = holds.place_unchecked(key_id, request_id, model=item["model"], now=now)
+            await _if_it_holds(table, update)
             return "settled"
-        if entry is None and not begun:
+        if hold is None and not begun:
             settlement = ledger.REFUSED
-        settle = ledger.settle(request_id, settlement, prices=prices, entry=number, now=now, recovered=True)
-        await _if_it_holds(table, settle)
+        attempt = None if hold is None else hold.attempt
+        update = ledger.settle(request_id, settlement, prices=Prices.of(item), attempt=attempt, now=now, recovered=True)
+        await _if_it_holds(table, update)
         return "refused" if settlement is ledger.REFUSED else "settled"
-    if entry is None:
+    if hold is None:
         return None
-    done = "released"
-    if number != item.get("entry") and entry.correction is not None and item.get("recovered"):
-        settlement, prices = Settlement(**entry.correction.settlement), Prices(*entry.correction.prices)
-        correct = ledger.correct(request_id, settlement, prices=prices, entry=entry.number, now=now)
-        await _if_it_holds(table, correct)
+    settled_for_it = hold.attempt == item.get("entry")
+    if not settled_for_it and hold.correction is not None and item.get("recovered"):
+        settlement, prices = Settlement(**hold.correction.settlement), hold.correction.prices
+        update = ledger.correct(request_id, settlement, prices=prices, attempt=hold.attempt, now=now)
+        await _if_it_holds(table, update)
         return "corrected"
-    spend = None
-    if number == item.get("entry"):
-        counts = int(item["outcome"] != "refused")
-        spend = Spend(counts, item["prompt_tokens"], item["completion_tokens"], item["cost"])
-    else:
-        done = "dropped"
-    await _mark(table, request_id, now)
-    await _if_it_holds(table, reservations.release(key_id, request_id, entry, spend, now=now))
-    return done
+    update = holds.void(key_id, request_id, hold, now=now)
+    if settled_for_it:
+        requests = int(item["outcome"] != "refused")
+        spend = Spend(requests, item["prompt_tokens"], item["completion_tokens"], item["cost"])
+        update = holds.capture(key_id, request_id, hold, spend, now=now)
+    await _mark_dirty(table, request_id, now)
+    await _if_it_holds(table, update)
+    return "released" if settled_for_it else "dropped"
 
 
-async def _mark(table: Table, request_id: str, now: float) -> None:
-    """Have a request's hour rolled again, if it may be rolled: before what lets the change to it be forgotten."""
-    hour = hours.hour_at(request_time(request_id))
+async def _mark_dirty(table: Table, request_id: str, now: float) -> None:
+    """Mark a request's hour dirty if it may have rollups.
+
+    Call it before the write that removes the last trace of the change.
+    """
+    hour = request_hour(request_id)
     if hours.following(hour) <= hours.hour_at(now):
         await mark_dirty(table, hour)
 
 
-async def _if_it_holds(table: Table, update: Update, *, until: float | None = None) -> bool:
+async def _if_it_holds(table: Table, update: Update, *, deadline: float | None = None) -> bool:
+    """Make an update; return whether its condition held."""
     try:
-        await table.update(update, until=until)
+        await table.update(update, deadline=deadline)
     except ConditionFailed:
         return False
     return True

@@ -1,12 +1,15 @@
-"""The windows in which a key's limits count: a minute, a day, a month, UTC, always those of the request id's time.
+"""The windows in which a key's limits count: the UTC minute, day and month of the time in a request
+id.
 
-What is left in a window is one member of the account's `balance`, made by the first request of the window:
+What remains in a window is one member of the account's `balance`, made by the first request of the
+window:
 
     requests#2026-11-21T06:45   requests_minute      cost#2026-11-21    cost_day
     tokens#2026-11-21T06:45     tokens_minute        cost#2026-11       cost_month
     tokens#2026-11-21           tokens_day           tokens#2026-11     tokens_month
 
-They begin with the clock's minute, day and month, so that anyone can name a request's windows at any later time.
+Windows begin with the clock's minute, day and month, so that a request's windows can be named at
+any later time.
 """
 
 import calendar
@@ -16,12 +19,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 UNLIMITED = 10**18
-"""Stands for no limit."""
+"""The value of a limit that is not set."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """One window of one limit. `limit` is the name of the account's attribute, `ends` Unix seconds."""
+    """A window of a limit. `limit` is the account's attribute, `ends` is in Unix seconds."""
 
     name: str
     limit: str
@@ -29,11 +32,11 @@ class Window:
 
 
 def windows_of(when: float) -> list[Window]:
-    """Give the six windows of a time, short ones first."""
+    """Return the six windows of a Unix time, short ones first."""
     return _windows_of(int(when // 60))
 
 
-@lru_cache(maxsize=16)  # a request asks four times, and thousands ask for the same minute
+@lru_cache(maxsize=16)  # a request needs them four times, and thousands need those of the same minute
 def _windows_of(minutes: int) -> list[Window]:
     utc = time.gmtime(minutes * 60)
     month = time.strftime("%Y-%m", utc)
@@ -53,10 +56,10 @@ def _windows_of(minutes: int) -> list[Window]:
 
 @lru_cache(maxsize=64)
 def window_end(name: str) -> int:
-    """Give the Unix time at which a window ends, by the name of its balance.
+    """Return the Unix time at which a window ends, by its name in `balance`.
 
     Raises:
-        ValueError: it is no such name.
+        ValueError: `name` is not the name of a window.
 
     """
     date, _, clock = name.partition("#")[2].partition("T")
@@ -69,9 +72,10 @@ def window_end(name: str) -> int:
     return calendar.timegm((year, month, day[0], hour, minute + 1, 0))
 
 
-def stale(names: Iterable[str], now: float) -> list[str]:
-    """Give the windows that ended so long ago that no request of theirs can still come: they can be removed.
+def expired(names: Iterable[str], now: float) -> list[str]:
+    """Return the windows that ended before any request that can still come: they can be removed.
 
-    A minute is kept for one more, a day and a month for an hour: longer than an admission takes and clocks differ.
+    A minute is kept for one minute more, days and months for an hour: longer than an admission
+    takes and clocks differ.
     """
     return [name for name in names if now > window_end(name) + (60 if ":" in name else 3600)]

@@ -1,41 +1,44 @@
-"""What one key ever used, as accounts, ledger and rollups each have it, and where they do not agree. Pure."""
+"""What a key used in total by account, ledger and rollups, and where the three differ. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lambda_fn.metering.accounts import Entry
-from lambda_fn.reporting.usage_row import AMOUNTS, Item, UsageRow
+from lambda_fn.metering.accounts import Hold
+from lambda_fn.reporting.usage_rows import AMOUNTS, Item, UsageRow
 
 BOOKED = ("requests", "prompt_tokens", "completion_tokens", "cost")
-"""What accounts, ledger and rollups all have; of `requests` those that were not refused."""
+"""The figures that account, ledger and rollups all have. `requests` is without the refused ones."""
 
 Amounts = dict[str, int]
 
 
 def nothing() -> Amounts:
-    """Amounts of which all are 0."""
+    """Return amounts that are all 0."""
     return dict.fromkeys(BOOKED, 0)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two places that do not agree about one figure."""
+    """Two places that differ in one figure."""
 
     key: str
     field: str
-    """Such as `completion_tokens`; of a rollup with its hour and model: `2026-11-21T06 demo completion_tokens`."""
+    """Such as `completion_tokens`; of a rollup with hour and model: `2026-11-21T06 demo
+    completion_tokens`.
+    """
     places: tuple[str, str]
     """`account` and `ledger`, or `ledger` and `rollup`."""
     values: tuple[int, int]
 
     def __str__(self) -> str:
-        """In one line."""
-        return f"{self.key} {self.field}: {self.places[0]} {self.values[0]}, {self.places[1]} {self.values[1]}"
+        """Return the difference as one line."""
+        left, right = (f"{place} {value}" for place, value in zip(self.places, self.values, strict=True))
+        return f"{self.key} {self.field}: {left}, {right}"
 
 
 @dataclass
 class KeyTotals:
-    """All that one key ever used, as each place has it, without what is in flight."""
+    """What one key used in total, as each place has it, without what is in flight."""
 
     key: str
     account: Amounts | None = None
@@ -47,26 +50,28 @@ class KeyTotals:
     open: int = 0
     """Ledger items that are not settled."""
     in_flight: int = 0
-    """Requests that the account has reserved for, some of them settled perhaps."""
+    """Holds of the account; some of their requests may be settled."""
 
     def add_ledger(self, row: UsageRow) -> None:
-        """Add what the ledger has."""
+        """Add a row of the ledger."""
         add(self.ledger, amounts_of(row))
         self.refused += row.outcomes.get("refused", 0)
         self.open += row.open
 
-    def take(self, account: Item) -> None:
-        """Take what an account has booked, without the requests that are to be booked anew."""
+    def set_account(self, account: Item) -> None:
+        """Set what an account has booked, without the requests that are being corrected."""
         self.account = {name: account.get(name, 0) for name in BOOKED}
         self.in_flight = len(account["in_flight"])
-        for entry in map(Entry.read, account["in_flight"].values()):
-            if entry.correction is not None:
-                add(self.account, {name: getattr(entry.correction.booked, name) for name in BOOKED}, sign=-1)
+        for hold in map(Hold.parse, account["in_flight"].values()):
+            if hold.correction is not None:
+                add(self.account, {name: getattr(hold.correction.booked, name) for name in BOOKED}, sign=-1)
 
     def settle_doubt(self, doubtful: Iterable[Amounts]) -> None:
-        """Take out of ledger and rollups what the account has not booked yet, of what it may not have booked.
+        """Subtract what the account has not booked yet from ledger and rollups.
 
-        `doubtful` is in the order of settling. What was booked is the first so many of them, or all count.
+        `doubtful` is what it may not have booked, by settlement time. Assume that a prefix of it
+        was booked, and subtract the shortest suffix that makes account and ledger agree; if none
+        does, subtract nothing.
         """
         late = list(doubtful)
         for place in range(len(late) + 1):
@@ -77,7 +82,7 @@ class KeyTotals:
                 return
 
     def differences(self) -> list[Difference]:
-        """Where account and ledger do not agree."""
+        """Return where account and ledger differ."""
         return [
             Difference(self.key, name, ("account", "ledger"), (self.account[name], self.ledger[name]))
             for name in BOOKED
@@ -86,36 +91,34 @@ class KeyTotals:
 
 
 def add(amounts: Amounts, more: Mapping[str, int], sign: int = 1) -> None:
-    """Add amounts to others."""
+    """Add amounts to others in place; `sign` -1 subtracts them."""
     for name in BOOKED:
         amounts[name] += sign * more[name]
 
 
 def amounts_of(row: UsageRow) -> Amounts:
-    """Give what of a row is booked on an account."""
-    return {name: getattr(row, name) - (row.outcomes.get("refused", 0) if name == "requests" else 0) for name in BOOKED}
+    """Return what an account is charged for a row."""
+    refused = row.outcomes.get("refused", 0)
+    return {name: getattr(row, name) - (refused if name == "requests" else 0) for name in BOOKED}
 
 
 def amounts_of_item(item: Item) -> Amounts:
-    """Give what a SETTLED ledger item is booked with."""
+    """Return what an account is charged for a SETTLED ledger item."""
     return {name: item[name] if name != "requests" else int(item["outcome"] != "refused") for name in BOOKED}
 
 
-def compared(ledger: Sequence[UsageRow], rollups: Sequence[UsageRow]) -> list[Difference]:
-    """Compare an hour's rows one by one, figure by figure."""
+def compare_rows(ledger: Sequence[UsageRow], rollups: Sequence[UsageRow]) -> list[Difference]:
+    """Return where the rows of an hour differ, figure by figure."""
     left, right = ({(row.key, row.model): row for row in rows if row.requests} for rows in (ledger, rollups))
-    found = []
+    differences = []
     for key, model in sorted(left.keys() | right.keys()):
-        figures = [_figures(rows.get((key, model))) for rows in (left, right)]
+        of_ledger, of_rollup = (_figures(rows.get((key, model))) for rows in (left, right))
         hour = next(rows[key, model].hour for rows in (left, right) if (key, model) in rows)
-        found += [
-            Difference(
-                key, f"{hour} {model} {name}", ("ledger", "rollup"), (figures[0].get(name, 0), figures[1].get(name, 0))
-            )
-            for name in sorted(figures[0].keys() | figures[1].keys())
-            if figures[0].get(name, 0) != figures[1].get(name, 0)
-        ]
-    return found
+        for name in sorted(of_ledger.keys() | of_rollup.keys()):
+            values = (of_ledger.get(name, 0), of_rollup.get(name, 0))
+            if values[0] != values[1]:
+                differences.append(Difference(key, f"{hour} {model} {name}", ("ledger", "rollup"), values))
+    return differences
 
 
 def _figures(row: UsageRow | None) -> Mapping[str, int]:

@@ -1,9 +1,10 @@
-"""Reconcile: what the accounts have booked, what the ledger says and what the rollups say must be the same.
+"""Reconcile: compare what the accounts have booked with the ledger, and the ledger with the
+rollups.
 
-Every difference is named. Requests that are OPEN or in flight are on their way from one to the other: they are shown
-apart, and an account is compared without them. It goes by parts that can be made one after another, by whoever adds
-them up: `compare_hours` over what is past, as many hours at once as there is time for, then `compare_keys` over the
-accounts, some keys at once, with the few hours in which requests may be running.
+Every difference is named. Requests that are OPEN or in flight are counted apart, and an account is
+compared without them. It can be done in parts that a caller adds up: `compare_hours` over the past,
+as many hours a call as there is time for, then `compare_keys` over the accounts, some keys a call,
+with the few hours in which requests may be running.
 """
 
 import asyncio
@@ -11,15 +12,30 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Query, Table
 from lambda_fn.metering import hours
-from lambda_fn.metering.accounts import Entry, account_key
-from lambda_fn.metering.dirty_hours import KEYS_INDEX, first_hour, rolled_range
-from lambda_fn.metering.ledger import ledger_key
-from lambda_fn.reporting.key_totals import Amounts, Difference, KeyTotals, add, amounts_of, amounts_of_item, compared
-from lambda_fn.reporting.rollups import each_item, ledger_rows, stored_rows
-from lambda_fn.reporting.usage_row import COUNTED, Sums, UsageRow, is_request
+from lambda_fn.metering.accounts import Hold
+from lambda_fn.metering.keys import DIRECTORY, KEYS_INDEX, account_id, account_key, ledger_key, request_hour
+from lambda_fn.reporting.key_totals import (
+    Amounts,
+    Difference,
+    KeyTotals,
+    add,
+    amounts_of,
+    amounts_of_item,
+    compare_rows,
+)
+from lambda_fn.reporting.rollup_progress import first_hour, rolled_range
+from lambda_fn.reporting.usage_rows import (
+    COUNTED,
+    Item,
+    Sums,
+    UsageRow,
+    each_item,
+    is_request,
+    ledger_rows,
+    stored_rows,
+)
 
 __all__ = [
     "Difference",
@@ -32,19 +48,21 @@ __all__ = [
     "reconcile",
 ]
 
-KEYS_MOST = 100
-"""Of one `compare_keys`."""
-_LOOKS = 3  # an hour may be rolled again, or a request of long ago corrected, between two reads
+MAX_KEYS = 100
+"""The most keys of one `compare_keys`."""
+_MAX_READS = 3
+"""Between two reads an hour may be rolled again, or an old request corrected."""
 _HOURS_AT_ONCE = 2
-_KEYS_OF_HOURS = 5_000  # then a part is large enough
-_CLOCKS = 2.0  # seconds that the clocks of two functions may differ
+_KEYS_OF_PART = 5_000  # a part that has this many keys ends
+_CLOCK_SKEW = 2.0  # seconds that the clocks of two functions may differ
 
-Amount = tuple[float, Amounts]
+Settled = tuple[float, Amounts]
+"""Unix seconds of a settlement, and its amounts."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found. `rolled` is the first hour that has no rollups yet."""
+    """The result of comparing keys. `rolled` is the watermark: the first hour without rollups."""
 
     keys: list[KeyTotals]
     differences: list[Difference]
@@ -53,38 +71,38 @@ class Report:
 
 @dataclass
 class HoursReport:
-    """What was found in some hours: ledger against rollups, and their sums by key."""
+    """The result of comparing hours: where ledger and rollups differ, and their sums by key."""
 
     since: str
     until: str
-    """The hour after the last one that was read: from there `compare_hours` goes on, unless `done`."""
+    """The hour after the last one that was read; unless `done`, `compare_hours` continues there."""
     done: bool
-    """All hours of the past are read."""
+    """Whether all hours of the past are read."""
     rolled: str
     keys: dict[str, KeyTotals] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
 
 
 async def reconcile(table: Table, *, now: Callable[[], float] = time.time) -> Report:
-    """Read all accounts, the whole ledger and all rollups, and compare them. Requests may go on meanwhile.
+    """Compare all accounts, the whole ledger and all rollups. Requests may run meanwhile.
 
     Args:
         table: The usage table.
-        now: Gives the Unix time.
+        now: Returns the Unix time.
 
     Raises:
         MeterUnavailable: DynamoDB does not answer.
 
     """
-    for _ in range(_LOOKS):
+    for _ in range(_MAX_READS):
         past = await compare_hours(table, now=now)
         while not past.done:
             _append(past, await compare_hours(table, since=past.until, now=now))
         names = sorted({*past.keys, *await every_key(table)})
         keys: list[KeyTotals] = []
         differences: list[Difference] = []
-        for start in range(0, len(names), KEYS_MOST):
-            some = [past.keys.get(name, KeyTotals(name)) for name in names[start : start + KEYS_MOST]]
+        for start in range(0, len(names), MAX_KEYS):
+            some = [past.keys.get(name, KeyTotals(name)) for name in names[start : start + MAX_KEYS]]
             report = await compare_keys(table, some, since=past.until, now=now)
             keys += report.keys
             differences += report.differences
@@ -101,31 +119,31 @@ async def compare_hours(
     now: Callable[[], float] = time.time,
     stop: Callable[[], bool] = lambda: False,
 ) -> HoursReport:
-    """Compare ledger and rollups of the hours of the past: those that ended at least an hour ago.
+    """Compare ledger and rollups of past hours, those that ended at least an hour ago.
 
     Args:
         table: The usage table.
-        since: The hour to go on from; the oldest key's when None.
-        now: Gives the Unix time.
-        stop: Asked before more hours are read; some are always.
+        since: The first hour to read; None for the hour of the oldest key.
+        now: Returns the Unix time.
+        stop: Called before more hours are read; the first ones are always read.
 
     Raises:
         MeterUnavailable: DynamoDB does not answer.
-        ValueError: `since` is no hour.
+        ValueError: `since` is not an hour.
 
     """
     end = hours.hour_at(now() - 3600)
     first, rolled = await rolled_range(table) or (await first_hour(table, now=now()),) * 2
     begin = min(max(since or first, first), end)
     report = HoursReport(begin, begin, done=False, rolled=rolled)
-    while report.until < end and (report.until == begin or not (stop() or len(report.keys) >= _KEYS_OF_HOURS)):
+    while report.until < end and (report.until == begin or not (stop() or len(report.keys) >= _KEYS_OF_PART)):
         some = list(hours.between(report.until, end))[:_HOURS_AT_ONCE]
         after = hours.following(some[-1])
         found = await asyncio.gather(*(ledger_rows(table, hour) for hour in some))
         stored = await stored_rows(table, some[0], min(after, rolled)) if some[0] < rolled else []
         for hour, rows in zip(some, found, strict=True):
             held = [row for row in stored if row.hour == hour] if hour < rolled else rows
-            report.differences += compared(rows, held)
+            report.differences += compare_rows(rows, held)
             _count(report.keys, rows, held)
         report.until = after
     report.done = report.until >= end
@@ -139,46 +157,48 @@ async def compare_keys(
 
     Args:
         table: The usage table.
-        past: The keys, at most `KEYS_MOST` and perhaps none, with what they used before `since`.
-        since: The hour from which ledger and rollups are read here.
-        now: Gives the Unix time.
+        past: The keys, at most `MAX_KEYS`, with what they used before `since`; it may be empty.
+        since: The hour from which this call reads ledger and rollups.
+        now: Returns the Unix time.
 
     Raises:
         MeterUnavailable: DynamoDB does not answer.
-        ValueError: `since` is no hour.
+        ValueError: `since` is not an hour.
 
     """
     _, rolled = await rolled_range(table) or ("", since)
     totals = {one.key: _copy(one) for one in past}
     read: dict[str, float] = {}
-    flying: dict[str, tuple[str, Entry]] = {}
+    in_flight: dict[str, tuple[str, Hold]] = {}
     for key, one in totals.items():
-        at = now()  # before it is read: what is settled from then on, it cannot have booked
+        at = now()  # taken before the read: the account cannot have booked what is settled later
         account = await table.get(account_key(key))
         if account is not None:
-            one.take(account)
+            one.set_account(account)
             read[key] = at
-            flying |= {name: (key, Entry.read(text)) for name, text in account["in_flight"].items()}
-    late: dict[str, list[Amount]] = {key: [] for key in totals}
-    doubtful: dict[str, list[Amount]] = {key: [] for key in totals}
+            in_flight |= {name: (key, Hold.parse(text)) for name, text in account["in_flight"].items()}
+    late: dict[str, list[Settled]] = {key: [] for key in totals}
+    doubtful: dict[str, list[Settled]] = {key: [] for key in totals}
 
     def place(item: Item) -> None:
-        """See whether the account had booked a settled request when it was read: it has, unless it is put here."""
+        """Sort out a settled request that the account had not booked, or may not have, when it was
+        read.
+        """
         if not is_request(item) or item["state"] != "SETTLED" or item["key"] not in read:
             return
         key = item["key"]
         amount = item.get("settled", 0.0), amounts_of_item(item)
-        if item["sk"] in flying:
-            entry = flying[item["sk"]][1]
-            if entry.correction is not None or entry.number == item.get("entry"):  # else a late try, long booked
+        if item["sk"] in in_flight:
+            hold = in_flight[item["sk"]][1]
+            if hold.correction is not None or hold.attempt == item.get("entry"):  # else a late attempt, long booked
                 late[key].append(amount)
-        elif amount[0] >= read[key] + _CLOCKS:
+        elif amount[0] >= read[key] + _CLOCK_SKEW:
             late[key].append(amount)
-        elif amount[0] >= read[key] - _CLOCKS:
+        elif amount[0] >= read[key] - _CLOCK_SKEW:
             doubtful[key].append(amount)
 
-    for request_id, (key, _) in flying.items():  # those of the past; they are few
-        if ledger_key(request_id)["pk"].split("#")[1] < since:
+    for request_id, (key, _) in in_flight.items():  # those of past hours are few
+        if request_hour(request_id) < since:
             item = await table.get(ledger_key(request_id))
             if item is not None and item.get("key") == key:
                 place(item)
@@ -186,16 +206,16 @@ async def compare_keys(
     for hour in hours.between(since, max(since, hours.following(hours.hour_at(now())))):
         sums = Sums(hour)
 
-        def take(item: Item, sums: Sums = sums) -> None:
+        def add_item(item: Item, sums: Sums = sums) -> None:
             sums.add(item)
             place(item)
 
-        await each_item(table, hour, take, keys=list(totals), only=(*COUNTED, "sk", "settled", "entry"))
+        await each_item(table, hour, add_item, keys=list(totals), projection=(*COUNTED, "sk", "settled", "entry"))
         rows = sums.rows()
         held = rows
         if hour < rolled:
             held = [row for row in await stored_rows(table, hour, hours.following(hour)) if row.key in totals]
-            differences += compared(rows, held)
+            differences += compare_rows(rows, held)
         _count(totals, rows, held)
     for key, one in totals.items():
         for _, amounts in late[key]:
@@ -229,6 +249,6 @@ def _copy(one: KeyTotals) -> KeyTotals:
 
 
 async def every_key(table: Table) -> list[str]:
-    """Give the ids of all keys that ever were, the deleted too, sorted."""
-    query = Query("directory = :keys", {":keys": "KEYS"}, index=KEYS_INDEX)
-    return sorted([found["pk"].partition("#")[2] async for found in table.query_all(query)])
+    """Return the sorted ids of all keys, deleted ones included."""
+    query = Query("directory = :keys", {":keys": DIRECTORY}, index=KEYS_INDEX)
+    return sorted([account_id(item["pk"]) async for item in table.query_all(query)])

@@ -1,8 +1,8 @@
-"""Replay: settlements that could not be written when their time was, from the log lines that stand for them.
+"""Replay settlements that were only logged, because the table could not be written.
 
-A line is the JSON object that `settle` logs, `{"event": "settlement_unsaved", ...}`: by itself, after whatever a log
-viewer puts before it, or as the `message` of an event of CloudWatch Logs. All other lines are passed over. Replaying a
-line again changes nothing, whatever came between.
+A line has the JSON object that `settle` logs, `{"event": "settlement_unsaved", ...}`: alone, after
+the prefix of a log viewer, or as the `message` of an event of CloudWatch Logs. All other lines are
+skipped. Replaying a line again changes nothing, whatever happened in between.
 """
 
 import contextlib
@@ -15,20 +15,22 @@ import msgspec
 
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.ids import request_time
-from lambda_fn.metering import ledger, settlements
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering import settlements
+from lambda_fn.metering.keys import ledger_key
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from lambda_fn.reporting.rollups import Contended, roll_dirty
 
 EVENT = "settlement_unsaved"
 _FUTURE = 300.0  # seconds that clocks may differ
-_MOST = 10**15
+_MAX = 10**15
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """What a line has to have."""
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a line."""
 
     event: Literal["settlement_unsaved"]
     request_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-hjkmnp-tv-z]{26}$")]
@@ -47,44 +49,45 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass
-class Replayed:
-    """What came of it, line by line."""
+class ReplayResult:
+    """The numbers of replayed lines."""
 
     settled: int = 0
     corrected: int = 0
-    """Settled by the sweeper from a checkpoint before, and now as they were."""
+    """Lines that replaced a settlement of the sweeper from a checkpoint."""
     already: int = 0
     malformed: list[str] = field(default_factory=list)
-    """Which line, and what is wrong with it."""
+    """The number of each malformed line, and what is wrong with it."""
     failed: list[str] = field(default_factory=list)
-    """Request ids that could not be written; replaying again goes on with them."""
+    """The ids of requests that could not be written; replay their lines again."""
     rolled: int = 0
-    """Hours whose rollups were made again."""
+    """Dirty hours that were rolled again."""
 
 
-async def replay(table: Table, lines: Iterable[str], *, now: Callable[[], float] = time.time) -> Replayed:
-    """Settle what the lines say, and make the rollups of their hours again. Never raises for the meter's sake.
+async def replay(table: Table, lines: Iterable[str], *, now: Callable[[], float] = time.time) -> ReplayResult:
+    """Settle the requests of the lines, and roll the dirty hours again. It does not raise
+    MeterUnavailable.
 
-    `now` gives the Unix time.
+    `now` returns the Unix time.
     """
-    done = Replayed()
+    result = ReplayResult()
     for number, text in enumerate(lines, 1):
         try:
             line = parse(text)
             if line is not None:
-                await _settle(table, line, done, now())
+                await _settle(table, line, result, now())
         except ValueError as error:
-            done.malformed.append(f"line {number}: {error}")
-    with contextlib.suppress(Contended, MeterUnavailable):  # then the sweeper makes them
-        done.rolled = await roll_dirty(table, stop=lambda: False)
-    return done
+            result.malformed.append(f"line {number}: {error}")
+    with contextlib.suppress(Contended, MeterUnavailable):  # the sweeper rolls them
+        result.rolled = await roll_dirty(table, stop=lambda: False)
+    return result
 
 
-def parse(text: str) -> Line | None:
-    """Read one line of a log; None when it is about something else.
+def parse(text: str) -> LogLine | None:
+    """Read a line of a log; return None for a line of another event.
 
     Raises:
-        ValueError: it is such a line, and makes no sense.
+        ValueError: the line is malformed.
 
     """
     if EVENT not in text:
@@ -99,19 +102,19 @@ def parse(text: str) -> Line | None:
     return _checked(found)
 
 
-def _checked(found: object) -> Line | None:
+def _checked(found: object) -> LogLine | None:
     if not isinstance(found, dict) or found.get("event") != EVENT:
         return None
     try:
-        line = msgspec.convert(found, Line)
+        line = msgspec.convert(found, LogLine)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
     if request_time(line.request_id) > time.time() + _FUTURE:
-        raise ValueError("its request id is of a time to come")
+        raise ValueError("the time of its request id is in the future")
     return line
 
 
-async def _settle(table: Table, line: Line, done: Replayed, now: float) -> None:
+async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float) -> None:
     opening = Opening(
         line.request_id,
         line.key,
@@ -124,16 +127,16 @@ async def _settle(table: Table, line: Line, done: Replayed, now: float) -> None:
         line.outcome, line.prompt_tokens, line.completion_tokens, line.finish_reason, line.ttft_ms, line.duration_ms
     )
     try:
-        before = await table.get(ledger.ledger_key(line.request_id))
+        before = await table.get(ledger_key(line.request_id))
         if before is not None and before["key"] != line.key:
             raise ValueError("the ledger has this request with another key")
-        changed = await settlements.record(table, opening, settlement, now=now)
+        changed = await settlements.replay(table, opening, settlement, now=now)
     except MeterUnavailable:
-        done.failed.append(line.request_id)
+        result.failed.append(line.request_id)
         return
     if not changed:
-        done.already += 1
+        result.already += 1
     elif before is not None and before["state"] == "SETTLED":
-        done.corrected += 1
+        result.corrected += 1
     else:
-        done.settled += 1
+        result.settled += 1

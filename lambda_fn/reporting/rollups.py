@@ -1,108 +1,51 @@
-"""Rollups: usage per key, model and hour, recomputed from the ledger and overwritten. They cannot drift, and whoever
-deletes them gets the same ones back.
+"""Rollups: usage per key, model and hour, recomputed from the ledger and overwritten.
 
-An hour is closed when nothing that was opened in it can still be running, and nothing in it is OPEN. How far they are
-made, and which are to be made again, is in `rolled`. A row is written on condition that it is as it was before the
-ledger was read, so that of two who roll one hour the slower cannot put old sums over new ones.
+Rollups cannot drift, and deleted ones come back the same. An hour is closed when nothing that was
+opened in it can still be running, and nothing in it is OPEN. `rollup_progress` has the watermark up
+to which hours are rolled, `dirty_hours` the hours to roll again. A row is written on the condition
+that it is as it was before the ledger was read, so that the slower of two processes cannot put old
+sums over new ones.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import ConditionFailed, Query, Table
-from lambda_fn.ids import LEDGER_SHARDS
+from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.metering import hours
-from lambda_fn.metering.dirty_hours import begin, clean, dirty_hours, move, rolled_range
-from lambda_fn.reporting.usage_row import AMOUNTS, COUNTED, Sums, UsageRow, from_item, is_rollup, to_item
+from lambda_fn.metering.dirty_hours import clear_mark, dirty_hours
+from lambda_fn.reporting.rollup_progress import advance_watermark, begin, rolled_range
+from lambda_fn.reporting.usage_rows import AMOUNTS, UsageRow, ledger_rows, stored_rows, to_item
 
-_TRIES = 4
-_SHARDS_AT_ONCE = 2  # a page of each is in memory
-_UNCHANGED = " AND ".join(f"{name} = :{name}" for name in (*AMOUNTS, "outcomes"))
+_MAX_ATTEMPTS = 4
+_COMPARED = (*AMOUNTS, "outcomes")
+_UNCHANGED = " AND ".join(f"{name} = :{name}" for name in _COMPARED)
 
 
 class Contended(Exception):
-    """Others kept changing an hour's rows; they, or the next try, complete it."""
+    """Other processes kept changing an hour's rows; they, or the next attempt, complete them."""
 
 
 @dataclass(frozen=True)
-class Rolled:
-    """What rolling an hour did."""
+class HourRollup:
+    """The result of rolling an hour."""
 
     rows: int
     changed: int
-    """Rows that were written or removed; none when it had been done before."""
+    """Rows that were written or removed; 0 if they were up to date."""
     open: int
-    """Requests of the hour that are not settled, and so not in its rows."""
+    """Requests of the hour that are not settled, and therefore not in its rows."""
 
 
-async def each_item(
-    table: Table,
-    hour: str,
-    take: Callable[[Item], None],
-    *,
-    keys: Sequence[str] | None = None,
-    only: Sequence[str] = COUNTED,
-) -> None:
-    """Hand the ledger items of an hour to `take`, one by one, in no order; they are never in memory all at once.
-
-    Args:
-        table: The usage table.
-        hour: Which hour, UTC.
-        take: Is given each item.
-        keys: The only keys that are asked for, a hundred at most; all when None.
-        only: The attributes that are read.
-
-    """
-    if keys is not None and not keys:
-        return
-    named = {f":key{number}": key for number, key in enumerate(keys or ())}
-    few = asyncio.Semaphore(_SHARDS_AT_ONCE)
-
-    async def shard(number: int) -> None:
-        query = Query(
-            "pk = :pk",
-            {":pk": f"LEDGER#{hour}#{number}", **named},
-            names={"#key": "key"} if named else {},
-            filter=f"#key IN ({', '.join(named)})" if named else None,
-            only=only,
-        )
-        async with few:
-            async for item in table.query_all(query, consistent=True):
-                take(item)
-
-    await asyncio.gather(*(shard(number) for number in range(LEDGER_SHARDS)))
-
-
-async def ledger_rows(table: Table, hour: str, *, key: str | None = None) -> list[UsageRow]:
-    """Sum up an hour's ledger as it is now, all of it or one key's."""
-    sums = Sums(hour)
-    await each_item(table, hour, sums.add, keys=None if key is None else (key,))
-    return sums.rows()
-
-
-async def stored_rows(table: Table, since: str, until: str, *, key: str | None = None) -> list[UsageRow]:
-    """Give the rollups of the hours from `since` to before `until`."""
-    found: list[UsageRow] = []
-    for day in hours.days_between(since, until):
-        query = Query("pk = :pk", {":pk": f"USAGE#{day}"})
-        if key is not None:
-            query = Query("pk = :pk AND begins_with(sk, :key)", {":pk": f"USAGE#{day}", ":key": f"{key}#"})
-        rows = [from_item(item) async for item in table.query_all(query, consistent=True) if is_rollup(item)]
-        found += [row for row in rows if since <= row.hour < until]
-    return sorted(found, key=lambda row: (row.hour, row.key, row.model))
-
-
-async def roll(table: Table, hour: str) -> Rolled:
-    """Make an hour's rollups as the ledger is now; rows that it does not bear out are removed.
+async def roll(table: Table, hour: str) -> HourRollup:
+    """Make an hour's rollups from the ledger as it is now; rows that the ledger does not have are
+    removed.
 
     Raises:
-        Contended: others changed them meanwhile, again and again.
+        Contended: other processes changed the rows on each attempt.
         MeterUnavailable: DynamoDB does not answer; some may have been written.
 
     """
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         before = {(row.key, row.model): row for row in await stored_rows(table, hour, hours.following(hour))}
         rows = await ledger_rows(table, hour)
         after = {(row.key, row.model): row for row in rows if row.requests}
@@ -112,28 +55,31 @@ async def roll(table: Table, hour: str) -> Rolled:
                 await _replace(table, before.get(name), after.get(name))
         except ConditionFailed:
             continue
-        return Rolled(len(after), len(changed), sum(row.open for row in rows))
+        return HourRollup(len(after), len(changed), sum(row.open for row in rows))
     raise Contended(hour)
 
 
-async def rebuild(table: Table, since: str, until: str) -> list[tuple[str, Rolled]]:
-    """Make the rollups from `since` to before `until` again; what `rolled` says stays. Raises as `roll`."""
+async def rebuild(table: Table, since: str, until: str) -> list[tuple[str, HourRollup]]:
+    """Make the rollups from `since` until before `until` again; the watermark stays. Raises as
+    `roll`.
+    """
     return [(hour, await roll(table, hour)) for hour in hours.between(since, until)]
 
 
 def closed(hour: str, *, now: float, longest: float) -> bool:
-    """Say whether nothing that was opened in an hour can be running."""
+    """Return whether nothing that was opened in an hour can be running; `longest` is in seconds."""
     return hours.begins(hour) + 3600 + longest <= now
 
 
 async def advance(table: Table, *, now: float, longest: float, stop: Callable[[], bool]) -> int:
-    """Roll closed hours one after another until `stop`, or one in which something is OPEN; give how many.
+    """Roll closed hours until `stop`, or an hour in which a request is OPEN; return how many were
+    rolled.
 
     Args:
         table: The usage table.
         now: Unix time.
         longest: Seconds after which no request can be running.
-        stop: Asked before each hour.
+        stop: Called before each hour.
 
     Raises:
         Contended: as `roll`.
@@ -145,23 +91,23 @@ async def advance(table: Table, *, now: float, longest: float, stop: Callable[[]
     while not stop() and closed(hour, now=now, longest=longest):
         if (await roll(table, hour)).open:
             break
-        if not await move(table, hour, hours.following(hour)):
-            break  # somebody else is at it
+        if not await advance_watermark(table, hour, hours.following(hour)):
+            break  # another process moved it
         hour = hours.following(hour)
         count += 1
     return count
 
 
 async def roll_dirty(table: Table, *, stop: Callable[[], bool]) -> int:
-    """Roll again what was changed after it was rolled; give how many hours. Raises as `advance`."""
+    """Roll the dirty hours again; return how many. Raises as `advance`."""
     until = (await rolled_range(table) or ("", ""))[1]
     count = 0
     for hour, mark in await dirty_hours(table):
         if stop():
             break
-        if hour < until:  # else it may be being rolled just now from what was read before the change: next time
+        if hour < until:  # a later hour may be rolled right now from an older read: next time
             await roll(table, hour)
-            count += await clean(table, hour, mark)
+            count += await clear_mark(table, hour, mark)
     return count
 
 
@@ -170,13 +116,13 @@ def _same(before: UsageRow | None, after: UsageRow | None) -> bool:
 
 
 async def _replace(table: Table, before: UsageRow | None, after: UsageRow | None) -> None:
-    """Put one row in the place of another. Raises ConditionFailed when that is not there any more."""
+    """Replace one row by another. Raises ConditionFailed if the row changed meanwhile."""
     condition, values = "attribute_not_exists(pk)", {}
     if before is not None:
         condition = _UNCHANGED
-        values = {f":{name}": value for name, value in to_item(before).items() if name not in {"pk", "sk"}}
+        values = {f":{name}": value for name, value in to_item(before).items() if name in _COMPARED}
     if after is None:
-        assert before is not None  # noqa: S101 - one of them is there
+        assert before is not None  # noqa: S101 - one of them exists
         key = {name: to_item(before)[name] for name in ("pk", "sk")}
         await table.delete(key, condition=condition, values=values)
         return
@@ -184,5 +130,5 @@ async def _replace(table: Table, before: UsageRow | None, after: UsageRow | None
     try:
         await table.put(item, condition=condition, values=values)
     except ConditionFailed as failed:
-        if failed.item != item:  # else it is our own write, of a try whose answer was lost
+        if failed.item != item:  # else it is our own write, of an attempt whose answer was lost
             raise

@@ -1,6 +1,6 @@
-"""Usage by key, model and hour: rollups for closed hours, the ledger itself for those that are still open.
+"""Usage by key, model and hour: from rollups for closed hours, from the ledger for open ones.
 
-Whoever reports by day, key or model groups these rows; `grouped` does it.
+`grouped` sums these rows by day, key or model.
 """
 
 import asyncio
@@ -8,35 +8,34 @@ import time
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.metering import hours
-from lambda_fn.metering.dirty_hours import first_hour, rolled_range
-from lambda_fn.reporting.rollups import ledger_rows, stored_rows
-from lambda_fn.reporting.usage_row import By, UsageRow, grouped
+from lambda_fn.reporting.rollup_progress import first_hour, rolled_range
+from lambda_fn.reporting.usage_rows import By, UsageRow, grouped, ledger_rows, stored_rows
 
 __all__ = ["By", "UsageRow", "grouped", "usage"]
 
-_AT_ONCE = 4  # hours of the ledger that are read side by side, each shard by shard
+_AT_ONCE = 4  # hours of the ledger that are read at once, each shard by shard
 
 
 async def usage(table: Table, *, since: str, until: str, key: str | None = None) -> list[UsageRow]:
-    """Give the usage of the hours from `since` to before `until`, in the order of hour, key, model.
+    """Return the usage of the hours from `since` until before `until`, sorted by hour, key, model.
 
     Args:
         table: The usage table.
         since: The first hour, UTC: `2026-11-21T06`.
         until: The hour after the last one.
-        key: The id of the only key that is asked for; of all when None.
+        key: The id of the only key to read; None for all.
 
     Raises:
         MeterUnavailable: DynamoDB does not answer.
-        ValueError: `since` or `until` is no hour.
+        ValueError: `since` or `until` is not an hour.
 
     """
-    until = min(until, hours.hour_at(time.time() + 2 * 3600))  # there is nothing in what is to come
+    until = min(until, hours.hour_at(time.time() + 2 * 3600))  # the future has no usage
     if since >= until:
         hours.begins(since)
         return []
     first, last = await rolled_range(table) or (await first_hour(table, now=time.time()),) * 2
-    since = min(max(since, first), until)  # nothing was used before the first
+    since = min(max(since, first), until)  # the past before the first hour has no usage
     rolled = min(max(since, last), until)
     found = await stored_rows(table, since, rolled, key=key) if since < rolled else []
     few = asyncio.Semaphore(_AT_ONCE)

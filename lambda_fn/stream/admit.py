@@ -20,12 +20,13 @@ from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable
 from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
-from lambda_fn.metering import ledger, reservations
-from lambda_fn.metering.accounts import Account, Entry, account_key
+from lambda_fn.metering import holds, ledger
+from lambda_fn.metering.accounts import Account, Hold
+from lambda_fn.metering.holds import HoldRequest
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Opening
-from lambda_fn.metering.rejections import Contended, KeyUnknown, Refusal, key_refusal, refusal, running
-from lambda_fn.metering.reservations import Reservation
-from lambda_fn.metering.windows import stale
+from lambda_fn.metering.rejections import Contended, KeyUnknown, Rejection, key_rejection, rejection, running_repeat
+from lambda_fn.metering.windows import expired
 from lambda_fn.networks import ANYWHERE, admits
 from lambda_fn.stream.key_cache import KeyCache
 from lambda_fn.stream.rate_limit_errors import public, rate_headers, wrong_network
@@ -40,7 +41,7 @@ class Admission(msgspec.Struct, frozen=True):
 
     opening: Opening
     account: Account | None = None
-    entry: Entry | None = None
+    entry: Hold | None = None
     opened: bool = True
     headers: Mapping[str, str] = {}  # msgspec makes a new dict for each
     stale: tuple[str, ...] = ()
@@ -85,7 +86,7 @@ class Gate:
             item = await self._table.get(account_key(caller.key_id))
         except MeterUnavailable:
             raise _unavailable() from None
-        wrong = key_refusal(item, caller.key_hash, now=now)
+        wrong = key_rejection(item, caller.key_hash, now=now)
         if item is None or wrong is not None:
             self._keys.forget(caller)
             raise public(wrong or KeyUnknown(), model="", when=now, now=now)
@@ -120,7 +121,7 @@ class Gate:
         if isinstance(account, Account):
             self._keys.admitted(caller)
             entry = account.in_flight[opening.request_id]
-            if repeat and (same := running(account, opening.request_id, fingerprint)) is not None:
+            if repeat and (same := running_repeat(account, opening.request_id, fingerprint)) is not None:
                 await self._undo(opening, entry)
                 if opened:
                     await self._close_refused(opening)
@@ -133,7 +134,7 @@ class Gate:
                     entry,
                     opened,
                     headers=rate_headers(account, when=request_time(opening.request_id), now=now),
-                    stale=tuple(stale(account.balance, now)),
+                    stale=tuple(expired(account.balance, now)),
                 )
             await self._undo(opening, entry)
             raise _unavailable()
@@ -148,10 +149,10 @@ class Gate:
 
     async def _reserve(
         self, caller: Caller, opening: Opening, fingerprint: str, *, repeat: bool
-    ) -> Account | Refusal | None:
-        """Return the account with the reservation in it, why it was refused, or None if DynamoDB does not answer."""
+    ) -> Account | Rejection | None:
+        """Return the account with the hold in it, why it was rejected, or None if DynamoDB does not answer."""
         request_id, now = opening.request_id, int(time.time())
-        reservation = Reservation(
+        reservation = HoldRequest(
             request_id,
             opening.reserved,
             opening.reserved_cost,
@@ -162,15 +163,14 @@ class Gate:
             self._keys.networks(caller),
         )
         try:
-            update = reservations.reserve(caller.key_id, caller.key_hash, reservation, now=now)
-            item = await self._table.update(
-                update, returns=True, waits=False
-            )  # a throttled key needs its releases first
+            update = holds.place(caller.key_id, caller.key_hash, reservation, now=now)
+            # Not retried when throttled: captures have to come first.
+            item = await self._table.update(update, return_item=True, retry_on_throttle=False)
         except ConditionFailed as failed:
             if failed.item is not None and request_id in failed.item["in_flight"]:
                 item = failed.item  # our own write: its response was lost, and it was sent again
             else:
-                wrong = key_refusal(failed.item, caller.key_hash, now=now)
+                wrong = key_rejection(failed.item, caller.key_hash, now=now)
                 if wrong is None:
                     self._keys.refused(caller)
                 else:
@@ -181,10 +181,10 @@ class Gate:
                     self._keys.set_networks(caller, networks)
                     return await self._reserve(caller, opening, fingerprint, repeat=repeat)
                 if repeat and wrong is None and failed.item is not None:
-                    same = running(Account.of(failed.item), request_id, fingerprint)
+                    same = running_repeat(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:
                         return same  # a clearer reason than the limit that the running request uses up
-                return refusal(failed.item, caller.key_hash, reservation, now=now)
+                return rejection(failed.item, caller.key_hash, reservation, now=now)
         except Throttled:
             return Contended()
         except MeterUnavailable:
@@ -200,19 +200,19 @@ class Gate:
             return False
         return True
 
-    async def _undo(self, opening: Opening, entry: Entry) -> None:
-        """Release a reservation at once. If that fails, the sweeper does it."""
-        update = reservations.release(opening.key_id, opening.request_id, entry, None, now=time.time())
+    async def _undo(self, opening: Opening, entry: Hold) -> None:
+        """Void a hold at once. If that fails, the sweeper does it."""
+        update = holds.void(opening.key_id, opening.request_id, entry, now=time.time())
         with contextlib.suppress(MeterError):
-            await self._table.update(update, tries=1)
+            await self._table.update(update, max_attempts=1)
 
     async def _close_refused(self, opening: Opening) -> None:
         """Settle a request that was refused. If that fails, the sweeper does it."""
-        update = ledger.settle(opening.request_id, ledger.REFUSED, prices=opening.prices, entry=None, now=time.time())
+        update = ledger.settle(opening.request_id, ledger.REFUSED, prices=opening.prices, attempt=None, now=time.time())
         with contextlib.suppress(MeterError):
             await self._table.update(update)
 
-    def _public(self, wrong: Refusal, opening: Opening) -> APIError:
+    def _public(self, wrong: Rejection, opening: Opening) -> APIError:
         return public(wrong, model=opening.model, when=request_time(opening.request_id), now=time.time())
 
 

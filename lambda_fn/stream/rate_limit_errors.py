@@ -18,18 +18,18 @@ from lambda_fn.errors import (
 )
 from lambda_fn.ids import request_time
 from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.holds import amount_in
 from lambda_fn.metering.rejections import (
     Contended,
-    KeyRefused,
+    KeyRejected,
     KeyUnknown,
     LimitReached,
-    ModelRefused,
-    NetworkRefused,
-    Refusal,
-    Running,
+    ModelRejected,
+    NetworkRejected,
+    Rejection,
+    RepeatRunning,
     Unpriced,
 )
-from lambda_fn.metering.reservations import choose
 from lambda_fn.metering.windows import UNLIMITED, Window, windows_of
 
 _NANO = 10**9
@@ -43,7 +43,7 @@ def rate_headers(account: Account, *, when: float, now: float) -> dict[str, str]
         if maximum < UNLIMITED:
             what = window.limit.partition("_")[0]
             headers[f"x-ratelimit-limit-{what}"] = str(maximum)
-            headers[f"x-ratelimit-remaining-{what}"] = str(max(0, account.left(window)))
+            headers[f"x-ratelimit-remaining-{what}"] = str(max(0, account.remaining(window)))
             headers[f"x-ratelimit-reset-{what}"] = duration(max(0.0, window.ends - now))
     return headers
 
@@ -57,16 +57,16 @@ def duration(seconds: float) -> str:
     return (f"{minutes}m" if minutes else "") + f"{rest / 1000:g}s"
 
 
-def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError:
+def public(rejection: Rejection, *, model: str, when: float, now: float) -> APIError:
     """Return the error that a rejected caller gets."""
-    match refusal:
+    match rejection:
         case KeyUnknown():
             return wrong_key()
-        case KeyRefused():
-            return PermissionDenied(f"This API key is {refusal.reason}.", code=f"key_{refusal.reason}")
-        case NetworkRefused():
+        case KeyRejected():
+            return PermissionDenied(f"This API key is {rejection.reason}.", code=f"key_{rejection.reason}")
+        case NetworkRejected():
             return wrong_network()
-        case ModelRefused():
+        case ModelRejected():
             return no_model(model)
         case Unpriced():
             text = f"This key has a budget of cost, which cannot be held: the model '{model[:80]}' has no price."
@@ -77,11 +77,11 @@ def public(refusal: Refusal, *, model: str, when: float, now: float) -> APIError
                 "More requests of this key begin and end at once than can be counted. Nothing was generated or billed"
             )
             return Unavailable(f"{text}; try again, or use several keys.", retry_after=1)
-        case Running():
-            text = f"This request is a repeat of req_{refusal.request_id}, which is still running"
+        case RepeatRunning():
+            text = f"This request is a repeat of req_{rejection.request_id}, which is still running"
             return RequestRunning(f"{text}; it was not run again.", headers=NO_RETRY)
         case LimitReached():
-            return _limit(refusal, when=when, now=now)
+            return _limit(rejection, when=when, now=now)
 
 
 def wrong_network() -> PermissionDenied:
@@ -105,26 +105,26 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
     headers = rate_headers(reached.account, when=when, now=now)
     name = reached.limit.partition("_")[0]
     if reached.window is None:
-        message = f"This key has {reached.most} streams running, which is its limit. Try again when one has ended."
+        message = f"This key has {reached.maximum} streams running, which is its limit. Try again when one has ended."
         return RateLimited(message, retry_after=1, headers=headers)
     span = reached.limit.rpartition("_")[2]
     if span == "minute":
-        text = f"Rate limit reached for {name} per minute: limit {reached.most}, left {max(0, reached.left)}"
-        if reached.needed > reached.most:
+        text = f"Rate limit reached for {name} per minute: limit {reached.maximum}, left {max(0, reached.remaining)}"
+        if reached.needed > reached.maximum:
             message = f"{text}. This request may need {reached.needed}: shorten it, or lower 'max_tokens'."
             return RateLimited(message, headers={**headers, **NO_RETRY})
         seconds = max(1, math.ceil(reached.window.ends - now))
         message = f"{text}, this request may need {reached.needed}. Try again in {seconds} s."
         return RateLimited(message, retry_after=seconds, headers=headers)
     what, unit = ("tokens", 1) if name == "tokens" else ("money", _NANO)
-    left, most, needed = (amount / unit for amount in (reached.left, reached.most, reached.needed))
+    left, most, needed = (amount / unit for amount in (reached.remaining, reached.maximum, reached.needed))
     amounts = f"{left:.10g} left of {most:.10g}, this request may need {needed:.10g}"
     budget = f"this key's budget of {what} for the {span}"
-    if reached.needed <= reached.left + _held(reached.account, reached.window):
+    if reached.needed <= reached.remaining + _held(reached.account, reached.window):
         message = f"Requests that are running hold the rest of {budget}: {amounts}. Try again when one has ended."
         return RateLimited(message, retry_after=1, headers=headers)
     message = f"You exceeded your current quota: {budget} is used up."
-    if reached.left > 0:
+    if reached.remaining > 0:
         message = (
             f"You exceeded your current quota: {budget} has too little left: {amounts}. Lower 'max_tokens', or shorten "
             "the request."
@@ -135,8 +135,8 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
 def _held(account: Account, window: Window) -> int:
     """Return what running requests have reserved of a window, and may release."""
     held = 0
-    for request_id, entry in account.in_flight.items():
+    for request_id, hold in account.in_flight.items():
         if window in windows_of(request_time(request_id)):
-            amount: int = choose(window, 1, entry.tokens, entry.cost)
+            amount: int = amount_in(window, 1, hold.tokens, hold.cost)
             held += amount
     return held

@@ -11,6 +11,7 @@ from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.log import log
 from lambda_fn.metering import ledger, settlements
+from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.stream.admit import Admission
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -66,11 +67,11 @@ class Checkpoints:
     async def _look(self, counts: tuple[int, int] | None) -> Item | None:
         """Return the ledger item, after `counts` were written to it if there are any."""
         if counts is None:
-            return await self._table.get(ledger.ledger_key(self._request_id))
+            return await self._table.get(ledger_key(self._request_id))
         update = ledger.checkpoint(
             self._request_id, prompt_tokens=counts[0], completion_tokens=counts[1], now=time.time()
         )
-        return await self._table.update(update, tries=1, returns=True)
+        return await self._table.update(update, max_attempts=1, return_item=True)
 
 
 async def settle(table: Table, admission: Admission, counter: UsageCounter) -> None:
@@ -99,12 +100,18 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
     try:
         async with asyncio.timeout(limits.settle_worst()):
             if admission.entry is not None and admission.opened:
-                until = time.monotonic() + limits.SETTLE_PATIENCE
-                await settlements.close(
-                    table, opening, settlement, entry=admission.entry, now=now, stale=admission.stale, until=until
+                deadline = time.monotonic() + limits.SETTLE_PATIENCE
+                await settlements.settle(
+                    table,
+                    opening,
+                    settlement,
+                    hold=admission.entry,
+                    now=now,
+                    expired=admission.stale,
+                    deadline=deadline,
                 )
             else:
-                await settlements.record(table, opening, settlement, now=now)
+                await settlements.replay(table, opening, settlement, now=now)
     except BaseException as error:  # the end of the process too: the figures are in no other place
         reason = str(error) if isinstance(error, MeterUnavailable) else type(error).__name__
         log("settlement_unsaved", **figures, **unsaved(opening, now), reason=reason)
@@ -119,7 +126,6 @@ def unsaved(opening: Opening, now: float) -> dict[str, object]:
     return {
         "reserved": opening.reserved,
         "reserved_cost": opening.reserved_cost,
-        "prompt_price": opening.prices.prompt,
-        "completion_price": opening.prices.completion,
+        **opening.prices.attributes,
         "settled": round(now, 3),
     }

@@ -4,7 +4,8 @@ import hashlib
 
 import msgspec
 
-from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.schema import ChatRequest
 from lambda_fn.settings import Model
 

@@ -1,5 +1,6 @@
-"""The sweeper: brings to an end what killed functions left open, and makes the rollups.
+"""The sweeper: recovers what killed functions left, and makes the rollups.
 
-A function of its own on the managed runtime, called by a schedule. Two at once, or one that is killed half-way, do no
-harm: every step is a conditional write that may be made again (`lambda_fn.metering.settlements`).
+It is a function of its own on the managed runtime, called by a schedule. Two sweeps at once, or one
+that is killed half-way, do no harm: every step is a conditional write that can be repeated
+(`lambda_fn.metering.settlements`).
 """

@@ -1,6 +1,6 @@
-"""Where Lambda calls the sweeper: `lambda_fn.sweep.handler.handler`, on the managed Python runtime.
+"""The sweeper's Lambda handler, `lambda_fn.sweep.handler.handler`, for the managed Python runtime.
 
-Its counts go out as CloudWatch metrics in the embedded metric format: one line of the log, no call.
+Its counts become CloudWatch metrics through the embedded metric format: a line of the log, no call.
 Source: "Specification: Embedded metric format" of the CloudWatch user guide.
 """
 
@@ -23,22 +23,22 @@ DIMENSION = "Deployment"
 
 
 class SweepFailed(Exception):
-    """Something could not be swept, and is tried again by the next sweep; the log says what."""
+    """Something could not be swept. The log says what; the next sweep tries it again."""
 
 
 class Context(Protocol):
-    """What Lambda tells of an invocation."""
+    """Lambda's context of an invocation."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Until it is killed."""
+        """Return the milliseconds until the function is killed."""
 
 
 def handler(_event: object, context: Context) -> dict[str, Any]:
-    """Sweep once, ending before the deadline; give the counts.
+    """Sweep once, ending before the deadline; return the counts.
 
     Raises:
         SettingsError: a variable is missing or malformed.
-        SweepFailed: something was left for the next time, though there was time for it.
+        SweepFailed: something failed, and is left for the next sweep.
 
     """
     settings = SweepSettings.from_environment(os.environ)
@@ -52,7 +52,7 @@ def handler(_event: object, context: Context) -> dict[str, Any]:
 
 
 async def _sweep(settings: SweepSettings, ends: float) -> Sweep:
-    client = Client()  # of one invocation: an environment that was frozen has dead connections
+    client = Client()  # one for each invocation: connections die while an environment is frozen
     try:
         table = Table(
             client,
@@ -67,7 +67,7 @@ async def _sweep(settings: SweepSettings, ends: float) -> Sweep:
 
 
 def counted(result: Sweep) -> dict[str, Any]:
-    """Give a sweep's counts, by the names of their metrics."""
+    """Return a sweep's counts by the names of their metrics."""
     return {
         "Overdue": result.overdue,
         "Recovered": result.recovered,
@@ -79,7 +79,9 @@ def counted(result: Sweep) -> dict[str, Any]:
 
 
 def metrics(counts: Mapping[str, int], deployment: str, *, now: float) -> dict[str, Any]:
-    """Give the members of a log line from which CloudWatch makes metrics: `NAMESPACE`, by deployment."""
+    """Return the members of a log line that CloudWatch turns into metrics of `NAMESPACE`, by
+    deployment.
+    """
     directive = {
         "Namespace": NAMESPACE,
         "Dimensions": [[DIMENSION]],

@@ -1,34 +1,33 @@
-"""Finding what is overdue: the sparse index `overdue` alone, never a scan.
+"""Find overdue requests and accounts by the sparse index `overdue`, without a scan.
 
-open   LEDGER#<shard> or ACCOUNT#<shard>: on ledger items while they are OPEN, on accounts while they have requests
-due    Unix seconds after which no function can be at work on it any more
+Ledger items have `open` and `due` while they are OPEN, accounts while requests are in flight
+(`keys`).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from lambda_fn.aws.dynamodb import Query, Table
 from lambda_fn.ids import LEDGER_SHARDS
-
-OVERDUE_INDEX = "overdue"
+from lambda_fn.metering.keys import OVERDUE_INDEX, watched_account, watched_request
 
 
 async def requests(table: Table, *, now: float) -> AsyncIterator[dict[str, str]]:
-    """Give the primary keys of ledger items that were OPEN for too long; the index may be a moment behind."""
-    async for key in _overdue(table, "LEDGER", now):
+    """Yield the primary keys of ledger items that are OPEN past `due`; the index may lag behind."""
+    async for key in _overdue(table, watched_request, now):
         yield key
 
 
 async def accounts(table: Table, *, now: float) -> AsyncIterator[dict[str, str]]:
-    """Give the primary keys of accounts that are to be looked at."""
-    async for key in _overdue(table, "ACCOUNT", now):
+    """Yield the primary keys of accounts that are past `due`."""
+    async for key in _overdue(table, watched_account, now):
         yield key
 
 
-async def _overdue(table: Table, kind: str, now: float) -> AsyncIterator[dict[str, str]]:
+async def _overdue(table: Table, watched: Callable[[int], str], now: float) -> AsyncIterator[dict[str, str]]:
     for shard in range(LEDGER_SHARDS):
         query = Query(
             "#open = :open AND due <= :now",
-            {":open": f"{kind}#{shard}", ":now": int(now)},
+            {":open": watched(shard), ":now": int(now)},
             names={"#open": "open"},
             index=OVERDUE_INDEX,
         )

@@ -1,4 +1,4 @@
-"""One sweep: overdue requests, then overdue accounts, then rollups; as much of it as there is time for."""
+"""One sweep: overdue requests, then overdue accounts, then rollups, until its time is over."""
 
 import asyncio
 from collections import Counter
@@ -8,46 +8,50 @@ from dataclasses import dataclass, field
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
-from lambda_fn.metering import hours, reservations, settlements
-from lambda_fn.metering.dirty_hours import mark_dirty, rolled_range
+from lambda_fn.metering import holds, settlements
+from lambda_fn.metering.dirty_hours import mark_dirty
+from lambda_fn.metering.keys import account_id, request_hour
+from lambda_fn.reporting.rollup_progress import rolled_range
 from lambda_fn.reporting.rollups import Contended, advance, roll_dirty
 from lambda_fn.sweep import overdue
 
 _AT_ONCE = 16
-_GIVE_UP = 10
-"""After so many calls without an answer in a sweep DynamoDB is down: the next one goes on."""
-_NOT_OURS = (KeyError, ValueError, TypeError)
-"""An item that is not as ours are: it stops no other."""
+_MAX_UNANSWERED = 10
+"""Unanswered calls after which a sweep takes DynamoDB for down, and leaves the rest to the next
+one.
+"""
+_MALFORMED = (KeyError, ValueError, TypeError)
+"""What reading a malformed item raises; it does not stop the sweep of others."""
 RECOVERED = ("settled", "found", "refused")
-"""What `books.recover` calls a request that its function had not settled."""
+"""The results of `settlements.recover` for requests that their function had not settled."""
 
 
 @dataclass
 class Sweep:
-    """What one sweep did."""
+    """The result of a sweep."""
 
     done: Counter[str] = field(default_factory=Counter)
-    """Requests that were brought to their end, by what they were (`books.recover`)."""
+    """Requests that were brought to their end, by what they were (`settlements.recover`)."""
     accounts: int = 0
     failures: int = 0
-    """What is left for the next sweep, and why is in the log."""
+    """Pieces of work that failed and are left for the next sweep; the log says why."""
     unanswered: int = 0
-    """Of these, calls that DynamoDB did not answer."""
+    """The part of `failures` that DynamoDB did not answer."""
     hours: int = 0
-    """Rolled for the first time."""
+    """Hours that were rolled for the first time."""
     again: int = 0
-    """Rolled again after a late correction."""
+    """Dirty hours that were rolled again."""
     finished: bool = True
-    """False when the time was over, or DynamoDB was."""
+    """False if the time was over or DynamoDB was down."""
 
     @property
     def recovered(self) -> int:
-        """Requests that were settled by the sweeper."""
+        """Requests that the sweeper settled."""
         return sum(self.done[what] for what in RECOVERED)
 
     @property
     def overdue(self) -> int:
-        """All requests that were left over."""
+        """All requests that their functions left."""
         return sum(self.done.values())
 
 
@@ -58,21 +62,22 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
         table: The usage table.
         now: Unix time.
         longest: Seconds after which no request can be running.
-        stop: Whether the time is over; asked before each piece of work.
+        stop: Returns whether the time is over; called before each piece of work.
 
     """
     result = Sweep()
 
     def enough() -> bool:
-        if stop() or result.unanswered >= _GIVE_UP:
+        if stop() or result.unanswered >= _MAX_UNANSWERED:
             result.finished = False
         return not result.finished
 
     async def request(key: dict[str, str]) -> None:
         item = await table.get(key)
         if item is not None and item["state"] == "OPEN":
-            # It may have been written after its hour was rolled. Settled without being booked it leaves no other trace,
-            # so the mark is made before and after: a sweep that is killed between the two has left one.
+            # The item may have been written after its hour was rolled. If it is settled without
+            # being booked, nothing else shows the change. So the hour is marked before and after:
+            # a sweep that is killed in between has left a mark.
             await _mark_if_rolled(table, key["sk"])
             await _recover(table, item["key"], key["sk"], result, now=now)
             await _mark_if_rolled(table, key["sk"])
@@ -85,7 +90,7 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
     try:
         result.again = await roll_dirty(table, stop=enough)
         result.hours = await advance(table, now=now, longest=longest, stop=enough)
-    except (Contended, MeterUnavailable, *_NOT_OURS) as error:
+    except (Contended, MeterUnavailable, *_MALFORMED) as error:
         _failed(result, error)
     return result
 
@@ -96,24 +101,24 @@ async def _each(
     result: Sweep,
     enough: Callable[[], bool],
 ) -> None:
-    """Work on what is found, a few at once, until there is no more or it is enough."""
-    room = asyncio.Semaphore(_AT_ONCE)
+    """Work on each key, a few at once, until there are no more or it is enough."""
+    slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(key: dict[str, str]) -> None:
         try:
             if not enough():
                 await work(key)
-        except (MeterUnavailable, *_NOT_OURS) as error:
+        except (MeterUnavailable, *_MALFORMED) as error:
             _failed(result, error, pk=key["pk"], sk=key["sk"])
         finally:
-            room.release()
+            slots.release()
 
     try:
         async with asyncio.TaskGroup() as tasks:
             async for key in keys:
-                await room.acquire()
+                await slots.acquire()
                 if enough():
-                    room.release()
+                    slots.release()
                     break
                 tasks.create_task(one(key))
     except* MeterUnavailable as group:
@@ -123,24 +128,24 @@ async def _each(
 async def _account(
     table: Table, key: dict[str, str], result: Sweep, *, now: float, longest: float, enough: Callable[[], bool]
 ) -> None:
-    """Bring what is too long in flight to its end, and have the account looked at again when the rest is due."""
+    """Recover the overdue requests of an account, and move its `due` to the next one."""
     item = await table.get(key)
     if item is None:
         return
-    key_id = key["pk"].partition("#")[2]
+    key_id = account_id(key["pk"])
     ends = {request_id: request_time(request_id) + longest for request_id in item["in_flight"]}
     for request_id in sorted(name for name, end in ends.items() if end <= now):
         if enough():
-            return  # `due` stays, for the next sweep
+            return  # `due` stays for the next sweep
         await _recover(table, key_id, request_id, result, now=now)
     later = [end for end in ends.values() if end > now]
     try:
         if not later:
-            await table.update(reservations.unwatch(key_id))
+            await table.update(holds.unwatch(key_id))
         elif "due" in item:
-            await table.update(reservations.watch_later(key_id, was=item["due"], due=int(min(later)) + 1))
+            await table.update(holds.watch_later(key_id, was=item["due"], due=int(min(later)) + 1))
     except ConditionFailed:
-        return  # something came in flight, or another sweeper was here: `due` stays, for the next sweep
+        return  # a request came in flight, or another sweep was faster: `due` stays for the next
     finally:
         result.accounts += 1
 
@@ -153,7 +158,7 @@ async def _recover(table: Table, key_id: str, request_id: str, result: Sweep, *,
 
 
 async def _mark_if_rolled(table: Table, request_id: str) -> None:
-    hour = hours.hour_at(request_time(request_id))
+    hour = request_hour(request_id)
     if hour < (await rolled_range(table) or ("", ""))[1]:
         await mark_dirty(table, hour)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lambda_fn.http.client import Client
 from lambda_fn.metering import hours
-from lambda_fn.reporting.replay import Replayed, replay
+from lambda_fn.reporting.replay import ReplayResult, replay
 from lambda_fn.reporting.rollups import advance, rebuild
 from tests.chaos import load, proof
 from tests.chaos.ground import Ground
@@ -135,7 +135,7 @@ async def outage(ground: Ground, waves: Waves, say: Say, *, seconds: float, requ
     return wrong
 
 
-async def _replayed(ground: Ground) -> Replayed:
+async def _replayed(ground: Ground) -> ReplayResult:
     client = Client()
     try:
         return await replay(ground.table(client), ground.lines("function-*"))

@@ -10,8 +10,7 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from lambda_fn import ids, limits
-from lambda_fn.ids import ledger_partition
-from lambda_fn.metering import accounts
+from lambda_fn.metering.keys import account_key, ledger_key
 from local.cloud import LocalCloud
 from tests.e2e.test_streaming import script, settled, text
 from tests.support.deployments import SCRIPTED_MODEL, Deployment
@@ -174,14 +173,14 @@ def test_a_function_that_is_killed(
         assert listed(cloud, fault_id)["landed"] == 1
     [request_id] = in_flight(scripted) - before
     assert seen.request_id in {"", request_id}
-    key = {"pk": ledger_partition(request_id), "sk": request_id}
+    key = ledger_key(request_id)
     assert scripted.table.get_item(Key=key, ConsistentRead=True)["Item"]["state"] == "OPEN"
     assert stream(scripted).whole
 
 
 def in_flight(deployment: Deployment) -> set[str]:
     """The requests that the test's key has in flight."""
-    key = accounts.account_key(ids.key_id_of(deployment.key) or "")
+    key = account_key(ids.key_id_of(deployment.key) or "")
     return set(deployment.table.get_item(Key=key, ConsistentRead=True)["Item"]["in_flight"])
 
 

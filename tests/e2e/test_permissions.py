@@ -18,7 +18,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lambda_fn.ids import new_request_id
-from lambda_fn.metering.ledger import Opening, Prices, ledger_key, opening_item
+from lambda_fn.metering.keys import ledger_key
+from lambda_fn.metering.ledger import Opening, opening_item
+from lambda_fn.metering.money import Prices
 from local.cloud import LocalCloud
 from tests.support.deployments import Deployment, options
 

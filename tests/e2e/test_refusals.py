@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from lambda_fn import ids
-from lambda_fn.metering import accounts
+from lambda_fn.metering.keys import account_key
 from tests.support.deployments import Deployment
 
 pytestmark = pytest.mark.e2e
@@ -68,7 +68,7 @@ def test_keys(demo: Deployment) -> None:
     check(httpx.post(url, json=body), 401, "invalid_api_key")
     wrong = {"authorization": f"Bearer {ids.new_key()}"}
     check(httpx.post(url, json=body, headers=wrong), 401, "invalid_api_key")
-    account = accounts.account_key(ids.key_id_of(demo.key) or "")
+    account = account_key(ids.key_id_of(demo.key) or "")
     change = {"Key": account, "UpdateExpression": "SET enabled = :value"}
     demo.table.update_item(**change, ExpressionAttributeValues={":value": False})
     try:

@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from lambda_fn.ids import ledger_partition
+from lambda_fn.metering.keys import ledger_key
 from tests.support.deployments import DEMO_RATE, SCRIPTED_MODEL, Deployment
 
 pytestmark = pytest.mark.e2e
@@ -30,7 +30,7 @@ def text(chunks: list[ChatCompletionChunk]) -> str:
 def settled(deployment: Deployment, chat_id: str) -> dict[str, Any]:
     """Wait until a request is settled and released, and return its ledger item."""
     request_id = chat_id.removeprefix("chatcmpl-")
-    key = {"pk": ledger_partition(request_id), "sk": request_id}
+    key = ledger_key(request_id)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         item: dict[str, Any] = deployment.table.get_item(Key=key, ConsistentRead=True)["Item"]

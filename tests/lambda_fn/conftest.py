@@ -21,6 +21,7 @@ from lambda_fn.control.services import Services
 from lambda_fn.http.client import Client
 from lambda_fn.ids import new_key
 from lambda_fn.metering import accounts
+from lambda_fn.metering.keys import account_key
 from local.moto import attribute_values
 from tests.support.admin import HOUR, NOW, Admin, Make, request, signed_in
 from tests.support.function import CREDENTIALS, KEY, KEY_ID, TABLE, WHOLE, Call, StandIn, caller, part
@@ -122,7 +123,7 @@ def table(moto_url: str, http: Client, _patient: None) -> Table:
 def account(items: Any) -> dict[str, str]:
     """Give the key of a fresh account for `KEY`."""
     items.put_item(Item=accounts.new_account(KEY, name="test", now=1))
-    return accounts.account_key(KEY_ID)
+    return account_key(KEY_ID)
 
 
 @pytest.fixture
@@ -196,5 +197,5 @@ async def used(admin: Admin, make: Make) -> dict[str, Any]:
 async def ground(moto_url: str, http: Client, usage_table: Any) -> Ground:
     """Make a key in a usage table."""
     ground = Ground(moto_url, http, usage_table.name, usage_table, new_key())
-    await ground.table.put(accounts.new_account(ground.key, name="test", now=T - 60, most=LIMITS))
+    await ground.table.put(accounts.new_account(ground.key, name="test", now=T - 60, limits=LIMITS))
     return ground

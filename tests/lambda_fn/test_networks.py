@@ -15,7 +15,9 @@ from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.errors import APIError, InsufficientQuota, PermissionDenied
 from lambda_fn.metering import accounts
 from lambda_fn.metering.accounts import Account
-from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.metering.keys import account_key
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.networks import admits, canonical, viewer
 from lambda_fn.stream.admit import Gate
 from tests.support.function import KEY, Call
@@ -110,7 +112,7 @@ class Office:
 
     def account(self) -> Account:
         """Read the account."""
-        return Account.of(self.items.get_item(Key=accounts.account_key(self.key_id))["Item"])
+        return Account.of(self.items.get_item(Key=account_key(self.key_id))["Item"])
 
     async def admit(self, address: str, *, reserved: int = 100) -> None:
         """Admit a request from an address."""
@@ -162,7 +164,7 @@ async def test_changed_networks_hold_at_once(office: Office, items: Any) -> None
 async def test_a_limit_still_speaks_for_itself(office: Office, items: Any) -> None:
     """From inside, a spent budget is called so; from outside nothing is told of it."""
     most = accounts.Limits(tokens_day=50)
-    items.put_item(Item=accounts.new_account(office.key, name="office", now=1, networks=OFFICE, most=most))
+    items.put_item(Item=accounts.new_account(office.key, name="office", now=1, networks=OFFICE, limits=most))
     for _ in range(2):
         with pytest.raises(InsufficientQuota):
             await office.admit("203.0.113.7")

@@ -13,9 +13,10 @@ from lambda_fn import ids
 from lambda_fn.control.app import PREFIX
 from lambda_fn.control.services import WHO, Services
 from lambda_fn.control.trail import Who
-from lambda_fn.metering import ledger, reservations, settlements
+from lambda_fn.metering import holds, ledger, settlements
 from lambda_fn.metering.accounts import Account
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 
 NOW = 1_795_243_530  # 2026-11-21 06:45:30
 PRICES = Prices(3, 5)
@@ -89,10 +90,10 @@ async def request(admin: Admin, key: dict[str, Any], *, at: float, model: str = 
     """Carry one request of a key through the meter, as the stream function does; its id."""
     table, request_id = admin.services.table, ids.new_request_id(at)
     opening = Opening(request_id, key["id"], model, 100, 400, PRICES)
-    reservation = reservations.Reservation(request_id, 100, 400, model)
-    update = reservations.reserve(key["id"], ids.hash_key(key["secret"]), reservation, now=int(at))
-    entry = Account.of(await table.update(update, returns=True)).in_flight[request_id]
+    reservation = holds.HoldRequest(request_id, 100, 400, model)
+    update = holds.place(key["id"], ids.hash_key(key["secret"]), reservation, now=int(at))
+    entry = Account.of(await table.update(update, return_item=True)).in_flight[request_id]
     await table.put(ledger.opening_item(opening), condition=ledger.NEW)
     done = Settlement("complete", 7, tokens, "stop", 12, 400)
-    await settlements.close(table, opening, done, entry=entry, now=at + 8)
+    await settlements.settle(table, opening, done, hold=entry, now=at + 8)
     return request_id

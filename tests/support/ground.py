@@ -8,8 +8,10 @@ from typing import Any
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.http.client import Client
 from lambda_fn.ids import hash_key, key_id_of, new_request_id
-from lambda_fn.metering import accounts, hours, ledger, reservations, settlements
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering import accounts, holds, hours, ledger, settlements
+from lambda_fn.metering.keys import account_key, ledger_key
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from tests.support.function import CREDENTIALS
 
 T = hours.begins("2026-11-21T06") + 45 * 60 + 30
@@ -84,12 +86,12 @@ class Ground:
 
     def item(self, request_id: str) -> dict[str, Any]:
         """A request's ledger item."""
-        found: dict[str, Any] = self.boto.get_item(Key=ledger.ledger_key(request_id))["Item"]
+        found: dict[str, Any] = self.boto.get_item(Key=ledger_key(request_id))["Item"]
         return found
 
     def account(self) -> dict[str, Any]:
         """The account item."""
-        found: dict[str, Any] = self.boto.get_item(Key=accounts.account_key(self.key_id))["Item"]
+        found: dict[str, Any] = self.boto.get_item(Key=account_key(self.key_id))["Item"]
         return found
 
     def bytes(self, begin: str = "") -> str:
@@ -102,12 +104,12 @@ def opening(ground: Ground, request_id: str) -> Opening:
     return Opening(request_id, ground.key_id, MODEL, 100, 400, PRICES)
 
 
-async def reserve(table: Table, ground: Ground, request_id: str, *, now: int = T) -> accounts.Entry:
+async def reserve(table: Table, ground: Ground, request_id: str, *, now: int = T) -> accounts.Hold:
     """Take a request's reservation; return its entry."""
-    reservation = reservations.Reservation(request_id, 100, 400, MODEL)
-    update = reservations.reserve(ground.key_id, hash_key(ground.key), reservation, now=now)
-    item = await table.update(update, returns=True)
-    return accounts.Entry.read(item["in_flight"][request_id])
+    reservation = holds.HoldRequest(request_id, 100, 400, MODEL)
+    update = holds.place(ground.key_id, hash_key(ground.key), reservation, now=now)
+    item = await table.update(update, return_item=True)
+    return accounts.Hold.parse(item["in_flight"][request_id])
 
 
 async def live(
@@ -120,7 +122,7 @@ async def live(
     if checkpoint:
         await table.update(ledger.checkpoint(request_id, prompt_tokens=7, completion_tokens=checkpoint, now=T + 5))
     if settlement is not None:
-        await settlements.close(table, opened, settlement, entry=entry, now=T + 8)
+        await settlements.settle(table, opened, settlement, hold=entry, now=T + 8)
 
 
 def request_ids(count: int, *, at: float = T) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from lambda_fn.ids import ledger_partition
+from lambda_fn.metering.keys import ledger_key
 from tests.support.function import Reply
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -25,5 +25,5 @@ def text(reply: Reply) -> str:
 def ledger_item(items: Any, reply: Reply) -> dict[str, Any]:
     """Find the ledger item of a reply by its request id."""
     request_id = reply.headers["x-request-id"].removeprefix("req_")
-    item: dict[str, Any] = items.get_item(Key={"pk": ledger_partition(request_id), "sk": request_id})["Item"]
+    item: dict[str, Any] = items.get_item(Key=ledger_key(request_id))["Item"]
     return item

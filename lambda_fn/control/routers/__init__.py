@@ -1,1 +1,1 @@
-"""The endpoints of the admin API, one module a resource."""
+"""The endpoints of the admin API: a module for each resource."""

@@ -1,4 +1,4 @@
-"""The audit trail, read."""
+"""The endpoint that lists the audit trail."""
 
 from typing import Annotated, Any
 
@@ -12,47 +12,48 @@ from lambda_fn.metering import hours
 
 router = APIRouter(tags=["audit"])
 
-_LOOKED_MOST = 5_000
+_MAX_READ = 5_000
+"""The most entries that one page reads."""
 
 
 @router.get("/audit", response_model=models_out.AuditList, operation_id="listAudit")
-async def list_audit(asked: Annotated[models_in.ListAudit, Query()], services: Shared) -> Any:
-    """List what was done through this API, and who was not let in, the newest first."""
-    since, until = time_range(asked.since, asked.until, now=services.now())
-    # Bound to what was asked, not to when: what is left out moves on with the clock.
-    times = {"since": asked.since and since, "until": asked.until and until}
-    query = {"list": "audit", **times, "key": asked.key, "actor": asked.actor}
-    behind = await services.position(query, asked.after)
-    found, position = await in_time(_page(asked, services, since, until, behind))
-    after = None if position is None else await services.token(query, position)
+async def list_audit(query: Annotated[models_in.ListAudit, Query()], services: Shared) -> Any:
+    """List the operations made through this API and the callers not let in, newest first."""
+    since, until = time_range(query.since, query.until, now=services.now())
+    # A token is bound to the times in the query, not to the defaults, which move with the clock.
+    times = {"since": query.since and since, "until": query.until and until}
+    bound = {"list": "audit", **times, "key": query.key, "actor": query.actor}
+    position = await services.position(bound, query.after)
+    found, position = await in_time(_page(query, services, since, until, position))
+    after = None if position is None else await services.token(bound, position)
     return {"data": [_entry(it) for it in found], "has_more": after is not None, "next": after}
 
 
 async def _page(
-    asked: models_in.ListAudit, services: Services, since: str, until: str, behind: list[str] | None
+    query: models_in.ListAudit, services: Services, since: str, until: str, position: list[str] | None
 ) -> tuple[list[Item], list[str] | None]:
-    """Give a page of entries, and where the next one goes on behind: a day and a position in it."""
+    """Return a page of entries, and the position after it (day and sort key, None at the end)."""
     first, last = hours.begins(since), hours.begins(until)
     found: list[Item] = []
-    looked = 0
+    read = 0
     for day in reversed(hours.days_between(since, until)):
-        if behind is not None and day > behind[0]:
+        if position is not None and day > position[0]:
             continue
-        before = behind[1] if behind is not None and day == behind[0] else None
+        before = position[1] if position is not None and day == position[0] else None
         async for place, entry in services.trail.entries(day, before=before):
-            if len(found) == asked.limit or looked == _LOOKED_MOST:
-                return found, behind
-            looked += 1
-            if first <= entry["at"] < last and _wanted(entry, asked):
+            if len(found) == query.limit or read == _MAX_READ:
+                return found, position
+            read += 1
+            if first <= entry["at"] < last and _wanted(entry, query):
                 found.append(entry)
-            behind = [day, place]
+            position = [day, place]
     return found, None
 
 
-def _wanted(entry: Item, asked: models_in.ListAudit) -> bool:
-    if asked.key not in {None, entry.get("key")}:
+def _wanted(entry: Item, query: models_in.ListAudit) -> bool:
+    if query.key not in {None, entry.get("key")}:
         return False
-    return asked.actor is None or f"{entry['actor']}:".startswith(f"{asked.actor}:")
+    return query.actor is None or f"{entry['actor']}:".startswith(f"{query.actor}:")
 
 
 def _entry(item: Item) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Budgets: those of one key, or of all, and how much of them is spent in the day and the month that run."""
+"""The endpoints of budgets: those of a key or of all, and how much is spent in the current day and
+month.
+"""
 
 from typing import Annotated, Any
 
@@ -12,9 +14,9 @@ router = APIRouter(tags=["budgets"])
 
 
 @router.get("/budgets", response_model=models_out.BudgetList, operation_id="listBudgets")
-async def list_budgets(asked: Annotated[models_in.ListKeys, Query()], services: Shared) -> Any:
-    """List the budgets of all keys, the newest key first."""
-    found, after = await page_of_accounts(asked, services, "budgets")
+async def list_budgets(query: Annotated[models_in.ListKeys, Query()], services: Shared) -> Any:
+    """List the budgets of all keys, newest key first."""
+    found, after = await page_of_accounts(query, services, "budgets")
     data = [changes.budget_reply(item, now=services.now()) for item in found]
     return {"data": data, "has_more": after is not None, "next": after}
 
@@ -23,7 +25,7 @@ async def list_budgets(asked: Annotated[models_in.ListKeys, Query()], services: 
     "/keys/{key_id}/budget", response_model=models_out.KeyBudget, responses=models_out.MISSING, operation_id="getBudget"
 )
 async def get_budget(key_id: KeyId, services: Shared) -> Any:
-    """Show a key's budgets."""
+    """Return a key's budgets."""
     return changes.budget_reply(await services.account(key_id), now=services.now())
 
 
@@ -33,9 +35,9 @@ async def get_budget(key_id: KeyId, services: Shared) -> Any:
     responses=models_out.CONTENDED,
     operation_id="updateBudget",
 )
-async def update_budget(key_id: KeyId, given: models_in.Budget, services: Shared, who: Caller) -> Any:
-    """Change a key's budgets: what is given changes, the rest stays."""
-    limits = models_in.Limits.model_construct(given.model_fields_set, **given.model_dump(exclude_unset=True))
+async def update_budget(key_id: KeyId, body: models_in.Budget, services: Shared, who: Caller) -> Any:
+    """Change a key's budgets: those in the body change, the others stay."""
+    limits = models_in.Limits.model_construct(body.model_fields_set, **body.model_dump(exclude_unset=True))
     change = models_in.KeyUpdate.model_construct({"limits"}, limits=limits)
-    async with services.trail.change(who, "updateBudget", key=key_id, asked=plain(given)) as made:
-        return changes.budget_reply(await apply(key_id, change, services, made), now=services.now())
+    async with services.trail.change(who, "updateBudget", key=key_id, fields=plain(body)) as record:
+        return changes.budget_reply(await apply(key_id, change, services, record), now=services.now())

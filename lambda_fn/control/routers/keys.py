@@ -1,4 +1,7 @@
-"""Keys: made, listed, changed, rotated, revoked, deleted. A secret is in the answer that made it, and nowhere else."""
+"""The endpoints that create, list, change, rotate, revoke and delete keys.
+
+A secret is in the response that made it, and nowhere else.
+"""
 
 import secrets
 from collections.abc import Sequence
@@ -16,98 +19,104 @@ from lambda_fn.control.trail import Change
 from lambda_fn.errors import Conflict, InvalidRequest, PermissionDenied
 from lambda_fn.ids import hash_key, key_id_of, new_key
 from lambda_fn.metering import settlements
-from lambda_fn.metering.account_changes import OLD_MOST, TooManySecrets
+from lambda_fn.metering.account_changes import MAX_OLD_SECRETS, TooManySecrets
 from lambda_fn.metering.accounts import Account, Limits, new_account
+from lambda_fn.metering.keys import DIRECTORY, KEYS_INDEX, KEYS_INDEX_KEY, account_id
 
 router = APIRouter(tags=["keys"])
 
-_LOOKED_MOST = 500
-_TRIES = 5
+_MAX_READ = 500
+"""The most accounts that one page reads."""
+_MAX_ATTEMPTS = 5
 
 
 @router.post("/keys", status_code=201, response_model=models_out.NewKey, operation_id="createKey")
-async def create_key(given: models_in.KeyCreate, services: Shared, who: Caller) -> Any:
-    """Make a key. Its secret is in this answer only: the table has its hash.
+async def create_key(body: models_in.KeyCreate, services: Shared, who: Caller) -> Any:
+    """Create a key. Its secret is in this response only: the table has its hash.
 
-    With the right `keys` alone it has the default limits: to give others takes the right `all`.
+    With the right `keys` alone the key has the default limits; setting others takes the right
+    `all`.
     """
-    check_right_to_limits(given, services)
-    check_models(given.models, services)
-    most = changes.new_limits(given.limits, Limits(max_streams=services.default_max_streams))
-    check_prices(most, given.models, services)
+    check_right_to_limits(body, services)
+    check_models(body.models, services)
+    limits = changes.new_limits(body.limits, Limits(max_streams=services.default_max_streams))
+    check_prices(limits, body.models, services)
     key = new_key()
     item = new_account(
         key,
-        name=given.name,
-        owner=given.owner,
+        name=body.name,
+        owner=body.owner,
         now=int(services.now()),
-        most=most,
-        expires=given.expires_at,
-        models=given.models,
-        networks=" ".join(given.networks or ()),
+        limits=limits,
+        expires=body.expires_at,
+        models=body.models,
+        networks=" ".join(body.networks or ()),
     )
-    item["enabled"] = given.enabled
-    async with services.trail.change(who, "createKey", key=key_id_of(key), asked=plain(given)) as made:
+    item["enabled"] = body.enabled
+    async with services.trail.change(who, "createKey", key=key_id_of(key), fields=plain(body)) as record:
         try:
             await services.table.put(item, condition="attribute_not_exists(pk)")
         except ConditionFailed as failed:
-            # Our own write, of a try whose answer was lost; 60 random bits do not meet twice.
+            # Our own write, of an attempt whose answer was lost: 60 random bits do not repeat.
             if failed.item is None or failed.item.get("secret_hash") != item["secret_hash"]:
                 raise
-        made.after = changes.facts(item)
+        record.after = changes.facts(item)
     return {**changes.key_reply(item), "secret": key}
 
 
 @router.get("/keys", response_model=models_out.KeyList, operation_id="listKeys")
-async def list_keys(asked: Annotated[models_in.ListKeys, Query()], services: Shared) -> Any:
-    """List keys, the newest first."""
-    found, after = await page_of_accounts(asked, services, "keys")
+async def list_keys(query: Annotated[models_in.ListKeys, Query()], services: Shared) -> Any:
+    """List keys, newest first."""
+    found, after = await page_of_accounts(query, services, "keys")
     return {"data": [changes.key_reply(item) for item in found], "has_more": after is not None, "next": after}
 
 
 @router.get("/keys/{key_id}", response_model=models_out.Key, responses=models_out.MISSING, operation_id="getKey")
 async def get_key(key_id: KeyId, services: Shared) -> Any:
-    """Show one key."""
+    """Return a key."""
     return changes.key_reply(await services.account(key_id))
 
 
 @router.patch("/keys/{key_id}", response_model=models_out.Key, responses=models_out.CONTENDED, operation_id="updateKey")
-async def update_key(key_id: KeyId, given: models_in.KeyUpdate, services: Shared, who: Caller) -> Any:
-    """Change a key. What a limit is changed by is given to, or taken from, what is left in the windows that run.
+async def update_key(key_id: KeyId, body: models_in.KeyUpdate, services: Shared, who: Caller) -> Any:
+    """Change a key. If a limit changes, the difference is added to what is left in the current
+    windows.
 
-    With the right `keys` alone limits stay as they are: to change them takes the right `all`.
+    With the right `keys` alone limits cannot be changed; that takes the right `all`.
     """
-    check_right_to_limits(given, services)
+    check_right_to_limits(body, services)
     for field in ("name", "owner", "enabled", "limits"):
-        if field in given.model_fields_set and getattr(given, field) is None:
+        if field in body.model_fields_set and getattr(body, field) is None:
             raise InvalidRequest(f"'{field}' must not be null.", param=field)
-    check_models(given.models, services)
-    async with services.trail.change(who, "updateKey", key=key_id, asked=plain(given)) as made:
-        return changes.key_reply(await apply(key_id, given, services, made))
+    check_models(body.models, services)
+    async with services.trail.change(who, "updateKey", key=key_id, fields=plain(body)) as record:
+        return changes.key_reply(await apply(key_id, body, services, record))
 
 
 @router.post(
     "/keys/{key_id}/rotate", response_model=models_out.NewKey, responses=models_out.CONTENDED, operation_id="rotateKey"
 )
-async def rotate_key(key_id: KeyId, given: models_in.KeyRotate, services: Shared, who: Caller) -> Any:
-    """Give a key another secret; id, limits, budget and usage stay. Every older secret keeps the time that it was
-    promised, unless none is given to this one.
+async def rotate_key(key_id: KeyId, body: models_in.KeyRotate, services: Shared, who: Caller) -> Any:
+    """Replace a key's secret; id, limits, budget and usage stay.
+
+    Older secrets stay valid as long as they were promised, unless `grace_seconds` is 0.
     """
     key = new_key(key_id)
-    async with services.trail.change(who, "rotateKey", key=key_id, asked=plain(given)) as made:
-        for _ in range(_TRIES):
+    async with services.trail.change(who, "rotateKey", key=key_id, fields=plain(body)) as record:
+        for _ in range(_MAX_ATTEMPTS):
             before = await services.account(key_id)
             try:
-                update = changes.rotate(before, hash_key(key), now=int(services.now()), grace=given.grace_seconds)
-                after = await services.table.update(update, returns=True)
+                update = changes.rotate(before, hash_key(key), now=int(services.now()), grace=body.grace_seconds)
+                after = await services.table.update(update, return_item=True)
             except TooManySecrets:
-                text = f"{OLD_MOST} older secrets of the key are good still. Wait, or end them by 'grace_seconds': 0."
-                raise Conflict(text, code="rotation_in_grace") from None
+                text = f"{MAX_OLD_SECRETS} older secrets of the key are still valid."
+                advice = "Wait until one expires, or end all of them with 'grace_seconds': 0."
+                raise Conflict(f"{text} {advice}", code="rotation_in_grace") from None
             except ConditionFailed as failed:
                 if failed.item is None or failed.item.get("secret_hash") != hash_key(key):
                     continue
-                after = failed.item  # our own write, of a try whose answer was lost
-            made.before, made.after = changes.difference(before, after)
+                after = failed.item  # our own write, of an attempt whose answer was lost
+            record.before, record.after = changes.difference(before, after)
             return {**changes.key_reply(after), "secret": key}
         raise _contended()
 
@@ -116,22 +125,22 @@ async def rotate_key(key_id: KeyId, given: models_in.KeyRotate, services: Shared
     "/keys/{key_id}/revoke", response_model=models_out.Revoked, responses=models_out.CONTENDED, operation_id="revokeKey"
 )
 async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
-    """Revoke a key that got about: disable it, take all of its secrets away, and end what runs with it.
+    """Revoke a leaked key: disable it, remove all of its secrets, and end its running requests.
 
-    A rotation gives it another secret; id, limits, budget and usage stay. Doing it again ends what a failure left
-    running.
+    A rotation gives it a new secret; id, limits, budget and usage stay. Repeat it after a failure,
+    to end what is still running.
     """
-    async with services.trail.change(who, "revokeKey", key=key_id) as made:
-        for _ in range(_TRIES):
+    async with services.trail.change(who, "revokeKey", key=key_id) as record:
+        for _ in range(_MAX_ATTEMPTS):
             before = await services.account(key_id)
             try:
                 update = changes.revoke(Account.of(before), now=int(services.now()))
-                after = await services.table.update(update, returns=True)
+                after = await services.table.update(update, return_item=True)
             except ConditionFailed:
                 continue
-            made.before, made.after = changes.difference(before, after)
-            cancelled = len(await settlements.cancel(services.table, key_id, now=services.now()))
-            made.after["cancelled"] = cancelled
+            record.before, record.after = changes.difference(before, after)
+            cancelled = len(await settlements.cancel_all(services.table, key_id, now=services.now()))
+            record.after["cancelled"] = cancelled
             return {**changes.key_reply(after), "cancelled": cancelled}
         raise _contended()
 
@@ -140,112 +149,119 @@ async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     "/keys/{key_id}", response_model=models_out.Deleted, responses=models_out.MISSING, operation_id="deleteKey"
 )
 async def delete_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
-    """Delete a key for ever. What runs with it goes on and is settled; its usage stays in ledger and reports."""
+    """Delete a key for ever. Its running requests continue and are settled; its usage stays in
+    ledger and reports.
+    """
     token = secrets.token_hex(8)
-    async with services.trail.change(who, "deleteKey", key=key_id) as made:
-        made.before = changes.facts(await services.account(key_id))
+    async with services.trail.change(who, "deleteKey", key=key_id) as record:
+        record.before = changes.facts(await services.account(key_id))
         try:
             await services.table.update(changes.delete(key_id, now=int(services.now()), token=token))
         except ConditionFailed as failed:
             if failed.item is None or failed.item.get("deletion") != token:
-                raise no_key() from None  # else it is our own write, of a try whose answer was lost
+                raise no_key() from None  # else our own write, of an attempt whose answer was lost
     return {"id": key_id}
 
 
-async def apply(key_id: str, given: models_in.KeyUpdate, services: Services, made: Change) -> Item:
-    """Make a change, again when another change came between, and note what it came to.
+async def apply(key_id: str, body: models_in.KeyUpdate, services: Services, record: Change) -> Item:
+    """Make a change, again if another change came in between, and record its result.
 
     Raises:
         NotFound: there is no such key.
         InvalidRequest: as `check_prices`.
-        Conflict: others keep changing it.
+        Conflict: other requests keep changing the key.
 
     """
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         before = await services.account(key_id)
         account = Account.of(before)
-        if changes.concerns_prices(given):
-            models = given.models if "models" in given.model_fields_set else account.models
-            check_prices(changes.new_limits(given.limits or models_in.Limits(), account.limits), models, services)
-        update = changes.change(account, given, now=services.now())
+        if changes.concerns_prices(body):
+            models = body.models if "models" in body.model_fields_set else account.models
+            check_prices(changes.new_limits(body.limits or models_in.Limits(), account.limits), models, services)
+        update = changes.change(account, body, now=services.now())
         if update is None:
             return before
         try:
-            after = await services.table.update(update, returns=True)
+            after = await services.table.update(update, return_item=True)
         except ConditionFailed:
             continue
-        made.before, made.after = changes.difference(before, after)
+        record.before, record.after = changes.difference(before, after)
         return after
     raise _contended()
 
 
-def plain(given: BaseModel) -> dict[str, Any]:
-    """Return the fields of a request that were given, as JSON has them."""
-    return given.model_dump(mode="json", exclude_unset=True)
+def plain(body: BaseModel) -> dict[str, Any]:
+    """Return the fields that a request has, as JSON values."""
+    return body.model_dump(mode="json", exclude_unset=True)
 
 
 def _contended() -> Conflict:
-    return Conflict("The key is being changed by others. Try again.", code="key_contended")
+    return Conflict("Other requests are changing the key. Try again.", code="key_contended")
 
 
-async def page_of_accounts(asked: models_in.ListKeys, services: Services, what: str) -> tuple[list[Item], str | None]:
-    """Give a page of accounts and the token of the next one."""
-    query = {"list": what, "owner": asked.owner}
-    position = await services.position(query, asked.after)
-    listed = TableQuery("directory = :keys", {":keys": "KEYS"}, index="keys", backward=True, limit=asked.limit + 1)
+async def page_of_accounts(query: models_in.ListKeys, services: Services, what: str) -> tuple[list[Item], str | None]:
+    """Return a page of accounts and the token of the next one."""
+    bound = {"list": what, "owner": query.owner}
+    position = await services.position(bound, query.after)
+    listed = TableQuery(
+        "directory = :keys", {":keys": DIRECTORY}, index=KEYS_INDEX, backward=True, limit=query.limit + 1
+    )
     found: list[Item] = []
-    looked = 0
+    read = 0
     while True:
         page = await services.table.query(listed, after=position)
-        alive = {it["pk"]: it for it in await services.accounts([it["pk"].partition("#")[2] for it in page.items])}
+        alive = {it["pk"]: it for it in await services.accounts([account_id(it["pk"]) for it in page.items])}
         for key in page.items:
             item = alive.get(key["pk"])
-            if item is not None and asked.owner in {None, item["owner"]}:
-                if len(found) == asked.limit:
-                    return found, await services.token(query, position)
+            if item is not None and query.owner in {None, item["owner"]}:
+                if len(found) == query.limit:
+                    return found, await services.token(bound, position)
                 found.append(item)
-            position = {name: key[name] for name in ("pk", "sk", "directory", "created")}
-        looked += len(page.items)
+            position = {name: key[name] for name in KEYS_INDEX_KEY}
+        read += len(page.items)
         if page.after is None:
             return found, None
-        if looked >= _LOOKED_MOST:  # others' keys, and deleted ones: the next page goes on behind them
-            return found, await services.token(query, position)
+        if read >= _MAX_READ:  # other owners' and deleted keys: the next page starts after them
+            return found, await services.token(bound, position)
 
 
-def check_right_to_limits(given: models_in.KeyCreate | models_in.KeyUpdate, services: Services) -> None:
-    """Refuse limits from a caller who may not set them: whoever makes keys would decide what is spent.
+def check_right_to_limits(body: models_in.KeyCreate | models_in.KeyUpdate, services: Services) -> None:
+    """Refuse limits from a caller who may not set them, because limits decide what is spent.
 
     Raises:
-        PermissionDenied: it names the right that may.
+        PermissionDenied: its message names the right that may.
 
     """
-    if services.right != "all" and "limits" in given.model_fields_set:
-        text = (
-            f"The right '{services.right}' does not set limits. Leave 'limits' out: a key keeps its own, a new one has "
+    if services.right != "all" and "limits" in body.model_fields_set:
+        text = f"The right '{services.right}' does not set limits. Leave 'limits' out: "
+        advice = (
+            "a key keeps its own, a new one has the defaults. "
+            "The right 'all' sets limits, the right 'budgets' those of day and month."
         )
-        advice = "the defaults. The right 'all' sets limits, the right 'budgets' those of day and month."
         raise PermissionDenied(text + advice, param="limits", code="right_missing")
 
 
-def check_prices(most: Limits, models: Sequence[str] | None, services: Services) -> None:
-    """Refuse a budget of cost where a model that the key may use has no price: it would not hold.
+def check_prices(limits: Limits, models: Sequence[str] | None, services: Services) -> None:
+    """Refuse a budget of cost if a model that the key may use has no price to hold it by.
 
     Raises:
-        InvalidRequest: it names the models.
+        InvalidRequest: its message names the models.
 
     """
     unpriced = [name for name in services.unpriced if models is None or name in models]
-    if most.budgets_cost and unpriced:
-        text = f"A budget of cost needs models with prices, and these have none: {', '.join(unpriced)}. Deploy with "
-        advice = "'prompt_price' and 'completion_price' (0 is a price), or let the key use other 'models' only."
+    if limits.budgets_cost and unpriced:
+        names = ", ".join(unpriced)
+        text = f"A budget of cost needs models with prices, and these have none: {names}. "
+        prices = "'prompt_price' and 'completion_price' (0 is a price)"
+        advice = f"Deploy with {prices}, or let the key use other 'models' only."
         raise InvalidRequest(text + advice, param="models", code="model_without_price")
 
 
 def check_models(names: list[str] | None, services: Services) -> None:
-    """Refuse models that are not deployed: a slip here would be a key that can do nothing.
+    """Refuse models that are not deployed: with a misspelt name the key could do nothing.
 
     Raises:
-        InvalidRequest: it names one.
+        InvalidRequest: its message names the model.
 
     """
     for place, name in enumerate(names or ()):

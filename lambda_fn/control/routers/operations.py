@@ -1,4 +1,4 @@
-"""What keeps the books right: make rollups again, settle what could not be settled when its time was."""
+"""The endpoints that make rollups again, and replay settlements that were only logged."""
 
 from dataclasses import asdict
 from typing import Any
@@ -15,30 +15,30 @@ from lambda_fn.reporting.rollups import Contended, rebuild
 
 router = APIRouter(tags=["books"])
 
-_HOURS_MOST = 31 * 24
+_MAX_HOURS = 31 * 24
 
 
 @router.post("/rollups/rebuild", response_model=models_out.Rebuilt, operation_id="rebuildRollups")
-async def rebuild_rollups(given: models_in.Rebuild, services: Shared, who: Caller) -> Any:
-    """Make the rollups of some hours again from the ledger. Made again they are the same."""
-    since, until = hour_of(given.since, "since"), hour_of(given.until, "until")
+async def rebuild_rollups(body: models_in.Rebuild, services: Shared, who: Caller) -> Any:
+    """Make the rollups of some hours again from the ledger. Correct rollups stay the same."""
+    since, until = hour_of(body.since, "since"), hour_of(body.until, "until")
     if since >= until:
         raise InvalidRequest("'since' must be before 'until'.", param="since")
-    if begins(until) - begins(since) > _HOURS_MOST * 3600:
-        raise InvalidRequest(f"At most {_HOURS_MOST} hours are made again at once.", param="until")
-    async with services.trail.change(who, "rebuildRollups", asked=given.model_dump()) as made:
+    if begins(until) - begins(since) > _MAX_HOURS * 3600:
+        raise InvalidRequest(f"At most {_MAX_HOURS} hours are made again at once.", param="until")
+    async with services.trail.change(who, "rebuildRollups", fields=body.model_dump()) as record:
         try:
             done = await in_time(rebuild(services.table, since, until))
         except Contended:
-            raise Unavailable("Others are making these rollups. Try again.", retry_after=5) from None
-        made.after = {"hours": len(done), "changed": sum(rolled.changed for _, rolled in done)}
-    return {"data": [{"hour": hour, **asdict(rolled)} for hour, rolled in done]}
+            raise Unavailable("Other processes are making these rollups. Try again.", retry_after=5) from None
+        record.after = {"hours": len(done), "changed": sum(rollup.changed for _, rollup in done)}
+    return {"data": [{"hour": hour, **asdict(rollup)} for hour, rollup in done]}
 
 
 @router.post("/replay", response_model=models_out.Replayed, operation_id="replay")
-async def replay_lines(given: models_in.Replay, services: Shared, who: Caller) -> Any:
-    """Settle what the function logged as `settlement_unsaved`. Doing it again changes nothing."""
-    async with services.trail.change(who, "replay", asked={"lines": len(given.lines)}) as made:
-        found = asdict(await in_time(replay(services.table, given.lines, now=services.now)))
-        made.after = {name: value for name, value in found.items() if isinstance(value, int)}
-    return found
+async def replay_lines(body: models_in.Replay, services: Shared, who: Caller) -> Any:
+    """Settle what the function logged as `settlement_unsaved`. Repeating it changes nothing."""
+    async with services.trail.change(who, "replay", fields={"lines": len(body.lines)}) as record:
+        result = asdict(await in_time(replay(services.table, body.lines, now=services.now)))
+        record.after = {name: value for name, value in result.items() if isinstance(value, int)}
+    return result

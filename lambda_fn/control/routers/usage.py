@@ -1,4 +1,4 @@
-"""Usage by key, model, day and hour, as JSON or CSV; and single requests."""
+"""The endpoints of usage by key, model, day and hour, as JSON or CSV, and of single requests."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ from lambda_fn.control.services import Shared, in_time
 from lambda_fn.errors import InvalidRequest, NotFound
 from lambda_fn.ids import request_time
 from lambda_fn.metering import hours
-from lambda_fn.metering.ledger import ledger_key
-from lambda_fn.metering.money import to_text
+from lambda_fn.metering.keys import ledger_key
+from lambda_fn.metering.money import Prices, to_text
 from lambda_fn.reporting.usage import By, UsageRow, grouped, usage
 
 router = APIRouter(tags=["usage"])
 
 _DAYS = 30
-_DAYS_MOST = 400
+_MAX_DAYS = 400
 _COLUMNS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered", "open")
 _CSV = {
     "content": {"text/csv": {"schema": {"type": "string"}}},
@@ -38,24 +38,24 @@ _CSV = {
     responses={200: cast("dict[str, Any]", _CSV)},
     operation_id="listUsage",
 )
-async def list_usage(asked: Annotated[models_in.ListUsage, Query()], services: Shared) -> Any:
-    """List usage: rollups for hours that are closed, the ledger itself for those that are not."""
-    by = _by(asked.by)
-    since, until = time_range(asked.since, asked.until, now=services.now())
-    # Bound to what was asked, not to when: what is left out moves on with the clock.
-    times = {"since": asked.since and since, "until": asked.until and until}
-    query = {"list": "usage", **times, "by": by, "key": asked.key, "model": asked.model}
-    behind = await services.position(query, asked.after)
-    rows = await in_time(usage(services.table, since=since, until=until, key=asked.key))
-    rows = grouped((row for row in rows if asked.model in {None, row.model}), by)
-    if behind is not None:
-        rows = [row for row in rows if [row.hour, row.key, row.model] > behind]
-    page = rows[: asked.limit]
+async def list_usage(query: Annotated[models_in.ListUsage, Query()], services: Shared) -> Any:
+    """List usage, from rollups for closed hours and from the ledger for open ones."""
+    by = _by(query.by)
+    since, until = time_range(query.since, query.until, now=services.now())
+    # A token is bound to the times in the query, not to the defaults, which move with the clock.
+    times = {"since": query.since and since, "until": query.until and until}
+    bound = {"list": "usage", **times, "by": by, "key": query.key, "model": query.model}
+    position = await services.position(bound, query.after)
+    rows = await in_time(usage(services.table, since=since, until=until, key=query.key))
+    rows = grouped((row for row in rows if query.model in {None, row.model}), by)
+    if position is not None:
+        rows = [row for row in rows if [row.hour, row.key, row.model] > position]
+    page = rows[: query.limit]
     after = None
     if len(rows) > len(page):
         last = page[-1]
-        after = await services.token(query, [last.hour, last.key, last.model])
-    if asked.format == "csv":
+        after = await services.token(bound, [last.hour, last.key, last.model])
+    if query.format == "csv":
         headers = {} if after is None else {"x-next-page": after}
         return Response(_csv(page, by), media_type="text/csv", headers=headers)
     data = [_row(row, by) for row in page]
@@ -69,15 +69,15 @@ async def list_usage(asked: Annotated[models_in.ListUsage, Query()], services: S
     operation_id="getRequest",
 )
 async def get_request(
-    request_id: Annotated[str, Path(max_length=64, description="As in `x-request-id`, or an answer's id.")],
+    request_id: Annotated[str, Path(max_length=64, description="As in `x-request-id`, or the id of a response.")],
     services: Shared,
 ) -> Any:
-    """Show a request's item of the ledger."""
+    """Return a request's ledger item."""
     plain = re.sub("^(req_|chatcmpl-|cmpl-|resp_)", "", request_id)
     try:
         request_time(plain)
     except ValueError:
-        message = "That is no request id. It looks like req_06eqw2rxk9jhps6a1m5x8v3d7c."
+        message = "This is not a request id. A request id looks like req_06eqw2rxk9jhps6a1m5x8v3d7c."
         raise InvalidRequest(message, param="request_id") from None
     item = await services.table.get(ledger_key(plain))
     if item is None:
@@ -90,24 +90,25 @@ def _by(text: str) -> tuple[By, ...]:
     names = text.split(",")
     for name in names:
         if name not in known or names.count(name) > 1:
-            raise InvalidRequest(f"'by' must be some of {', '.join(known)}, with commas between.", param="by")
+            raise InvalidRequest(f"'by' must be some of {', '.join(known)}, separated by commas.", param="by")
     if {"hour", "day"} <= set(names):
         raise InvalidRequest("'by' must not have both hour and day.", param="by")
     return tuple(name for name in known if name in names)
 
 
 def time_range(since: str | None, until: str | None, *, now: float) -> tuple[str, str]:
-    """Return the first hour and the one after the last; of what is not given, 30 days and up to now."""
+    """Return the first hour and the hour after the last; by default the last 30 days."""
     end = hour_of(until, "until") if until is not None else hours.following(hours.hour_at(now))
     begin = hour_of(since, "since") if since is not None else hours.hour_at(now - _DAYS * 86_400)[:10] + "T00"
     if begin >= end:
         raise InvalidRequest("'since' must be before 'until'.", param="since")
-    if hours.begins(end) - hours.begins(begin) > _DAYS_MOST * 86_400:
-        raise InvalidRequest(f"The time from 'since' to 'until' must not be over {_DAYS_MOST} days.", param="since")
+    if hours.begins(end) - hours.begins(begin) > _MAX_DAYS * 86_400:
+        raise InvalidRequest(f"'until' must be at most {_MAX_DAYS} days after 'since'.", param="since")
     return begin, end
 
 
 def hour_of(text: str, name: str) -> str:
+    """Return the hour of a parameter that is an hour or a day. Raises InvalidRequest."""
     hour = f"{text}T00" if len(text) == 10 else text
     try:
         hours.begins(hour)
@@ -154,8 +155,7 @@ def _entry(item: Mapping[str, Any]) -> dict[str, Any]:
         "cost": to_text(item["cost"]) if "cost" in item else None,
         "reserved_tokens": item["reserved"],
         "reserved_cost": to_text(item["reserved_cost"]),
-        "prompt_price": to_text(item["prompt_price"]),
-        "completion_price": to_text(item["completion_price"]),
+        **{name: to_text(price) for name, price in Prices.of(item).attributes.items()},
         "ttft_ms": item.get("ttft_ms"),
         "duration_ms": item.get("duration_ms"),
         "recovered": item.get("recovered", False),

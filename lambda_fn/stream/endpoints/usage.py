@@ -20,10 +20,10 @@ from lambda_fn.http.page_tokens import Pages
 from lambda_fn.http.responses import json_response
 from lambda_fn.metering import hours
 from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.keys import WATERMARK_KEY
 from lambda_fn.metering.money import to_text
 from lambda_fn.metering.public_limits import windows
-from lambda_fn.reporting.rollups import stored_rows
-from lambda_fn.reporting.usage_row import UsageRow, grouped
+from lambda_fn.reporting.usage_rows import UsageRow, grouped, stored_rows
 from lambda_fn.stream.admit import Gate
 
 _DAYS = 7
@@ -32,7 +32,7 @@ _ROWS = 100
 _MAX_ROWS = 1000
 _PARAMETERS = ("since", "until", "limit", "after")
 _AMOUNTS = ("requests", "prompt_tokens", "completion_tokens")
-_ROLLED = Query("pk = :pk AND sk = :sk", {":pk": "USAGE", ":sk": "ROLLED"})
+_ROLLED = Query("pk = :pk AND sk = :sk", {f":{name}": value for name, value in WATERMARK_KEY.items()})
 
 
 class KeyUsage:

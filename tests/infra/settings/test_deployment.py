@@ -22,7 +22,7 @@ from infra.settings.deployment import (
     of_stage,
     wanted,
 )
-from lambda_fn.metering.accounts import STREAMS_MOST
+from lambda_fn.metering.accounts import MAX_STREAMS
 
 VLLM = {"container": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:o/m"}
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
@@ -234,11 +234,11 @@ def test_streams_of_a_new_key() -> None:
     found = {
         reserved: DEV.replace(reserved_concurrency=reserved).new_key_streams for reserved in (None, 1, 50, 200, 10_000)
     }
-    assert found == {None: 20, 1: 4, 50: 5, 200: 20, 10_000: STREAMS_MOST}
+    assert found == {None: 20, 1: 4, 50: 5, 200: 20, 10_000: MAX_STREAMS}
     assert PROD.new_key_streams == 20
     assert DEV.replace(default_max_streams=7).new_key_streams == 7
     with pytest.raises(SettingsError, match="default_max_streams"):
-        DEV.replace(default_max_streams=STREAMS_MOST + 1)
+        DEV.replace(default_max_streams=MAX_STREAMS + 1)
 
 
 def test_models_without_prices() -> None:

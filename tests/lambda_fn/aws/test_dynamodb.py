@@ -1,5 +1,6 @@
 """What the table sends, and what it makes of answers that DynamoDB would not give."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -7,12 +8,16 @@ import pytest
 
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Query, Table
-from tests.support.function import CREDENTIALS
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http.client import Client
+from tests.support.function import CREDENTIALS, TABLE, peer
 from tests.support.network import Answer
 
 
 class Scripted:
-    """Stands for `lambda_fn.http.client.Client`: gives the same answer to every call, and keeps what was sent."""
+    """Stands for `lambda_fn.http.client.Client`: gives the same answer to every call, and keeps
+    what was sent.
+    """
 
     def __init__(self, body: bytes) -> None:
         """Take the answer."""
@@ -37,7 +42,9 @@ class Scripted:
 
 @pytest.mark.parametrize("body", [b"", b"<html>a proxy</html>", b"[]", b'{"Item":'])
 async def test_an_answer_that_is_not_dynamodbs(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 200 that is no JSON object is tried again and then no answer: it does not say that nothing is there."""
+    """A 200 that is no JSON object is tried again and then no answer: it does not say that nothing
+    is there.
+    """
     monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
     client = Scripted(body)
     with pytest.raises(MeterUnavailable, match="no JSON object"):
@@ -48,10 +55,46 @@ async def test_an_answer_that_is_not_dynamodbs(body: bytes, monkeypatch: pytest.
 
 
 async def test_writes_without_a_condition_ask_for_nothing_about_one() -> None:
-    """`ReturnValuesOnConditionCheckFailure` goes out with conditions only: nowhere is it said to be taken without."""
+    """`ReturnValuesOnConditionCheckFailure` goes out with conditions only: nowhere is it said to be
+    taken without.
+    """
     client = Scripted(b"{}")
     await client.table().put({"pk": "a", "sk": "b"})
     await client.table().delete({"pk": "a", "sk": "b"})
     assert [set(call) for call in client.sent] == [{"TableName", "Item"}, {"TableName", "Key"}]
     await client.table().put({"pk": "a", "sk": "b"}, condition="pk = :pk", values={":pk": "a"})
     assert client.sent[2].keys() > {"ConditionExpression", "ReturnValuesOnConditionCheckFailure"}
+
+
+async def test_throttling_is_waited_out(http: Client) -> None:
+    """A throttled write is made again, a few times; then the meter is unavailable."""
+    answers = [b'{"__type":"com.amazonaws#ThrottlingException"}'] * 3
+    tries = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
+            status, body = (b"400 Bad", answers[tries]) if tries < len(answers) else (b"200 OK", b"{}")
+            tries += 1
+            writer.write(b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
+            await writer.drain()
+
+    async with peer(handler) as origin:
+        slow = Table(http, url=origin, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS)
+        await slow.put({"pk": "a", "sk": "b"}, condition="attribute_not_exists(pk)")
+        assert tries == 4
+        tries = -10
+        answers += answers * 10
+        with pytest.raises(MeterUnavailable, match="ThrottlingException"):
+            await slow.put({"pk": "a", "sk": "b"}, condition="attribute_not_exists(pk)")
+
+
+async def test_meter_that_is_not_there(http: Client) -> None:
+    """Nobody listening is an unavailable meter, not a hang."""
+    table = Table(
+        http, url="http://127.0.0.1:9", region="eu-west-1", name=TABLE, credentials=lambda: Credentials("a", "b", "")
+    )
+    with pytest.raises(MeterUnavailable):
+        await table.get({"pk": "a", "sk": "b"})

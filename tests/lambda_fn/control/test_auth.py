@@ -1,4 +1,4 @@
-"""The admin secret: which versions are accepted, how often it is looked up, and how it is rotated."""
+"""The admin secret: which versions are accepted, and how often they are read."""
 
 import uuid
 from typing import Any
@@ -9,7 +9,6 @@ import pytest
 from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
 from lambda_fn.control.auth import DOUBT, FRESH, INVOKED, STALE, AdminSecret, Gate
 from lambda_fn.control.invocation import as_url_event
-from lambda_fn.control.rotate import RotationRefused, rotate
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied, Unavailable
 from lambda_fn.http.client import Client
 from tests.support.function import CREDENTIALS
@@ -45,7 +44,9 @@ def manager(url: str, http: Client) -> Counting:
 
 
 async def test_current_and_previous_are_accepted(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """After a rotation both are good, after another the oldest is not; what is fresh is not read again."""
+    """After a rotation both are good, after another the oldest is not; what is fresh is not read
+    again.
+    """
     api, arn = stored
     now = 0.0
     reader = manager(moto_url, http)
@@ -66,7 +67,9 @@ async def test_current_and_previous_are_accepted(moto_url: str, http: Client, st
 
 
 async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """What was read before holds for an hour, without asking at each request; who read nothing yet lets nobody in."""
+    """What was read before holds for an hour, without asking at each request; who read nothing yet
+    lets nobody in.
+    """
     now = 0.0
     secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
     assert await secret.accepts("one")
@@ -86,7 +89,9 @@ async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, store
 
 
 async def test_access_that_was_taken_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """When Secrets Manager refuses, what was read before is good no more; given back, the secret is read again."""
+    """When Secrets Manager refuses, what was read before is good no more; given back, the secret is
+    read again.
+    """
     now = 0.0
     secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
     assert await secret.accepts("one")
@@ -106,7 +111,9 @@ async def test_access_that_was_taken_away(moto_url: str, http: Client, stored: t
 
 
 async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """By URL both secrets are needed; by IAM none; where there is no admin secret, only IAM leads in."""
+    """By URL both secrets are needed; by IAM none; where there is no admin secret, only IAM leads
+    in.
+    """
     gate = Gate(AdminSecret(manager(moto_url, http), stored[1]), ("origin",))
     url: dict[str, Any] = {"requestContext": {}}
     with pytest.raises(PermissionDenied):
@@ -125,20 +132,3 @@ async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) ->
     with pytest.raises(PermissionDenied, match="IAM"):
         await closed.check_admin(url, {"authorization": "Bearer one"})
     assert await closed.check_admin({INVOKED: True}, {}) == "iam:usage"
-
-
-async def test_a_rotation_may_be_taken_up_at_any_step(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """Each step may be repeated; another version's value, or an unknown step, is refused."""
-    arn = stored[1]
-    reader = manager(moto_url, http)
-    event = {"SecretId": arn, "ClientRequestToken": "t" * 32}
-    with pytest.raises(RotationRefused, match="no value"):
-        await rotate(reader, {**event, "Step": "testSecret"})
-    for step in ("createSecret", "createSecret", "setSecret", "testSecret", "finishSecret", "finishSecret"):
-        await rotate(reader, {**event, "Step": step})
-    assert await reader.value(arn, "AWSPREVIOUS") == "one"
-    current = await reader.value(arn, "AWSCURRENT")
-    assert current is not None
-    assert len(current) == 48
-    with pytest.raises(RotationRefused, match="no step"):
-        await rotate(reader, {"SecretId": arn, "ClientRequestToken": "u" * 32, "Step": "dance"})

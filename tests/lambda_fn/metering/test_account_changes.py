@@ -1,17 +1,24 @@
 """What an admin changes of an account, late, twice and at the wrong moment, on moto's DynamoDB."""
 
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
 from lambda_fn import ids
-from lambda_fn.aws.dynamodb import ConditionFailed, Update
-from lambda_fn.metering import account_changes, accounts, reservations
+from lambda_fn.aws.dynamodb import ConditionFailed, Table, Update
+from lambda_fn.errors import APIError
+from lambda_fn.metering import account_changes, accounts, holds
 from lambda_fn.metering.accounts import Account, Limits
-from lambda_fn.metering.windows import windows_of
-from tests.lambda_fn.metering.test_settlements import KEY, KEY_ID, START
+from lambda_fn.metering.keys import account_key
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
+from lambda_fn.metering.windows import UNLIMITED, windows_of
+from lambda_fn.stream.admit import Gate
+from tests.support.function import KEY, KEY_ID
 from tests.support.network import Network, create_table
+from tests.support.one_request import CALLER, START
 
 LIMITS = Limits(requests_minute=1000, cost_day=10**9, cost_month=10**10)
 MIDNIGHT = 1_796_083_200.0
@@ -28,7 +35,7 @@ class Key:
 
     async def item(self) -> dict[str, Any]:
         """Give the account's item."""
-        item = await self.table.get(accounts.account_key(KEY_ID))
+        item = await self.table.get(account_key(KEY_ID))
         assert item is not None
         return item
 
@@ -43,8 +50,8 @@ class Key:
 
     async def reserve(self, *, at: float, key: str = KEY) -> None:
         """Begin a request that may cost 400."""
-        reservation = reservations.Reservation(ids.new_request_id(at), 100, 400, "m")
-        await self.table.update(reservations.reserve(KEY_ID, ids.hash_key(key), reservation, now=int(at)))
+        reservation = holds.HoldRequest(ids.new_request_id(at), 100, 400, "m")
+        await self.table.update(holds.place(KEY_ID, ids.hash_key(key), reservation, now=int(at)))
 
     async def good(self, key: str, *, at: float) -> bool:
         """Tell whether a secret is good."""
@@ -55,16 +62,23 @@ class Key:
         return True
 
 
+def opening() -> Opening:
+    """Return what a new request of 100 tokens is opened with."""
+    return Opening(ids.new_request_id(), KEY_ID, "m", 100, 5000, Prices(10, 100))
+
+
 @pytest.fixture
 async def key() -> Key:
     """Give a key."""
     made = Key()
-    await made.table.put(accounts.new_account(KEY, name="n", now=1, most=LIMITS))
+    await made.table.put(accounts.new_account(KEY, name="n", now=1, limits=LIMITS))
     return made
 
 
 async def test_a_late_rotation_brings_no_secret_back(key: Key) -> None:
-    """A try of a rotation that is carried out after a later one changes nothing: what was revoked stays so."""
+    """A try of a rotation that is carried out after a later one changes nothing: what was revoked
+    stays so.
+    """
     first, second = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
     rotation = await key.rotation(first, now=int(START), grace=0)
     await key.table.update(rotation)
@@ -86,7 +100,9 @@ async def test_a_late_change_of_limits_undoes_nothing(key: Key) -> None:
 
 
 async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
-    """Whose answer was lost and who rotates again keeps all the grace that the secret in use was promised."""
+    """Whose answer was lost and who rotates again keeps all the grace that the secret in use was
+    promised.
+    """
     lost, held = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
     for number, secret in enumerate((lost, held)):
         await key.table.update(await key.rotation(secret, now=int(START) + number, grace=60))
@@ -97,8 +113,10 @@ async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
 
 
 async def test_secrets_in_grace_are_few(key: Key) -> None:
-    """A key has few older secrets at once; when their time is over, or all are to end, they are in nobody's way."""
-    for _ in range(account_changes.OLD_MOST):
+    """A key has few older secrets at once; when their time is over, or all are to end, they are in
+    nobody's way.
+    """
+    for _ in range(account_changes.MAX_OLD_SECRETS):
         await key.table.update(await key.rotation(ids.new_key(KEY_ID), now=int(START), grace=60))
     with pytest.raises(account_changes.TooManySecrets):
         await key.rotation(KEY, now=int(START) + 1, grace=60)
@@ -109,7 +127,9 @@ async def test_secrets_in_grace_are_few(key: Key) -> None:
 
 @pytest.mark.parametrize("opened", ["before it was read", "after it was read"])
 async def test_a_budget_lowered_at_midnight_holds(key: Key, opened: str) -> None:
-    """A month's budget that is lowered while the month begins holds for the whole of it, whoever opens the month."""
+    """A month's budget that is lowered while the month begins holds for the whole of it, whoever
+    opens the month.
+    """
     change = None
     if opened == "after it was read":
         change = await key.change(now=MIDNIGHT - 0.01, cost_month=1000)
@@ -130,8 +150,35 @@ async def test_changes_of_an_idle_key_open_no_windows(key: Key) -> None:
 
 
 async def test_the_longest_change_is_short_enough(key: Key) -> None:
-    """All limits at once, around the month's end, with every window open, are within DynamoDB's 4 kB."""
+    """All limits at once, around the month's end, with every window open, are within DynamoDB's 4
+    kB.
+    """
     near = [window.name for seconds in range(-120, 121, 60) for window in windows_of(MIDNIGHT + seconds)]
     account = msgspec.structs.replace(Account.of(await key.item()), balance=dict.fromkeys(near, 1), revision=9)
     change = account_changes.change_limits(account, Limits(*range(7)), now=MIDNIGHT)
     assert max(len(change.update), len(change.condition)) < 2000
+
+
+async def test_changing_a_limit_in_mid_window(table: Table, items: Any, account: dict[str, str]) -> None:
+    """A changed limit counts at once, with what was used before, and only if it still was the old
+    one.
+    """
+    old, new = accounts.Limits(tokens_day=150), accounts.Limits(tokens_day=250, tokens_month=1000)
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=old))
+    gate = Gate(table)
+    await gate.admit(CALLER, opening())
+    item = await table.get(account)
+    assert item is not None
+    change = account_changes.change_limits(accounts.Account.of(item), new, now=time.time())
+    await table.update(change)
+    with pytest.raises(ConditionFailed):
+        await table.update(change)
+    await gate.admit(CALLER, opening())
+    with pytest.raises(APIError, match="50 left of 250, this request may need 100"):
+        await gate.admit(CALLER, opening())
+    balance = items.get_item(Key=account)["Item"]["balance"]
+    assert sorted(int(left) for name, left in balance.items() if name.startswith("tokens")) == [
+        50,
+        800,
+        UNLIMITED - 200,
+    ]

@@ -1,9 +1,9 @@
-"""The books against a reference in memory: whatever is lost, late, throttled or killed between any two calls, in the
-end every request is booked exactly once.
+"""The books against a reference in memory: whatever is lost, late, throttled or killed between any
+two calls, in the end every request is booked exactly once.
 
-moto's DynamoDB carries out the real calls of the real `Table`; what goes wrong on the way to it is drawn. A write may
-be lost, carried out without an answer, carried out late (after its caller has long gone on), or throttled, and the
-process may end before or after any of them.
+moto's DynamoDB carries out the real calls of the real `Table`; what goes wrong on the way to it is
+drawn. A write may be lost, carried out without an answer, carried out late (after its caller has
+long gone on), or throttled, and the process may end before or after any of them.
 """
 
 import asyncio
@@ -20,25 +20,23 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from moto.dynamodb.models import dynamodb_backends
 
 from lambda_fn import ids, limits
-from lambda_fn.auth import Caller
 from lambda_fn.aws.attributes import Item, unwrap_all
 from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
 from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, Unavailable
 from lambda_fn.metering import accounts, ledger, settlements
 from lambda_fn.metering.accounts import Account, Limits
-from lambda_fn.metering.ledger import Opening, Prices, Settlement
+from lambda_fn.metering.ledger import Opening, Settlement
+from lambda_fn.metering.money import Prices
 from lambda_fn.metering.windows import windows_of
 from lambda_fn.stream import admit
 from lambda_fn.stream.admit import Admission, Gate
+from tests.support.function import KEY, KEY_ID
 from tests.support.network import REGION, Fate, Killed, Network, create_table
+from tests.support.one_request import CALLER, START
 
-KEY = ids.new_key()
-KEY_ID = ids.key_id_of(KEY) or ""
-CALLER = Caller(KEY_ID, ids.hash_key(KEY))
 LIMITS = Limits(tokens_day=1000, cost_day=20_000, max_streams=5, tokens_month=4000)
 EXAMPLES = int(os.environ.get("SLUICE_BOOKS_EXAMPLES", "12"))
 """`make books` runs more."""
-START = 1_795_219_185.0  # fifteen seconds before the end of a day, UTC
 fates = st.lists(
     st.sampled_from([Fate.WELL, Fate.LATE, Fate.WELL, Fate.UNANSWERED, *Fate]), max_size=6
 )  # of the first calls of a step; the others go well
@@ -77,7 +75,9 @@ class World:
         create_table(self.name)
 
     def run(self, work: Any, fates: list[Fate]) -> Any:
-        """Run one step of one process under the fates of its calls. Gives its result, or the exception it ended in."""
+        """Run one step of one process under the fates of its calls. Gives its result, or the
+        exception it ended in.
+        """
         self.fates = list(fates)
         self.network.revive()
 
@@ -117,7 +117,7 @@ class Books(RuleBasedStateMachine):
         self.patch.setattr(limits, "META_BACKOFF", 0.0)
         self.patch.setattr(limits, "META_TRIES", 3)
         self.requests: list[Request] = []
-        account = accounts.new_account(KEY, name="n", now=int(START), most=LIMITS)
+        account = accounts.new_account(KEY, name="n", now=int(START), limits=LIMITS)
         self.world.run(self.world.table.put(account), [])
         self.gate = Gate(self.world.table)
 
@@ -137,7 +137,7 @@ class Books(RuleBasedStateMachine):
             if not fates and not world.network.late:  # all that fits succeeds
                 windows = [w for w in windows_of(world.now) if w.limit.startswith(("tokens", "cost"))]
                 needed = {"tokens": tokens, "cost": tokens * price}
-                fits = all(before.left(w) >= needed[w.name.partition("#")[0]] for w in windows)
+                fits = all(before.remaining(w) >= needed[w.name.partition("#")[0]] for w in windows)
                 assert not fits or len(before.in_flight) >= LIMITS.max_streams
         else:
             assert isinstance(found, Unavailable | Killed)
@@ -157,7 +157,7 @@ class Books(RuleBasedStateMachine):
             request.opening.request_id, prompt_tokens=1, completion_tokens=request.at_most, now=self.world.now
         )
         self.world.now += 1
-        found = self.world.run(self.world.table.update(update, tries=1), fates[:1])
+        found = self.world.run(self.world.table.update(update, max_attempts=1), fates[:1])
         if not isinstance(found, Exception | Killed):
             request.at_least = request.at_most
         if isinstance(found, Killed):
@@ -174,8 +174,8 @@ class Books(RuleBasedStateMachine):
         admission = request.admission
         assert admission is not None
         assert admission.entry is not None
-        work = settlements.close(
-            self.world.table, request.opening, truth, entry=admission.entry, now=self.world.now, stale=admission.stale
+        work = settlements.settle(
+            self.world.table, request.opening, truth, hold=admission.entry, now=self.world.now, expired=admission.stale
         )
         found = self.world.run(work, fates)
         if isinstance(found, Killed):
@@ -198,7 +198,7 @@ class Books(RuleBasedStateMachine):
         """Replay one settlement."""
         assert request.truth is not None
         found = self.world.run(
-            settlements.record(self.world.table, request.opening, request.truth, now=self.world.now), fates
+            settlements.replay(self.world.table, request.opening, request.truth, now=self.world.now), fates
         )
         if isinstance(found, bool):
             request.written = True
@@ -296,7 +296,7 @@ class Books(RuleBasedStateMachine):
                     ]
         for window in windows_of(self.world.now):
             if window.limit in ("tokens_day", "cost_day", "tokens_month", "cost_month"):
-                assert account.left(window) == getattr(account.limits, window.limit) - spent[window.name], window
+                assert account.remaining(window) == getattr(account.limits, window.limit) - spent[window.name], window
 
 
 TestBooks = Books.TestCase

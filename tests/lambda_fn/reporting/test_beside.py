@@ -1,5 +1,5 @@
-"""Whoever reads many items copes with what others do between any two of its reads: keys and requests that come and go,
-and items that are of no kind it knows.
+"""Whoever reads many items copes with what others do between any two of its reads: keys and
+requests that come and go, and items that are of no kind it knows.
 """
 
 import asyncio
@@ -19,8 +19,9 @@ from lambda_fn.control.routers.keys import page_of_accounts
 from lambda_fn.control.services import Services
 from lambda_fn.ids import hash_key, key_id_of, new_key, new_request_id
 from lambda_fn.metering import accounts, hours, ledger
+from lambda_fn.metering.holds import HoldRequest, place, place_unchecked, void, watch_later
+from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, Settlement
-from lambda_fn.metering.reservations import Reservation, enter, release, reserve, watch_later
 from lambda_fn.reporting.reconcile import KeyTotals, compare_keys, every_key, reconcile
 from lambda_fn.reporting.usage import usage
 from lambda_fn.sweep.run import sweep
@@ -66,13 +67,13 @@ class Beside:
 
     def delete(self) -> None:
         """Delete a key as the admin API does."""
-        key = accounts.account_key(self.keys[0])
+        key = account_key(self.keys[0])
         item = {**accounts.new_account(new_key(self.keys[0]), name="n", now=int(T) - 60), **key}
         self.put({**item, "deleted": int(T), "deletion": "x", "enabled": False, "secret_hash": ""})
 
     def remove(self) -> None:
         """Take a key's item away."""
-        key = accounts.account_key(self.keys[-1])
+        key = account_key(self.keys[-1])
         body = msgspec.json.encode({"TableName": "beside", "Key": wrap_all(key)})
         carry_out("DynamoDB_20120810.DeleteItem", body)
 
@@ -96,8 +97,8 @@ class Beside:
     def foreign(self) -> None:
         """Write items of no known kind where ours are."""
         request_id = new_request_id(T)
-        self.put(ledger.ledger_key(request_id))
-        self.put({**ledger.ledger_key(new_request_id(T)), "state": "SETTLED", "key": self.keys[0], "model": "m"})
+        self.put(ledger_key(request_id))
+        self.put({**ledger_key(new_request_id(T)), "state": "SETTLED", "key": self.keys[0], "model": "m"})
         self.put({"pk": f"USAGE#{HOUR[:10]}", "sk": "note"})
         self.put({"pk": f"USAGE#{HOUR[:10]}", "sk": f"{self.keys[0]}#06#m"})
 
@@ -171,7 +172,8 @@ def test_many_things_happen_between_reads(plan: dict[int, Sequence[str]], reader
 
 
 async def test_no_change_makes_an_item() -> None:
-    """A change of an item that is not there fails, so that there never is one with only some of its attributes.
+    """A change of an item that is not there fails, so that there never is one with only some of its
+    attributes.
 
     `unwatch`, which asks for a size, is left out: moto cannot take that of nothing.
     """
@@ -179,16 +181,16 @@ async def test_no_change_makes_an_item() -> None:
     key, request_id = new_key(), new_request_id(T)
     key_id = key_id_of(key) or ""
     item = accounts.new_account(key, name="n", now=1)
-    account, entry = accounts.Account.of(item), accounts.Entry(1, 1, 1, "", "m")
+    account, entry = accounts.Account.of(item), accounts.Hold(1, 1, 1, "", "m")
     updates = [
         changes.rotate(item, "h", now=1, grace=1),
         changes.delete(key_id, now=1, token="t"),
-        reserve(key_id, hash_key(key), Reservation(request_id, 1, 1, "m"), now=1),
-        release(key_id, request_id, entry, None, now=T),
-        enter(key_id, request_id, model="m", now=T),
+        place(key_id, hash_key(key), HoldRequest(request_id, 1, 1, "m"), now=1),
+        void(key_id, request_id, entry, now=T),
+        place_unchecked(key_id, request_id, model="m", now=T),
         watch_later(key_id, was=1, due=2),
-        ledger.settle(request_id, DONE, prices=PRICES, entry=1, now=T),
-        ledger.correct(request_id, DONE, prices=PRICES, entry=1, now=T),
+        ledger.settle(request_id, DONE, prices=PRICES, attempt=1, now=T),
+        ledger.correct(request_id, DONE, prices=PRICES, attempt=1, now=T),
         ledger.checkpoint(request_id, prompt_tokens=1, completion_tokens=1, now=T),
         ledger.cancel(request_id, key_id=key_id, now=T),
     ]

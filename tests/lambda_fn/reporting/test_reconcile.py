@@ -1,4 +1,6 @@
-"""Reconcile: every difference between accounts, ledger and rollups is named, and what is on its way is none."""
+"""Reconcile: every difference between accounts, ledger and rollups is named, and what is on its way
+is none.
+"""
 
 from typing import Any
 
@@ -6,7 +8,7 @@ import pytest
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_key, new_request_id
-from lambda_fn.metering import accounts, ledger, reservations, settlements
+from lambda_fn.metering import accounts, holds, ledger, settlements
 from lambda_fn.metering.accounts import Correction, Spend
 from lambda_fn.reporting import rollups
 from lambda_fn.reporting.reconcile import Difference, compare_hours, compare_keys, reconcile
@@ -18,6 +20,7 @@ from tests.support.ground import (
     LIMITS,
     LONGEST,
     MODEL,
+    PRICES,
     Ground,
     Killed,
     T,
@@ -47,7 +50,9 @@ async def test_totals_agree(rolled_ground: Ground) -> None:
 
 
 async def test_every_difference_is_named(rolled_ground: Ground) -> None:
-    """A figure that somebody changed is named with its key and both values, in each of the three places."""
+    """A figure that somebody changed is named with its key and both values, in each of the three
+    places.
+    """
     ground = rolled_ground
     ground.boto.put_item(Item={**ground.account(), "cost": 381})
     [rollup] = ground.items("USAGE#")
@@ -68,16 +73,18 @@ async def test_every_difference_is_named(rolled_ground: Ground) -> None:
 
 
 async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> None:
-    """Requests that are open, settled but not released, refused, or being corrected are shown apart."""
+    """Requests that are open, settled but not released, refused, or being corrected are shown
+    apart.
+    """
     ground = rolled_ground
     await live(ground.table, ground, new_request_id(T), None, checkpoint=3)
     with pytest.raises(Killed):
         await live(ground.mortal(3), ground, new_request_id(T))
     corrected = new_request_id(T)
     await live(ground.table, ground, corrected)
-    correction = Correction(Spend(1, 7, 11, 76), (3, 5), {"outcome": "cut"})
-    enter = reservations.enter(ground.key_id, corrected, model=MODEL, now=LATER, correction=correction)
-    await ground.table.update(enter)
+    correction = Correction(Spend(1, 7, 11, 76), PRICES, {"outcome": "cut"})
+    update = holds.place_unchecked(ground.key_id, corrected, model=MODEL, now=LATER, correction=correction)
+    await ground.table.update(update)
     await rollups.roll(ground.table, "2026-11-21T06")
     report = await reconcile(ground.table, now=lambda: CLOSED)
     assert report.differences == []
@@ -87,13 +94,17 @@ async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> Non
 
 
 async def test_requests_go_on_meanwhile(ground: Ground) -> None:
-    """Requests that begin and end while the accounts are read are no difference, whichever account they are on."""
+    """Requests that begin and end while the accounts are read are no difference, whichever account
+    they are on.
+    """
     for number in range(19):
-        await ground.table.put(accounts.new_account(new_key(), name="x", now=T + number, most=LIMITS))
+        await ground.table.put(accounts.new_account(new_key(), name="x", now=T + number, limits=LIMITS))
     clock = [T + 1.0]
 
     class Busy(Table):
-        """A table on which a request is made between two reads of accounts, a moment after each other."""
+        """A table on which a request is made between two reads of accounts, a moment after each
+        other.
+        """
 
         reads = 0
 
@@ -107,7 +118,7 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
                 entry = await reserve(ground.table, ground, request_id, now=int(clock[0]))
                 await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
                 clock[0] += 0.05
-                await settlements.close(ground.table, opening(ground, request_id), DONE, entry=entry, now=clock[0])
+                await settlements.settle(ground.table, opening(ground, request_id), DONE, hold=entry, now=clock[0])
             return found
 
     busy = Busy(ground.http, url=ground.url, region="eu-west-1", name=ground.name, credentials=lambda: CREDENTIALS)
@@ -120,7 +131,9 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
 
 
 async def test_doubt_covers_no_difference(ground: Ground) -> None:
-    """What is missing on an account is named, though a request was settled in the moment in which it was read."""
+    """What is missing on an account is named, though a request was settled in the moment in which
+    it was read.
+    """
     await live(ground.table, ground, new_request_id(T))
     ground.boto.put_item(Item={**ground.account(), "cost": 75})
     report = await reconcile(ground.table, now=lambda: T + 8)
@@ -128,7 +141,8 @@ async def test_doubt_covers_no_difference(ground: Ground) -> None:
 
 
 async def test_the_past_goes_by_parts(rolled_ground: Ground) -> None:
-    """Parts of the past, each as long as there is time, add up to what one look finds; a rollup's fault is in its part.
+    """Parts of the past, each as long as there is time, add up to what one look finds; a rollup's
+    fault is in its part.
 
     Requests that are in flight since hours ago are on their way there, too.
     """

@@ -1,4 +1,6 @@
-"""Replay: what could not be written when its time was is written later, once, whatever came between."""
+"""Replay: what could not be written when its time was is written later, once, whatever came
+between.
+"""
 
 import json
 from typing import Any
@@ -10,7 +12,7 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import key_id_of, new_key, new_request_id
 from lambda_fn.metering import accounts, ledger, settlements
 from lambda_fn.metering.ledger import Settlement
-from lambda_fn.reporting.replay import Replayed
+from lambda_fn.reporting.replay import ReplayResult
 from lambda_fn.reporting.replay import replay as replay_at
 from lambda_fn.stream.settle import unsaved
 from tests.lambda_fn.sweep.test_run import prove, swept
@@ -25,13 +27,15 @@ def line(ground: Ground, request_id: str, settlement: Settlement = DONE) -> str:
     return json.dumps(found)
 
 
-async def replay(table: Table, lines: list[str]) -> Replayed:
+async def replay(table: Table, lines: list[str]) -> ReplayResult:
     """Replay, at a time after all that was served."""
     return await replay_at(table, lines, now=lambda: LATER)
 
 
 async def test_each_way_that_a_settlement_can_be_missing(ground: Ground) -> None:
-    """Nothing written, not opened, OPEN, not reserved, not released: a line makes each of them exact, once."""
+    """Nothing written, not opened, OPEN, not reserved, not released: a line makes each of them
+    exact, once.
+    """
     ids = [new_request_id(T) for _ in range(5)]
     _, unopened, unsettled, unreserved, unreleased = ids
     for request_id, calls in ((unopened, 1), (unreleased, 3)):
@@ -64,7 +68,9 @@ async def test_what_the_sweeper_recovered_is_corrected(ground: Ground) -> None:
 
 
 async def test_a_replay_that_is_killed(ground: Ground) -> None:
-    """Killed after any of its calls, a correction is finished by the next replay, or by the sweeper."""
+    """Killed after any of its calls, a correction is finished by the next replay, or by the
+    sweeper.
+    """
     at, killed = 0, True
     while killed:
         request_id = new_request_id(T)
@@ -98,7 +104,9 @@ async def test_a_line_of_a_deleted_key(ground: Ground) -> None:
 
 
 async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
-    """A line is found by itself, behind what a viewer puts before it, and as the message of an event."""
+    """A line is found by itself, behind what a viewer puts before it, and as the message of an
+    event.
+    """
     ids = [new_request_id(T) for _ in range(4)]
     lines = [
         f"2026-11-21T06:45:39Z abc {line(ground, ids[0])}\n",
@@ -128,7 +136,7 @@ async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
     ids=str,
 )
 async def test_a_malformed_line_is_named_and_writes_nothing(ground: Ground, changes: dict[str, Any]) -> None:
-    """A line that makes no sense is counted with its number and what is wrong, and changes nothing."""
+    """A malformed line is named with its number and what is wrong, and changes nothing."""
     before = ground.bytes()
     bad = json.dumps(json.loads(line(ground, new_request_id(T))) | changes)
     cut = line(ground, new_request_id(T))[:-20]
@@ -141,7 +149,7 @@ async def test_a_malformed_line_is_named_and_writes_nothing(ground: Ground, chan
 async def test_a_line_that_names_another_key(ground: Ground) -> None:
     """A request is booked on the key that it came with, whatever a line says."""
     other = new_key()
-    await ground.table.put(accounts.new_account(other, name="other", now=T - 60, most=LIMITS))
+    await ground.table.put(accounts.new_account(other, name="other", now=T - 60, limits=LIMITS))
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None)
     bad = json.dumps(json.loads(line(ground, request_id)) | {"key": key_id_of(other)})
@@ -152,7 +160,9 @@ async def test_a_line_that_names_another_key(ground: Ground) -> None:
 
 
 async def test_a_line_of_what_was_taken_for_refused(ground: Ground) -> None:
-    """A request that the sweeper took for refused, and that was served while the meter was open, is booked."""
+    """A request that the sweeper took for refused, and that was served while the meter was open, is
+    booked.
+    """
     request_id = new_request_id(T)
     await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
     await swept(ground.table)

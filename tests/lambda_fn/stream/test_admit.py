@@ -14,7 +14,8 @@ from lambda_fn import ids, limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.metering import accounts, ledger, settlements
-from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.schema import parse_chat
 from lambda_fn.settings import Model
 from lambda_fn.stream.admit import Gate
@@ -43,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("account")
 
 def limited(items: Any, **most: int) -> None:
     """Set the key's limits."""
-    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, most=accounts.Limits(**most)))
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**most)))
 
 
 async def begun(reply: Reply) -> None:
@@ -91,7 +92,9 @@ async def test_settlements_at_once_lose_nothing(
         admission = await gate.admit(Caller(KEY_ID, ids.hash_key(KEY)), opening)
         assert admission.entry is not None
         for _ in range(2):
-            await settlements.close(table, opening, done, entry=admission.entry, now=time.time(), stale=admission.stale)
+            await settlements.settle(
+                table, opening, done, hold=admission.entry, now=time.time(), expired=admission.stale
+            )
 
     await asyncio.gather(*(one() for _ in range(60)))
     item = items.get_item(Key=account)["Item"]
@@ -307,14 +310,14 @@ async def test_a_meter_that_fails_open_serves_recent_keys(
     down = True
     assert (await call(body=STREAM, key=stranger)).status == 503
 
-    inner_record = settlements.record
+    inner_record = settlements.replay
 
     async def record(*args: Any, **options: Any) -> bool:
         nonlocal down
         down = False  # it is back when the answer is over
         return await inner_record(*args, **options)
 
-    monkeypatch.setattr(settlements, "record", record)
+    monkeypatch.setattr(settlements, "replay", record)
     reply = await call(body=STREAM)
     assert reply.status == 200
     assert ledger_item(items, reply)["completion_tokens"] == 2
@@ -349,7 +352,7 @@ async def test_an_unsaved_settlement_can_be_replayed(
     )  # fmt: skip
     settlement = ledger.Settlement(**{name: line[name] for name in ledger.Settlement.__struct_fields__})
     for changed in (True, False):
-        assert await settlements.record(table, opening, settlement, now=line["settled"]) is changed
+        assert await settlements.replay(table, opening, settlement, now=line["settled"]) is changed
     assert ledger_item(items, reply)["outcome"] == "complete"
     assert items.get_item(Key=account)["Item"]["completion_tokens"] == 2
     with pytest.raises(ConditionFailed):
@@ -365,7 +368,7 @@ async def test_no_settlement_is_lost(
     async def close(*_: Any, **__: Any) -> None:
         raise failure
 
-    monkeypatch.setattr(settlements, "close", close)
+    monkeypatch.setattr(settlements, "settle", close)
     with contextlib.suppress(asyncio.CancelledError):
         await call(body=STREAM)
     line = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -8,7 +8,8 @@ import pytest
 
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
-from lambda_fn.metering import accounts, settlements
+from lambda_fn.metering import settlements
+from lambda_fn.metering.keys import account_key
 from lambda_fn.stream.sinks import ResponseBroken
 from tests.support.function import (
     END,
@@ -39,7 +40,7 @@ class Marked:
 
     async def now(self) -> None:
         """Request the end of all that the key has in flight, which is one request."""
-        assert len(await settlements.cancel(self._table, KEY_ID, now=time.time())) == 1
+        assert len(await settlements.cancel_all(self._table, KEY_ID, now=time.time())) == 1
 
 
 class Silence(asyncio.Event):
@@ -82,7 +83,7 @@ async def test_a_stream_is_ended(call: Call, sagemaker: StandIn, items: Any, mar
     assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "cancelled", 1)
     assert "cancel" not in item
     assert sagemaker.cancelled == [reply.headers["x-request-id"].removeprefix("req_")]
-    assert items.get_item(Key=accounts.account_key(KEY_ID))["Item"]["in_flight"] == {}
+    assert items.get_item(Key=account_key(KEY_ID))["Item"]["in_flight"] == {}
 
 
 async def test_a_whole_response_is_ended(call: Call, sagemaker: StandIn, items: Any, marked: Marked) -> None:
@@ -157,8 +158,8 @@ async def test_a_response_that_is_over_is_not_cancelled(
             requested.set()
         await closing(*given, **named)
 
-    closing = settlements.close
-    monkeypatch.setattr(settlements, "close", close)
+    closing = settlements.settle
+    monkeypatch.setattr(settlements, "settle", close)
     reply = await call(body=STREAM)
     assert text(reply) == "Hello world"
     item = ledger_item(items, reply)

@@ -7,13 +7,16 @@ import pytest
 from lambda_fn import ids
 from lambda_fn.auth import Caller
 from lambda_fn.errors import APIError, AuthenticationFailed, PermissionDenied, RateLimited, Unavailable
-from lambda_fn.metering import accounts, ledger
+from lambda_fn.metering import accounts
 from lambda_fn.metering.accounts import Limits
-from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.metering.keys import account_key, ledger_key
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.stream import key_cache
 from lambda_fn.stream.admit import Gate
-from tests.lambda_fn.metering.test_settlements import CALLER, KEY, KEY_ID
+from tests.support.function import KEY, KEY_ID
 from tests.support.network import Fate, Network, create_table
+from tests.support.one_request import CALLER
 
 ADMITTED = ["UpdateItem", "PutItem"]
 FIRST = ["GetItem", *ADMITTED]
@@ -54,7 +57,7 @@ class Place:
 async def place() -> Place:
     """Return an environment, and make a key with at most two streams at once."""
     made = Place()
-    await made.table.put(accounts.new_account(KEY, name="n", now=1, most=Limits(max_streams=2)))
+    await made.table.put(accounts.new_account(KEY, name="n", now=1, limits=Limits(max_streams=2)))
     return made
 
 
@@ -107,7 +110,7 @@ async def test_a_secret_is_read_once(place: Place) -> None:
     await place.gate.authenticate(CALLER)
     assert place.network.calls[1:] == ["GetItem"]
     assert await place.admit() == ADMITTED
-    item = await place.table.get(accounts.account_key(KEY_ID))
+    item = await place.table.get(account_key(KEY_ID))
     assert item is not None
     await place.table.put(item | {"enabled": False})
     for calls in ([*ADMITTED, "UpdateItem"], ["GetItem"], ["GetItem"]):
@@ -121,7 +124,7 @@ async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
     gates = [Gate(place.table) for _ in range(3)]
     for gate in gates[1:]:
         await gate.authenticate(CALLER)
-    item = await place.table.get(accounts.account_key(KEY_ID))
+    item = await place.table.get(account_key(KEY_ID))
     assert item is not None
     await place.table.put(item | {"enabled": False})
     for gate in gates:
@@ -157,7 +160,7 @@ async def test_a_throttled_reservation_gives_way(place: Place) -> None:
         await place.admit()
     assert refused.value.retry_after == 1
     assert place.network.calls == [*ADMITTED, "UpdateItem"]  # the last one settles the ledger's item
-    item = await place.table.get(ledger.ledger_key(place.opening.request_id))
+    item = await place.table.get(ledger_key(place.opening.request_id))
     assert item is not None
     assert (item["state"], item["outcome"]) == ("SETTLED", "refused")
     assert await place.admit() == ADMITTED

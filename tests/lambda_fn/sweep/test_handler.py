@@ -1,4 +1,6 @@
-"""The sweeper as Lambda calls it: settings from the environment, counts as metrics, and an end before the deadline."""
+"""The sweeper as Lambda calls it: settings from the environment, counts as metrics, and an end
+before the deadline.
+"""
 
 import asyncio
 import json
@@ -28,7 +30,9 @@ class Context:
 
 @pytest.fixture
 async def environment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What the deployment gives the function, and Lambda. Rollups are made up to now: the function reads the clock."""
+    """What the deployment gives the function, and Lambda. Rollups are made up to now: the function
+    reads the clock.
+    """
     hour = hours.hour_at(time.time())
     await ground.table.put({"pk": "USAGE", "sk": "ROLLED", "since": hour, "until": hour})
     found = {
@@ -83,7 +87,9 @@ async def test_without_time_it_takes_nothing_up(ground: Ground) -> None:
 
 @pytest.mark.usefixtures("environment")
 async def test_what_fails_fails_the_invocation(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
-    """An item that cannot be swept makes the invocation an error, for its alarm, and the log says which."""
+    """An item that cannot be swept makes the invocation an error, for its alarm, and the log says
+    which.
+    """
     item = ledger.opening_item(opening(ground, new_request_id(T)))
     await ground.table.put({name: value for name, value in item.items() if name != "key"})
     with pytest.raises(SweepFailed):

@@ -1,4 +1,6 @@
-"""The sweeper: whatever a killed function left, the books come out exact, also when the sweeper is killed itself."""
+"""The sweeper: whatever a killed function left, the books come out exact, also when the sweeper is
+killed itself.
+"""
 
 import asyncio
 import contextlib
@@ -10,6 +12,7 @@ from msgspec.structs import replace
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Settlement
 from lambda_fn.metering.windows import windows_of
 from lambda_fn.reporting import rollups
@@ -43,7 +46,9 @@ async def swept(table: Table, *, now: float = LATER) -> Sweep:
 
 
 async def prove(ground: Ground) -> list[dict[str, Any]]:
-    """Hold accounts, balances, ledger and rollups against each other, to the token; give the ledger's items."""
+    """Hold accounts, balances, ledger and rollups against each other, to the token; give the
+    ledger's items.
+    """
     # the hour closes, and has rollups
     await swept(ground.table, now=CLOSED + 2 * LONGEST)
     account, items = ground.account(), ground.items("LEDGER#")
@@ -73,7 +78,9 @@ async def prove(ground: Ground) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("checkpoint", [0, 4])
 async def test_killed_at_any_call(ground: Ground, checkpoint: int) -> None:
-    """A function that is killed after any of its calls leaves nothing that a sweep does not make exact."""
+    """A function that is killed after any of its calls leaves nothing that a sweep does not make
+    exact.
+    """
     at, killed, ids = 0, True, []
     while killed:
         request_id = new_request_id(T)
@@ -98,7 +105,9 @@ async def test_killed_at_any_call(ground: Ground, checkpoint: int) -> None:
 
 
 async def leave(ground: Ground, number: int) -> None:
-    """Leave one request as a killed function may: half admitted, not settled, with a checkpoint, not released."""
+    """Leave one request as a killed function may: half admitted, not settled, with a checkpoint,
+    not released.
+    """
     request_id = new_request_id(T)
     match number % 5:
         case 0:
@@ -115,7 +124,9 @@ async def leave(ground: Ground, number: int) -> None:
 
 
 async def test_sweeper_killed_at_any_call(ground: Ground) -> None:
-    """Sweepers that are killed before or after any of their calls leave nothing that a whole one does not finish."""
+    """Sweepers that are killed before or after any of their calls leave nothing that a whole one
+    does not finish.
+    """
     at = 0
     while True:
         await leave(ground, at // 2)
@@ -132,7 +143,9 @@ async def test_sweeper_killed_at_any_call(ground: Ground) -> None:
 
 
 async def test_two_sweepers_at_once_and_again(ground: Ground) -> None:
-    """Sweepers that run side by side do each thing once, and a further sweep changes nothing at all."""
+    """Sweepers that run side by side do each thing once, and a further sweep changes nothing at
+    all.
+    """
     for number in range(10):
         await leave(ground, number)
     results = await asyncio.gather(swept(ground.table), swept(ground.table))
@@ -145,7 +158,9 @@ async def test_two_sweepers_at_once_and_again(ground: Ground) -> None:
 
 
 async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
-    """A request that may still be running is not touched, and its account is looked at again when that is over."""
+    """A request that may still be running is not touched, and its account is looked at again when
+    that is over.
+    """
     old, young = new_request_id(T), new_request_id(T + 300)
     await live(ground.table, ground, old, None, checkpoint=3)
     await reserve(ground.table, ground, young, now=T + 300)
@@ -154,22 +169,24 @@ async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
     result = await swept(ground.table, now=T + LONGEST + 10)
     assert result.done == {"settled": 1}
     assert ground.item(young) == before
-    account = await ground.table.get(accounts.account_key(ground.key_id))
+    account = await ground.table.get(account_key(ground.key_id))
     assert account is not None
     assert list(account["in_flight"]) == [young]
     assert T + 300 + LONGEST < account["due"] <= T + 300 + LONGEST + 2
-    await settlements.close(
-        ground.table, opening(ground, young), DONE, entry=accounts.Entry.read(account["in_flight"][young]), now=T + 400
+    await settlements.settle(
+        ground.table, opening(ground, young), DONE, hold=accounts.Hold.parse(account["in_flight"][young]), now=T + 400
     )
     await prove(ground)
 
 
 async def test_a_deleted_key(ground: Ground) -> None:
-    """What a deleted key's killed stream had generated stays in the ledger, and what never began is refused."""
+    """What a deleted key's killed stream had generated stays in the ledger, and what never began is
+    refused.
+    """
     killed = new_request_id(T)
     await swept(ground.table, now=T)
     await live(ground.table, ground, killed, None, checkpoint=9)
-    await ground.table.delete(accounts.account_key(ground.key_id))
+    await ground.table.delete(account_key(ground.key_id))
     never = new_request_id(T)
     await ground.table.put(ledger.opening_item(opening(ground, never)))
     await swept(ground.table)
@@ -205,7 +222,7 @@ async def test_an_item_that_makes_no_sense_stops_no_other(ground: Ground) -> Non
 
 
 async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> None:
-    """However many cannot be read, accounts are swept and hours are rolled: DynamoDB does answer."""
+    """However many items are malformed, accounts are swept and hours are rolled."""
     for number in range(12):
         await ground.table.put({"pk": f"LEDGER#bad{number}", "sk": "x", "open": "LEDGER#0", "due": 1})
     [request_id] = request_ids(1)
@@ -216,8 +233,8 @@ async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> No
 
 @pytest.mark.parametrize("killed", [None, 0, 1, 2, 3, 4, 5, 6, 7])
 async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | None) -> None:
-    """A ledger item that is written after its hour was rolled is in the rollups once it is settled, also when it is
-    booked on no account.
+    """A ledger item that is written after its hour was rolled is in the rollups once it is settled,
+    also when it is booked on no account.
     """
     [request_id] = request_ids(1)
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
@@ -234,13 +251,13 @@ async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | 
 
 
 async def test_a_function_that_was_only_slow(ground: Ground) -> None:
-    """When a function settles after the sweeper took its request for lost, its own figures stand."""
+    """When a function settles after the sweeper took its request for lost, its figures stand."""
     request_id = new_request_id(T)
     opened = opening(ground, request_id)
     entry = await reserve(ground.table, ground, request_id)
     await ground.table.put(ledger.opening_item(opened))
     await swept(ground.table)
-    await settlements.close(ground.table, opened, DONE, entry=entry, now=LATER)
+    await settlements.settle(ground.table, opened, DONE, hold=entry, now=LATER)
     [item] = await prove(ground)
     assert (item["outcome"], item["completion_tokens"], "recovered" in item) == ("complete", 11, False)
 

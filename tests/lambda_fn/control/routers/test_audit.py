@@ -1,4 +1,6 @@
-"""The audit trail: what it has of every change, what a crash leaves of it, and what a flood does not do to it."""
+"""The audit trail: what it has of every change, what a crash leaves of it, and what a flood does
+not do to it.
+"""
 
 import json
 from typing import Any, NoReturn
@@ -9,10 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import MeterUnavailable
-from lambda_fn.control.app import PREFIX, Front
+from lambda_fn.control.app import PREFIX, Middleware
 from lambda_fn.control.auth import INVOKED, Gate
-from lambda_fn.control.rights import OPERATIONS, RIGHTS, Right
-from lambda_fn.control.trail import Trail, Who
+from lambda_fn.control.rights import Right
+from lambda_fn.control.trail import Who
 from tests.support.admin import NOW, Admin, Make
 
 READS = {"reconcile", "reconcileHours", "reconcileKeys"}
@@ -75,7 +77,9 @@ async def test_before_and_after(admin: Admin, make: Make) -> None:
 
 
 async def test_what_was_refused_is_recorded(admin: Admin, make: Make) -> None:
-    """A change of a key that is not there, and one rotation too many, are in the trail with their error."""
+    """A change of a key that is not there, and one rotation too many, are in the trail with their
+    error.
+    """
     made = await make()
     nobody = ids.new_key_id()
     await admin.refused(404, "DELETE", f"/keys/{nobody}")
@@ -104,7 +108,9 @@ async def test_nothing_is_done_that_cannot_be_recorded(admin: Admin, make: Make)
 
 @pytest.mark.parametrize("lost", ["change", "record"])
 async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> None:
-    """Killed before its change, or after it and before its end was recorded, an action is in the trail as unknown."""
+    """Killed before its change, or after it and before its end was recorded, an action is in the
+    trail as unknown.
+    """
     made = await make(owner="a")
     table = admin.services.table
     put, update = table.put, table.update
@@ -135,7 +141,9 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
 
 
 async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
-    """Neither a key nor a hash of one, of what was made, rotated and revoked, is stored there or shown."""
+    """Neither a key nor a hash of one, of what was made, rotated and revoked, is stored there or
+    shown.
+    """
     made = await make()
     rotated = await admin.ok("POST", f"/keys/{made['id']}/rotate", {})
     await admin.ok("POST", f"/keys/{made['id']}/revoke")
@@ -148,20 +156,10 @@ async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
         assert ids.hash_key(secret) not in text
 
 
-async def test_entries_are_kept_for_their_time_and_never_written_over(admin: Admin, make: Make) -> None:
-    """Each has the time after which DynamoDB removes it, and what is put once more stays what it was."""
-    await make()
-    items = stored(admin)
-    assert {int(item["ttl"]) for item in items} == {NOW + 400 * 86_400}
-    assert {item["pk"] for item in items} == {"AUDIT#2026-11-21"}
-    who = Who(items[0]["sk"].partition("#")[0], "iam:all", None, None)
-    async with admin.services.trail.change(who, "forged"):
-        pass
-    assert stored(admin) == items
-
-
 async def test_pages_and_filters(admin: Admin, make: Make) -> None:
-    """Page by page everything comes once, over days; by key, by actor and by time only what is asked for."""
+    """Page by page everything comes once, over days; by key, by actor and by time only what is
+    asked for.
+    """
     first = await make("first")
     for _ in range(4):
         await make()
@@ -195,7 +193,7 @@ async def test_pages_and_filters(admin: Admin, make: Make) -> None:
 
 def through(api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | None = None) -> httpx.AsyncClient:
     """Give a client of the whole application, whose requests come by such an event."""
-    front = Front(api, Gate(None, ("origin",), right), admin.services.trail)
+    front = Middleware(api, Gate(None, ("origin",), right), admin.services.trail)
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         await front({**scope, "aws.event": event}, receive, send)
@@ -206,7 +204,9 @@ def through(api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | No
 async def test_a_flood_of_refused_sign_ins_fills_no_table(
     admin: Admin, api: ASGIApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a minute's refused requests the first is in the trail, the next one's entry counts them; the log has all."""
+    """Of a minute's refused requests the first is in the trail, the next one's entry counts them;
+    the log has all.
+    """
     sent = {"x-sluice-origin-secret": "origin", "authorization": "Bearer guess", "x-forwarded-for": "x, 203.0.113.9"}
     async with through(api, admin, {}) as client:
         for number in range(60):
@@ -225,20 +225,12 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
 
 
 async def test_who_comes_round_the_distribution_says_nothing_of_where_from(admin: Admin, api: ASGIApp) -> None:
-    """Without the origin secret the address is the connection's own, whatever X-Forwarded-For says."""
+    """Without the origin secret the address is the connection's, whatever X-Forwarded-For says."""
     async with through(api, admin, {}) as client:
         answer = await client.get("/keys", headers={"x-forwarded-for": "203.0.113.9"})
     assert answer.json()["error"]["code"] == "origin_denied"
     [item] = stored(admin)
     assert (item["code"], item["address"]) == ("origin_denied", "127.0.0.1")
-
-
-async def test_environments_share_a_minute(admin: Admin) -> None:
-    """Two environments that refuse in the same minute leave one entry."""
-    for _ in range(2):
-        admin.services.__post_init__()  # a new environment
-        await admin.services.trail.refused(Who(ids.new_request_id(NOW), "unknown", None, None), "signIn", "x")
-    assert len(stored(admin)) == 1
 
 
 async def test_no_key_is_logged_with_a_path(admin: Admin, api: ASGIApp, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,82 +241,3 @@ async def test_no_key_is_logged_with_a_path(admin: Admin, api: ASGIApp, capsys: 
     printed = capsys.readouterr().out
     assert key[:16] in printed
     assert key[16:] not in printed
-
-
-@pytest.mark.parametrize("right", RIGHTS)
-async def test_a_right_has_its_operations_and_no_other(admin: Admin, api: ASGIApp, right: Right) -> None:
-    """Of all operations in the document a right is refused those that it has not, before they do anything, and the
-    refusal is in the trail.
-    """
-    admin.services.right = right
-    key_id = ids.new_key_id()
-    allowed, all_of_them = set(), set()
-    async with through(api, admin, {INVOKED: True}, right) as client:
-        for template, methods in admin.document["paths"].items():
-            path = template.removeprefix(PREFIX).replace("{key_id}", key_id).replace("{request_id}", "x")
-            for method, operation in methods.items():
-                all_of_them.add(operation["operationId"])
-                answer = await client.request(method, path, json={"name": "n", **HOURS, "lines": [], "keys": []})
-                if answer.status_code != 403:
-                    allowed.add(operation["operationId"])
-                else:
-                    assert answer.json()["error"]["code"] == "right_missing"
-    assert allowed == (all_of_them if right == "all" else OPERATIONS[right])
-    refused = [item for item in stored(admin) if "#refused#" in item["sk"]]
-    wanted = [] if right == "all" else [(f"iam:{right}", "right_missing")]
-    assert [(item["actor"], item["code"]) for item in refused] == wanted
-
-
-@pytest.mark.parametrize("limits", [{"tokens_per_day": 5}, {"tokens_per_day": None}, {"concurrent_streams": 200}, {}])
-async def test_who_makes_keys_sets_no_limits(admin: Admin, make: Make, limits: dict[str, Any]) -> None:
-    """With the right to keys a key has the defaults, and a 403 names the rights that may give it other limits."""
-    admin.services.right = "keys"
-    made = await make()
-    for call in (("POST", "/keys", {"name": "n"}), ("PATCH", f"/keys/{made['id']}", {"owner": "b"})):
-        error = await admin.refused(403, *call[:2], {**call[2], "limits": limits})
-        assert (error["param"], error["code"]) == ("limits", "right_missing")
-        assert all(f"'{right}'" in error["message"] for right in ("keys", "all", "budgets"))
-    [found] = (await admin.ok("GET", "/keys"))["data"]
-    assert (found["owner"], found["limits"]) == ("", made["limits"])
-    admin.services.right = "budgets"
-    budget = await admin.ok("PATCH", f"/keys/{made['id']}/budget", {"tokens_per_day": 6})
-    assert budget["tokens_per_day"]["limit"] == 6
-
-
-async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
-    """Of a minute's refusals each actor's and each error's first one is there, whichever function wrote before."""
-    trails = [Trail(admin.services.table, days=1, now=lambda: NOW) for _ in range(3)]
-    kinds = [("unknown", "invalid_admin_secret"), ("unknown", "url_only"), ("iam:usage", "right_missing")]
-    kinds.append(("iam:keys", "right_missing"))
-    for trail in trails:
-        for actor, code in kinds:
-            for _ in range(5):
-                await trail.refused(Who(ids.new_request_id(NOW), actor, None, None), "createKey", code)
-    assert sorted((it["actor"], it["code"], int(it["attempts"])) for it in stored(admin)) == sorted(
-        (*kind, 1) for kind in kinds
-    )
-    assert [it["outcome"] for it in await entries(admin)] == ["refused"] * len(kinds)
-
-
-@pytest.mark.parametrize("away", ["minute taken", "no table"])
-async def test_attempts_without_an_entry_are_in_the_next_one(admin: Admin, away: str) -> None:
-    """What another environment's entry, or a table that did not answer, kept out is counted in the next entry."""
-    minute = NOW - NOW % 60
-    moments = iter([minute, minute + 1, minute + 60])
-    trail = Trail(admin.services.table, days=1, now=lambda: moment)
-    first = Who(ids.new_request_id(minute), "unknown", None, None)
-    put = admin.services.table.put
-
-    async def gone(*_: Any, **__: Any) -> NoReturn:
-        raise MeterUnavailable
-
-    if away == "no table":
-        admin.services.table.put = gone  # type: ignore[method-assign]
-    else:
-        await Trail(admin.services.table, days=1, now=lambda: minute).refused(first, "signIn", "x")
-    for moment in moments:
-        if moment == minute + 60:
-            admin.services.table.put = put  # type: ignore[method-assign]
-        await trail.refused(Who(ids.new_request_id(moment), "unknown", None, None), "signIn", "x")
-    last = max(stored(admin), key=lambda item: item["at"])
-    assert (int(last["at"]), int(last["attempts"])) == (minute + 60, 3)

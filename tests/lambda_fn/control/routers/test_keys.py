@@ -5,16 +5,17 @@ import time
 from typing import Any
 
 import pytest
-from openapi_spec_validator import validate
 
 from lambda_fn import ids
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed
 from lambda_fn.control.routers import keys
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
-from lambda_fn.metering import account_changes, accounts, ledger, reservations
+from lambda_fn.metering import account_changes, accounts, holds
 from lambda_fn.metering.accounts import Account
-from lambda_fn.metering.ledger import Opening, Prices
+from lambda_fn.metering.keys import ledger_key
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.stream.admit import Gate
 from tests.support.admin import NOW, Admin, Make
 
@@ -31,22 +32,10 @@ def caller(secret: str) -> Caller:
 async def reserve(admin: Admin, secret: str, request_id: str, *, tokens: int = 100, cost: int = 5) -> Any:
     """Take a reservation for a request, as the stream function does."""
     who = caller(secret)
-    reservation = reservations.Reservation(request_id, tokens, cost, "demo")
-    update = reservations.reserve(who.key_id, who.key_hash, reservation, now=int(NOW))
-    item = await admin.services.table.update(update, returns=True)
+    reservation = holds.HoldRequest(request_id, tokens, cost, "demo")
+    update = holds.place(who.key_id, who.key_hash, reservation, now=int(NOW))
+    item = await admin.services.table.update(update, return_item=True)
     return accounts.Account.of(item).in_flight[request_id]
-
-
-def test_the_document_is_valid_and_complete(admin: Admin) -> None:
-    """OpenAPI 3.1; every operation has an id, a summary and documented refusals, and no 422 is promised."""
-    validate(admin.document)
-    operations = [it for path in admin.document["paths"].values() for it in path.values()]
-    assert len({it["operationId"] for it in operations}) == len(operations) == 18
-    for operation in operations:
-        assert operation["summary"]
-        assert {"400", "401", "403", "500", "503"} <= operation["responses"].keys()
-        assert "422" not in operation["responses"]
-    assert "HTTPValidationError" not in admin.document["components"]["schemas"]
 
 
 async def test_a_secret_is_shown_once_and_kept_nowhere(admin: Admin, make: Make) -> None:
@@ -69,90 +58,12 @@ async def test_limits_are_as_they_were_given(make: Make) -> None:
     assert found == {
         "requests_per_minute": 0,
         "tokens_per_minute": None,
-        "concurrent_streams": accounts.STREAMS_MOST,
+        "concurrent_streams": accounts.MAX_STREAMS,
         "tokens_per_day": None,
         "tokens_per_month": None,
         "cost_per_day": "0.5",
         "cost_per_month": "12.000000001",
     }
-
-
-REFUSED: list[tuple[Any, str | None]] = [
-    ({}, "name"),
-    ({"name": ""}, "name"),
-    ({"name": "x" * 129}, "name"),
-    ({"name": "a\nb"}, "name"),
-    ({"name": 5}, "name"),
-    ({"name": "n", "colour": "blue"}, "colour"),
-    ({"name": "n", "expires_at": 1}, "expires_at"),
-    ({"name": "n", "expires_at": 10**11}, "expires_at"),
-    ({"name": "n", "expires_at": "2030-01-01"}, "expires_at"),
-    ({"name": "n", "enabled": "yes"}, "enabled"),
-    ({"name": "n", "models": []}, "models"),
-    ({"name": "n", "models": ["demo", "demo"]}, "models"),
-    ({"name": "n", "models": ["demo", "gpt"]}, "models.1"),
-    ({"name": "n", "networks": []}, "networks"),
-    ({"name": "n", "networks": "203.0.113.0/24"}, "networks"),
-    ({"name": "n", "networks": ["203.0.113.5/24"]}, "networks"),
-    ({"name": "n", "networks": ["sk-of-my-own"]}, "networks"),
-    ({"name": "n", "networks": [1]}, "networks.0"),
-    ({"name": "n", "networks": [f"10.0.{number}.0/24" for number in range(17)]}, "networks"),
-    ({"name": "n", "limits": {"tokens_per_day": -1}}, "limits.tokens_per_day"),
-    ({"name": "n", "limits": {"tokens_per_day": 1.5}}, "limits.tokens_per_day"),
-    ({"name": "n", "limits": {"tokens_per_day": True}}, "limits.tokens_per_day"),
-    ({"name": "n", "limits": {"tokens_per_day": "5"}}, "limits.tokens_per_day"),
-    ({"name": "n", "limits": {"tokens_per_day": 10**30}}, "limits.tokens_per_day"),
-    ({"name": "n", "limits": {"concurrent_streams": 10**6}}, "limits.concurrent_streams"),
-    ({"name": "n", "limits": {"cost_per_day": -0.01}}, "limits.cost_per_day"),
-    ({"name": "n", "limits": {"cost_per_day": "1e30"}}, "limits.cost_per_day"),
-    ({"name": "n", "limits": {"cost_per_day": "NaN"}}, "limits.cost_per_day"),
-    ({"name": "n", "limits": {"cost_per_day": "1_0"}}, "limits.cost_per_day"),
-    ({"name": "n", "limits": {"cost_per_day": "0.0000000001"}}, "limits.cost_per_day"),
-    ({"name": "n", "limits": {"cost_per_day": True}}, "limits.cost_per_day"),
-    ({"name": "n", "limits": {"per_day": 1}}, "limits.per_day"),
-    ({"name": "n", "secret": "sk-of-my-own"}, "secret"),
-    ([], None),
-]
-
-
-async def test_what_makes_no_sense_is_refused_by_name(admin: Admin) -> None:
-    """A 400 names the field, repeats nothing of what was given, and no key is made."""
-    for body, param in REFUSED:
-        error = await admin.refused(400, "POST", "/keys", body)
-        assert (error["type"], error["param"]) == ("invalid_request_error", param), body
-        assert "sk-of-my-own" not in error["message"]
-    assert admin.boto.scan()["Count"] == 0
-
-
-async def test_a_body_that_is_no_json(admin: Admin) -> None:
-    """It is a 400 with a code of its own."""
-    long = b'{"name": "x", "limits": {"tokens_per_day": ' + b"9" * 5000 + b"}}"
-    for content in (b"{", b"\xff\xfe", b'{"name": "n"', b"[" * 100_000, long):
-        answer = await admin.client.post(
-            "/admin/v1/keys", content=content, headers={"content-type": "application/json"}
-        )
-        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
-
-
-async def test_paths_and_methods_that_are_not_there(admin: Admin, make: Make) -> None:
-    """404 for a path or a key, 405 for a method, 400 for what cannot be a key."""
-    assert (await admin.refused(404, "GET", "/nothing"))["code"] == "not_found"
-    assert (await admin.refused(405, "PUT", "/keys"))["code"] == "method_not_allowed"
-    nobody = ids.new_key_id()
-    for method, path, body in (
-        ("GET", f"/keys/{nobody}", None),
-        ("PATCH", f"/keys/{nobody}", {"name": "n"}),
-        ("POST", f"/keys/{nobody}/rotate", {}),
-        ("DELETE", f"/keys/{nobody}", None),
-        ("GET", f"/keys/{nobody}/budget", None),
-        ("PATCH", f"/keys/{nobody}/budget", {"cost_per_day": 1}),
-    ):
-        assert (await admin.refused(404, method, path, body))["code"] == "key_not_found"
-    for wrong in ("ABC", "sk-" + nobody, nobody + "x", "..%2f..%2fetc"):
-        assert (await admin("GET", f"/keys/{wrong}")).status_code in {400, 404}
-    secret = (await make())["secret"]
-    error = await admin.refused(400, "GET", f"/keys/{secret}")
-    assert secret not in error["message"]
 
 
 async def test_listing_goes_page_by_page(admin: Admin, make: Make) -> None:
@@ -183,7 +94,7 @@ async def test_listing_goes_page_by_page(admin: Admin, make: Make) -> None:
 
 async def test_a_page_looks_at_so_many_keys(admin: Admin, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few keys an owner has among others', no page reads them all; the next one goes on."""
-    monkeypatch.setattr(keys, "_LOOKED_MOST", 2)
+    monkeypatch.setattr(keys, "_MAX_READ", 2)
     made = []
     for number in range(6):
         admin.services.now = lambda number=number: NOW + number  # type: ignore[misc]
@@ -221,13 +132,6 @@ async def test_a_page_token_is_of_one_list(admin: Admin, make: Make) -> None:
         error = await admin.refused(400, "GET", path, **query)
         assert (error["param"], error["code"]) == ("after", "invalid_page_token")
     assert (await admin.refused(400, "GET", "/keys", after="x" * 2000))["param"] == "after"
-
-
-async def test_unknown_and_absurd_queries(admin: Admin) -> None:
-    """A query is held to what there is, as a body is."""
-    assert (await admin.refused(400, "GET", "/keys", limit=0))["param"] == "limit"
-    assert (await admin.refused(400, "GET", "/keys", limit="many"))["param"] == "limit"
-    assert (await admin.refused(400, "GET", "/keys", colour="blue"))["param"] == "colour"
 
 
 async def test_a_change_leaves_the_rest(admin: Admin, make: Make) -> None:
@@ -269,7 +173,9 @@ async def test_a_disabled_key_is_told_so(admin: Admin, make: Make) -> None:
 
 
 async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Make) -> None:
-    """Both secrets are good for the grace time; with none, or after another rotation, the old one is not."""
+    """Both secrets are good for the grace time; with none, or after another rotation, the old one
+    is not.
+    """
     admin.services.now = time.time
     made = await make(limits={"tokens_per_day": 5})
     gate = Gate(admin.services.table)
@@ -292,7 +198,9 @@ async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Ma
 
 
 async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) -> None:
-    """It is gone for its holder and in every list; a request that runs is still booked, and its item stays."""
+    """It is gone for its holder and in every list; a request that runs is still booked, and its
+    item stays.
+    """
     made = await make()
     request_id = ids.new_request_id(NOW)
     entry = await reserve(admin, made["secret"], request_id)
@@ -310,32 +218,11 @@ async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) 
         await admin.refused(404, method, f"/keys/{made['id']}{path}", body)
     assert (await admin.ok("GET", "/keys"))["data"] == []
     spent = accounts.Spend(1, 3, 4, 2)
-    update = reservations.release(made["id"], request_id, entry, spent, now=NOW + 5)
-    item = await admin.services.table.update(update, returns=True)
+    update = holds.capture(made["id"], request_id, entry, spent, now=NOW + 5)
+    item = await admin.services.table.update(update, return_item=True)
     assert (item["in_flight"], item["completion_tokens"]) == ({}, 4)
     with pytest.raises(ConditionFailed):
         await reserve(admin, made["secret"], ids.new_request_id(NOW))
-
-
-async def test_a_raised_budget_gives_the_difference(admin: Admin, make: Make) -> None:
-    """What is spent stays spent: raising a budget adds to what is left, lowering takes away, down to nothing."""
-    made = await make(limits={"tokens_per_day": 150, "cost_per_month": "0.00000001"})
-    path = f"/keys/{made['id']}/budget"
-    await reserve(admin, made["secret"], ids.new_request_id(NOW), tokens=100, cost=4)
-    found = await admin.ok("GET", path)
-    assert found["tokens_per_day"] == {"limit": 150, "spent": 100, "left": 50, "resets_at": 1795305600}
-    assert found["cost_per_month"]["left"] == "0.000000006"
-    assert found["tokens_per_month"] == {"limit": None, "spent": 100, "left": None, "resets_at": 1796083200}
-    found = await admin.ok("PATCH", path, {"tokens_per_day": 200})
-    assert (found["tokens_per_day"]["spent"], found["tokens_per_day"]["left"]) == (100, 100)
-    assert found["cost_per_month"]["limit"] == "0.00000001"
-    found = await admin.ok("PATCH", path, {"tokens_per_day": 60})
-    assert (found["tokens_per_day"]["spent"], found["tokens_per_day"]["left"]) == (100, 0)
-    found = await admin.ok("PATCH", path, {"tokens_per_day": None})
-    assert (found["tokens_per_day"]["limit"], found["tokens_per_day"]["spent"]) == (None, 100)
-    listed = await admin.ok("GET", "/budgets")
-    assert listed["data"] == [found]
-    assert (await admin.refused(400, "PATCH", path, {"requests_per_minute": 5}))["param"] == "requests_per_minute"
 
 
 async def test_changes_of_limits_at_once_all_count(admin: Admin, make: Make) -> None:
@@ -364,7 +251,9 @@ def unpriced(admin: Admin) -> None:
 
 @pytest.mark.usefixtures("unpriced")
 async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
-    """A budget of cost is refused where a model that the key may use has no price, and the models are named."""
+    """A budget of cost is refused where a model that the key may use has no price, and the models
+    are named.
+    """
     for body in ({"name": "n", "limits": COST}, {"name": "n", "limits": COST, "models": ["demo", "other"]}):
         error = await admin.refused(400, "POST", "/keys", body)
         assert (error["code"], error["param"]) == ("model_without_price", "models")
@@ -384,7 +273,9 @@ async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
 
 
 async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> None:
-    """What has nothing to do with its budget can still be changed of a key whose budget does not hold any more."""
+    """What has nothing to do with its budget can still be changed of a key whose budget does not
+    hold any more.
+    """
     key = (await make(limits=COST))["id"]
     admin.services.unpriced = ("demo", "other")
     await admin.ok("PATCH", f"/keys/{key}", {"enabled": False, "limits": {"requests_per_minute": 3}})
@@ -392,20 +283,22 @@ async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> Non
 
 
 async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
-    """A new key has the deployment's default of streams at once, unless it names some; null is the most there is."""
+    """A new key has the deployment's default of streams at once, unless it names some; null is the
+    most there is.
+    """
     admin.services.default_max_streams = 20
     made = await make()
     assert made["limits"]["concurrent_streams"] == 20
     assert (await make(limits={"concurrent_streams": 50}))["limits"]["concurrent_streams"] == 50
     most = (await make(limits={"concurrent_streams": None}))["limits"]["concurrent_streams"]
-    assert most == accounts.STREAMS_MOST
+    assert most == accounts.MAX_STREAMS
     admin.services.default_max_streams = 5
     assert (await admin.ok("GET", f"/keys/{made['id']}"))["limits"]["concurrent_streams"] == 20
 
 
 async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, make: Make) -> None:
-    """No secret is good any more, not even one in its grace time or once the key is enabled again; what runs is told to
-    stop, once; a rotation gives another secret.
+    """No secret is good any more, not even one in its grace time or once the key is enabled again;
+    what runs is told to stop, once; a rotation gives another secret.
     """
     admin.services.now = time.time
     made = await make()
@@ -415,7 +308,7 @@ async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, ma
     await gate.admit(caller(rotated["secret"]), opening)
     found = await admin.ok("POST", f"{path}/revoke")
     assert (found["status"], found["cancelled"], found["old_secret_expires_at"]) == ("revoked", 1, None)
-    item = await admin.services.table.get(ledger.ledger_key(opening.request_id))
+    item = await admin.services.table.get(ledger_key(opening.request_id))
     assert item is not None
     assert item["cancel"] > 0
     again = await admin.ok("POST", f"{path}/revoke")
@@ -431,7 +324,9 @@ async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, ma
 
 
 async def test_a_revocation_that_was_overtaken_is_made_again(admin: Admin, make: Make) -> None:
-    """A change that comes between does not keep a key from being revoked, and a late try of it brings nothing back."""
+    """A change that comes between does not keep a key from being revoked, and a late try of it
+    brings nothing back.
+    """
     made = await make()
     account = Account.of(await admin.services.account(made["id"]))
     late = account_changes.rotate(await admin.services.account(made["id"]), "0" * 64, now=int(NOW), grace=60)

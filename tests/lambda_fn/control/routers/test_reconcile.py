@@ -96,3 +96,27 @@ async def test_no_keys_are_nothing(admin: Admin, used: dict[str, Any]) -> None:
     del used
     report = await admin.ok("POST", "/reconcile/keys", {"since": "2026-11-21T06", "keys": []})
     assert (report["agrees"], report["keys"], report["differences"]) == (True, [], [])
+
+
+async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, Any]) -> None:
+    """Reconciling finds no difference; after a figure was forged it names it."""
+    admin.services.now = lambda: NOW + 60
+    report = await admin.ok("POST", "/reconcile")
+    assert (report["agrees"], report["differences"]) == (True, [])
+    assert {key["key"]: key["account"]["requests"] for key in report["keys"]} == {used["first"]: 4, used["second"]: 1}
+    key = {"pk": f"KEY#{used['second']}", "sk": "ACCOUNT"}
+    admin.boto.update_item(Key=key, UpdateExpression="ADD completion_tokens :n", ExpressionAttributeValues={":n": 1})
+    report = await admin.ok("POST", "/reconcile")
+    assert not report["agrees"]
+    [difference] = report["differences"]
+    assert (difference["key"], difference["field"]) == (used["second"], "completion_tokens")
+    assert sorted(difference["values"]) == [50, 51]
+
+
+async def test_a_deleted_key_stays_in_the_books(admin: Admin, used: dict[str, Any]) -> None:
+    """Its usage is reported, and accounts and ledger still agree."""
+    await admin.ok("DELETE", f"/keys/{used['first']}")
+    admin.services.now = lambda: NOW + 60
+    assert (await admin.ok("POST", "/reconcile"))["agrees"]
+    rows = (await admin.ok("GET", "/usage", by="key"))["data"]
+    assert {row["key"] for row in rows} == {used["first"], used["second"]}

@@ -1,13 +1,12 @@
-"""Usage, the ledger and the books: what the admin API reports of requests that the meter has counted."""
+"""Usage, the ledger and the books: what the admin API reports of requests that the meter has
+counted.
+"""
 
 import csv
 import io
 from typing import Any
 
 from lambda_fn import ids
-from lambda_fn.aws.dynamodb import Table
-from lambda_fn.aws.signing import Credentials
-from lambda_fn.http.client import Client
 from tests.support.admin import NOW, Admin
 
 
@@ -86,7 +85,9 @@ async def test_what_makes_no_sense_of_usage_is_refused(admin: Admin) -> None:
 
 
 async def test_one_request_is_found_by_any_of_its_names(admin: Admin, used: dict[str, Any]) -> None:
-    """With the prefix of the header, of an answer, or without; others are 404, and what is no id 400."""
+    """With the prefix of the header, of an answer, or without; others are 404, and what is no id
+    400.
+    """
     plain = used["last"]
     for name in (plain, f"req_{plain}", f"chatcmpl-{plain}"):
         entry = await admin.ok("GET", f"/requests/{name}")
@@ -95,63 +96,3 @@ async def test_one_request_is_found_by_any_of_its_names(admin: Admin, used: dict
     assert (await admin.refused(404, "GET", f"/requests/{ids.new_request_id()}"))["code"] == "request_not_found"
     for wrong in ("x", "req_", "req_" + "u" * 26, "é" * 26, plain + "0"):
         assert (await admin.refused(400, "GET", f"/requests/{wrong}"))["param"] == "request_id"
-
-
-async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, Any]) -> None:
-    """Reconciling finds no difference; after a figure was forged it names it."""
-    admin.services.now = lambda: NOW + 60
-    report = await admin.ok("POST", "/reconcile")
-    assert (report["agrees"], report["differences"]) == (True, [])
-    assert {key["key"]: key["account"]["requests"] for key in report["keys"]} == {used["first"]: 4, used["second"]: 1}
-    key = {"pk": f"KEY#{used['second']}", "sk": "ACCOUNT"}
-    admin.boto.update_item(Key=key, UpdateExpression="ADD completion_tokens :n", ExpressionAttributeValues={":n": 1})
-    report = await admin.ok("POST", "/reconcile")
-    assert not report["agrees"]
-    [difference] = report["differences"]
-    assert (difference["key"], difference["field"]) == (used["second"], "completion_tokens")
-    assert sorted(difference["values"]) == [50, 51]
-
-
-async def test_a_deleted_key_stays_in_the_books(admin: Admin, used: dict[str, Any]) -> None:
-    """Its usage is reported, and accounts and ledger still agree."""
-    await admin.ok("DELETE", f"/keys/{used['first']}")
-    admin.services.now = lambda: NOW + 60
-    assert (await admin.ok("POST", "/reconcile"))["agrees"]
-    rows = (await admin.ok("GET", "/usage", by="key"))["data"]
-    assert {row["key"] for row in rows} == {used["first"], used["second"]}
-
-
-async def test_rollups_are_made_again(admin: Admin, used: dict[str, Any]) -> None:
-    """Hours are made from the ledger; made again they are the same; too many or none are refused."""
-    hours = {"since": "2026-11-20", "until": "2026-11-21T06"}
-    done = (await admin.ok("POST", "/rollups/rebuild", hours))["data"]
-    assert (sum(hour["rows"] for hour in done), sum(hour["changed"] for hour in done)) == (3, 3)
-    assert sum(hour["changed"] for hour in (await admin.ok("POST", "/rollups/rebuild", hours))["data"]) == 0
-    for since, until, param in (
-        ("2026-11-21", "2026-11-20", "since"),
-        ("2020-01-01", "2026-01-01", "until"),
-        ("now", "then", "since"),
-    ):
-        error = await admin.refused(400, "POST", "/rollups/rebuild", {"since": since, "until": until})
-        assert error["param"] == param
-
-
-async def test_replay_takes_lines_of_a_log(admin: Admin, used: dict[str, Any]) -> None:
-    """Other lines are passed over, malformed ones named; too many at once are refused."""
-    done = await admin.ok("POST", "/replay", {"lines": ["START", "{}", '{"event":"settlement_unsaved"}']})
-    assert (done["settled"], len(done["malformed"])) == (0, 1)
-    assert (await admin.refused(400, "POST", "/replay", {"lines": ["x"] * 1001}))["param"] == "lines"
-    assert (await admin.refused(400, "POST", "/replay", {"lines": "x"}))["param"] == "lines"
-
-
-async def test_the_table_that_does_not_answer_is_a_503(admin: Admin) -> None:
-    """It is said so, in the form of all errors, and nothing of the inside."""
-    table = admin.services.table
-    admin.services.table = Table(Client(), url="http://127.0.0.1:9", region="eu-west-1", name="t", credentials=_nobody)
-    error = await admin.refused(503, "GET", "/keys")
-    assert (error["code"], "127.0.0.1" in error["message"]) == ("service_unavailable", False)
-    admin.services.table = table
-
-
-def _nobody() -> Credentials:
-    return Credentials("a", "b", "")

@@ -7,13 +7,10 @@ import pytest
 from starlette.types import Message
 
 from lambda_fn.control import sizes
-from lambda_fn.control.app import PREFIX, Front, create_api
+from lambda_fn.control.app import PREFIX, Middleware, create_api
 from lambda_fn.control.auth import AdminSecret, Gate
-from lambda_fn.control.invocation import as_url_event
-from lambda_fn.control.models_in import Booked, KeyPast, ReconcileKeys
 from lambda_fn.control.services import Services
 from lambda_fn.control.trail import Trail, Who
-from schema_guard import more_values
 
 
 class Secret:
@@ -47,14 +44,20 @@ class Read:
 
 
 @pytest.fixture(scope="module")
-def front() -> Front:
+def front() -> Middleware:
     """Give the whole application, without a table: nothing here comes so far."""
     api = create_api(Services(cast("Any", None), ("demo",)))
-    return Front(api, Gate(cast("AdminSecret", Secret()), ("o",)), cast("Trail", Refusals()))
+    return Middleware(api, Gate(cast("AdminSecret", Secret()), ("o",)), cast("Trail", Refusals()))
 
 
 async def call(
-    front: Front, body: bytes, *, path: str = "/keys", bearer: str = "right", query: bytes = b"", method: str = "POST"
+    front: Middleware,
+    body: bytes,
+    *,
+    path: str = "/keys",
+    bearer: str = "right",
+    query: bytes = b"",
+    method: str = "POST",
 ) -> tuple[int, dict[str, Any], dict[str, str], int]:
     """Return status, error, headers, and how many parts of the body were read."""
     sent: list[Message] = []
@@ -98,8 +101,10 @@ def keys(count: int) -> bytes:
         ("/keys", b"\xff" * 60_000, 400, "invalid_json"),
     ],
 )
-async def test_a_body_is_bounded(front: Front, path: str, body: bytes, status: int, code: str | None) -> None:
-    """A body is refused by its size, or by how many values it has, before it is parsed; no more of it is read."""
+async def test_a_body_is_bounded(front: Middleware, path: str, body: bytes, status: int, code: str | None) -> None:
+    """A body is refused by its size, or by how many values it has, before it is parsed; no more of
+    it is read.
+    """
     found, error, _, count = await call(front, body, path=path)
     assert found == status, error
     assert error.keys() == {"message", "type", "param", "code"}
@@ -108,13 +113,13 @@ async def test_a_body_is_bounded(front: Front, path: str, body: bytes, status: i
 
 
 @pytest.mark.parametrize("length", [sizes.QUERY + 1, 6_000_000])
-async def test_a_query_is_bounded(front: Front, length: int) -> None:
+async def test_a_query_is_bounded(front: Middleware, length: int) -> None:
     """A query string that is too long is refused, and the body is not read."""
     status, error, _, count = await call(front, b"", query=b"a&" * (length // 2 + 1), method="GET")
     assert (status, error["code"], count) == (400, "query_too_long", 0)
 
 
-async def test_the_secret_comes_before_the_body(front: Front) -> None:
+async def test_the_secret_comes_before_the_body(front: Middleware) -> None:
     """Of a request without the admin secret, not one byte of the body is read."""
     status, _, _, count = await call(front, b" " * 6_000_000, bearer="wrong")
     assert (status, count) == (401, 0)
@@ -123,7 +128,7 @@ async def test_the_secret_comes_before_the_body(front: Front) -> None:
 async def test_the_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for the document, which takes no secret, costs no more than its bytes."""
     api = create_api(Services(cast("Any", None), ("demo",)))
-    front = Front(api, Gate(None, ("o",)), cast("Trail", Refusals()))
+    front = Middleware(api, Gate(None, ("o",)), cast("Trail", Refusals()))
     assert (await call(front, b"", path="/openapi.json", method="GET"))[0] == 200
     monkeypatch.setattr(api, "openapi", None)
     assert (await call(front, b"", path="/openapi.json", method="GET"))[0] == 200
@@ -139,42 +144,7 @@ async def test_the_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> Non
         ("/openapi.json", "", "GET"),
     ],
 )
-async def test_no_answer_is_sniffed(front: Front, path: str, secret: str, method: str) -> None:
+async def test_no_answer_is_sniffed(front: Middleware, path: str, secret: str, method: str) -> None:
     """Each response, a refusal too, tells browsers to take it for what it says it is."""
     _, _, headers, _ = await call(front, b"", path=path, bearer=secret, method=method)
     assert headers["x-content-type-options"] == "nosniff"
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        {"path": "/x" * 3_000_000, "method": "y" * 6_000_000, "query": "z" * 6_000_000, "body": "b" * 6_000_000},
-        {"path": "\ud800", "method": "\ud800", "query": "\ud800", "body": "\ud800", "accept": "\ud800"},
-        {"path": [1], "method": {}, "query": {"limit": 10}, "body": {"name": "\ud800"}, "accept": None},
-    ],
-)
-def test_an_event_is_bounded(event: dict[str, Any]) -> None:
-    """Whatever a caller that IAM let in writes becomes a request that can be refused, and no more of it is kept."""
-    found = as_url_event(event)
-    assert len(json.dumps(found)) < 3 * sizes.REPLAY_BODY
-    json.dumps(found, ensure_ascii=False).encode()
-    assert len(found["rawPath"]) <= sizes.PATH + 1
-    assert found["rawQueryString"]
-
-
-def test_an_event_that_is_nested_deeply() -> None:
-    """A body that cannot be written as JSON is refused as one that is none."""
-    deep: Any = []
-    for _ in range(100_000):
-        deep = [deep]
-    assert as_url_event({"body": deep})["body"] == "["
-
-
-def test_the_largest_body_that_makes_sense_is_taken() -> None:
-    """A hundred keys to reconcile, with the largest figures, are within the bounds."""
-    most = 10**18
-    figures = Booked(requests=most, prompt_tokens=most, completion_tokens=most, cost=most)
-    past = KeyPast(key="a" * 12, ledger=figures, rollups=figures, refused=most, open=most, in_flight=most)
-    body = json.dumps(ReconcileKeys(since="2026-11-21T06", keys=[past] * 100).model_dump()).encode()
-    assert len(body) < sizes.BODY
-    assert not more_values(body, sizes.VALUES)

@@ -1,0 +1,51 @@
+"""Errors in OpenAI's shape."""
+
+from lambda_fn import ids
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http.client import Client
+from tests.support.admin import Admin, Make
+
+
+async def test_the_table_that_does_not_answer_is_a_503(admin: Admin) -> None:
+    """It is said so, in the form of all errors, and nothing of the inside."""
+    table = admin.services.table
+    admin.services.table = Table(Client(), url="http://127.0.0.1:9", region="eu-west-1", name="t", credentials=_nobody)
+    error = await admin.refused(503, "GET", "/keys")
+    assert (error["code"], "127.0.0.1" in error["message"]) == ("service_unavailable", False)
+    admin.services.table = table
+
+
+def _nobody() -> Credentials:
+    return Credentials("a", "b", "")
+
+
+async def test_a_body_that_is_no_json(admin: Admin) -> None:
+    """It is a 400 with a code of its own."""
+    long = b'{"name": "x", "limits": {"tokens_per_day": ' + b"9" * 5000 + b"}}"
+    for content in (b"{", b"\xff\xfe", b'{"name": "n"', b"[" * 100_000, long):
+        answer = await admin.client.post(
+            "/admin/v1/keys", content=content, headers={"content-type": "application/json"}
+        )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+
+
+async def test_paths_and_methods_that_are_not_there(admin: Admin, make: Make) -> None:
+    """404 for a path or a key, 405 for a method, 400 for what cannot be a key."""
+    assert (await admin.refused(404, "GET", "/nothing"))["code"] == "not_found"
+    assert (await admin.refused(405, "PUT", "/keys"))["code"] == "method_not_allowed"
+    nobody = ids.new_key_id()
+    for method, path, body in (
+        ("GET", f"/keys/{nobody}", None),
+        ("PATCH", f"/keys/{nobody}", {"name": "n"}),
+        ("POST", f"/keys/{nobody}/rotate", {}),
+        ("DELETE", f"/keys/{nobody}", None),
+        ("GET", f"/keys/{nobody}/budget", None),
+        ("PATCH", f"/keys/{nobody}/budget", {"cost_per_day": 1}),
+    ):
+        assert (await admin.refused(404, method, path, body))["code"] == "key_not_found"
+    for wrong in ("ABC", "sk-" + nobody, nobody + "x", "..%2f..%2fetc"):
+        assert (await admin("GET", f"/keys/{wrong}")).status_code in {400, 404}
+    secret = (await make())["secret"]
+    error = await admin.refused(400, "GET", f"/keys/{secret}")
+    assert secret not in error["message"]

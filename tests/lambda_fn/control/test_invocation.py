@@ -1,0 +1,36 @@
+"""The events of callers through IAM."""
+
+import json
+from typing import Any
+
+import pytest
+
+from lambda_fn.control import sizes
+from lambda_fn.control.invocation import as_url_event
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"path": "/x" * 3_000_000, "method": "y" * 6_000_000, "query": "z" * 6_000_000, "body": "b" * 6_000_000},
+        {"path": "\ud800", "method": "\ud800", "query": "\ud800", "body": "\ud800", "accept": "\ud800"},
+        {"path": [1], "method": {}, "query": {"limit": 10}, "body": {"name": "\ud800"}, "accept": None},
+    ],
+)
+def test_an_event_is_bounded(event: dict[str, Any]) -> None:
+    """Whatever a caller that IAM let in writes becomes a request that can be refused, and no more
+    of it is kept.
+    """
+    found = as_url_event(event)
+    assert len(json.dumps(found)) < 3 * sizes.REPLAY_BODY
+    json.dumps(found, ensure_ascii=False).encode()
+    assert len(found["rawPath"]) <= sizes.PATH + 1
+    assert found["rawQueryString"]
+
+
+def test_an_event_that_is_nested_deeply() -> None:
+    """A body that cannot be written as JSON is refused as one that is none."""
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert as_url_event({"body": deep})["body"] == "["

@@ -1,0 +1,38 @@
+"""The settings of the control function."""
+
+import pytest
+
+from lambda_fn.control.settings import ControlSettings
+from lambda_fn.settings import SettingsError
+
+ENVIRONMENT = {"AWS_REGION": "eu-west-1", "SLUICE_USAGE_TABLE": "t", "SLUICE_MODEL_NAMES": '["m"]'}
+
+
+def test_defaults() -> None:
+    """Without a secret and a right nobody is let in; AWS's own addresses are used."""
+    settings = ControlSettings.from_environment(ENVIRONMENT)
+    assert (settings.admin_secret, settings.right, settings.unpriced, settings.audit_days) == (None, None, (), 400)
+    assert settings.dynamodb_url == "https://dynamodb.eu-west-1.amazonaws.com"
+
+
+def test_aws_own_variables_name_other_addresses() -> None:
+    """A service's own variable is used before the general one."""
+    own = {"AWS_ENDPOINT_URL": "http://a/", "AWS_ENDPOINT_URL_DYNAMODB": "http://b"}
+    settings = ControlSettings.from_environment({**ENVIRONMENT, **own})
+    assert (settings.dynamodb_url, settings.secretsmanager_url) == ("http://b", "http://a")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_REGION", ""),
+        ("SLUICE_MODEL_NAMES", "m"),
+        ("SLUICE_ADMIN_RIGHT", "none"),
+        ("SLUICE_AUDIT_DAYS", "-1"),
+        ("SLUICE_DEFAULT_MAX_STREAMS", "0"),
+    ],
+)
+def test_an_invalid_variable_is_named(name: str, value: str) -> None:
+    """A missing or malformed variable is an error that names it."""
+    with pytest.raises(SettingsError, match=name):
+        ControlSettings.from_environment({**ENVIRONMENT, name: value})

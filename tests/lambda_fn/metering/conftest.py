@@ -1,0 +1,16 @@
+"""A request on a network that fails, at a time that stands still."""
+
+import time
+
+import pytest
+
+from lambda_fn import limits
+from tests.support.one_request import START, Case
+
+
+@pytest.fixture
+def case(monkeypatch: pytest.MonkeyPatch) -> Case:
+    """Return a case, at a time that stands still."""
+    monkeypatch.setattr(time, "time", lambda: START)
+    monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
+    return Case()

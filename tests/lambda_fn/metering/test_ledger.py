@@ -1,0 +1,37 @@
+"""Checkpoints and cancellation of a ledger item."""
+
+import pytest
+
+from lambda_fn.aws.dynamodb import ConditionFailed
+from lambda_fn.metering import accounts, ledger, settlements
+from tests.support.function import KEY, KEY_ID
+from tests.support.one_request import START, Case
+
+
+async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
+    """A request served while the meter was open by a server that tells its prompt's tokens at the
+    end only is booked with what it generated.
+    """
+    await case.table.put(accounts.new_account(KEY, name="n", now=1))
+    await case.table.put(ledger.opening_item(case.opening))
+    await case.table.update(ledger.checkpoint(case.request_id, prompt_tokens=0, completion_tokens=4, now=START))
+    assert await case.recover() == "settled"
+    assert await case.booked() == (1, 0, 4, 400, 0)
+
+
+async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
+    """What a key has in flight can be marked for its end, by nobody but that key, and only until it
+    is settled.
+    """
+    admission = await case.begin()
+    with pytest.raises(ConditionFailed):
+        await case.table.update(ledger.cancel(case.request_id, key_id="a" * 12, now=START))
+    assert await settlements.cancel_all(case.table, "a" * 12, now=START) == []
+    assert await settlements.cancel_all(case.table, KEY_ID, now=START) == [case.request_id]
+    assert await settlements.cancel_all(case.table, KEY_ID, now=START + 1) == [case.request_id]
+    assert (await case.item())["cancel"] == START
+    await case.close(admission)
+    assert "cancel" not in await case.item()
+    with pytest.raises(ConditionFailed):
+        await case.table.update(ledger.cancel(case.request_id, key_id=KEY_ID, now=START))
+    assert await settlements.cancel_all(case.table, KEY_ID, now=START) == []
