@@ -16,7 +16,7 @@ from lambda_fn.errors import NO_RETRY, APIError, Cancelled, UpstreamTimeout, fro
 from lambda_fn.events import GARBLED, Event, Failure
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.settle import Tally
-from lambda_fn.transform import Buffer
+from lambda_fn.transform import Transform
 
 
 class AnswerBroken(Exception):
@@ -34,7 +34,7 @@ class Answer:
         tally: Tally,
         *,
         seconds: float,
-        transform: Buffer | None = None,
+        transform: Transform | None = None,
         heartbeat: float | None = None,
     ) -> None:
         """Join the two ends; the answer must be over in `seconds`, and not silent for longer than `heartbeat`."""
