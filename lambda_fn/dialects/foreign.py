@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from lambda_fn.dialects import Decoder
 from lambda_fn.dialects.failures import failure_of
-from lambda_fn.dialects.jsonl import Decoder
 from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.errors import APIError, InvalidRequest, from_container
 from lambda_fn.schema import ChatRequest, Control, plain_body

@@ -6,13 +6,12 @@ call may come without its list, usage may come with each chunk, at the end or ne
 """
 
 from collections.abc import Iterator
-from typing import Annotated
 
 import msgspec
 
-from lambda_fn.events import NULL, Count, Delta, Event, Failure, Finish, Start, Usage
+from lambda_fn.dialects.lines import Choices
+from lambda_fn.events import NULL, Count, Delta, Event, Failure, Finish, Index, Start, Usage
 
-Choice = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 _EMPTY = {b"null", b'""', b"[]"}
 _FINISHES = {"eos_token": "stop", "stop_sequence": "stop", "eos": "stop"}
 _BREAKS = {"abort": "cancelled", "error": "engine_error"}
@@ -24,7 +23,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: Choice = 0
+    index: Index = 0
     delta: dict[str, msgspec.Raw] | None = None
     finish_reason: str | None = None
     logprobs: msgspec.Raw = NULL
@@ -62,9 +61,9 @@ class Records:
     """Reads the records of one answer, and counts on the way what the server may not say at the end."""
 
     def __init__(self, choices: int) -> None:
-        """Begin an answer of so many choices."""
+        """Expect a response of `choices` choices."""
         self._counted = [0] * choices
-        self._unfinished = set(range(choices))
+        self._choices = Choices(choices)
         self._prompt_tokens = 0
         self._total: int | None = None
         self._started = False
@@ -72,7 +71,7 @@ class Records:
     @property
     def finished(self) -> bool:
         """Whether every choice has its end."""
-        return not self._unfinished
+        return not self._choices.unfinished
 
     @property
     def usage(self) -> Usage:
@@ -103,8 +102,7 @@ class Records:
         if not chosen and each is not None:
             self._total = each
         for choice in chosen:
-            if choice.index >= len(self._counted):
-                raise ValueError("a choice that nobody asked for")
+            self._choices.check(choice.index)
             # usage beside a choice is that choice's so far; beside several it cannot be told whose
             yield from self._choice(choice, each if len(chosen) == 1 else None)
 
@@ -151,6 +149,6 @@ class Records:
     def _finish(self, index: int, reason: str) -> Iterator[Event]:
         if reason in _BREAKS:
             yield Failure(code=_BREAKS[reason], message="The model ended the answer early.")
-        elif index in self._unfinished:
-            self._unfinished.discard(index)
+        elif index in self._choices.unfinished:
+            self._choices.unfinished.discard(index)
             yield Finish(finish_reason=_FINISHES.get(reason, reason), index=index)

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from lambda_fn.dialects.jsonl import Decoder, LineDecoder
+from lambda_fn.dialects import Decoder
+from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.errors import APIError, UpstreamFailed, from_container
 from lambda_fn.schema import ChatRequest, Control, container_body
 

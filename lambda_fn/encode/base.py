@@ -1,6 +1,8 @@
 """What every wire form is, and what they share."""
 
+import secrets
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -8,6 +10,16 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.errors import AnswerTooLarge, APIError, UpstreamFailed
 from lambda_fn.events import Delta, Event, Usage
+
+PADDING_BLOCK = 32
+"""Chunks of server-sent events are padded to multiples of this many bytes of their delta.
+
+Encryption hides what a chunk says but not its length, and the lengths of tokens reveal much of a text. So each chunk
+has a field `obfuscation` that pads it. A token of up to 18 bytes always makes a chunk of one size. OpenAI pads to 8
+characters. To pad a chunk is to choose one of 32 endings that are made once per process.
+"""
+
+_PADDING = secrets.token_urlsafe(PADDING_BLOCK).encode()
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -167,3 +179,19 @@ def usage_of(event: Usage) -> dict[str, Any]:
 
 def _senseless() -> UpstreamFailed:
     return UpstreamFailed("The model sent a record that makes no sense.")
+
+
+@cache
+def chunk_tails(include_usage: bool, obfuscate: bool) -> list[bytes]:
+    """Return the ends of a chunk, from behind its last choice. The one to use is that of `-size % PADDING_BLOCK`."""
+    usage = b',"usage":null' if include_usage else b""
+    if not obfuscate:
+        return [b"]" + usage + b"}\n\n"] * PADDING_BLOCK
+    return [b"]" + usage + b',"obfuscation":"' + _PADDING[:size] + b'"}\n\n' for size in range(PADDING_BLOCK)]
+
+
+@cache
+def delta_tails(include_usage: bool, obfuscate: bool) -> list[bytes]:
+    """Return the same from behind the delta of a choice that has no finish and no log probabilities."""
+    ends = chunk_tails(include_usage, obfuscate)
+    return [b',"logprobs":null,"finish_reason":null}' + end for end in ends]

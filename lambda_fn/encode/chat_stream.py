@@ -9,13 +9,12 @@ from typing import ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import Head, usage_of
-from lambda_fn.encode.sse import BLOCK, delta_tails, tails
+from lambda_fn.encode.base import PADDING_BLOCK, Head, chunk_tails, delta_tails, usage_of
 from lambda_fn.errors import APIError
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
 
 _json = msgspec.json.encode
-_FILL = BLOCK - 1  # `-size & _FILL` is `-size % BLOCK`
+_FILL = PADDING_BLOCK - 1  # `-size & _FILL` is `-size % PADDING_BLOCK`
 
 
 class ChatStream:
@@ -43,7 +42,7 @@ class ChatStream:
         if head.service_tier is not None:
             fields["service_tier"] = head.service_tier
         self._head = b"data: " + _json(fields)[:-1] + b',"choices":['
-        self._tails = tails(include_usage, obfuscate)
+        self._tails = chunk_tails(include_usage, obfuscate)
         self._delta_tails = delta_tails(include_usage, obfuscate)
         self._open_delta = [self._head + b'{"index":%d,"delta":' % index for index in range(head.choices)]
 

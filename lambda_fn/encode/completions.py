@@ -5,13 +5,20 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import Head, Whole, read_delta, read_logprobs, usage_of
-from lambda_fn.encode.sse import BLOCK, tails
+from lambda_fn.encode.base import (
+    PADDING_BLOCK,
+    Head,
+    Whole,
+    chunk_tails,
+    read_delta,
+    read_logprobs,
+    usage_of,
+)
 from lambda_fn.errors import APIError
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
 
 _json = msgspec.json.encode
-_FILL = BLOCK - 1
+_FILL = PADDING_BLOCK - 1
 
 
 class CompletionStream:
@@ -24,7 +31,7 @@ class CompletionStream:
         self._include_usage = include_usage
         self._echo = echo
         self._head = b"data: " + _json(_fields(head))[:-1] + b',"choices":['
-        self._tails = tails(include_usage, obfuscate)
+        self._tails = chunk_tails(include_usage, obfuscate)
         self._choices = [_Text() for _ in range(head.choices)]
 
     def begin(self) -> bytes:

@@ -7,8 +7,7 @@ model cannot honour is refused by its name: nothing is ignored that would change
 from lambda_fn.schema.chat import ChatRequest, parse_chat, unsupported
 from lambda_fn.schema.completion import CompletionRequest, parse_completion, prompt_of
 from lambda_fn.schema.container import Control, container_body, plain_body
-from lambda_fn.schema.extensions import Buffering
-from lambda_fn.schema.parts import StreamOptions
+from lambda_fn.schema.parts import Buffering, StreamOptions
 
 __all__ = [
     "Buffering",

@@ -6,11 +6,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema.extensions import Extensions
 from lambda_fn.schema.messages import Message, check_tool_answers
 from lambda_fn.schema.parse import parse
 from lambda_fn.schema.parts import (
     Choices,
+    Extensions,
     LogitBias,
     Metadata,
     Penalty,

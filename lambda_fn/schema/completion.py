@@ -7,10 +7,20 @@ from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema.chat import ChatRequest, unsupported
-from lambda_fn.schema.extensions import Extensions
 from lambda_fn.schema.messages import User
 from lambda_fn.schema.parse import parse
-from lambda_fn.schema.parts import Choices, LogitBias, Penalty, Seed, Stop, StreamOptions, Temperature, Tokens, TopP
+from lambda_fn.schema.parts import (
+    Choices,
+    Extensions,
+    LogitBias,
+    Penalty,
+    Seed,
+    Stop,
+    StreamOptions,
+    Temperature,
+    Tokens,
+    TopP,
+)
 
 DEFAULT_MAX_TOKENS = 16
 """As OpenAI has it for this form."""

@@ -1,6 +1,6 @@
-"""What several requests have in common: names, counts, and the refusal of what a text model cannot do."""
+"""What the request types share: field types, extensions, and the rejection of what a text model cannot do."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -22,6 +22,7 @@ LogitBias = Annotated[
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
 ]
+Buffering = Literal["none", "word", "sentence", "line", "json"]
 
 
 class Unsupported(ValueError):
@@ -48,3 +49,9 @@ class StreamOptions(Struct, frozen=True, omit_defaults=True):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+
+
+class Extensions(Struct, frozen=True, omit_defaults=True):
+    """The object `sluice` of a request: what can be asked for beyond OpenAI's API. It takes precedence over headers."""
+
+    buffer: Buffering | None = None

@@ -10,7 +10,7 @@ import time
 from starlette.types import Send
 
 from lambda_fn import limits
-from lambda_fn.dialects.jsonl import Decoder
+from lambda_fn.dialects import Decoder
 from lambda_fn.encode import Encoder
 from lambda_fn.errors import NO_RETRY, APIError, Cancelled, UpstreamTimeout, from_container
 from lambda_fn.events import GARBLED, Event, Failure
