@@ -77,7 +77,25 @@ UNSUPPORTED = {
     "functions": "use 'tools'",
     "function_call": "use 'tool_choice'",
 }
-"""What is refused whenever it is given, and why."""
+"""Parameters that are rejected with any value, and why."""
+
+DEFAULT_ONLY: dict[str, tuple[object, str]] = {
+    "modalities": (["text"], "this is a text model, whose only modality is 'text'"),
+    "reasoning_effort": ("none", "this model does not reason before it answers; 'none' is allowed"),
+    "verbosity": ("medium", "it cannot be steered here; 'medium', the default, is allowed"),
+}
+"""Parameters that are rejected with any value but this one, and why."""
+
+INERT = (
+    "user",
+    "safety_identifier",
+    "metadata",
+    "store",
+    "service_tier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+)
+"""Parameters that are accepted and do not reach the model, because they would not change what it answers."""
 
 _decoder = msgspec.json.Decoder(ChatRequest)
 
@@ -113,12 +131,9 @@ def _check_honoured(request: ChatRequest) -> None:
     for name, why in UNSUPPORTED.items():
         if getattr(request, name) is not None:
             raise unsupported(name, why)
-    if request.modalities is not None and request.modalities != ["text"]:
-        raise unsupported("modalities", "this is a text model, whose only modality is 'text'")
-    if request.reasoning_effort not in (None, "none"):
-        raise unsupported("reasoning_effort", "this model does not reason before it answers; 'none' is allowed")
-    if request.verbosity not in (None, "medium"):
-        raise unsupported("verbosity", "it cannot be steered here; 'medium', the default, is allowed")
+    for name, (allowed, why) in DEFAULT_ONLY.items():
+        if getattr(request, name) not in (None, allowed):
+            raise unsupported(name, why)
 
 
 def _check_tools(request: ChatRequest) -> None:

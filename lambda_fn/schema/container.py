@@ -5,27 +5,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from lambda_fn.schema.chat import ChatRequest
+from lambda_fn.schema.chat import DEFAULT_ONLY, INERT, UNSUPPORTED, ChatRequest
 from lambda_fn.schema.messages import plain
 from lambda_fn.schema.tools import chosen
 
-_AS_THEY_ARE = (
-    "model",
-    "stream",
-    "stream_options",
-    "temperature",
-    "top_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "seed",
-    "stop",
-    "n",
-    "logprobs",
-    "top_logprobs",
-    "logit_bias",
-    "response_format",
-    "parallel_tool_calls",
-)
+RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice")
+_NOT_FORWARDED = {*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, "sluice"}
+FORWARDED = tuple(name for name in ChatRequest.__struct_fields__ if name not in _NOT_FORWARDED)
+"""Parameters that reach the model unchanged: all that nothing else is declared of, so that none is lost silently."""
 
 
 class Control(Struct, frozen=True):
@@ -46,7 +33,7 @@ def container_body(request: ChatRequest, control: Control) -> bytes:
 
 def plain_body(request: ChatRequest) -> dict[str, Any]:
     """Give what has an effect in a checked request, and only that, under OpenAI's names."""
-    body: dict[str, Any] = {name: value for name in _AS_THEY_ARE if (value := getattr(request, name)) is not None}
+    body: dict[str, Any] = {name: value for name in FORWARDED if (value := getattr(request, name)) is not None}
     body["messages"] = [plain(message) for message in request.messages]
     limit = request.max_tokens or request.max_completion_tokens
     if limit is not None:

@@ -15,6 +15,7 @@ from lambda_fn.encode import ChatBody, Head
 from lambda_fn.errors import CONTAINER_CODES, UpstreamFailed, from_container
 from lambda_fn.events import Delta, Event, Failure
 from lambda_fn.schema import Control, container_body, parse_chat
+from lambda_fn.schema.container import FORWARDED, RESHAPED
 from model.app import create_app
 from model.engines import create
 from model.generation import Generation
@@ -143,3 +144,9 @@ def test_what_the_function_lets_through_the_container_takes(request: dict[str, A
     assert asked.n == request.get("n", 1)
     assert asked.sluice is not None
     assert asked.sluice.request_id == "r1"
+
+
+def test_the_container_knows_every_parameter_that_it_is_sent() -> None:
+    """The container ignores what it does not know, so a parameter that is new in the function must be added there."""
+    forwarded = {*FORWARDED, *RESHAPED, "sluice"}
+    assert forwarded <= set(ChatRequest.model_fields)
