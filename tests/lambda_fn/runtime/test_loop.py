@@ -304,6 +304,47 @@ async def test_failures_before_the_start(lambda_: Lambda) -> None:
     ]
 
 
+START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
+PIECE: dict[str, Any] = {"type": "http.response.body", "body": b"x", "more_body": True}
+LAST: dict[str, Any] = {"type": "http.response.body", "body": b"y"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "unexpected", "state"),
+    [
+        ([], PIECE, "NONE"),
+        ([], LAST, "NONE"),
+        ([START], START, "BEGUN"),
+        ([START, PIECE], START, "BEGUN"),
+        ([START, PIECE], {"type": "http.response.trailers"}, "BEGUN"),
+        ([START, LAST], LAST, "ENDED"),
+        ([START, LAST], START, "ENDED"),
+    ],
+)
+async def test_a_message_out_of_order_raises(lambda_: Lambda, sent: list[Any], unexpected: Any, state: str) -> None:
+    """The application is told, and what it has sent so far is ended as for any other failure of it."""
+    raised: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in sent:
+            await send(message)
+        try:
+            await send(unexpected)
+        except RuntimeError as error:
+            raised.append(str(error))
+            raise
+
+    (path, packets), _ = await run(lambda_, app, EVENT, EVENT)  # the second begins when the first is over
+    assert raised[0] == f"ASGI message '{unexpected['type']}' is not expected: the response is {state}"
+    data = b"".join(packets).partition(b"\r\n\r\n")[2]
+    if state == "NONE":
+        assert (path.rpartition("/")[2], json.loads(data)["errorType"]) == ("error", "Runtime.RuntimeError")
+    else:
+        chunks, trailers = unchunk(data)
+        assert chunks[2:] == [message["body"] for message in sent if "body" in message]
+        assert (b"Runtime.RuntimeError" in trailers) == (state == "BEGUN")
+
+
 async def test_work_after_the_answer(lambda_: Lambda) -> None:
     """What the application leaves to be done ends before the next invocation is asked for, and after the answer."""
     answered, done = asyncio.Event(), asyncio.Event()
