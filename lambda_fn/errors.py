@@ -46,7 +46,7 @@ class APIError(Exception):
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
-    code: ClassVar[str | None] = None
+    default_code: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class APIError(Exception):
         super().__init__(message)
         self.message = message[:MESSAGE_MOST]
         self.param = None if param is None else param[:PARAM_MOST]
-        self.error_code = code or self.code
+        self.code = code or self.default_code
         self.retry_after = retry_after
         self.headers = dict(headers or {})
 
     def body(self) -> bytes:
         """Give the JSON body: `{"error": {"message", "type", "param", "code"}}`."""
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return encode_json({"error": error})
 
 
@@ -84,13 +84,13 @@ class InvalidRequest(APIError):
 class ContextLengthExceeded(InvalidRequest):
     """The prompt does not fit the model's context."""
 
-    code = "context_length_exceeded"
+    default_code = "context_length_exceeded"
 
 
 class AnswerTooLarge(InvalidRequest):
     """The answer is larger than what is held of one that is not streamed."""
 
-    code = "answer_too_large"
+    default_code = "answer_too_large"
 
 
 class AuthenticationFailed(APIError):
@@ -98,7 +98,7 @@ class AuthenticationFailed(APIError):
 
     status = 401
     type = "invalid_request_error"
-    code = "invalid_api_key"
+    default_code = "invalid_api_key"
 
 
 class PermissionDenied(APIError):
@@ -106,7 +106,7 @@ class PermissionDenied(APIError):
 
     status = 403
     type = "invalid_request_error"
-    code = "permission_denied"
+    default_code = "permission_denied"
 
 
 class NotFound(APIError):
@@ -114,7 +114,7 @@ class NotFound(APIError):
 
     status = 404
     type = "invalid_request_error"
-    code = "not_found"
+    default_code = "not_found"
 
 
 class MethodNotAllowed(APIError):
@@ -122,7 +122,7 @@ class MethodNotAllowed(APIError):
 
     status = 405
     type = "invalid_request_error"
-    code = "method_not_allowed"
+    default_code = "method_not_allowed"
 
 
 class Conflict(APIError):
@@ -130,7 +130,7 @@ class Conflict(APIError):
 
     status = 409
     type = "invalid_request_error"
-    code = "conflict"
+    default_code = "conflict"
 
 
 class RequestRunning(APIError):
@@ -138,7 +138,7 @@ class RequestRunning(APIError):
 
     status = 409
     type = "invalid_request_error"
-    code = "request_running"
+    default_code = "request_running"
 
 
 class BodyTooLarge(APIError):
@@ -146,7 +146,7 @@ class BodyTooLarge(APIError):
 
     status = 413
     type = "invalid_request_error"
-    code = "request_too_large"
+    default_code = "request_too_large"
 
 
 class Cancelled(APIError):
@@ -156,7 +156,7 @@ class Cancelled(APIError):
 
     status = 499
     type = "invalid_request_error"
-    code = "cancelled"
+    default_code = "cancelled"
 
 
 class RateLimited(APIError):
@@ -164,7 +164,7 @@ class RateLimited(APIError):
 
     status = 429
     type = "rate_limit_error"
-    code = "rate_limit_exceeded"
+    default_code = "rate_limit_exceeded"
 
 
 class InsufficientQuota(APIError):
@@ -172,34 +172,34 @@ class InsufficientQuota(APIError):
 
     status = 429
     type = "insufficient_quota"
-    code = "insufficient_quota"
+    default_code = "insufficient_quota"
 
 
 class ServerError(APIError):
     """A fault of ours. Its details are in the log, under the request's id."""
 
-    code = "internal_error"
+    default_code = "internal_error"
 
 
 class UpstreamFailed(ServerError):
     """The model failed, or its answer was cut off."""
 
     status = 502
-    code = "upstream_error"
+    default_code = "upstream_error"
 
 
 class Unavailable(ServerError):
     """A part that is needed does not answer."""
 
     status = 503
-    code = "service_unavailable"
+    default_code = "service_unavailable"
 
 
 class UpstreamTimeout(ServerError):
     """The model took longer than it may."""
 
     status = 504
-    code = "upstream_timeout"
+    default_code = "upstream_timeout"
 
 
 CONTAINER_CODES: dict[str, type[APIError]] = {

@@ -140,7 +140,7 @@ class Front:
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
             if error.status in _NOT_LET_IN:
-                await self._trail.refused(who, "signIn", error.error_code)
+                await self._trail.refused(who, "signIn", error.code)
             return
         read = iter([{"type": "http.request", "body": body, "more_body": False}])
 

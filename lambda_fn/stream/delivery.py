@@ -108,12 +108,12 @@ class Answer:
             raise error from None
         ending = self._encoder.fail(error)
         if ending is None:
-            raise AnswerBroken(error.error_code) from None
+            raise AnswerBroken(error.code) from None
         try:
             async with asyncio.timeout(limits.LAST_WRITE):
                 await self._write(send, ending, more=False)
         except TimeoutError:
-            raise AnswerBroken(error.error_code) from None
+            raise AnswerBroken(error.code) from None
 
     async def _write(self, send: Send, data: bytes, *, more: bool) -> None:
         if not self._started:

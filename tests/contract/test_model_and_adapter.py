@@ -85,7 +85,7 @@ async def test_refusal_is_understood(container: httpx.AsyncClient) -> None:
     answer = await container.post("/invocations", content=body({"prompt_tokens": 100_000, "say": ["x"]}))
     error = answer.json()["error"]
     assert answer.status_code == 400
-    assert from_container(error["code"], error["message"]).error_code == "context_length_exceeded"
+    assert from_container(error["code"], error["message"]).code == "context_length_exceeded"
 
 
 def test_every_code_has_a_public_status() -> None:
@@ -105,7 +105,7 @@ def test_every_code_has_a_public_status() -> None:
         if kind.status < 500 and not kind.record_only:
             told = from_container(kind.code, "words", "model")
             assert (told.status, told.param) == (kind.status, "model")
-    assert from_container("model_not_found", "words").error_code == "model_not_found"
+    assert from_container("model_not_found", "words").code == "model_not_found"
 
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)

@@ -129,7 +129,7 @@ async def test_only_who_is_inside_is_admitted(office: Office) -> None:
     for address in ("198.51.100.7", "2001:db9::1", ""):
         with pytest.raises(PermissionDenied) as refused:
             await office.admit(address)
-        assert refused.value.error_code == "network_not_allowed"
+        assert refused.value.code == "network_not_allowed"
     assert not office.account().in_flight
     for address in ("203.0.113.7", "2001:db8::7"):
         await office.admit(address)
@@ -177,7 +177,7 @@ async def test_calls_that_spend_nothing_are_held_to_it_too(office: Office) -> No
         await office.gate.check_key(office.caller("198.51.100.7"))
     with pytest.raises(APIError) as wrong:
         await office.gate.check_key(Caller(office.key_id, "0" * 64, "203.0.113.7"))
-    assert wrong.value.error_code == "invalid_api_key"
+    assert wrong.value.code == "invalid_api_key"
 
 
 async def test_an_open_meter_does_not_open_networks(table: Table, items: Any) -> None:

@@ -94,7 +94,7 @@ def test_what_a_server_would_ignore_is_refused(dialect: str, field: str, value: 
     """A field that the server cannot do is a 400 that names it, before anything is reserved."""
     with pytest.raises(errors.InvalidRequest) as refusal:
         body(dialect, **{field: value})
-    assert (refusal.value.param, refusal.value.error_code) == (field, "unsupported_parameter")
+    assert (refusal.value.param, refusal.value.code) == (field, "unsupported_parameter")
 
 
 def test_a_field_at_its_default_is_not_refused() -> None:
@@ -123,6 +123,6 @@ def test_refusals_become_public_errors(status: int, answer: str, kind: type[erro
     """A status and whatever body the server gives become the public error; inner words stay inside."""
     for name in FOREIGN:
         refusal = dialects.find(name).refusal(status, answer)
-        assert (type(refusal), refusal.error_code) == (kind, code)
+        assert (type(refusal), refusal.code) == (kind, code)
         if not isinstance(refusal, errors.InvalidRequest | errors.RateLimited):
             assert refusal.message not in answer or not answer

@@ -28,7 +28,7 @@ def test_wrong_fields_are_named(bad: Bad) -> None:
     """Each row of the table is a 400 whose `param` is the wrong field's path, with OpenAI's code."""
     with pytest.raises(InvalidRequest) as refusal:
         parse_chat(body(bad.change))
-    assert (refusal.value.param, refusal.value.error_code, refusal.value.status) == (bad.param, bad.code, 400)
+    assert (refusal.value.param, refusal.value.code, refusal.value.status) == (bad.param, bad.code, 400)
     assert bad.param in refusal.value.message or bad.code is None
 
 
