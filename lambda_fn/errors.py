@@ -1,25 +1,25 @@
-"""The error tree. Every error that a client sees is one of these, in OpenAI's shape.
+"""The error tree. Every error that a client gets is one of these, in OpenAI's format.
 
 APIError
-├── InvalidRequest        400  the request makes no sense
+├── InvalidRequest        400  the request is invalid
 │   ├── ContextLengthExceeded
-│   └── AnswerTooLarge         its answer is more than can be held whole
-├── AuthenticationFailed  401  no key, or one that nobody has
-├── PermissionDenied      403  a key that may not, or a caller that went round the distribution
-├── NotFound              404  no such path or model
+│   └── ResponseTooLarge       the response is too large to be held until its end
+├── AuthenticationFailed  401  the key is missing or unknown
+├── PermissionDenied      403  the key may not do this, or the caller bypassed the distribution
+├── NotFound              404  the path or model does not exist
 ├── MethodNotAllowed      405
-├── Conflict              409  others are changing the same thing; it may be tried again
-├── RequestRunning        409  the same request, sent before, still runs
+├── Conflict              409  another change of the same item won; a retry may succeed
+├── RequestRunning        409  the request that is repeated is still running
 ├── BodyTooLarge          413
-├── Cancelled             499  its end was asked for by somebody who may
-├── RateLimited           429  the model has no room, or a rate of the key is reached; it may be tried again
+├── Cancelled             499  an operator cancelled the request
+├── RateLimited           429  the model is busy, or a rate limit of the key is reached; a retry may succeed
 ├── InsufficientQuota     429  a budget of the key is spent
-└── ServerError           500  ours
-    ├── UpstreamFailed    502  the model failed, or was cut off
-    ├── Unavailable       503  a part that is needed is not there now
-    └── UpstreamTimeout   504  the model took longer than it may
+└── ServerError           500  a fault of this service
+    ├── UpstreamFailed    502  the model failed, or its response was truncated
+    ├── Unavailable       503  a dependency is unavailable
+    └── UpstreamTimeout   504  the model took too long
 
-Foreign errors become these at one boundary each: the container's codes in `from_container`, msgspec's in `schema`.
+Other errors become these at one boundary each: the container's codes in `from_container`, msgspec's in `schema`.
 """
 
 from collections.abc import Mapping
@@ -29,19 +29,20 @@ import msgspec
 
 encode_json = msgspec.json.encode
 NO_RETRY = {"x-should-retry": "false"}
-"""OpenAI's clients obey it: they do not send the request again by themselves."""
+"""A header that tells OpenAI's clients not to retry the request by themselves."""
 
-PARAM_MOST = 200
-"""Characters of a `param`. Paths have names in them that the caller chose, and those may be as long as a body."""
+MAX_PARAM = 200
+"""Characters of a `param`. A path contains names that the caller chose, which may be as long as the body."""
 
-MESSAGE_MOST = 2_000
-"""Characters of a message, which may name such a path, or hold what a container said."""
+MAX_MESSAGE = 2_000
+"""Characters of a message, which may contain such a path or the text of a container."""
 
 
 class APIError(Exception):
     """An error with an HTTP status and OpenAI's four fields.
 
-    `message` is for the client: it never holds a prompt, a completion, a key or an address of ours.
+    `message` is for the client: it never contains a prompt, a completion, a key or an internal address. `type` and
+    `status` belong to the class; `code` belongs to the instance, and is `default_code` unless it is given.
     """
 
     status: ClassVar[int] = 500
@@ -57,25 +58,31 @@ class APIError(Exception):
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say what went wrong. `param` is the path of the wrong field, `retry_after` seconds, `headers` others.
+        """Create the error. A long message or path is truncated.
 
-        A long message or path is cut.
+        Args:
+            message: What happened, why, and what to do.
+            param: The path of the wrong field.
+            code: The machine-readable code.
+            retry_after: Seconds after which a retry may succeed.
+            headers: Further headers of the response.
+
         """
         super().__init__(message)
-        self.message = message[:MESSAGE_MOST]
-        self.param = None if param is None else param[:PARAM_MOST]
+        self.message = message[:MAX_MESSAGE]
+        self.param = None if param is None else param[:MAX_PARAM]
         self.code = code or self.default_code
         self.retry_after = retry_after
         self.headers = dict(headers or {})
 
     def body(self) -> bytes:
-        """Give the JSON body: `{"error": {"message", "type", "param", "code"}}`."""
+        """Return the JSON body: `{"error": {"message", "type", "param", "code"}}`."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return encode_json({"error": error})
 
 
 class InvalidRequest(APIError):
-    """The request makes no sense."""
+    """The request is invalid."""
 
     status = 400
     type = "invalid_request_error"
@@ -87,14 +94,14 @@ class ContextLengthExceeded(InvalidRequest):
     default_code = "context_length_exceeded"
 
 
-class AnswerTooLarge(InvalidRequest):
-    """The answer is larger than what is held of one that is not streamed."""
+class ResponseTooLarge(InvalidRequest):
+    """The response is larger than what is held of one that is not streamed."""
 
     default_code = "answer_too_large"
 
 
 class AuthenticationFailed(APIError):
-    """No key, or one that nobody has."""
+    """The key is missing or unknown."""
 
     status = 401
     type = "invalid_request_error"
@@ -102,7 +109,7 @@ class AuthenticationFailed(APIError):
 
 
 class PermissionDenied(APIError):
-    """The caller is known, or not to be known, and may not."""
+    """The caller is not allowed to do this."""
 
     status = 403
     type = "invalid_request_error"
@@ -110,7 +117,7 @@ class PermissionDenied(APIError):
 
 
 class NotFound(APIError):
-    """No such path or model."""
+    """The path or model does not exist."""
 
     status = 404
     type = "invalid_request_error"
@@ -126,7 +133,7 @@ class MethodNotAllowed(APIError):
 
 
 class Conflict(APIError):
-    """Others are changing the same thing."""
+    """Another change of the same item won."""
 
     status = 409
     type = "invalid_request_error"
@@ -134,7 +141,7 @@ class Conflict(APIError):
 
 
 class RequestRunning(APIError):
-    """The same request, sent before, still runs: another answer to it would be generated and paid a second time."""
+    """The request that is repeated is still running. A second response would be generated and paid for."""
 
     status = 409
     type = "invalid_request_error"
@@ -150,8 +157,9 @@ class BodyTooLarge(APIError):
 
 
 class Cancelled(APIError):
-    """The answer's end was asked for by somebody who may. 499 is no standard's, but what proxies log for a request that
-    was given up; no client tries it again.
+    """An operator cancelled the request.
+
+    No standard defines 499. Proxies log it for a request whose client closed it, and no client retries it.
     """
 
     status = 499
@@ -160,7 +168,7 @@ class Cancelled(APIError):
 
 
 class RateLimited(APIError):
-    """There is no room at the model now, or the key has used its rate."""
+    """The model is busy, or a rate limit of the key is reached."""
 
     status = 429
     type = "rate_limit_error"
@@ -168,7 +176,7 @@ class RateLimited(APIError):
 
 
 class InsufficientQuota(APIError):
-    """A budget of the key is spent. Trying again is of no use before its day or month is over."""
+    """A budget of the key is spent. A retry cannot succeed before its day or month is over."""
 
     status = 429
     type = "insufficient_quota"
@@ -176,27 +184,27 @@ class InsufficientQuota(APIError):
 
 
 class ServerError(APIError):
-    """A fault of ours. Its details are in the log, under the request's id."""
+    """A fault of this service. The log has the details, under the request's id."""
 
     default_code = "internal_error"
 
 
 class UpstreamFailed(ServerError):
-    """The model failed, or its answer was cut off."""
+    """The model failed, or its response was truncated."""
 
     status = 502
     default_code = "upstream_error"
 
 
 class Unavailable(ServerError):
-    """A part that is needed does not answer."""
+    """A dependency is unavailable."""
 
     status = 503
     default_code = "service_unavailable"
 
 
 class UpstreamTimeout(ServerError):
-    """The model took longer than it may."""
+    """The model took too long."""
 
     status = 504
     default_code = "upstream_timeout"
@@ -215,21 +223,21 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
     "cut": UpstreamFailed,
     "garbled": UpstreamFailed,
 }
-"""The container's error codes, the last two being the decoder's for it, and what the client is told."""
+"""The container's error codes, and the two that the decoders add, with the errors that the client gets."""
 
-_OWN_WORDS = (InvalidRequest, RateLimited)  # these messages are meant for the caller; others may tell of the inside
+_MESSAGE_IS_PUBLIC = (InvalidRequest, RateLimited)  # other messages may reveal internals
 
 
 def from_container(code: str, message: str, param: str | None = None) -> APIError:
-    """Give the public error for an error of the container; an unknown code is `UpstreamFailed`."""
+    """Return the public error for an error of the container. An unknown code is `UpstreamFailed`."""
     kind = CONTAINER_CODES.get(code, UpstreamFailed)
-    if issubclass(kind, _OWN_WORDS):
+    if issubclass(kind, _MESSAGE_IS_PUBLIC):
         return kind(message, param=param, retry_after=1 if kind is RateLimited else None)
-    return kind(_PUBLIC_WORDS.get(code, "The model failed to answer."), param=param, code=_PUBLIC_CODES.get(code))
+    return kind(_PUBLIC_MESSAGES.get(code, "The model failed to answer."), param=param, code=_PUBLIC_CODES.get(code))
 
 
 _PUBLIC_CODES = {"cut": "upstream_cut", "model_not_found": "model_not_found"}
-_PUBLIC_WORDS = {
+_PUBLIC_MESSAGES = {
     "model_not_found": "The model's endpoint does not serve it.",
     "not_ready": "The model is not ready yet.",
     "deadline_exceeded": "The answer took longer than it may, and was ended.",

@@ -52,7 +52,7 @@ class Dialect(Protocol):
         """Return a new decoder, for one response of `choices` choices."""
         ...
 
-    def refusal(self, status: int, body: str) -> APIError:
+    def rejection(self, status: int, body: str) -> APIError:
         """Return the public error for a response whose status is not 200."""
         ...
 

@@ -67,7 +67,7 @@ class Foreign:
         """Give a decoder of its stream."""
         return StreamDecoder(choices, done=self._done)
 
-    def refusal(self, status: int, body: str) -> APIError:
+    def rejection(self, status: int, body: str) -> APIError:
         """Give the public error for an HTTP error of it."""
         failure = failure_of(body, status)
         return from_container(failure.code, failure.message)

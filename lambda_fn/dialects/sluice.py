@@ -36,7 +36,7 @@ class Sluice:
         """Give the decoder of the container's lines."""
         return LineDecoder(choices)
 
-    def refusal(self, status: int, body: str) -> APIError:
+    def rejection(self, status: int, body: str) -> APIError:
         """Give the public error for the container's code."""
         try:
             error = msgspec.json.decode(body, type=_Answer).error

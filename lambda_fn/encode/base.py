@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.errors import AnswerTooLarge, APIError, UpstreamFailed
+from lambda_fn.errors import APIError, ResponseTooLarge, UpstreamFailed
 from lambda_fn.events import Delta, Event, Usage
 
 PADDING_BLOCK = 32
@@ -25,18 +25,18 @@ _PADDING = secrets.token_urlsafe(PADDING_BLOCK).encode()
 class Head(msgspec.Struct, frozen=True):
     """What is the same in every piece of an answer.
 
-    `answer_id` is the request's id without a prefix, `created` Unix seconds, `model` the public name, `choices` how
+    `response_id` is the request's id without a prefix, `created` Unix seconds, `model` the public name, `choices` how
     many were asked for; `service_tier` is named only where the request named one. `most` is how many bytes of it are
     held where it is not streamed.
     """
 
-    answer_id: str
+    response_id: str
     created: int
     model: str
     choices: int = 1
     fingerprint: str | None = None
     service_tier: str | None = None
-    most: int = limits.MAX_WHOLE
+    max_bytes: int = limits.MAX_WHOLE
 
 
 class Encoder(Protocol):
@@ -66,7 +66,7 @@ class Encoder(Protocol):
         ...
 
 
-class Whole:
+class SizeLimit:
     """The size of an answer that is held until its end."""
 
     def __init__(self, most: int) -> None:
@@ -78,12 +78,12 @@ class Whole:
         """Count a delta.
 
         Raises:
-            AnswerTooLarge: the answer has more bytes than may be held.
+            ResponseTooLarge: the answer has more bytes than may be held.
 
         """
         self._size += len(event.delta) + len(event.logprobs)
         if self._size > self._most:
-            raise AnswerTooLarge(
+            raise ResponseTooLarge(
                 f"The answer is over {self._most} bytes, which is the most that is held for one that is not "
                 "streamed. Set 'stream' to true, or ask for fewer tokens, choices or log probabilities."
             )

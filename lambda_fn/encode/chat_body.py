@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import Head, ToolPiece, Whole, raw_logprobs, read_delta, usage_of
+from lambda_fn.encode.base import Head, SizeLimit, ToolPiece, raw_logprobs, read_delta, usage_of
 from lambda_fn.errors import APIError
 from lambda_fn.events import Delta, End, Event, Finish, Usage
 
@@ -20,17 +20,17 @@ class ChatBody:
         self._head = head
         self._choices = [_Choice() for _ in range(head.choices)]
         self._usage: Usage | None = None
-        self._whole = Whole(head.most)
+        self._size_limit = SizeLimit(head.max_bytes)
 
     def begin(self) -> bytes:
         """Give nothing yet."""
         return b""
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Collect, and give the whole object at the end. Raises AnswerTooLarge."""
+        """Collect, and give the whole object at the end. Raises ResponseTooLarge."""
         for event in events:
             if type(event) is Delta:
-                self._whole.add(event)
+                self._size_limit.add(event)
                 self._choices[event.index].add(event)
             elif type(event) is Finish:
                 self._choices[event.index].finish_reason = event.finish_reason
@@ -43,7 +43,7 @@ class ChatBody:
     def _body(self) -> dict[str, Any]:
         head = self._head
         body = {
-            "id": f"chatcmpl-{head.answer_id}",
+            "id": f"chatcmpl-{head.response_id}",
             "object": "chat.completion",
             "created": head.created,
             "model": head.model,

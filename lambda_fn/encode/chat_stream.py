@@ -33,7 +33,7 @@ class ChatStream:
         """
         self._include_usage = include_usage
         fields = {
-            "id": f"chatcmpl-{head.answer_id}",
+            "id": f"chatcmpl-{head.response_id}",
             "object": "chat.completion.chunk",
             "created": head.created,
             "model": head.model,

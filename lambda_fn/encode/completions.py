@@ -8,7 +8,7 @@ import msgspec
 from lambda_fn.encode.base import (
     PADDING_BLOCK,
     Head,
-    Whole,
+    SizeLimit,
     chunk_tails,
     read_delta,
     read_logprobs,
@@ -80,7 +80,7 @@ class CompletionBody:
         self._choices = [_Text() for _ in range(head.choices)]
         self._texts = [[echo] for _ in range(head.choices)]
         self._logprobs: list[dict[str, bytearray]] = [{} for _ in range(head.choices)]
-        self._whole = Whole(head.most)
+        self._size_limit = SizeLimit(head.max_bytes)
         self._reasons: list[str | None] = [None] * head.choices
         self._usage: Usage | None = None
 
@@ -89,10 +89,10 @@ class CompletionBody:
         return b""
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Collect, and give the whole object at the end. Raises AnswerTooLarge."""
+        """Collect, and give the whole object at the end. Raises ResponseTooLarge."""
         for event in events:
             if type(event) is Delta:
-                self._whole.add(event)
+                self._size_limit.add(event)
                 text, logprobs = self._choices[event.index].read(event)
                 self._texts[event.index].append(text)
                 if logprobs is not None:
@@ -155,7 +155,7 @@ class _Text:
 
 def _fields(head: Head) -> dict[str, Any]:
     return {
-        "id": f"cmpl-{head.answer_id}",
+        "id": f"cmpl-{head.response_id}",
         "object": "text_completion",
         "created": head.created,
         "model": head.model,

@@ -102,7 +102,7 @@ class Client:
         lines = [f"{method} {path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"content-length: {len(body)}", "", ""]
-        connection = self.take(origin)
+        connection = self.acquire(origin)
         connection.begin()
         if not self._outbox:
             connection.loop.call_soon(self._flush)
@@ -151,7 +151,7 @@ class Client:
             with contextlib.suppress(TransportError):  # whoever waits for the answer is told
                 connection.put(data)
 
-    def take(self, origin: str) -> Connection:
+    def acquire(self, origin: str) -> Connection:
         """Give an idle connection, or one that is being made. Whoever takes it gives it back, or aborts it."""
         idle = self._idle.get(origin, [])
         while idle:
@@ -163,16 +163,16 @@ class Client:
             connection.abort()
         return connect(origin)
 
-    def give_back(self, origin: str, connection: Connection) -> None:
+    def release(self, origin: str, connection: Connection) -> None:
         """Keep a connection for the next exchange, if this one was read to its end, else close it."""
         if connection.reusable:
             if self._tick is None:
-                self._wake(connection.loop)
+                self._note_awake(connection.loop)
             self._idle.setdefault(origin, []).append(_Idle(time.time(), time.monotonic(), connection))
         else:
             connection.abort()
 
-    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _note_awake(self, loop: asyncio.AbstractEventLoop) -> None:
         """Note that the environment is awake now, and since when it is; let go of connections that are of no use."""
         now = time.time()
         if now - self._awake_at > 3 * limits.AWAKE_TICK:
@@ -181,7 +181,7 @@ class Client:
         for idle in self._idle.values():
             while idle and (now - idle[0].wall > limits.IDLE_AWAKE or not idle[0].connection.reusable):
                 idle.pop(0).connection.abort()
-        self._tick = loop.call_later(limits.AWAKE_TICK, self._wake, loop)
+        self._tick = loop.call_later(limits.AWAKE_TICK, self._note_awake, loop)
 
     def _awake(self, *, since: float) -> bool:
         return since >= self._awake_since and time.time() - self._awake_at <= 3 * limits.AWAKE_TICK
@@ -206,15 +206,15 @@ class Exchange:
         self.headers: dict[str, str] = {}
         self.loop = connection.loop
         self.read = connection.read
-        self.nudge = connection.nudge
+        self.wake = connection.wake
 
     @property
-    def made(self) -> bool:
+    def connected(self) -> bool:
         """Whether there was a connection, so that the request may have arrived."""
-        return self._connection.made
+        return self._connection.connected
 
     async def head(self) -> bool:
-        """Wait for the head; False when `nudge` was called before it came. Raises TransportError."""
+        """Wait for the head; False when `wake` was called before it came. Raises TransportError."""
         if not await self._connection.head():
             return False
         self.status, self.headers = self._connection.status, self._connection.headers
@@ -245,4 +245,4 @@ class Exchange:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._client.give_back(self._origin, self._connection)
+        self._client.release(self._origin, self._connection)

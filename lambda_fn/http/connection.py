@@ -32,7 +32,7 @@ class Connection(asyncio.BufferedProtocol):
         self.loop = asyncio.get_running_loop()
         self.opening: asyncio.Task[None] | None = None
         """What makes the connection, when it is not made yet."""
-        self.made = False
+        self.connected = False
         self._early: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._error: TransportError | None = None
@@ -49,7 +49,7 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self._head = False
         self._complete = False
-        self._nudged = False
+        self._woken = False
         self._keep_alive = False
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -98,24 +98,24 @@ class Connection(asyncio.BufferedProtocol):
             await self.drain()
 
     async def head(self) -> bool:
-        """Wait for the head of the answer: `status` and `headers`; False when `nudge` was called before it came.
+        """Wait for the head of the answer: `status` and `headers`; False when `wake` was called before it came.
 
         Raises:
             TransportError: none came, or a malformed one.
 
         """
         while not self._head:
-            if self._nudged:
-                self._nudged = False
+            if self._woken:
+                self._woken = False
                 return False
             if self._error is not None:
                 raise self._error
             await self._wait()
-        self._nudged = False  # it was about the head
+        self._woken = False  # it was about the head
         return True
 
     async def read(self) -> bytes | None:
-        """Give all bytes of the body that have come, waiting for some; `b""` is its end, None that `nudge` was called.
+        """Give all bytes of the body that have come, waiting for some; `b""` is its end, None that `wake` was called.
 
         Raises:
             TransportError: the body was cut off.
@@ -124,8 +124,8 @@ class Connection(asyncio.BufferedProtocol):
         while not self._chunks:
             if self._complete:
                 return b""
-            if self._nudged:
-                self._nudged = False
+            if self._woken:
+                self._woken = False
                 return None
             if self._error is not None:
                 raise self._error
@@ -142,11 +142,11 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
         return data
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Have a `head` or `read` that waits give up for now."""
         if self._waiter is not None:
-            self._nudged = True
-            self._wake(self._waiter)
+            self._woken = True
+            self._resolve(self._waiter)
 
     def abort(self) -> None:
         """Close at once."""
@@ -163,8 +163,8 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         elif self.opening is not None:
             self.opening.cancel()
-        self._wake(self._waiter)
-        self._wake(self._drained)
+        self._resolve(self._waiter)
+        self._resolve(self._drained)
 
     async def _wait(self) -> None:
         self._waiter = self.loop.create_future()
@@ -173,7 +173,7 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._waiter = None
 
-    def _wake(self, future: "asyncio.Future[None] | None") -> None:
+    def _resolve(self, future: "asyncio.Future[None] | None") -> None:
         if future is not None and not future.done():
             future.set_result(None)
 
@@ -185,12 +185,12 @@ class Connection(asyncio.BufferedProtocol):
             transport.abort()  # type: ignore[attr-defined]
             return
         self._transport = transport  # type: ignore[assignment]
-        self.made = True
+        self.connected = True
         early, self._early = self._early, []
         waiting, self._drained = self._drained, None
         for data in early:
             self._transport.write(data)  # type: ignore[union-attr]
-        self._wake(waiting)
+        self._resolve(waiting)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give where to read to."""
@@ -208,15 +208,15 @@ class Connection(asyncio.BufferedProtocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, ValueError) as error:
             self.fail(f"a malformed answer: {type(error).__name__}")
-        self._wake(self._waiter)
+        self._resolve(self._waiter)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits."""
         self._transport = None
         if self._error is None:
             self._error = TransportError("the connection was closed before the end of the answer")
-        self._wake(self._waiter)
-        self._wake(self._drained)
+        self._resolve(self._waiter)
+        self._resolve(self._drained)
 
     def pause_writing(self) -> None:
         """Have `write` wait."""
@@ -224,7 +224,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """Let `write` go on."""
-        self._wake(self._drained)
+        self._resolve(self._drained)
         self._drained = None
 
     # httptools' callbacks

@@ -24,7 +24,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], *, most: int =
 
     Raises:
         BodyTooLarge: it has more than `most` bytes, or says so. No more than that is kept.
-        InvalidRequest: it was cut off, or did not arrive within `BODY_PATIENCE`.
+        InvalidRequest: it was cut off, or did not arrive within `BODY_TIMEOUT`.
 
     """
     declared = headers.get("content-length", "").lstrip("0")
@@ -33,7 +33,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], *, most: int =
     body = bytearray()
     more = True
     try:
-        async with asyncio.timeout(limits.BODY_PATIENCE):
+        async with asyncio.timeout(limits.BODY_TIMEOUT):
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -92,7 +92,7 @@ EXCEPTION_HANDLERS = {APIError: _on_api_error, HTTPException: _on_http_error, Ex
 """For Starlette: whatever an endpoint raises has its answer."""
 
 
-class Direct:
+class Bypass:
     """An endpoint without Starlette about it, which is two calls on the way of every token and a search for the route.
 
     What the endpoint raises before it has answered has the same answers.

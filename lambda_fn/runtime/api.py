@@ -123,8 +123,8 @@ class ResponseStream:
         """Take a connection."""
         self._client = client
         self._origin = origin
-        self._connection = client.take(origin)
-        self._sent: list[bytes] | None = [] if self._connection.made else None
+        self._connection = client.acquire(origin)
+        self._sent: list[bytes] | None = [] if self._connection.connected else None
         self._held = 0
         self._begun = self._accepted = self._written = False
         self._head = (
@@ -178,7 +178,7 @@ class ResponseStream:
     def close(self) -> None:
         """Let go of the connection; a response that was not accepted to its end takes it along."""
         if self._accepted or not self._begun:
-            self._client.give_back(self._origin, self._connection)
+            self._client.release(self._origin, self._connection)
         else:
             self._connection.abort()
 
@@ -210,7 +210,7 @@ class ResponseStream:
     async def _finish(self, data: bytes) -> None:
         await self._put(data)
         try:
-            async with asyncio.timeout(limits.ACCEPTANCE):
+            async with asyncio.timeout(limits.ACCEPT_TIMEOUT):
                 try:
                     await self._connection.head()
                 except TransportError as error:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.errors import PARAM_MOST, InvalidRequest
+from lambda_fn.errors import MAX_PARAM, InvalidRequest
 from lambda_fn.schema.parts import Unsupported
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     if b"\\u0000" in body:
         path = _path_of_nul(request)
         if path is not None:
-            path = path[:PARAM_MOST]
+            path = path[:MAX_PARAM]
             raise InvalidRequest(f"Invalid '{path}': NUL characters are not allowed.", param=path, code="invalid_value")
     return request
 
@@ -79,7 +79,7 @@ def _check_size(body: bytes) -> None:
     fields = _fields.decode(body)  # what is nested too deeply, which is soon known, ends here
     if not more_values(body, limits.MAX_VALUES):
         return
-    param = max(fields, key=lambda name: _values(bytes(fields[name])))[:PARAM_MOST]
+    param = max(fields, key=lambda name: _values(bytes(fields[name])))[:MAX_PARAM]
     raise InvalidRequest(
         f"Invalid '{param}': the body has more than {limits.MAX_VALUES} values.",
         param=param,
@@ -97,7 +97,7 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
     path = _PATH.fullmatch(place)
     if path is None:
         message = str(error)
-    message = message[:PARAM_MOST]
+    message = message[:MAX_PARAM]
     missing = _MISSING.match(message)
     param = ".".join(part for part in (path.group(1) if path else "", missing.group(1) if missing else "") if part)
     param = param.replace("[...]", "")  # of an object's key that msgspec does not name

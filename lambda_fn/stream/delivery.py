@@ -110,7 +110,7 @@ class Answer:
         if ending is None:
             raise AnswerBroken(error.code) from None
         try:
-            async with asyncio.timeout(limits.LAST_WRITE):
+            async with asyncio.timeout(limits.LAST_WRITE_TIMEOUT):
                 await self._write(send, ending, more=False)
         except TimeoutError:
             raise AnswerBroken(error.code) from None

@@ -95,7 +95,7 @@ class Peer:
         """Give the next part."""
         return next(self._left)
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

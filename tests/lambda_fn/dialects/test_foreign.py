@@ -122,7 +122,7 @@ def test_a_field_at_its_default_is_not_refused() -> None:
 def test_refusals_become_public_errors(status: int, answer: str, kind: type[errors.APIError], code: str | None) -> None:
     """A status and whatever body the server gives become the public error; inner words stay inside."""
     for name in FOREIGN:
-        refusal = dialects.find(name).refusal(status, answer)
+        refusal = dialects.find(name).rejection(status, answer)
         assert (type(refusal), refusal.code) == (kind, code)
         if not isinstance(refusal, errors.InvalidRequest | errors.RateLimited):
             assert refusal.message not in answer or not answer

@@ -23,7 +23,7 @@ async def test_a_connection_with_bytes_unread_is_not_used_again(http: Client) ->
     connection.begin()
     whole = bytes(limits.READ_BUFFER + 1)
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(whole) + whole)
-    http.give_back("http://x", connection)
+    http.release("http://x", connection)
     assert wire.aborted
 
 
@@ -49,11 +49,11 @@ async def test_the_pool_lets_go_of_what_is_too_old(http: Client, monkeypatch: py
         connection.data_received(SIZED)
         while await connection.read():
             pass
-        http.give_back("http://x", connection)
-    http._wake(asyncio.get_running_loop())
+        http.release("http://x", connection)
+    http._note_awake(asyncio.get_running_loop())
     assert not any(wire.aborted for wire in wires)
     monkeypatch.setattr(limits, "IDLE_AWAKE", -1.0)
-    http._wake(asyncio.get_running_loop())
+    http._note_awake(asyncio.get_running_loop())
     assert all(wire.aborted for wire in wires)
 
 
@@ -73,7 +73,7 @@ async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
         response = await get(http, origin)
         reading = asyncio.ensure_future(response.read_all(100))
         await asyncio.sleep(0.01)
-        response.nudge()
+        response.wake()
         await asyncio.sleep(0)
         nudged.set()
         assert await reading == b"hello, world"
@@ -133,7 +133,7 @@ async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest
         http._awake_at -= 10  # as after a freeze
         await whole(origin)
         assert connections == 2
-        http._wake(asyncio.get_running_loop())  # awake again, but not since it was idle
+        http._note_awake(asyncio.get_running_loop())  # awake again, but not since it was idle
         await whole(origin)
         assert connections == 3
         monkeypatch.setattr(limits, "IDLE_AWAKE", -1.0)

@@ -105,7 +105,7 @@ async def test_a_connection_that_was_given_up_sends_nothing() -> None:
     connection.put(b"x")
     connection.abort()
     connection.connection_made(wire := Wire())
-    assert (wire.writes, wire.aborted, connection.made) == ([], True, False)
+    assert (wire.writes, wire.aborted, connection.connected) == ([], True, False)
 
 
 async def test_writing_waits_for_the_peer() -> None:
@@ -198,11 +198,11 @@ async def test_a_nudge_ends_a_waiting_and_no_exchange() -> None:
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
-    connection.nudge()  # nobody waits: it says nothing
+    connection.wake()  # nobody waits: it says nothing
     for wait, nothing in ((connection.head, False), (connection.read, None)):
         waiting = asyncio.ensure_future(wait())
         await asyncio.sleep(0)
-        connection.nudge()
+        connection.wake()
         assert await waiting is nothing
         if wait == connection.head:
             connection.data_received(SIZED[:-12])
