@@ -1,4 +1,7 @@
-"""Stage 1: authentication. Check the origin secret, then read the API key. Neither is ever logged."""
+"""Stage 1: authentication.
+
+Check the origin secret, then read the API key. Neither is ever logged.
+"""
 
 import hmac
 from collections.abc import Mapping, Sequence
@@ -14,7 +17,7 @@ ORIGIN_HEADER = "x-sluice-origin-secret"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The caller as its key describes it. `admit` verifies the key in the same write that takes the reservation."""
+    """The caller according to its key. `admit` verifies the key in the write that reserves."""
 
     key_id: str
     key_hash: str
@@ -32,11 +35,11 @@ def check_origin(headers: Mapping[str, str], secrets: Sequence[str]) -> None:
     presented = headers.get(ORIGIN_HEADER, "").encode("latin-1")
     # Every secret is compared, so that the time taken does not reveal which one matched.
     if not any([hmac.compare_digest(presented, secret.encode()) for secret in secrets]):  # noqa: C419 (see above)
-        raise PermissionDenied("This address takes requests only through its distribution.", code="origin_denied")
+        raise PermissionDenied("This address accepts requests only through its distribution.", code="origin_denied")
 
 
 def read_key(headers: Mapping[str, str], client: tuple[str, int] | None = None) -> Caller:
-    """Return the caller: its bearer key and its address. `client` is the peer of the connection, as in an ASGI scope.
+    """Return the caller: its bearer key and its address. `client` is the peer in the ASGI scope.
 
     Raises:
         AuthenticationFailed: the key is missing, or does not have the form of a key.
@@ -45,7 +48,7 @@ def read_key(headers: Mapping[str, str], client: tuple[str, int] | None = None) 
     scheme, _, key = headers.get("authorization", "").partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:
-        raise AuthenticationFailed("No API key given. Send it as 'Authorization: Bearer sk-...'.")
+        raise AuthenticationFailed("The request has no API key. Send it as 'Authorization: Bearer sk-...'.")
     key_id = key_id_of(key) if len(key) <= limits.MAX_KEY else None
     if key_id is None:
         raise wrong_key()  # without a read of DynamoDB
@@ -55,4 +58,4 @@ def read_key(headers: Mapping[str, str], client: tuple[str, int] | None = None) 
 
 def wrong_key() -> AuthenticationFailed:
     """Return the error for an unknown key. It is the same for every cause."""
-    return AuthenticationFailed("Incorrect API key given.")
+    return AuthenticationFailed("The API key is incorrect.")

@@ -5,6 +5,6 @@ _FIRST = ("\t", "\r", "\n")
 
 
 def inert(cell: object) -> str:
-    """Return the text of a cell, with an apostrophe before what a spreadsheet would compute, such as `=1+1`."""
+    """Return the text of a cell, with an apostrophe before it if a spreadsheet would compute it."""
     text = str(cell)
     return f"'{text}" if text.startswith(_FIRST) or text.lstrip().startswith(_FORMULA) else text

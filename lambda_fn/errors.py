@@ -1,4 +1,6 @@
-"""The error tree. Every error that a client gets is one of these, in OpenAI's format.
+"""The error tree.
+
+Every error that a client gets is one of these, in OpenAI's format.
 
 APIError
 ├── InvalidRequest        400  the request is invalid
@@ -19,7 +21,8 @@ APIError
     ├── Unavailable       503  a dependency is unavailable
     └── UpstreamTimeout   504  the model took too long
 
-Other errors become these at one boundary each: the container's codes in `from_container`, msgspec's in `schema`.
+Other errors become these at one boundary each: the container's codes in `from_container`, msgspec's
+in `schema`.
 """
 
 from collections.abc import Mapping
@@ -32,7 +35,7 @@ NO_RETRY = {"x-should-retry": "false"}
 """A header that tells OpenAI's clients not to retry the request by themselves."""
 
 MAX_PARAM = 200
-"""Characters of a `param`. A path contains names that the caller chose, which may be as long as the body."""
+"""Characters of a `param`. The caller chooses the names in a path, and may choose long ones."""
 
 MAX_MESSAGE = 2_000
 """Characters of a message, which may contain such a path or the text of a container."""
@@ -41,8 +44,9 @@ MAX_MESSAGE = 2_000
 class APIError(Exception):
     """An error with an HTTP status and OpenAI's four fields.
 
-    `message` is for the client: it never contains a prompt, a completion, a key or an internal address. `type` and
-    `status` belong to the class; `code` belongs to the instance, and is `default_code` unless it is given.
+    `message` is for the client: it never contains a prompt, a completion, a key or an internal
+    address. `type` and `status` belong to the class; `code` belongs to the instance, and is
+    `default_code` unless it is given.
     """
 
     status: ClassVar[int] = 500
@@ -141,7 +145,10 @@ class Conflict(APIError):
 
 
 class RequestRunning(APIError):
-    """The request that is repeated is still running. A second response would be generated and paid for."""
+    """The request that is repeated is still running.
+
+    A second response would be generated and paid for.
+    """
 
     status = 409
     type = "invalid_request_error"
@@ -159,7 +166,8 @@ class BodyTooLarge(APIError):
 class Cancelled(APIError):
     """An operator cancelled the request.
 
-    No standard defines 499. Proxies log it for a request whose client closed it, and no client retries it.
+    No standard defines 499. Proxies log it for a request whose client closed it, and no client
+    retries it.
     """
 
     status = 499
@@ -223,13 +231,16 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
     "cut": UpstreamFailed,
     "garbled": UpstreamFailed,
 }
-"""The container's error codes, and the two that the decoders add, with the errors that the client gets."""
+"""The container's error codes and the two of the decoders, with the errors for the client."""
 
 _MESSAGE_IS_PUBLIC = (InvalidRequest, RateLimited)  # other messages may reveal internals
 
 
 def from_container(code: str, message: str, param: str | None = None) -> APIError:
-    """Return the public error for an error of the container. An unknown code is `UpstreamFailed`."""
+    """Return the public error for an error of the container.
+
+    An unknown code is `UpstreamFailed`.
+    """
     kind = CONTAINER_CODES.get(code, UpstreamFailed)
     if issubclass(kind, _MESSAGE_IS_PUBLIC):
         return kind(message, param=param, retry_after=1 if kind is RateLimited else None)
@@ -238,9 +249,9 @@ def from_container(code: str, message: str, param: str | None = None) -> APIErro
 
 _PUBLIC_CODES = {"cut": "upstream_cut", "model_not_found": "model_not_found"}
 _PUBLIC_MESSAGES = {
-    "model_not_found": "The model's endpoint does not serve it.",
+    "model_not_found": "The model's endpoint does not serve this model.",
     "not_ready": "The model is not ready yet.",
-    "deadline_exceeded": "The answer took longer than it may, and was ended.",
-    "cancelled": "The answer was cancelled.",
-    "cut": "The model's answer was cut off.",
+    "deadline_exceeded": "The response took too long, and was ended.",
+    "cancelled": "The response was cancelled.",
+    "cut": "The model's response was truncated.",
 }

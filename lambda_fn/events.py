@@ -1,7 +1,9 @@
-"""What the decoders return and the encoders take: one type for each kind of record of the model's response.
+"""What the decoders return and the encoders take: one type for each kind of record of the model's
+response.
 
-A response is a `Start`, then `Delta`s with one `Finish` for each choice among them, then a `Usage`, then an `End`. At
-any place it may break off with a `Failure`. Parts that an encoder can pass on unchanged are kept as raw JSON.
+A response is a `Start`, then `Delta`s with one `Finish` for each choice among them, then a `Usage`,
+then an `End`. At any place it may break off with a `Failure`. Parts that an encoder can pass on
+unchanged are kept as raw JSON.
 """
 
 from typing import Annotated
@@ -13,7 +15,8 @@ Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
 NULL = msgspec.Raw(b"null")
 GARBLED = "garbled"
-"""The code of a `Failure` for a malformed record, behind which the model may still be generating."""
+"""The code of a `Failure` for a malformed record, behind which the model may still be generating.
+"""
 
 
 class Start(msgspec.Struct, frozen=True, gc=False, tag="start"):
@@ -25,8 +28,8 @@ class Start(msgspec.Struct, frozen=True, gc=False, tag="start"):
 class Delta(msgspec.Struct, frozen=True, gc=False, tag="delta"):
     """A piece of one choice.
 
-    `delta` is OpenAI's delta object as JSON. `tokens` is the number of sampled tokens in it. `logprobs` is OpenAI's
-    object as JSON, or `NULL`.
+    `delta` is OpenAI's delta object as JSON. `tokens` is the number of sampled tokens in it.
+    `logprobs` is OpenAI's object as JSON, or `NULL`.
     """
 
     delta: msgspec.Raw
@@ -56,7 +59,10 @@ class End(msgspec.Struct, frozen=True, gc=False, tag="end"):
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False, tag="error"):
-    """The response broke off. `code` is one of the container's codes, or of the two that decoders add."""
+    """The response broke off.
+
+    `code` is one of the container's codes, or of the two that decoders add.
+    """
 
     code: str
     message: str

@@ -1,7 +1,8 @@
 """Identifiers: request ids, which sort by time, and API keys, which have a public part.
 
-A key is `sk-`, 12 lower-case base-32 characters, `-`, and 43 URL-safe base-64 characters. The 12 characters are the
-key's id: it names the account, and may be shown and logged. The 43 characters contain 256 random bits.
+A key is `sk-`, 12 lower-case base-32 characters, `-`, and 43 URL-safe base-64 characters. The 12
+characters are the key's id: it names the account, and may be shown and logged. The 43 characters
+contain 256 random bits.
 """
 
 import base64
@@ -81,7 +82,9 @@ def request_time(request_id: str) -> float:
 
 
 def ledger_partition(request_id: str) -> str:
-    """Return the ledger's partition key of a request: its UTC hour, and one of `LEDGER_SHARDS` shards."""
+    """Return the ledger's partition key of a request: its UTC hour, and one of `LEDGER_SHARDS`
+    shards.
+    """
     return f"LEDGER#{_hour(int(request_time(request_id) // 3600))}#{shard_of(request_id)}"
 
 

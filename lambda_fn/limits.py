@@ -1,7 +1,7 @@
 """Every time and size limit of the stream function, in one table.
 
-The platform's own limits stand beside them, so that `check` can compare them. All times are in seconds, all sizes in
-bytes. Sources: the quota pages of Lambda, CloudFront and SageMaker.
+The platform's own limits stand beside them, so that `check` can compare them. All times are in
+seconds, all sizes in bytes. Sources: the quota pages of Lambda, CloudFront and SageMaker.
 """
 
 CLOUDFRONT_READ_TIMEOUT = 60.0
@@ -14,34 +14,51 @@ SAGEMAKER_STREAM = 480.0
 """Time after which SageMaker ends a response stream."""
 
 FIRST_EVENT_WAIT = 12.0
-"""Time within which a failure still gets its own HTTP status. After it 200 is sent, and heartbeats begin."""
+"""Time within which a failure still gets its own HTTP status.
+
+After it 200 is sent, and heartbeats begin.
+"""
 
 HEARTBEAT = 12.0
 """Longest silence towards the client."""
 
 STREAM_DEADLINE = 465.0
-"""Time within which the container must end its response: SageMaker's limit less the way there and back."""
+"""Time for the container to end its response: SageMaker's limit less the way there and back."""
 
 UPSTREAM_SILENCE = 70.0
-"""Longest silence of the endpoint, heartbeats included, before it counts as dead. Our container sends one every 10 s."""
+"""Longest silence of the endpoint, heartbeats included, before it counts as dead.
+
+Our container sends one every 10 s.
+"""
 
 LAST_BYTES_TIMEOUT = 0.5
-"""Wait for the end of the HTTP body behind a complete response, so that its connection can be used again."""
+"""Wait for the end of the HTTP body of a complete response, so that its connection is kept."""
 
 LAST_WRITE_TIMEOUT = 1.0
 """Time that a client which does not read gets to take the error that ends its response."""
 
 STREAM_GRACE = 5.0
-"""Wait for the container's own last record after its deadline. After it the response counts as truncated."""
+"""Wait for the container's own last record after its deadline.
+
+After it the response counts as truncated.
+"""
 
 SETTLE_RESERVE = 30.0
-"""Time kept free before the Lambda deadline, for the last event and the two writes of the settlement at their worst."""
+"""Time kept free before the Lambda deadline, for the last event and the two writes of the
+settlement at their worst.
+"""
 
 SETTLE_TIMEOUT = 18.0
-"""Time for which the settlement's writes are retried. After it the settlement becomes a log line, to be replayed."""
+"""Time for which the settlement's writes are retried.
+
+After it the settlement becomes a log line, to be replayed.
+"""
 
 CANCEL_MAX_ATTEMPTS = 8
-"""Calls that cancel one request. Each reaches one instance of the endpoint, and not always the right one."""
+"""Calls that cancel one request.
+
+Each reaches one instance of the endpoint, and not always the right one.
+"""
 
 CANCEL_INTERVAL = 0.15
 """Time between two of these calls. The container keeps one that it cannot match for a second."""
@@ -68,13 +85,15 @@ CHECKPOINT = 5.0
 """Interval at which the progress of a stream is written to the ledger."""
 
 SWEEP_RESERVE = 35.0
-"""Time before its deadline at which the sweeper starts nothing more: its writes in progress may take this long."""
+"""Time before its deadline at which the sweeper starts nothing more: its writes in progress may
+take this long.
+"""
 
 OVERDUE = 600.0
-"""Age at which a request has certainly lost its function: Lambda's timeout (540 s) and a margin for clocks."""
+"""Age at which a request has surely lost its function: Lambda's timeout (540) and a margin."""
 
 FAIL_OPEN_WINDOW = 900.0
-"""While the meter fails open (`SLUICE_METER_OPEN`), a key is served that was admitted here within this time."""
+"""While the meter fails open (`SLUICE_METER_OPEN`), keys admitted within this time are served."""
 
 ACCEPT_TIMEOUT = 5.0
 """Time for the Runtime API to accept the end of a response."""
@@ -86,7 +105,9 @@ The connection may have died unseen then.
 """
 
 IDLE_AWAKE = 55.0
-"""Longest idle time of a pooled connection if the environment was awake throughout, so that it saw the peer close.
+"""Longest idle time of a pooled connection if the environment was awake throughout.
+
+It would have seen the peer close the connection.
 
 AWS's SDK for Java keeps connections for 60 s.
 """
@@ -95,20 +116,29 @@ AWAKE_TICK = 1.0
 """Interval at which the process notes that it is awake. If three are missed, it was frozen."""
 
 MAX_BODY = 1_000_000
-"""Size of a request body. SageMaker takes 6 MB, but a chat of over 1 MB exceeds the context of every model."""
+"""Size of a request body.
+
+SageMaker takes 6 MB, but a chat of over 1 MB exceeds the context of every model.
+"""
 
 BODY_TIMEOUT = 30.0
-"""Time for a request body to arrive. Lambda has it before it invokes the function; other servers may not."""
+"""Time for a request body to arrive.
+
+Lambda has it before it invokes the function; other servers may not.
+"""
 
 MAX_VALUES = 150_000
 """Commas, brackets and braces of a request body, outside strings.
 
-A value of two bytes takes 80 in memory. The valid request that has the most, a chat of short content parts, has 115,000
-in 1 MB.
+A value of two bytes takes 80 in memory. The valid request that has the most, a chat of short
+content parts, has 115,000 in 1 MB.
 """
 
 MAX_WHOLE = 16_000_000
-"""Size of a response that is not streamed. It is held until its end, in up to `WHOLE_TIMES` as much memory."""
+"""Size of a response that is not streamed.
+
+It is held until its end, in up to `WHOLE_TIMES` as much memory.
+"""
 
 WHOLE_TIMES = 4
 
@@ -119,14 +149,17 @@ MAX_LINE = 4_000_000
 """Size of one record of the model's server."""
 
 READ_SIZE = 16_384
-"""Size of one read from a socket: some 85 tokens. With more, other streams would wait while they are processed."""
+"""Size of one read from a socket: some 85 tokens.
+
+With more, other streams would wait while they are processed.
+"""
 
 READ_BUFFER = 16_384
 """Bytes that were received from a peer and not used yet. When there are more, reading pauses."""
 
 
 def whole(memory: int, concurrency: int) -> int:
-    """Return the maximum size of a response that is not streamed, for a function with `memory` bytes.
+    """Return the maximum size of a response that is not streamed. `memory` is in bytes.
 
     The responses that can run at once in one environment take at most half of its memory.
     """

@@ -9,7 +9,8 @@ import msgspec
 def log(event: str, **fields: object) -> None:
     """Write one line. It must not contain prompts, completions or keys.
 
-    The line is printable ASCII whatever the fields contain, so that no field ends the line or controls a terminal.
+    The line is printable ASCII whatever the fields contain, so that no field ends the line or
+    controls a terminal.
     """
     sys.stdout.write(_line({"event": event, **fields}) + "\n")
     sys.stdout.flush()

@@ -1,7 +1,8 @@
 """The address that a request came from, and whether a key may be used from it. Pure.
 
-The networks of a key are one text, such as `203.0.113.0/24 2001:db8::/32`, because a condition of DynamoDB can compare
-a text. `ipaddress` is imported for the first key that has networks, and not at a cold start.
+The networks of a key are one text, such as `203.0.113.0/24 2001:db8::/32`, because a condition of
+DynamoDB can compare a text. `ipaddress` is imported for the first key that has networks, and not at
+a cold start.
 """
 
 from collections.abc import Iterable
@@ -15,9 +16,9 @@ ANYWHERE = ""
 def viewer(forwarded: str, source: str) -> str:
     """Return the address of CloudFront's viewer, or an empty text if it is unknown.
 
-    CloudFront appends its viewer to X-Forwarded-For. The client may have sent the entries before it, so only the last
-    one counts. If Lambda appends the address of the connection too, the last entry is `source`, which is CloudFront's
-    edge, and the one before it is the viewer.
+    CloudFront appends its viewer to X-Forwarded-For. The client may have sent the entries before
+    it, so only the last one counts. If Lambda appends the address of the connection too, the last
+    entry is `source`, which is CloudFront's edge, and the one before it is the viewer.
 
     Args:
         forwarded: The header X-Forwarded-For.
@@ -34,14 +35,18 @@ def canonical(networks: Iterable[str]) -> str:
     """Return networks in the form that the account item stores.
 
     Raises:
-        ValueError: a text is not a network, or has bits set outside of its prefix, as 203.0.113.5/24 does.
+        ValueError: a text is not a network, or has bits set outside of its prefix, as
+            203.0.113.5/24 does.
 
     """
     return " ".join(dict.fromkeys(str(_network(text)) for text in networks))
 
 
 def admits(networks: str, address: str) -> bool:
-    """Return whether a key with these networks may be used from an address. A malformed one is in no network."""
+    """Return whether a key with these networks may be used from an address.
+
+    A malformed one is in no network.
+    """
     if not networks:
         return True
     parsed = _address(address)
@@ -64,7 +69,10 @@ def _network(text: str) -> Any:
 
 
 def _address(text: str) -> Any:
-    """Return a parsed address, or None if it is malformed. A port may follow it, as in CloudFront's headers."""
+    """Return a parsed address, or None if it is malformed.
+
+    A port may follow it, as in CloudFront's headers.
+    """
     from ipaddress import ip_address
 
     if text.startswith("["):

@@ -1,4 +1,6 @@
-"""The settings of the stream function and the sweeper, read once from the environment at their start."""
+"""The settings of the stream function and the sweeper, read once from the environment at their
+start.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,14 +14,18 @@ from lambda_fn import limits
 
 
 class SettingsError(Exception):
-    """A setting is missing or invalid. The message names the setting, and never contains its value."""
+    """A setting is missing or invalid.
+
+    The message names the setting, and never contains its value.
+    """
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One public model: where it runs, and how many tokens its prompt and completion may have together.
+    """One public model: where it runs, and how many tokens its prompt and completion may have
+    together.
 
-    A request without a limit may generate `default_max_tokens`, and reserves them. Prices are in nano-USD per token. A
-    price of 0 is a price; None means that the model has none.
+    A request without a limit may generate `default_max_tokens`, and reserves them. Prices are in
+    nano-USD per token. A price of 0 is a price; None means that the model has none.
     """
 
     endpoint: str
@@ -52,7 +58,8 @@ class Settings:
     overdue: float = limits.OVERDUE
     """Seconds after which a request has certainly lost its function."""
     heartbeat: float | None = None
-    """The longest silence towards a client in seconds, at most 15. None means `limits.HEARTBEAT`."""
+    """The longest silence towards a client in seconds, at most 15. None means `limits.HEARTBEAT`.
+    """
     meter_open: bool = False
     """Whether recently admitted keys are served while the meter is unavailable."""
     max_whole: int = limits.MAX_WHOLE
@@ -60,7 +67,10 @@ class Settings:
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def fingerprint(self, model: str) -> str:
-        """Return a name for the configuration that a model runs with. It changes when the configuration does."""
+        """Return a name for the configuration that a model runs with.
+
+        It changes when the configuration does.
+        """
         fingerprint = self._fingerprints.get(model)
         if fingerprint is None:
             configuration = msgspec.json.encode([model, self.models[model]])

@@ -1,8 +1,8 @@
-"""The servers that a model may run on differ in their request body, their stream and their errors: their dialects.
+"""Dialects: how the servers that a model may run on differ in their requests, streams and errors.
 
-vLLM and SGLang speak `openai`, AWS's Large Model Inference containers (DJL Serving) `lmi` and `lmi-inputs`, Hugging
-Face's Text Generation Inference `tgi`, and our own container `sluice`. A function imports only the dialects of the
-models that it serves.
+vLLM and SGLang speak `openai`, AWS's Large Model Inference containers (DJL Serving) `lmi` and
+`lmi-inputs`, Hugging Face's Text Generation Inference `tgi`, and our own container `sluice`. A
+function imports only the dialects of the models that it serves.
 """
 
 from importlib import import_module
@@ -45,7 +45,7 @@ class Dialect(Protocol):
         ...
 
     def cancel(self, request_id: str) -> bytes | None:
-        """Return the body of the call that cancels a request, or None if the server has no such call."""
+        """Return the body of the call that cancels a request, or None if there is none."""
         ...
 
     def decoder(self, choices: int) -> Decoder:
@@ -64,8 +64,8 @@ DIALECTS = {
     "lmi-inputs": "lambda_fn.dialects.foreign:LMI_INPUTS",
     "tgi": "lambda_fn.dialects.foreign:TGI",
 }
-"""Each dialect and the object that implements it. tests/contract/test_dialects.py names every other place that lists
-dialects, and compares it with this one.
+"""Each dialect and the object that implements it. tests/contract/test_dialects.py names every other
+place that lists dialects, and compares it with this one.
 """
 
 

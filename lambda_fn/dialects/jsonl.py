@@ -1,7 +1,7 @@
-"""Stage 4: bytes -> events, pure. The stream of our own container: one JSON object and a line feed a record.
+"""Stage 4: bytes -> events, pure. The stream of our own container: one JSON object a line.
 
-How the bytes are cut never changes the result: SageMaker's parts may hold several records, half a record or half a
-character.
+How the bytes are cut never changes the result: SageMaker's parts may hold several records, half a
+record or half a character.
 """
 
 import msgspec
@@ -14,7 +14,7 @@ _record = msgspec.json.Decoder(Start | Delta | Finish | Usage | End | Failure)
 
 
 class LineDecoder:
-    """Decodes one response of our container. Never raises."""
+    """Decodes one response of our container."""
 
     def __init__(self, choices: int = 1) -> None:
         """Expect a response of `choices` choices, each of which must finish before the end."""
@@ -61,5 +61,5 @@ class LineDecoder:
         return events
 
     def close(self) -> list[Event]:
-        """Return the event that ends the response now that its bytes have ended: none, or a `Failure` if it was cut."""
+        """Return a `Failure` if the response was cut before its end."""
         return [] if self._ended else [NO_END]

@@ -1,7 +1,8 @@
-"""What the decoders of all dialects share: how bytes become lines, and the rules that a record must keep.
+"""What all decoders share: how bytes become lines, and the rules that a record must keep.
 
-A record is a JSON object on one line. It has at most `MAX_LINE` bytes, is UTF-8, contains no carriage return, and
-belongs to a choice that was requested. A record that breaks a rule ends the response with `MALFORMED`.
+A record is a JSON object on one line. It has at most `MAX_LINE` bytes, is UTF-8, contains no
+carriage return, and belongs to a choice that was requested. A record that breaks a rule ends the
+response with `MALFORMED`.
 """
 
 from lambda_fn import limits
@@ -13,9 +14,10 @@ NO_END = Failure(code="cut", message="the answer has no end")
 
 
 class LineBuffer:
-    """Cuts the bytes of one response into lines. How the bytes arrive in pieces never changes the lines.
+    """Cuts the bytes of one response into lines. The pieces they arrive in never change the lines.
 
-    Time and memory are linear in the number of bytes: the start of an unfinished line is only appended to.
+    Time and memory are linear in the number of bytes: the start of an unfinished line is only
+    appended to.
     """
 
     def __init__(self) -> None:
@@ -23,7 +25,7 @@ class LineBuffer:
         self.rest = bytearray()
         """The start of a line that has no end yet."""
         self.too_long = False
-        """Whether the line that follows those returned is over `MAX_LINE` bytes. Nothing is to be fed after it."""
+        """Whether the next line is over `MAX_LINE` bytes. Nothing may be fed after it."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the lines that `data` completes, without their line feeds."""
@@ -66,8 +68,8 @@ class Choices:
 def is_one_line_of_text(data: bytes) -> bool:
     """Return whether parts of a record may be passed on unread.
 
-    They are not, unless the record is UTF-8. JSON allows a carriage return between two tokens, but in an event stream
-    it ends a line.
+    They are not, unless the record is UTF-8. JSON allows a carriage return between two tokens, but
+    in an event stream it ends a line.
     """
     if b"\r" in data:
         return False

@@ -1,7 +1,10 @@
-"""The streams of other servers -> events, pure: server-sent events and JSON lines. `records` reads what they carry.
+"""The streams of other servers -> events, pure: server-sent events and JSON lines.
 
-A response is whole when every choice has finished and the server has said its end. That is `[DONE]` from a server that
-is known to send it, else the end of the body. How the bytes are cut never changes the result.
+`records` reads what they carry.
+
+A response is whole when every choice has finished and the server has said its end. That is `[DONE]`
+from a server that is known to send it, else the end of the body. How the bytes are cut never
+changes the result.
 """
 
 import msgspec
@@ -24,10 +27,16 @@ _probe = msgspec.json.Decoder(_Probe)
 
 
 class StreamDecoder:
-    """Decodes one response of another server. Never raises; after an `End` or a `Failure` it reads nothing more."""
+    """Decodes one response of another server.
+
+    Never raises; after an `End` or a `Failure` it reads nothing more.
+    """
 
     def __init__(self, choices: int = 1, *, done: bool) -> None:
-        """Expect a response of `choices` choices. `done`: without `[DONE]` at its end the response was cut."""
+        """Expect a response of `choices` choices.
+
+        `done`: without `[DONE]` at its end the response was cut.
+        """
         self._records = Records(choices)
         self._done = done
         self._lines = LineBuffer()
@@ -40,7 +49,7 @@ class StreamDecoder:
             return events
         for line in self._lines.feed(data):
             self._line(line, events)
-            if self._ended:
+            if events and isinstance(events[-1], End | Failure):
                 return events
         if self._lines.too_long:
             self._end(events, MALFORMED)

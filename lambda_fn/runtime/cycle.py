@@ -1,7 +1,7 @@
 """The ASGI side of one invocation.
 
-What the application does after its response has ended, such as settling, still runs before the next invocation is
-fetched. The application is never told that the client left: Lambda does not know.
+What the application does after its response has ended, such as settling, still runs before the next
+invocation is fetched. The application is never told that the client left: Lambda does not know.
 """
 
 import asyncio
@@ -17,18 +17,20 @@ Message = dict[str, Any]
 
 
 class ResponseState(Enum):
-    """How much of its response the application has sent. A message that a state does not expect raises."""
+    """How much of its response the application has sent. An unexpected message raises."""
 
     NONE = auto()
     """Nothing: `http.response.start` comes next."""
     BEGUN = auto()
-    """`http.response.start`, whose prelude has gone out: `http.response.body` comes next, as often as it says."""
+    """`http.response.start`, whose prelude has gone out: `http.response.body` comes next, as often
+    as it says.
+    """
     ENDED = auto()
     """The last `http.response.body`: no message may follow."""
 
 
 class Cycle:
-    """Carries one request through the application."""
+    """Runs the application for one request."""
 
     def __init__(self, api: RuntimeApi, context: Context, body: bytes) -> None:
         """Take the whole body of the request."""
@@ -44,12 +46,12 @@ class Cycle:
 
         If the Runtime API takes neither, that is logged, and other invocations go on.
         """
-        kind, message = "Runtime.NoResponse", "the application gave no whole answer"
+        kind, message = "Runtime.NoResponse", "the application ended without a complete response"
         try:
             scope = {**scope, "aws.context": self._context, "aws.after": self._after}
             await app(scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001 (the boundary: nothing may stop the loop)
-            kind, message = f"Runtime.{type(error).__name__}", "the application failed; the log says more"
+            kind, message = f"Runtime.{type(error).__name__}", "the application failed; see the log"
             ended = self._state is ResponseState.ENDED
             log("fault", aws_request_id=self._context.request_id, error=type(error).__name__, ended=ended)
         try:

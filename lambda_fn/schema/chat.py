@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema.messages import Message, check_tool_answers
+from lambda_fn.schema.messages import Message, check_tool_results
 from lambda_fn.schema.parse import parse
 from lambda_fn.schema.parts import (
     Choices,
@@ -25,7 +25,10 @@ from lambda_fn.schema.tools import ResponseFormat, ToolChoice, Tools, check_sche
 
 
 class ChatRequest(Struct, frozen=True, omit_defaults=True):
-    """What can be asked for. One group is refused by name, one has no effect on the answer."""
+    """The parameters.
+
+    The second group is rejected by name, the third has no effect on the response.
+    """
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     messages: Annotated[list[Message], Meta(min_length=1, max_length=4096)]
@@ -95,17 +98,17 @@ INERT = (
     "prompt_cache_key",
     "prompt_cache_retention",
 )
-"""Parameters that are accepted and do not reach the model, because they would not change what it answers."""
+"""Parameters that are accepted and not forwarded: they would not change the response."""
 
 _decoder = msgspec.json.Decoder(ChatRequest)
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Read and check the body of a chat request.
+    """Return the checked body of a chat request.
 
     Raises:
-        InvalidRequest: it is not JSON, has a field of a wrong type or out of range, fields that exclude each other,
-        or one that cannot be honoured.
+        InvalidRequest: the body is not JSON, a parameter has a wrong type or value or cannot be
+            honoured, or two parameters exclude each other.
 
     """
     request = parse(_decoder, body)
@@ -120,11 +123,12 @@ def _check(request: ChatRequest) -> None:
         raise InvalidRequest("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise InvalidRequest(
-            "'max_tokens' and 'max_completion_tokens' are two names of one limit: give one.", param="max_tokens"
+            "'max_tokens' and 'max_completion_tokens' are two names of one limit: send only one of them.",
+            param="max_tokens",
         )
     _check_honoured(request)
     _check_tools(request)
-    check_tool_answers(request.messages)
+    check_tool_results(request.messages)
 
 
 def _check_honoured(request: ChatRequest) -> None:
@@ -148,5 +152,5 @@ def _check_tools(request: ChatRequest) -> None:
 
 
 def unsupported(name: str, why: str) -> InvalidRequest:
-    """Give the refusal of a parameter that cannot be honoured."""
+    """Return the error for a parameter that cannot be honoured."""
     return InvalidRequest(f"Unsupported parameter: '{name}': {why}.", param=name, code="unsupported_parameter")

@@ -86,13 +86,13 @@ async def test_requests_of_one_turn_leave_together(http: Client, monkeypatch: py
     """Requests leave when the event loop goes round, or as soon as there are eight."""
     wires: list[Wire] = []
 
-    def take(_origin: str) -> Connection:
+    def acquire(_origin: str) -> Connection:
         wires.append(Wire())
         connection = Connection()
         connection.connection_made(wires[-1])
         return connection
 
-    monkeypatch.setattr(http, "take", take)
+    monkeypatch.setattr(http, "acquire", acquire)
     exchanges = [http.send("GET", "http://x", "/", {"host": "x"}, b"") for _ in range(10)]
     assert [len(wire.writes) for wire in wires] == [1] * 8 + [0] * 2
     await asyncio.sleep(0)

@@ -248,7 +248,7 @@ async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
 async def test_prelude_is_written_apart() -> None:
     """The prelude and its NULs leave in a write of their own, before any byte of the body."""
     client = Client()
-    client.take = lambda origin: connection  # type: ignore[method-assign]
+    client.acquire = lambda origin: connection  # type: ignore[method-assign]
     connection = Connection()
     connection.connection_made(wire := Wire())
     stream = ResponseStream(client, "http://x", "/response")

@@ -84,7 +84,7 @@ def test_the_whole_answers_of_an_environment_are_bounded(memory: str, concurrenc
 @pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
 def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(kind: type[ChatBody] | type[CompletionBody]) -> None:
     """An answer is refused at the bound of its environment, which the refusal names."""
-    encoder = kind(Head("1", 1, "m", most=1000))
+    encoder = kind(Head("1", 1, "m", max_bytes=1000))
     delta = Delta(msgspec.Raw(msgspec.json.encode({"content": "x" * 400})))
     assert encoder.encode([delta, delta]) == b""
     with pytest.raises(ResponseTooLarge, match="over 1000 bytes"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lambda_fn.events import NULL, Delta, End, Event, Failure, Finish, Start, Usage
 from lambda_fn.transform import Buffer
-from lambda_fn.transform.buffering import MOST
+from lambda_fn.transform.buffering import MAX_HELD
 from lambda_fn.transform.cuts import CUTTERS
 
 KINDS = list(CUTTERS)
@@ -139,6 +139,6 @@ def test_logprobs_and_tokens_stay_with_the_text() -> None:
 def test_what_has_no_end_is_not_held_for_ever(kind: str, text: str) -> None:
     """A text without any place to cut goes out all the same: no more than a bound is held."""
     buffer = Buffer(kind, 1)
-    for _ in range(3 * MOST // len(text)):
+    for _ in range(3 * MAX_HELD // len(text)):
         buffer.feed([delta(text)])
-        assert len(buffer._held[0].text) <= MOST
+        assert len(buffer._held[0].text) <= MAX_HELD
