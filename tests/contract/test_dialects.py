@@ -1,4 +1,7 @@
-"""The dialects are listed in `lambda_fn.dialects`. Each part that may not import that list is compared with it here."""
+"""The dialects are listed in `lambda_fn.dialects`.
+
+Each part that may not import that list is compared with it here.
+"""
 
 from typing import get_args, get_type_hints
 
@@ -29,7 +32,9 @@ def test_function_and_deployment_take_the_same_names() -> None:
 
 
 def test_each_dialect_has_a_container_and_each_container_a_stand_in() -> None:
-    """What no container speaks could not be deployed, and what has no stand-in could not be tested locally."""
+    """What no container speaks could not be deployed, and what has no stand-in could not be tested
+    locally.
+    """
     assert {*deployed.DIALECTS.values(), *SECOND} == set(dialects.DIALECTS)
     assert set(deployed.DIALECTS) == set(get_args(deployed.Container)) == {"sluice", *SERVERS}
     assert set(SERVERS) == set(REPOSITORIES.values()) == set(containers())

@@ -1,4 +1,4 @@
-"""How bytes become lines: the same lines however the bytes are cut, in linear time, and none over the limit."""
+"""Bytes become the same lines however they are cut, in linear time, and none over the limit."""
 
 from itertools import pairwise
 from time import thread_time
@@ -15,7 +15,9 @@ LIMIT = 10
 
 
 def lines_of(data: bytes, cuts: list[int]) -> tuple[list[bytes], bytes, bool]:
-    """Feed bytes cut at the given places, until a line is too long; return the lines, the rest, and whether one was."""
+    """Feed bytes cut at the given places; return the lines, the rest, and whether a line was too
+    long.
+    """
     buffer = LineBuffer()
     lines: list[bytes] = []
     for start, end in pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
@@ -27,7 +29,9 @@ def lines_of(data: bytes, cuts: list[int]) -> tuple[list[bytes], bytes, bool]:
 
 @given(data=st.text("ab\n\r ", max_size=60).map(str.encode), cuts=st.lists(st.integers(0, 60), max_size=20))
 def test_cuts_change_nothing(data: bytes, cuts: list[int]) -> None:
-    """The lines are those of `split`, up to the first that is over the limit, wherever the bytes are cut."""
+    """The lines are those of `split`, up to the first that is over the limit, wherever the bytes
+    are cut.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "MAX_LINE", LIMIT)
         lines, rest, too_long = lines_of(data, cuts)
@@ -42,7 +46,9 @@ def test_cuts_change_nothing(data: bytes, cuts: list[int]) -> None:
 @pytest.mark.parametrize("dialect", dialects.DIALECTS)
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_record_of_the_limit_is_read_however_it_is_cut(dialect: str, more: int) -> None:
-    """A line of `MAX_LINE` bytes is read, and one of a byte more is malformed, in one piece and in two."""
+    """A line of `MAX_LINE` bytes is read, and one of a byte more is malformed, in one piece and in
+    two.
+    """
     start, end = {
         "sluice": (b'{"type":"delta","delta":{"content":"', b'"}}'),
         "openai": (b'data: {"choices":[{"delta":{"content":"', b'"}}]}'),
@@ -56,7 +62,10 @@ def test_a_record_of_the_limit_is_read_however_it_is_cut(dialect: str, more: int
 
 
 def test_time_is_linear_in_the_bytes() -> None:
-    """The longest line, in pieces of 16 bytes: joining it anew for each of them would copy 500 GB."""
+    """The longest line is fed in pieces of 16 bytes.
+
+    To join it again for each piece would copy 500 GB.
+    """
     buffer, piece = LineBuffer(), b"x" * 16
     began = thread_time()
     for _ in range(limits.MAX_LINE // len(piece)):
@@ -69,7 +78,7 @@ def test_time_is_linear_in_the_bytes() -> None:
     ("data", "passable"), [(b"", True), ("é\n🚰".encode(), True), (b"a\rb", False), (b"\xff", False), (b"\xc3", False)]
 )
 def test_what_may_be_passed_on_unread(data: bytes, passable: bool) -> None:
-    """UTF-8 without a carriage return may."""
+    """UTF-8 without a carriage return may be passed on."""
     assert is_one_line_of_text(data) == passable
 
 

@@ -1,4 +1,5 @@
-"""No parameter of a request is lost silently: each one reaches the server, is rejected, or is declared inert.
+"""No parameter of a request is lost silently: each one reaches the server, is rejected, or is
+declared inert.
 
 The test knows each parameter from the request types, and needs an example of it: a parameter without one fails.
 """
@@ -56,7 +57,7 @@ CHAT: dict[str, dict[str, Any]] = {
     "prompt_cache_retention": {"prompt_cache_retention": "24h"},
     "sluice": {"sluice": {"buffer": "word"}},
 }
-"""For each parameter of a chat an example that would change the response, with what it needs beside it."""
+"""For each parameter of a chat an example that would change the response, and what it requires."""
 
 COMPLETION: dict[str, dict[str, Any]] = {
     "model": {"model": "other"},
@@ -73,7 +74,9 @@ COMPLETION: dict[str, dict[str, Any]] = {
 BY_THE_FUNCTION = {"sluice", "echo"}
 """Parameters that the function honours itself, in the response."""
 SAID_BY_THE_DIALECT = {"model", "stream", "stream_options"}
-"""Parameters that other servers are always sent with one value, because the function honours the caller's itself."""
+"""Parameters that other servers always get with one value: the function honours the caller's
+itself.
+"""
 
 
 Parse = Callable[[bytes], ChatRequest]
@@ -103,7 +106,7 @@ def parse_completion_as_chat(body: bytes) -> ChatRequest:
 
 
 def test_every_parameter_has_an_example() -> None:
-    """A parameter that is new must be added here."""
+    """A new parameter must be added to the examples."""
     assert set(CHAT) == set(ChatRequest.__struct_fields__)
     assert set(COMPLETION) == set(CompletionRequest.__struct_fields__)
 
@@ -111,7 +114,7 @@ def test_every_parameter_has_an_example() -> None:
 @pytest.mark.parametrize("name", CHAT)
 @pytest.mark.parametrize("dialect", dialects.DIALECTS)
 def test_no_parameter_of_a_chat_is_lost(dialect: str, name: str) -> None:
-    """It is forwarded or rejected, unless it is declared inert, and what is inert is neither."""
+    """A parameter is dropped if it is declared inert, and otherwise forwarded or rejected."""
     inert = {*INERT, *BY_THE_FUNCTION, *(SAID_BY_THE_DIALECT if dialect != "sluice" else ())}
     found = fate(dialect, parse_chat, GOOD, name, CHAT[name])
     assert found in ({"dropped"} if name in inert else {"forwarded", "rejected"})

@@ -1,4 +1,4 @@
-"""A chain runs its members in order, and costs nothing where it has none or one."""
+"""A chain runs its members in order, and costs nothing if it has none or one."""
 
 import json
 from collections.abc import Iterable
