@@ -139,7 +139,7 @@ class Table:
 
         Args:
             update: The change and its condition.
-            max_attempts: The most attempts; `limits.META_TRIES` when None.
+            max_attempts: The most attempts; `limits.META_MAX_ATTEMPTS` when None.
             deadline: In place of `max_attempts`, the time of `time.monotonic` at which the last
                 attempt may begin.
             return_item: Whether to return the item as it is then, and not an empty one.
@@ -229,12 +229,12 @@ class Table:
         retry_on_throttle: bool = True,
     ) -> dict[str, Any]:
         """Make a call; `plain` are members whose values are wrapped for each attempt."""
-        max_attempts = max_attempts or limits.META_TRIES
+        max_attempts = max_attempts or limits.META_MAX_ATTEMPTS
         reason = ""
         attempt = 0
         while not attempt or (attempt < max_attempts if deadline is None else time.monotonic() < deadline):
             if attempt:
-                longest = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MOST)
+                longest = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MAX)
                 await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 (spreads load, hides nothing)
             attempt += 1
             body = self._body(call, plain or {}, attempt)

@@ -56,7 +56,7 @@ class SecretsManager:
         """Make a call; it is retried after a transport error or throttling. Raises SecretError."""
         body = msgspec.json.encode(members)
         reason = ""
-        for attempt in range(limits.META_TRIES):
+        for attempt in range(limits.META_MAX_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
             try:

@@ -87,7 +87,7 @@ class Trail:
             yield change
             outcome = "done"
         except APIError as error:
-            outcome, code = "refused" if error.status < 500 else "unknown", error.error_code
+            outcome, code = "refused" if error.status < 500 else "unknown", error.code
             raise
         finally:
             result = {"outcome": outcome, "code": code, "before": change.before, "after": change.after}

@@ -1,4 +1,4 @@
-"""Stage 6: events -> bytes, pure. The wire forms of an answer; none of them knows of sockets or time."""
+"""Stage 6: events -> bytes, pure. The wire formats of a response."""
 
 from collections.abc import Callable
 

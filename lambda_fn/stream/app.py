@@ -21,7 +21,7 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError
 from lambda_fn.http.client import Client
-from lambda_fn.http.responses import EXCEPTION_HANDLERS, NOSNIFF, Direct, error_response
+from lambda_fn.http.responses import EXCEPTION_HANDLERS, NOSNIFF, Bypass, error_response
 from lambda_fn.ids import new_request_id
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
@@ -77,7 +77,7 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
         exception_handlers=EXCEPTION_HANDLERS,
     )
     api.router.redirect_slashes = False  # a redirect would name the function URL, which clients must not go to
-    bypass = {("POST", path): Direct(endpoint) for path, endpoint in completions.items()}
+    bypass = {("POST", path): Bypass(endpoint) for path, endpoint in completions.items()}
     return Middleware(api, settings, bypass)
 
 

@@ -36,10 +36,12 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
     attempts, cancelled = 0, False
     began = time.monotonic()
     try:
-        while not cancelled and (calls or attempts < limits.CANCEL_TRIES):
+        while not cancelled and (calls or attempts < limits.CANCEL_MAX_ATTEMPTS):
             now = time.monotonic()
-            remaining = began + limits.CANCEL_PATIENCE - now
-            pause = began + attempts * limits.CANCEL_EVERY - now if attempts < limits.CANCEL_TRIES else remaining
+            remaining = began + limits.CANCEL_TIMEOUT - now
+            pause = (
+                began + attempts * limits.CANCEL_INTERVAL - now if attempts < limits.CANCEL_MAX_ATTEMPTS else remaining
+            )
             if remaining <= 0:
                 break
             if pause <= 0:
@@ -63,7 +65,7 @@ async def _call(invocation: Invocation) -> bool:
     body = b""
     try:
         async with invocation:
-            deadline = time.monotonic() + limits.CANCEL_PATIENCE
+            deadline = time.monotonic() + limits.CANCEL_TIMEOUT
             while (data := await invocation.read(deadline)) and len(body) < _MAX_RESPONSE:
                 body += data
         return msgspec.json.decode(body, type=_Response).cancelled

@@ -68,10 +68,10 @@ class Delivery:
             self._patience = self._failure = None  # an error refers to its frames, and they refer to this
 
     def hasten(self, failure: APIError) -> None:
-        """Allow the client `LAST_WRITE` seconds to take the rest, because the response has failed."""
+        """Allow the client `LAST_WRITE_TIMEOUT` seconds to take the rest, because the response has failed."""
         if self._patience is not None and self._failure is None:
             self._failure = failure
-            self._patience.reschedule(asyncio.get_running_loop().time() + limits.LAST_WRITE)
+            self._patience.reschedule(asyncio.get_running_loop().time() + limits.LAST_WRITE_TIMEOUT)
 
     async def _carry(self, source: Source) -> None:
         read, encode, sink, waiting = source.read, self._encoder.encode, self._sink, State.WAITING
@@ -111,4 +111,4 @@ class Delivery:
             await self._sink.end(ending)
 
     def _abort(self, error: APIError) -> None:
-        self._sink.abort(error.error_code or error.type)
+        self._sink.abort(error.code or error.type)

@@ -131,7 +131,7 @@ class _MemoryReader:
 
 def failed_by(error: APIError) -> Failed:
     """Return the terminal event that tells of an error."""
-    return Failed(type(error).__name__, error.message, error.param, error.error_code, error.retry_after, error.headers)
+    return Failed(type(error).__name__, error.message, error.param, error.code, error.retry_after, error.headers)
 
 
 def error_of(failed: Failed) -> APIError:

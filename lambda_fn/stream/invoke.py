@@ -71,7 +71,7 @@ class Invocation:
     @property
     def left(self) -> bool:
         """Whether the container may still be at work on the request."""
-        return self._sent is not None and self._sent.made and not self.over
+        return self._sent is not None and self._sent.connected and not self.over
 
     async def __aenter__(self) -> Self:
         """Send the request, without waiting for a response."""
@@ -145,7 +145,7 @@ class Invocation:
     def wake(self) -> None:
         """Wake a pending `read`, which then returns without data."""
         if self._sent is not None:
-            self._sent.nudge()
+            self._sent.wake()
 
     def _wait_until(self, exchange: Exchange, when: float) -> None:
         """Wake the reader then. One timer serves many reads: one that rings too early is set again."""
@@ -161,11 +161,11 @@ class Invocation:
         if time.monotonic() < self._until:
             self._wait_until(exchange, self._until)
         else:
-            exchange.nudge()
+            exchange.wake()
 
     async def _read_out(self, exchange: Exchange) -> None:
         try:
-            async with asyncio.timeout(limits.LAST_BYTES):
+            async with asyncio.timeout(limits.LAST_BYTES_TIMEOUT):
                 while await exchange.read() != b"":
                     pass
         except (TimeoutError, TransportError):

@@ -30,8 +30,8 @@ class KeyCache:
         return caller.key_hash in self._admitted
 
     def is_recent(self, caller: Caller) -> bool:
-        """Tell whether the key's last request was admitted, at most `OPEN_MEMORY` seconds ago."""
-        return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.OPEN_MEMORY
+        """Tell whether the key's last request was admitted, at most `FAIL_OPEN_WINDOW` seconds ago."""
+        return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.FAIL_OPEN_WINDOW
 
     def networks(self, caller: Caller) -> str:
         """Return the networks that the key had when it was last seen here, if the caller's address is in them.

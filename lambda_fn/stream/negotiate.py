@@ -39,17 +39,17 @@ class ReadRequest(msgspec.Struct, frozen=True):
     obfuscate: bool = True
     echo: str = ""
 
-    def head(self, *, answer_id: str, created: int, fingerprint: str | None, most: int) -> Head:
+    def head(self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int) -> Head:
         """Return the head of the response; the arguments are those of `Head`."""
         request = self.request
         return Head(
-            answer_id=answer_id,
+            response_id=response_id,
             created=created,
             model=request.model,
             choices=request.n or 1,
             fingerprint=fingerprint,
             service_tier=None if request.service_tier is None else "default",
-            most=most,
+            max_bytes=max_bytes,
             form=self.form,
             include_usage=self.include_usage,
             obfuscate=self.obfuscate,

@@ -96,10 +96,10 @@ class Completions:
             caller=caller.key_id,
         )
         head = accepted.read.head(
-            answer_id=request_id,
+            response_id=request_id,
             created=int(time.time()),
             fingerprint=self._settings.fingerprint(request.model),
-            most=self._settings.max_whole,
+            max_bytes=self._settings.max_whole,
         )
         invoke = partial(
             Invocation,
@@ -109,7 +109,7 @@ class Completions:
             endpoint=model.endpoint,
             component=model.component,
             request_id=request_id,
-            refusal=dialect.refusal,
+            refusal=dialect.rejection,
         )
         invocation: Invocation | None = None
         stopping = False  # the process ends, and has no time to cancel anything

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from lambda_fn.dialects.jsonl import Decoder
+from lambda_fn.dialects import Decoder
 from lambda_fn.errors import NO_RETRY, APIError, Cancelled, ServerError, UpstreamTimeout, from_container
 from lambda_fn.events import GARBLED, End, Failure
 from lambda_fn.log import log

@@ -100,7 +100,7 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
     try:
         async with asyncio.timeout(limits.settle_worst()):
             if admission.entry is not None and admission.opened:
-                deadline = time.monotonic() + limits.SETTLE_PATIENCE
+                deadline = time.monotonic() + limits.SETTLE_TIMEOUT
                 await settlements.settle(
                     table,
                     opening,

@@ -9,9 +9,10 @@ from lambda_fn.events import Event
 class Transform(Protocol):
     """Changes the events of one response, and keeps the state that this needs between two calls.
 
-    A transform is pure: it reads no clock and does no input or output. It never raises. The events of one choice stay
-    in order. Everything that is held of a choice goes out before the choice's `Finish`, and everything that is held
-    at all before an `End` or a `Failure`, which stays the last event: no further call is needed to empty a transform.
+    A transform is pure: it reads no clock and does no input or output. It never raises. The events
+    of one choice stay in order. Everything that is held of a choice goes out before the choice's
+    `Finish`, and everything that is held at all before an `End` or a `Failure`, which stays the
+    last event: no further call is needed to empty a transform.
     """
 
     def feed(self, events: Iterable[Event]) -> list[Event]:

@@ -94,7 +94,7 @@ async def test_a_ledger_that_does_not_answer(case: Case) -> None:
     and no budget.
     """
     with pytest.raises(Unavailable):
-        await case.begin(Fate.WELL, *[Fate.LOST] * limits.META_TRIES)
+        await case.begin(Fate.WELL, *[Fate.LOST] * limits.META_MAX_ATTEMPTS)
     assert await case.booked() == NEVER
 
 

@@ -292,7 +292,7 @@ async def test_a_meter_that_fails_open_serves_recent_keys(
     make_call: Callable[..., Call], items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A meter that fails open serves a key that was served before while DynamoDB is down, and books it at the end."""
-    monkeypatch.setattr(limits, "META_TRIES", 1)
+    monkeypatch.setattr(limits, "META_MAX_ATTEMPTS", 1)
     call = make_call(meter_open=True)
     stranger = ids.new_key()
     down = True

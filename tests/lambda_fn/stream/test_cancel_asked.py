@@ -134,7 +134,7 @@ async def test_a_response_that_its_client_does_not_read_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A response that waits for a client that reads no further is ended too."""
-    monkeypatch.setattr(limits, "LAST_WRITE", 0.05)
+    monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))

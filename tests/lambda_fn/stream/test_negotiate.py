@@ -29,7 +29,7 @@ def delta(text: str, index: int = 0, tokens: list[str] | None = None) -> Delta:
 
 def encoder_for(read: ReadRequest) -> Encoder:
     """Return the encoder of a request's response."""
-    return encoder_of(read.head(answer_id="1", created=7, fingerprint=None, most=limits.MAX_WHOLE))
+    return encoder_of(read.head(response_id="1", created=7, fingerprint=None, max_bytes=limits.MAX_WHOLE))
 
 
 def answer(read: ReadRequest, events: list[Event]) -> bytes:

@@ -315,7 +315,7 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
         try:
             await delivery.run(source)
         except APIError as error:
-            refused = error.error_code
+            refused = error.code
     if sink.status == 0:
         assert refused == code
         return
@@ -400,12 +400,12 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
 
 async def test_an_encoders_error_is_its_clients_alone() -> None:
     """A response that one form cannot hold fails there; its log, and other readers, have it whole."""
-    log, sink, head = MemoryLog(), ListSink(), msgspec.structs.replace(HEADS["chat_body"], choices=1, most=3)
+    log, sink, head = MemoryLog(), ListSink(), msgspec.structs.replace(HEADS["chat_body"], choices=1, max_bytes=3)
     async with producer_of(script("plain_text"), log) as producer:
         await pump(producer)
     with pytest.raises(APIError) as raised:
         await Delivery(encoder_of(head), sink).run(log.read(-1))
-    assert (raised.value.error_code, sink.status) == ("answer_too_large", 0)
+    assert (raised.value.code, sink.status) == ("answer_too_large", 0)
     sink = ListSink()
     await Delivery(encoder_of(HEADS["plain_text"]), sink).run(log.read(-1))
     assert sink.body == whole("plain_text")
@@ -413,7 +413,7 @@ async def test_an_encoders_error_is_its_clients_alone() -> None:
 
 async def test_a_client_that_reads_no_further_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a log, a producer whose time is over gives a client that takes nothing a moment, and is free then."""
-    monkeypatch.setattr(limits, "LAST_WRITE", 0.02)
+    monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.02)
 
     class Stuck(RecordingAsgiSink):
         async def _receive(self, message: Any) -> None:

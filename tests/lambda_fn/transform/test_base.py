@@ -1,4 +1,4 @@
-"""A chain runs its members in order, and costs nothing where it has none or one."""
+"""A chain runs its members in order, and costs nothing if it has none or one."""
 
 import json
 from collections.abc import Iterable
@@ -68,7 +68,7 @@ def test_a_chain_of_buffers_loses_nothing_and_ends_last(kinds: list[str], parts:
     members = chain(*(Buffer(kind, 1) for kind in kinds))
     assert members is not None
     events = [event for part in parts for event in members.feed([delta(part)])]
-    last = [Failure("cut", "message")] if failed else [Finish("stop"), End()]
+    last: list[Event] = [Failure("cut", "message")] if failed else [Finish("stop"), End()]
     events += members.feed(last)
     assert text_of(events) == "".join(parts)
     assert sum(event.tokens for event in events if isinstance(event, Delta)) == len(parts)
