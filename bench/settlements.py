@@ -27,7 +27,7 @@ DONE = Settlement("complete", 1, 2, "stop", 1, 1)
 async def run(count: int, at_once: int) -> list[str]:
     """Make `count` requests, `at_once` at a time; print what came of it, give what is wrong."""
     limits.META_BACKOFF = 0.001
-    limits.META_TRIES = 20
+    limits.META_MAX_ATTEMPTS = 20
     chance = random.Random(7)  # noqa: S311 (the same faults each time, nothing secret)
     fates: Counter[Fate] = Counter()
 

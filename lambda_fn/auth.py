@@ -1,4 +1,7 @@
-"""Stage 1: who calls. The origin secret first, then the key. Neither is ever logged."""
+"""Stage 1: authentication.
+
+Check the origin secret, then read the API key. Neither is ever logged.
+"""
 
 import hmac
 from collections.abc import Mapping, Sequence
@@ -14,45 +17,45 @@ ORIGIN_HEADER = "x-sluice-origin-secret"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who presents a key. Whether the key is good, `admit` finds out in the same write that takes the reservation."""
+    """The caller according to its key. `admit` verifies the key in the write that reserves."""
 
     key_id: str
     key_hash: str
     address: str = ""
-    """Where the request came from; empty when that is not known."""
+    """The address that the request came from. Empty if it is unknown."""
 
 
 def check_origin(headers: Mapping[str, str], secrets: Sequence[str]) -> None:
-    """Let through only what came by the distribution, which adds a secret header.
+    """Accept only requests that came through the distribution, which adds a secret header.
 
     Raises:
         PermissionDenied: the header is missing or wrong.
 
     """
-    given = headers.get(ORIGIN_HEADER, "").encode("latin-1")
-    # every secret is compared, so that the time does not tell which one matched
-    if not any([hmac.compare_digest(given, secret.encode()) for secret in secrets]):  # noqa: C419 (see above)
-        raise PermissionDenied("This address takes requests only through its distribution.", code="origin_denied")
+    presented = headers.get(ORIGIN_HEADER, "").encode("latin-1")
+    # Every secret is compared, so that the time taken does not reveal which one matched.
+    if not any([hmac.compare_digest(presented, secret.encode()) for secret in secrets]):  # noqa: C419 (see above)
+        raise PermissionDenied("This address accepts requests only through its distribution.", code="origin_denied")
 
 
 def read_key(headers: Mapping[str, str], client: tuple[str, int] | None = None) -> Caller:
-    """Read the bearer key, and where it comes from; `client` is the connection's own address, as in an ASGI scope.
+    """Return the caller: its bearer key and its address. `client` is the peer in the ASGI scope.
 
     Raises:
-        AuthenticationFailed: there is none, or none that could be ours.
+        AuthenticationFailed: the key is missing, or does not have the form of a key.
 
     """
     scheme, _, key = headers.get("authorization", "").partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:
-        raise AuthenticationFailed("No API key given. Send it as 'Authorization: Bearer sk-...'.")
+        raise AuthenticationFailed("The request has no API key. Send it as 'Authorization: Bearer sk-...'.")
     key_id = key_id_of(key) if len(key) <= limits.MAX_KEY else None
     if key_id is None:
-        raise wrong_key()  # without asking DynamoDB: what has not the form of a key is none
+        raise wrong_key()  # without a read of DynamoDB
     address = viewer(headers.get("x-forwarded-for", ""), client[0] if client else "")
     return Caller(key_id=key_id, key_hash=hash_key(key), address=address)
 
 
 def wrong_key() -> AuthenticationFailed:
-    """Give the one answer to every key that is not known."""
-    return AuthenticationFailed("Incorrect API key given.")
+    """Return the error for an unknown key. It is the same for every cause."""
+    return AuthenticationFailed("The API key is incorrect.")

@@ -1,25 +1,28 @@
-"""The error tree. Every error that a client sees is one of these, in OpenAI's shape.
+"""The error tree.
+
+Every error that a client gets is one of these, in OpenAI's format.
 
 APIError
-├── InvalidRequest        400  the request makes no sense
+├── InvalidRequest        400  the request is invalid
 │   ├── ContextLengthExceeded
-│   └── AnswerTooLarge         its answer is more than can be held whole
-├── AuthenticationFailed  401  no key, or one that nobody has
-├── PermissionDenied      403  a key that may not, or a caller that went round the distribution
-├── NotFound              404  no such path or model
+│   └── ResponseTooLarge       the response is too large to be held until its end
+├── AuthenticationFailed  401  the key is missing or unknown
+├── PermissionDenied      403  the key may not do this, or the caller bypassed the distribution
+├── NotFound              404  the path or model does not exist
 ├── MethodNotAllowed      405
-├── Conflict              409  others are changing the same thing; it may be tried again
-├── RequestRunning        409  the same request, sent before, still runs
+├── Conflict              409  another change of the same item won; a retry may succeed
+├── RequestRunning        409  the request that is repeated is still running
 ├── BodyTooLarge          413
-├── Cancelled             499  its end was asked for by somebody who may
-├── RateLimited           429  the model has no room, or a rate of the key is reached; it may be tried again
+├── Cancelled             499  an operator cancelled the request
+├── RateLimited           429  the model is busy, or a rate limit of the key is reached; a retry may succeed
 ├── InsufficientQuota     429  a budget of the key is spent
-└── ServerError           500  ours
-    ├── UpstreamFailed    502  the model failed, or was cut off
-    ├── Unavailable       503  a part that is needed is not there now
-    └── UpstreamTimeout   504  the model took longer than it may
+└── ServerError           500  a fault of this service
+    ├── UpstreamFailed    502  the model failed, or its response was truncated
+    ├── Unavailable       503  a dependency is unavailable
+    └── UpstreamTimeout   504  the model took too long
 
-Foreign errors become these at one boundary each: the container's codes in `from_container`, msgspec's in `schema`.
+Other errors become these at one boundary each: the container's codes in `from_container`, msgspec's
+in `schema`.
 """
 
 from collections.abc import Mapping
@@ -29,24 +32,26 @@ import msgspec
 
 encode_json = msgspec.json.encode
 NO_RETRY = {"x-should-retry": "false"}
-"""OpenAI's clients obey it: they do not send the request again by themselves."""
+"""A header that tells OpenAI's clients not to retry the request by themselves."""
 
-PARAM_MOST = 200
-"""Characters of a `param`. Paths have names in them that the caller chose, and those may be as long as a body."""
+MAX_PARAM = 200
+"""Characters of a `param`. The caller chooses the names in a path, and may choose long ones."""
 
-MESSAGE_MOST = 2_000
-"""Characters of a message, which may name such a path, or hold what a container said."""
+MAX_MESSAGE = 2_000
+"""Characters of a message, which may contain such a path or the text of a container."""
 
 
 class APIError(Exception):
     """An error with an HTTP status and OpenAI's four fields.
 
-    `message` is for the client: it never holds a prompt, a completion, a key or an address of ours.
+    `message` is for the client: it never contains a prompt, a completion, a key or an internal
+    address. `type` and `status` belong to the class; `code` belongs to the instance, and is
+    `default_code` unless it is given.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
-    code: ClassVar[str | None] = None
+    default_code: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -57,25 +62,31 @@ class APIError(Exception):
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say what went wrong. `param` is the path of the wrong field, `retry_after` seconds, `headers` others.
+        """Create the error. A long message or path is truncated.
 
-        A long message or path is cut.
+        Args:
+            message: What happened, why, and what to do.
+            param: The path of the wrong field.
+            code: The machine-readable code.
+            retry_after: Seconds after which a retry may succeed.
+            headers: Further headers of the response.
+
         """
         super().__init__(message)
-        self.message = message[:MESSAGE_MOST]
-        self.param = None if param is None else param[:PARAM_MOST]
-        self.error_code = code or self.code
+        self.message = message[:MAX_MESSAGE]
+        self.param = None if param is None else param[:MAX_PARAM]
+        self.code = code or self.default_code
         self.retry_after = retry_after
         self.headers = dict(headers or {})
 
     def body(self) -> bytes:
-        """Give the JSON body: `{"error": {"message", "type", "param", "code"}}`."""
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
+        """Return the JSON body: `{"error": {"message", "type", "param", "code"}}`."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return encode_json({"error": error})
 
 
 class InvalidRequest(APIError):
-    """The request makes no sense."""
+    """The request is invalid."""
 
     status = 400
     type = "invalid_request_error"
@@ -84,37 +95,37 @@ class InvalidRequest(APIError):
 class ContextLengthExceeded(InvalidRequest):
     """The prompt does not fit the model's context."""
 
-    code = "context_length_exceeded"
+    default_code = "context_length_exceeded"
 
 
-class AnswerTooLarge(InvalidRequest):
-    """The answer is larger than what is held of one that is not streamed."""
+class ResponseTooLarge(InvalidRequest):
+    """The response is larger than what is held of one that is not streamed."""
 
-    code = "answer_too_large"
+    default_code = "answer_too_large"
 
 
 class AuthenticationFailed(APIError):
-    """No key, or one that nobody has."""
+    """The key is missing or unknown."""
 
     status = 401
     type = "invalid_request_error"
-    code = "invalid_api_key"
+    default_code = "invalid_api_key"
 
 
 class PermissionDenied(APIError):
-    """The caller is known, or not to be known, and may not."""
+    """The caller is not allowed to do this."""
 
     status = 403
     type = "invalid_request_error"
-    code = "permission_denied"
+    default_code = "permission_denied"
 
 
 class NotFound(APIError):
-    """No such path or model."""
+    """The path or model does not exist."""
 
     status = 404
     type = "invalid_request_error"
-    code = "not_found"
+    default_code = "not_found"
 
 
 class MethodNotAllowed(APIError):
@@ -122,23 +133,26 @@ class MethodNotAllowed(APIError):
 
     status = 405
     type = "invalid_request_error"
-    code = "method_not_allowed"
+    default_code = "method_not_allowed"
 
 
 class Conflict(APIError):
-    """Others are changing the same thing."""
+    """Another change of the same item won."""
 
     status = 409
     type = "invalid_request_error"
-    code = "conflict"
+    default_code = "conflict"
 
 
 class RequestRunning(APIError):
-    """The same request, sent before, still runs: another answer to it would be generated and paid a second time."""
+    """The request that is repeated is still running.
+
+    A second response would be generated and paid for.
+    """
 
     status = 409
     type = "invalid_request_error"
-    code = "request_running"
+    default_code = "request_running"
 
 
 class BodyTooLarge(APIError):
@@ -146,60 +160,62 @@ class BodyTooLarge(APIError):
 
     status = 413
     type = "invalid_request_error"
-    code = "request_too_large"
+    default_code = "request_too_large"
 
 
 class Cancelled(APIError):
-    """The answer's end was asked for by somebody who may. 499 is no standard's, but what proxies log for a request that
-    was given up; no client tries it again.
+    """An operator cancelled the request.
+
+    No standard defines 499. Proxies log it for a request whose client closed it, and no client
+    retries it.
     """
 
     status = 499
     type = "invalid_request_error"
-    code = "cancelled"
+    default_code = "cancelled"
 
 
 class RateLimited(APIError):
-    """There is no room at the model now, or the key has used its rate."""
+    """The model is busy, or a rate limit of the key is reached."""
 
     status = 429
     type = "rate_limit_error"
-    code = "rate_limit_exceeded"
+    default_code = "rate_limit_exceeded"
 
 
 class InsufficientQuota(APIError):
-    """A budget of the key is spent. Trying again is of no use before its day or month is over."""
+    """A budget of the key is spent. A retry cannot succeed before its day or month is over."""
 
     status = 429
     type = "insufficient_quota"
-    code = "insufficient_quota"
+    default_code = "insufficient_quota"
 
 
 class ServerError(APIError):
-    """A fault of ours. Its details are in the log, under the request's id."""
+    """A fault of this service. The log has the details, under the request's id."""
 
-    code = "internal_error"
+    default_code = "internal_error"
 
 
 class UpstreamFailed(ServerError):
-    """The model failed, or its answer was cut off."""
+    """The model failed, or its response was truncated."""
 
     status = 502
-    code = "upstream_error"
+    default_code = "upstream_error"
 
 
 class Unavailable(ServerError):
-    """A part that is needed does not answer."""
+    """A dependency is unavailable."""
 
     status = 503
-    code = "service_unavailable"
+    default_code = "service_unavailable"
 
 
 class UpstreamTimeout(ServerError):
-    """The model took longer than it may."""
+    """The model took too long."""
 
     status = 504
-    code = "upstream_timeout"
+    default_code = "upstream_timeout"
 
 
 CONTAINER_CODES: dict[str, type[APIError]] = {
@@ -215,24 +231,27 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
     "cut": UpstreamFailed,
     "garbled": UpstreamFailed,
 }
-"""The container's error codes, the last two being the decoder's for it, and what the client is told."""
+"""The container's error codes and the two of the decoders, with the errors for the client."""
 
-_OWN_WORDS = (InvalidRequest, RateLimited)  # these messages are meant for the caller; others may tell of the inside
+_MESSAGE_IS_PUBLIC = (InvalidRequest, RateLimited)  # other messages may reveal internals
 
 
 def from_container(code: str, message: str, param: str | None = None) -> APIError:
-    """Give the public error for an error of the container; an unknown code is `UpstreamFailed`."""
+    """Return the public error for an error of the container.
+
+    An unknown code is `UpstreamFailed`.
+    """
     kind = CONTAINER_CODES.get(code, UpstreamFailed)
-    if issubclass(kind, _OWN_WORDS):
+    if issubclass(kind, _MESSAGE_IS_PUBLIC):
         return kind(message, param=param, retry_after=1 if kind is RateLimited else None)
-    return kind(_PUBLIC_WORDS.get(code, "The model failed to answer."), param=param, code=_PUBLIC_CODES.get(code))
+    return kind(_PUBLIC_MESSAGES.get(code, "The model failed to answer."), param=param, code=_PUBLIC_CODES.get(code))
 
 
 _PUBLIC_CODES = {"cut": "upstream_cut", "model_not_found": "model_not_found"}
-_PUBLIC_WORDS = {
-    "model_not_found": "The model's endpoint does not serve it.",
+_PUBLIC_MESSAGES = {
+    "model_not_found": "The model's endpoint does not serve this model.",
     "not_ready": "The model is not ready yet.",
-    "deadline_exceeded": "The answer took longer than it may, and was ended.",
-    "cancelled": "The answer was cancelled.",
-    "cut": "The model's answer was cut off.",
+    "deadline_exceeded": "The response took too long, and was ended.",
+    "cancelled": "The response was cancelled.",
+    "cut": "The model's response was truncated.",
 }

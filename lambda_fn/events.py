@@ -1,7 +1,9 @@
-"""What the decoders yield and the encoders take: one type a record of the model's answer.
+"""What the decoders return and the encoders take: one type for each kind of record of the model's
+response.
 
-An answer is `Start`, then `Delta`s with one `Finish` for each choice among them, then `Usage`, then `End`; or it
-breaks off with a `Failure` at any place. Parts that an encoder can pass on as they came are kept as raw JSON.
+A response is a `Start`, then `Delta`s with one `Finish` for each choice among them, then a `Usage`,
+then an `End`. At any place it may break off with a `Failure`. Parts that an encoder can pass on
+unchanged are kept as raw JSON.
 """
 
 from typing import Annotated
@@ -13,18 +15,21 @@ Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
 NULL = msgspec.Raw(b"null")
 GARBLED = "garbled"
-"""The code of a `Failure` that a decoder gives where a record makes no sense, and the model may go on."""
+"""The code of a `Failure` for a malformed record, behind which the model may still be generating.
+"""
 
 
 class Start(msgspec.Struct, frozen=True, gc=False, tag="start"):
-    """The prompt was read; nothing is generated yet."""
+    """The prompt was read, and nothing is generated yet."""
 
     prompt_tokens: Count
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False, tag="delta"):
-    """A piece of one choice. `delta` is OpenAI's delta object as JSON, `tokens` how many sampled tokens it holds,
-    `logprobs` OpenAI's object or `NULL`.
+    """A piece of one choice.
+
+    `delta` is OpenAI's delta object as JSON. `tokens` is the number of sampled tokens in it.
+    `logprobs` is OpenAI's object as JSON, or `NULL`.
     """
 
     delta: msgspec.Raw
@@ -34,14 +39,14 @@ class Delta(msgspec.Struct, frozen=True, gc=False, tag="delta"):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False, tag="finish"):
-    """A choice ended by itself."""
+    """A choice is complete."""
 
     finish_reason: str
     index: Index = 0
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, tag="usage"):
-    """The model's own count; of the prompt so much was cached, of the completion so much reasoning."""
+    """The model's own token counts, and how many of them were cached or were reasoning."""
 
     prompt_tokens: Count
     completion_tokens: Count
@@ -50,11 +55,14 @@ class Usage(msgspec.Struct, frozen=True, gc=False, tag="usage"):
 
 
 class End(msgspec.Struct, frozen=True, gc=False, tag="end"):
-    """The answer is whole."""
+    """The response is complete."""
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False, tag="error"):
-    """The answer broke off. `code` is one of the container's codes."""
+    """The response broke off.
+
+    `code` is one of the container's codes, or of the two that decoders add.
+    """
 
     code: str
     message: str

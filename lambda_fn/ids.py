@@ -1,7 +1,8 @@
-"""Names that tell what they are: request ids that sort by time, keys with a public part.
+"""Identifiers: request ids, which sort by time, and API keys, which have a public part.
 
-A key is `sk-`, 12 lower-case base-32 characters, `-`, 43 URL-safe base-64 characters. The twelve are the key's id: it
-names the account, and may be shown and logged. The 43 hold 256 random bits.
+A key is `sk-`, 12 lower-case base-32 characters, `-`, and 43 URL-safe base-64 characters. The 12
+characters are the key's id: it names the account, and may be shown and logged. The 43 characters
+contain 256 random bits.
 """
 
 import base64
@@ -23,39 +24,40 @@ LEDGER_SHARDS = 8
 
 
 def new_key(key_id: str | None = None) -> str:
-    """Give a new key; with `key_id`, another secret for the same account."""
+    """Return a new key. With `key_id` it is another secret for the same account."""
     return f"sk-{key_id or new_key_id()}-{secrets.token_urlsafe(32)}"
 
 
 def new_key_id() -> str:
-    """Give a new id of a key: 60 random bits."""
+    """Return a new key id of 60 random bits."""
     return "".join(secrets.choice(_KEY_ALPHABET) for _ in range(12))
 
 
 def key_id_of(key: str) -> str | None:
-    """Give the id within a key, None when the text has not the form of one."""
-    found = _KEY.fullmatch(key)
-    return found and found.group(1)
+    """Return the id within a key, or None if the text does not have the form of a key."""
+    match = _KEY.fullmatch(key)
+    return match and match.group(1)
 
 
 def masked(text: str) -> str:
-    """Return a text in which of every key only the public part is left."""
+    """Return the text with the secret part of every key removed."""
     return _SECRET.sub(r"\1…", text)
 
 
 def hash_key(key: str) -> str:
-    """Give the hex SHA-256 of a key. A key has 256 random bits, so that a slow hash would add nothing."""
+    """Return the hex SHA-256 of a key. A slow hash would add nothing to a key's 256 random bits."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def shard_of(name: str) -> int:
-    """Give the shard of a name, one of `LEDGER_SHARDS`."""
+    """Return the shard of a name: a number below `LEDGER_SHARDS`."""
     return crc32(name.encode()) % LEDGER_SHARDS
 
 
 def new_request_id(now: float | None = None) -> str:
-    """Give a new id: 26 characters, 48 bits of Unix time in milliseconds, then 80 random bits (the ULID layout, lower
-    case).
+    """Return a new request id of 26 characters: a ULID in lower case.
+
+    It has 48 bits of Unix time in milliseconds, then 80 random bits. `now` is in seconds.
     """
     milliseconds = int((time.time() if now is None else now) * 1000)
     number = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
@@ -63,12 +65,12 @@ def new_request_id(now: float | None = None) -> str:
     return base64.b32encode((number << 30).to_bytes(20, "big"))[:26].translate(_TO_CROCKFORD).decode()
 
 
-@lru_cache(maxsize=256)  # each request asks some eight times
+@lru_cache(maxsize=256)  # a request needs it some eight times
 def request_time(request_id: str) -> float:
-    """Give the Unix time, in seconds, at which an id was made.
+    """Return the Unix time, in seconds, at which a request id was made.
 
     Raises:
-        ValueError: not a request id.
+        ValueError: the text is not a request id.
 
     """
     if len(request_id) != 26:
@@ -80,7 +82,9 @@ def request_time(request_id: str) -> float:
 
 
 def ledger_partition(request_id: str) -> str:
-    """Give the ledger's partition key of a request: its UTC hour and one of `LEDGER_SHARDS` shards."""
+    """Return the ledger's partition key of a request: its UTC hour, and one of `LEDGER_SHARDS`
+    shards.
+    """
     return f"LEDGER#{_hour(int(request_time(request_id) // 3600))}#{shard_of(request_id)}"
 
 

@@ -1,149 +1,187 @@
-"""Every time and size that the stream function keeps, in one table.
+"""Every time and size limit of the stream function, in one table.
 
-The platform's own limits stand beside ours, so that `check` can hold them against each other. All times are seconds,
-all sizes bytes. Sources: the quota pages of Lambda, CloudFront and SageMaker.
+The platform's own limits stand beside them, so that `check` can compare them. All times are in
+seconds, all sizes in bytes. Sources: the quota pages of Lambda, CloudFront and SageMaker.
 """
 
 CLOUDFRONT_READ_TIMEOUT = 60.0
-"""Longest silence between two packets that our distribution accepts from the function."""
+"""Longest silence between two packets from the function that our distribution accepts."""
 
 SAGEMAKER_FIRST_BYTE = 60.0
-"""SageMaker gives a container this long to answer."""
+"""Time that SageMaker gives a container to begin its response."""
 
 SAGEMAKER_STREAM = 480.0
-"""SageMaker ends a response stream after this long."""
+"""Time after which SageMaker ends a response stream."""
 
 FIRST_EVENT_WAIT = 12.0
-"""So long a failure can still have its own HTTP status; then 200 is answered and heartbeats begin."""
+"""Time within which a failure still gets its own HTTP status.
+
+After it 200 is sent, and heartbeats begin.
+"""
 
 HEARTBEAT = 12.0
 """Longest silence towards the client."""
 
 STREAM_DEADLINE = 465.0
-"""The container must have ended its answer by then: SageMaker's limit less what the way there and back may take."""
+"""Time for the container to end its response: SageMaker's limit less the way there and back."""
 
 UPSTREAM_SILENCE = 70.0
-"""Longest silence of the endpoint, heartbeats counted; our container sends one every 10 s. Longer, and it is dead."""
+"""Longest silence of the endpoint, heartbeats included, before it counts as dead.
 
-LAST_BYTES = 0.5
-"""How long the end of a whole answer's HTTP body is waited for, so that its connection can be used again."""
+Our container sends one every 10 s.
+"""
 
-LAST_WRITE = 1.0
-"""How long a client that does not read gets to take the error that ends its answer."""
+LAST_BYTES_TIMEOUT = 0.5
+"""Wait for the end of the HTTP body of a complete response, so that its connection is kept."""
+
+LAST_WRITE_TIMEOUT = 1.0
+"""Time that a client which does not read gets to take the error that ends its response."""
 
 STREAM_GRACE = 5.0
-"""How long after the container's deadline its own last record is waited for, before the stream is called cut."""
+"""Wait for the container's own last record after its deadline.
+
+After it the response counts as truncated.
+"""
 
 SETTLE_RESERVE = 30.0
-"""Kept free before the Lambda deadline, for the last event and the settlement's two writes at their worst."""
+"""Time kept free before the Lambda deadline, for the last event and the two writes of the
+settlement at their worst.
+"""
 
-SETTLE_PATIENCE = 18.0
-"""So long the settlement's writes are tried; then it becomes a line in the log, to be replayed."""
+SETTLE_TIMEOUT = 18.0
+"""Time for which the settlement's writes are retried.
 
-CANCEL_TRIES = 8
-"""Calls that take a request back: with several instances each reaches one of them, not always the right one."""
+After it the settlement becomes a log line, to be replayed.
+"""
 
-CANCEL_EVERY = 0.15
-"""Time between two of them. The container keeps one that it cannot place for a second."""
+CANCEL_MAX_ATTEMPTS = 8
+"""Calls that cancel one request.
 
-CANCEL_PATIENCE = 3.0
-"""For all of them together."""
+Each reaches one instance of the endpoint, and not always the right one.
+"""
+
+CANCEL_INTERVAL = 0.15
+"""Time between two of these calls. The container keeps one that it cannot match for a second."""
+
+CANCEL_TIMEOUT = 3.0
+"""Time for all of these calls together."""
 
 CONNECT_TIMEOUT = 5.0
-"""To open a connection to an AWS API."""
+"""Time to open a connection to an AWS API."""
 
 META_TIMEOUT = 3.0
-"""For one DynamoDB call, one try."""
+"""Time for one attempt of a DynamoDB call."""
 
-META_TRIES = 4
-"""Tries of one DynamoDB call that failed in transport, or was throttled."""
+META_MAX_ATTEMPTS = 4
+"""Attempts of a DynamoDB call that fails in transport, or is throttled."""
 
 META_BACKOFF = 0.05
-"""The wait before the n-th further try is a random share of this, times 2 to the n."""
+"""The wait before retry n is a random share of this times 2 to the n."""
 
-META_BACKOFF_MOST = 2.0
-"""No wait between two tries is longer."""
+META_BACKOFF_MAX = 2.0
+"""Longest wait between two attempts."""
 
 CHECKPOINT = 5.0
-"""How often the progress of a stream is noted in the ledger."""
+"""Interval at which the progress of a stream is written to the ledger."""
 
 SWEEP_RESERVE = 35.0
-"""The sweeper takes up nothing more so long before its deadline: what it has in hand is some writes at their worst."""
+"""Time before its deadline at which the sweeper starts nothing more: its writes in progress may
+take this long.
+"""
+
 OVERDUE = 600.0
-"""So long after its beginning a request has lost its function: Lambda's timeout (540) and more than clocks differ."""
+"""Age at which a request has surely lost its function: Lambda's timeout (540) and a margin."""
 
-OPEN_MEMORY = 900.0
-"""While the meter is open (`SLUICE_METER_OPEN`), a key is let through that was admitted here within this time."""
+FAIL_OPEN_WINDOW = 900.0
+"""While the meter fails open (`SLUICE_METER_OPEN`), keys admitted within this time are served."""
 
-ACCEPTANCE = 5.0
-"""For the Runtime API to accept the end of a response."""
+ACCEPT_TIMEOUT = 5.0
+"""Time for the Runtime API to accept the end of a response."""
 
 IDLE_CONNECTION = 5.0
-"""A pooled connection that was idle for longer is not used again if the environment may have been frozen meanwhile: it
-may be dead unseen.
+"""Longest idle time of a pooled connection if the environment may have been frozen meanwhile.
+
+The connection may have died unseen then.
 """
 
 IDLE_AWAKE = 55.0
-"""The same where the environment was awake all the time, so that a peer's closing would have been seen. AWS's SDK for
-Java keeps connections for 60 s.
+"""Longest idle time of a pooled connection if the environment was awake throughout.
+
+It would have seen the peer close the connection.
+
+AWS's SDK for Java keeps connections for 60 s.
 """
 
 AWAKE_TICK = 1.0
-"""How often the process notes that it is awake; three of them missed, and it was frozen."""
+"""Interval at which the process notes that it is awake. If three are missed, it was frozen."""
 
 MAX_BODY = 1_000_000
-"""Of a request. SageMaker takes 6 MB; a chat request over 1 MB is over every model's context."""
+"""Size of a request body.
 
-BODY_PATIENCE = 30.0
-"""For a request's body to arrive. Lambda has it whole before the function is asked; other servers may not."""
+SageMaker takes 6 MB, but a chat of over 1 MB exceeds the context of every model.
+"""
+
+BODY_TIMEOUT = 30.0
+"""Time for a request body to arrive.
+
+Lambda has it before it invokes the function; other servers may not.
+"""
 
 MAX_VALUES = 150_000
-"""Commas, brackets and braces of a body, outside strings. A value of two bytes takes 80 in memory; a chat of short
-content parts, the most of an honest one, has 115,000 in 1 MB.
+"""Commas, brackets and braces of a request body, outside strings.
+
+A value of two bytes takes 80 in memory. The valid request that has the most, a chat of short
+content parts, has 115,000 in 1 MB.
 """
 
 MAX_WHOLE = 16_000_000
-"""Of an answer that is not streamed: it is held until its end, and takes `WHOLE_TIMES` as much memory then at most."""
+"""Size of a response that is not streamed.
+
+It is held until its end, in up to `WHOLE_TIMES` as much memory.
+"""
 
 WHOLE_TIMES = 4
 
 MAX_KEY = 256
-"""Characters of a bearer key; ours have 59."""
+"""Characters of a bearer key. Our keys have 59."""
 
 MAX_LINE = 4_000_000
-"""One record of the container."""
+"""Size of one record of the model's server."""
 
 READ_SIZE = 16_384
-"""Bytes read from a socket at once: some 85 tokens. More keeps other streams waiting while they are dealt with."""
+"""Size of one read from a socket: some 85 tokens.
+
+With more, other streams would wait while they are processed.
+"""
 
 READ_BUFFER = 16_384
-"""Bytes taken from a peer and not yet used; beyond them reading pauses."""
+"""Bytes that were received from a peer and not used yet. When there are more, reading pauses."""
 
 
 def whole(memory: int, concurrency: int) -> int:
-    """Return how many bytes of each whole answer a function with so many bytes of memory holds.
+    """Return the maximum size of a response that is not streamed. `memory` is in bytes.
 
-    All that can run in one environment at once take at most half of its memory together.
+    The responses that can run at once in one environment take at most half of its memory.
     """
     return min(MAX_WHOLE, memory // 2 // WHOLE_TIMES // concurrency)
 
 
 def meta_worst() -> float:
-    """Give the longest that one DynamoDB call can take, all its tries together."""
-    waits = (min(META_BACKOFF * 2.0**number, META_BACKOFF_MOST) for number in range(1, META_TRIES))
-    return META_TIMEOUT * META_TRIES + sum(waits)
+    """Return the longest time that one DynamoDB call can take with all its attempts."""
+    waits = (min(META_BACKOFF * 2.0**number, META_BACKOFF_MAX) for number in range(1, META_MAX_ATTEMPTS))
+    return META_TIMEOUT * META_MAX_ATTEMPTS + sum(waits)
 
 
 def settle_worst() -> float:
-    """Give the longest that the settlement's two writes can take."""
-    return SETTLE_PATIENCE + 2 * (META_TIMEOUT + META_BACKOFF_MOST)
+    """Return the longest time that the two writes of the settlement can take."""
+    return SETTLE_TIMEOUT + 2 * (META_TIMEOUT + META_BACKOFF_MAX)
 
 
 def check() -> None:
-    """Hold the limits against each other.
+    """Compare the limits with each other.
 
     Raises:
-        ValueError: two of them contradict each other; the message names both.
+        ValueError: two limits contradict each other; the message names both.
 
     """
     rules = [
@@ -157,13 +195,13 @@ def check() -> None:
             "STREAM_DEADLINE + STREAM_GRACE must be under SAGEMAKER_STREAM",
         ),
         (
-            settle_worst() + LAST_BYTES + LAST_WRITE < SETTLE_RESERVE,
-            "SETTLE_RESERVE must hold SETTLE_PATIENCE and a last try of two writes (META_TIMEOUT)",
+            settle_worst() + LAST_BYTES_TIMEOUT + LAST_WRITE_TIMEOUT < SETTLE_RESERVE,
+            "SETTLE_RESERVE must be over SETTLE_TIMEOUT and a last attempt of two writes (META_TIMEOUT)",
         ),
-        (CANCEL_PATIENCE < SETTLE_PATIENCE, "CANCEL_PATIENCE must be under SETTLE_PATIENCE: both begin together"),
+        (CANCEL_TIMEOUT < SETTLE_TIMEOUT, "CANCEL_TIMEOUT must be under SETTLE_TIMEOUT, because both begin at once"),
         (
             2 * meta_worst() + FIRST_EVENT_WAIT < CLOUDFRONT_READ_TIMEOUT,
-            "CLOUDFRONT_READ_TIMEOUT must hold an admission and a refusal at their worst (META_TIMEOUT * META_TRIES)",
+            "CLOUDFRONT_READ_TIMEOUT must be over an admission and a rejection (META_TIMEOUT * META_MAX_ATTEMPTS)",
         ),
         (CHECKPOINT < STREAM_DEADLINE < OVERDUE, "CHECKPOINT must be under STREAM_DEADLINE, and that under OVERDUE"),
         (SAGEMAKER_FIRST_BYTE < UPSTREAM_SILENCE, "UPSTREAM_SILENCE must be over SAGEMAKER_FIRST_BYTE"),

@@ -1,4 +1,4 @@
-"""One JSON object a line on standard output, which Lambda takes as the log."""
+"""The log: one JSON object a line on standard output, from where Lambda collects it."""
 
 import json
 import sys
@@ -7,19 +7,20 @@ import msgspec
 
 
 def log(event: str, **fields: object) -> None:
-    """Write one line. Prompts, completions and keys have no place in it.
+    """Write one line. It must not contain prompts, completions or keys.
 
-    It is printable ASCII, whatever its fields hold: nothing in it ends a line or commands whoever shows it.
+    The line is printable ASCII whatever the fields contain, so that no field ends the line or
+    controls a terminal.
     """
     sys.stdout.write(_line({"event": event, **fields}) + "\n")
     sys.stdout.flush()
 
 
-def _line(said: dict[str, object]) -> str:
+def _line(fields: dict[str, object]) -> str:
     try:
-        line = msgspec.json.encode(said).decode()
+        line = msgspec.json.encode(fields).decode()
     except UnicodeEncodeError:  # half of a surrogate pair
         line = ""
     if line.isascii() and line.isprintable() and line:
         return line
-    return json.dumps(said, separators=(",", ":")).replace("\x7f", "\\u007f")  # slower, and seldom
+    return json.dumps(fields, separators=(",", ":")).replace("\x7f", "\\u007f")  # slower, and rare

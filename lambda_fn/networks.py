@@ -1,7 +1,8 @@
-"""Where a request came from, and whether a key may be used from there. Pure.
+"""The address that a request came from, and whether a key may be used from it. Pure.
 
-A key's networks are one text, `203.0.113.0/24 2001:db8::/32`: the account item is written whole each time, and a
-condition compares a text in one step. `ipaddress` is imported by the first key that has networks, and no cold start.
+The networks of a key are one text, such as `203.0.113.0/24 2001:db8::/32`, because a condition of
+DynamoDB can compare a text. `ipaddress` is imported for the first key that has networks, and not at
+a cold start.
 """
 
 from collections.abc import Iterable
@@ -9,15 +10,15 @@ from functools import lru_cache
 from typing import Any
 
 ANYWHERE = ""
-"""The networks of a key that has none."""
+"""The networks of a key without a restriction."""
 
 
 def viewer(forwarded: str, source: str) -> str:
-    """Return the address of whoever asked CloudFront, the empty text when nothing tells it.
+    """Return the address of CloudFront's viewer, or an empty text if it is unknown.
 
-    CloudFront appends its viewer to X-Forwarded-For, of which a client may have sent the beginning: so the last entry
-    counts, and none before it. Should Lambda append the connection's own address too, that one is `source`, which is
-    the edge's, and the entry before it is the viewer.
+    CloudFront appends its viewer to X-Forwarded-For. The client may have sent the entries before
+    it, so only the last one counts. If Lambda appends the address of the connection too, the last
+    entry is `source`, which is CloudFront's edge, and the one before it is the viewer.
 
     Args:
         forwarded: The header X-Forwarded-For.
@@ -31,21 +32,25 @@ def viewer(forwarded: str, source: str) -> str:
 
 
 def canonical(networks: Iterable[str]) -> str:
-    """Return networks as the account item has them.
+    """Return networks in the form that the account item stores.
 
     Raises:
-        ValueError: one is no network, or has bits set outside of it, as 203.0.113.5/24 does.
+        ValueError: a text is not a network, or has bits set outside of its prefix, as
+            203.0.113.5/24 does.
 
     """
     return " ".join(dict.fromkeys(str(_network(text)) for text in networks))
 
 
 def admits(networks: str, address: str) -> bool:
-    """Say whether a key with these networks may be used from an address; an unreadable one is outside of all."""
+    """Return whether a key with these networks may be used from an address.
+
+    A malformed one is in no network.
+    """
     if not networks:
         return True
-    found = _address(address)
-    return found is not None and any(found in network for network in _parsed(networks))
+    parsed = _address(address)
+    return parsed is not None and any(parsed in network for network in _parsed(networks))
 
 
 @lru_cache(maxsize=256)
@@ -64,7 +69,10 @@ def _network(text: str) -> Any:
 
 
 def _address(text: str) -> Any:
-    """Return an address that may have a port behind it, as CloudFront's own headers write it; None of anything else."""
+    """Return a parsed address, or None if it is malformed.
+
+    A port may follow it, as in CloudFront's headers.
+    """
     from ipaddress import ip_address
 
     if text.startswith("["):
@@ -72,7 +80,7 @@ def _address(text: str) -> Any:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        found = ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return getattr(address, "ipv4_mapped", None) or address

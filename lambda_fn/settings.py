@@ -1,4 +1,6 @@
-"""The function's settings, read from the environment once, when it starts."""
+"""The settings of the stream function and the sweeper, read once from the environment at their
+start.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,67 +14,76 @@ from lambda_fn import limits
 
 
 class SettingsError(Exception):
-    """A setting is missing or makes no sense. The message names it, never its value."""
+    """A setting is missing or invalid.
+
+    The message names the setting, and never contains its value.
+    """
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One public model: where it runs, and the tokens its prompt and answer may take together.
+    """One public model: where it runs, and how many tokens its prompt and completion may have
+    together.
 
-    `default_max_tokens` is what a request that names no limit may generate, and reserves. Prices are nano-dollars a
-    token; 0 is a price, None is none.
+    A request without a limit may generate `default_max_tokens`, and reserves them. Prices are in
+    nano-USD per token. A price of 0 is a price; None means that the model has none.
     """
 
     endpoint: str
     context_tokens: Annotated[int, Meta(ge=1)]
     dialect: Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"] = "sluice"
-    """What its server speaks: `lambda_fn.dialects`."""
+    """The dialect of its server: `lambda_fn.dialects`."""
     component: str | None = None
-    """The inference component to invoke, on an endpoint that has some."""
+    """The inference component to invoke, on an endpoint that has components."""
     default_max_tokens: Annotated[int, Meta(ge=1)] = 1024
     prompt_price: Annotated[int, Meta(ge=0)] | None = None
     completion_price: Annotated[int, Meta(ge=0)] | None = None
 
     @property
     def priced(self) -> bool:
-        """Whether budgets of cost count what it generates."""
+        """Whether cost budgets count what the model generates."""
         return self.prompt_price is not None and self.completion_price is not None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the function is told by its deployment."""
+    """The settings of the stream function."""
 
     region: str
     usage_table: str
     models: Mapping[str, Model]
     origin_secrets: tuple[str, ...]
-    """The current and, while the secret is rotated, the previous one. Never empty strings."""
+    """The current secret and, while it is rotated, the previous one. No empty strings."""
     dynamodb_url: str
     sagemaker_url: str
     overdue: float = limits.OVERDUE
-    """After how many seconds a request has lost its function, for sure."""
+    """Seconds after which a request has certainly lost its function."""
     heartbeat: float | None = None
-    """The longest silence towards a client in seconds, at most 15; None is `limits.HEARTBEAT`."""
+    """The longest silence towards a client in seconds, at most 15. None means `limits.HEARTBEAT`.
+    """
     meter_open: bool = False
-    """Whether keys that were just seen are served while the meter does not answer."""
+    """Whether recently admitted keys are served while the meter is unavailable."""
     max_whole: int = limits.MAX_WHOLE
-    """Bytes of an answer that is not streamed."""
+    """The maximum size of a response that is not streamed, in bytes."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def fingerprint(self, model: str) -> str:
-        """Give what names the configuration that a model runs with: it changes when that does."""
-        found = self._fingerprints.get(model)
-        if found is None:
-            told = msgspec.json.encode([model, self.models[model]])
-            found = self._fingerprints[model] = f"fp_{hashlib.sha256(told).hexdigest()[:10]}"
-        return found
+        """Return a name for the configuration that a model runs with.
+
+        It changes when the configuration does.
+        """
+        fingerprint = self._fingerprints.get(model)
+        if fingerprint is None:
+            configuration = msgspec.json.encode([model, self.models[model]])
+            fingerprint = f"fp_{hashlib.sha256(configuration).hexdigest()[:10]}"
+            self._fingerprints[model] = fingerprint
+        return fingerprint
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read `SLUICE_*` and AWS's own variables.
+        """Read the variables `SLUICE_*` and those of AWS.
 
         Raises:
-            SettingsError: one is missing or malformed.
+            SettingsError: a setting is missing or invalid.
 
         """
         region = _required(environment, "AWS_REGION")
@@ -91,7 +102,7 @@ class Settings:
             dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
             sagemaker_url=_endpoint(environment, region, "SAGEMAKER_RUNTIME", "runtime.sagemaker"),
             overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
-            heartbeat=_seconds(environment, "SLUICE_HEARTBEAT_SECONDS", limits.HEARTBEAT, most=15),
+            heartbeat=_seconds(environment, "SLUICE_HEARTBEAT_SECONDS", limits.HEARTBEAT, maximum=15),
             meter_open=_flag("SLUICE_METER_OPEN", environment.get("SLUICE_METER_OPEN", "")),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
@@ -102,7 +113,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """What the sweeper is told by its deployment."""
+    """The settings of the sweeper."""
 
     region: str
     usage_table: str
@@ -112,7 +123,7 @@ class SweepSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "SweepSettings":
-        """Read `SLUICE_*` and AWS's own variables. Raises SettingsError."""
+        """Read the variables `SLUICE_*` and those of AWS. Raises SettingsError."""
         region = _required(environment, "AWS_REGION")
         return cls(
             region=region,
@@ -132,17 +143,17 @@ def _required(environment: Mapping[str, str], name: str) -> str:
 
 def _endpoint(environment: Mapping[str, str], region: str, service: str, host: str) -> str:
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    own = environment.get(f"AWS_ENDPOINT_URL_{service}") or environment.get("AWS_ENDPOINT_URL")
-    return (own or f"https://{host}.{region}.{domain}").rstrip("/")
+    override = environment.get(f"AWS_ENDPOINT_URL_{service}") or environment.get("AWS_ENDPOINT_URL")
+    return (override or f"https://{host}.{region}.{domain}").rstrip("/")
 
 
-def _seconds(environment: Mapping[str, str], name: str, default: float, *, most: int = 86_400) -> float:
+def _seconds(environment: Mapping[str, str], name: str, default: float, *, maximum: int = 86_400) -> float:
     try:
         seconds = float(environment.get(name) or default)
     except ValueError:
         seconds = 0.0
-    if not 1 <= seconds <= most:  # not a number is not between them either
-        raise SettingsError(f"{name} must be a number of seconds, 1 to {most}")
+    if not 1 <= seconds <= maximum:  # NaN fails as well
+        raise SettingsError(f"{name} must be a number of seconds, 1 to {maximum}")
     return seconds
 
 

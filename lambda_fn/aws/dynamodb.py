@@ -138,7 +138,7 @@ class Table:
         Args:
             update: The change and its condition.
             returns: Whether to give the item as it is then; else an empty one is given.
-            tries: The most tries; `limits.META_TRIES` when omitted.
+            tries: The most tries; `limits.META_MAX_ATTEMPTS` when omitted.
             until: In place of a number of tries, the time of `time.monotonic` until which they go on.
             waits: Whether to try again when it is throttled.
 
@@ -215,12 +215,12 @@ class Table:
         waits: bool = True,
     ) -> dict[str, Any]:
         """Make a call; `plain` are members whose values are wrapped for each try."""
-        tries = tries or limits.META_TRIES
+        tries = tries or limits.META_MAX_ATTEMPTS
         reason = ""
         attempt = 0
         while not attempt or (attempt < tries if until is None else time.monotonic() < until):
             if attempt:
-                most = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MOST)
+                most = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MAX)
                 await asyncio.sleep(random.uniform(0, most))  # noqa: S311 (spreads load, hides nothing)
             attempt += 1
             body = self._body(call, plain or {}, attempt)

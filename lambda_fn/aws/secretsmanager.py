@@ -57,7 +57,7 @@ class SecretsManager:
         """Make one call; one that failed in transport, or was throttled, is made again. Raises SecretError."""
         body = msgspec.json.encode(members)
         reason = ""
-        for attempt in range(limits.META_TRIES):
+        for attempt in range(limits.META_MAX_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
             try:

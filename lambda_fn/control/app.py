@@ -135,12 +135,12 @@ class Front:
                 who = replace(who, actor=await self._gate.check_admin(event, headers))
             scope[WHO] = who
             sizes.check_query(scope["query_string"])
-            body = await read_body(receive, headers, most=_BODIES.get(scope["path"], sizes.BODY))
+            body = await read_body(receive, headers, max_bytes=_BODIES.get(scope["path"], sizes.BODY))
             sizes.check_values(body)
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
             if error.status in _NOT_LET_IN:
-                await self._trail.refused(who, "signIn", error.error_code)
+                await self._trail.refused(who, "signIn", error.code)
             return
         read = iter([{"type": "http.request", "body": body, "more_body": False}])
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lambda_fn.aws.dynamodb import MeterUnavailable
-from lambda_fn.errors import PARAM_MOST, APIError, InvalidRequest, Unavailable
+from lambda_fn.errors import MAX_PARAM, APIError, InvalidRequest, Unavailable
 from lambda_fn.http.responses import EXCEPTION_HANDLERS, error_response
 from lambda_fn.log import log
 
@@ -30,7 +30,7 @@ def invalid(errors: Sequence[Any]) -> APIError:
     if kind == "json_invalid":
         return _no_json()
     path = [str(part) for part in first["loc"] if part not in _PLACES]
-    param = ".".join(path)[:PARAM_MOST] or None
+    param = ".".join(path)[:MAX_PARAM] or None
     words = _WORDS.get(kind) or first["msg"].removeprefix("Value error, ").rstrip(".") + "."
     return InvalidRequest(f"'{param}': {words}" if param else f"The body: {words}", param=param)
 

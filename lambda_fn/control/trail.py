@@ -86,7 +86,7 @@ class Trail:
             yield made
             outcome = "done"
         except APIError as error:
-            outcome, code = "refused" if error.status < 500 else "unknown", error.error_code
+            outcome, code = "refused" if error.status < 500 else "unknown", error.code
             raise
         finally:
             figures = {"outcome": outcome, "code": code, "before": made.before, "after": made.after}

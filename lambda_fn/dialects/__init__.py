@@ -1,44 +1,59 @@
-"""What differs between the servers that a model may run on: the body they take, the stream and the errors they give.
+"""Dialects: how the servers that a model may run on differ in their requests, streams and errors.
 
-`openai` is what vLLM and SGLang speak, `lmi` and `lmi-inputs` AWS's Large Model Inference containers (DJL Serving),
-`tgi` Hugging Face's Text Generation Inference, `sluice` our own container. Only the dialects of the models that a
-function serves are imported.
+vLLM and SGLang speak `openai`, AWS's Large Model Inference containers (DJL Serving) `lmi` and
+`lmi-inputs`, Hugging Face's Text Generation Inference `tgi`, and our own container `sluice`. A
+function imports only the dialects of the models that it serves.
 """
 
 from importlib import import_module
 from typing import Protocol
 
-from lambda_fn.dialects.jsonl import Decoder
 from lambda_fn.errors import APIError
+from lambda_fn.events import Event
 from lambda_fn.schema import ChatRequest, Control
 
 
+class Decoder(Protocol):
+    """Turns the bytes of one response into events. No method raises.
+
+    The last event is an `End` or a `Failure`. Nothing is read after it.
+    """
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that `data` completes."""
+        ...
+
+    def close(self) -> list[Event]:
+        """Return the events that end the response now that its bytes have ended."""
+        ...
+
+
 class Dialect(Protocol):
-    """One server's way to speak."""
+    """How one kind of server is spoken to."""
 
     def check(self, request: ChatRequest) -> None:
-        """Refuse what the server cannot do, before anything is reserved.
+        """Reject what the server cannot do, before anything is reserved.
 
         Raises:
-            InvalidRequest: the field is named.
+            InvalidRequest: the error names the field.
 
         """
         ...
 
     def body(self, request: ChatRequest, control: Control) -> bytes:
-        """Give the body for the server's `POST /invocations`: streamed, with usage."""
+        """Return the body of the server's `POST /invocations`, for a streamed response with usage."""
         ...
 
     def cancel(self, request_id: str) -> bytes | None:
-        """Give the body of the call that takes a request back; None when the server knows none."""
+        """Return the body of the call that cancels a request, or None if there is none."""
         ...
 
     def decoder(self, choices: int) -> Decoder:
-        """Give a decoder of one answer of so many choices."""
+        """Return a new decoder, for one response of `choices` choices."""
         ...
 
-    def refusal(self, status: int, body: str) -> APIError:
-        """Give the public error for an answer whose status was not 200."""
+    def rejection(self, status: int, body: str) -> APIError:
+        """Return the public error for a response whose status is not 200."""
         ...
 
 
@@ -49,10 +64,13 @@ DIALECTS = {
     "lmi-inputs": "lambda_fn.dialects.foreign:LMI_INPUTS",
     "tgi": "lambda_fn.dialects.foreign:TGI",
 }
+"""Each dialect and the object that implements it. tests/contract/test_dialects.py names every other
+place that lists dialects, and compares it with this one.
+"""
 
 
 def find(name: str) -> Dialect:
-    """Give the dialect of a name of `DIALECTS`."""
+    """Import and return the dialect of this name, which is one of `DIALECTS`."""
     module, _, member = DIALECTS[name].partition(":")
     found: Dialect = getattr(import_module(module), member)
     return found

@@ -1,7 +1,11 @@
-"""The errors of other servers, in whatever shape -> our container's codes.
+"""The errors of other servers, in any of their forms -> our container's codes.
 
-Seen: `{"error": {"message", "type", "code"}}` (vLLM, SGLang), `{"object": "error", "message", "code"}` (older vLLM),
-`{"error": "text", "error_type": "overloaded"}` (TGI), `{"code": 424, "error": "text"}` (LMI).
+Known forms:
+
+    {"error": {"message", "type", "code"}}           vLLM, SGLang
+    {"object": "error", "message", "code"}           older vLLM
+    {"error": "text", "error_type": "overloaded"}    TGI
+    {"code": 424, "error": "text"}                   LMI
 """
 
 import re
@@ -10,7 +14,7 @@ import msgspec
 
 from lambda_fn.events import Failure
 
-_LONGEST = 1_000
+_MAX_MESSAGE = 1_000
 _BY_STATUS = {
     400: "invalid_request",
     408: "deadline_exceeded",
@@ -47,11 +51,13 @@ _inner = msgspec.json.Decoder(_Fields | str | None)
 
 
 def failure_of(body: bytes | str, status: int | None = None) -> Failure:
-    """Give the failure that an error's JSON says; what says nothing is an `engine_error`. Never raises.
+    """Return the failure that a server's error describes.
+
+    One that is not understood is an `engine_error`. Never raises.
 
     Args:
-        body: The error's JSON, or what came in its place.
-        status: The HTTP status, if it came with one; it counts where the error has no code of its own.
+        body: The error as JSON, or any other text.
+        status: The HTTP status, if there is one. It counts if the error contains no code.
 
     """
     try:
@@ -61,11 +67,11 @@ def failure_of(body: bytes | str, status: int | None = None) -> Failure:
         outer, inner = _Fields(), None
     if isinstance(inner, str):
         outer.message = inner
-    found = inner if isinstance(inner, _Fields) else outer
-    message = (found.message or "The model failed to answer.")[:_LONGEST]
-    kind = (found.type or found.error_type or outer.error_type or "").lower()
-    own = _number(found.code)
-    code = _BY_STATUS.get(own if own is not None else status or 0) or _BY_TYPE.get(kind, "engine_error")
+    fields = inner if isinstance(inner, _Fields) else outer
+    message = (fields.message or "The model failed to answer.")[:_MAX_MESSAGE]
+    kind = (fields.type or fields.error_type or outer.error_type or "").lower()
+    number = _number(fields.code)
+    code = _BY_STATUS.get(number if number is not None else status or 0) or _BY_TYPE.get(kind, "engine_error")
     if code == "invalid_request" and _TOO_LONG.search(message):
         code = "context_length_exceeded"
     return Failure(code=code, message=message)

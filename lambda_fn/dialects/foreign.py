@@ -1,7 +1,8 @@
-"""The dialects of other servers: what they are sent, and how their answers end.
+"""The dialects of other servers: what they are sent, and how their responses end.
 
-They get no `sluice` member, no model name (each serves one, under a name of its own) and always `stream`. Nothing
-bounds them but `max_tokens` and their own context length; the deadline is kept by closing the stream.
+They are sent no `sluice` member and no model name, because each serves one model under another
+name, and always `stream`. Only `max_tokens` and their context length bound them. The deadline is
+kept by closing the stream.
 """
 
 from collections.abc import Callable
@@ -9,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from lambda_fn.dialects import Decoder
 from lambda_fn.dialects.failures import failure_of
-from lambda_fn.dialects.jsonl import Decoder
 from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.errors import APIError, InvalidRequest, from_container
 from lambda_fn.schema import ChatRequest, Control, plain_body
@@ -20,31 +21,31 @@ _json = msgspec.json.Encoder()
 
 
 class Foreign:
-    """A server of its own dialect."""
+    """The dialect of a server that is not our container."""
 
-    def __init__(self, name: str, shape: Callable[[Fields], Fields], *, refused: tuple[str, ...], done: bool) -> None:
-        """Say how it differs.
+    def __init__(self, name: str, shape: Callable[[Fields], Fields], *, rejected: tuple[str, ...], done: bool) -> None:
+        """Describe how the server differs from OpenAI.
 
         Args:
-            name: What it is called in refusals.
-            shape: Makes its body of OpenAI's.
-            refused: Fields it cannot do; `n` is refused over 1.
-            done: Whether its streams end in `[DONE]`.
+            name: The name of the server in rejections.
+            shape: Turns the members of OpenAI's body into those of the server's.
+            rejected: Parameters that the server cannot honour. `n` is rejected over 1.
+            done: Whether the server's streams end in `[DONE]`.
 
         """
         self._name = name
         self._shape = shape
-        self._refused = refused
+        self._rejected = rejected
         self._done = done
 
     def check(self, request: ChatRequest) -> None:
-        """Refuse fields that the server would ignore, or fail on."""
-        for name in self._refused:
+        """Reject parameters that the server cannot honour, unless they are at their default."""
+        for name in self._rejected:
             value = getattr(request, name)
-            plain = value == 1 if name == "n" else value is False
+            is_default = value == 1 if name == "n" else value is False
             if name == "response_format":
-                plain = value is not None and msgspec.to_builtins(value)["type"] == "text"
-            if value is not None and not plain:
+                is_default = value is not None and msgspec.to_builtins(value)["type"] == "text"
+            if value is not None and not is_default:
                 raise InvalidRequest(
                     f"'{name}' is not supported: this model runs on a server ({self._name}) that cannot do it.",
                     param=name,
@@ -52,36 +53,36 @@ class Foreign:
                 )
 
     def body(self, request: ChatRequest, control: Control) -> bytes:
-        """Give the server's body."""
+        """Return the server's body."""
         fields: Fields = msgspec.to_builtins(plain_body(request))
         fields.pop("model")
         for message in fields["messages"]:
-            if message["role"] == "developer":  # templates know it by its older name
+            if message["role"] == "developer":  # chat templates know the older name only
                 message["role"] = "system"
         return _json.encode({**self._shape(fields), "stream": True})
 
     def cancel(self, request_id: str) -> None:
-        """Give nothing: these servers end a request when its connection does, or at its last token."""
+        """Return None: these servers end a request when its connection closes."""
 
     def decoder(self, choices: int) -> Decoder:
-        """Give a decoder of its stream."""
+        """Return a new decoder of the server's stream."""
         return StreamDecoder(choices, done=self._done)
 
-    def refusal(self, status: int, body: str) -> APIError:
-        """Give the public error for an HTTP error of it."""
+    def rejection(self, status: int, body: str) -> APIError:
+        """Return the public error for an HTTP error of the server."""
         failure = failure_of(body, status)
         return from_container(failure.code, failure.message)
 
 
 def _openai(fields: Fields) -> Fields:
-    # running counts keep an answer that is cut or left exactly metered
+    # With running counts, a response that is truncated or abandoned is metered exactly.
     return {**fields, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 
 
 def _tgi(fields: Fields) -> Fields:
     if isinstance(fields.get("stop"), str):
         fields["stop"] = [fields["stop"]]
-    if fields.get("top_p") == 1:  # it takes less than one; one is no cut at all
+    if fields.get("top_p") == 1:  # TGI takes values below 1; 1 has no effect
         del fields["top_p"]
     if "seed" in fields:
         fields["seed"] %= 2**63
@@ -93,7 +94,7 @@ def _tgi(fields: Fields) -> Fields:
 
 
 def _lmi_inputs(fields: Fields) -> Fields:
-    """Put the messages' texts together, for a model without a chat template."""
+    """Return one prompt of the messages' texts, for a model without a chat template."""
     parameters: Fields = {"details": True}
     names = {"max_tokens": "max_new_tokens", "frequency_penalty": "frequency_penalty"}
     names |= {name: name for name in ("temperature", "top_p", "seed", "presence_penalty")}
@@ -108,12 +109,12 @@ def _text(content: str | list[Fields] | None) -> str:
     return content if isinstance(content, str) else "".join(part["text"] for part in content or [])
 
 
-OPENAI = Foreign("vLLM or SGLang", _openai, refused=(), done=True)
-LMI = Foreign("LMI", _openai, refused=(), done=False)
+OPENAI = Foreign("vLLM or SGLang", _openai, rejected=(), done=True)
+LMI = Foreign("LMI", _openai, rejected=(), done=False)
 LMI_INPUTS = Foreign(
     "LMI, `inputs`",
     _lmi_inputs,
-    refused=("n", "tools", "tool_choice", "response_format", "logprobs", "logit_bias"),
+    rejected=("n", "tools", "tool_choice", "response_format", "logprobs", "logit_bias"),
     done=False,
 )
-TGI = Foreign("TGI", _tgi, refused=("n", "logit_bias"), done=False)
+TGI = Foreign("TGI", _tgi, rejected=("n", "logit_bias"), done=False)

@@ -1,18 +1,18 @@
-"""One record of another server -> events. Pure; knows nothing of how records are cut out of the stream.
+"""One record of another server -> events, pure. How records are framed does not matter here.
 
-Two kinds of record, told apart by what they hold: OpenAI's chunk (`choices`), and TGI's token (`token`), which LMI
-uses as well. Lenient where servers differ: the role may be repeated, nulls may stand for what is absent, one tool
-call may come without its list, usage may come with each chunk, at the end or never.
+There are two kinds of record, which differ in their members: OpenAI's chunk (`choices`), and TGI's
+token (`token`), which LMI uses as well. The reader is lenient where servers differ: the role may be
+repeated, members may be null, a single tool call may come without its list, and usage may come with
+each chunk, at the end or never.
 """
 
 from collections.abc import Iterator
-from typing import Annotated
 
 import msgspec
 
-from lambda_fn.events import NULL, Count, Delta, Event, Failure, Finish, Start, Usage
+from lambda_fn.dialects.lines import Choices
+from lambda_fn.events import NULL, Count, Delta, Event, Failure, Finish, Index, Start, Usage
 
-Choice = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 _EMPTY = {b"null", b'""', b"[]"}
 _FINISHES = {"eos_token": "stop", "stop_sequence": "stop", "eos": "stop"}
 _BREAKS = {"abort": "cancelled", "error": "engine_error"}
@@ -24,7 +24,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: Choice = 0
+    index: Index = 0
     delta: dict[str, msgspec.Raw] | None = None
     finish_reason: str | None = None
     logprobs: msgspec.Raw = NULL
@@ -59,12 +59,12 @@ _json = msgspec.json.Encoder()
 
 
 class Records:
-    """Reads the records of one answer, and counts on the way what the server may not say at the end."""
+    """Reads the records of one response, and counts tokens if the server does not report usage."""
 
     def __init__(self, choices: int) -> None:
-        """Begin an answer of so many choices."""
+        """Expect a response of `choices` choices."""
         self._counted = [0] * choices
-        self._unfinished = set(range(choices))
+        self._choices = Choices(choices)
         self._prompt_tokens = 0
         self._total: int | None = None
         self._started = False
@@ -72,19 +72,20 @@ class Records:
     @property
     def finished(self) -> bool:
         """Whether every choice has its end."""
-        return not self._unfinished
+        return not self._choices.unfinished
 
     @property
     def usage(self) -> Usage:
-        """What it came to: the server's own count where it gave one, else that of the deltas."""
+        """The token counts: the server's total if it reported one, else the sum of the deltas."""
         total = sum(self._counted) if self._total is None else self._total
         return Usage(prompt_tokens=self._prompt_tokens, completion_tokens=total)
 
     def read(self, payload: bytes) -> Iterator[Event]:
-        """Give the events of one JSON object.
+        """Yield the events of one JSON object.
 
         Raises:
-            ValueError: it is no record. RecursionError: it is nested too deeply.
+            ValueError: the object is not a record.
+            RecursionError: the object is nested too deeply.
 
         """
         record = _record.decode(payload)
@@ -98,15 +99,14 @@ class Records:
         if record.token is not None:
             yield from self._token(record.token, record)
             return
-        chosen = record.choices or []
-        each = record.usage.completion_tokens if record.usage is not None else None
-        if not chosen and each is not None:
-            self._total = each
-        for choice in chosen:
-            if choice.index >= len(self._counted):
-                raise ValueError("a choice that nobody asked for")
-            # usage beside a choice is that choice's so far; beside several it cannot be told whose
-            yield from self._choice(choice, each if len(chosen) == 1 else None)
+        choices = record.choices or []
+        reported = record.usage.completion_tokens if record.usage is not None else None
+        if not choices and reported is not None:
+            self._total = reported
+        for choice in choices:
+            self._choices.check(choice.index)
+            # Usage beside one choice is that choice's count so far; beside several it is ambiguous.
+            yield from self._choice(choice, reported if len(choices) == 1 else None)
 
     def _choice(self, choice: _Choice, so_far: int | None) -> Iterator[Event]:
         delta = {
@@ -121,27 +121,27 @@ class Records:
         if choice.finish_reason is not None:
             yield from self._finish(choice.index, choice.finish_reason)
 
-    def _tokens(self, index: int, so_far: int | None, said: bool, logprobs: msgspec.Raw) -> int:
-        """Give how many tokens a chunk holds: by the server's running count, by its log probabilities, else one."""
+    def _tokens(self, index: int, so_far: int | None, has_delta: bool, logprobs: msgspec.Raw) -> int:
+        """Return the tokens of a chunk: by the running count, by the log probabilities, or one."""
         if so_far is not None:
             tokens = max(0, so_far - self._counted[index])
         elif logprobs is not NULL:
             tokens = len(_logprobs.decode(logprobs).content or ())
         else:
-            tokens = int(said)
+            tokens = int(has_delta)
         self._counted[index] += tokens
         return tokens
 
     def _token(self, token: _Token, record: _Record) -> Iterator[Event]:
         self._counted[0] += 1
-        # an end-of-sequence token counts, but its text is not the answer's
+        # An end-of-sequence token is counted, but its text is not part of the response.
         text = {} if token.special or not token.text else {"content": token.text}
         yield Delta(delta=msgspec.Raw(_json.encode(text)), tokens=1)
         details = record.details
         if details is not None:
             self._prompt_tokens = max(self._prompt_tokens, details.input_length or 0)
             generated = details.generated_tokens
-            # LMI's vLLM handler says one more than there were
+            # LMI's vLLM handler reports one token more than there were.
             if generated is not None and generated != self._counted[0] + 1:
                 self._total = generated
         reason = details.finish_reason if details is not None else None
@@ -151,6 +151,6 @@ class Records:
     def _finish(self, index: int, reason: str) -> Iterator[Event]:
         if reason in _BREAKS:
             yield Failure(code=_BREAKS[reason], message="The model ended the answer early.")
-        elif index in self._unfinished:
-            self._unfinished.discard(index)
+        elif index in self._choices.unfinished:
+            self._choices.unfinished.discard(index)
             yield Finish(finish_reason=_FINISHES.get(reason, reason), index=index)

@@ -1,8 +1,9 @@
-"""Our own container: the request as it came with our own member beside it, lines of our own back."""
+"""The dialect of our own container: a chat with a member `sluice`, answered with JSON lines."""
 
 import msgspec
 
-from lambda_fn.dialects.jsonl import Decoder, LineDecoder
+from lambda_fn.dialects import Decoder
+from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.errors import APIError, UpstreamFailed, from_container
 from lambda_fn.schema import ChatRequest, Control, container_body
 
@@ -21,22 +22,22 @@ class Sluice:
     """The dialect of `model/`."""
 
     def check(self, request: ChatRequest) -> None:
-        """Refuse nothing: our container says itself what its engine cannot do."""
+        """Reject nothing: our container itself rejects what its engine cannot do."""
 
     def body(self, request: ChatRequest, control: Control) -> bytes:
-        """Give the request with `sluice` in it."""
+        """Return the request with `sluice` in it."""
         return container_body(request, control)
 
     def cancel(self, request_id: str) -> bytes:
-        """Give the call by which the container ends a request."""
+        """Return the body of the call that cancels a request in the container."""
         return msgspec.json.encode({"sluice": {"v": 1, "cancel": request_id}})
 
     def decoder(self, choices: int) -> Decoder:
-        """Give the decoder of the container's lines."""
+        """Return a new decoder of the container's lines."""
         return LineDecoder(choices)
 
-    def refusal(self, status: int, body: str) -> APIError:
-        """Give the public error for the container's code."""
+    def rejection(self, status: int, body: str) -> APIError:
+        """Return the public error for the container's code."""
         try:
             error = msgspec.json.decode(body, type=_Answer).error
         except msgspec.DecodeError:

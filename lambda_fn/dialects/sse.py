@@ -1,19 +1,21 @@
-"""Other servers' streams -> events, pure: server-sent events and JSON lines, whose records are `records`'.
+"""The streams of other servers -> events, pure: server-sent events and JSON lines.
 
-Strict about truncation: an answer is whole when every choice has finished and the server has said its end, which is
-`[DONE]` where the server is known to send it, else the end of the body. How the bytes are cut never changes the result.
+`records` reads what they carry.
+
+A response is whole when every choice has finished and the server has said its end. That is `[DONE]`
+from a server that is known to send it, else the end of the body. How the bytes are cut never
+changes the result.
 """
 
 import msgspec
 
-from lambda_fn import limits
 from lambda_fn.dialects.failures import failure_of
+from lambda_fn.dialects.lines import MALFORMED, NO_END, NO_FINISH, LineBuffer, is_one_line_of_text
 from lambda_fn.dialects.records import Records
-from lambda_fn.events import GARBLED, End, Event, Failure
+from lambda_fn.events import End, Event, Failure
 
 _DONE = b"[DONE]"
 _FIELDS = (b"event", b"id", b"retry")
-_GARBLED = Failure(code=GARBLED, message="a record makes no sense")
 
 
 class _Probe(msgspec.Struct):
@@ -25,45 +27,44 @@ _probe = msgspec.json.Decoder(_Probe)
 
 
 class StreamDecoder:
-    """Collects bytes and gives the events that are whole. Never raises; after an `End` or a `Failure` it reads nothing
-    more.
+    """Decodes one response of another server.
+
+    Never raises; after an `End` or a `Failure` it reads nothing more.
     """
 
     def __init__(self, choices: int = 1, *, done: bool) -> None:
-        """Begin an answer of so many choices. `done`: the server says `[DONE]`, and without it the answer was cut."""
+        """Expect a response of `choices` choices.
+
+        `done`: without `[DONE]` at its end the response was cut.
+        """
         self._records = Records(choices)
         self._done = done
-        self._rest = bytearray()
+        self._lines = LineBuffer()
         self._ended = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take bytes, give the events that they complete. Blank lines and comments give none."""
-        if self._ended:
-            return []
-        *lines, rest = data.split(b"\n")
-        if lines:
-            lines[0] = b"".join((self._rest, lines[0]))
-            self._rest = bytearray()
-        self._rest += rest
+        """Return the events that `data` completes. Blank lines and comments have none."""
         events: list[Event] = []
-        for line in lines:
+        if self._ended:
+            return events
+        for line in self._lines.feed(data):
             self._line(line, events)
             if events and isinstance(events[-1], End | Failure):
                 return events
-        if len(self._rest) > limits.MAX_LINE:
-            self._end(events, Failure(code=GARBLED, message="a record has no end"))
+        if self._lines.too_long:
+            self._end(events, MALFORMED)
         return events
 
     def close(self) -> list[Event]:
-        """Say that no byte will come."""
-        if self._ended:
-            return []
+        """Return the events that end the response now that its bytes have ended."""
         events: list[Event] = []
-        self._line(bytes(self._rest), events)  # a last line may lack its line end, if it is whole
-        if events and events[-1] is _GARBLED:
+        if self._ended:
+            return events
+        self._line(bytes(self._lines.rest), events)  # a last line may lack its line end, if it is whole
+        if events and events[-1] is MALFORMED:
             events[-1] = Failure(code="cut", message="a record has no end")
         if not self._ended:
-            self._over(events, said=False)
+            self._finish(events, said=False)
         return events
 
     def _line(self, line: bytes, events: list[Event]) -> None:
@@ -77,10 +78,10 @@ class StreamDecoder:
                 return
             payload = payload.strip()
             if name != b"data":
-                self._end(events, _GARBLED)
+                self._end(events, MALFORMED)
                 return
             if payload == _DONE:
-                self._over(events, said=True)
+                self._finish(events, said=True)
                 return
             if not payload:
                 return
@@ -88,9 +89,8 @@ class StreamDecoder:
 
     def _record(self, payload: bytes, events: list[Event]) -> None:
         try:
-            if len(payload) > limits.MAX_LINE or b"\r" in payload:
-                raise ValueError("too long, or not one line")
-            payload.decode()  # parts are passed on unread, and must be text all the same
+            if not is_one_line_of_text(payload):
+                raise ValueError("not one line of text")
             probe = _probe.decode(payload)
             if bytes(probe.error) != b"null" or probe.object == "error":
                 self._end(events, failure_of(payload))
@@ -101,13 +101,14 @@ class StreamDecoder:
                     self._ended = True
                     return
         except (ValueError, RecursionError):
-            self._end(events, _GARBLED)
+            self._end(events, MALFORMED)
 
-    def _over(self, events: list[Event], *, said: bool) -> None:
+    def _finish(self, events: list[Event], *, said: bool) -> None:
+        """End the response where the server ended it; `said` is whether it did so with `[DONE]`."""
         if not self._records.finished:
-            self._end(events, Failure(code="cut", message="a choice has no end"))
+            self._end(events, NO_FINISH)
         elif self._done and not said:
-            self._end(events, Failure(code="cut", message="the answer has no end"))
+            self._end(events, NO_END)
         else:
             events.append(self._records.usage)
             self._end(events, End())

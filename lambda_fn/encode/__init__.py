@@ -1,4 +1,4 @@
-"""Stage 6: events -> bytes, pure. The wire forms of an answer; none of them knows of sockets or time."""
+"""Stage 6: events -> bytes, pure. The wire formats of a response."""
 
 from lambda_fn.encode.base import Encoder, Head
 from lambda_fn.encode.chat_body import ChatBody

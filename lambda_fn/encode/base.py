@@ -1,91 +1,107 @@
-"""What every wire form is, and what they share."""
+"""The protocol of an encoder, and what the wire formats share."""
 
+import secrets
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.errors import AnswerTooLarge, APIError, UpstreamFailed
+from lambda_fn.errors import APIError, ResponseTooLarge, UpstreamFailed
 from lambda_fn.events import Delta, Event, Usage
+
+PADDING_BLOCK = 32
+"""Chunks of server-sent events are padded to multiples of this many bytes of their delta.
+
+Encryption hides what a chunk says but not its length, and the lengths of tokens reveal much of a
+text. So each chunk has a field `obfuscation` that pads it. A token of up to 18 bytes always makes a
+chunk of one size. OpenAI pads to 8 characters. To pad a chunk is to choose one of 32 endings that
+are made once per process.
+"""
+
+_PADDING = secrets.token_urlsafe(PADDING_BLOCK).encode()
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What is the same in every piece of an answer.
+    """What is the same in every piece of a response.
 
-    `answer_id` is the request's id without a prefix, `created` Unix seconds, `model` the public name, `choices` how
-    many were asked for; `service_tier` is named only where the request named one. `most` is how many bytes of it are
-    held where it is not streamed.
+    `response_id` is the request's id without a prefix, `created` is in Unix seconds, `model` is the
+    public name, and `choices` is the number of requested choices. `service_tier` is None unless the
+    request named one. `max_bytes` is the maximum size of a response that is not streamed.
     """
 
-    answer_id: str
+    response_id: str
     created: int
     model: str
     choices: int = 1
     fingerprint: str | None = None
     service_tier: str | None = None
-    most: int = limits.MAX_WHOLE
+    max_bytes: int = limits.MAX_WHOLE
 
 
 class Encoder(Protocol):
-    """The wire form of one answer. Every method gives bytes to send now, perhaps none.
+    """The wire format of one response.
 
-    It trusts the decoder: indexes are those of choices that were asked for, deltas are objects.
+    Every method returns the bytes to send now, which may be none.
+
+    An encoder trusts the decoder: indexes are those of requested choices, and deltas are objects.
     """
 
     content_type: ClassVar[str]
 
     def begin(self) -> bytes:
-        """Open the answer, with the status 200."""
+        """Return the beginning of the body. The status is 200."""
         ...
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Say what the events say."""
+        """Return the bytes for these events."""
         ...
 
     def heartbeat(self) -> bytes:
-        """Break a silence, in a form that every client takes for nothing."""
+        """Return bytes that break a silence and that every client ignores."""
         ...
 
     def fail(self, error: APIError) -> bytes | None:
-        """End the answer with an error; None when this form has no way to say it, so that the connection must
-        break.
+        """Return the end of a response that failed.
+
+        None means that the format cannot express an error, so that the connection must be broken.
         """
         ...
 
 
-class Whole:
-    """The size of an answer that is held until its end."""
+class SizeLimit:
+    """Limits the size of a response that is held until its end."""
 
-    def __init__(self, most: int) -> None:
-        """Begin with nothing held, of `most` bytes."""
+    def __init__(self, max_bytes: int) -> None:
+        """Begin with nothing held."""
         self._size = 0
-        self._most = most
+        self._max_bytes = max_bytes
 
     def add(self, event: Delta) -> None:
-        """Count a delta.
+        """Add the size of a delta.
 
         Raises:
-            AnswerTooLarge: the answer has more bytes than may be held.
+            ResponseTooLarge: the response is over the limit.
 
         """
         self._size += len(event.delta) + len(event.logprobs)
-        if self._size > self._most:
-            raise AnswerTooLarge(
-                f"The answer is over {self._most} bytes, which is the most that is held for one that is not "
-                "streamed. Set 'stream' to true, or ask for fewer tokens, choices or log probabilities."
+        if self._size > self._max_bytes:
+            raise ResponseTooLarge(
+                f"The response is over {self._max_bytes} bytes, the limit of a response that is not streamed. "
+                "Set 'stream' to true, or request fewer tokens, choices or log probabilities."
             )
 
 
 class FunctionPiece(msgspec.Struct):
-    """What a piece of a tool call adds to its function."""
+    """The part of a function that a piece of a tool call contains."""
 
     name: str | None = None
     arguments: str | None = None
 
 
 class ToolPiece(msgspec.Struct):
-    """A piece of a tool call; the first one of an index has the id and the name."""
+    """A piece of a tool call. The first piece of an index has the id and the name."""
 
     index: int = 0
     id: str | None = None
@@ -93,7 +109,7 @@ class ToolPiece(msgspec.Struct):
 
 
 class DeltaFields(msgspec.Struct):
-    """A delta, read."""
+    """The members of a delta."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -102,7 +118,7 @@ class DeltaFields(msgspec.Struct):
 
 
 class Logprob(msgspec.Struct):
-    """One token's log probability."""
+    """The log probability of one token."""
 
     token: str
     logprob: float
@@ -116,41 +132,41 @@ _logprobs = msgspec.json.Decoder(dict[str, list[Logprob] | None] | None)
 
 
 def read_delta(event: Delta) -> DeltaFields:
-    """Read a delta.
+    """Return the members of a delta.
 
     Raises:
-        UpstreamFailed: it makes no sense.
+        UpstreamFailed: the delta is malformed.
 
     """
     try:
         return _delta.decode(event.delta)
     except msgspec.DecodeError:
-        raise _senseless() from None
+        raise _malformed() from None
 
 
 def raw_logprobs(event: Delta) -> bytes | None:
-    """Return the entries of a delta's log probabilities as the JSON they came as, with commas between them.
+    """Return the entries of a delta's log probabilities as unchanged JSON, joined with commas.
 
-    None if the delta has no log probabilities. Raises as `read_delta`.
+    Returns None if the delta has no log probabilities. Raises as `read_delta`.
     """
     try:
-        found = _raw_logprobs.decode(event.logprobs)
+        logprobs = _raw_logprobs.decode(event.logprobs)
     except msgspec.DecodeError:
-        raise _senseless() from None
-    return None if found is None else b",".join(found.get("content") or [])
+        raise _malformed() from None
+    return None if logprobs is None else b",".join(logprobs.get("content") or [])
 
 
 def read_logprobs(event: Delta) -> list[Logprob]:
-    """Give the entries of a delta's log probabilities, read. Raises as `read_delta`."""
+    """Return the entries of a delta's log probabilities. Raises as `read_delta`."""
     try:
-        found = _logprobs.decode(event.logprobs)
+        logprobs = _logprobs.decode(event.logprobs)
     except msgspec.DecodeError:
-        raise _senseless() from None
-    return (found or {}).get("content") or []
+        raise _malformed() from None
+    return (logprobs or {}).get("content") or []
 
 
 def usage_of(event: Usage) -> dict[str, Any]:
-    """Give OpenAI's usage object."""
+    """Return OpenAI's usage object."""
     return {
         "prompt_tokens": event.prompt_tokens,
         "completion_tokens": event.completion_tokens,
@@ -165,5 +181,24 @@ def usage_of(event: Usage) -> dict[str, Any]:
     }
 
 
-def _senseless() -> UpstreamFailed:
-    return UpstreamFailed("The model sent a record that makes no sense.")
+def _malformed() -> UpstreamFailed:
+    return UpstreamFailed("The model sent a malformed record.")
+
+
+@cache
+def chunk_tails(include_usage: bool, obfuscate: bool) -> list[bytes]:
+    """Return the ends of a chunk, from behind its last choice.
+
+    The one to use is that of `-size % PADDING_BLOCK`.
+    """
+    usage = b',"usage":null' if include_usage else b""
+    if not obfuscate:
+        return [b"]" + usage + b"}\n\n"] * PADDING_BLOCK
+    return [b"]" + usage + b',"obfuscation":"' + _PADDING[:size] + b'"}\n\n' for size in range(PADDING_BLOCK)]
+
+
+@cache
+def delta_tails(include_usage: bool, obfuscate: bool) -> list[bytes]:
+    """Return the same from behind the delta of a choice without a finish and log probabilities."""
+    ends = chunk_tails(include_usage, obfuscate)
+    return [b',"logprobs":null,"finish_reason":null}' + end for end in ends]

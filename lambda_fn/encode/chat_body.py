@@ -5,13 +5,16 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import Head, ToolPiece, Whole, raw_logprobs, read_delta, usage_of
+from lambda_fn.encode.base import Head, SizeLimit, ToolPiece, raw_logprobs, read_delta, usage_of
 from lambda_fn.errors import APIError
 from lambda_fn.events import Delta, End, Event, Finish, Usage
 
 
 class ChatBody:
-    """The answer of a whole chat completion. Silence is broken with white space, which JSON allows before it."""
+    """A chat completion that is not streamed.
+
+    White space breaks a silence, because JSON allows it at its start.
+    """
 
     content_type: ClassVar[str] = "application/json"
 
@@ -20,17 +23,17 @@ class ChatBody:
         self._head = head
         self._choices = [_Choice() for _ in range(head.choices)]
         self._usage: Usage | None = None
-        self._whole = Whole(head.most)
+        self._size_limit = SizeLimit(head.max_bytes)
 
     def begin(self) -> bytes:
-        """Give nothing yet."""
+        """Return nothing yet."""
         return b""
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Collect, and give the whole object at the end. Raises AnswerTooLarge."""
+        """Collect the events, and return the object at the end. Raises ResponseTooLarge."""
         for event in events:
             if type(event) is Delta:
-                self._whole.add(event)
+                self._size_limit.add(event)
                 self._choices[event.index].add(event)
             elif type(event) is Finish:
                 self._choices[event.index].finish_reason = event.finish_reason
@@ -43,7 +46,7 @@ class ChatBody:
     def _body(self) -> dict[str, Any]:
         head = self._head
         body = {
-            "id": f"chatcmpl-{head.answer_id}",
+            "id": f"chatcmpl-{head.response_id}",
             "object": "chat.completion",
             "created": head.created,
             "model": head.model,
@@ -57,15 +60,15 @@ class ChatBody:
         return body
 
     def heartbeat(self) -> bytes:
-        """Give a space."""
+        """Return a space."""
         return b" "
 
     def fail(self, error: APIError) -> None:
-        """Have the connection broken: a 200 with an error in it would pass for an answer."""
+        """Return None: the connection must be broken, because clients take a 200 for a success."""
 
 
 class _Choice:
-    """One choice, put together from its deltas."""
+    """One choice, assembled from its deltas."""
 
     def __init__(self) -> None:
         self.finish_reason: str | None = None
@@ -78,13 +81,13 @@ class _Choice:
     def add(self, event: Delta) -> None:
         fields = read_delta(event)
         logprobs = raw_logprobs(event)
-        for found, text in (
+        for texts, text in (
             (self._content, fields.content),
             (self._reasoning, fields.reasoning_content),
             (self._refusal, fields.refusal),
         ):
             if text is not None:
-                found.append(text)
+                texts.append(text)
         for call in fields.tool_calls or ():
             self._add_tool(call)
         if logprobs is not None:

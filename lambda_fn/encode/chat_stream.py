@@ -1,7 +1,8 @@
 """`chat.completion.chunk` objects as server-sent events.
 
-There are `data:` lines only, because stock clients fail on `event:`, `id:` or `retry:`. What is the same in every
-chunk is put together once; the delta that the model's container sent is passed on as the JSON it is.
+There are `data:` lines only, because stock clients fail on `event:`, `id:` or `retry:`. What is the
+same in every chunk is prepared once. The delta of the model's container is passed on as unchanged
+JSON.
 """
 
 from collections.abc import Iterable
@@ -9,32 +10,32 @@ from typing import ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import Head, usage_of
-from lambda_fn.encode.sse import BLOCK, delta_tails, tails
+from lambda_fn.encode.base import PADDING_BLOCK, Head, chunk_tails, delta_tails, usage_of
 from lambda_fn.errors import APIError
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
 
 _json = msgspec.json.encode
-_FILL = BLOCK - 1  # `-size & _FILL` is `-size % BLOCK`
+_FILL = PADDING_BLOCK - 1  # `-size & _FILL` is `-size % PADDING_BLOCK`
 
 
 class ChatStream:
-    """The answer of a streamed chat completion."""
+    """A streamed chat completion."""
 
     content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
     def __init__(self, head: Head, *, include_usage: bool = False, obfuscate: bool = True) -> None:
-        """Put together what is the same in every chunk.
+        """Prepare what is the same in every chunk.
 
         Args:
-            head: What is the same in every chunk.
-            include_usage: Whether a usage chunk ends the answer; every other one then has `"usage": null`.
+            head: The members that every chunk has.
+            include_usage: Whether a usage chunk ends the response; every other chunk then has
+                `"usage": null`.
             obfuscate: Whether chunks are padded.
 
         """
         self._include_usage = include_usage
         fields = {
-            "id": f"chatcmpl-{head.answer_id}",
+            "id": f"chatcmpl-{head.response_id}",
             "object": "chat.completion.chunk",
             "created": head.created,
             "model": head.model,
@@ -43,17 +44,17 @@ class ChatStream:
         if head.service_tier is not None:
             fields["service_tier"] = head.service_tier
         self._head = b"data: " + _json(fields)[:-1] + b',"choices":['
-        self._tails = tails(include_usage, obfuscate)
+        self._tails = chunk_tails(include_usage, obfuscate)
         self._delta_tails = delta_tails(include_usage, obfuscate)
         self._open_delta = [self._head + b'{"index":%d,"delta":' % index for index in range(head.choices)]
 
     def begin(self) -> bytes:
-        """Give the role chunk of every choice."""
+        """Return the role chunk of every choice."""
         role = b'{"role":"assistant","content":"","refusal":null}'
         return b"".join(opened + role + self._delta_tails[-len(role) & _FILL] for opened in self._open_delta)
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Give one chunk an event, and `[DONE]` for the end."""
+        """Return one chunk for each event, and `[DONE]` for the end."""
         out: list[bytes] = []
         for event in events:
             if type(event) is Delta:
@@ -67,8 +68,8 @@ class ChatStream:
                     out += (self._open_delta[event.index], delta, *logprobs)
             elif type(event) is Finish:
                 reason = _json(event.finish_reason)
-                said = (b'{},"logprobs":null,"finish_reason":', reason, b"}", self._tails[-len(reason) & _FILL])
-                out += (self._open_delta[event.index], *said)
+                ending = (b'{},"logprobs":null,"finish_reason":', reason, b"}", self._tails[-len(reason) & _FILL])
+                out += (self._open_delta[event.index], *ending)
             elif type(event) is Usage and self._include_usage:
                 out += (self._head, b'],"usage":', _json(usage_of(event)), b"}\n\n")
             elif type(event) is End:
@@ -76,9 +77,15 @@ class ChatStream:
         return b"".join(out)
 
     def heartbeat(self) -> bytes:
-        """Give a chunk with an empty delta: a comment breaks some clients, an empty chunk none."""
+        """Return a chunk with an empty delta.
+
+        A comment would break some clients; an empty chunk breaks none.
+        """
         return self._open_delta[0] + b"{}" + self._delta_tails[-2 & _FILL]
 
     def fail(self, error: APIError) -> bytes:
-        """Give the error object as an event; no `[DONE]` follows, so that no client takes the answer for whole."""
+        """Return the error object as an event.
+
+        No `[DONE]` follows, so that no client takes the response for complete.
+        """
         return b"data: " + error.body() + b"\n\n"

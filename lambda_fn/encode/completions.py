@@ -1,40 +1,50 @@
-"""The form before chat: `text_completion` objects, streamed or whole."""
+"""OpenAI's older endpoint: `text_completion` objects, streamed or not."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import Head, Whole, read_delta, read_logprobs, usage_of
-from lambda_fn.encode.sse import BLOCK, tails
+from lambda_fn.encode.base import (
+    PADDING_BLOCK,
+    Head,
+    SizeLimit,
+    chunk_tails,
+    read_delta,
+    read_logprobs,
+    usage_of,
+)
 from lambda_fn.errors import APIError
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
 
 _json = msgspec.json.encode
-_FILL = BLOCK - 1
+_FILL = PADDING_BLOCK - 1
 
 
 class CompletionStream:
-    """The answer of a streamed completion."""
+    """A streamed completion."""
 
     content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
     def __init__(self, head: Head, *, include_usage: bool = False, obfuscate: bool = True, echo: str = "") -> None:
-        """Put together what is the same in every chunk; the arguments are those of `ChatStream`, and what to repeat."""
+        """Prepare what is the same in every chunk.
+
+        `echo` is the prompt to repeat; the rest is as for `ChatStream`.
+        """
         self._include_usage = include_usage
         self._echo = echo
         self._head = b"data: " + _json(_fields(head))[:-1] + b',"choices":['
-        self._tails = tails(include_usage, obfuscate)
+        self._tails = chunk_tails(include_usage, obfuscate)
         self._choices = [_Text() for _ in range(head.choices)]
 
     def begin(self) -> bytes:
-        """Repeat the prompt for every choice, if that was asked for."""
+        """Return the prompt for every choice, if the request asked for it."""
         if not self._echo:
             return b""
         return b"".join(self._chunk(index, self._echo) for index in range(len(self._choices)))
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Give one chunk an event, and `[DONE]` for the end."""
+        """Return one chunk for each event, and `[DONE]` for the end."""
         out: list[bytes] = []
         for event in events:
             if type(event) is Delta:
@@ -54,38 +64,38 @@ class CompletionStream:
         return self._head + choice + self._tails[-len(choice) & _FILL]
 
     def heartbeat(self) -> bytes:
-        """Give a chunk without text."""
+        """Return a chunk without text."""
         return self._chunk(0, "")
 
     def fail(self, error: APIError) -> bytes:
-        """Give the error object as an event."""
+        """Return the error object as an event."""
         return b"data: " + error.body() + b"\n\n"
 
 
 class CompletionBody:
-    """The answer of a whole completion."""
+    """A completion that is not streamed."""
 
     content_type: ClassVar[str] = "application/json"
 
     def __init__(self, head: Head, *, echo: str = "") -> None:
-        """Begin with what is to be repeated."""
+        """Begin with the prompt to repeat, if there is one."""
         self._head = head
         self._choices = [_Text() for _ in range(head.choices)]
         self._texts = [[echo] for _ in range(head.choices)]
         self._logprobs: list[dict[str, bytearray]] = [{} for _ in range(head.choices)]
-        self._whole = Whole(head.most)
+        self._size_limit = SizeLimit(head.max_bytes)
         self._reasons: list[str | None] = [None] * head.choices
         self._usage: Usage | None = None
 
     def begin(self) -> bytes:
-        """Give nothing yet."""
+        """Return nothing yet."""
         return b""
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Collect, and give the whole object at the end. Raises AnswerTooLarge."""
+        """Collect the events, and return the object at the end. Raises ResponseTooLarge."""
         for event in events:
             if type(event) is Delta:
-                self._whole.add(event)
+                self._size_limit.add(event)
                 text, logprobs = self._choices[event.index].read(event)
                 self._texts[event.index].append(text)
                 if logprobs is not None:
@@ -102,7 +112,7 @@ class CompletionBody:
         return b""
 
     def _hold(self, index: int, logprobs: dict[str, list[Any]]) -> None:
-        """Keep a piece's log probabilities as JSON, which takes a fraction of what they do as objects."""
+        """Keep log probabilities as JSON, which takes a fraction of the memory of objects."""
         for name, entries in logprobs.items():
             held = self._logprobs[index].setdefault(name, bytearray())
             if held and entries:
@@ -116,15 +126,15 @@ class CompletionBody:
         return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": self._reasons[index]}
 
     def heartbeat(self) -> bytes:
-        """Give a space."""
+        """Return a space."""
         return b" "
 
     def fail(self, error: APIError) -> None:
-        """Have the connection broken: a 200 with an error in it would pass for an answer."""
+        """Return None: the connection must be broken, because clients take a 200 for a success."""
 
 
 class _Text:
-    """One choice: where in its text the next token begins."""
+    """One choice, and the offset in its text at which the next token begins."""
 
     def __init__(self) -> None:
         self._offset = 0
@@ -148,7 +158,7 @@ class _Text:
 
 def _fields(head: Head) -> dict[str, Any]:
     return {
-        "id": f"cmpl-{head.answer_id}",
+        "id": f"cmpl-{head.response_id}",
         "object": "text_completion",
         "created": head.created,
         "model": head.model,

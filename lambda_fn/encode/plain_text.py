@@ -1,13 +1,12 @@
-r"""Bare text, as it comes: what `Accept: text/plain` gets.
+r"""Plain text without JSON: the response to `Accept: text/plain`.
 
-The text is followed by nothing where it is whole. Where it broke off, one more line says so, the trailer line:
+Nothing follows the text of a complete response. If the response broke off, one more line follows, the trailer:
 
     \n\x1e{"error":{"message":...,"type":...,"param":...,"code":...}}\n
 
-Control characters other than line feed and tab are left out of the text, since bare text is what terminals are given.
-So the trailer's first character, the record separator, never occurs in it, and no text can pass for a trailer. A
-silence is broken with the character \x16, synchronous idle, which terminals do not show and which does not occur
-either.
+Control characters other than line feed and tab are removed from the text, because people show it in terminals. So the
+trailer's first character, the record separator, never occurs in the text, and no text can be mistaken for a trailer.
+The character \x16, synchronous idle, breaks a silence. Terminals do not show it, and it never occurs in the text.
 """
 
 from collections.abc import Iterable
@@ -18,37 +17,42 @@ from lambda_fn.errors import APIError
 from lambda_fn.events import Delta, End, Event
 
 _CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")})
-"""What is left out: a terminal would obey it. A model writes what a page or a file that it was given tells it to."""
+"""Characters to remove: a terminal would obey them, and a prompt may contain a page that makes the
+model write them.
+"""
 
 
 class PlainText:
-    """The answer of a chat completion as text."""
+    """A chat completion as text."""
 
     content_type: ClassVar[str] = "text/plain; charset=utf-8"
 
     def __init__(self) -> None:
         """Begin with no text."""
-        self._said = False
+        self._has_text = False
 
     def begin(self) -> bytes:
-        """Give nothing."""
+        """Return nothing."""
         return b""
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Give the text; of an answer without any, a line end, since a streamed body cannot be empty."""
+        """Return the text.
+
+        For a response without text it is a line feed, because a streamed body cannot be empty.
+        """
         texts = []
         for event in events:
             if type(event) is Delta:
                 texts.append((read_delta(event).content or "").translate(_CONTROLS))
-                self._said = self._said or bool(texts[-1])
-            elif type(event) is End and not self._said:
+                self._has_text = self._has_text or bool(texts[-1])
+            elif type(event) is End and not self._has_text:
                 texts.append("\n")
         return "".join(texts).encode()
 
     def heartbeat(self) -> bytes:
-        """Give a character that is not shown."""
+        """Return a character that terminals do not show."""
         return b"\x16"
 
     def fail(self, error: APIError) -> bytes:
-        """Give the trailer line."""
+        """Return the trailer."""
         return b"\n\x1e" + error.body() + b"\n"

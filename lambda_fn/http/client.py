@@ -1,9 +1,10 @@
 """A small HTTP client: a pool over `Connection`.
 
-A connection that was idle over `IDLE_CONNECTION` is closed instead of used: Lambda freezes environments, and a socket
-may have died meanwhile unseen. Two clocks are asked, because the monotonic one may stand still in a frozen environment.
-While the environment is awake, as it always is on Managed Instances, a closing is seen, and connections are kept for
-`IDLE_AWAKE`: a burst then pays for no handshakes.
+Lambda freezes environments, and a socket may die meanwhile unseen. So a connection that was idle
+for longer than `IDLE_CONNECTION` is closed and not used. Two clocks are read, because the monotonic
+one may stop in a frozen environment. While the environment is awake, as it always is on Managed
+Instances, the client sees the peer close a connection. It keeps connections for `IDLE_AWAKE` then,
+so that a burst needs no handshakes.
 """
 
 import asyncio
@@ -21,12 +22,17 @@ from lambda_fn.http.connection import Connection, TransportError
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Give the one TLS context; loading the authorities takes some 20 ms, so it is done at start."""
+    """Return the only TLS context.
+
+    Loading the authorities takes some 20 ms, so it is done at start.
+    """
     return ssl.create_default_context()
 
 
 def connect(origin: str) -> Connection:
-    """Begin to open a connection, which may be written to at once. Whoever waits is told if it cannot be opened.
+    """Start to open a connection, and return it.
+
+    It may be written to at once; calls raise if it cannot be opened.
 
     Args:
         origin: Scheme, host and port, as in `https://host` or `http://localhost:4566`.
@@ -48,17 +54,17 @@ async def _open(connection: Connection, origin: str) -> None:
                 parts.port or (443 if secure else 80),
                 ssl=tls_context() if secure else None,
             )
-    except Exception as error:  # noqa: BLE001 (whatever it is, somebody waits)
+    except Exception as error:  # noqa: BLE001 (any error must reach the pending calls)
         connection.opening = None
         connection.fail(f"no connection: {type(error).__name__}")
 
 
-_TOGETHER = 8
-"""Requests of one turn of the event loop that leave together at most."""
+_MAX_BATCH = 8
+"""Maximum number of requests of one turn of the event loop that are sent together."""
 
 
 class _Idle(NamedTuple):
-    """A connection in the pool, and since when by both clocks."""
+    """A connection in the pool, and the times on both clocks since when it is idle."""
 
     wall: float
     monotonic: float
@@ -69,7 +75,7 @@ class Client:
     """Sends requests to any number of origins, over pooled connections."""
 
     def __init__(self) -> None:
-        """Begin with no connection."""
+        """Begin without connections."""
         self._outbox: list[tuple[Connection, bytes]] = []
         self._idle: dict[str, list[_Idle]] = {}
         self._awake_since = self._awake_at = 0.0
@@ -85,29 +91,31 @@ class Client:
         *,
         seconds: float | None = None,
     ) -> "Exchange":
-        """Send a request, without waiting for anything: it leaves when the event loop goes round, or with some others.
+        """Send a request without waiting.
 
-        A peer that is asked many things at once is woken once then. In a burst that is a fifth of the time to the first
-        token (docs/explanation/performance.md).
+        It is sent in the next turn of the event loop, or when a batch is full.
+
+        A batch wakes its peer once. In a burst this saves a fifth of the time to the first token
+        (docs/explanation/performance.md).
 
         Args:
-            method: As in `POST`.
-            origin: As `connect` takes it.
-            path: What follows it.
-            headers: With `host`; the length is added.
-            body: The whole body.
-            seconds: For all of the exchange; None for no limit.
+            method: Such as `POST`.
+            origin: As for `connect`.
+            path: The path and query.
+            headers: The headers with `host`; `content-length` is added.
+            body: The body.
+            seconds: The time limit of the exchange, or None.
 
         """
         lines = [f"{method} {path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"content-length: {len(body)}", "", ""]
-        connection = self.take(origin)
+        connection = self.acquire(origin)
         connection.begin()
         if not self._outbox:
             connection.loop.call_soon(self._flush)
         self._outbox.append((connection, "\r\n".join(lines).encode("latin-1") + body))
-        if len(self._outbox) == _TOGETHER:
+        if len(self._outbox) == _MAX_BATCH:
             self._flush()
         return Exchange(self, origin, connection, seconds)
 
@@ -121,10 +129,10 @@ class Client:
         *,
         seconds: float | None = None,
     ) -> "Exchange":
-        """Send a request as `send` does, and wait for the head of the answer.
+        """Send a request as `send` does, and wait for the head of the response.
 
         Raises:
-            TransportError: nothing, or nothing sensible, came back; also when the time is over.
+            TransportError: no response came in time, or a malformed one.
 
         """
         exchange = self.send(method, origin, path, headers, body, seconds=seconds)
@@ -148,32 +156,35 @@ class Client:
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, []
         for connection, data in outbox:
-            with contextlib.suppress(TransportError):  # whoever waits for the answer is told
+            with contextlib.suppress(TransportError):  # the exchange raises it
                 connection.put(data)
 
-    def take(self, origin: str) -> Connection:
-        """Give an idle connection, or one that is being made. Whoever takes it gives it back, or aborts it."""
+    def acquire(self, origin: str) -> Connection:
+        """Return an idle connection, or one that is being opened.
+
+        The caller must release or abort it.
+        """
         idle = self._idle.get(origin, [])
         while idle:
             wall, monotonic, connection = idle.pop()
             seconds = max(time.time() - wall, time.monotonic() - monotonic)
-            most = limits.IDLE_AWAKE if self._awake(since=wall) else limits.IDLE_CONNECTION
-            if connection.reusable and seconds <= most:
+            max_idle = limits.IDLE_AWAKE if self._awake(since=wall) else limits.IDLE_CONNECTION
+            if connection.reusable and seconds <= max_idle:
                 return connection
             connection.abort()
         return connect(origin)
 
-    def give_back(self, origin: str, connection: Connection) -> None:
-        """Keep a connection for the next exchange, if this one was read to its end, else close it."""
+    def release(self, origin: str, connection: Connection) -> None:
+        """Keep a connection for the next exchange if it is reusable, else close it."""
         if connection.reusable:
             if self._tick is None:
-                self._wake(connection.loop)
+                self._note_awake(connection.loop)
             self._idle.setdefault(origin, []).append(_Idle(time.time(), time.monotonic(), connection))
         else:
             connection.abort()
 
-    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Note that the environment is awake now, and since when it is; let go of connections that are of no use."""
+    def _note_awake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note that the environment is awake, and close idle connections that are too old or dead."""
         now = time.time()
         if now - self._awake_at > 3 * limits.AWAKE_TICK:
             self._awake_since = now
@@ -181,68 +192,73 @@ class Client:
         for idle in self._idle.values():
             while idle and (now - idle[0].wall > limits.IDLE_AWAKE or not idle[0].connection.reusable):
                 idle.pop(0).connection.abort()
-        self._tick = loop.call_later(limits.AWAKE_TICK, self._wake, loop)
+        self._tick = loop.call_later(limits.AWAKE_TICK, self._note_awake, loop)
 
     def _awake(self, *, since: float) -> bool:
         return since >= self._awake_since and time.time() - self._awake_at <= 3 * limits.AWAKE_TICK
 
 
 class Exchange:
-    """A request that was sent. `head` waits for the answer's: `status` and `headers`; then it may be read.
+    """A request that was sent.
 
-    Whoever has it closes it.
+    `head` waits for `status` and `headers` of the response, then it may be read.
+
+    The caller must close it.
     """
 
     def __init__(self, client: Client, origin: str, connection: Connection, seconds: float | None) -> None:
-        """Wrap a connection of a client's; the exchange fails when it takes longer than so many seconds."""
+        """Wrap a connection of a client. The exchange fails after `seconds`, if they are given."""
         self._client = client
         self._origin = origin
         self._connection = connection
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         if seconds is not None:
-            self._timer = connection.loop.call_later(seconds, connection.fail, "no answer in time")
+            self._timer = connection.loop.call_later(seconds, connection.fail, "no response in time")
         self.status = 0
         self.headers: dict[str, str] = {}
         self.loop = connection.loop
         self.read = connection.read
-        self.nudge = connection.nudge
+        self.wake = connection.wake
 
     @property
-    def made(self) -> bool:
-        """Whether there was a connection, so that the request may have arrived."""
-        return self._connection.made
+    def connected(self) -> bool:
+        """Whether the connection was open, so that the request may have arrived."""
+        return self._connection.connected
 
     async def head(self) -> bool:
-        """Wait for the head; False when `nudge` was called before it came. Raises TransportError."""
+        """Wait for the head.
+
+        Return False if `wake` was called before it came. Raises TransportError.
+        """
         if not await self._connection.head():
             return False
         self.status, self.headers = self._connection.status, self._connection.headers
         return True
 
     async def read_all(self, limit: int) -> bytes:
-        """Give the whole body.
+        """Return the body.
 
         Raises:
-            TransportError: it was cut off, or is longer than `limit` bytes.
+            TransportError: the body was truncated, or is longer than `limit` bytes.
 
         """
         parts = []
         size = 0
         while (part := await self.read()) != b"":
-            if part is None:  # a nudge, which is about something else
+            if part is None:  # `wake` was called for another reason
                 continue
             parts.append(part)
             size += len(part)
             if size > limit:
-                raise TransportError(f"an answer of more than {limit} bytes")
+                raise TransportError(f"a response of more than {limit} bytes")
         return b"".join(parts)
 
     def close(self) -> None:
-        """Give the connection back if the answer was read to its end, else close it."""
+        """Release the connection if the response was read to its end, else close it."""
         if self._closed:
             return
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._client.give_back(self._origin, self._connection)
+        self._client.release(self._origin, self._connection)

@@ -1,12 +1,15 @@
-"""One HTTP/1.1 connection, client side, on asyncio and httptools: one exchange at a time, bounded buffers.
+"""The client side of one HTTP/1.1 connection, on asyncio and httptools: one exchange at a time,
+bounded buffers.
 
-It exists because importing aiohttp or httpx costs a cold start more than the rest of the function. It does what the
-calls of AWS APIs and of the Lambda Runtime API need and no more: no redirects, cookies, content codings, proxies,
-interim answers, nor an answer that only the connection's end delimits.
+It exists because importing aiohttp or httpx costs a cold start more than the rest of the function.
+It does no more than the calls of AWS APIs and of the Lambda Runtime API need: no redirects,
+cookies, content codings, proxies or interim responses, and no response that only the end of the
+connection delimits.
 
-An exchange: `begin`, `write` as often as wanted, `head`, `read` until it gives `b""`. Then `reusable` says whether
-another may follow. It may begin before the connection is made: what was put goes out then, each in a write of its own.
-Reading pauses while `READ_BUFFER` bytes wait to be read; writing waits while the peer does not take what was written.
+An exchange is `begin`, any number of `write`, `head`, and `read` until it returns `b""`. Then
+`reusable` tells whether another exchange may follow. An exchange may begin before the connection is
+open: what was put is sent then, in separate writes. Reading pauses while `READ_BUFFER` bytes wait
+to be read. Writing waits while the write buffer is full.
 """
 
 import asyncio
@@ -16,30 +19,33 @@ import httptools
 from lambda_fn import limits
 
 _BUFFER = memoryview(bytearray(limits.READ_SIZE))
-# All connections read into this one: what is in it is parsed before the event loop goes on. Without it the loop
-# allocates 256 kB for every packet, which costs more than the packet's parsing.
+# All connections read into this buffer, which is parsed before the event loop continues. Without it the loop allocates
+# 256 kB for every packet, which costs more than parsing the packet.
 
 
 class TransportError(Exception):
-    """The exchange failed below HTTP: no connection, a reset, a malformed answer, an answer that was cut off."""
+    """The exchange failed below HTTP: no connection, a reset, or a malformed or truncated response."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Transport callbacks on one side, an exchange on the other."""
+    """One connection.
+
+    Callers use the methods of an exchange; asyncio and httptools call the callbacks below them.
+    """
 
     def __init__(self) -> None:
-        """Wait to be connected."""
+        """Create a connection that is not open yet."""
         self.loop = asyncio.get_running_loop()
         self.opening: asyncio.Task[None] | None = None
-        """What makes the connection, when it is not made yet."""
-        self.made = False
+        """The task that opens the connection."""
+        self.connected = False
         self._early: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._error: TransportError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self.begin()
-        self._complete = True  # nothing is asked yet
+        self._complete = True  # no response is expected yet
 
     def begin(self) -> None:
         """Begin an exchange."""
@@ -49,31 +55,33 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self._head = False
         self._complete = False
-        self._nudged = False
+        self._woken = False
         self._keep_alive = False
         self.status = 0
         self.headers: dict[str, str] = {}
 
     @property
     def alive(self) -> bool:
-        """Whether the connection stands, as far as is known, or may still be made."""
+        """Whether the connection is open, as far as is known, or may still be opened."""
         return self._error is None and (self._transport is None or not self._transport.is_closing())
 
     @property
     def reusable(self) -> bool:
-        """Whether the exchange is over and all of it read, both sides keep the connection, and it still stands."""
+        """Whether the response was read to its end and the connection may be used again."""
         return self._complete and self._keep_alive and not self._chunks and self.alive
 
     @property
     def full(self) -> bool:
-        """Whether the peer does not take what was put, so that `drain` would wait."""
+        """Whether the write buffer is above its high-water mark, so that `drain` would wait."""
         return self._drained is not None
 
     def put(self, data: bytes) -> None:
-        """Send bytes of the request, as one write, without waiting: whoever puts more must drain when `full`.
+        """Send bytes of the request as one write, without waiting.
+
+        Callers that put more must drain when it is `full`.
 
         Raises:
-            TransportError: the connection is gone.
+            TransportError: the connection is closed.
 
         """
         if self._error is not None:
@@ -85,51 +93,55 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(data)
 
     async def drain(self) -> None:
-        """Wait while the peer does not take what was put. Raises as `put`."""
+        """Wait until the write buffer is below its high-water mark. Raises as `put`."""
         if self._drained is not None:
-            await asyncio.shield(self._drained)  # whoever gives up writing does not cancel it for the next
+            await asyncio.shield(self._drained)  # a writer that is cancelled does not cancel the others
             if self._error is not None:
                 raise self._error
 
     async def write(self, data: bytes) -> None:
-        """Put, and drain."""
+        """Put the bytes, and drain."""
         self.put(data)
         if self._drained is not None:
             await self.drain()
 
     async def head(self) -> bool:
-        """Wait for the head of the answer: `status` and `headers`; False when `nudge` was called before it came.
+        """Wait for `status` and `headers` of the response.
+
+        Return False if `wake` was called before they came.
 
         Raises:
-            TransportError: none came, or a malformed one.
+            TransportError: no response came, or a malformed one.
 
         """
         while not self._head:
-            if self._nudged:
-                self._nudged = False
+            if self._woken:
+                self._woken = False
                 return False
             if self._error is not None:
                 raise self._error
             await self._wait()
-        self._nudged = False  # it was about the head
+        self._woken = False  # the call was meant for the head
         return True
 
     async def read(self) -> bytes | None:
-        """Give all bytes of the body that have come, waiting for some; `b""` is its end, None that `nudge` was called.
+        """Wait for bytes of the body, and return all that have come.
+
+        `b""` is the end of the body. None means that `wake` was called.
 
         Raises:
-            TransportError: the body was cut off.
+            TransportError: the body was truncated.
 
         """
         while not self._chunks:
             if self._complete:
                 return b""
-            if self._nudged:
-                self._nudged = False
+            if self._woken:
+                self._woken = False
                 return None
             if self._error is not None:
                 raise self._error
-            self._waiter = self.loop.create_future()  # as in `_wait`, without the cost of another coroutine
+            self._waiter = self.loop.create_future()  # as `_wait`, without the cost of a coroutine
             try:
                 await self._waiter
             finally:
@@ -142,29 +154,29 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
         return data
 
-    def nudge(self) -> None:
-        """Have a `head` or `read` that waits give up for now."""
+    def wake(self) -> None:
+        """Wake a pending `head` or `read` without data."""
         if self._waiter is not None:
-            self._nudged = True
-            self._wake(self._waiter)
+            self._woken = True
+            self._resolve(self._waiter)
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
         elif self._error is None:
             self.fail("the connection was closed")
 
     def fail(self, reason: str) -> None:
-        """Close at once; whoever waits gets a TransportError with that reason."""
+        """Close the connection at once. Pending calls raise a TransportError with this reason."""
         if self._error is None:
             self._error = TransportError(reason)
         if self._transport is not None:
             self._transport.abort()
         elif self.opening is not None:
             self.opening.cancel()
-        self._wake(self._waiter)
-        self._wake(self._drained)
+        self._resolve(self._waiter)
+        self._resolve(self._drained)
 
     async def _wait(self) -> None:
         self._waiter = self.loop.create_future()
@@ -173,80 +185,80 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._waiter = None
 
-    def _wake(self, future: "asyncio.Future[None] | None") -> None:
+    def _resolve(self, future: "asyncio.Future[None] | None") -> None:
         if future is not None and not future.done():
             future.set_result(None)
 
     # asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport, and send what waited for it."""
-        if self._error is not None:  # given up meanwhile
+        """Keep the transport, and send what was put before it was open."""
+        if self._error is not None:  # the exchange has failed meanwhile
             transport.abort()  # type: ignore[attr-defined]
             return
         self._transport = transport  # type: ignore[assignment]
-        self.made = True
+        self.connected = True
         early, self._early = self._early, []
         waiting, self._drained = self._drained, None
         for data in early:
             self._transport.write(data)  # type: ignore[union-attr]
-        self._wake(waiting)
+        self._resolve(waiting)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Give where to read to."""
+        """Return the buffer to read into."""
         return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read."""
+        """Parse the bytes that were read."""
         self.data_received(_BUFFER[:nbytes])
 
     def data_received(self, data: bytes | memoryview) -> None:
-        """Parse what came."""
+        """Parse received bytes."""
         try:
             if self._complete:
                 self.on_message_begin()
             self._parser.feed_data(data)
         except (httptools.HttpParserError, ValueError) as error:
-            self.fail(f"a malformed answer: {type(error).__name__}")
-        self._wake(self._waiter)
+            self.fail(f"a malformed response: {type(error).__name__}")
+        self._resolve(self._waiter)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits."""
+        """Fail the pending calls."""
         self._transport = None
         if self._error is None:
-            self._error = TransportError("the connection was closed before the end of the answer")
-        self._wake(self._waiter)
-        self._wake(self._drained)
+            self._error = TransportError("the connection was closed before the end of the response")
+        self._resolve(self._waiter)
+        self._resolve(self._drained)
 
     def pause_writing(self) -> None:
-        """Have `write` wait."""
+        """Make `drain` wait."""
         self._drained = self.loop.create_future()
 
     def resume_writing(self) -> None:
-        """Let `write` go on."""
-        self._wake(self._drained)
+        """Let `drain` continue."""
+        self._resolve(self._drained)
         self._drained = None
 
     # httptools' callbacks
 
     def on_message_begin(self) -> None:
-        """Refuse what nothing asked for: a second answer, in whichever packet it comes."""
+        """Reject a second response, in whichever packet it comes."""
         if self._complete:
-            raise ValueError("bytes that nothing asked for")
+            raise ValueError("a response without a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; of repeated ones the last, and no trailers."""
+        """Keep a header. The last of repeated headers wins; trailers are ignored."""
         if not self._head:
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Keep what the head says."""
+        """Keep the status, and whether the peer keeps the connection."""
         self.status = self._parser.get_status_code()
         self._keep_alive = self._parser.should_keep_alive()
         self._head = True
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body, and pause when there are too many."""
+        """Keep a piece of the body, and pause reading when the buffer is full."""
         self._chunks.append(body)
         self._buffered += len(body)
         if self._buffered > limits.READ_BUFFER and not self._paused and self._transport is not None:
@@ -254,5 +266,5 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        """Note the end."""
+        """Mark the response as complete."""
         self._complete = True

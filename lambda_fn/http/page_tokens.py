@@ -1,4 +1,7 @@
-"""Page tokens: where a list goes on. They are opaque, bound to what was asked, and of nobody's making but ours."""
+"""Page tokens: where the next page of a list begins.
+
+They are opaque, signed, and valid for one query only.
+"""
 
 import base64
 import binascii
@@ -12,30 +15,30 @@ import msgspec
 from lambda_fn.errors import InvalidRequest
 
 _MAC = 16
-_MOST = 1024
+_MAX_TOKEN = 1024
 
 
 class Pages:
-    """Makes and reads tokens with one secret."""
+    """Encodes and decodes page tokens with one secret."""
 
     def __init__(self, secret: bytes) -> None:
-        """Take the secret; a token of another one is refused."""
+        """Take the secret. Tokens of another secret are rejected."""
         self._secret = secret
 
     def token(self, query: Mapping[str, Any], position: Any) -> str:
-        """Give the token by which `query` goes on behind `position`, which is any JSON value."""
+        """Return the token with which `query` continues behind `position`, which is any JSON value."""
         data = msgspec.json.encode(position)
         return base64.urlsafe_b64encode(self._mac(query, data) + data).rstrip(b"=").decode()
 
     def position(self, query: Mapping[str, Any], token: str) -> Any:
-        """Give the position of a token.
+        """Return the position in a token.
 
         Raises:
-            InvalidRequest: it is not a token of ours, or one of another query.
+            InvalidRequest: the token is malformed or forged, or belongs to another query.
 
         """
         try:
-            if len(token) > _MOST:
+            if len(token) > _MAX_TOKEN:
                 raise ValueError
             raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
             mac, data = raw[:_MAC], raw[_MAC:]
@@ -43,9 +46,9 @@ class Pages:
                 raise ValueError
             return msgspec.json.decode(data)
         except (ValueError, binascii.Error):
-            message = "This page token is not of this list: give the one that came with the page before it, unchanged."
+            message = "This page token does not belong to this list. Send the token of the preceding page unchanged."
             raise InvalidRequest(message, param="after", code="invalid_page_token") from None
 
     def _mac(self, query: Mapping[str, Any], data: bytes) -> bytes:
-        asked = msgspec.json.encode(dict(sorted(query.items())))
-        return hmac.digest(self._secret, hashlib.sha256(asked).digest() + data, "sha256")[:_MAC]
+        canonical = msgspec.json.encode(dict(sorted(query.items())))
+        return hmac.digest(self._secret, hashlib.sha256(canonical).digest() + data, "sha256")[:_MAC]

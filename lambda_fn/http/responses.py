@@ -1,4 +1,4 @@
-"""HTTP in the small: a request's body, bounded; values and errors as responses."""
+"""HTTP helpers: bounded body, JSON and error responses."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,51 +16,52 @@ _DIGITS = len(str(limits.MAX_BODY))
 
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-"""A header of every response: a browser must not take an answer for a page because of what a model wrote in it."""
+"""A header of every response: a browser must not take the text of a model for a page."""
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], *, most: int = limits.MAX_BODY) -> bytes:
-    """Return the whole body of a request.
+async def read_body(receive: Receive, headers: Mapping[str, str], *, max_bytes: int = limits.MAX_BODY) -> bytes:
+    """Return the body of a request.
 
     Raises:
-        BodyTooLarge: it has more than `most` bytes, or says so. No more than that is kept.
-        InvalidRequest: it was cut off, or did not arrive within `BODY_PATIENCE`.
+        BodyTooLarge: the body is over `max_bytes`, or its `content-length` is. No more than that is
+            kept.
+        InvalidRequest: the body was truncated, or did not arrive within `BODY_TIMEOUT`.
 
     """
     declared = headers.get("content-length", "").lstrip("0")
-    if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > most):
-        raise _too_large(most)
+    if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > max_bytes):
+        raise _too_large(max_bytes)
     body = bytearray()
     more = True
     try:
-        async with asyncio.timeout(limits.BODY_PATIENCE):
+        async with asyncio.timeout(limits.BODY_TIMEOUT):
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise errors.InvalidRequest("The request was cut off.")
+                    raise errors.InvalidRequest("The request ended before its body was complete. Send it again.")
                 part: bytes = message.get("body", b"")
-                if len(body) + len(part) > most:
-                    raise _too_large(most)
+                if len(body) + len(part) > max_bytes:
+                    raise _too_large(max_bytes)
                 more = message.get("more_body", False)
                 if not more and not body:
-                    return part  # Lambda's are always whole: no copy is made
+                    return part  # the only part, as always on Lambda: no copy is made
                 body += part
     except TimeoutError:
-        raise errors.InvalidRequest("The body did not arrive in time.") from None
+        raise errors.InvalidRequest("The body did not arrive in time. Send the request again.") from None
     return bytes(body)
 
 
-def _too_large(most: int) -> errors.BodyTooLarge:
-    return errors.BodyTooLarge(f"The body is over {most} bytes.")
+def _too_large(max_bytes: int) -> errors.BodyTooLarge:
+    return errors.BodyTooLarge(f"The body is over {max_bytes} bytes. Send a smaller one.")
 
 
 def json_response(content: object) -> Response:
-    """Give a 200 with a JSON body."""
+    """Return a 200 with a JSON body."""
     return Response(errors.encode_json(content), media_type="application/json")
 
 
 def error_response(error: APIError) -> Response:
-    """Give an error its status, its headers and OpenAI's body."""
+    """Return the response for an error: its status, its headers and OpenAI's body."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
@@ -77,33 +78,36 @@ async def _on_api_error(_: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
     if error.status_code == 405:
-        response = error_response(errors.MethodNotAllowed(f"{request.method} is not allowed here."))
+        response = error_response(errors.MethodNotAllowed(f"{request.method} is not allowed for this path."))
         response.headers.update(error.headers or {})
         return response
-    return error_response(errors.NotFound("Nothing is found under this path."))
+    return error_response(errors.NotFound("This path does not exist."))
 
 
 async def _on_exception(request: Request, error: Exception) -> Response:
     log("fault", request_id=request.scope.get("sluice.request_id"), error=type(error).__name__)
-    return error_response(errors.ServerError("An internal error. The request id names it."))
+    message = "The service failed. Report the header 'x-request-id' of this response to its operator."
+    return error_response(errors.ServerError(message))
 
 
 EXCEPTION_HANDLERS = {APIError: _on_api_error, HTTPException: _on_http_error, Exception: _on_exception}
-"""For Starlette: whatever an endpoint raises has its answer."""
+"""For Starlette: the handlers of all errors that an endpoint raises."""
 
 
-class Direct:
-    """An endpoint without Starlette about it, which is two calls on the way of every token and a search for the route.
+class Bypass:
+    """Serves an endpoint without Starlette's middleware: this saves two calls a token and the route
+    lookup.
 
-    What the endpoint raises before it has answered has the same answers.
+    An error that the endpoint raises before its response has begun is answered as Starlette's
+    handlers do.
     """
 
     def __init__(self, endpoint: ASGIApp) -> None:
-        """Stand about `endpoint`."""
+        """Wrap an endpoint."""
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Carry one request; `scope["sluice.started"]` says whether the answer has begun."""
+        """Serve one request. `scope["sluice.started"]` tells whether the response has begun."""
         try:
             await self._endpoint(scope, receive, send)
         except Exception as error:

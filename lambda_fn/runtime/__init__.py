@@ -1,6 +1,6 @@
-"""An ASGI server on the Lambda Runtime API, with streamed answers.
+"""An ASGI server on the Lambda Runtime API, with streamed responses.
 
-The managed Python runtime only posts whole results, so this one takes its place (see `bootstrap`). The seams: `event`
-turns an invocation into an ASGI scope, `cycle` is the ASGI side of one answer, `api` speaks to Lambda, `loop` joins
-them.
+It replaces the managed Python runtime, which cannot stream (see `bootstrap`). `event` turns an
+invocation into an ASGI scope, `cycle` is the ASGI side of one invocation, `api` is the client of
+the Runtime API, and `loop` connects them.
 """

@@ -1,12 +1,12 @@
 """The Lambda Runtime API, as a client.
 
-    GET  /2018-06-01/runtime/invocation/next                  waits until there is one
-    POST /2018-06-01/runtime/invocation/{id}/response         streamed: chunks, and trailers when it failed on the way
+    GET  /2018-06-01/runtime/invocation/next                  waits for an invocation
+    POST /2018-06-01/runtime/invocation/{id}/response         streamed: chunks, and trailers if it fails on the way
     POST /2018-06-01/runtime/invocation/{id}/error            only before the response has begun
     POST /2018-06-01/runtime/init/error
 
-Source: "Using the Lambda runtime API for custom runtimes" and "Response streaming for custom runtimes", AWS Lambda
-Developer Guide.
+Source: "Using the Lambda runtime API for custom runtimes" and "Response streaming for custom
+runtimes", AWS Lambda Developer Guide.
 """
 
 import asyncio
@@ -22,31 +22,40 @@ from lambda_fn.http.connection import TransportError
 
 _VERSION = "/2018-06-01/runtime"
 _MAX_EVENT = 40 * 1024 * 1024
-"""A longer event would end the environment, so it must not be one that a caller can make: Lambda takes 6 MB, which are
-36 MB where each character is escaped.
+"""Maximum size of an event.
+
+A longer one ends the environment, so no caller may be able to send one.
+
+Lambda accepts 6 MB, which become 36 MB if each character is escaped.
 """
 _PRELUDE_END = bytes(8)
-_HELD_MOST = 16_384
-"""Bytes of a response that are kept to be sent again; a connection that was closed shows before that many."""
+_MAX_RESEND = 16_384
+"""Bytes of a response that are kept to be sent again.
+
+A closed connection is noticed before as many are sent.
+"""
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What Lambda says of an invocation. Headers that it does not send are empty strings."""
+    """Lambda's description of an invocation.
+
+    Headers that Lambda does not send are empty strings.
+    """
 
     request_id: str
     deadline: float
-    """Unix time, in seconds, at which the function is stopped."""
+    """Unix time in seconds at which Lambda stops the function."""
     function_arn: str
     trace_id: str
     tenant_id: str
 
     def remaining(self) -> float:
-        """Give the seconds left."""
+        """Return the remaining seconds."""
         return self.deadline - time.time()
 
 
 class RuntimeApi:
-    """The Runtime API at one address."""
+    """A client of the Runtime API."""
 
     def __init__(self, address: str) -> None:
         """Take `AWS_LAMBDA_RUNTIME_API`: host and port."""
@@ -55,16 +64,16 @@ class RuntimeApi:
         self._client = Client()
 
     async def next(self) -> tuple[Context, bytes]:
-        """Wait for an invocation; give its context and its event.
+        """Wait for an invocation, and return its context and its event.
 
         Raises:
-            TransportError: the Runtime API is gone.
+            TransportError: the Runtime API does not respond.
 
         """
         request = ("GET", self._origin, f"{_VERSION}/invocation/next", {"host": self._address}, b"")
         try:
             response = await self._client.request(*request)
-        except TransportError:  # perhaps of a pooled connection only
+        except TransportError:  # perhaps only the pooled connection failed
             self._client.close()
             response = await self._client.request(*request)
         try:
@@ -86,7 +95,9 @@ class RuntimeApi:
         return context, event
 
     def respond(self, request_id: str) -> "ResponseStream":
-        """Open the response of an invocation: on the connection that it came by, if that still stands."""
+        """Return the response of an invocation, on the connection that the invocation came on if it
+        is still open.
+        """
         return ResponseStream(self._client, self._origin, f"{_VERSION}/invocation/{request_id}/response")
 
     async def fail(self, request_id: str, kind: str, message: str) -> None:
@@ -111,20 +122,22 @@ class RuntimeApi:
 
 
 class ResponseStream:
-    """One streamed response: `begin`, `write` as often as wanted, then `end` or `fail`, and in any case `close`.
+    """One streamed response: `begin`, any number of `write`, then `end` or `fail`, and always
+    `close`.
 
-    It goes out on a connection that is kept, usually the one that the invocation came by. Lambda's guide has the
-    connection closed after it; AWS's client for Node.js sends streamed responses over kept ones, and with its
-    "alternative client" asks for the next invocation on them too. A kept connection may turn out to be closed: then
-    what was sent of the response, as long as all of it is at hand, is sent again on a new one.
+    It uses a kept connection, usually the one that the invocation came on. Lambda's guide closes
+    the connection after a response. AWS's client for Node.js sends streamed responses over kept
+    connections, and its "alternative client" fetches the next invocation on them too. If a kept
+    connection turns out to be closed, the response is sent again on a new one, as long as all that
+    was sent of it is still at hand.
     """
 
     def __init__(self, client: Client, origin: str, path: str) -> None:
-        """Take a connection."""
+        """Acquire a connection."""
         self._client = client
         self._origin = origin
-        self._connection = client.take(origin)
-        self._sent: list[bytes] | None = [] if self._connection.made else None
+        self._connection = client.acquire(origin)
+        self._sent: list[bytes] | None = [] if self._connection.connected else None
         self._held = 0
         self._begun = self._accepted = self._written = False
         self._head = (
@@ -138,18 +151,18 @@ class ResponseStream:
     async def begin(self, prelude: dict[str, Any]) -> None:
         """Send the prelude: `statusCode`, `headers`, `cookies`. Raises as `write`.
 
-        It goes in a write of its own: when it shares a packet with body bytes, Lambda was reported to hold back the
-        whole response.
+        It has a separate write. Lambda was reported to hold back the whole response if the prelude
+        shares a packet with bytes of the body.
         """
         self._begun = True
         self._connection.begin()
         await self._put(self._head + _chunk(msgspec.json.encode(prelude)) + _chunk(_PRELUDE_END))
 
     async def write(self, data: bytes) -> None:
-        """Send a piece of the body, waiting while Lambda does not take it.
+        """Send a piece of the body, and wait while the write buffer is full.
 
         Raises:
-            TransportError: the Runtime API is gone, or broke the response off.
+            TransportError: the Runtime API does not respond, or closed the connection.
 
         """
         if data:
@@ -159,7 +172,7 @@ class ResponseStream:
     async def end(self, data: bytes = b"") -> None:
         """End the body, with its last piece in the same write. Raises as `write`."""
         if not data and not self._written:
-            data = b"\n"  # an empty body would never be delivered
+            data = b"\n"  # Lambda never delivers an empty body
         await self._finish((_chunk(data) if data else b"") + b"0\r\n\r\n")
 
     async def fail(self, kind: str, message: str) -> None:
@@ -172,13 +185,13 @@ class ResponseStream:
 
     @property
     def alive(self) -> bool:
-        """Whether the connection still stands, as far as is known."""
+        """Whether the connection is still open, as far as is known."""
         return self._connection.alive
 
     def close(self) -> None:
-        """Let go of the connection; a response that was not accepted to its end takes it along."""
+        """Release the connection, or close it if the response was not accepted to its end."""
         if self._accepted or not self._begun:
-            self._client.give_back(self._origin, self._connection)
+            self._client.release(self._origin, self._connection)
         else:
             self._connection.abort()
 
@@ -186,17 +199,17 @@ class ResponseStream:
         if self._sent is not None:
             self._sent.append(data)
             self._held += len(data)
-            if self._held > _HELD_MOST:
+            if self._held > _MAX_RESEND:
                 self._sent = None
         try:
             self._connection.put(data)
             if self._connection.full:
                 await self._connection.drain()
         except TransportError as error:
-            await self._again(error)
+            await self._resend(error)
 
-    async def _again(self, error: TransportError) -> None:
-        """Send all once more, on a new connection. Raises the error, if that cannot be."""
+    async def _resend(self, error: TransportError) -> None:
+        """Send everything again on a new connection. Raises `error` if that is not possible."""
         sent, self._sent = self._sent, None
         if sent is None or self._connection.status:
             raise error
@@ -210,11 +223,11 @@ class ResponseStream:
     async def _finish(self, data: bytes) -> None:
         await self._put(data)
         try:
-            async with asyncio.timeout(limits.ACCEPTANCE):
+            async with asyncio.timeout(limits.ACCEPT_TIMEOUT):
                 try:
                     await self._connection.head()
                 except TransportError as error:
-                    await self._again(error)
+                    await self._resend(error)
                     await self._connection.head()
                 if self._connection.status != 202:
                     raise TransportError(f"the Runtime API answered {self._connection.status} to a response")

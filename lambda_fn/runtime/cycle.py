@@ -1,11 +1,11 @@
 """The ASGI side of one invocation.
 
-States of the answer: NONE -> BEGUN (`http.response.start` came, the prelude is out) -> ENDED. What the application
-does after ENDED, such as settling, still runs before the next invocation is asked for. The application is never told
-that the client left: Lambda does not know.
+What the application does after its response has ended, such as settling, still runs before the next
+invocation is fetched. The application is never told that the client left: Lambda does not know.
 """
 
 import asyncio
+from enum import Enum, auto
 from typing import Any
 
 from lambda_fn.http.connection import TransportError
@@ -16,41 +16,54 @@ App = Any  # an ASGI application
 Message = dict[str, Any]
 
 
+class ResponseState(Enum):
+    """How much of its response the application has sent. An unexpected message raises."""
+
+    NONE = auto()
+    """Nothing: `http.response.start` comes next."""
+    BEGUN = auto()
+    """`http.response.start`, whose prelude has gone out: `http.response.body` comes next, as often
+    as it says.
+    """
+    ENDED = auto()
+    """The last `http.response.body`: no message may follow."""
+
+
 class Cycle:
-    """Carries one request through the application."""
+    """Runs the application for one request."""
 
     def __init__(self, api: RuntimeApi, context: Context, body: bytes) -> None:
-        """Take the request's whole body."""
+        """Take the whole body of the request."""
         self._api = api
         self._context = context
         self._body: bytes | None = body
         self._stream = api.respond(context.request_id)  # it is connected while the model is waited for
         self._after: list[asyncio.Future[object]] = []
-        self._begun = False
-        self._ended = False
+        self._state = ResponseState.NONE
 
     async def run(self, app: App, scope: dict[str, Any]) -> None:
-        """Run the application to its end, and have an answer or an error go out, whatever it does.
+        """Run the application to its end, and send its response or an error, whatever it does.
 
-        When not even that can be said to the Runtime API, it is logged: other invocations go on.
+        If the Runtime API takes neither, that is logged, and other invocations go on.
         """
-        kind, message = "Runtime.NoResponse", "the application gave no whole answer"
+        kind, message = "Runtime.NoResponse", "the application ended without a complete response"
         try:
             scope = {**scope, "aws.context": self._context, "aws.after": self._after}
             await app(scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001 (the boundary: nothing may stop the loop)
-            kind, message = f"Runtime.{type(error).__name__}", "the application failed; the log says more"
-            log("fault", aws_request_id=self._context.request_id, error=type(error).__name__, ended=self._ended)
+            kind, message = f"Runtime.{type(error).__name__}", "the application failed; see the log"
+            ended = self._state is ResponseState.ENDED
+            log("fault", aws_request_id=self._context.request_id, error=type(error).__name__, ended=ended)
         try:
-            if not self._begun:
+            if self._state is ResponseState.NONE:
                 await self._api.fail(self._context.request_id, kind, message)
-            elif not self._ended:
+            elif self._state is ResponseState.BEGUN:
                 await self._stream.fail(kind, message)
         except TransportError as error:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
             self._stream.close()
-            if self._after:  # the caller has its answer; the environment may be frozen before these are done
+            if self._after:  # the caller has the response; the environment may be frozen before these are done
                 await asyncio.wait(self._after)
 
     async def _receive(self) -> Message:
@@ -60,17 +73,20 @@ class Cycle:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def _send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            if not self._stream.alive:  # the Runtime API may have closed it meanwhile, unused
-                self._stream = self._api.respond(self._context.request_id)
-            self._begun = True
-            await self._stream.begin(_prelude(message))
-        elif message["type"] == "http.response.body" and self._begun and not self._ended:
+        kind = message["type"]
+        if self._state is ResponseState.BEGUN and kind == "http.response.body":
             if message.get("more_body", False):
                 await self._stream.write(message.get("body", b""))
             else:
                 await self._stream.end(message.get("body", b""))
-                self._ended = True
+                self._state = ResponseState.ENDED
+        elif self._state is ResponseState.NONE and kind == "http.response.start":
+            if not self._stream.alive:  # the Runtime API may have closed it meanwhile, unused
+                self._stream = self._api.respond(self._context.request_id)
+            self._state = ResponseState.BEGUN
+            await self._stream.begin(_prelude(message))
+        else:
+            raise RuntimeError(f"ASGI message {kind!r} is not expected: the response is {self._state.name}")
 
 
 def _prelude(message: Message) -> dict[str, Any]:

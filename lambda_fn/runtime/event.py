@@ -1,6 +1,7 @@
-"""A function URL's event (payload format 2.0) -> an ASGI scope, pure.
+"""The event of a function URL (payload format 2.0) -> an ASGI scope, pure.
 
-Source: "Invoking Lambda function URLs", AWS Lambda Developer Guide. Fields that are missing or new are tolerated.
+Source: "Invoking Lambda function URLs", AWS Lambda Developer Guide. Missing fields and unknown ones
+are accepted.
 """
 
 import base64
@@ -14,7 +15,7 @@ from lambda_fn import limits
 
 
 class InvalidEvent(Exception):
-    """The event is not that of an HTTP request."""
+    """The event does not describe an HTTP request."""
 
 
 class _Http(msgspec.Struct):
@@ -46,10 +47,10 @@ _MAX_BASE64 = 4 * (limits.MAX_BODY // 3 + 1)
 def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the ASGI HTTP scope and the body of an event.
 
-    Of a body over `MAX_BODY` bytes there is enough for it to be found too large.
+    A body over `MAX_BODY` bytes is truncated, to a length that is still over the limit.
 
     Raises:
-        InvalidEvent: it is not the event of an HTTP request.
+        InvalidEvent: the event does not describe an HTTP request.
 
     """
     try:

@@ -1,5 +1,5 @@
-"""Asks for invocations and runs them: one at a time, or `AWS_LAMBDA_MAX_CONCURRENCY` at once in the one event
-loop.
+"""Fetches invocations and runs them: one at a time, or `AWS_LAMBDA_MAX_CONCURRENCY` at once in one
+event loop.
 """
 
 import asyncio
@@ -19,28 +19,29 @@ trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 
 async def serve(app: App, api: RuntimeApi, *, concurrency: int = 1) -> NoReturn:
-    """Serve until the Runtime API is gone.
+    """Serve until the Runtime API does not respond.
 
     Args:
         app: An ASGI application.
-        api: Where invocations come from.
-        concurrency: How many to have in hand at once.
+        api: The source of invocations.
+        concurrency: The maximum number of invocations at once.
 
     Raises:
-        TransportError: the Runtime API is gone; the process must end, Lambda starts another.
+        TransportError: the Runtime API does not respond. The process must end; Lambda starts
+            another.
 
     """
-    # when the Runtime API is gone, each loop ends as it finds out, and what the others have in hand is finished
-    workers = (_serve_one_by_one(app, api, alone=concurrency == 1) for _ in range(concurrency))
+    # When the Runtime API does not respond, each worker ends as it notices, after it has finished its invocation.
+    workers = (_serve_sequentially(app, api, alone=concurrency == 1) for _ in range(concurrency))
     errors = await asyncio.gather(*workers, return_exceptions=True)
     raise next(error for error in errors if error is not None)
 
 
-async def _serve_one_by_one(app: App, api: RuntimeApi, *, alone: bool) -> NoReturn:
+async def _serve_sequentially(app: App, api: RuntimeApi, *, alone: bool) -> NoReturn:
     while True:
         context, event = await api.next()
         trace_id.set(context.trace_id)
-        if alone:  # the variable is the process's; invocations that share it have the context variable only
+        if alone:  # concurrent invocations share the environment, so they have the context variable only
             os.environ["_X_AMZN_TRACE_ID"] = context.trace_id
         try:
             scope, body = to_scope(event)

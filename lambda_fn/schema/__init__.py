@@ -1,14 +1,16 @@
-"""The public requests, as types; what does not fit them is refused with the path of the wrong field.
+"""The public requests as types.
 
-Unknown fields are tolerated, as OpenAI's clients send new ones before servers know them. What OpenAI has and a text
-model cannot honour is refused by its name: nothing is ignored that would change the answer.
+A request that does not match is rejected with the path of the wrong field.
+
+Unknown parameters are ignored, because OpenAI's clients send new ones before servers know them. A
+known parameter that a text model cannot honour is rejected by its name, so that nothing is ignored
+that would change the response.
 """
 
 from lambda_fn.schema.chat import ChatRequest, parse_chat, unsupported
 from lambda_fn.schema.completion import CompletionRequest, parse_completion, prompt_of
 from lambda_fn.schema.container import Control, container_body, plain_body
-from lambda_fn.schema.extensions import Buffering
-from lambda_fn.schema.parts import StreamOptions
+from lambda_fn.schema.parts import Buffering, StreamOptions
 
 __all__ = [
     "Buffering",

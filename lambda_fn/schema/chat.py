@@ -6,11 +6,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema.extensions import Extensions
-from lambda_fn.schema.messages import Message, check_tool_answers
+from lambda_fn.schema.messages import Message, check_tool_results
 from lambda_fn.schema.parse import parse
 from lambda_fn.schema.parts import (
     Choices,
+    Extensions,
     LogitBias,
     Metadata,
     Penalty,
@@ -25,7 +25,10 @@ from lambda_fn.schema.tools import ResponseFormat, ToolChoice, Tools, check_sche
 
 
 class ChatRequest(Struct, frozen=True, omit_defaults=True):
-    """What can be asked for. One group is refused by name, one has no effect on the answer."""
+    """The parameters.
+
+    The second group is rejected by name, the third has no effect on the response.
+    """
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     messages: Annotated[list[Message], Meta(min_length=1, max_length=4096)]
@@ -77,17 +80,35 @@ UNSUPPORTED = {
     "functions": "use 'tools'",
     "function_call": "use 'tool_choice'",
 }
-"""What is refused whenever it is given, and why."""
+"""Parameters that are rejected with any value, and why."""
+
+DEFAULT_ONLY: dict[str, tuple[object, str]] = {
+    "modalities": (["text"], "this is a text model, whose only modality is 'text'"),
+    "reasoning_effort": ("none", "this model does not reason before it answers; 'none' is allowed"),
+    "verbosity": ("medium", "it cannot be steered here; 'medium', the default, is allowed"),
+}
+"""Parameters that are rejected with any value but this one, and why."""
+
+INERT = (
+    "user",
+    "safety_identifier",
+    "metadata",
+    "store",
+    "service_tier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+)
+"""Parameters that are accepted and not forwarded: they would not change the response."""
 
 _decoder = msgspec.json.Decoder(ChatRequest)
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Read and check the body of a chat request.
+    """Return the checked body of a chat request.
 
     Raises:
-        InvalidRequest: it is not JSON, has a field of a wrong type or out of range, fields that exclude each other,
-        or one that cannot be honoured.
+        InvalidRequest: the body is not JSON, a parameter has a wrong type or value or cannot be
+            honoured, or two parameters exclude each other.
 
     """
     request = parse(_decoder, body)
@@ -102,23 +123,21 @@ def _check(request: ChatRequest) -> None:
         raise InvalidRequest("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise InvalidRequest(
-            "'max_tokens' and 'max_completion_tokens' are two names of one limit: give one.", param="max_tokens"
+            "'max_tokens' and 'max_completion_tokens' are two names of one limit: send only one of them.",
+            param="max_tokens",
         )
     _check_honoured(request)
     _check_tools(request)
-    check_tool_answers(request.messages)
+    check_tool_results(request.messages)
 
 
 def _check_honoured(request: ChatRequest) -> None:
     for name, why in UNSUPPORTED.items():
         if getattr(request, name) is not None:
             raise unsupported(name, why)
-    if request.modalities is not None and request.modalities != ["text"]:
-        raise unsupported("modalities", "this is a text model, whose only modality is 'text'")
-    if request.reasoning_effort not in (None, "none"):
-        raise unsupported("reasoning_effort", "this model does not reason before it answers; 'none' is allowed")
-    if request.verbosity not in (None, "medium"):
-        raise unsupported("verbosity", "it cannot be steered here; 'medium', the default, is allowed")
+    for name, (allowed, why) in DEFAULT_ONLY.items():
+        if getattr(request, name) not in (None, allowed):
+            raise unsupported(name, why)
 
 
 def _check_tools(request: ChatRequest) -> None:
@@ -133,5 +152,5 @@ def _check_tools(request: ChatRequest) -> None:
 
 
 def unsupported(name: str, why: str) -> InvalidRequest:
-    """Give the refusal of a parameter that cannot be honoured."""
+    """Return the error for a parameter that cannot be honoured."""
     return InvalidRequest(f"Unsupported parameter: '{name}': {why}.", param=name, code="unsupported_parameter")

@@ -1,4 +1,7 @@
-"""The body of `POST /v1/completions`, the form before chat. Its prompt becomes one message of a user."""
+"""The body of `POST /v1/completions`, OpenAI's older endpoint.
+
+Its prompt becomes one message of a user.
+"""
 
 from typing import Annotated, Any
 
@@ -7,19 +10,29 @@ from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema.chat import ChatRequest, unsupported
-from lambda_fn.schema.extensions import Extensions
 from lambda_fn.schema.messages import User
 from lambda_fn.schema.parse import parse
-from lambda_fn.schema.parts import Choices, LogitBias, Penalty, Seed, Stop, StreamOptions, Temperature, Tokens, TopP
+from lambda_fn.schema.parts import (
+    Choices,
+    Extensions,
+    LogitBias,
+    Penalty,
+    Seed,
+    Stop,
+    StreamOptions,
+    Temperature,
+    Tokens,
+    TopP,
+)
 
 DEFAULT_MAX_TOKENS = 16
-"""As OpenAI has it for this form."""
+"""OpenAI's default for this endpoint."""
 
 TokenIds = Annotated[list[int], Meta(min_length=1)]
 
 
 class CompletionRequest(Struct, frozen=True, omit_defaults=True):
-    """What can be asked for."""
+    """The parameters."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     prompt: str | list[str | int | TokenIds]
@@ -46,11 +59,10 @@ _decoder = msgspec.json.Decoder(CompletionRequest)
 
 
 def parse_completion(body: bytes) -> tuple[CompletionRequest, ChatRequest]:
-    """Read and check the body of a completion request; give it, and the chat request that answers it.
+    """Return the checked body of a completion request, and the chat request that answers it.
 
     Raises:
-        InvalidRequest: it is not JSON, has a field of a wrong type or out of range, fields that exclude each other,
-        or one that cannot be honoured.
+        InvalidRequest: as for `parse_chat`.
 
     """
     request = parse(_decoder, body)
@@ -58,11 +70,11 @@ def parse_completion(body: bytes) -> tuple[CompletionRequest, ChatRequest]:
     if request.stream_options is not None and not request.stream:
         raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
     if request.suffix not in (None, ""):
-        raise unsupported("suffix", "this model cannot write what comes before a given end")
+        raise unsupported("suffix", "this model cannot write the text before a given end")
     if request.best_of not in (None, request.n or 1):
-        raise unsupported("best_of", "all answers that are generated are given: it can only be the same as 'n'")
+        raise unsupported("best_of", "all generated choices are returned, so it must equal 'n'")
     if request.echo and request.logprobs is not None:
-        raise unsupported("echo", "the prompt has no log probabilities: not together with 'logprobs'")
+        raise unsupported("echo", "it cannot be used with 'logprobs', because the prompt has no log probabilities")
     chat = ChatRequest(
         model=request.model,
         messages=[User(content=prompt)],
@@ -85,10 +97,10 @@ def parse_completion(body: bytes) -> tuple[CompletionRequest, ChatRequest]:
 
 
 def prompt_of(request: CompletionRequest) -> str:
-    """Give the one prompt.
+    """Return the prompt.
 
     Raises:
-        InvalidRequest: there are several, or one in tokens.
+        InvalidRequest: there are several prompts, or the prompt is in tokens.
 
     """
     if isinstance(request.prompt, str):
@@ -97,7 +109,7 @@ def prompt_of(request: CompletionRequest) -> str:
         return request.prompt[0]
     if all(isinstance(part, str) for part in request.prompt) and request.prompt:
         raise InvalidRequest(
-            "Only one prompt a request is supported: send a string.", param="prompt", code="unsupported_value"
+            "Only one prompt per request is supported: send a string.", param="prompt", code="unsupported_value"
         )
     raise InvalidRequest(
         "A prompt in tokens is not supported: send a string.", param="prompt", code="unsupported_value"

@@ -5,48 +5,39 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from lambda_fn.schema.chat import ChatRequest
+from lambda_fn.schema.chat import DEFAULT_ONLY, INERT, UNSUPPORTED, ChatRequest
 from lambda_fn.schema.messages import plain
 from lambda_fn.schema.tools import chosen
 
-_AS_THEY_ARE = (
-    "model",
-    "stream",
-    "stream_options",
-    "temperature",
-    "top_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "seed",
-    "stop",
-    "n",
-    "logprobs",
-    "top_logprobs",
-    "logit_bias",
-    "response_format",
-    "parallel_tool_calls",
-)
+RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice")
+_NOT_FORWARDED = {*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, "sluice"}
+FORWARDED = tuple(name for name in ChatRequest.__struct_fields__ if name not in _NOT_FORWARDED)
+"""Parameters that reach the model unchanged. Every parameter does unless it is declared otherwise.
+"""
 
 
 class Control(Struct, frozen=True):
-    """What the container is told beside the request, because SageMaker passes no headers of ours on."""
+    """What the container needs beside the request.
+
+    It is in the body, because SageMaker passes on no custom headers.
+    """
 
     request_id: str
     deadline_ms: int
     max_prompt_tokens: int
     caller: str
-    """The key's public id. Callers take turns where the container prepares what guides an answer."""
+    """The key's public id. Callers take turns in having the container compile their schemas."""
     v: int = 1
 
 
 def container_body(request: ChatRequest, control: Control) -> bytes:
-    """Give our container's request body for a checked request."""
+    """Return our container's request body for a checked request."""
     return msgspec.json.encode({**plain_body(request), "sluice": control})
 
 
 def plain_body(request: ChatRequest) -> dict[str, Any]:
-    """Give what has an effect in a checked request, and only that, under OpenAI's names."""
-    body: dict[str, Any] = {name: value for name in _AS_THEY_ARE if (value := getattr(request, name)) is not None}
+    """Return the parameters of a checked request that have an effect, under OpenAI's names."""
+    body: dict[str, Any] = {name: value for name in FORWARDED if (value := getattr(request, name)) is not None}
     body["messages"] = [plain(message) for message in request.messages]
     limit = request.max_tokens or request.max_completion_tokens
     if limit is not None:

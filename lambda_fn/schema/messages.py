@@ -1,4 +1,4 @@
-"""The messages of a chat, by their roles."""
+"""The messages of a chat, one type for each role."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
@@ -6,34 +6,34 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema.parts import Name, Refused, Unsupported
+from lambda_fn.schema.parts import Name, Rejected, Unsupported
 
 
 class TextPart(Struct, frozen=True, tag="text", tag_field="type"):
-    """The one kind of content part that a text model can take."""
+    """The only kind of content part that a text model can read."""
 
     text: str
 
 
 class RefusalPart(Struct, frozen=True, tag="refusal", tag_field="type"):
-    """An assistant's refusal, in an earlier answer."""
+    """An assistant's refusal, in an earlier response."""
 
     refusal: str
 
 
-class ImagePart(Refused, frozen=True, tag="image_url", tag_field="type"):
+class ImagePart(Rejected, frozen=True, tag="image_url", tag_field="type"):
     """An image."""
 
     why: ClassVar[str] = "this is a text model: it cannot read images (content parts of type 'image_url')"
 
 
-class AudioPart(Refused, frozen=True, tag="input_audio", tag_field="type"):
+class AudioPart(Rejected, frozen=True, tag="input_audio", tag_field="type"):
     """A sound."""
 
     why: ClassVar[str] = "this is a text model: it cannot read audio (content parts of type 'input_audio')"
 
 
-class FilePart(Refused, frozen=True, tag="file", tag_field="type"):
+class FilePart(Rejected, frozen=True, tag="file", tag_field="type"):
     """A file."""
 
     why: ClassVar[str] = "this is a text model: it cannot read files (content parts of type 'file')"
@@ -52,35 +52,35 @@ class System(Struct, frozen=True, tag="system", tag_field="role", omit_defaults=
 
 
 class Developer(System, frozen=True, tag="developer"):
-    """Instructions, under their newer name."""
+    """Instructions, under the newer name of the role."""
 
 
 class User(System, frozen=True, tag="user"):
-    """What the user says."""
+    """A message of the user."""
 
 
 class CalledFunction(Struct, frozen=True):
-    """What was called, with its arguments as JSON in a string."""
+    """The function that was called, with its arguments as JSON in a string."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     arguments: str
 
 
 class ToolCall(Struct, frozen=True, tag="function", tag_field="type"):
-    """A call that an earlier answer made."""
+    """A tool call of an earlier response."""
 
     id: Annotated[str, Meta(min_length=1, max_length=256)]
     function: CalledFunction
 
 
-class CustomCall(Refused, frozen=True, tag="custom", tag_field="type"):
+class CustomCall(Rejected, frozen=True, tag="custom", tag_field="type"):
     """A call of a custom tool."""
 
     why: ClassVar[str] = "custom tools are not supported: use tools of type 'function'"
 
 
 class Assistant(Struct, frozen=True, tag="assistant", tag_field="role", omit_defaults=True):
-    """An earlier answer."""
+    """An earlier response."""
 
     content: AssistantContent | None = None
     name: Name | None = None
@@ -90,7 +90,7 @@ class Assistant(Struct, frozen=True, tag="assistant", tag_field="role", omit_def
     function_call: Any = None
 
     def __post_init__(self) -> None:
-        """Check that it says something."""
+        """Check that the message has content, and that its content is supported."""
         if self.audio is not None:
             raise Unsupported("this is a text model: 'audio' of earlier answers is not supported", "audio")
         if self.function_call is not None:
@@ -100,47 +100,47 @@ class Assistant(Struct, frozen=True, tag="assistant", tag_field="role", omit_def
 
 
 class Tool(Struct, frozen=True, tag="tool", tag_field="role"):
-    """What a tool answered."""
+    """The result of a tool call."""
 
     content: Content
     tool_call_id: Name
 
 
-class FunctionAnswer(Refused, frozen=True, tag="function", tag_field="role"):
-    """What a function answered, in the form before tools."""
+class FunctionResult(Rejected, frozen=True, tag="function", tag_field="role"):
+    """The result of a function call, in the form that tools replaced."""
 
     why: ClassVar[str] = "messages of the role 'function' are not supported: use the role 'tool'"
 
 
-Message = System | Developer | User | Assistant | Tool | FunctionAnswer
+Message = System | Developer | User | Assistant | Tool | FunctionResult
 
 
-def check_tool_answers(messages: Sequence[Message]) -> None:
-    """Hold the tool messages against the calls before them: each call has its answer, each answer its call.
+def check_tool_results(messages: Sequence[Message]) -> None:
+    """Check that each tool call is followed by its result, and that each result follows its call.
 
     Raises:
-        InvalidRequest: an answer or a call stands alone.
+        InvalidRequest: a result or a call stands alone.
 
     """
     open_calls: dict[str, str] = {}  # id -> the path of its message
-    answered = False
+    has_result = False
     for number, message in enumerate(messages):
         if type(message) is Tool:
-            if not open_calls and not answered:
+            if not open_calls and not has_result:
                 raise InvalidRequest(
                     "Messages with role 'tool' must be a response to a preceding message with 'tool_calls'.",
                     param=f"messages[{number}].role",
                 )
             if open_calls.pop(message.tool_call_id, None) is None:
                 raise InvalidRequest(
-                    f"The 'tool_call_id' of messages[{number}] is not that of a call without an answer before it.",
+                    f"The 'tool_call_id' of messages[{number}] does not belong to a preceding call without a result.",
                     param=f"messages[{number}].tool_call_id",
                 )
-            answered = True
+            has_result = True
             continue
         if open_calls:
             break
-        answered = False
+        has_result = False
         if type(message) is Assistant and message.tool_calls:
             path = f"messages[{number}].tool_calls"
             open_calls = {call.id: path for call in message.tool_calls if type(call) is ToolCall}
@@ -150,20 +150,20 @@ def check_tool_answers(messages: Sequence[Message]) -> None:
         path = next(iter(open_calls.values()))
         raise InvalidRequest(
             "An assistant message with 'tool_calls' must be followed by tool messages responding to each of its "
-            f"{len(open_calls)} calls that have no answer.",
+            f"{len(open_calls)} calls that have no result.",
             param=path,
         )
 
 
 def plain(message: Message) -> Message:
-    """Give a message as the container takes it: an earlier refusal is what the assistant said."""
+    """Return a message as the container takes it: an earlier refusal becomes content."""
     if type(message) is not Assistant or (message.refusal is None and not isinstance(message.content, list)):
         return message
     parts = message.content or []
-    said = parts if isinstance(parts, str) else "".join(_said(part) for part in parts)
-    nothing = None if message.tool_calls else ""
-    return Assistant(content=said or message.refusal or nothing, name=message.name, tool_calls=message.tool_calls)
+    text = parts if isinstance(parts, str) else "".join(_text(part) for part in parts)
+    empty = None if message.tool_calls else ""
+    return Assistant(content=text or message.refusal or empty, name=message.name, tool_calls=message.tool_calls)
 
 
-def _said(part: TextPart | RefusalPart | ImagePart | AudioPart | FilePart) -> str:
+def _text(part: TextPart | RefusalPart | ImagePart | AudioPart | FilePart) -> str:
     return part.text if isinstance(part, TextPart) else part.refusal if isinstance(part, RefusalPart) else ""

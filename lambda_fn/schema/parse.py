@@ -1,6 +1,8 @@
-"""Bytes -> a checked request, or the refusal that names the field. Pure; only a refusal takes more than one pass.
+"""Bytes -> a checked request, or an error that names the field.
 
-Every pass is linear in time and memory, whatever the bytes are: tests/support/corpus.py has the worst of them.
+Pure; only an error needs more than one pass.
+
+Each pass is linear in time and memory for any bytes: tests/support/corpus.py has the worst cases.
 """
 
 import re
@@ -9,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.errors import PARAM_MOST, InvalidRequest
+from lambda_fn.errors import MAX_PARAM, InvalidRequest
 from lambda_fn.schema.parts import Unsupported
 
 T = TypeVar("T")
@@ -31,18 +33,18 @@ _CODES = (  # how a message of msgspec's begins -> OpenAI's code
 )
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
-_MOST_STRINGS = 2_000
-_MOST_LEVELS = 200
+_MAX_STRINGS = 2_000
+_MAX_LEVELS = 200
 
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
-    """Read and check a body.
+    """Return the checked request of a body.
 
     Raises:
-        InvalidRequest: it is not JSON, or has a field of a wrong type or out of range.
+        InvalidRequest: the body is not JSON, or a field has a wrong type or value.
 
     """
     if not body:
@@ -65,21 +67,21 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     if b"\\u0000" in body:
         path = _path_of_nul(request)
         if path is not None:
-            path = path[:PARAM_MOST]
+            path = path[:MAX_PARAM]
             raise InvalidRequest(f"Invalid '{path}': NUL characters are not allowed.", param=path, code="invalid_value")
     return request
 
 
 def _check_size(body: bytes) -> None:
-    """Refuse a body of so many values that they would take many times its size in memory."""
+    """Reject a body of so many small values that it would take many times its size in memory."""
     if len(body) <= limits.MAX_VALUES or _values(body) <= limits.MAX_VALUES:
         return
-    from schema_guard import more_values  # not at a cold start: few bodies come so far
+    from schema_guard import more_values  # not at a cold start: few bodies are this large
 
-    fields = _fields.decode(body)  # what is nested too deeply, which is soon known, ends here
+    fields = _fields.decode(body)  # raises if the body is nested too deeply
     if not more_values(body, limits.MAX_VALUES):
         return
-    param = max(fields, key=lambda name: _values(bytes(fields[name])))[:PARAM_MOST]
+    param = max(fields, key=lambda name: _values(bytes(fields[name])))[:MAX_PARAM]
     raise InvalidRequest(
         f"Invalid '{param}': the body has more than {limits.MAX_VALUES} values.",
         param=param,
@@ -92,15 +94,15 @@ def _values(data: bytes) -> int:
 
 
 def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
-    # the message may repeat a value of the caller's; the path behind it has only names and numbers of ours
+    # The message may repeat a value of the caller. The path behind it contains only names and numbers of the types.
     message, _, place = str(error).rpartition(" - at ")
     path = _PATH.fullmatch(place)
     if path is None:
         message = str(error)
-    message = message[:PARAM_MOST]
+    message = message[:MAX_PARAM]
     missing = _MISSING.match(message)
     param = ".".join(part for part in (path.group(1) if path else "", missing.group(1) if missing else "") if part)
-    param = param.replace("[...]", "")  # of an object's key that msgspec does not name
+    param = param.replace("[...]", "")  # stands for the key of an object
     if isinstance(error.__cause__, Unsupported):
         param = f"{param}.{error.__cause__.field}"
         return InvalidRequest(f"Unsupported '{param}': {message}.", param=param, code="unsupported_value")
@@ -123,16 +125,18 @@ def _not_utf8(body: bytes) -> int:
 
 
 def _field_at(body: bytes, place: int) -> str | None:
-    """Return the name of the outermost field that holds this byte, as far as it can be found by a bounded search."""
+    """Return the name of the outermost field that contains this byte, or None if a bounded search
+    does not find it.
+    """
     from schema_guard import bare
 
     text = bare(body[: place + 1])
     depth, name, end = 0, b"", 0
-    for _ in range(_MOST_STRINGS):
+    for _ in range(_MAX_STRINGS):
         start = text.find(b'"', end)
         gap = (end, len(text) if start < 0 else start)
         depth += text.count(b"{", *gap) + text.count(b"[", *gap) - text.count(b"}", *gap) - text.count(b"]", *gap)
-        if not 0 <= start < place or depth > _MOST_LEVELS:
+        if not 0 <= start < place or depth > _MAX_LEVELS:
             break
         end = text.find(b'"', start + 1) + 1
         if not end:
@@ -147,12 +151,13 @@ def _field_at(body: bytes, place: int) -> str | None:
 def _path_of_nul(request: Any) -> str | None:
     """Return the path of the first string with a NUL character.
 
-    What is held is one name and one iterator a level, and the path is written once, when it is known.
+    The search keeps one name and one iterator per level, and writes the path once, when it is
+    known.
     """
     names: list[str | int] = []
     levels: list[Any] = [iter([("", msgspec.to_builtins(request))])]
     while levels:
-        for name, value in levels[-1]:  # goes on where it was left
+        for name, value in levels[-1]:  # continues where it stopped
             kind = type(value)
             if kind is str:
                 if "\0" in value:

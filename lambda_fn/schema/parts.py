@@ -1,6 +1,8 @@
-"""What several requests have in common: names, counts, and the refusal of what a text model cannot do."""
+"""What the request types share: field types, extensions, and the rejection of what a text model
+cannot do.
+"""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -8,7 +10,7 @@ Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
 StopString = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Stop = StopString | Annotated[list[StopString], Meta(max_length=4)]
 Name = Annotated[str, Meta(max_length=256)]
-# `$` alone also holds before a last line feed in Python
+# In Python `$` alone also matches before a last line feed.
 Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[a-zA-Z0-9_-]+$(?!\n)")]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(ge=0, le=1)]
@@ -22,29 +24,42 @@ LogitBias = Annotated[
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
 ]
+Buffering = Literal["none", "word", "sentence", "line", "json"]
 
 
 class Unsupported(ValueError):
-    """A part of a request that is OpenAI's and cannot be honoured here; `field` is its name in its object."""
+    """A part of a request is valid for OpenAI but cannot be honoured here.
+
+    `field` is its name in its object.
+    """
 
     def __init__(self, why: str, field: str) -> None:
-        """Keep both."""
+        """Keep the reason and the field."""
         super().__init__(why)
         self.field = field
 
 
-class Refused(Struct, frozen=True):
-    """An object that is known by its tag, only to say why it is refused."""
+class Rejected(Struct, frozen=True):
+    """A type of object that is recognised by its tag only to explain why it is rejected."""
 
     why: ClassVar[str]
 
     def __post_init__(self) -> None:
-        """Refuse it."""
+        """Reject the object."""
         raise Unsupported(self.why, str(self.__struct_config__.tag_field))
 
 
 class StreamOptions(Struct, frozen=True, omit_defaults=True):
-    """How to stream."""
+    """Options of a streamed response."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+
+
+class Extensions(Struct, frozen=True, omit_defaults=True):
+    """The object `sluice` of a request: what can be asked for beyond OpenAI's API.
+
+    It takes precedence over headers.
+    """
+
+    buffer: Buffering | None = None

@@ -1,17 +1,17 @@
-"""Tools, the choice of them, and the form of an answer."""
+"""Tools, the choice of them, and the format of a response."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema.parts import Identifier, Refused
+from lambda_fn.schema.parts import Identifier, Rejected
 
 Description = Annotated[str, Meta(max_length=100_000)]
 
 
 class Function(Struct, frozen=True, omit_defaults=True):
-    """A function that the model may call; `parameters` is a JSON schema."""
+    """A function that the model may call. `parameters` is a JSON schema."""
 
     name: Identifier
     description: Description | None = None
@@ -20,19 +20,19 @@ class Function(Struct, frozen=True, omit_defaults=True):
 
 
 class FunctionTool(Struct, frozen=True, tag="function", tag_field="type"):
-    """The one kind of tool."""
+    """The only supported kind of tool."""
 
     function: Function
 
 
-class CustomTool(Refused, frozen=True, tag="custom", tag_field="type"):
+class CustomTool(Rejected, frozen=True, tag="custom", tag_field="type"):
     """A tool whose input is free text."""
 
     why: ClassVar[str] = "custom tools are not supported: use tools of type 'function'"
 
 
 class FunctionName(Struct, frozen=True):
-    """Which function."""
+    """The name of a function."""
 
     name: Identifier
 
@@ -44,7 +44,7 @@ class ChosenFunction(Struct, frozen=True, tag="function", tag_field="type"):
 
 
 class AllowedSet(Struct, frozen=True):
-    """The tools that may be called now, and whether one must."""
+    """The tools that may be called now, and whether one must be called."""
 
     mode: Literal["auto", "required"]
     tools: Annotated[list[ChosenFunction | CustomTool], Meta(min_length=1, max_length=128)]
@@ -65,11 +65,11 @@ class TextFormat(Struct, frozen=True, tag="text", tag_field="type"):
 
 
 class JsonObject(Struct, frozen=True, tag="json_object", tag_field="type"):
-    """Some JSON object."""
+    """Any JSON object."""
 
 
 class Schema(Struct, frozen=True, omit_defaults=True):
-    """A JSON schema with a name; `strict` or not, the answer is guided by it."""
+    """A JSON schema with a name. It guides the response whether `strict` is set or not."""
 
     name: Identifier
     description: Description | None = None
@@ -78,7 +78,7 @@ class Schema(Struct, frozen=True, omit_defaults=True):
 
 
 class JsonSchema(Struct, frozen=True, tag="json_schema", tag_field="type"):
-    """JSON of a given schema; the model's own container checks the schema."""
+    """JSON that matches a schema. The model's container checks the schema."""
 
     json_schema: Schema
 
@@ -87,10 +87,13 @@ ResponseFormat = TextFormat | JsonObject | JsonSchema
 
 
 def chosen(tools: list[FunctionTool | CustomTool], choice: ToolChoice | None) -> tuple[Any, Any]:
-    """Give the tools and the choice as the container takes them: of allowed tools only those, with their mode.
+    """Return the tools and the choice as the container takes them.
+
+    Of allowed tools only those and their mode remain.
 
     Raises:
-        InvalidRequest: the choice names a tool that is not there, or two tools have one name.
+        InvalidRequest: the choice names a tool that does not exist, or two tools have the same
+            name.
 
     """
     names = [tool.function.name for tool in tools if type(tool) is FunctionTool]
@@ -115,12 +118,13 @@ def chosen(tools: list[FunctionTool | CustomTool], choice: ToolChoice | None) ->
 def check_schemas(
     response_format: ResponseFormat | None, tools: list[FunctionTool | CustomTool] | None, choice: ToolChoice | None
 ) -> None:
-    """Check every JSON schema that guides the answer, whatever server it goes to.
+    """Check every JSON schema that guides the response, for every kind of server.
 
-    Tools that the model may call as it likes are held to what llama.cpp's own converter takes.
+    Tools that the model may choose to call are limited to the schemas that llama.cpp's own
+    converter takes.
 
     Raises:
-        InvalidRequest: an engine cannot take one of them; the member is named.
+        InvalidRequest: an engine cannot take a schema; the error names the member.
 
     """
     forms: list[tuple[tuple[str | int, ...], Any]] = []
@@ -133,7 +137,7 @@ def check_schemas(
     if not forms and not parameters:
         return
     mode = choice.allowed_tools.mode if type(choice) is AllowedTools else choice
-    from schema_guard import SchemaRefused, check  # most requests have no schema: it is no part of a cold start
+    from schema_guard import SchemaRefused, check  # not at a cold start: most requests have no schema
 
     try:
         check(forms, by="llguidance")

@@ -25,7 +25,7 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.encode import Head
 from lambda_fn.errors import NO_RETRY, APIError, UpstreamTimeout
 from lambda_fn.http.client import Client
-from lambda_fn.http.responses import EXCEPTION_HANDLERS, NOSNIFF, Direct, error_response, json_response, read_body
+from lambda_fn.http.responses import EXCEPTION_HANDLERS, NOSNIFF, Bypass, error_response, json_response, read_body
 from lambda_fn.ids import new_request_id
 from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.settings import Settings
@@ -63,7 +63,7 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
         exception_handlers=EXCEPTION_HANDLERS,
     )
     api.router.redirect_slashes = False  # a redirect would name the function URL, which clients must not go to
-    direct = {("POST", path): Direct(endpoint) for path, endpoint in completions.items()}
+    direct = {("POST", path): Bypass(endpoint) for path, endpoint in completions.items()}
     return Front(api, settings, direct)
 
 
@@ -211,7 +211,7 @@ class Completions:
             endpoint=model.endpoint,
             component=model.component,
             request_id=request_id,
-            refusal=dialect.refusal,
+            refusal=dialect.rejection,
         )
         invocation: Invocation | None = None
         stopping = False  # the process is, and has no time to take anything back
@@ -255,13 +255,13 @@ class Completions:
 
     def _head(self, request: ChatRequest, request_id: str) -> Head:
         return Head(
-            answer_id=request_id,
+            response_id=request_id,
             created=int(time.time()),
             model=request.model,
             choices=request.n or 1,
             fingerprint=self._settings.fingerprint(request.model),
             service_tier=None if request.service_tier is None else "default",
-            most=self._settings.max_whole,
+            max_bytes=self._settings.max_whole,
         )
 
 

@@ -36,10 +36,10 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
     tries, cancelled = 0, False
     began = time.monotonic()
     try:
-        while not cancelled and (asked or tries < limits.CANCEL_TRIES):
+        while not cancelled and (asked or tries < limits.CANCEL_MAX_ATTEMPTS):
             now = time.monotonic()
-            left = began + limits.CANCEL_PATIENCE - now
-            pause = began + tries * limits.CANCEL_EVERY - now if tries < limits.CANCEL_TRIES else left
+            left = began + limits.CANCEL_TIMEOUT - now
+            pause = began + tries * limits.CANCEL_INTERVAL - now if tries < limits.CANCEL_MAX_ATTEMPTS else left
             if left <= 0:
                 break
             if pause <= 0:
@@ -61,7 +61,7 @@ async def _ask(invocation: Invocation) -> bool:
     answer = b""
     try:
         async with invocation:
-            until = time.monotonic() + limits.CANCEL_PATIENCE
+            until = time.monotonic() + limits.CANCEL_TIMEOUT
             while (data := await invocation.read(until)) and len(answer) < _MAX_ANSWER:
                 answer += data
         return msgspec.json.decode(answer, type=_Answer).cancelled

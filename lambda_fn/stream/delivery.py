@@ -10,13 +10,13 @@ import time
 from starlette.types import Send
 
 from lambda_fn import limits
-from lambda_fn.dialects.jsonl import Decoder
+from lambda_fn.dialects import Decoder
 from lambda_fn.encode import Encoder
 from lambda_fn.errors import NO_RETRY, APIError, Cancelled, UpstreamTimeout, from_container
 from lambda_fn.events import GARBLED, Event, Failure
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.settle import Tally
-from lambda_fn.transform import Buffer
+from lambda_fn.transform import Transform
 
 
 class AnswerBroken(Exception):
@@ -34,7 +34,7 @@ class Answer:
         tally: Tally,
         *,
         seconds: float,
-        transform: Buffer | None = None,
+        transform: Transform | None = None,
         heartbeat: float | None = None,
     ) -> None:
         """Join the two ends; the answer must be over in `seconds`, and not silent for longer than `heartbeat`."""
@@ -108,12 +108,12 @@ class Answer:
             raise error from None
         ending = self._encoder.fail(error)
         if ending is None:
-            raise AnswerBroken(error.error_code) from None
+            raise AnswerBroken(error.code) from None
         try:
-            async with asyncio.timeout(limits.LAST_WRITE):
+            async with asyncio.timeout(limits.LAST_WRITE_TIMEOUT):
                 await self._write(send, ending, more=False)
         except TimeoutError:
-            raise AnswerBroken(error.error_code) from None
+            raise AnswerBroken(error.code) from None
 
     async def _write(self, send: Send, data: bytes, *, more: bool) -> None:
         if not self._started:

@@ -73,7 +73,7 @@ class Invocation:
 
         Its answer's end and its refusal are seen here; what its last record says, whoever reads that notes in `over`.
         """
-        return self._sent is not None and self._sent.made and not self.over
+        return self._sent is not None and self._sent.connected and not self.over
 
     async def __aenter__(self) -> Self:
         """Send the request, without waiting for an answer."""
@@ -158,11 +158,11 @@ class Invocation:
         if time.monotonic() < self._until:
             self._wait_until(exchange, self._until)
         else:
-            exchange.nudge()
+            exchange.wake()
 
     async def _read_out(self, exchange: Exchange) -> None:
         try:
-            async with asyncio.timeout(limits.LAST_BYTES):
+            async with asyncio.timeout(limits.LAST_BYTES_TIMEOUT):
                 while await exchange.read() != b"":
                     pass
         except (TimeoutError, TransportError):

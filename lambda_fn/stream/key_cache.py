@@ -30,7 +30,7 @@ class Known:
 
     def recent(self, caller: Caller) -> bool:
         """Tell whether the last request of this key was admitted, a short while ago."""
-        return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.OPEN_MEMORY
+        return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.FAIL_OPEN_WINDOW
 
     def networks(self, caller: Caller) -> str:
         """Return the networks that the key had when it was last seen here, if the caller's address is in them.

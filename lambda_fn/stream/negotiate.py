@@ -23,7 +23,7 @@ from lambda_fn.schema import (
     prompt_of,
     unsupported,
 )
-from lambda_fn.transform import Buffer
+from lambda_fn.transform import Buffer, Transform, chain
 
 BUFFER_HEADER = "x-sluice-buffer"
 
@@ -35,9 +35,10 @@ class Asked(msgspec.Struct, frozen=True):
     encoder: Callable[[Head], Encoder]
     buffering: str = "none"
 
-    def transform(self) -> Buffer | None:
-        """Give the transform of its answer, if there is one."""
-        return None if self.buffering == "none" else Buffer(self.buffering, self.request.n or 1)
+    def transform(self) -> Transform | None:
+        """Return a new transform of the response's events, or None if nothing changes them."""
+        buffering = None if self.buffering == "none" else Buffer(self.buffering, self.request.n or 1)
+        return chain(buffering)
 
 
 def read_chat(body: bytes, headers: Mapping[str, str]) -> Asked:

@@ -139,7 +139,7 @@ async def settle(table: Table, admission: Admission, tally: Tally) -> None:
     try:
         async with asyncio.timeout(limits.settle_worst()):
             if admission.entry is not None and admission.opened:
-                until = time.monotonic() + limits.SETTLE_PATIENCE
+                until = time.monotonic() + limits.SETTLE_TIMEOUT
                 await settlements.close(
                     table, opening, settlement, entry=admission.entry, now=now, stale=admission.stale, until=until
                 )

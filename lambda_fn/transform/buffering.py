@@ -1,7 +1,7 @@
-"""Holds text back until a piece of it is whole; finish, usage and everything that is no text pass as they come.
+"""Holds text back until a piece of it is complete. All that is not text passes through at once.
 
-No more than `MOST` characters are held, and none once a choice has finished or the answer has failed: what was held
-goes out before that is said.
+At most `MAX_HELD` characters of a choice are held. They go out before the choice's finish and
+before a failure.
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,11 @@ import msgspec
 from lambda_fn.events import NULL, Delta, Event, Failure, Finish
 from lambda_fn.transform.cuts import CUTTERS, Cutter, begins_cluster
 
-MOST = 4096
-"""Characters of one choice: a text without white space is no words, and must not grow in memory."""
+MAX_HELD = 4096
+"""Characters held of one choice.
+
+A text without white space has no words, and must not fill the memory.
+"""
 
 
 class _Text(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,7 +33,9 @@ _logprobs = msgspec.json.Decoder(_Logprobs)
 
 @dataclass
 class _Held:
-    """What is held of one choice: its text; and of its pieces the places, tokens and log probabilities."""
+    """The held text of one choice, and the offsets, tokens and log probabilities of the deltas in
+    it.
+    """
 
     cutter: Cutter
     text: str = ""
@@ -38,65 +43,65 @@ class _Held:
 
 
 class Buffer:
-    """One answer's buffer."""
+    """Buffers the text of one response."""
 
     def __init__(self, kind: str, choices: int) -> None:
-        """Begin with nothing held; `kind` is one of `CUTTERS`."""
+        """Begin with nothing held. `kind` is one of `CUTTERS`."""
         self._held = [_Held(CUTTERS[kind]()) for _ in range(choices)]
 
     def feed(self, events: Iterable[Event]) -> list[Event]:
-        """Take events, give those that may go out."""
+        """Return the events that may go out now, after these have come in."""
         out: list[Event] = []
         for event in events:
             if type(event) is Delta:
-                self._take(event, out)
+                self._hold(event, out)
                 continue
             if type(event) is Finish:
-                self._let_go(event.index, len(self._held[event.index].text), out)
+                self._release(event.index, len(self._held[event.index].text), out)
             elif type(event) is Failure:
                 for index, held in enumerate(self._held):
-                    self._let_go(index, len(held.text), out)
+                    self._release(index, len(held.text), out)
             out.append(event)
         return out
 
-    def _take(self, event: Delta, out: list[Event]) -> None:
+    def _hold(self, event: Delta, out: list[Event]) -> None:
         held = self._held[event.index]
         try:
-            said = _text.decode(event.delta).content
+            text = _text.decode(event.delta).content
             entries = None if event.logprobs is NULL else _logprobs.decode(event.logprobs).content or []
-        except msgspec.DecodeError:  # a tool call, or more than text: not to be held, nor what came before it
-            self._let_go(event.index, len(held.text), out)
+        except msgspec.DecodeError:  # a tool call, or more than text: it goes out now, behind what was held
+            self._release(event.index, len(held.text), out)
             out.append(event)
             return
         held.pieces.append((len(held.text), event.tokens, entries))
-        held.text += said
-        if not said:
+        held.text += text
+        if not text:
             return
-        place = held.cutter.cut(held.text, len(said))
-        if place == 0 and len(held.text) > MOST:
-            place = _somewhere(held.text)
+        place = held.cutter.cut(held.text, len(text))
+        if place == 0 and len(held.text) > MAX_HELD:
+            place = _last_boundary(held.text)
         if place:
-            self._let_go(event.index, place, out)
+            self._release(event.index, place, out)
 
-    def _let_go(self, index: int, place: int, out: list[Event]) -> None:
+    def _release(self, index: int, place: int, out: list[Event]) -> None:
         held = self._held[index]
-        going = [piece for piece in held.pieces if piece[0] < place or place == len(held.text)]
-        held.pieces = [(start - place, tokens, entries) for start, tokens, entries in held.pieces[len(going) :]]
-        said, held.text = held.text[:place], held.text[place:]
+        released = [piece for piece in held.pieces if piece[0] < place or place == len(held.text)]
+        held.pieces = [(start - place, tokens, entries) for start, tokens, entries in held.pieces[len(released) :]]
+        text, held.text = held.text[:place], held.text[place:]
         held.cutter.sent(place)
-        if not said and not going:
+        if not text and not released:
             return
-        found = [entries for _, _, entries in going if entries is not None]
+        logprobs_held = [entries for _, _, entries in released if entries is not None]
         logprobs = NULL
-        if found:
-            together = {"content": [entry for entries in found for entry in entries], "refusal": None}
-            logprobs = msgspec.Raw(msgspec.json.encode(together))
-        delta = msgspec.Raw(msgspec.json.encode({"content": said}))
-        out.append(Delta(delta, index=index, tokens=sum(tokens for _, tokens, _ in going), logprobs=logprobs))
+        if logprobs_held:
+            joined = {"content": [entry for entries in logprobs_held for entry in entries], "refusal": None}
+            logprobs = msgspec.Raw(msgspec.json.encode(joined))
+        delta = msgspec.Raw(msgspec.json.encode({"content": text}))
+        out.append(Delta(delta, index=index, tokens=sum(tokens for _, tokens, _ in released), logprobs=logprobs))
 
 
-def _somewhere(text: str) -> int:
-    """Give the last place where a text may be cut at all; its end if there is none."""
+def _last_boundary(text: str) -> int:
+    """Return the last place where a text may be cut at all, or its end if there is none."""
     for place in range(len(text) - 1, 0, -1):
         if begins_cluster(text, place):
             return place

@@ -1,11 +1,14 @@
-"""Where a text may be cut, for each kind of buffering. Pure; no cut is within a grapheme cluster.
+"""Where a text may be cut, for each kind of buffering.
 
-A cutter is shown what is held each time that it grew, and reads the new part. A place is a number of characters.
+Pure; no cut is within a grapheme cluster.
+
+A cutter gets the held text each time that it has grown, and reads the new part. A place is a number
+of characters.
 
     word      before white space, and between the letters of scripts that are written without it
-    sentence  before white space after `.`, `!`, `?`, `…` and the like, closing quotes included; after a line end
+    sentence  before the white space after `.`, `!`, `?` or `…` and closing quotes; after a line end
     line      after a line end
-    json      after each member of the outermost array or object, and after its end; other text passes
+    json      after each member of the outermost array or object, and after its end; other text passes through
 """
 
 import re
@@ -20,19 +23,21 @@ _PREPENDED = "\u0d4e\U000111c2\U000111c3\U000113d1\U0001193f\U00011941"  # lette
 
 
 class Cutter(Protocol):
-    """One kind of buffering, for one choice."""
+    """Finds the places to cut the text of one choice."""
 
     def cut(self, held: str, new: int) -> int:
-        """Give how many characters of `held` may go out; the last `new` ones were not seen before."""
+        """Return how many characters of `held` may go out. The last `new` of them are new."""
         ...
 
     def sent(self, count: int) -> None:
-        """Take note that so many characters were taken away at the start, asked for or not."""
+        """Adjust to the removal of the first `count` characters, whether `cut` returned them or
+        not.
+        """
         ...
 
 
 def begins_cluster(text: str, place: int) -> bool:
-    """Tell whether the character at `place` certainly begins a grapheme cluster. Rather no than wrong."""
+    """Return whether the character at `place` begins a grapheme cluster. In doubt it is False."""
     character, before = text[place], text[place - 1]
     if character == "\n":
         return before != "\r"
@@ -40,7 +45,7 @@ def begins_cluster(text: str, place: int) -> bool:
         return character in "\t\r"
     if character in _EXTENDING or _joins_in_hangul(character) or category(before) == "Cf" or before in _PREPENDED:
         return False
-    # a letter after a mark may be an Indic conjunct
+    # A letter after a mark may be part of an Indic conjunct.
     return character.isspace() or category(before)[0] != "M"
 
 
@@ -49,10 +54,10 @@ def _joins_in_hangul(character: str) -> bool:
 
 
 class Word:
-    """Whole words, each with the white space before it."""
+    """Words, each with the white space before it."""
 
     def cut(self, held: str, new: int) -> int:
-        """Look for the last place where a word ends; what was seen before has none."""
+        """Return the last place where a word ends. Text that is not new has none."""
         for place in range(len(held) - 1, max(len(held) - new, 1) - 1, -1):
             character = held[place]
             if (character.isspace() or _wide(character)) and begins_cluster(held, place):
@@ -60,19 +65,19 @@ class Word:
         return 0
 
     def sent(self, count: int) -> None:
-        """Forget nothing: nothing is remembered."""
+        """Do nothing: this cutter has no state."""
 
 
 def _wide(character: str) -> bool:
-    hangul = "\uac00" <= character <= "\ud7a3"  # is written with spaces
+    hangul = "\uac00" <= character <= "\ud7a3"  # Korean is written with spaces
     return character > "\u2e7f" and not hangul and category(character) == "Lo" and east_asian_width(character) == "W"
 
 
 class Sentence:
-    """Whole sentences."""
+    """Sentences."""
 
     def cut(self, held: str, new: int) -> int:
-        """Look for the last end of a sentence; one may have begun in what was seen before."""
+        """Return the last end of a sentence. The end may have begun in text that is not new."""
         last = 0
         for found in _SENTENCE.finditer(held, max(0, len(held) - new - 16)):
             if found.group() == "\n" or (found.end() < len(held) and begins_cluster(held, found.end())):
@@ -80,52 +85,52 @@ class Sentence:
         return last
 
     def sent(self, count: int) -> None:
-        """Forget nothing: nothing is remembered."""
+        """Do nothing: this cutter has no state."""
 
 
 class Line:
-    """Whole lines."""
+    """Lines."""
 
     def cut(self, held: str, new: int) -> int:
-        """Look for the last line end."""
+        """Return the place behind the last line end."""
         return held.rfind("\n", len(held) - new) + 1
 
     def sent(self, count: int) -> None:
-        """Forget nothing: nothing is remembered."""
+        """Do nothing: this cutter has no state."""
 
 
-_LONG_CLUSTER = 64  # characters; a longer one waits for what comes next
+_LONG_CLUSTER = 64  # characters; a longer cluster is held until more text comes
 _MARKS = re.compile(r'["\\\[\]{},]')
 
 
 class Json:
-    """Whole members of the outermost array or object."""
+    """Members of the outermost array or object."""
 
     def __init__(self) -> None:
         """Begin outside any value."""
         self._depth = 0
         self._in_string = False
-        self._escaped = -1  # the place of the character behind a backslash
+        self._escaped = -1  # place of the character behind a backslash
         self._ready = 0
 
     def cut(self, held: str, new: int) -> int:
-        """Follow the brackets and strings."""
+        """Return the place behind the last complete member."""
         for mark in _MARKS.finditer(held, len(held) - new):
-            self._take(mark.group(), mark.start())
+            self._read_mark(mark.group(), mark.start())
         place = len(held) if self._depth == 0 else self._ready
         if place == len(held) and held[-1] not in "}],\n":
-            place -= 1  # what comes next may belong to the last character
+            place -= 1  # the next text may belong to the cluster of the last character
         for back in range(place, max(0, place - _LONG_CLUSTER), -1):
             if back == len(held) or held[back - 1] in "}],\n" or begins_cluster(held, back):
                 return back
         return 0
 
     def sent(self, count: int) -> None:
-        """Move with the start."""
+        """Move the places."""
         self._ready = max(0, self._ready - count)
         self._escaped -= count
 
-    def _take(self, mark: str, place: int) -> None:
+    def _read_mark(self, mark: str, place: int) -> None:
         if self._in_string:
             if place == self._escaped:
                 return
@@ -150,4 +155,4 @@ CUTTERS: dict[str, type[Word] | type[Sentence] | type[Line] | type[Json]] = {
     "line": Line,
     "json": Json,
 }
-"""By the name that a request gives; `none` has none."""
+"""The cutters by the name in a request. `none` has no cutter."""

@@ -1,4 +1,6 @@
-"""The container and the stream function import nothing of each other; here each is held to what the other means."""
+"""The container and the stream function import nothing of each other; these tests compare what they
+exchange.
+"""
 
 import json
 from collections.abc import AsyncIterator
@@ -15,6 +17,7 @@ from lambda_fn.encode import ChatBody, Head
 from lambda_fn.errors import CONTAINER_CODES, UpstreamFailed, from_container
 from lambda_fn.events import Delta, Event, Failure
 from lambda_fn.schema import Control, container_body, parse_chat
+from lambda_fn.schema.container import FORWARDED, RESHAPED
 from model.app import create_app
 from model.engines import create
 from model.generation import Generation
@@ -25,7 +28,7 @@ CONTROL = Control(request_id="r1", deadline_ms=30_000, max_prompt_tokens=1000, c
 
 
 def body(script: dict[str, Any], **more: Any) -> bytes:
-    """Make a container request by the way that the stream function makes it."""
+    """Return a container request as the stream function makes it."""
     message = {"role": "user", "content": json.dumps(script)}
     return container_body(parse_chat(json.dumps({"model": "m", "messages": [message], **more}).encode()), CONTROL)
 
@@ -43,7 +46,7 @@ async def container() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def ask(container: httpx.AsyncClient, script: dict[str, Any], **more: Any) -> tuple[list[Event], bytes]:
-    """Send a request, and decode the answer's bytes with the stream function's decoder."""
+    """Send a request, and decode the response with the stream function's decoder."""
     answer = await container.post("/invocations", content=body(script, **more))
     assert answer.status_code == 200, answer.text
     decoder = LineDecoder(choices=more.get("n", 1))
@@ -51,7 +54,7 @@ async def ask(container: httpx.AsyncClient, script: dict[str, Any], **more: Any)
 
 
 async def test_answer_is_understood(container: httpx.AsyncClient) -> None:
-    """Every record of the container is an event of the decoder, and the answer is whole."""
+    """Every record of the container is an event of the decoder, and the response is complete."""
     script = {"say": ["Grüße", " 🚰\n", '"'], "tool_calls": [{"name": "f", "arguments": ['{"a"', ":1}"]}]}
     events, raw = await ask(container, script, n=2, logprobs=True)
     assert not any(isinstance(event, Failure) for event in events)
@@ -64,7 +67,7 @@ async def test_answer_is_understood(container: httpx.AsyncClient) -> None:
 
 
 async def test_counts_agree(container: httpx.AsyncClient) -> None:
-    """The tokens counted on the way are those that the usage record says."""
+    """The tokens counted on the way are those of the usage record."""
     events, _ = await ask(container, {"repeat": " x", "count": 30}, n=3)
     counted = sum(event.tokens for event in events if isinstance(event, Delta))
     answer = json.loads(ChatBody(Head("c", 1, "m", 3)).encode(events))
@@ -72,7 +75,7 @@ async def test_counts_agree(container: httpx.AsyncClient) -> None:
 
 
 async def test_failure_is_understood(container: httpx.AsyncClient) -> None:
-    """An error record is a failure, and what came before it is kept."""
+    """An error record is a failure, and records before it are kept."""
     events, _ = await ask(container, {"repeat": " x", "count": 5, "fail_after": 2})
     assert isinstance(events[-1], Failure)
     assert sum(event.tokens for event in events if isinstance(event, Delta)) == 2
@@ -80,17 +83,17 @@ async def test_failure_is_understood(container: httpx.AsyncClient) -> None:
 
 
 async def test_refusal_is_understood(container: httpx.AsyncClient) -> None:
-    """A refusal before the answer has the body that the function reads, and a code that it knows."""
+    """A rejection before the response has the body that the function reads, and a code that it
+    knows.
+    """
     answer = await container.post("/invocations", content=body({"prompt_tokens": 100_000, "say": ["x"]}))
     error = answer.json()["error"]
     assert answer.status_code == 400
-    assert from_container(error["code"], error["message"]).error_code == "context_length_exceeded"
+    assert from_container(error["code"], error["message"]).code == "context_length_exceeded"
 
 
 def test_every_code_has_a_public_status() -> None:
-    """Each of the container's codes that a chat request can meet stands in the function's table, and a status of 4xx
-    stays what it is.
-    """
+    """The function's table has each code of the container, and a status of 4xx stays the same."""
     kinds = [model.errors.ModelError]
     for kind in kinds:
         kinds += kind.__subclasses__()
@@ -104,7 +107,7 @@ def test_every_code_has_a_public_status() -> None:
         if kind.status < 500 and not kind.record_only:
             told = from_container(kind.code, "words", "model")
             assert (told.status, told.param) == (kind.status, "model")
-    assert from_container("model_not_found", "words").error_code == "model_not_found"
+    assert from_container("model_not_found", "words").code == "model_not_found"
 
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
@@ -137,9 +140,17 @@ requests = st.fixed_dictionaries(
 @given(requests)
 @settings(max_examples=50, deadline=None)
 def test_what_the_function_lets_through_the_container_takes(request: dict[str, Any]) -> None:
-    """A request that the function accepts is one that the container accepts, meaning the same."""
+    """A request that the function accepts is accepted by the container, with the same meaning."""
     asked = parse_invocation(container_body(parse_chat(json.dumps(request).encode()), CONTROL))
     assert isinstance(asked, ChatRequest)
     assert asked.n == request.get("n", 1)
     assert asked.sluice is not None
     assert asked.sluice.request_id == "r1"
+
+
+def test_the_container_knows_every_parameter_that_it_is_sent() -> None:
+    """The container ignores what it does not know, so a parameter that is new in the function must
+    be added there.
+    """
+    forwarded = {*FORWARDED, *RESHAPED, "sluice"}
+    assert forwarded <= set(ChatRequest.model_fields)

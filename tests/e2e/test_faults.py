@@ -148,7 +148,7 @@ def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deploy
         with fault(cloud, kind="table-down", scope="scripted*", probability=1) as fault_id:
             assert list(chunks)[-1].choices[0].finish_reason == "stop"
             ends = time.monotonic() + 60
-            while listed(cloud, fault_id)["struck"] < limits.META_TRIES and time.monotonic() < ends:
+            while listed(cloud, fault_id)["struck"] < limits.META_MAX_ATTEMPTS and time.monotonic() < ends:
                 time.sleep(0.02)
     assert settled(scripted, request_id)["outcome"] == "complete"
 

@@ -1,4 +1,4 @@
-"""The log: one line of printable ASCII for each call, whatever its fields hold."""
+"""The log: one line of printable ASCII for each call, whatever its fields contain."""
 
 import json
 import sys
@@ -25,7 +25,9 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: f"U+{ord(odd):04X}")
 def test_a_line_is_printable_ascii(odd: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No character of a name or a value breaks a line or commands whoever shows it, and each can be read back."""
+    """No character of a name or a value ends a line or controls a terminal, and each can be read
+    back.
+    """
     fields: dict[str, Any] = {"text": f"a{odd}b", "inner": {odd: [odd]}, "number": 1.5, "none": None}
     log("odd", **fields)
     line = capsys.readouterr().out.removesuffix("\n")
@@ -35,7 +37,7 @@ def test_a_line_is_printable_ascii(odd: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_an_ordinary_line_is_encoded_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has nothing odd in it does not take the slow way."""
+    """Fields of plain text do not take the slow path."""
     monkeypatch.setattr(sys.modules["lambda_fn.log"].json, "dumps", None)
     log("request", request_id="01", status=200, tokens=[1, 2])
     assert json.loads(capsys.readouterr().out) == {

@@ -1,4 +1,4 @@
-"""Where a request came from, and which keys may be used from there."""
+"""The address that a request came from, and the keys that may be used from it."""
 
 import json
 import subprocess
@@ -40,13 +40,13 @@ ADDRESSES = st.ip_addresses().map(str)
     ],
 )
 def test_the_viewer_is_the_last_that_was_forwarded(forwarded: str, found: str) -> None:
-    """CloudFront's entry is the last, or stands before that of the connection itself."""
+    """CloudFront's entry is the last, or the one before the address of the connection."""
     assert viewer(forwarded, EDGE) == found
 
 
 @given(st.text(), ADDRESSES, st.booleans())
 def test_what_a_client_sends_is_never_believed(sent: str, client: str, appended: bool) -> None:
-    """Whatever X-Forwarded-For a client makes up, the address is the one that CloudFront saw."""
+    """Whatever X-Forwarded-For a client sends, the address is the one that CloudFront saw."""
     header = f"{sent}, {client}" + (f", {EDGE}" if appended else "")
     assert viewer(header, EDGE) == client
 
@@ -71,13 +71,18 @@ def test_what_a_client_sends_is_never_believed(sent: str, client: str, appended:
     ],
 )
 def test_an_address_is_inside_or_outside(address: str, inside: bool) -> None:
-    """Ports and IPv4 in IPv6 are understood; what is no address is outside, and inside where there are no networks."""
+    """Ports and IPv4 in IPv6 are read.
+
+    A malformed address is in no network; without networks any is admitted.
+    """
     assert admits(OFFICE, address) is inside
     assert admits(networks.ANYWHERE, address)
 
 
 def test_networks_are_kept_in_one_form() -> None:
-    """Twice named is once, a host is its own network, IPv4 in IPv6 is IPv4; bits outside of a network are refused."""
+    """Repeats are removed, a host is a network, IPv4 in IPv6 is IPv4, and bits outside of the
+    prefix are rejected.
+    """
     given = ["203.0.113.0/24", "203.0.113.0/255.255.255.0", "198.51.100.7", "2001:DB8::/32", "::ffff:192.0.2.0/120"]
     assert canonical(given) == "203.0.113.0/24 198.51.100.7/32 2001:db8::/32 192.0.2.0/24"
     for wrong in ("203.0.113.5/24", "203.0.113.0/33", "office", "", "2001:db8::1/32"):
@@ -86,7 +91,7 @@ def test_networks_are_kept_in_one_form() -> None:
 
 
 class Office:
-    """A key with networks, who uses it, and what its gate wrote."""
+    """A key with networks, its callers, and what the gate wrote."""
 
     def __init__(self, table: Table, items: Any, *, meter_open: bool = False) -> None:
         """Make the key."""
@@ -105,7 +110,7 @@ class Office:
         table.update = counted  # type: ignore[method-assign,assignment]
 
     def caller(self, address: str) -> Caller:
-        """Give who uses the key from an address."""
+        """Return a caller with the key at an address."""
         return Caller(self.key_id, ids.hash_key(self.key), address)
 
     def account(self) -> Account:
@@ -120,16 +125,19 @@ class Office:
 
 @pytest.fixture
 def office(table: Table, items: Any) -> Office:
-    """Give a key with networks, and an environment that does not know it."""
+    """Return a key with networks, and an environment that has not cached it."""
     return Office(table, items)
 
 
 async def test_only_who_is_inside_is_admitted(office: Office) -> None:
-    """From inside requests are admitted, also at the first; from outside none is, and nothing is reserved."""
+    """Requests from inside are admitted, also the first.
+
+    From outside none is, and nothing is reserved.
+    """
     for address in ("198.51.100.7", "2001:db9::1", ""):
         with pytest.raises(PermissionDenied) as refused:
             await office.admit(address)
-        assert refused.value.error_code == "network_not_allowed"
+        assert refused.value.code == "network_not_allowed"
     assert not office.account().in_flight
     for address in ("203.0.113.7", "2001:db8::7"):
         await office.admit(address)
@@ -148,7 +156,7 @@ async def test_networks_cost_no_write(office: Office) -> None:
 
 
 async def test_changed_networks_hold_at_once(office: Office, items: Any) -> None:
-    """An environment that knows other networks asks again: in both directions the account has the word."""
+    """An environment that has cached other networks tries again: the networks of the account count."""
     await office.admit("203.0.113.7")
     new = accounts.new_account(office.key, name="office", now=1, networks="198.51.100.0/24")
     items.put_item(Item=new)
@@ -160,7 +168,7 @@ async def test_changed_networks_hold_at_once(office: Office, items: Any) -> None
 
 
 async def test_a_limit_still_speaks_for_itself(office: Office, items: Any) -> None:
-    """From inside, a spent budget is called so; from outside nothing is told of it."""
+    """A spent budget is reported inside the networks, and not outside."""
     most = accounts.Limits(tokens_day=50)
     items.put_item(Item=accounts.new_account(office.key, name="office", now=1, networks=OFFICE, most=most))
     for _ in range(2):
@@ -171,17 +179,17 @@ async def test_a_limit_still_speaks_for_itself(office: Office, items: Any) -> No
 
 
 async def test_calls_that_spend_nothing_are_held_to_it_too(office: Office) -> None:
-    """Models and usage are shown inside only, and the key must be right before its networks are spoken of."""
+    """Models and usage are shown inside only, and a wrong key learns nothing of networks."""
     await office.gate.check_key(office.caller("203.0.113.7"))
     with pytest.raises(PermissionDenied):
         await office.gate.check_key(office.caller("198.51.100.7"))
     with pytest.raises(APIError) as wrong:
         await office.gate.check_key(Caller(office.key_id, "0" * 64, "203.0.113.7"))
-    assert wrong.value.error_code == "invalid_api_key"
+    assert wrong.value.code == "invalid_api_key"
 
 
 async def test_an_open_meter_does_not_open_networks(table: Table, items: Any) -> None:
-    """While DynamoDB is away, a key that was just seen is served inside of its networks only."""
+    """While DynamoDB is unavailable, a recently seen key is served inside its networks only."""
     office = Office(table, items, meter_open=True)
     await office.admit("203.0.113.7")
 
@@ -196,7 +204,7 @@ async def test_an_open_meter_does_not_open_networks(table: Table, items: Any) ->
 
 
 async def test_the_api_refuses_by_what_cloudfront_saw(call: Call, items: Any) -> None:
-    """Each path answers 403 outside, and an X-Forwarded-For of the client's own does not help."""
+    """Each path is a 403 outside, and an X-Forwarded-For of the client does not help."""
     key = ids.new_key()
     items.put_item(Item=accounts.new_account(key, name="office", now=1, networks=OFFICE))
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -212,7 +220,7 @@ async def test_the_api_refuses_by_what_cloudfront_saw(call: Call, items: Any) ->
 
 
 def test_where_a_caller_comes_from_is_read_with_its_key() -> None:
-    """Without X-Forwarded-For it is the connection's own address."""
+    """Without X-Forwarded-For the address of the connection counts."""
     headers = {"authorization": f"Bearer {KEY}"}
     assert read_key(headers, ("192.0.2.1", 0)).address == "192.0.2.1"
     assert read_key(headers).address == ""

@@ -72,7 +72,7 @@ class Gate:
 class Peer:
     """The endpoint, in place of a client and of the exchange that it makes: answers three tokens."""
 
-    status, headers, made = 200, dict[str, str](), True
+    status, headers, connected = 200, dict[str, str](), True
 
     def __init__(self) -> None:
         """Have nothing to say before it is asked."""
@@ -95,7 +95,7 @@ class Peer:
         """Return the next part."""
         return next(self._left)
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

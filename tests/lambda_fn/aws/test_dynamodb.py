@@ -42,7 +42,7 @@ async def test_an_answer_that_is_not_dynamodbs(body: bytes, monkeypatch: pytest.
     client = Scripted(body)
     with pytest.raises(MeterUnavailable, match="no JSON object"):
         await client.table().get({"pk": "a", "sk": "b"})
-    assert len(client.sent) == limits.META_TRIES
+    assert len(client.sent) == limits.META_MAX_ATTEMPTS
     with pytest.raises(MeterUnavailable):
         await client.table().query(Query("pk = :pk", {":pk": "a"}))
 

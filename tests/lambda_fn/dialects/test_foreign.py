@@ -1,4 +1,4 @@
-"""What other servers are sent, and what becomes of their refusals."""
+"""What other servers are sent, and how their rejections become public errors."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ CHAT: dict[str, Any] = {
 
 
 def body(dialect: str, **changes: Any) -> dict[str, Any]:
-    """Give the body that a server of this dialect is sent."""
+    """Return the body that a server of this dialect is sent."""
     found = dialects.find(dialect)
     request = parse_chat(msgspec.json.encode({**CHAT, **changes}))
     found.check(request)
@@ -35,7 +35,7 @@ def body(dialect: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("dialect", FOREIGN)
 def test_foreign_servers_are_sent_what_they_take(dialect: str) -> None:
-    """No member of ours, no name that the server does not know, and always a stream."""
+    """The body has no `sluice`, no model name, and always asks for a stream."""
     sent = body(dialect, stream=False)
     assert sent["stream"] is True
     assert not {"sluice", "model", "max_completion_tokens"} & set(sent)
@@ -43,7 +43,7 @@ def test_foreign_servers_are_sent_what_they_take(dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["openai", "lmi"])
 def test_usage_is_asked_for_with_each_chunk(dialect: str) -> None:
-    """So that an answer is exactly metered even if it is cut, whatever the client asked for."""
+    """A truncated response is metered exactly, whatever usage the client requested."""
     sent = body(dialect, stream=True, stream_options={"include_usage": False})
     assert sent["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     assert (sent["max_tokens"], sent["stop"], sent["seed"]) == (9, "END", -1)
@@ -51,7 +51,9 @@ def test_usage_is_asked_for_with_each_chunk(dialect: str) -> None:
 
 
 def test_tgi_is_sent_its_own_forms() -> None:
-    """TGI takes a list of stops, no `top_p` of one, unsigned seeds, and a schema under another name."""
+    """TGI takes a list of stops, no `top_p` of one, unsigned seeds, and a schema under another
+    name.
+    """
     schema = {"type": "object", "properties": {}}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     sent = body("tgi", response_format=form)
@@ -64,7 +66,9 @@ def test_tgi_is_sent_its_own_forms() -> None:
 
 
 def test_lmi_inputs_is_sent_one_prompt() -> None:
-    """A model without a chat template gets the messages' texts, and its parameters under their older names."""
+    """A model without a chat template gets the messages' texts, and its parameters under their
+    older names.
+    """
     assert body("lmi-inputs") == {
         "inputs": "Be brief.\n\nHi there",
         "parameters": {
@@ -91,14 +95,16 @@ def test_lmi_inputs_is_sent_one_prompt() -> None:
     ],
 )
 def test_what_a_server_would_ignore_is_refused(dialect: str, field: str, value: Any) -> None:
-    """A field that the server cannot do is a 400 that names it, before anything is reserved."""
+    """A parameter that the server cannot honour is a 400 that names it, before anything is
+    reserved.
+    """
     with pytest.raises(errors.InvalidRequest) as refusal:
         body(dialect, **{field: value})
-    assert (refusal.value.param, refusal.value.error_code) == (field, "unsupported_parameter")
+    assert (refusal.value.param, refusal.value.code) == (field, "unsupported_parameter")
 
 
 def test_a_field_at_its_default_is_not_refused() -> None:
-    """Clients send defaults; they ask for nothing."""
+    """Clients send defaults, which need nothing of the server."""
     body("lmi-inputs", n=1, logprobs=False, response_format={"type": "text"})
 
 
@@ -120,9 +126,9 @@ def test_a_field_at_its_default_is_not_refused() -> None:
     ],
 )  # fmt: skip
 def test_refusals_become_public_errors(status: int, answer: str, kind: type[errors.APIError], code: str | None) -> None:
-    """A status and whatever body the server gives become the public error; inner words stay inside."""
+    """A status and any body become the public error, which contains no internal text."""
     for name in FOREIGN:
-        refusal = dialects.find(name).refusal(status, answer)
-        assert (type(refusal), refusal.error_code) == (kind, code)
+        refusal = dialects.find(name).rejection(status, answer)
+        assert (type(refusal), refusal.code) == (kind, code)
         if not isinstance(refusal, errors.InvalidRequest | errors.RateLimited):
             assert refusal.message not in answer or not answer

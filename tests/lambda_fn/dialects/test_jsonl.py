@@ -30,7 +30,7 @@ BYTES = b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for rec
 
 
 def plain(events: list[Event]) -> Any:
-    """Give events in a form that compares, raw JSON included."""
+    """Return events in a form that can be compared, with raw JSON decoded."""
     return msgspec.json.decode(msgspec.json.encode(events))
 
 
@@ -62,14 +62,14 @@ def test_byte_by_byte() -> None:
 
 @given(length=st.integers(0, len(BYTES) - 1))
 def test_truncation_is_never_silent(length: int) -> None:
-    """An answer that breaks off anywhere before its last line feed ends in a failure."""
+    """A response that is cut anywhere before its last line feed ends in a failure."""
     last = decode(BYTES[:length], [])[-1]
     assert isinstance(last, Failure)
     assert last.code == "cut"
 
 
 def test_end_without_finish_is_a_cut() -> None:
-    """An end before every choice has finished is not the end of an answer."""
+    """An end before every choice has finished is not the end of a response."""
     answer = b'{"type":"start","prompt_tokens":1}\n{"type":"end"}\n'
     assert decode(answer, [])[-1] == Failure("cut", "a choice has no end")
 
@@ -95,14 +95,17 @@ def test_end_without_finish_is_a_cut() -> None:
     ids=range(14),
 )
 def test_garbage_is_a_failure(line: bytes) -> None:
-    """What is no record ends the answer in a failure; what came before it is kept, what comes after is not read."""
+    """A malformed record ends the response in a failure.
+
+    Records before it are kept, those after it are not read.
+    """
     events = decode(BYTES.partition(b"\n")[0] + b"\n" + line + b"\n" + BYTES, [])
     assert [type(event) for event in events] == [Start, Failure]
     assert plain(events)[1]["code"] == "garbled"
 
 
 def test_endless_line_is_bounded() -> None:
-    """A line without an end is given up at the limit."""
+    """A line without an end becomes a failure at the limit."""
     decoder = LineDecoder()
     piece = b"x" * 100_000
     fed = 0
@@ -114,6 +117,6 @@ def test_endless_line_is_bounded() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_end_in_something(data: bytes) -> None:
-    """No bytes make the decoder raise, and every answer ends in exactly one end or failure."""
+    """No bytes make the decoder raise, and every response ends in exactly one end or failure."""
     ends = [event for event in decode(data, []) if isinstance(event, End | Failure)]
     assert len(ends) == 1

@@ -1,4 +1,6 @@
-"""The streams of other servers -> events. `recordings/` holds one answer in the shape of each server.
+"""The streams of other servers -> events.
+
+`recordings/` has one response in the form of each server.
 
 The shapes were written down after the servers' sources: vLLM 0.30 and SGLang 0.5 `serving_chat.py`, DJL Serving
 `output_formatter.py` and `lmi_vllm/request_response_utils.py`, TGI 3.3 `chat.rs` and `server.rs`.
@@ -23,7 +25,7 @@ FOLDER = Path(__file__).parent / "recordings"
 
 @dataclass(frozen=True)
 class Recording:
-    """An answer of a server, and what it comes to."""
+    """A response of a server, and the counts that it must have."""
 
     file: str
     dialect: str
@@ -31,11 +33,11 @@ class Recording:
     prompt: int
     completion: int
     counted: int
-    """What the deltas alone say."""
+    """Completion tokens according to the deltas alone."""
 
     @property
     def data(self) -> bytes:
-        """The bytes."""
+        """The bytes of the response."""
         return (FOLDER / f"{self.file}.txt").read_bytes()
 
 
@@ -62,18 +64,18 @@ def decode(dialect: str, data: bytes, cuts: list[int] | None = None, choices: in
 
 
 def plain(events: list[Event]) -> Any:
-    """Give events in a form that compares, raw JSON included."""
+    """Return events in a form that can be compared, with raw JSON decoded."""
     return msgspec.json.decode(msgspec.json.encode(events))
 
 
 def deltas(events: list[Event]) -> list[dict[str, Any]]:
-    """Give the delta objects."""
+    """Return the delta objects."""
     return [msgspec.json.decode(event.delta) for event in events if isinstance(event, Delta)]
 
 
 @every
 def test_whole_answer(recording: Recording) -> None:
-    """Each server's answer becomes the same few events, with its own count of tokens."""
+    """Each server's response becomes the same few events, with its own token counts."""
     events = decode(recording.dialect, recording.data)
     kinds = [type(event) for event in events]
     assert (kinds[0], kinds[-3:]) == (Start, [Finish, Usage, End])
@@ -99,7 +101,7 @@ def test_tool_calls_and_reasoning_are_passed_on() -> None:
 
 
 def test_usage_beside_each_chunk_is_counted_before_the_end() -> None:
-    """With running counts, an answer that is cut is metered by the server's own figures."""
+    """With running counts, a truncated response is metered by the server's own counts."""
     events = decode("openai", RECORDINGS[0].data.partition(b'"stop"')[0])
     assert events[0] == Start(prompt_tokens=12)
     assert [event.tokens for event in events if isinstance(event, Delta)] == [2, 3]
@@ -123,8 +125,8 @@ def test_cuts_change_nothing(recording: Recording, data: st.DataObject) -> None:
 
 @every
 def test_truncation_is_never_silent(recording: Recording) -> None:
-    """An answer that breaks off before its finish, or before the `[DONE]` that its server sends, ends in a failure;
-    one that breaks off within a record likewise.
+    """A response that is cut before its finish, before the `[DONE]` of a server that sends it, or
+    within a record ends in a failure.
     """
     data = recording.data
     last = data.rindex(b"[DONE]") + 6 if recording.dialect == "openai" else data.rindex(b'"finish_reason')
@@ -137,21 +139,21 @@ def test_truncation_is_never_silent(recording: Recording) -> None:
 
 
 def test_finish_in_the_middle_of_a_record_is_no_finish() -> None:
-    """An LMI answer whose last record is cut after its reason has no end."""
+    """An LMI response whose last record is cut behind its reason has no end."""
     data = (FOLDER / "lmi-chat.txt").read_bytes()
     events = decode("lmi", data[: data.rindex(b'"stop"') + 6])
     assert isinstance(events[-1], Failure)
 
 
 def test_done_without_finish_is_a_cut() -> None:
-    """`[DONE]` alone does not make an answer whole."""
+    """`[DONE]` alone does not make a response complete."""
     data = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n'
     assert decode("openai", data)[-1] == Failure("cut", "a choice has no end")
     assert decode("openai", b"data: [DONE]\n\n") == [Failure("cut", "a choice has no end")]
 
 
 def test_every_choice_must_finish() -> None:
-    """Of two choices both are counted apart, and both must end."""
+    """Two choices are counted separately, and both must finish."""
     chunk = (
         'data: {{"choices":[{{"index":{0},"delta":{1},"finish_reason":{2}}}],"usage":{{"completion_tokens":{3}}}}}\n\n'
     )
@@ -183,7 +185,7 @@ def test_every_choice_must_finish() -> None:
     ],
 )  # fmt: skip
 def test_errors_within_the_stream(dialect: str, record: str, code: str, message: str) -> None:
-    """Each server's way to say that it failed ends the answer with our container's code."""
+    """Each server's form of an error ends the response with our container's code."""
     prefix = "" if dialect.startswith("lmi") else "data:"
     events = decode(dialect, f"{prefix}{record}\n\n{prefix}[DONE]\n\n".encode())
     assert events[-1] == Failure(code, message)
@@ -211,15 +213,15 @@ def test_errors_within_the_stream(dialect: str, record: str, code: str, message:
 )
 @pytest.mark.parametrize("dialect", ["openai", "lmi", "tgi"])
 def test_garbage_is_a_failure(dialect: str, line: bytes) -> None:
-    """What is no record ends the answer; nothing after it is read."""
+    """A malformed record ends the response, and nothing after it is read."""
     events = decode(dialect, line + b"\n" + RECORDINGS[0].data)
     assert {type(event) for event in events[:-1]} <= {Start}
-    assert events[-1] == Failure("garbled", "a record makes no sense")
+    assert events[-1] == Failure("garbled", "a record is malformed or too long")
 
 
 @pytest.mark.parametrize("dialect", ["openai", "lmi", "lmi-inputs", "tgi"])
 def test_endless_line_is_bounded(dialect: str) -> None:
-    """A line without an end is given up at the limit."""
+    """A line without an end becomes a failure at the limit."""
     decoder = dialects.find(dialect).decoder(1)
     piece = b"x" * 100_000
     fed = 0
@@ -233,7 +235,9 @@ def test_endless_line_is_bounded(dialect: str) -> None:
 @given(data=st.binary(max_size=200) | st.text(alphabet='{}[]":, dataDONEchoices0\n').map(str.encode))
 @pytest.mark.parametrize("dialect", ["openai", "lmi", "lmi-inputs", "tgi"])
 def test_any_bytes_end_in_something(dialect: str, data: bytes) -> None:
-    """No bytes make a decoder raise, and every answer ends in exactly one end or failure, at its end."""
+    """No bytes make a decoder raise, and every response ends in exactly one end or failure, which
+    is its last event.
+    """
     events = decode(dialect, data)
     assert [isinstance(event, End | Failure) for event in events].count(True) == 1
     assert isinstance(events[-1], End | Failure)

@@ -1,4 +1,4 @@
-"""Events -> the wire forms, held against the openai package's own types."""
+"""Events -> the wire formats, checked with the openai package's own types."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
 
 
 def delta(content: dict[str, Any], index: int = 0, logprobs: dict[str, Any] | None = None) -> Delta:
-    """Make a delta as the decoder makes it."""
+    """Return a delta as the decoder makes it."""
     raw = NULL if logprobs is None else msgspec.Raw(json.dumps(logprobs).encode())
     return Delta(msgspec.Raw(json.dumps(content, ensure_ascii=False).encode()), index=index, tokens=1, logprobs=raw)
 
@@ -66,8 +66,8 @@ def test_stream_order() -> None:
 
 
 def test_usage_chunk_only_when_asked() -> None:
-    """With include_usage the last chunk has the usage and no choices, and all others say null; without it nobody
-    does.
+    """With include_usage the last chunk has the usage and no choices, and all others say null;
+    without it nobody does.
     """
     lines = [json.loads(line) for line in stream(TEXT, include_usage=True)[:-1]]
     assert lines[-1]["choices"] == []
@@ -91,7 +91,9 @@ def test_tool_call_deltas_pass_as_they_are() -> None:
 
 
 def test_chunks_are_padded_unless_that_is_declined() -> None:
-    """Chunks of short tokens have one size, whatever they say; without padding there is no such field."""
+    """Chunks of short tokens have one size, whatever they say; without padding there is no such
+    field.
+    """
     said = [delta({"content": text}) for text in ("a", " word", " seventeen letter")]
     lines = stream([*said, delta({"content": " t"}, logprobs=LOGPROBS), Finish("stop")])
     assert len({len(line.encode()) for line in lines[1:4]}) == 1
@@ -115,7 +117,7 @@ def test_failure_in_a_stream() -> None:
 
 
 def test_body() -> None:
-    """One JSON body says the same as the stream."""
+    """The JSON body contains the same as the stream."""
     encoder = ChatBody(Head("x", 1, "m"))
     assert encoder.begin() == b""
     assert encoder.encode(TEXT[:3]) == b""
@@ -127,7 +129,7 @@ def test_body() -> None:
 
 
 def test_body_with_tools() -> None:
-    """Tool calls are put together, and the content is null beside them."""
+    """Tool calls are assembled, and the content beside them is null."""
     encoder = ChatBody(Head("x", 1, "m"))
     body = ChatCompletion.model_validate_json(encoder.encode(TOOLS), strict=True)
     message = body.choices[0].message
@@ -137,7 +139,7 @@ def test_body_with_tools() -> None:
 
 
 def test_body_of_wrong_deltas() -> None:
-    """A delta whose content is no text is the model's failure, not ours."""
+    """A delta whose content is not a text is a failure of the model."""
     encoder = ChatBody(Head("x", 1, "m"))
     wrong: dict[str, Any]
     for wrong in ({"content": 5}, {"tool_calls": [{"index": "x"}]}, {"tool_calls": [{"function": {"arguments": {}}}]}):

@@ -1,4 +1,4 @@
-"""The HTTP client: its pool, what leaves together, and the bounds of an exchange."""
+"""The HTTP client: its pool, its batches, and the limits of an exchange."""
 
 import asyncio
 import time
@@ -14,8 +14,8 @@ SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
 
 
 async def test_a_connection_with_bytes_unread_is_not_used_again(http: Client) -> None:
-    """An answer that was not read to its end takes its connection along, even if all of it has come: reading may be
-    paused there, and would stay so.
+    """A connection whose response was not read to its end is closed, even if all of it has come:
+    reading may be paused there, and would stay so.
     """
     wire = Wire()
     connection = Connection()
@@ -23,12 +23,12 @@ async def test_a_connection_with_bytes_unread_is_not_used_again(http: Client) ->
     connection.begin()
     whole = bytes(limits.READ_BUFFER + 1)
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(whole) + whole)
-    http.give_back("http://x", connection)
+    http.release("http://x", connection)
     assert wire.aborted
 
 
 async def test_whatever_prevents_a_connection_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that nobody thought of does not leave whoever waits waiting."""
+    """An unexpected error while a connection opens does not leave pending calls waiting."""
 
     async def create_connection(*_: object, **__: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -39,8 +39,8 @@ async def test_whatever_prevents_a_connection_is_told(monkeypatch: pytest.Monkey
         await connection.head()
 
 
-async def test_the_pool_lets_go_of_what_is_too_old(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections that nobody will use again are closed, not kept until the next burst."""
+async def test_the_pool_closes_what_is_too_old(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle connections that are too old are closed, and not kept until the next burst."""
     wires = [Wire() for _ in range(3)]
     for wire in wires:
         connection = Connection()
@@ -49,16 +49,16 @@ async def test_the_pool_lets_go_of_what_is_too_old(http: Client, monkeypatch: py
         connection.data_received(SIZED)
         while await connection.read():
             pass
-        http.give_back("http://x", connection)
-    http._wake(asyncio.get_running_loop())
+        http.release("http://x", connection)
+    http._note_awake(asyncio.get_running_loop())
     assert not any(wire.aborted for wire in wires)
     monkeypatch.setattr(limits, "IDLE_AWAKE", -1.0)
-    http._wake(asyncio.get_running_loop())
+    http._note_awake(asyncio.get_running_loop())
     assert all(wire.aborted for wire in wires)
 
 
 async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
-    """Reading a whole body goes on past a nudge."""
+    """`read_all` continues when `wake` was called."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -73,7 +73,7 @@ async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
         response = await get(http, origin)
         reading = asyncio.ensure_future(response.read_all(100))
         await asyncio.sleep(0.01)
-        response.nudge()
+        response.wake()
         await asyncio.sleep(0)
         nudged.set()
         assert await reading == b"hello, world"
@@ -83,16 +83,16 @@ async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
 
 
 async def test_requests_of_one_turn_leave_together(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests leave when the event loop goes round, or as soon as there are eight."""
+    """Requests are sent in the next turn of the event loop, or as soon as there are eight."""
     wires: list[Wire] = []
 
-    def take(_origin: str) -> Connection:
+    def acquire(_origin: str) -> Connection:
         wires.append(Wire())
         connection = Connection()
         connection.connection_made(wires[-1])
         return connection
 
-    monkeypatch.setattr(http, "take", take)
+    monkeypatch.setattr(http, "acquire", acquire)
     exchanges = [http.send("GET", "http://x", "/", {"host": "x"}, b"") for _ in range(10)]
     assert [len(wire.writes) for wire in wires] == [1] * 8 + [0] * 2
     await asyncio.sleep(0)
@@ -107,7 +107,9 @@ async def get(client: Client, origin: str, seconds: float = 60) -> Exchange:
 
 
 async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection read to its end is used again, but not when it was idle too long, or through a freeze."""
+    """A connection is used again if its response was read and it was neither idle too long nor
+    frozen.
+    """
     connections = 0
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,7 +135,7 @@ async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest
         http._awake_at -= 10  # as after a freeze
         await whole(origin)
         assert connections == 2
-        http._wake(asyncio.get_running_loop())  # awake again, but not since it was idle
+        http._note_awake(asyncio.get_running_loop())  # awake again, but not since it was idle
         await whole(origin)
         assert connections == 3
         monkeypatch.setattr(limits, "IDLE_AWAKE", -1.0)
@@ -144,7 +146,9 @@ async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest
 
 
 async def test_pool_trusts_neither_clock_alone(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that is old by the wall clock is not used, even if the monotonic one stood still."""
+    """A connection that is old by the wall clock is not used, even if the monotonic clock stood
+    still.
+    """
     accepted = 0
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""One connection against peers that cut, stall, reset and lie."""
+"""One connection with peers that cut, stall, reset and send malformed bytes."""
 
 import asyncio
 from itertools import pairwise
@@ -17,7 +17,7 @@ SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
 
 
 async def drain(connection: Connection) -> bytes:
-    """Read to the end."""
+    """Return the body, read to its end."""
     await connection.head()
     parts = []
     while part := await connection.read():
@@ -28,7 +28,7 @@ async def drain(connection: Connection) -> bytes:
 @given(answer=st.sampled_from([CHUNKED, SIZED]), cuts=st.lists(st.integers(1, 90), max_size=6))
 @settings(deadline=None)
 def test_cuts_change_nothing(answer: bytes, cuts: list[int]) -> None:
-    """However an answer is cut into packets, its status, headers and body are the same."""
+    """However a response is cut into packets, its status, headers and body are the same."""
 
     async def run() -> None:
         connection = Connection()
@@ -47,7 +47,7 @@ def test_cuts_change_nothing(answer: bytes, cuts: list[int]) -> None:
 
 @pytest.mark.parametrize("length", range(1, len(CHUNKED) - 1, 7))
 async def test_truncation_is_noticed(length: int) -> None:
-    """A connection that closes before the answer's end raises, wherever it was."""
+    """A connection that closes anywhere before the end of the response raises."""
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
@@ -58,7 +58,7 @@ async def test_truncation_is_noticed(length: int) -> None:
 
 
 async def test_garbage_and_unasked_bytes() -> None:
-    """What is no HTTP breaks the exchange; bytes that nothing asked for make the connection useless."""
+    """Malformed bytes break the exchange, and bytes without a request make the connection unusable."""
     connection = Connection()
     connection.connection_made(wire := Wire())
     connection.begin()
@@ -75,7 +75,9 @@ async def test_garbage_and_unasked_bytes() -> None:
 
 
 async def test_a_second_answer_is_refused_in_any_packet() -> None:
-    """A second answer breaks the connection, whether it comes in the first one's packet or after it."""
+    """A second response breaks the connection, whether it comes in the packet of the first or after
+    it.
+    """
     for packets in ([SIZED + SIZED], [SIZED, SIZED], [SIZED + SIZED[:10], SIZED[10:]]):
         connection = Connection()
         connection.connection_made(Wire())
@@ -88,7 +90,7 @@ async def test_a_second_answer_is_refused_in_any_packet() -> None:
 
 
 async def test_unread_bytes_pause_the_peer() -> None:
-    """Reading pauses over the buffer's limit and goes on when it was read."""
+    """Reading pauses when the buffer is full, and continues when it was read."""
     connection = Connection()
     connection.connection_made(wire := Wire())
     connection.begin()
@@ -99,17 +101,17 @@ async def test_unread_bytes_pause_the_peer() -> None:
 
 
 async def test_a_connection_that_was_given_up_sends_nothing() -> None:
-    """When a connection is made in the very moment in which it was given up, what was put is not sent."""
+    """A connection that opens just after its exchange has failed does not send what was put."""
     connection = Connection()
     connection.begin()
     connection.put(b"x")
     connection.abort()
     connection.connection_made(wire := Wire())
-    assert (wire.writes, wire.aborted, connection.made) == ([], True, False)
+    assert (wire.writes, wire.aborted, connection.connected) == ([], True, False)
 
 
 async def test_writing_waits_for_the_peer() -> None:
-    """A write waits while the transport is full, and raises when the connection goes meanwhile."""
+    """A write waits while the transport is full, and raises if the connection closes meanwhile."""
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
@@ -128,7 +130,7 @@ async def test_writing_waits_for_the_peer() -> None:
 
 
 async def test_giving_up_a_write_harms_no_other() -> None:
-    """A write that is cancelled while it waits leaves the next one to wait for itself."""
+    """A pending write that is cancelled does not cancel the next one."""
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
@@ -145,7 +147,9 @@ async def test_giving_up_a_write_harms_no_other() -> None:
 
 
 async def test_what_is_put_early_leaves_when_connected() -> None:
-    """What was put before the connection was made leaves then, each in a write of its own, and who drains waits."""
+    """What was put before the connection opened is sent then in separate writes, and `drain` waits
+    for it.
+    """
     connection = Connection()
     connection.begin()
     connection.put(b"a")
@@ -161,7 +165,7 @@ async def test_what_is_put_early_leaves_when_connected() -> None:
 
 
 async def test_a_connection_that_cannot_be_made_tells_everybody() -> None:
-    """Whoever waits for an answer, or to write, or asks later, gets the reason."""
+    """Pending reads and writes, and later calls, raise the reason."""
     connection = connect("http://127.0.0.1:9")
     connection.begin()
     connection.put(b"x")
@@ -176,7 +180,7 @@ async def test_a_connection_that_cannot_be_made_tells_everybody() -> None:
 
 
 async def test_giving_up_while_it_connects() -> None:
-    """A connection that is aborted while it is being made is not made any more."""
+    """A connection that is aborted while it is being opened does not open."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -194,15 +198,15 @@ async def test_giving_up_while_it_connects() -> None:
 
 
 async def test_a_nudge_ends_a_waiting_and_no_exchange() -> None:
-    """Who waits for a head, or for bytes, is told to look up; then it may wait on."""
+    """`wake` wakes a pending `head` or `read`, which may be called again."""
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
-    connection.nudge()  # nobody waits: it says nothing
+    connection.wake()  # nobody waits: it says nothing
     for wait, nothing in ((connection.head, False), (connection.read, None)):
         waiting = asyncio.ensure_future(wait())
         await asyncio.sleep(0)
-        connection.nudge()
+        connection.wake()
         assert await waiting is nothing
         if wait == connection.head:
             connection.data_received(SIZED[:-12])

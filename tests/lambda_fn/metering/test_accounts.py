@@ -102,8 +102,8 @@ async def test_unknown_disabled_expired_replaced(table: Table, items: Any, accou
             await gate.admit(caller, opening())
         with pytest.raises(APIError) as again:
             await gate.check_key(caller)
-        assert again.value.error_code == caught.value.error_code
-        return caught.value.error_code
+        assert again.value.code == caught.value.code
+        return caught.value.code
 
     def change(update: str, **values: Any) -> None:
         items.update_item(
@@ -138,7 +138,7 @@ async def test_each_limit_alone(table: Table, items: Any, account: dict[str, str
         await gate.admit(CALLER, opening())
     with pytest.raises(APIError) as caught:
         await gate.admit(CALLER, opening())
-    assert (caught.value.status, caught.value.error_code) == (429, "rate_limit_exceeded")
+    assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
     assert caught.value.retry_after is not None
     assert "x-should-retry" not in caught.value.headers
     assert len(items.get_item(Key=account)["Item"]["in_flight"]) == 3
@@ -157,7 +157,7 @@ async def test_a_budget_is_spent_when_nobody_holds_it(
     items.update_item(Key=account, UpdateExpression="SET in_flight = :none", ExpressionAttributeValues={":none": {}})
     with pytest.raises(APIError) as caught:
         await gate.admit(CALLER, opening())
-    assert (caught.value.status, caught.value.error_code) == (429, "insufficient_quota")
+    assert (caught.value.status, caught.value.code) == (429, "insufficient_quota")
     assert caught.value.retry_after is None
     assert caught.value.headers["x-should-retry"] == "false"
 
@@ -170,7 +170,7 @@ async def test_models_of_a_key(table: Table, items: Any, account: dict[str, str]
     await gate.admit(CALLER, opening())
     with pytest.raises(APIError) as caught:
         await gate.admit(CALLER, msgspec.structs.replace(opening(), model="third"))
-    assert (caught.value.status, caught.value.error_code) == (404, "model_not_found")
+    assert (caught.value.status, caught.value.code) == (404, "model_not_found")
 
 
 async def test_changing_a_limit_in_mid_window(table: Table, items: Any, account: dict[str, str]) -> None:

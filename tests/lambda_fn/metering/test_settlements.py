@@ -115,7 +115,7 @@ class Books(RuleBasedStateMachine):
         self.world = World()
         self.patch.setattr(admit, "time", SimpleNamespace(time=lambda: self.world.now))
         self.patch.setattr(limits, "META_BACKOFF", 0.0)
-        self.patch.setattr(limits, "META_TRIES", 3)
+        self.patch.setattr(limits, "META_MAX_ATTEMPTS", 3)
         self.requests: list[Request] = []
         account = accounts.new_account(KEY, name="n", now=int(START), most=LIMITS)
         self.world.run(self.world.table.put(account), [])

@@ -161,7 +161,7 @@ async def test_a_refusal_that_could_not_be_closed(case: Case) -> None:
 async def test_a_ledger_that_does_not_answer(case: Case) -> None:
     """A reservation whose ledger item could not be opened is given back at once: it holds no stream and no budget."""
     with pytest.raises(Unavailable):
-        await case.begin(Fate.WELL, *[Fate.LOST] * limits.META_TRIES)
+        await case.begin(Fate.WELL, *[Fate.LOST] * limits.META_MAX_ATTEMPTS)
     assert await case.booked() == NEVER
 
 

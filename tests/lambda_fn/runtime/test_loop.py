@@ -1,4 +1,4 @@
-"""The runtime against a Runtime API that notes every byte."""
+"""The runtime with a Runtime API that records every byte."""
 
 import asyncio
 import base64
@@ -50,13 +50,13 @@ def test_scope_of_a_binary_body() -> None:
 
 @pytest.mark.parametrize("event", [b"", b"{}", b'"test"', b'{"requestContext":{"http":{}}}', b"[" * 10_000, b"\xff"])
 def test_other_events_are_refused(event: bytes) -> None:
-    """A test event of the console, or bytes that are none, are no requests."""
+    """A test event of the console, and bytes that are no event, are rejected."""
     with pytest.raises(InvalidEvent):
         to_scope(event)
 
 
 def is_whole(data: bytes) -> bool:
-    """Tell whether a request has come to its end."""
+    """Return whether a request is complete."""
     head, _, body = data.partition(b"\r\n\r\n")
     if b"chunked" in head:
         return b"\r\n0\r\n" in body and body.endswith(b"\r\n\r\n")
@@ -65,7 +65,7 @@ def is_whole(data: bytes) -> bool:
 
 @dataclass
 class Lambda:
-    """A Runtime API: hands out `events`, and notes each other request with its packets as they came."""
+    """A Runtime API: it serves `events`, and records the packets of each other request."""
 
     events: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     requests: asyncio.Queue[tuple[str, list[bytes]]] = field(default_factory=asyncio.Queue)
@@ -122,7 +122,7 @@ async def lambda_() -> AsyncIterator[Lambda]:
 
 
 async def run(lambda_: Lambda, app: Callable[..., Awaitable[None]], *events: Any) -> list[tuple[str, list[bytes]]]:
-    """Serve some events with an application, and give what the Runtime API got."""
+    """Serve some events with an application, and return what the Runtime API got."""
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
     got = []
     async with asyncio.timeout(60):
@@ -157,7 +157,7 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def test_streamed_response(lambda_: Lambda) -> None:
-    """Prelude, eight NULs and each piece of the body are chunks of their own."""
+    """The prelude, eight NULs and each piece of the body are separate chunks."""
     [(path, packets)] = await run(lambda_, hello, EVENT)
     head, _, body = b"".join(packets).partition(b"\r\n\r\n")
     assert path == "/2018-06-01/runtime/invocation/r0/response"
@@ -174,7 +174,7 @@ async def test_streamed_response(lambda_: Lambda) -> None:
 
 
 async def test_one_connection_carries_everything(lambda_: Lambda) -> None:
-    """Invocations come and are answered on one connection, until the Runtime API does not keep it."""
+    """Invocations and their responses use one connection until the Runtime API closes it."""
     await run(lambda_, hello, EVENT, EVENT, EVENT)
     assert lambda_.connections == 1
     lambda_.status = "202 Accepted\r\nConnection: close"
@@ -182,8 +182,8 @@ async def test_one_connection_carries_everything(lambda_: Lambda) -> None:
     assert lambda_.connections > 2  # the last may be on its way
 
 
-async def test_a_connection_that_was_closed_before_its_use_is_opened_anew() -> None:
-    """The response's connection may be closed while the model is waited for: another takes over."""
+async def test_a_connection_that_was_closed_before_its_use_is_replaced() -> None:
+    """If the response's connection closes while the model is generating, a new one takes over."""
     accepted: list[bytes] = []
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -208,7 +208,7 @@ async def test_a_connection_that_was_closed_before_its_use_is_opened_anew() -> N
 
 @pytest.mark.parametrize("pieces", [1, 4])
 async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
-    """A Runtime API that closes each connection after its answer, unannounced, gets every response all the same."""
+    """A Runtime API that closes each connection unannounced after a response gets every response."""
     got: list[bytes] = []
     events = asyncio.Queue[bytes]()
 
@@ -246,9 +246,9 @@ async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
 
 
 async def test_prelude_is_written_apart() -> None:
-    """The prelude and its NULs leave in a write of their own, before any byte of the body."""
+    """The prelude and its NULs are one write, before any byte of the body."""
     client = Client()
-    client.take = lambda origin: connection  # type: ignore[method-assign]
+    client.acquire = lambda origin: connection  # type: ignore[method-assign]
     connection = Connection()
     connection.connection_made(wire := Wire())
     stream = ResponseStream(client, "http://x", "/response")
@@ -259,7 +259,7 @@ async def test_prelude_is_written_apart() -> None:
 
 
 async def test_empty_body_has_a_byte(lambda_: Lambda) -> None:
-    """An answer without a body gets one byte, since an empty one would never be delivered."""
+    """A response without a body gets one byte, because an empty one would never be delivered."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -271,7 +271,7 @@ async def test_empty_body_has_a_byte(lambda_: Lambda) -> None:
 
 
 async def test_failure_after_the_start_is_in_the_trailers(lambda_: Lambda) -> None:
-    """An application that fails in mid-answer breaks it off with trailers, which say what in base 64."""
+    """If the application fails within its response, trailers end it, with the error in base 64."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -288,7 +288,9 @@ async def test_failure_after_the_start_is_in_the_trailers(lambda_: Lambda) -> No
 
 
 async def test_failures_before_the_start(lambda_: Lambda) -> None:
-    """A failing application, one that says nothing, and an event that is no request go to /error; all go on."""
+    """A failing application, one without a response, and an invalid event go to /error, and serving
+    continues.
+    """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/raise":
@@ -304,8 +306,51 @@ async def test_failures_before_the_start(lambda_: Lambda) -> None:
     ]
 
 
-async def test_work_after_the_answer(lambda_: Lambda) -> None:
-    """What the application leaves to be done ends before the next invocation is asked for, and after the answer."""
+START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
+PIECE: dict[str, Any] = {"type": "http.response.body", "body": b"x", "more_body": True}
+LAST: dict[str, Any] = {"type": "http.response.body", "body": b"y"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "unexpected", "state"),
+    [
+        ([], PIECE, "NONE"),
+        ([], LAST, "NONE"),
+        ([START], START, "BEGUN"),
+        ([START, PIECE], START, "BEGUN"),
+        ([START, PIECE], {"type": "http.response.trailers"}, "BEGUN"),
+        ([START, LAST], LAST, "ENDED"),
+        ([START, LAST], START, "ENDED"),
+    ],
+)
+async def test_a_message_out_of_order_raises(lambda_: Lambda, sent: list[Any], unexpected: Any, state: str) -> None:
+    """The application gets a RuntimeError, and its response ends as for any other failure."""
+    raised: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in sent:
+            await send(message)
+        try:
+            await send(unexpected)
+        except RuntimeError as error:
+            raised.append(str(error))
+            raise
+
+    (path, packets), _ = await run(lambda_, app, EVENT, EVENT)  # the second begins when the first is over
+    assert raised[0] == f"ASGI message '{unexpected['type']}' is not expected: the response is {state}"
+    data = b"".join(packets).partition(b"\r\n\r\n")[2]
+    if state == "NONE":
+        assert (path.rpartition("/")[2], json.loads(data)["errorType"]) == ("error", "Runtime.RuntimeError")
+    else:
+        chunks, trailers = unchunk(data)
+        assert chunks[2:] == [message["body"] for message in sent if "body" in message]
+        assert (b"Runtime.RuntimeError" in trailers) == (state == "BEGUN")
+
+
+async def test_work_after_the_response(lambda_: Lambda) -> None:
+    """Work that the application leaves ends after the response, and before the next invocation is
+    fetched.
+    """
     answered, done = asyncio.Event(), asyncio.Event()
 
     async def later() -> None:
@@ -331,7 +376,7 @@ async def test_work_after_the_answer(lambda_: Lambda) -> None:
 
 
 async def test_context_of_an_invocation(lambda_: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadline, ARN, tenant and trace id reach the application; unknown headers do no harm."""
+    """Deadline, ARN, tenant and trace id reach the application; unknown headers are ignored."""
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
     lambda_.headers = (
         "Lambda-Runtime-Deadline-Ms: 1790000000500\r\nLambda-Runtime-Invoked-Function-Arn: arn:x\r\n"
@@ -351,7 +396,7 @@ async def test_context_of_an_invocation(lambda_: Lambda, monkeypatch: pytest.Mon
 
 
 async def test_many_invocations_in_one_process(lambda_: Lambda) -> None:
-    """With a concurrency of three, three invocations are asked for and served at once."""
+    """With a concurrency of three, three invocations are fetched and served at once."""
     together = asyncio.Barrier(3)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -370,7 +415,9 @@ async def test_many_invocations_in_one_process(lambda_: Lambda) -> None:
 
 
 async def test_response_that_lambda_breaks_off(lambda_: Lambda) -> None:
-    """When Lambda breaks a response off, the application's write fails, and the next invocation is served."""
+    """If Lambda closes the connection, the application's write fails, and the next invocation is
+    served.
+    """
     lambda_.break_off = True
     failed = asyncio.Event()
 
@@ -401,8 +448,8 @@ async def test_runtime_api_that_is_gone() -> None:
         await serve(hello, RuntimeApi("127.0.0.1:9"))
 
 
-async def test_one_lost_error_stops_nobody_else(lambda_: Lambda) -> None:
-    """When the Runtime API does not take one invocation's error, the others in the process are finished."""
+async def test_one_lost_error_stops_no_other_invocation(lambda_: Lambda) -> None:
+    """If the Runtime API does not take the error of one invocation, the others are finished."""
     lambda_.refuse_errors = True
     failed, finished = asyncio.Event(), asyncio.Event()
 
@@ -426,7 +473,7 @@ async def test_one_lost_error_stops_nobody_else(lambda_: Lambda) -> None:
 
 
 async def test_response_that_is_not_accepted(lambda_: Lambda) -> None:
-    """Anything but a 202 to a response is a failure of the transport."""
+    """Any status but 202 to a response is a TransportError."""
     lambda_.status = "413 Too Large"
     api = RuntimeApi(lambda_.address)
     stream = api.respond("r1")
@@ -437,7 +484,7 @@ async def test_response_that_is_not_accepted(lambda_: Lambda) -> None:
 
 
 async def test_init_error_is_reported(lambda_: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function whose settings make no sense says so to /init/error and ends; the value is not told."""
+    """A function with an invalid setting reports it to /init/error without its value, and ends."""
     from lambda_fn.stream.main import run as run_main
 
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", lambda_.address)

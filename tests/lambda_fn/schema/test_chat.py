@@ -1,4 +1,4 @@
-"""What is refused of a request, and how."""
+"""Which requests are rejected, and with what error."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9, caller="k"
 
 
 def passed_on(change: dict[str, Any]) -> Any:
-    """What the container gets of a request."""
+    """Return what the container gets of a request."""
     return json.loads(container_body(parse_chat(body(change)), CONTROL))
 
 
@@ -28,7 +28,7 @@ def test_wrong_fields_are_named(bad: Bad) -> None:
     """Each row of the table is a 400 whose `param` is the wrong field's path, with OpenAI's code."""
     with pytest.raises(InvalidRequest) as refusal:
         parse_chat(body(bad.change))
-    assert (refusal.value.param, refusal.value.error_code, refusal.value.status) == (bad.param, bad.code, 400)
+    assert (refusal.value.param, refusal.value.code, refusal.value.status) == (bad.param, bad.code, 400)
     assert bad.param in refusal.value.message or bad.code is None
 
 
@@ -37,7 +37,10 @@ def test_wrong_fields_are_named(bad: Bad) -> None:
     "schema", [{"pattern": "[a-z]+"}, {"enum": list(range(501))}, {"items": True}, {"items": None}]
 )
 def test_tools_that_are_not_called_at_will_may_have_what_forms_may(schema: dict[str, Any], choice: object) -> None:
-    """llama.cpp's own converter only sees tools whose choice is `auto`: others are held to what llguidance takes."""
+    """llama.cpp's own converter gets only tools whose choice is `auto`.
+
+    Others may have what llguidance takes.
+    """
     passed_on({"tools": [function(parameters=schema)], "tool_choice": choice})
     for refused in ({}, {"tool_choice": "auto"}):
         with pytest.raises(InvalidRequest):
@@ -46,13 +49,13 @@ def test_tools_that_are_not_called_at_will_may_have_what_forms_may(schema: dict[
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_edges_are_accepted(name: str) -> None:
-    """What lies at the edge of a limit is within it, and the container's body can be made of it."""
+    """Values at the edge of a limit are accepted, and reach the container's body."""
     for change in ACCEPTED[name]:
         assert passed_on(change)["sluice"]["request_id"] == "r"
 
 
 def test_the_documentation_has_the_table() -> None:
-    """docs/reference/api.md says what is tested here; `make docs` writes it."""
+    """docs/reference/api.md contains the table of this test; `make docs` writes it."""
     assert documented() == DOCUMENT.read_text()
 
 
@@ -80,7 +83,9 @@ def test_the_documentation_has_the_table() -> None:
     ids=range(17),
 )
 def test_hostile_bodies(data: bytes, param: str | None) -> None:
-    """What is no JSON, or deep, or huge, is soon a 400 that names the field where there is one, in little memory."""
+    """A body that is malformed, deep or huge is soon a 400 in little memory, which names the field
+    if there is one.
+    """
     tracemalloc.start()
     started = time.process_time()
     with pytest.raises(InvalidRequest) as refusal:
@@ -95,13 +100,13 @@ def test_hostile_bodies(data: bytes, param: str | None) -> None:
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_refused_politely(data: bytes) -> None:
-    """No bytes raise anything but a refusal."""
+    """No bytes raise anything but an InvalidRequest."""
     with pytest.raises(InvalidRequest):
         parse_chat(data)
 
 
 def test_what_has_no_effect_is_not_passed_on() -> None:
-    """Fields of tomorrow's clients do no harm, and the container sees only what was checked and has an effect."""
+    """Unknown parameters are ignored, and the container gets only checked ones that have an effect."""
     found = passed_on({"sluice": {"cancel": "x"}, "store": True, "user": "u", "stop": ["a"], "seed": 0})
     assert found == {
         "model": "m",
@@ -113,7 +118,7 @@ def test_what_has_no_effect_is_not_passed_on() -> None:
 
 
 def test_one_name_for_the_limit() -> None:
-    """The container knows one name of the token limit, whichever the client used."""
+    """The container gets the token limit under one name, whichever the client used."""
     for name in ("max_tokens", "max_completion_tokens"):
         found = passed_on({name: 7})
         assert found["max_tokens"] == 7
@@ -121,7 +126,7 @@ def test_one_name_for_the_limit() -> None:
 
 
 def test_allowed_tools_are_the_tools() -> None:
-    """Of allowed tools the container sees only those, and their mode as the choice."""
+    """With `allowed_tools` the container gets only those tools, and their mode as the choice."""
     allowed = {"mode": "required", "tools": [function("g")]}
     found = passed_on(
         {"tools": [*TOOLS, function("g")], "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}
@@ -131,7 +136,7 @@ def test_allowed_tools_are_the_tools() -> None:
 
 
 def test_an_earlier_refusal_is_what_was_said() -> None:
-    """A refusal among the earlier messages reaches the container as text."""
+    """A refusal in an earlier message reaches the container as content."""
     parts = [{"type": "text", "text": "Well. "}, {"type": "refusal", "refusal": "No."}]
     for message in ({"content": None, "refusal": "No."}, {"content": parts}):
         found = passed_on({"messages": [{"role": "assistant", **message}, USER]})
@@ -140,7 +145,7 @@ def test_an_earlier_refusal_is_what_was_said() -> None:
 
 
 def test_a_backslash_is_no_nul() -> None:
-    """A message about NUL characters is not taken for one that has them."""
+    """A message about NUL characters is not mistaken for one that contains them."""
     assert passed_on({"messages": [{"role": "user", "content": "what is \\u0000?"}]})["messages"][0]["content"]
 
 

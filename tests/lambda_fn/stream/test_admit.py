@@ -289,7 +289,7 @@ async def test_an_open_meter_serves_whom_it_knows(
     make_call: Callable[..., Call], items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the meter open a key that was served before is served while DynamoDB is down, and booked at its end."""
-    monkeypatch.setattr(limits, "META_TRIES", 1)
+    monkeypatch.setattr(limits, "META_MAX_ATTEMPTS", 1)
     call = make_call(meter_open=True)
     stranger = ids.new_key()
     down = True

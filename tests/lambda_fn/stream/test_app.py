@@ -227,12 +227,12 @@ async def test_nothing_secret_is_logged(call: Call, sagemaker: StandIn, capsys: 
         ("HEARTBEAT", 31.0),
         ("FIRST_EVENT_WAIT", 31.0),
         ("STREAM_DEADLINE", 476.0),
-        ("META_TRIES", 9),
-        ("SETTLE_PATIENCE", 25.0),
+        ("META_MAX_ATTEMPTS", 9),
+        ("SETTLE_TIMEOUT", 25.0),
         ("CHECKPOINT", 500.0),
         ("OVERDUE", 400.0),
         ("UPSTREAM_SILENCE", 60.0),
-        ("CANCEL_PATIENCE", 18.0),
+        ("CANCEL_TIMEOUT", 18.0),
     ],
 )
 def test_limits_are_held_against_each_other(monkeypatch: pytest.MonkeyPatch, name: str, value: float) -> None:

@@ -158,7 +158,7 @@ def come(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         timers[0].reschedule(0)
 
     clocked = SimpleNamespace(timeout=timeout, get_running_loop=asyncio.get_running_loop)
-    monkeypatch.setattr("lambda_fn.answer.asyncio", clocked)
+    monkeypatch.setattr("lambda_fn.stream.delivery.asyncio", clocked)
     return now
 
 
@@ -192,7 +192,7 @@ async def test_client_that_does_not_read_is_given_up(
     call: Call, sagemaker: StandIn, items: Any, come: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that takes nothing more is waited for until the deadline; then the request is ended and settled."""
-    monkeypatch.setattr(limits, "LAST_WRITE", 0.05)
+    monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))
@@ -257,7 +257,7 @@ async def test_meter_down_at_settlement(
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))
     monkeypatch.setattr(limits, "META_TIMEOUT", 0.0)
-    monkeypatch.setattr(limits, "SETTLE_PATIENCE", 0.1)
+    monkeypatch.setattr(limits, "SETTLE_TIMEOUT", 0.1)
     go_on.set()
     await running
     assert text(reply) == "Hello world"
@@ -283,7 +283,7 @@ async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> N
 async def test_meter_down_refuses(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """When DynamoDB does not answer, nothing is generated: 503."""
     monkeypatch.setattr(limits, "META_TIMEOUT", 0.0)
-    monkeypatch.setattr(limits, "META_TRIES", 1)
+    monkeypatch.setattr(limits, "META_MAX_ATTEMPTS", 1)
     reply = await call(body=STREAM)
     assert (reply.status, reply.error["code"]) == (503, "service_unavailable")
     assert sagemaker.bodies == []

@@ -11,7 +11,7 @@ from lambda_fn import limits
 from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.encode import ChatBody, CompletionBody, Head, PlainText
-from lambda_fn.errors import AnswerTooLarge
+from lambda_fn.errors import ResponseTooLarge
 from lambda_fn.events import Delta, End, Failure, Finish, Usage
 from lambda_fn.settings import Settings, SettingsError
 
@@ -37,7 +37,7 @@ def test_a_whole_answer_is_bounded(kind: type[ChatBody] | type[CompletionBody]) 
     tracemalloc.start()
     for delta in held:
         assert encoder.encode([delta]) == b""
-    with pytest.raises(AnswerTooLarge, match="stream"):
+    with pytest.raises(ResponseTooLarge, match="stream"):
         encoder.encode([last])
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -84,10 +84,10 @@ def test_the_whole_answers_of_an_environment_are_bounded(memory: str, concurrenc
 @pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
 def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(kind: type[ChatBody] | type[CompletionBody]) -> None:
     """An answer is refused at the bound of its environment, which the refusal names."""
-    encoder = kind(Head("1", 1, "m", most=1000))
+    encoder = kind(Head("1", 1, "m", max_bytes=1000))
     delta = Delta(msgspec.Raw(msgspec.json.encode({"content": "x" * 400})))
     assert encoder.encode([delta, delta]) == b""
-    with pytest.raises(AnswerTooLarge, match="over 1000 bytes"):
+    with pytest.raises(ResponseTooLarge, match="over 1000 bytes"):
         encoder.encode([delta])
 
 

@@ -138,7 +138,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock of `lambda_fn.stream.cancel`, with short real waits between two looks at it."""
     clock = Clock()
     monkeypatch.setattr("lambda_fn.stream.cancel.time", clock)
-    monkeypatch.setattr(limits, "CANCEL_EVERY", 1 / 128)
+    monkeypatch.setattr(limits, "CANCEL_INTERVAL", 1 / 128)
     return clock
 
 
@@ -146,12 +146,12 @@ async def test_it_is_repeated_until_it_arrives(
     call: Call, sagemaker: StandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Instances that do not have the request are passed over; they need not have answered before the next is asked."""
-    monkeypatch.setattr(limits, "CANCEL_PATIENCE", 60)
+    monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 60)
     never = asyncio.Event()
 
     async def cancel(number: int) -> bool:
         if number < 3:
-            clock.now += limits.CANCEL_EVERY  # the next call is due
+            clock.now += limits.CANCEL_INTERVAL  # the next call is due
         if number < 2:
             await never.wait()  # as an instance that waits for the request to come
         return number == 3
@@ -171,17 +171,17 @@ async def test_it_is_not_repeated_for_ever(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """When no instance has it, none answers, or SageMaker refuses, that is the end after some tries, with pauses."""
-    monkeypatch.setattr(limits, "CANCEL_PATIENCE", 0.3)
+    monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 0.3)
     sagemaker.script = [None]
     for what in ("not here", "silent", "refused"):
         times: list[float] = []
 
         async def cancel(_: int, what: str = what, times: list[float] = times) -> bool:
             times.append(clock.now)
-            clock.now += limits.CANCEL_EVERY
+            clock.now += limits.CANCEL_INTERVAL
             if what == "silent":
-                if len(times) == limits.CANCEL_TRIES:
-                    clock.now += limits.CANCEL_PATIENCE
+                if len(times) == limits.CANCEL_MAX_ATTEMPTS:
+                    clock.now += limits.CANCEL_TIMEOUT
                 await asyncio.Event().wait()
             if what == "refused":
                 raise web.HTTPTooManyRequests
@@ -190,10 +190,10 @@ async def test_it_is_not_repeated_for_ever(
         monkeypatch.setattr(sagemaker, "cancel", cancel)
         await call(body=STREAM)
         pauses = [after - before for before, after in itertools.pairwise(times)]
-        assert pauses == [limits.CANCEL_EVERY] * (limits.CANCEL_TRIES - 1)
+        assert pauses == [limits.CANCEL_INTERVAL] * (limits.CANCEL_MAX_ATTEMPTS - 1)
         logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         [said] = [line for line in logged if line["event"] == "cancel"]
-        assert (said["cancelled"], said["tries"]) == (False, limits.CANCEL_TRIES)
+        assert (said["cancelled"], said["tries"]) == (False, limits.CANCEL_MAX_ATTEMPTS)
 
 
 async def test_nobody_waits_for_it(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ async def test_the_end_of_what_no_client_reads_is_asked_for(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that waits for a client that reads no further is ended, too."""
-    monkeypatch.setattr(limits, "LAST_WRITE", 0.05)
+    monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))

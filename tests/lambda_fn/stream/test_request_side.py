@@ -55,7 +55,7 @@ async def test_other_lengths_are_not(length: str) -> None:
 
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that stops on its way is given up."""
-    monkeypatch.setattr(limits, "BODY_PATIENCE", 0.01)
+    monkeypatch.setattr(limits, "BODY_TIMEOUT", 0.01)
 
     async def receive() -> dict[str, Any]:
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]

@@ -1,4 +1,6 @@
-"""Buffering: nothing is lost, nothing is cut where it may not be, nothing is held longer than needed."""
+"""Buffering loses nothing, cuts only between grapheme clusters, and holds no text longer than
+needed.
+"""
 
 import json
 from itertools import pairwise
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from lambda_fn.events import NULL, Delta, End, Event, Failure, Finish, Start, Usage
 from lambda_fn.transform import Buffer
-from lambda_fn.transform.buffering import MOST
+from lambda_fn.transform.buffering import MAX_HELD
 from lambda_fn.transform.cuts import CUTTERS
 
 KINDS = list(CUTTERS)
@@ -27,24 +29,24 @@ texts = st.lists(st.one_of(st.sampled_from([*HARD, *HARD.split(" ")]), st.charac
 
 
 def delta(text: str, index: int = 0, logprobs: msgspec.Raw = NULL) -> Delta:
-    """Make a delta of text, as the decoder makes it."""
+    """Return a delta of text, as the decoder makes it."""
     return Delta(msgspec.Raw(json.dumps({"content": text}).encode()), index=index, tokens=1, logprobs=logprobs)
 
 
 def said(events: list[Event], index: int = 0) -> list[str]:
-    """The texts of the deltas of a choice."""
+    """Return the texts of the deltas of a choice."""
     deltas = [event for event in events if isinstance(event, Delta) and event.index == index]
     return [msgspec.json.decode(event.delta).get("content", "") for event in deltas]
 
 
 def pieces(kind: str, parts: list[str]) -> list[str]:
-    """What becomes of a text that comes in these parts."""
+    """Return the pieces in which a text goes out that comes in these parts."""
     buffer = Buffer(kind, 1)
     return said([out for part in parts for out in buffer.feed([delta(part)])] + buffer.feed([Finish("stop"), End()]))
 
 
 def parted(text: str, cuts: list[int]) -> list[str]:
-    """The text, cut at these places."""
+    """Return the text, cut at these places."""
     places = sorted({cut % (len(text) + 1) for cut in cuts} | {0, len(text)})
     return [text[start:end] for start, end in pairwise(places)]
 
@@ -54,7 +56,7 @@ def parted(text: str, cuts: list[int]) -> list[str]:
 @example(text="x\u0301 y", cuts=[1, 2, 3])
 @example(text="a \u0301b", cuts=[1, 2, 3])
 def test_nothing_is_lost_and_clusters_stay_whole(kind: str, text: str, cuts: list[int]) -> None:
-    """The pieces are the text, however it came, and each ends where a grapheme cluster does."""
+    """The pieces make up the text, however it was cut, and each ends where a grapheme cluster does."""
     found = pieces(kind, parted(text, cuts))
     assert "".join(found) == text
     boundaries = {0, *(match.end() for match in regex.finditer(r"\X", text))}
@@ -84,8 +86,8 @@ def test_nothing_is_lost_and_clusters_stay_whole(kind: str, text: str, cuts: lis
     ],
     ids=range(13),
 )  # fmt: skip
-def test_pieces_make_sense(kind: str, parts: list[str], expected: list[str]) -> None:
-    """Each kind cuts where it says, as soon as it can be known."""
+def test_pieces_are_complete(kind: str, parts: list[str], expected: list[str]) -> None:
+    """Each kind cuts at its places, as soon as they are known."""
     assert pieces(kind, parts) == expected
 
 
@@ -93,14 +95,17 @@ def test_pieces_make_sense(kind: str, parts: list[str], expected: list[str]) -> 
     ("kind", "parts"), [("word", ["Hi", " y"]), ("sentence", ["Hi.", " "]), ("line", ["Hi", "\n"])]
 )
 def test_first_piece_goes_when_it_is_whole(kind: str, parts: list[str]) -> None:
-    """The first piece goes out with the character that shows it to be whole, and not later."""
+    """The first piece goes out with the character that shows it to be complete, and not later."""
     buffer = Buffer(kind, 1)
     assert buffer.feed([Start(1), delta(parts[0])]) == [Start(1)]
     assert said(buffer.feed([delta(parts[1])]))[0].startswith("Hi")
 
 
-def test_finish_and_failure_let_go() -> None:
-    """What is held goes out before the finish of its choice, and before a failure; usage is not touched."""
+def test_finish_and_failure_release_what_is_held() -> None:
+    """Held text goes out before the finish of its choice, and before a failure.
+
+    Usage releases nothing.
+    """
     buffer = Buffer("line", 2)
     assert buffer.feed([delta("a"), delta("b", 1)]) == []
     events = buffer.feed([Finish("stop", 1), Usage(1, 2), Failure("cut", "m")])
@@ -109,7 +114,7 @@ def test_finish_and_failure_let_go() -> None:
 
 
 def test_tool_calls_pass_at_once_and_in_order() -> None:
-    """What is no text is not held, and nothing that came before it comes after it."""
+    """A delta that is not text is not held, and stays behind the text that came before it."""
     raw = msgspec.Raw(b'{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}')
     both = msgspec.Raw(b'{"content":"x","reasoning_content":"y"}')
     buffer = Buffer("sentence", 1)
@@ -119,7 +124,9 @@ def test_tool_calls_pass_at_once_and_in_order() -> None:
 
 
 def test_logprobs_and_tokens_stay_with_the_text() -> None:
-    """Every token's log probability goes out once, in order, with the piece that it begins in."""
+    """The log probability of each token goes out once, in order, with the piece that the token
+    begins in.
+    """
     entry: Any = {"token": "x", "logprob": -1.0, "bytes": None, "top_logprobs": []}
     raw = msgspec.Raw(json.dumps({"content": [entry], "refusal": None}).encode())
     buffer = Buffer("word", 1)
@@ -136,9 +143,9 @@ def test_logprobs_and_tokens_stay_with_the_text() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", ["x", "\u0301", "é🏳️‍🌈", '{"', "["])
-def test_what_has_no_end_is_not_held_for_ever(kind: str, text: str) -> None:
-    """A text without any place to cut goes out all the same: no more than a bound is held."""
+def test_text_without_a_boundary_is_not_held_for_ever(kind: str, text: str) -> None:
+    """At most `MAX_HELD` characters are held, even of a text that has no place to cut."""
     buffer = Buffer(kind, 1)
-    for _ in range(3 * MOST // len(text)):
+    for _ in range(3 * MAX_HELD // len(text)):
         buffer.feed([delta(text)])
-        assert len(buffer._held[0].text) <= MOST
+        assert len(buffer._held[0].text) <= MAX_HELD

@@ -1,0 +1,80 @@
+"""What all decoders share: how bytes become lines, and the rules that a record must keep.
+
+A record is a JSON object on one line. It has at most `MAX_LINE` bytes, is UTF-8, contains no
+carriage return, and belongs to a choice that was requested. A record that breaks a rule ends the
+response with `MALFORMED`.
+"""
+
+from lambda_fn import limits
+from lambda_fn.events import GARBLED, Failure
+
+MALFORMED = Failure(code=GARBLED, message="a record is malformed or too long")
+NO_FINISH = Failure(code="cut", message="a choice has no end")
+NO_END = Failure(code="cut", message="the answer has no end")
+
+
+class LineBuffer:
+    """Cuts the bytes of one response into lines. The pieces they arrive in never change the lines.
+
+    Time and memory are linear in the number of bytes: the start of an unfinished line is only
+    appended to.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no bytes."""
+        self.rest = bytearray()
+        """The start of a line that has no end yet."""
+        self.too_long = False
+        """Whether the next line is over `MAX_LINE` bytes. Nothing may be fed after it."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the lines that `data` completes, without their line feeds."""
+        longest = len(self.rest) + len(data)
+        lines: list[bytes] = []
+        if b"\n" in data:
+            *lines, data = data.split(b"\n")
+            if self.rest:
+                lines[0] = b"".join((self.rest, lines[0]))
+                self.rest.clear()
+        if data:
+            self.rest += data
+        if longest > limits.MAX_LINE:
+            self._limit(lines)
+        return lines
+
+    def _limit(self, lines: list[bytes]) -> None:
+        for number, line in enumerate(lines):
+            if len(line) > limits.MAX_LINE:
+                self.too_long = True
+                del lines[number:]
+                return
+        self.too_long = len(self.rest) > limits.MAX_LINE
+
+
+class Choices:
+    """The choices that a response must have, and those of them that have not finished."""
+
+    def __init__(self, count: int) -> None:
+        """Expect `count` choices, with indexes from 0."""
+        self._count = count
+        self.unfinished = set(range(count))
+
+    def check(self, index: int) -> None:
+        """Raise ValueError if the choice was not requested."""
+        if index >= self._count:
+            raise ValueError("a choice that was not requested")
+
+
+def is_one_line_of_text(data: bytes) -> bool:
+    """Return whether parts of a record may be passed on unread.
+
+    They are not, unless the record is UTF-8. JSON allows a carriage return between two tokens, but
+    in an event stream it ends a line.
+    """
+    if b"\r" in data:
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,127 @@
+"""No parameter of a request is lost silently: each one reaches the server, is rejected, or is
+declared inert.
+
+The test knows each parameter from the request types, and needs an example of it: a parameter without one fails.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lambda_fn import dialects
+from lambda_fn.errors import InvalidRequest
+from lambda_fn.schema import ChatRequest, CompletionRequest, Control, parse_chat, parse_completion
+from lambda_fn.schema.chat import INERT
+from tests.support.bad_requests import GOOD, TOOLS, USER
+
+CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9, caller="k")
+
+CHAT: dict[str, dict[str, Any]] = {
+    "model": {"model": "other"},
+    "messages": {"messages": [USER, USER]},
+    "stream": {"stream": True},
+    "stream_options": {"stream": True, "stream_options": {"include_usage": True}},
+    "max_tokens": {"max_tokens": 5},
+    "max_completion_tokens": {"max_completion_tokens": 5},
+    "temperature": {"temperature": 0.5},
+    "top_p": {"top_p": 0.5},
+    "frequency_penalty": {"frequency_penalty": 0.5},
+    "presence_penalty": {"presence_penalty": 0.5},
+    "seed": {"seed": 5},
+    "stop": {"stop": ["x"]},
+    "n": {"n": 2},
+    "logprobs": {"logprobs": True},
+    "top_logprobs": {"logprobs": True, "top_logprobs": 5},
+    "logit_bias": {"logit_bias": {"5": 5}},
+    "response_format": {"response_format": {"type": "json_object"}},
+    "tools": {"tools": TOOLS},
+    "tool_choice": {"tools": TOOLS, "tool_choice": "required"},
+    "parallel_tool_calls": {"tools": TOOLS, "parallel_tool_calls": False},
+    "modalities": {"modalities": ["audio"]},
+    "reasoning_effort": {"reasoning_effort": "high"},
+    "verbosity": {"verbosity": "low"},
+    "audio": {"audio": {}},
+    "prediction": {"prediction": {}},
+    "web_search_options": {"web_search_options": {}},
+    "moderation": {"moderation": {}},
+    "functions": {"functions": []},
+    "function_call": {"function_call": "auto"},
+    "user": {"user": "u"},
+    "safety_identifier": {"safety_identifier": "s"},
+    "metadata": {"metadata": {"a": "b"}},
+    "store": {"store": True},
+    "service_tier": {"service_tier": "flex"},
+    "prompt_cache_key": {"prompt_cache_key": "k"},
+    "prompt_cache_retention": {"prompt_cache_retention": "24h"},
+    "sluice": {"sluice": {"buffer": "word"}},
+}
+"""For each parameter of a chat an example that would change the response, and what it requires."""
+
+COMPLETION: dict[str, dict[str, Any]] = {
+    "model": {"model": "other"},
+    "prompt": {"prompt": "other"},
+    **{name: CHAT[name] for name in ("stream", "stream_options", "max_tokens", "temperature", "top_p", "seed", "stop")},
+    **{name: CHAT[name] for name in ("frequency_penalty", "presence_penalty", "n", "logit_bias", "user", "sluice")},
+    "best_of": {"best_of": 2},
+    "logprobs": {"logprobs": 5},
+    "echo": {"echo": True},
+    "suffix": {"suffix": "x"},
+}
+"""The same for a completion."""
+
+BY_THE_FUNCTION = {"sluice", "echo"}
+"""Parameters that the function honours itself, in the response."""
+SAID_BY_THE_DIALECT = {"model", "stream", "stream_options"}
+"""Parameters that other servers always get with one value: the function honours the caller's
+itself.
+"""
+
+
+Parse = Callable[[bytes], ChatRequest]
+
+
+def sent(dialect: str, parse: Parse, body: dict[str, Any]) -> object:
+    """Return what the server is sent for a request's body. Raises InvalidRequest."""
+    found = dialects.find(dialect)
+    request = parse(json.dumps(body).encode())
+    found.check(request)
+    return json.loads(found.body(request, CONTROL))
+
+
+def fate(dialect: str, parse: Parse, minimal: dict[str, Any], name: str, example: dict[str, Any]) -> str:
+    """Return what becomes of a parameter: it is `rejected`, `forwarded`, or `dropped`."""
+    with_it = {**minimal, **example}
+    without_it = {**with_it, name: minimal.get(name)}
+    try:
+        return "dropped" if sent(dialect, parse, with_it) == sent(dialect, parse, without_it) else "forwarded"
+    except InvalidRequest as error:
+        return "rejected" if error.param in example else f"rejected as {error.param}, so its example is wrong"
+
+
+def parse_completion_as_chat(body: bytes) -> ChatRequest:
+    """Return the chat request that answers a completion."""
+    return parse_completion(body)[1]
+
+
+def test_every_parameter_has_an_example() -> None:
+    """A new parameter must be added to the examples."""
+    assert set(CHAT) == set(ChatRequest.__struct_fields__)
+    assert set(COMPLETION) == set(CompletionRequest.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", CHAT)
+@pytest.mark.parametrize("dialect", dialects.DIALECTS)
+def test_no_parameter_of_a_chat_is_lost(dialect: str, name: str) -> None:
+    """A parameter is dropped if it is declared inert, and otherwise forwarded or rejected."""
+    inert = {*INERT, *BY_THE_FUNCTION, *(SAID_BY_THE_DIALECT if dialect != "sluice" else ())}
+    found = fate(dialect, parse_chat, GOOD, name, CHAT[name])
+    assert found in ({"dropped"} if name in inert else {"forwarded", "rejected"})
+
+
+@pytest.mark.parametrize("name", COMPLETION)
+def test_no_parameter_of_a_completion_is_lost(name: str) -> None:
+    """The same holds for the parameters of a completion, on their way to the chat that answers it."""
+    found = fate("sluice", parse_completion_as_chat, {"model": "m", "prompt": "hi"}, name, COMPLETION[name])
+    assert found in ({"dropped"} if name in {*INERT, *BY_THE_FUNCTION} else {"forwarded", "rejected"})
