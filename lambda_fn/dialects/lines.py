@@ -10,7 +10,7 @@ from lambda_fn.events import GARBLED, Failure
 
 MALFORMED = Failure(code=GARBLED, message="a record is malformed or too long")
 NO_FINISH = Failure(code="cut", message="a choice has no end")
-NO_END = Failure(code="cut", message="the answer has no end")
+NO_END = Failure(code="cut", message="the response has no end")
 
 
 class LineBuffer:

@@ -14,7 +14,7 @@ class _Error(msgspec.Struct):
     param: str | None = None
 
 
-class _Answer(msgspec.Struct):
+class _ErrorBody(msgspec.Struct):
     error: _Error
 
 
@@ -39,7 +39,7 @@ class Sluice:
     def rejection(self, status: int, body: str) -> APIError:
         """Return the public error for the container's code."""
         try:
-            error = msgspec.json.decode(body, type=_Answer).error
+            error = msgspec.json.decode(body, type=_ErrorBody).error
         except msgspec.DecodeError:
             return UpstreamFailed("The model failed to answer.")
         return from_container(error.code, error.message, error.param)

@@ -2,8 +2,8 @@
 
 `records` reads what they carry.
 
-A response is whole when every choice has finished and the server has said its end. That is `[DONE]`
-from a server that is known to send it, else the end of the body. How the bytes are cut never
+A response is complete when every choice has finished and the server has ended it: with `[DONE]`
+if the server is known to send it, else with the end of the body. How the bytes are cut never
 changes the result.
 """
 
@@ -64,7 +64,7 @@ class StreamDecoder:
         if events and events[-1] is MALFORMED:
             events[-1] = Failure(code="cut", message="a record has no end")
         if not self._ended:
-            self._finish(events, said=False)
+            self._finish(events, has_done=False)
         return events
 
     def _line(self, line: bytes, events: list[Event]) -> None:
@@ -81,7 +81,7 @@ class StreamDecoder:
                 self._end(events, MALFORMED)
                 return
             if payload == _DONE:
-                self._finish(events, said=True)
+                self._finish(events, has_done=True)
                 return
             if not payload:
                 return
@@ -103,11 +103,11 @@ class StreamDecoder:
         except (ValueError, RecursionError):
             self._end(events, MALFORMED)
 
-    def _finish(self, events: list[Event], *, said: bool) -> None:
-        """End the response where the server ended it; `said` is whether it did so with `[DONE]`."""
+    def _finish(self, events: list[Event], *, has_done: bool) -> None:
+        """End the response where the server ended it; `has_done` tells whether `[DONE]` came."""
         if not self._records.finished:
             self._end(events, NO_FINISH)
-        elif self._done and not said:
+        elif self._done and not has_done:
             self._end(events, NO_END)
         else:
             events.append(self._records.usage)

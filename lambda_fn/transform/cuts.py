@@ -79,9 +79,9 @@ class Sentence:
     def cut(self, held: str, new: int) -> int:
         """Return the last end of a sentence. The end may have begun in text that is not new."""
         last = 0
-        for found in _SENTENCE.finditer(held, max(0, len(held) - new - 16)):
-            if found.group() == "\n" or (found.end() < len(held) and begins_cluster(held, found.end())):
-                last = found.end()
+        for match in _SENTENCE.finditer(held, max(0, len(held) - new - 16)):
+            if match.group() == "\n" or (match.end() < len(held) and begins_cluster(held, match.end())):
+                last = match.end()
         return last
 
     def sent(self, count: int) -> None:
