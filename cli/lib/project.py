@@ -1,8 +1,8 @@
-"""Where things are, and what a command may assume."""
+"""The paths that commands use, and the error that ends one."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 """The local cloud's folder: its state, its logs, and what is known of the stack in it."""
 
