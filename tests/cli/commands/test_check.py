@@ -11,7 +11,7 @@ import pytest
 from cli.commands.check.probes import Finding, Target
 from cli.commands.check.report import check, run
 from cli.commands.check.rules import buffered
-from cli.commands.check.wire import Answer, Server, take_apart
+from cli.commands.check.wire import Response, Server, parse_stream
 from cli.lib.project import CommandError
 
 
@@ -38,7 +38,7 @@ class Careless(BaseHTTPRequestHandler):
         self._send(200, b'{"object": "list", "data": [{"id": "m"}]}')
 
     def do_POST(self) -> None:
-        """Answer whatever comes."""
+        """Response whatever comes."""
         body = self.rfile.read(int(self.headers["content-length"]))
         try:
             asked = json.loads(body)
@@ -78,8 +78,8 @@ def test_every_carelessness_is_named(careless: str) -> None:
         "stream: types": "created",
         "stream: usage when asked": "no usage",
         "tools: a required call": "no tool",
-        "structure: a JSON schema": "no JSON",
-        "failure: an answer that breaks off says so": "clients take it for whole",
+        "structure: a JSON schema": "not JSON",
+        "failure: an answer that breaks off says so": "clients take it for complete",
     }.items():
         assert findings[rule].verdict == "wrong", findings[rule]
         assert seen in findings[rule].seen
@@ -109,7 +109,7 @@ def test_nobody_there() -> None:
 def test_buffering_on_the_way(times: list[float], held: bool | None) -> None:
     """Chunks that all come at the end were held back; where that cannot be told, that is said."""
     pieces = [(when, chunk("x")) for when in times]
-    assert buffered(take_apart(Answer(200, {}, pieces)))[0] is held
+    assert buffered(parse_stream(Response(200, {}, pieces)))[0] is held
 
 
 def test_framing_that_some_client_stumbles_over() -> None:
@@ -122,5 +122,5 @@ def test_framing_that_some_client_stumbles_over() -> None:
         b"data: {}",
         b"data: \xff\n\n",
     ):
-        assert take_apart(Answer(200, {}, [(0.1, block[:3]), (0.2, block[3:])])).faults, block
-    assert take_apart(Answer(200, {}, [(0.1, b"data: {}\n\ndata: [DONE]\n\n")])).faults == []
+        assert parse_stream(Response(200, {}, [(0.1, block[:3]), (0.2, block[3:])])).faults, block
+    assert parse_stream(Response(200, {}, [(0.1, b"data: {}\n\ndata: [DONE]\n\n")])).faults == []

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cli.commands.cost import (
-    REST_OF_ANSWER,
+    REST_OF_RESPONSE,
     WRITE_UNITS,
     Cost,
     Use,
@@ -34,7 +34,7 @@ def test_each_part_is_the_arithmetic_of_its_price() -> None:
     assert found.model == pytest.approx(200 / (1000 * 0.5) * 0.001)
     assert found.on_demand == pytest.approx(price("lambda_request") + 2 * price("lambda_gb_second_arm64"))
     assert found.dynamodb == pytest.approx(WRITE_UNITS * price("dynamodb_write"))
-    sent = 200 * bytes_a_token() + REST_OF_ANSWER
+    sent = 200 * bytes_a_token() + REST_OF_RESPONSE
     assert found.cloudfront == pytest.approx(sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"))
 
 
@@ -79,7 +79,7 @@ def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str])
     assert prices()["date"] in printed
     with pytest.raises(CommandError, match="memory_mb"):
         show("prod", {"memory_mb": "1"}, Use(), None)
-    with pytest.raises(CommandError, match="Utilisation"):
+    with pytest.raises(CommandError, match="--utilisation"):
         show("prod", {}, Use(utilisation=0), None)
 
 

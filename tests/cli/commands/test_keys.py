@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from cli.commands import keys
-from cli.lib.admin_api import Admin
 from cli.main import main
-from tests.cli.test_hostile_answers import FACTS
+from tests.support.hostile_admin import FACTS
 
 KEY = "sk-abcdefghijkl-" + "Aa0_-" * 8 + "xyz"
 
@@ -50,18 +49,3 @@ def test_what_is_no_key_is_not_repeated(
     assert ended.value.code == 2
     assert not asked
     assert KEY[16:-1] not in "".join(capsys.readouterr())
-
-
-def test_a_right_names_its_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--right` and `--iam` lead to the function of that right, and of all."""
-    found: list[str | None] = []
-
-    def of(*_: str, right: str | None) -> Admin:
-        found.append(right)
-        return Admin("local", {}, None)
-
-    monkeypatch.setattr(Admin, "of", of)
-    monkeypatch.setattr(Admin, "pages", lambda *_, **__: iter(()))
-    for given in (["--right", "audit"], ["--iam"], []):
-        assert main(["audit", *given]) == 0
-    assert found == ["audit", "all", None]

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from cli.commands import model_push
+from cli.commands import model
 from cli.lib.project import CommandError
 
 BUCKET = "models"
@@ -20,7 +20,7 @@ BUCKET = "models"
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An empty bucket, and small parts."""
-    monkeypatch.setattr(model_push, "PART", 5 * 2**20)  # S3's smallest
+    monkeypatch.setattr(model, "PART", 5 * 2**20)  # S3's smallest
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     with mock_aws():
@@ -42,9 +42,9 @@ def folder(tmp_path: Path) -> Path:
     return source
 
 
-def push(s3: Any, source: Path, progress: Any = lambda size: None) -> model_push.Pushed:
+def push(s3: Any, source: Path, progress: Any = lambda size: None) -> model.Pushed:
     """Push into the bucket, below `m/`."""
-    return model_push.push(s3, source, bucket=BUCKET, prefix="m/", kms_key=None, progress=progress)
+    return model.push(s3, source, bucket=BUCKET, prefix="m/", kms_key=None, progress=progress)
 
 
 def test_a_folder_is_there_as_it_was(s3: Any, folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_is_there_is_not_sent_again(s3: Any, folder: Path) -> None:
 def test_a_push_that_broke_off_goes_on(s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts that S3 took are not sent again."""
     real = s3.upload_part
-    monkeypatch.setattr(model_push, "_THREADS", 1)
+    monkeypatch.setattr(model, "_THREADS", 1)
 
     def broken(**call: Any) -> Any:
         if call["PartNumber"] == 3:
@@ -133,8 +133,8 @@ def test_an_empty_folder_is_refused(s3: Any, tmp_path: Path) -> None:
 def test_a_bucket_of_ones_own_is_private(s3: Any) -> None:
     """Without an address, a bucket of the account is made once, closed to the public."""
     sts = boto3.client("sts", region_name="us-east-1")
-    name = model_push._own_bucket(s3, sts)
-    assert name == model_push._own_bucket(s3, sts) == "sluice-models-123456789012-us-east-1"
+    name = model._own_bucket(s3, sts)
+    assert name == model._own_bucket(s3, sts) == "sluice-models-123456789012-us-east-1"
     block = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
     assert all(block.values())
 
@@ -143,4 +143,4 @@ def test_a_bucket_of_ones_own_is_private(s3: Any) -> None:
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     """Only s3:// leads to S3."""
     with pytest.raises(CommandError, match="must be s3://bucket/prefix/"):
-        model_push._place(address)
+        model._bucket_and_prefix(address)
