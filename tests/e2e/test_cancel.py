@@ -11,12 +11,12 @@ import openai
 import pytest
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, deployed
 from tests.e2e.test_streaming import script, settled
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
-# Long enough that no answer of so many tokens would end while the test looks.
+# Long enough that no answer of this length ends while the test looks.
 COUNT, RATE = 1500, 100
 
 
@@ -50,7 +50,7 @@ def begin(deployment: Deployment) -> Any:
 
 
 def cut(cloud: LocalCloud, deployment: Deployment) -> str:
-    """Have an answer's connection lost, of which the container is not told; give the request's id."""
+    """Lose an answer's connection without telling the container; return the request's id."""
     with fault(cloud, kind="stream-left", scope="twins*", containing="messages", after=2000):
         answer = begin(deployment)
         with pytest.raises(openai.APIError, match="cut off"):

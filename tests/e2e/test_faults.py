@@ -13,8 +13,8 @@ from lambda_fn import ids, limits
 from lambda_fn.ids import ledger_partition
 from lambda_fn.metering import accounts
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment
 from tests.e2e.test_streaming import script, settled, text
+from tests.support.deployments import SCRIPTED_MODEL, Deployment
 from tests.support.faults import fault, listed
 
 pytestmark = pytest.mark.e2e
@@ -200,7 +200,7 @@ def test_a_slow_reader(scripted: Deployment) -> None:
 
 
 def test_a_client_that_goes_away(scripted: Deployment) -> None:
-    """A client that leaves is not told to the function: the answer is generated to its end, and booked whole."""
+    """The function does not learn that a client left: the answer is generated to its end and settled in full."""
     said = script(repeat=" x", count=20, rate=40)
     with scripted.client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True) as chunks:
         chat_id = next(chunks).id

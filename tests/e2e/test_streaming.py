@@ -12,13 +12,13 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from lambda_fn.ids import ledger_partition
-from tests.e2e.conftest import DEMO_RATE, SCRIPTED_MODEL, Deployment
+from tests.support.deployments import DEMO_RATE, SCRIPTED_MODEL, Deployment
 
 pytestmark = pytest.mark.e2e
 
 
 def script(**fields: Any) -> Any:
-    """Give the messages that tell the scripted engine what to say."""
+    """Return the messages that tell the scripted engine what to say."""
     return [{"role": "user", "content": json.dumps(fields)}]
 
 
@@ -28,7 +28,7 @@ def text(chunks: list[ChatCompletionChunk]) -> str:
 
 
 def settled(deployment: Deployment, chat_id: str) -> dict[str, Any]:
-    """Wait until a request is settled and released, and give its ledger item."""
+    """Wait until a request is settled and released, and return its ledger item."""
     request_id = chat_id.removeprefix("chatcmpl-")
     key = {"pk": ledger_partition(request_id), "sk": request_id}
     deadline = time.monotonic() + 10
@@ -156,7 +156,7 @@ def test_models(demo: Deployment) -> None:
 
 @pytest.fixture
 def serving(scripted: Deployment) -> Iterator[Deployment]:
-    """Give the scripted deployment, and wait after the test until its container was replaced."""
+    """Yield the scripted deployment, and wait after the test until its container was replaced."""
     yield scripted
     # a 503 says when to try again, and the stock client does
     patient = scripted.client.with_options(max_retries=20)

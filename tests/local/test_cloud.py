@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from local.cloud import LocalCloud, LocalCloudError
-from tests.local.conftest import CONTAINER, Client, Stacks
 from tests.support import function_code
+from tests.support.local_cloud import CONTAINER, Client, Stacks
 
 BUCKET = "sluice-test-code"
 ASSUME = {

@@ -19,42 +19,42 @@ from local.faults.plan import Plan
 from local.limits import TABLE, Limits
 from local.sagemaker.invoke import invoke
 from local.state import Endpoint, Variant
-from tests.local.conftest import Client
+from tests.support.local_cloud import Client
 
 if TYPE_CHECKING:
     from local.sagemaker.serving import Serving
 
 # Where the test of each row is.
 TRIPPED_BY = {
-    "sagemaker_body": "test_local_endpoints.py::test_unknown_endpoint_and_too_much",
-    "sagemaker_first_byte": "test_local_limits.py::test_a_container_that_does_not_answer",
-    "sagemaker_total": "test_local_limits.py::test_a_stream_that_does_not_end",
-    "sagemaker_environment_key": "test_local_limits.py::test_environments_of_models",
-    "sagemaker_environment_value": "test_local_limits.py::test_environments_of_models",
-    "sagemaker_environment_entries": "test_local_limits.py::test_environments_of_models",
-    "lambda_request": "test_local_functions.py::test_other_refusals",
-    "lambda_buffered_response": "test_local_lifecycle.py::test_buffered_response_over_6_mb",
-    "lambda_streamed_response": "test_local_lifecycle.py::test_streamed_response_over_200_mb",
-    "lambda_stream_burst": "test_local_lifecycle.py::test_bandwidth_after_the_first_6_mb",
-    "lambda_stream_rate": "test_local_lifecycle.py::test_bandwidth_after_the_first_6_mb",
-    "lambda_timeout": "test_local_lifecycle.py::test_deadline",
-    "lambda_memory": "test_local_lifecycle.py::test_memory",
-    "lambda_reserved_concurrency": "test_local_functions.py::test_reserved_concurrency",
-    "lambda_account_concurrency": "test_local_lifecycle.py::test_account_concurrency",
-    "lambda_init": "test_local_lifecycle.py::test_slow_initialisation_is_made_again",
-    "lambda_environment": "test_local_limits.py::test_environments_of_functions",
-    "cloudfront_read": "test_local_edge.py::test_timeout_to_the_first_byte",
-    "cloudfront_gap": "test_local_edge.py::test_broken_within_the_answer",
-    "cloudfront_custom_headers": "test_local_edge.py::test_origins_over_the_limits",
-    "cloudfront_read_most": "test_local_edge.py::test_origins_over_the_limits",
-    "cloudfront_methods": "test_local_edge.py::test_methods",
-    "cloudfront_url": "test_local_edge.py::test_lengths",
-    "cloudfront_request": "test_local_edge.py::test_lengths",
-    "cloudfront_get_body": "test_local_edge.py::test_lengths",
-    "cloudfront_response_headers": "test_local_edge.py::test_lengths",
-    "cloudfront_header_name": "test_local_edge.py::test_origins_over_the_limits",
-    "cloudfront_header_value": "test_local_edge.py::test_origins_over_the_limits",
-    "idle_connection": "test_local_lifecycle.py::test_peers_drop_the_idle_connections_of_a_frozen_environment",
+    "sagemaker_body": "sagemaker/test_serving.py::test_unknown_endpoint_and_too_much",
+    "sagemaker_first_byte": "test_limits.py::test_a_container_that_does_not_answer",
+    "sagemaker_total": "test_limits.py::test_a_stream_that_does_not_end",
+    "sagemaker_environment_key": "test_limits.py::test_environments_of_models",
+    "sagemaker_environment_value": "test_limits.py::test_environments_of_models",
+    "sagemaker_environment_entries": "test_limits.py::test_environments_of_models",
+    "lambda_request": "lambda_/test_plane.py::test_other_refusals",
+    "lambda_buffered_response": "lambda_/test_environment.py::test_buffered_response_over_6_mb",
+    "lambda_streamed_response": "lambda_/test_environment.py::test_streamed_response_over_200_mb",
+    "lambda_stream_burst": "lambda_/test_environment.py::test_bandwidth_after_the_first_6_mb",
+    "lambda_stream_rate": "lambda_/test_environment.py::test_bandwidth_after_the_first_6_mb",
+    "lambda_timeout": "lambda_/test_environment.py::test_deadline",
+    "lambda_memory": "lambda_/test_environment.py::test_memory",
+    "lambda_reserved_concurrency": "lambda_/test_plane.py::test_reserved_concurrency",
+    "lambda_account_concurrency": "lambda_/test_environment.py::test_account_concurrency",
+    "lambda_init": "lambda_/test_environment.py::test_slow_initialisation_is_made_again",
+    "lambda_environment": "test_limits.py::test_environments_of_functions",
+    "cloudfront_read": "cloudfront/test_plane.py::test_timeout_to_the_first_byte",
+    "cloudfront_gap": "cloudfront/test_plane.py::test_broken_within_the_answer",
+    "cloudfront_custom_headers": "cloudfront/test_plane.py::test_origins_over_the_limits",
+    "cloudfront_read_most": "cloudfront/test_plane.py::test_origins_over_the_limits",
+    "cloudfront_methods": "cloudfront/test_plane.py::test_methods",
+    "cloudfront_url": "cloudfront/test_plane.py::test_lengths",
+    "cloudfront_request": "cloudfront/test_plane.py::test_lengths",
+    "cloudfront_get_body": "cloudfront/test_plane.py::test_lengths",
+    "cloudfront_response_headers": "cloudfront/test_plane.py::test_lengths",
+    "cloudfront_header_name": "cloudfront/test_plane.py::test_origins_over_the_limits",
+    "cloudfront_header_value": "cloudfront/test_plane.py::test_origins_over_the_limits",
+    "idle_connection": "lambda_/test_environment.py::test_peers_drop_the_idle_connections_of_a_frozen_environment",
 }
 
 
@@ -70,7 +70,7 @@ def test_each_row_has_a_test(row: str) -> None:
 
 def test_the_documentation_has_the_table() -> None:
     """The table in the documentation is this one, row by row."""
-    text = (Path(__file__).parents[2] / "docs" / "local-cloud.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "local-cloud.md").read_text()
     rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `") and "::" in line}
     assert rows.keys() == TABLE.keys()
     for name, limit in TABLE.items():

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from model.answers import Timing
-from tests.model.conftest import Serve, scripted, until
 from tests.support.asking import ENDLESS, error_of, first_record
+from tests.support.model import Serve, scripted, until
 
 
 async def test_tokens_arrive_as_they_are_sampled(serve: Serve) -> None:

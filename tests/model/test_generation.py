@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from model.answers import Timing
-from tests.model.conftest import Serve, scripted, until
 from tests.support.asking import ENDLESS, error_of, first_record, running
+from tests.support.model import Serve, scripted, until
 
 
 async def test_leaving_frees_the_place(serve: Serve) -> None:

@@ -20,7 +20,7 @@ from model.__main__ import serve
 from model.answers import Timing
 from model.errors import StartError
 from model.server import CLOSE_SECONDS, DRAIN_SECONDS, LAST_SECONDS, listen
-from tests.model.conftest import WEIGHTS, scripted
+from tests.support.model import WEIGHTS, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.model.conftest import Container, Serve, asked, scripted, until
+from tests.support.model import Container, Serve, asked, scripted, until
 
 if TYPE_CHECKING:
     import pytest

@@ -14,8 +14,8 @@ import pytest
 
 from model.errors import InvalidRequestError
 from model.output import OneLine
-from tests.model.conftest import WEIGHTS
 from tests.model.test_main import ROOT, free_port, wait_for
+from tests.support.model import WEIGHTS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 from lambda_fn import limits
 from lambda_fn.http.client import Client, Exchange, connect
 from lambda_fn.http.connection import Connection, TransportError
-from tests.lambda_fn.conftest import Wire, peer
+from tests.support.function import Wire, peer
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
 

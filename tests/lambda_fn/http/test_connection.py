@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lambda_fn import limits
 from lambda_fn.http.client import connect
 from lambda_fn.http.connection import Connection, TransportError
-from tests.lambda_fn.conftest import Wire, peer
+from tests.support.function import Wire, peer
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n"
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"

@@ -17,7 +17,7 @@ from lambda_fn.runtime.api import Context, ResponseStream, RuntimeApi
 from lambda_fn.runtime.cycle import Cycle
 from lambda_fn.runtime.event import InvalidEvent, to_scope
 from lambda_fn.runtime.loop import serve, trace_id
-from tests.lambda_fn.conftest import Wire, peer
+from tests.support.function import Wire, peer
 
 EVENT: dict[str, Any] = {
     "version": "2.0",

@@ -20,7 +20,7 @@ from lambda_fn.settings import Model
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import duration
 from lambda_fn.stream.token_bounds import Bounds
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,
@@ -141,7 +141,7 @@ async def test_four_writes_and_no_read(call: Call, sagemaker: StandIn, monkeypat
 async def test_what_a_request_costs(
     call: Call, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The units of a request's writes, computed of the items as they were before and after each: docs/metering.md."""
+    """The units of a request's writes are those of docs/explanation/metering.md, by the items before and after."""
     inner = Table._call
     units: list[tuple[str, int, int]] = []
     reads: list[tuple[str, int]] = []

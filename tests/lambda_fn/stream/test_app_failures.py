@@ -8,7 +8,7 @@ import pytest
 
 from lambda_fn import errors, limits
 from lambda_fn.stream.delivery import AnswerBroken
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,

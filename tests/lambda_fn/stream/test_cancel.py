@@ -14,7 +14,7 @@ from aiohttp import web
 from lambda_fn import limits
 from lambda_fn.http.connection import TransportError
 from lambda_fn.settings import Model
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,

@@ -10,7 +10,7 @@ from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.metering import accounts, settlements
 from lambda_fn.stream.delivery import AnswerBroken
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,

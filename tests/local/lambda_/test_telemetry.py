@@ -13,7 +13,7 @@ import pytest
 
 from local.cloud import LocalCloud
 from local.moto.telemetry import metrics
-from tests.local.conftest import Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 CODE = """
 import json, os, time

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from local.cloud import LocalCloud
-from tests.local.conftest import Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 WEIGHTS = "sluice-test-weights"
 ROLE = {

@@ -12,7 +12,7 @@ import pytest
 from model.engines import ENGINES
 from model.errors import ContextLengthError
 from model.events import Delta, Event, Finish, Start, Usage
-from tests.model.conftest import asked, scripted, settings_for, started, until
+from tests.support.model import asked, scripted, settings_for, started, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

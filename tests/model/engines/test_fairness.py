@@ -11,7 +11,7 @@ import pytest
 
 from model.errors import ModelError
 from model.events import Delta
-from tests.model.conftest import asked, settings_for, started
+from tests.support.model import asked, settings_for, started
 
 HONEST = 8
 ENUM = [f"value {number * 7919 % 100_003} of {number}" for number in range(3000)]

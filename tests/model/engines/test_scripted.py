@@ -14,7 +14,7 @@ from model.engines.script import StopFilter, parse, words
 from model.engines.scripted import BUFFERED_STEPS
 from model.errors import EngineError, InvalidRequestError, NotReadyError
 from model.events import Delta, Event, Finish, Start, Usage
-from tests.model.conftest import asked, scripted, settings_for, started
+from tests.support.model import asked, scripted, settings_for, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
