@@ -34,19 +34,27 @@ class ServiceStack(Stack):
         usage_table: UsageTable,
         certificate: acm.ICertificate | None = None,
         web_acl: str | None = None,
-        home: Environment | None = None,
+        env: Environment | None = None,
     ) -> None:
-        """Compose the stack and grant.
+        """Compose the stack and grant the functions their rights.
 
-        `certificate` is the one that was made for the settings' domain, `web_acl` the ARN of a web ACL. Where one of
-        them was made, `home` says where this stack goes.
+        Args:
+            scope: The app.
+            construct_id: The stack's name.
+            root: The folder with the sources, weights and Dockerfile.
+            settings: The deployment's settings.
+            usage_table: The state stack's table.
+            certificate: The certificate that a stack made for the settings' domain.
+            web_acl: The ARN of a web ACL.
+            env: The account and region of the deployment, needed if stacks of its edge are made.
+
         """
         super().__init__(
             scope,
             construct_id,
             description="Sluice: endpoint, functions, distribution",
-            env=home,
-            cross_region_references=home is not None,
+            env=env,
+            cross_region_references=env is not None,
         )
         endpoint = ModelEndpoint(self, "Model", root=root, settings=settings)
         secret = OriginSecret(self, "OriginSecret")

@@ -18,7 +18,7 @@ ACTIONS_WITHOUT_RESOURCES = {
 
 
 FUNCTIONS = {
-    "Stream": "lambda_fn.stream.main.handler",
+    "Stream": "lambda_fn.stream.main.run",
     "Sweeper": "lambda_fn.sweep.handler.handler",
     "Control": "lambda_fn.control.handler.handler",
     "ControlSecretRotation": "lambda_fn.control.rotate.handler",
@@ -339,7 +339,7 @@ def test_the_function_runs_under_our_runtime_with_bounds(synthesis: Any) -> None
     """Exec wrapper, timeout, tracing, JSON logs and a log group that does not grow for ever."""
     function = synthesis.function(FUNCTIONS["Stream"])
     assert function["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/bootstrap"
-    assert function["Handler"] == "lambda_fn.stream.main.handler"
+    assert function["Handler"] == "lambda_fn.stream.main.run"
     assert function["Timeout"] == 540
     assert function["TracingConfig"] == {"Mode": "Active"}
     for handler in FUNCTIONS.values():

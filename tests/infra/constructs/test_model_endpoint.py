@@ -199,7 +199,7 @@ def test_from_zero_a_failed_request_starts_the_first_copy(to_zero: Synthesis) ->
 
 def test_the_function_names_the_component(to_zero: Synthesis) -> None:
     """The function invokes the component by name and dialect, and may invoke nothing else."""
-    environment = to_zero.function("lambda_fn.stream.main.handler")["Environment"]["Variables"]
+    environment = to_zero.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
     told = json.loads(environment["SLUICE_MODELS"])["sluice-demo"]
     assert (told["endpoint"], told["component"], told["dialect"]) == ("sluice-dev", "sluice-dev-model", "openai")
     text = json.dumps(to_zero.resources("AWS::IAM::Policy"))
@@ -282,7 +282,7 @@ def test_scaling_can_be_planned(scaled: Synthesis) -> None:
 def test_an_endpoint_that_exists_is_left_alone(theirs: Synthesis) -> None:
     """Nothing of SageMaker is deployed; the function is told of both models and may invoke both endpoints."""
     assert not [it for it in theirs.service["Resources"].values() if it["Type"].startswith("AWS::SageMaker::")]
-    environment = theirs.function("lambda_fn.stream.main.handler")["Environment"]["Variables"]
+    environment = theirs.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
     told = json.loads(environment["SLUICE_MODELS"])
     assert told["sluice-demo"]["endpoint"] == "Their-Endpoint"
     assert told["sluice-demo"]["dialect"] == "openai"
@@ -312,8 +312,8 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path
     """A domain whose zone is named gets a certificate, in us-east-1 wherever the service is, proven by the zone."""
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
-    home = Environment(account="123456789012", region=region)
-    _, service = compose(app, settings=settings, root=project, home=home)
+    env = Environment(account="123456789012", region=region)
+    _, service = compose(app, settings=settings, root=project, env=env)
     stacks = {stack.stack_name: stack for stack in app.synth().stacks}
     name = str(settings.certificate_stack)
     made = stacks[name]

@@ -55,8 +55,8 @@ def templates(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Templa
     @cache
     def synthesised(stage: str, options: str) -> list[dict[str, Any]]:
         app = App(outdir=str(tmp_path_factory.mktemp(options)), analytics_reporting=False)
-        home = Environment(account="123456789012", region="eu-west-1")
-        compose(app, settings=of_stage(stage).replace(**OPTIONS[options]), root=project, home=home)
+        env = Environment(account="123456789012", region="eu-west-1")
+        compose(app, settings=of_stage(stage).replace(**OPTIONS[options]), root=project, env=env)
         return [stack.template for stack in app.synth().stacks]
 
     return synthesised

@@ -18,8 +18,8 @@ THEIRS = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/theirs/12345678-123
 def stacks(project: Path, out: Path, region: str, **changes: Any) -> dict[str, Any]:
     """The stacks of dev with a web ACL that is made, for a region, by their names."""
     app = App(outdir=str(out), analytics_reporting=False)
-    home = Environment(account="123456789012", region=region)
-    compose(app, settings=DEV.replace(web_acl="rate", **changes), root=project, home=home)
+    env = Environment(account="123456789012", region=region)
+    compose(app, settings=DEV.replace(web_acl="rate", **changes), root=project, env=env)
     return {stack.stack_name: stack for stack in app.synth().stacks}
 
 
