@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.synthesis import synthesise
+from tests.support.synthesis import FUNCTIONS, synthesise
 
 ACTIONS_WITHOUT_RESOURCES = {
     "cloudwatch:PutMetricData",
@@ -17,12 +17,6 @@ ACTIONS_WITHOUT_RESOURCES = {
 }
 
 
-FUNCTIONS = {
-    "Stream": "lambda_fn.stream.main.run",
-    "Sweeper": "lambda_fn.sweep.handler.handler",
-    "Control": "lambda_fn.control.handler.handler",
-    "ControlSecretRotation": "lambda_fn.control.rotate.handler",
-}
 ADMINS = ["AdminAll", "AdminKeys", "AdminBudgets", "AdminUsage", "AdminAudit"]
 """From the control function's package, for whom IAM lets invoke them."""
 OWNERS = [*FUNCTIONS, *ADMINS]
@@ -274,38 +268,6 @@ def test_the_admin_secret_is_read_and_not_handed_out(synthesis: Any) -> None:
     assert rotation["RotateImmediatelyOnUpdate"] is False
 
 
-def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
-    """Nothing is cached, compressed, redirected or filtered by method; a silent minute ends a connection."""
-    config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
-    (admin,) = config["CacheBehaviors"]
-    assert admin["PathPattern"] == "/admin/*"
-    assert admin["TargetOriginId"] != config["DefaultCacheBehavior"]["TargetOriginId"]
-    for behaviour in (config["DefaultCacheBehavior"], admin):
-        assert behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # AWS's CachingDisabled
-        assert behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"  # AllViewerExceptHostHeader
-        assert behaviour["Compress"] is False
-        assert behaviour["ViewerProtocolPolicy"] == "https-only"
-        assert len(behaviour["AllowedMethods"]) == 7
-    assert config["HttpVersion"] == "http2and3"
-    for origin in config["Origins"]:
-        assert origin["CustomOriginConfig"]["OriginReadTimeout"] == 60
-        assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
-
-
-def test_browsers_are_told_not_to_guess_and_not_to_leave_https(syntheses: dict[str, Any]) -> None:
-    """Every behaviour adds nosniff, no-referrer and, off the local cloud, HSTS; no policy touches CORS."""
-    for stage, synthesis in syntheses.items():
-        config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
-        behaviours = [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]
-        (name,) = {it["ResponseHeadersPolicyId"]["Ref"] for it in behaviours}
-        policy = synthesis.service["Resources"][name]["Properties"]["ResponseHeadersPolicyConfig"]
-        assert policy.keys() == {"Comment", "Name", "SecurityHeadersConfig"}
-        headers = policy["SecurityHeadersConfig"]
-        assert headers["ContentTypeOptions"] == {"Override": True}
-        assert headers["ReferrerPolicy"]["ReferrerPolicy"] == "no-referrer"
-        assert ("StrictTransportSecurity" in headers) is (stage != "local")
-
-
 def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
     """The URLs need no signature, and both permissions that each takes are there; one streams, the other does not."""
     urls = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Url")]
@@ -333,87 +295,6 @@ def test_without_its_url_the_admin_api_is_iams_alone(project: Path, tmp_path: Pa
     assert "CacheBehaviors" not in found.the("AWS::CloudFront::Distribution")["DistributionConfig"]
     assert len(found.resources("AWS::SecretsManager::Secret")) == 2  # the distribution's
     assert "AdminSecretArn" not in found.service["Outputs"]
-
-
-def test_the_function_runs_under_our_runtime_with_bounds(synthesis: Any) -> None:
-    """Exec wrapper, timeout, tracing, JSON logs and a log group that does not grow for ever."""
-    function = synthesis.function(FUNCTIONS["Stream"])
-    assert function["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/bootstrap"
-    assert function["Handler"] == "lambda_fn.stream.main.run"
-    assert function["Timeout"] == 540
-    assert function["TracingConfig"] == {"Mode": "Active"}
-    for handler in FUNCTIONS.values():
-        assert synthesis.function(handler)["LoggingConfig"]["LogFormat"] == "JSON"
-    for log in synthesis.resources("AWS::Logs::LogGroup"):
-        assert log["Properties"]["RetentionInDays"] > 0
-
-
-@pytest.mark.parametrize(
-    ("stage", "reserved"), [("local", (256, 1, 10)), ("dev", (None, None, None)), ("prod", (200, 1, 10))]
-)
-def test_reserved_concurrency_bounds_the_cost(
-    syntheses: dict[str, Any], stage: str, reserved: tuple[int | None, ...]
-) -> None:
-    """Production has ceilings; dev leaves them out, because a new account may reserve none."""
-    functions = [syntheses[stage].function(FUNCTIONS[name]) for name in ("Stream", "Sweeper", "Control")]
-    assert tuple(it.get("ReservedConcurrentExecutions") for it in functions) == reserved
-
-
-def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any) -> None:
-    """Every five minutes, without retries of what failed, and over before the next run."""
-    rule = synthesis.the("AWS::Events::Rule")
-    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(5 minutes)", "ENABLED")
-    (target,) = rule["Targets"]
-    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 300, "MaximumRetryAttempts": 0}
-    invoke = synthesis.the("AWS::Lambda::EventInvokeConfig")
-    assert (invoke["MaximumRetryAttempts"], invoke["MaximumEventAgeInSeconds"]) == (0, 300)
-    assert synthesis.function(FUNCTIONS["Sweeper"])["Timeout"] < 300
-
-
-def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(synthesis: Any) -> None:
-    """Three alarms; one that hears nothing for a quarter of an hour is one of them."""
-    found = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
-    alarms = {it["MetricName"]: it for it in found if it["Namespace"] != "AWS/SageMaker"}
-    assert alarms.keys() == {"Recovered", "Errors", "Invocations"}
-    deployment = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]["SLUICE_DEPLOYMENT"]
-    assert alarms["Recovered"]["Namespace"] == "Sluice"
-    assert alarms["Recovered"]["Dimensions"] == [{"Name": "Deployment", "Value": deployment}]
-    silent = alarms["Invocations"]
-    assert (silent["Period"], silent["TreatMissingData"]) == (900, "breaching")
-    assert silent["ComparisonOperator"] == "LessThanThreshold"
-    assert not [it for it in alarms.values() if "AlarmActions" in it]
-
-
-def test_alarms_go_to_the_topic_that_is_named(project: Path, tmp_path: Path) -> None:
-    """The setting `alarm_topic` is every alarm's action."""
-    topic = "arn:aws:sns:eu-west-1:123456789012:pager"
-    found = synthesise("prod", project, tmp_path, alarm_topic=topic)
-    assert [it["Properties"]["AlarmActions"] for it in found.resources("AWS::CloudWatch::Alarm")] == [[topic]] * 5
-
-
-def test_the_table_can_be_restored_to_any_second(synthesis: Any) -> None:
-    """Point-in-time recovery is on in every stage, and capacity is paid by request."""
-    table = synthesis.the("AWS::DynamoDB::GlobalTable")
-    (replica,) = table["Replicas"]
-    assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert table["BillingMode"] == "PAY_PER_REQUEST"
-    assert [key["AttributeName"] for key in table["KeySchema"]] == ["pk", "sk"]
-
-
-def test_the_indexes_are_sparse_and_hold_keys_only(synthesis: Any) -> None:
-    """What is overdue and which keys there are is found by attributes that other items do not have."""
-    indexes = synthesis.the("AWS::DynamoDB::GlobalTable")["GlobalSecondaryIndexes"]
-    found = {it["IndexName"]: [key["AttributeName"] for key in it["KeySchema"]] for it in indexes}
-    assert found == {"overdue": ["open", "due"], "keys": ["directory", "created"]}
-    assert [it["Projection"] for it in indexes] == [{"ProjectionType": "KEYS_ONLY"}] * 2
-
-
-@pytest.mark.parametrize(("stage", "kept"), [("local", False), ("dev", False), ("prod", True)])
-def test_production_data_survives_its_stack(syntheses: dict[str, Any], stage: str, kept: bool) -> None:
-    """What production's meter wrote is neither deleted with the stack nor by hand."""
-    (table,) = syntheses[stage].resources("AWS::DynamoDB::GlobalTable")
-    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")
-    assert table["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is kept
 
 
 def test_the_container_calls_nobody(synthesis: Any) -> None:
