@@ -82,13 +82,6 @@ def test_nothing_has_a_name_of_its_own(synthesis: Any) -> None:
             assert given == references
 
 
-def test_requests_go_to_the_instance_with_the_fewest(synthesis: Any) -> None:
-    """Long streams are spread by what runs, not by turns."""
-    (variant,) = synthesis.the("AWS::SageMaker::EndpointConfig")["ProductionVariants"]
-    assert variant["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
-    assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 300
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [

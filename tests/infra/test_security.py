@@ -295,8 +295,3 @@ def test_without_its_url_the_admin_api_is_iams_alone(project: Path, tmp_path: Pa
     assert "CacheBehaviors" not in found.the("AWS::CloudFront::Distribution")["DistributionConfig"]
     assert len(found.resources("AWS::SecretsManager::Secret")) == 2  # the distribution's
     assert "AdminSecretArn" not in found.service["Outputs"]
-
-
-def test_the_container_calls_nobody(synthesis: Any) -> None:
-    """The container runs without a network of its own."""
-    assert synthesis.the("AWS::SageMaker::Model")["EnableNetworkIsolation"] is True

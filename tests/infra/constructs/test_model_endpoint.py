@@ -62,3 +62,15 @@ def test_an_endpoint_that_exists_is_left_alone(theirs: Synthesis) -> None:
     text = json.dumps(theirs.resources("AWS::IAM::Policy"))
     assert ":endpoint/their-endpoint" in text
     assert ":endpoint/other-one" in text
+
+
+def test_the_container_calls_nobody(synthesis: Synthesis) -> None:
+    """The container runs without a network of its own."""
+    assert synthesis.the("AWS::SageMaker::Model")["EnableNetworkIsolation"] is True
+
+
+def test_requests_go_to_the_instance_with_the_fewest(synthesis: Synthesis) -> None:
+    """Long streams are spread by what runs, not by turns."""
+    (variant,) = synthesis.the("AWS::SageMaker::EndpointConfig")["ProductionVariants"]
+    assert variant["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+    assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 300
