@@ -122,7 +122,7 @@ def _bootstrap(client: Client, region: str, command: str = "npx cdk bootstrap -c
 def _instances(settings: "Settings", client: Client) -> Finding:
     name = f"{settings.instance_type} for endpoint usage"
     # An update runs new instances beside the old ones, except that an inference component is changed copy by copy.
-    needed = settings.most_instances + (0 if settings.scale_to_zero else settings.instance_count)
+    needed = settings.peak_instances + (0 if settings.scale_to_zero else settings.instance_count)
     pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     quota = next((it for page in pages for it in page["Quotas"] if it["QuotaName"] == name), None)
     if quota is None:

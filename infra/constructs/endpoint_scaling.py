@@ -49,7 +49,7 @@ class EndpointScaling(Construct):
             resource_id=resource,
             scalable_dimension=f"{_NAMESPACE}:{dimension}",
             min_capacity=0 if settings.scale_to_zero else settings.instance_count,
-            max_capacity=settings.most_instances,
+            max_capacity=settings.peak_instances,
             scheduled_actions=self._plans() or None,
         )
         self._target.cfn_options.condition = running
@@ -82,7 +82,7 @@ class EndpointScaling(Construct):
                 schedule=plan.when,
                 timezone=self._settings.schedule_timezone,
                 scalable_target_action=scaling.CfnScalableTarget.ScalableTargetActionProperty(
-                    min_capacity=plan.least, max_capacity=plan.most
+                    min_capacity=plan.minimum, max_capacity=plan.maximum
                 ),
             )
             for number, plan in enumerate(self._settings.plans, 1)
@@ -126,7 +126,7 @@ class EndpointScaling(Construct):
 
 
 def managed(settings: Settings) -> sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty:
-    """SageMaker starts and stops the instances that the copies need."""
+    """Return the setting with which SageMaker starts and stops the instances that the copies need."""
     return sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty(
-        status="ENABLED", min_instance_count=0, max_instance_count=settings.most_instances
+        status="ENABLED", min_instance_count=0, max_instance_count=settings.peak_instances
     )

@@ -22,7 +22,12 @@ def test_the_help_lists_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
 def test_where_it_strikes(monkeypatch: pytest.MonkeyPatch, after: str, bytes_: tuple[int, int | None]) -> None:
     """`--after` takes a number of bytes or a range."""
     sent: list[Any] = []
-    monkeypatch.setattr(fault, "_call", lambda *_, body: sent.append(body) or {"id": "f1"})
+
+    def call(*_: str, body: object) -> dict[str, str]:
+        sent.append(body)
+        return {"id": "f1"}
+
+    monkeypatch.setattr(fault, "_call", call)
     assert main(["fault", "set", "container-killed", "--after", after]) == 0
     assert [(it["kind"], it["after"], it["after_most"]) for it in sent] == [("container-killed", *bytes_)]
     assert main(["fault", "set", "container-killed", "--after", "soon"]) == 1

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from cli.commands import up
-from cli.lib.project import CommandError
 from cli.main import main
 
 
@@ -33,5 +32,3 @@ def test_an_invalid_setting_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert main(["up", "-c", "parallel=none"]) == 1
     with pytest.raises(SystemExit):
         main(["up", "-c", "parallel"])
-    with pytest.raises(CommandError, match="bogus"):
-        up.settings_of("local", {"bogus": "1"})

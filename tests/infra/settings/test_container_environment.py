@@ -9,7 +9,7 @@ from infra.settings.deployment import DEV, SettingsError
 from tests.support.synthesis import Synthesis, variant
 
 
-def test_the_container_is_told_its_settings(synthesis: Any) -> None:
+def test_the_container_is_variables_its_settings(synthesis: Any) -> None:
     """The container's environment holds its settings, each short enough for SageMaker."""
     environment = synthesis.the("AWS::SageMaker::Model")["PrimaryContainer"]["Environment"]
     assert environment["SLUICE_ENGINE"] == "llama_cpp"
@@ -28,8 +28,8 @@ def test_only_the_local_stage_paces_its_answers(syntheses: dict[str, Any]) -> No
     assert paces == {"local": "40", "dev": "0", "prod": "0"}
 
 
-def test_vllm_is_told_its_settings(to_zero: Synthesis) -> None:
-    """The settings go under the server's own names, with what else it is to be told."""
+def test_vllm_is_variables_its_settings(to_zero: Synthesis) -> None:
+    """The settings go under the server's own names, with what else it is to be variables."""
     container = to_zero.the("AWS::SageMaker::Model")["PrimaryContainer"]
     assert container["Environment"] == {
         "SM_VLLM_MODEL": "/opt/ml/model",
@@ -60,28 +60,28 @@ def test_a_gated_models_token_is_a_reference(scaled: Synthesis) -> None:
     ("container", "name"),
     [("sglang", "SM_SGLANG_CONTEXT_LENGTH"), ("lmi", "OPTION_MAX_MODEL_LEN"), ("tgi", "MAX_TOTAL_TOKENS")],
 )
-def test_each_container_is_told_the_context_under_its_own_name(container: str, name: str) -> None:
+def test_each_container_is_variables_the_context_under_its_own_name(container: str, name: str) -> None:
     """What money depends on, the longest context, is enforced by the server itself."""
     settings = DEV.replace(container=container, instance_type="ml.g6.xlarge", weights="s3://models/one/")
-    told = environment(settings)
-    assert told[name] == "4096"
-    assert "/opt/ml/model" in told.values()
-    assert all(len(key) <= 1024 and len(value) <= 1024 for key, value in told.items())
+    variables = environment(settings)
+    assert variables[name] == "4096"
+    assert "/opt/ml/model" in variables.values()
+    assert all(len(key) <= 1024 and len(value) <= 1024 for key, value in variables.items())
 
 
-def test_our_container_on_gpus_is_told_its_model() -> None:
+def test_our_container_on_gpus_is_variables_its_model() -> None:
     """The vLLM engine gets its model's id and the GPUs of the instance."""
     settings = DEV.replace(engine="vllm", instance_type="ml.g6.12xlarge", weights="hf:org/model@main")
-    told = environment(settings)
-    assert told["SLUICE_ENGINE"] == "vllm"
-    assert (told["SLUICE_MODEL_ID"], told["SLUICE_MODEL_REVISION"]) == ("org/model", "main")
-    assert told["SLUICE_TENSOR_PARALLEL"] == "4"
+    variables = environment(settings)
+    assert variables["SLUICE_ENGINE"] == "vllm"
+    assert (variables["SLUICE_MODEL_ID"], variables["SLUICE_MODEL_REVISION"]) == ("org/model", "main")
+    assert variables["SLUICE_TENSOR_PARALLEL"] == "4"
 
 
 def test_an_unknown_gpu_instance_must_say_its_gpus() -> None:
     """A type that came after this table needs the number, and takes it."""
     settings = DEV.replace(container="vllm", instance_type="ml.g99.huge", weights="hf:o/m")
-    with pytest.raises(SettingsError, match="say tensor_parallel, its GPUs"):
+    with pytest.raises(SettingsError, match="set tensor_parallel to its number of GPUs"):
         environment(settings)
     assert environment(settings.replace(tensor_parallel=3))["SM_VLLM_TENSOR_PARALLEL_SIZE"] == "3"
 
@@ -89,5 +89,5 @@ def test_an_unknown_gpu_instance_must_say_its_gpus() -> None:
 def test_too_many_variables_are_refused() -> None:
     """SageMaker takes a hundred."""
     settings = DEV.replace(environment={f"A{number}": "x" for number in range(100)})
-    with pytest.raises(SettingsError, match="SageMaker takes 100 variables, with ours it is 105"):
+    with pytest.raises(SettingsError, match="SageMaker takes 100 variables, and with ours there are 105"):
         environment(settings)

@@ -54,7 +54,7 @@ def test_several_values_and_plans_are_read() -> None:
     """Lists stand between commas, plans between semicolons, and either may be a list of cdk.json."""
     text = "cron(0 7 ? * MON-FRI *) 2-8; cron(0 20 ? * * *) 1"
     settings = settings_from_context({"max_instances": "8", "schedule": text, "subnets": "", "security_groups": []})
-    assert [(plan.when, plan.least, plan.most) for plan in settings.plans] == [
+    assert [(plan.when, plan.minimum, plan.maximum) for plan in settings.plans] == [
         ("cron(0 7 ? * MON-FRI *)", 2, 8),
         ("cron(0 20 ? * * *)", 1, 1),
     ]
@@ -96,8 +96,8 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"container": "vllm"}, "container=vllm needs a GPU; ml.g6.xlarge has the cheapest"),
         ({"engine": "vllm", "instance_type": "ml.g6.xlarge"}, "engine=vllm reads Hugging Face models"),
         ({**VLLM, "network_isolation": "true"}, "network_isolation=true: the container downloads weights=hf:o/m"),
-        ({"huggingface_secret": "token"}, "is of use with weights=hf:organisation/model only"),
-        ({**VLLM, "dialect": "lmi-inputs"}, "is spoken by container=lmi only, not by vllm"),
+        ({"huggingface_secret": "token"}, "has an effect with weights=hf:organisation/model only"),
+        ({**VLLM, "dialect": "lmi-inputs"}, "container=lmi has this dialect, vllm does not"),
         ({"environment": "A=B"}, "environment=A=B: must be a JSON object of texts"),
         ({"environment": '{"A-B": "x"}'}, "environment=A-B: must be the name of an environment variable"),
         ({"environment": '{"A": "' + "x" * 1025 + '"}'}, "1,024 characters each"),
@@ -107,13 +107,13 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"schedule": "at noon"}, "must be like cron(0 7 ? * MON-FRI *) 2-8"),
         ({"schedule": "cron(0 7 ? * MON-FRI *) 2-8"}, "schedule: needs max_instances"),
         ({"schedule": "cron(0 7 ? * * *) 8-2", "max_instances": "9"}, "the first number must not be over the second"),
-        ({"subnets": "subnet-1a"}, "subnets and security_groups: give both, or neither"),
-        ({"subnets": "subnet-1a", "security_groups": "sg-1", "stage": "prod"}, "give subnets of two zones"),
+        ({"subnets": "subnet-1a"}, "subnets and security_groups: set both, or neither"),
+        ({"subnets": "subnet-1a", "security_groups": "sg-1", "stage": "prod"}, "set subnets of two zones"),
         ({"kms_key": KEY, "instance_type": "ml.g6.xlarge"}, "SageMaker takes none for ml.g6.xlarge"),
         ({"endpoint_name": "theirs", "scale_to_zero": "true"}, "is scaled by its owner"),
         ({"domain": "api.example.org"}, "domain=api.example.org: needs hosted_zone"),
         ({"domain": "api.example.org", "hosted_zone": "Z1:ample.org"}, "is not in the zone ample.org of hosted_zone"),
-        ({"certificate_arn": CERTIFICATE}, "are of use with domain only"),
+        ({"certificate_arn": CERTIFICATE}, "have an effect with domain only"),
         ({"web_acl": "rate", "stage": "local"}, "the local cloud has no AWS WAF"),
         ({"web_acl": "arn:aws:wafv2:eu-west-1:123456789012:global/webacl/a/" + "0" * 36}, "is in us-east-1"),
         ({"web_acl": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/a/" + "0" * 36}, "is in us-east-1"),
@@ -122,7 +122,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"web_acl_admin_rate": "9"}, "must be a whole number from 10 to 2000000000"),
         ({"web_acl_admin_rate": "2000000001"}, "must be a whole number from 10 to 2000000000"),
         ({"weights_sha256": "A" * 64}, "64 hexadecimal digits"),
-        ({"weights_sha256": "a" * 64, "weights": "s3://models/one/"}, "of one GGUF file"),
+        ({"weights_sha256": "a" * 64, "weights": "s3://models/one/"}, "for one GGUF file"),
         ({"weights_sha256": "a" * 64, "engine": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:a/b"}, "GGUF"),
         ({"certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1")}, "of ACM in us-east-1"),
         ({"name": "My_Stack"}, "must be lower-case letters"),

@@ -17,10 +17,10 @@ from infra.settings.deployment import (
     PROD,
     Settings,
     SettingsError,
+    accepted,
     host_python_version,
     local,
     of_stage,
-    wanted,
 )
 from lambda_fn.metering.accounts import STREAMS_MOST
 
@@ -65,7 +65,7 @@ def test_no_request_is_taken_for_lost_while_its_function_may_run() -> None:
 
 
 def test_every_setting_can_be_described() -> None:
-    """Each field has choices, bounds or a form in words, so that a refusal always says what is wanted."""
+    """Each field has choices, bounds or a form in words, so that a refusal always says what is accepted."""
     for field in dataclasses.fields(Settings):
         with pytest.raises(SettingsError, match=rf"^{field.name}=.*: must be \w+"):
             settings_from_context({field.name: "s3://!"})
@@ -88,7 +88,7 @@ def test_every_setting_is_documented_as_it_is() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text()
     found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| .+ \|$", page, re.MULTILINE)
     assert sorted(found) == sorted(
-        (name, shown(getattr(DEV, name)), shown(getattr(PROD, name)), wanted(name)) for name in FIELDS
+        (name, shown(getattr(DEV, name)), shown(getattr(PROD, name)), accepted(name)) for name in FIELDS
     )
 
 
