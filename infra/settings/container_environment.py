@@ -31,8 +31,8 @@ EXTRA = {
     "SLUICE_TRUST_REMOTE_CODE": "vllm",
     "SLUICE_VLLM_ARGS": "vllm",
 }
-"""What our container may be told beside what the settings say, and the engine that takes it, where one alone does:
-docs/reference/container.md explains each.
+"""More variables of our container, and the engine that reads them if only one does. docs/reference/container.md
+explains each.
 """
 SET_BY = {
     "SLUICE_ENGINE": "engine",

@@ -40,7 +40,7 @@ def test_what_is_found_fails(audit: Any, capsys: pytest.CaptureFixture[str]) -> 
     audit.audits = lambda: iter([audit.of_python("a.txt", python(FINDING)), audit.of_node("b", NODE)])
     assert audit.main(["--unreachable=warn"]) == audit.main([]) == 1
     said = capsys.readouterr().out
-    assert "one 2.0: PYSEC-1, mended in 2.1" in said
+    assert "one 2.0: PYSEC-1, fixed in 2.1" in said
     assert "left <2: https://x/GHSA-1, Bad" in said
 
 
