@@ -1,7 +1,8 @@
 """The `sluice` command: read the command line and run the command that it names.
 
-`sluice NAME` is the module `cli.commands.NAME`: its HELP, its arguments (`add`), its work (`run`). Only the named
-module is imported; the help of all commands imports them all, so a module imports what is slow when it runs.
+`sluice NAME` is the module `cli.commands.NAME`: its HELP, its arguments (`add`), its work (`run`).
+Only the named module is imported; the help of all commands imports them all, so a module imports
+what is slow when it runs.
 """
 
 import argparse
@@ -37,7 +38,9 @@ COMMANDS = (
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser of the command that the arguments name, or of all commands if they name none."""
+    """Return the parser of the command that the arguments name, or of all commands if they name
+    none.
+    """
     parser = argparse.ArgumentParser(prog="sluice", description="Stream a language model from your own AWS account.")
     parser.add_argument("--version", action="version", version=f"sluice {version('sluice')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -49,7 +52,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0, 1 if it failed, 2 for an invalid command line, 130 for Ctrl-C."""
+    """Run one command and return the exit status: 0, 1 if it failed, 2 for an invalid command line,
+    130 for Ctrl-C.
+    """
     if arguments is None:
         arguments = sys.argv[1:]
     parser = _parser(arguments)

@@ -29,14 +29,16 @@ def compose(
         app: The app.
         settings: The deployment's settings.
         root: The folder with the sources, the weights and the Dockerfile.
-        env: The account and region of the deployment. Only the stacks of a certificate and a web ACL, which are made in
-            another region, need it. Without them the templates are the same everywhere.
+        env: The account and region of the deployment. Only the stacks of a certificate and a web
+            ACL, which are made in another region, need it. Without them the templates are the same
+            everywhere.
 
     Returns:
         The state stack and the service stack.
 
     Raises:
-        LimitsError, SettingsError, PackageError, BytecodeError: each has a message for the person who deploys.
+        LimitsError, SettingsError, PackageError, BytecodeError: each has a message for the person
+        who deploys.
 
     """
     LIMITS.check()
@@ -72,13 +74,17 @@ def compose(
 
 
 def _env() -> Environment | None:
-    """Return the account and region that the CDK CLI found by its credentials; None without credentials."""
+    """Return the account and region that the CDK CLI found by its credentials; None without
+    credentials.
+    """
     account, region = os.environ.get("CDK_DEFAULT_ACCOUNT"), os.environ.get("CDK_DEFAULT_REGION")
     return Environment(account=account, region=region) if account and region else None
 
 
 def main() -> None:
-    """Synthesise the deployment that the CDK context describes. A mistake in it is one line without a traceback."""
+    """Synthesise the deployment that the CDK context describes. A mistake in it is one line without
+    a traceback.
+    """
     app = App()
     try:
         compose(app, settings=settings_from_context(app.node.get_all_context()), env=_env())

@@ -1,6 +1,7 @@
 """Facts about instance types: their GPUs, and whether they have local disks.
 
-Sources: the SageMaker pricing page's table of GPU instances; "Instance store volumes" of the EC2 guide for the disks.
+Sources: the SageMaker pricing page's table of GPU instances; "Instance store volumes" of the EC2
+    guide for the disks.
 """
 
 import re
@@ -30,7 +31,9 @@ def family(instance_type: str) -> str:
 
 
 def has_gpu(instance_type: str) -> bool:
-    """Return whether the type has NVIDIA's GPUs, by its family's name; new families need not be listed."""
+    """Return whether the type has NVIDIA's GPUs, by its family's name; new families need not be
+    listed.
+    """
     return re.fullmatch(r"[gp]\d\w*(-\w+)?", family(instance_type)) is not None
 
 
@@ -40,6 +43,8 @@ def gpus(instance_type: str) -> int | None:
 
 
 def has_disks(instance_type: str) -> bool:
-    """Return whether the type has local NVMe disks. The machine encrypts them, and SageMaker takes no key for them."""
+    """Return whether the type has local NVMe disks. The machine encrypts them, and SageMaker takes
+    no key for them.
+    """
     name = family(instance_type)
     return name.startswith(("g", "p4", "p5", "p6", "trn")) or re.fullmatch(r"[cmr]\w*d\w*", name) is not None

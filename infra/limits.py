@@ -1,5 +1,5 @@
-"""The table of all time limits of a request, in seconds. Synthesis checks them against each other, and `sluice doctor`
-checks the deployed figures.
+"""The table of all time limits of a request, in seconds. Synthesis checks them against each other,
+and `sluice doctor` checks the deployed figures.
 
 The limits of AWS's services are facts; ours are chosen to fit between them.
 """
@@ -18,7 +18,9 @@ class Limits:
     cloudfront_read: float = 60
     """CloudFront's wait for the first byte and for each packet after it (origin read timeout)."""
     cloudfront_read_max: float = 120
-    """The maximum of `cloudfront_read` without a raised quota. CDK accepts more, but the deployment fails."""
+    """The maximum of `cloudfront_read` without a raised quota. CDK accepts more, but the deployment
+    fails.
+    """
     lambda_timeout: float = 540
     """The stream function's timeout."""
     lambda_timeout_max: float = 900
@@ -32,7 +34,9 @@ class Limits:
     settlement: float = 30
     """The function's writes after the stream's end with their retries, at worst."""
     first_answer: float = 12
-    """How long the function waits for the first record, so that a failure has its own status; then it answers 200."""
+    """How long the function waits for the first record, so that a failure has its own status; then
+    it answers 200.
+    """
     heartbeat: float = 15
     """The longest silence of the function towards the client."""
     container_answer: float = 2
@@ -73,12 +77,14 @@ class Limits:
                 "sagemaker_response",
                 self.sagemaker_response,
             ),
-            # A heartbeat that is late by one period must still arrive before CloudFront cuts the connection.
+            # A heartbeat that is late by one period must still arrive before CloudFront cuts the
+            # connection.
             ("twice the heartbeat", 2 * self.heartbeat, "cloudfront_read", self.cloudfront_read),
             ("admission + first_answer", self.admission + self.first_answer, "cloudfront_read", self.cloudfront_read),
             # A run that uses its whole timeout ends before the next one begins.
             ("sweep_timeout", self.sweep_timeout, "sweep_period", self.sweep_period),
-            # What a killed function leaves is overdue after the longest stream, and should be settled soon after it.
+            # What a killed function leaves is overdue after the longest stream, and should be
+            # settled soon after it.
             ("sweep_period", self.sweep_period, "sagemaker_response", self.sagemaker_response),
             ("control_timeout", self.control_timeout, "cloudfront_read", self.cloudfront_read),
         ]

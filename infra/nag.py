@@ -13,9 +13,11 @@ def add_checks(app: App) -> None:
 
 
 def accept(scope: IConstruct, reasons: Mapping[str, str]) -> None:
-    """Accept findings at a scope and below it: rule without the pack's name (`CFR4`) -> why it is accepted.
+    """Accept findings at a scope and below it: rule without the pack's name (`CFR4`) -> why it is
+    accepted.
 
-    A rule with several findings is accepted finding by finding (`IAM5[Resource::*]`), so a new wildcard is reported.
+    A rule with several findings is accepted finding by finding (`IAM5[Resource::*]`), so a new
+    wildcard is reported.
     """
     accepted = [Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason) for rule, reason in reasons.items()]
     Validations.of(scope).acknowledge(*accepted)

@@ -1,10 +1,12 @@
 """Look up the known vulnerabilities of every pinned package, Python's and Node's: `make audit`.
 
-pip-audit looks up each lock of this folder at PyPI's vulnerability service, and npm each package-lock.json at npm's. If
-a service does not answer, the packages that were not looked up are named: that is not a clean result.
+pip-audit looks up each lock of this folder at PyPI's vulnerability service, and npm each
+package-lock.json at npm's. If a service does not answer, the packages that were not looked up are
+named: that is not a clean result.
 
-Exit status: 0 if everything was looked up and nothing found; 1 if a vulnerability was found; 3 if something could not be
-looked up, or 0 with `--unreachable=warn`, for machines that cannot reach the services.
+Exit status: 0 if everything was looked up and nothing found; 1 if a vulnerability was found; 3 if
+something could not be looked up, or 0 with `--unreachable=warn`, for machines that cannot reach the
+services.
 """
 
 import argparse
@@ -26,7 +28,9 @@ _TIMEOUT = 120
 
 @dataclass
 class Audit:
-    """The result for one lock: the number of packages looked up, the missed packages, and the vulnerabilities."""
+    """The result for one lock: the number of packages looked up, the missed packages, and the
+    vulnerabilities.
+    """
 
     lock: str
     audited: int = 0

@@ -1,7 +1,9 @@
-"""`sluice cost`: compute what a thousand requests and a million tokens cost, and the share of each service.
+"""`sluice cost`: compute what a thousand requests and a million tokens cost, and the share of each
+service.
 
-Prices, with their date and sources, are in `prices.json`. The size of a token on the wire is measured with the
-function's own encoder. The settings are a stage's. The throughput of a model at full load is the user's to measure.
+Prices, with their date and sources, are in `prices.json`. The size of a token on the wire is
+measured with the function's own encoder. The settings are a stage's. The throughput of a model at
+full load is the user's to measure.
 """
 
 import argparse
@@ -20,9 +22,10 @@ from lambda_fn import limits
 HELP = "Compute what requests and tokens cost on AWS, and the share of each service."
 PRICES = Path(__file__).with_name("prices.json")
 WRITE_UNITS = 8
-"""DynamoDB's write units for a request: 2 each to reserve and to release (an account with some requests in flight is
-over 1 kB), 1 for each of the ledger's two writes, and 1 for each of the two changes of the sparse index. A checkpoint,
-every `limits.CHECKPOINT` seconds of a stream, is one more.
+"""DynamoDB's write units for a request: 2 each to reserve and to release (an account with some
+requests in flight is over 1 kB), 1 for each of the ledger's two writes, and 1 for each of the two
+changes of the sparse index. A checkpoint, every `limits.CHECKPOINT` seconds of a stream, is one
+more.
 """
 REST_OF_RESPONSE = 1500
 """Bytes of a response beside its tokens: headers, the first and the last chunks."""
@@ -68,9 +71,12 @@ class Use:
     """One stream's."""
     first_token: float = 0.5
     throughput: float | None = None
-    """Tokens a second of one instance at full load; None: `tokens_per_second` of all its parallel requests."""
+    """Tokens a second of one instance at full load; None: `tokens_per_second` of all its parallel
+    requests.
+    """
     utilisation: float = 0.3
-    """The share of the instances' throughput that is used, over the hours that they are paid for."""
+    """The share of the instances' throughput that is used, over the hours that they are paid for.
+    """
     streams_per_vcpu: int = 16
     """On Managed Instances. 16 is AWS's default for Python."""
 
@@ -112,7 +118,9 @@ def price(name: str) -> float:
 
 
 def instance_price(instance_type: str) -> float:
-    """Return the USD of an instance's hour. Raises CommandError for a type that the price file lacks."""
+    """Return the USD of an instance's hour. Raises CommandError for a type that the price file
+    lacks.
+    """
     known = prices()["instances"]
     if instance_type not in known:
         raise CommandError(f"cli/commands/prices.json has no price of {instance_type}; set one with --instance-hour")
@@ -122,7 +130,9 @@ def instance_price(instance_type: str) -> float:
 
 @cache
 def bytes_a_token() -> int:
-    """Return the bytes on the wire of one token's chunk, with the default padding and its HTTP framing."""
+    """Return the bytes on the wire of one token's chunk, with the default padding and its HTTP
+    framing.
+    """
     import msgspec
 
     from lambda_fn.encode.base import Head

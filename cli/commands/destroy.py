@@ -1,6 +1,7 @@
 """`sluice destroy`: remove a deployment, and print what is left of it and why.
 
-The tables of a stage that retains them outlive the service. Everything that is paid by the hour is removed.
+The tables of a stage that retains them outlive the service. Everything that is paid by the hour is
+removed.
 """
 
 import argparse
@@ -46,7 +47,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield the ARN of each resource with a deployment's tag, and why it is left. `client` is the tagging API's."""
+    """Yield the ARN of each resource with a deployment's tag, and why it is left. `client` is the
+    tagging API's.
+    """
     pages = client.get_paginator("get_resources").paginate(
         TagFilters=[{"Key": "sluice:deployment", "Values": [prefix]}]
     )
@@ -57,7 +60,9 @@ def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def stacks_of(settings: "Settings") -> list[str]:
-    """Return the arguments of `cdk destroy`: all stacks, except the tables' where those are retained."""
+    """Return the arguments of `cdk destroy`: all stacks, except the tables' where those are
+    retained.
+    """
     if not settings.retain:
         return ["--all"]
     return [f"{settings.name}-{settings.stage}-service", *settings.edge_stacks]

@@ -1,7 +1,8 @@
-"""`sluice doctor`: show every hop's limits as deployed, the tightest of them, and whether they agree.
+"""`sluice doctor`: show every hop's limits as deployed, the tightest of them, and whether they
+agree.
 
-AWS says what is deployed. The figures of the function and the container are those of this checkout. The fixed limits of
-AWS's services are in `infra.limits` and in this file, with their sources.
+AWS says what is deployed. The figures of the function and the container are those of this checkout.
+The fixed limits of AWS's services are in `infra.limits` and in this file, with their sources.
 """
 
 import argparse
@@ -29,7 +30,9 @@ _SAGEMAKER = "SageMaker runtime API reference"
 
 @dataclass(frozen=True)
 class Row:
-    """One limit. `bounds` names what it cuts; without them the figure is a time this hop keeps, or its capacity."""
+    """One limit. `bounds` names what it cuts; without them the figure is a time this hop keeps, or
+    its capacity.
+    """
 
     hop: str
     what: str
@@ -206,8 +209,8 @@ def tightest(table: list[Row]) -> dict[Bound, list[Row]]:
 
 
 def contradictions(deployed: Deployed) -> list[str]:
-    """Return sentences that name what contradicts what: synthesis' rules over the deployed figures, and whether the
-    function and the container agree.
+    """Return sentences that name what contradicts what: synthesis' rules over the deployed figures,
+    and whether the function and the container agree.
     """
     from model.answers import Timing
 

@@ -1,8 +1,9 @@
 """`sluice endpoint stop|start`: delete the endpoint, which ends its bill, and create it again.
 
-Instances are paid for while an endpoint exists, so stopping deletes it, by a parameter of its stack. CloudFormation
-therefore knows of it, and `cdk deploy`, which keeps parameters as they are, leaves a stopped endpoint stopped. The
-model, its configuration, keys, usage and the API's address stay; requests get a 503 until the endpoint is started.
+Instances are paid for while an endpoint exists, so stopping deletes it, by a parameter of its
+stack. CloudFormation therefore knows of it, and `cdk deploy`, which keeps parameters as they are,
+leaves a stopped endpoint stopped. The model, its configuration, keys, usage and the API's address
+stay; requests get a 503 until the endpoint is started.
 """
 
 import argparse
@@ -74,7 +75,8 @@ def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) ->
         Whether anything had to be changed.
 
     Raises:
-        CommandError: the stack did not make its endpoint, or the update failed; the message has the reason.
+        CommandError: the stack did not make its endpoint, or the update failed; the message has the
+            reason.
 
     """
     if state_of(cloudformation, stack) == state:

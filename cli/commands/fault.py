@@ -61,7 +61,9 @@ def _kinds() -> str:
 
 
 def _with_options(what: str) -> str:
-    """Return a kind's description with its fields (`seconds`) as the help writes options' values (SECONDS)."""
+    """Return a kind's description with its fields (`seconds`) as the help writes options' values
+    (SECONDS).
+    """
     return re.sub(r"`(\w+)`", lambda field: field[1].upper(), what)
 
 

@@ -1,8 +1,10 @@
-"""`sluice model push`: upload a model's files to S3, from where SageMaker copies them to /opt/ml/model.
+"""`sluice model push`: upload a model's files to S3, from where SageMaker copies them to
+/opt/ml/model.
 
-Files are sent in parts of 64 MiB, each with its SHA-256, which S3 checks before it accepts the part. An upload that was
-interrupted goes on: objects that are complete, and parts that S3 has with the same checksum, are not sent again. The
-SageMaker SDK's S3Uploader can neither go on nor send a checksum, and installs a gigabyte.
+Files are sent in parts of 64 MiB, each with its SHA-256, which S3 checks before it accepts the
+part. An upload that was interrupted goes on: objects that are complete, and parts that S3 has with
+the same checksum, are not sent again. The SageMaker SDK's S3Uploader can neither go on nor send a
+checksum, and installs a gigabyte.
 """
 
 import argparse
@@ -43,7 +45,8 @@ class File:
 
 @dataclass(frozen=True)
 class Pushed:
-    """The bytes that were sent, the bytes that were in S3 already, and the values of the settings that name the model.
+    """The bytes that were sent, the bytes that were in S3 already, and the values of the settings
+    that name the model.
 
     `sha256` is that of a single GGUF file, which the container checks; None for a folder.
     """
@@ -72,7 +75,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def files(source: Path, prefix: str) -> list[File]:
     """Return the files of a model (a folder or one file), with their keys below `prefix`.
 
-    Caches and the like in a folder are left out. Raises CommandError if there are no files, or one is too large.
+    Caches and the like in a folder are left out. Raises CommandError if there are no files, or one
+    is too large.
     """
     paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
     listed = []
@@ -182,7 +186,9 @@ def _is_complete(s3: Any, bucket: str, file: File, whole: str) -> bool:
 
 
 def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
-    """Return the tag of a stored part if it is the same; a part without a SHA-256 is compared by its MD5."""
+    """Return the tag of a stored part if it is the same; a part without a SHA-256 is compared by
+    its MD5.
+    """
     if part is None:
         return None
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest
@@ -191,7 +197,9 @@ def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
 
 
 def _interrupted(s3: Any, bucket: str, key: str) -> tuple[str | None, dict[int, dict[str, Any]]]:
-    """Return the id of the newest interrupted upload of a key, and its parts by number; None and no parts if none."""
+    """Return the id of the newest interrupted upload of a key, and its parts by number; None and no
+    parts if none.
+    """
     uploads = s3.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
     mine = sorted((it for it in uploads if it["Key"] == key), key=lambda it: str(it.get("Initiated", "")))
     if not mine:
@@ -261,7 +269,9 @@ def _bucket_and_prefix(address: str) -> tuple[str, str]:
 
 
 def _own_bucket(s3: Any, sts: Any) -> str:
-    """Return the bucket for models of this account and region; make it, private and encrypted, if it does not exist."""
+    """Return the bucket for models of this account and region; make it, private and encrypted, if
+    it does not exist.
+    """
     from botocore.exceptions import ClientError
 
     account, region = sts.get_caller_identity()["Account"], s3.meta.region_name

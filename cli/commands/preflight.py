@@ -1,7 +1,9 @@
-"""`sluice preflight`: show what the account lacks for a deployment, with the commands that request it.
+"""`sluice preflight`: show what the account lacks for a deployment, with the commands that request
+it.
 
-A new account has no GPU instances for endpoints and may run ten functions at once. Both are quotas that AWS raises on
-request within hours to days, so it is better to know them before the deployment than from its failure.
+A new account has no GPU instances for endpoints and may run ten functions at once. Both are quotas
+that AWS raises on request within hours to days, so it is better to know them before the deployment
+than from its failure.
 """
 
 import argparse
@@ -35,7 +37,9 @@ _FEW = 50
 
 @dataclass(frozen=True)
 class Finding:
-    """One requirement. `commands` request what is missing; with `warning`, the deployment works without it."""
+    """One requirement. `commands` request what is missing; with `warning`, the deployment works
+    without it.
+    """
 
     what: str
     good: bool
@@ -56,7 +60,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def preflight(stage: str, changes: Mapping[str, object]) -> None:
-    """Print what a stage, with `changes` of its settings, needs. Raises CommandError if something is missing."""
+    """Print what a stage, with `changes` of its settings, needs. Raises CommandError if something
+    is missing.
+    """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -121,7 +127,8 @@ def _bootstrap(client: Client, region: str, command: str = "npx cdk bootstrap -c
 
 def _instances(settings: "Settings", client: Client) -> Finding:
     name = f"{settings.instance_type} for endpoint usage"
-    # An update runs new instances beside the old ones, except that an inference component is changed copy by copy.
+    # An update runs new instances beside the old ones, except that an inference component is
+    # changed copy by copy.
     needed = settings.peak_instances + (0 if settings.scale_to_zero else settings.instance_count)
     pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     quota = next((it for page in pages for it in page["Quotas"] if it["QuotaName"] == name), None)

@@ -1,4 +1,6 @@
-"""`sluice up`: start the local cloud, deploy the stacks into it by the real CDK CLI, and stream a first answer."""
+"""`sluice up`: start the local cloud, deploy the stacks into it by the real CDK CLI, and stream a
+first answer.
+"""
 
 import argparse
 import time
@@ -43,10 +45,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Start, deploy, make a key, stream a first answer; without `--detach`, stay until Ctrl-C and stop it then.
+    """Start, deploy, make a key, stream a first answer; without `--detach`, stay until Ctrl-C and
+    stop it then.
 
-    What was started goes on running after a step that failed, so that it can be examined. Ctrl-C during the steps stops
-    a local cloud that was started here.
+    What was started goes on running after a step that failed, so that it can be examined. Ctrl-C
+    during the steps stops a local cloud that was started here.
     """
     from cli.lib import container
     from cli.lib.local_cloud import alone, wait
@@ -62,7 +65,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def cloud_options(args: argparse.Namespace) -> list[str]:
-    """Return the options of `python -m local`; a local cloud that is running keeps those it was started with."""
+    """Return the options of `python -m local`; a local cloud that is running keeps those it was
+    started with.
+    """
     options = ["--time-scale", str(args.time_scale)] if args.time_scale != 1 else []
     options += ["--lambda-concurrency", str(args.lambda_concurrency)] if args.lambda_concurrency != 1 else []
     return options + [f"--host={name}" for name in args.host]

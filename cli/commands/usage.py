@@ -1,4 +1,6 @@
-"""`sluice usage ...`: report usage, reconcile accounts with ledger and rollups, replay logged settlements."""
+"""`sluice usage ...`: report usage, reconcile accounts with ledger and rollups, replay logged
+settlements.
+"""
 
 import argparse
 import re

@@ -1,7 +1,8 @@
 """The admin API of a deployed stack, local or on AWS, as the commands use it.
 
-The stack's outputs have its address, and Secrets Manager has its secret. With a right, or if the stack has no admin
-URL, a function is invoked instead, with the caller's AWS credentials: the function of all rights, or of one.
+The stack's outputs have its address, and Secrets Manager has its secret. With a right, or if the
+stack has no admin URL, a function is invoked instead, with the caller's AWS credentials: the
+function of all rights, or of one.
 """
 
 import argparse

@@ -21,7 +21,8 @@ _PASSED_ON = (
     "SSL_CERT_FILE",
     "UV_CACHE_DIR",
 )
-"""The caller's variables that CDK gets. No other one may lead a local deployment to a real account."""
+"""The caller's variables that CDK gets. No other one may lead a local deployment to a real account.
+"""
 
 
 def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: Detail) -> None:

@@ -9,7 +9,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def bars(amounts: Sequence[int], width: int = 24) -> list[str]:
-    """Return a bar for each amount, the longest `width` cells wide; a non-zero amount gets at least an eighth cell."""
+    """Return a bar for each amount, the longest `width` cells wide; a non-zero amount gets at least
+    an eighth cell.
+    """
     most = max(amounts, default=0)
     drawn = []
     for amount in amounts:
@@ -20,7 +22,9 @@ def bars(amounts: Sequence[int], width: int = 24) -> list[str]:
 
 
 def without_refused(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of the admin API with `refused` apart; `requests` then counts what the key's totals count."""
+    """Return a row of the admin API with `refused` apart; `requests` then counts what the key's
+    totals count.
+    """
     refused = row["outcomes"].get("refused", 0)
     return {**row, "requests": row["requests"] - refused, "refused": refused}
 

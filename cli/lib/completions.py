@@ -1,4 +1,6 @@
-"""Ask a deployed stack's model through the stock OpenAI client, and print the completion as it streams."""
+"""Ask a deployed stack's model through the stock OpenAI client, and print the completion as it
+streams.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,11 @@ def client(stack: LocalStack) -> Any:
 
 
 def complete(client: Any, *, model: str, messages: list[Message], temperature: float | None = None) -> str:
-    """Stream one completion to the screen, then its figures; without `temperature` the model's default holds.
+    """Stream one completion to the screen, then its figures; without `temperature` the model's
+    default holds.
 
-    Characters that could steer the terminal are printed as escapes. The text that is returned is the model's own.
+    Characters that could steer the terminal are printed as escapes. The text that is returned is
+    the model's own.
 
     Raises:
         CommandError: the API refused, or the completion broke off; Unavailable: with status 503.

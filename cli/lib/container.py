@@ -11,7 +11,9 @@ from infra.settings.deployment import local
 
 DOCKERFILE = "model/Dockerfile"
 BASE_IMAGE = "SLUICE_BASE_IMAGE"
-"""The variable that names another base image than the Dockerfile's, for where that one cannot be pulled."""
+"""The variable that names another base image than the Dockerfile's, for where that one cannot be
+pulled.
+"""
 
 
 def engine() -> str:

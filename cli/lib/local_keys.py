@@ -1,4 +1,6 @@
-"""Make API keys directly in a usage table, for benchmarks and test programs. Commands use the admin API."""
+"""Make API keys directly in a usage table, for benchmarks and test programs. Commands use the admin
+API.
+"""
 
 import time
 from typing import Any

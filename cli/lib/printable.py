@@ -1,15 +1,19 @@
-"""Make text from elsewhere safe to print: a name, a completion or an error must not steer the terminal. Pure."""
+"""Make text from elsewhere safe to print: a name, a completion or an error must not steer the
+terminal. Pure.
+"""
 
 import re
 from functools import partial
 
-# The control characters of C0 (ESC, CR, BEL, ...) and of C1, where each of 0x80-0x9f is an escape sequence in one
-# character; the characters that change the direction of a line; and halves of surrogate pairs, which no output encodes.
+# The control characters of C0 (ESC, CR, BEL, ...) and of C1, where each of 0x80-0x9f is an escape
+# sequence in one character; the characters that change the direction of a line; and halves of
+# surrogate pairs, which no output encodes.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str, *, keep: str = "\n\t") -> str:
-    r"""Return the text with unsafe characters as escapes: ESC becomes `\x1b`, U+202E becomes `\u202e`.
+    r"""Return the text with unsafe characters as escapes: ESC becomes `\x1b`, U+202E becomes
+    `\u202e`.
 
     The characters of `keep` stay. A table's cell keeps none, so that no text can begin a new line.
     """

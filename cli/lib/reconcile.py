@@ -1,4 +1,6 @@
-"""`sluice usage reconcile`: reconcile part by part, so that no call takes long, however much was used."""
+"""`sluice usage reconcile`: reconcile part by part, so that no call takes long, however much was
+used.
+"""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,7 +18,9 @@ class Api(Protocol):
 
 
 def reconcile(api: Api, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Return the report that `POST /reconcile` returns; `progress` is called with the hour that is reached."""
+    """Return the report that `POST /reconcile` returns; `progress` is called with the hour that is
+    reached.
+    """
     report: dict[str, Any] = {}
     for _ in range(_ATTEMPTS):
         report = _attempt(api, progress)

@@ -60,7 +60,8 @@ class LocalStack:
 
     @classmethod
     def of(cls, stage: str, name: str) -> Self:
-        """Return a stage's stack: the running local one, or the one on AWS, with OPENAI_API_KEY's key if it is set.
+        """Return a stage's stack: the running local one, or the one on AWS, with OPENAI_API_KEY's
+        key if it is set.
 
         Raises:
             CommandError: there is no such stack, or no access to it.
@@ -104,7 +105,9 @@ def running_cloud() -> LocalCloud:
 
 
 def stay_local() -> None:
-    """Ignore AWS profiles and, for this machine's addresses, proxies: calls to the local stack must not leave it."""
+    """Ignore AWS profiles and, for this machine's addresses, proxies: calls to the local stack must
+    not leave it.
+    """
     for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         os.environ.pop(name, None)
     for name in ("NO_PROXY", "no_proxy"):
@@ -113,7 +116,8 @@ def stay_local() -> None:
 
 
 def aws_options(stage: str) -> dict[str, str]:
-    """Return the arguments of boto3's clients for a stage: the local cloud's for `local`, else AWS_REGION's region.
+    """Return the arguments of boto3's clients for a stage: the local cloud's for `local`, else
+    AWS_REGION's region.
 
     boto3 itself reads AWS_DEFAULT_REGION only; the CDK CLI, and all other SDKs, read both.
 
@@ -135,7 +139,8 @@ def aws_options(stage: str) -> dict[str, str]:
 
 
 def aws_environment(stage: str) -> dict[str, str]:
-    """Return the variables that the CDK CLI needs for a stage: the local cloud's for `local`, else the caller's.
+    """Return the variables that the CDK CLI needs for a stage: the local cloud's for `local`, else
+    the caller's.
 
     Raises:
         CommandError: no local cloud is running.
@@ -147,7 +152,8 @@ def aws_environment(stage: str) -> dict[str, str]:
 
 
 def outputs_of(stage: str, stack: str) -> dict[str, str] | None:
-    """Return a stack's outputs, none while its first deployment runs; None if there is no such stack.
+    """Return a stack's outputs, none while its first deployment runs; None if there is no such
+    stack.
 
     Raises:
         CommandError: AWS cannot be called.
@@ -166,7 +172,9 @@ def outputs_of(stage: str, stack: str) -> dict[str, str] | None:
 
 
 def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
-    """Return the error for a stack that AWS did not describe: it is not deployed (yet), or access is missing."""
+    """Return the error for a stack that AWS did not describe: it is not deployed (yet), or access
+    is missing.
+    """
     from botocore.exceptions import ClientError
 
     if isinstance(error, ClientError) and "does not exist" in str(error):
@@ -175,7 +183,9 @@ def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
 
 
 def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") -> CommandError:
-    """Return the error for a failed call of AWS: what the environment lacks, else `what` and the reason."""
+    """Return the error for a failed call of AWS: what the environment lacks, else `what` and the
+    reason.
+    """
     from botocore.exceptions import NoCredentialsError, NoRegionError
 
     if isinstance(error, NoRegionError):
@@ -186,6 +196,8 @@ def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") 
 
 
 def undeployed(stack: str, stage: str) -> CommandError:
-    """Return the error for a stack that does not exist, or has no outputs while its first deployment runs."""
+    """Return the error for a stack that does not exist, or has no outputs while its first
+    deployment runs.
+    """
     command = "make up" if stage == "local" else f"make deploy STAGE={stage}"
     return CommandError(f"The stack {stack} is not deployed (yet). Deploy it with: {command}")

@@ -1,4 +1,6 @@
-"""Print steps, tables, CSV and questions. A step is one line with its time, and its newest detail while it runs."""
+"""Print steps, tables, CSV and questions. A step is one line with its time, and its newest detail
+while it runs.
+"""
 
 import csv
 import json
@@ -40,7 +42,9 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
 
 
 def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print CSV whose cells are neither formulas for a spreadsheet nor escape sequences for a terminal."""
+    """Print CSV whose cells are neither formulas for a spreadsheet nor escape sequences for a
+    terminal.
+    """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(head)
     writer.writerows([printable(inert(cell), keep="") for cell in row] for row in rows)
@@ -64,7 +68,8 @@ def show(table: Table) -> None:
 def step(name: str) -> Iterator[Detail]:
     """Print a step while the block runs. Yields a function that prints a detail of the step.
 
-    On a terminal the detail is shown beside a spinner. Elsewhere a step is a line when it begins and one when it ends.
+    On a terminal the detail is shown beside a spinner. Elsewhere a step is a line when it begins
+    and one when it ends.
     """
     started = time.monotonic()
     if console.is_terminal:
@@ -78,7 +83,9 @@ def step(name: str) -> Iterator[Detail]:
 
 
 def require_terminal(message: str) -> None:
-    """Raise CommandError with `message` if nobody can answer a question, because standard input is not a terminal."""
+    """Raise CommandError with `message` if nobody can answer a question, because standard input is
+    not a terminal.
+    """
     if not sys.stdin.isatty():
         raise CommandError(message)
 

@@ -1,4 +1,6 @@
-"""Values of the command line: stacks, durations, moments, limits, key ids; and how times are printed."""
+"""Values of the command line: stacks, durations, moments, limits, key ids; and how times are
+printed.
+"""
 
 import argparse
 import re
@@ -16,7 +18,9 @@ STAGES = ("local", "dev", "prod")
 
 
 def add_stack(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
-    """Add `--stage` and `--stack-name`. Without them, an `inner` parser keeps what the outer one has read."""
+    """Add `--stage` and `--stack-name`. Without them, an `inner` parser keeps what the outer one
+    has read.
+    """
     default = argparse.SUPPRESS if inner else "local"
     parser.add_argument("--stage", default=default, choices=STAGES, help="the stack's stage (local)")
     add_stack_name(parser, inner=inner)
@@ -47,7 +51,9 @@ def seconds(text: str) -> int:
 
 
 def moment(text: str) -> int | None:
-    """Read a moment in the future, as Unix seconds: a duration from now, a date or time in UTC, or `none`."""
+    """Read a moment in the future, as Unix seconds: a duration from now, a date or time in UTC, or
+    `none`.
+    """
     if text == NONE:
         return None
     if re.fullmatch(r"\d+[smhdw]", text):
@@ -92,7 +98,9 @@ def key_id(text: str) -> str:
 
 
 def pasted_key_id(text: str) -> str:
-    """Read a key or its id, in quotes or blanks if it was copied so; `-` reads it from standard input."""
+    """Read a key or its id, in quotes or blanks if it was copied so; `-` reads it from standard
+    input.
+    """
     if text == "-":
         text = sys.stdin.readline()
     return key_id(text.strip().strip("'\"`"))

@@ -1,4 +1,6 @@
-"""The admin functions that IAM lets callers invoke: one for each right, with a role that has this right only."""
+"""The admin functions that IAM lets callers invoke: one for each right, with a role that has this
+right only.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,15 +32,16 @@ _PARTITIONS: Mapping[Right, Mapping[str, Sequence[str]]] = {
     "usage": {"GetItem": (_KEYS, _LEDGER, *_ROLLUPS), "Query": (_LEDGER, *_ROLLUPS)},
     "audit": {"Query": (_TRAIL,)},
 }
-"""The partitions that each right needs, by action. All rights also need the secret of page tokens, and put entries into
-the audit trail, which no role may change or remove.
+"""The partitions that each right needs, by action. All rights also need the secret of page tokens,
+and put entries into the audit trail, which no role may change or remove.
 """
 
 
 class AdminFunctions(Construct):
     """The functions, built from the control function's package.
 
-    They have no URL. A flood through the distribution throttles the control function, and none of these.
+    They have no URL. A flood through the distribution throttles the control function, and none of
+    these.
     """
 
     def __init__(

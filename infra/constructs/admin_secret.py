@@ -27,9 +27,9 @@ _STEPS = (
 class AdminSecret(Construct):
     """A generated secret that Secrets Manager rotates with our function.
 
-    The control function reads the current and the previous version when it needs them, and accepts both. Admins
-    therefore have the time between two rotations to fetch the new secret. `aws secretsmanager rotate-secret` rotates
-    it at once.
+    The control function reads the current and the previous version when it needs them, and accepts
+    both. Admins therefore have the time between two rotations to fetch the new secret. `aws
+    secretsmanager rotate-secret` rotates it at once.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:

@@ -53,5 +53,7 @@ def add_alarm(
 
 
 def alarm_topics(settings: Settings) -> list[str]:
-    """Return the actions of an alarm that is meant for people: the SNS topic of the settings, if they have one."""
+    """Return the actions of an alarm that is meant for people: the SNS topic of the settings, if
+    they have one.
+    """
     return [] if settings.alarm_topic is None else [settings.alarm_topic]

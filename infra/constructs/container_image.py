@@ -36,8 +36,9 @@ _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloa
 class ContainerImage(Construct):
     """The `uri` of the image, and the grant to pull it.
 
-    Without the setting `image_uri`, `model/Dockerfile` is built for linux/amd64, on this machine or by CodeBuild. For
-    AWS's containers the image is the one that images.json names for the region of the deployment.
+    Without the setting `image_uri`, `model/Dockerfile` is built for linux/amd64, on this machine or
+    by CodeBuild. For AWS's containers the image is the one that images.json names for the region of
+    the deployment.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
@@ -87,7 +88,9 @@ class ContainerImage(Construct):
         return asset.image_uri, asset.repository.repository_arn
 
     def _of_aws(self, container: str) -> tuple[str, str]:
-        """Return the URI and the repository's ARN of AWS's image; CloudFormation looks the region up."""
+        """Return the URI and the repository's ARN of AWS's image; CloudFormation looks the region
+        up.
+        """
         image = containers()[container]
         mapping = CfnMapping(
             self,

@@ -14,19 +14,23 @@ from infra.limits import LIMITS
 from infra.settings.deployment import Settings
 
 CONCURRENCY = 10
-"""The function's reserved concurrency, in deployments that reserve any. It limits what guesses at the secret can cost."""
+"""The function's reserved concurrency, in deployments that reserve any. It limits what guesses at
+the secret can cost.
+"""
 
 
 class ControlFunction(Construct):
     """Makes keys and reads usage; it cannot call models.
 
-    Only this function may put account items, which makes keys. The stream function and the sweeper update accounts when
-    they reserve and settle. IAM cannot limit that to some attributes, nor keep an update from making a missing item, so
-    that they change nothing else of a key is up to their code.
+    Only this function may put account items, which makes keys. The stream function and the sweeper
+    update accounts when they reserve and settle. IAM cannot limit that to some attributes, nor keep
+    an update from making a missing item, so that they change nothing else of a key is up to their
+    code.
 
-    Callers reach it by its URL behind the distribution, with the admin secret; like the stream function, it requires the
-    origin secret. Callers with `lambda:InvokeFunction` use `AdminFunctions` instead. With `admin_url` false there is no
-    control function, no URL and no admin secret.
+    Callers reach it by its URL behind the distribution, with the admin secret; like the stream
+    function, it requires the origin secret. Callers with `lambda:InvokeFunction` use
+    `AdminFunctions` instead. With `admin_url` false there is no control function, no URL and no
+    admin secret.
     """
 
     def __init__(

@@ -15,7 +15,9 @@ class Domain(Construct):
     def __init__(
         self, scope: Construct, construct_id: str, *, settings: Settings, certificate: acm.ICertificate | None
     ) -> None:
-        """Use the `certificate` that a stack made for the domain, or the one that the settings name."""
+        """Use the `certificate` that a stack made for the domain, or the one that the settings
+        name.
+        """
         super().__init__(scope, construct_id)
         self.name = settings.domain
         self._settings = settings
@@ -24,7 +26,9 @@ class Domain(Construct):
             self.certificate = acm.Certificate.from_certificate_arn(self, "Certificate", arn)
 
     def point_at(self, distribution: cloudfront.IDistribution) -> None:
-        """Make the records. Without a zone, the domain's owner makes a CNAME to the distribution's domain."""
+        """Make the records. Without a zone, the domain's owner makes a CNAME to the distribution's
+        domain.
+        """
         if self.name is None or self._settings.hosted_zone is None:
             return
         zone = zone_of(self, self._settings)

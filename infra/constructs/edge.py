@@ -21,9 +21,11 @@ PRICE_CLASSES: dict[PriceClass, cloudfront.PriceClass] = {
 
 
 class Edge(Construct):
-    """A distribution that passes everything on unchanged, without caching, compression or buffering.
+    """A distribution that passes everything on unchanged, without caching, compression or
+    buffering.
 
-    Plain HTTP is refused and not redirected: before a redirect, a client would have sent its key unencrypted.
+    Plain HTTP is refused and not redirected: before a redirect, a client would have sent its key
+    unencrypted.
     """
 
     def __init__(
@@ -39,10 +41,11 @@ class Edge(Construct):
         web_acl: str | None,
         strict_transport: bool,
     ) -> None:
-        """Create the distribution in front of the function URLs; requests below /admin/ go to `admin_url`.
+        """Create the distribution in front of the function URLs; requests below /admin/ go to
+        `admin_url`.
 
-        `web_acl` is an ARN. With `strict_transport`, browsers use HTTPS only for this host from then on. On localhost
-        that would affect the host's other ports.
+        `web_acl` is an ARN. With `strict_transport`, browsers use HTTPS only for this host from
+        then on. On localhost that would affect the host's other ports.
         """
         super().__init__(scope, construct_id)
         headers = _headers(self, strict_transport=strict_transport)
@@ -76,7 +79,9 @@ class Edge(Construct):
 
 
 def _headers(scope: Construct, *, strict_transport: bool) -> cloudfront.ResponseHeadersPolicy:
-    """Return the policy that adds security headers for browsers. The function itself answers CORS requests."""
+    """Return the policy that adds security headers for browsers. The function itself answers CORS
+    requests.
+    """
     return cloudfront.ResponseHeadersPolicy(
         scope,
         "Headers",

@@ -1,6 +1,8 @@
-"""How an endpoint is updated: new instances beside the old ones, some of the requests first, and back if they fail.
+"""How an endpoint is updated: new instances beside the old ones, some of the requests first, and
+back if they fail.
 
-SageMaker watches the alarms while it shifts requests, and returns to the old instances when one rises.
+SageMaker watches the alarms while it shifts requests, and returns to the old instances when one
+rises.
 """
 
 from aws_cdk import Duration
@@ -12,11 +14,14 @@ from infra.constructs.alarms import add_alarm, alarm_topics
 from infra.settings.deployment import Settings
 
 TERMINATION_SECONDS = 300
-"""How long the old instances stay after the last shift. The streams that they have begun take eight minutes at most,
-and nearly all take less than this."""
+"""How long the old instances stay after the last shift. The streams that they have begun take eight
+minutes at most, and nearly all take less than this.
+"""
 _MAX_SECONDS = 28_800
 FAILURES = {"Invocation5XXErrors": 5, "InvocationModelErrors": 10}
-"""SageMaker's metrics of failures, and the number in each of two minutes that rolls a deployment back."""
+"""SageMaker's metrics of failures, and the number in each of two minutes that rolls a deployment
+back.
+"""
 
 
 class EndpointGuard(Construct):

@@ -62,7 +62,9 @@ class EndpointRole(Construct):
         )
 
     def _allow_interfaces(self, settings: Settings) -> None:
-        """Grant interfaces in the named subnets and security groups only. A shared subnet belongs to another account."""
+        """Grant interfaces in the named subnets and security groups only. A shared subnet belongs
+        to another account.
+        """
         places = [f"*:subnet/{subnet}" for subnet in settings.subnets]
         places += [f"*:security-group/{group}" for group in settings.security_groups]
         where = f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}"
@@ -75,7 +77,9 @@ class EndpointRole(Construct):
         accept(self.role, reasons)
 
     def _allow_key(self, key: str) -> None:
-        """Grant the key's use; grants of it only through AWS's services, as SageMaker makes them for volumes."""
+        """Grant the key's use; grants of it only through AWS's services, as SageMaker makes them
+        for volumes.
+        """
         use = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"]
         self.role.add_to_policy(iam.PolicyStatement(actions=use, resources=[key]))
         for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}

@@ -1,4 +1,5 @@
-"""Scaling by the number of running requests, from the high-resolution metric that SageMaker sends every ten seconds.
+"""Scaling by the number of running requests, from the high-resolution metric that SageMaker sends
+every ten seconds.
 
 Requests a minute would not do: a stream takes between a second and eight minutes.
 """
@@ -19,7 +20,9 @@ WAKE = "NoCapacityInvocationFailures"
 
 
 class EndpointScaling(Construct):
-    """Scales the instances of a variant, or the copies of an inference component, which may go down to zero."""
+    """Scales the instances of a variant, or the copies of an inference component, which may go down
+    to zero.
+    """
 
     def __init__(
         self,
@@ -33,7 +36,9 @@ class EndpointScaling(Construct):
         running: CfnCondition,
         after: IDependable,
     ) -> None:
-        """Register the target and its policies. They exist while the endpoint is `running`, and are made `after` it."""
+        """Register the target and its policies. They exist while the endpoint is `running`, and are
+        made `after` it.
+        """
         super().__init__(scope, construct_id)
         self._settings = settings
         if component is None:
@@ -89,7 +94,9 @@ class EndpointScaling(Construct):
         ]
 
     def _wake(self, endpoint_name: str, component: str, running: CfnCondition) -> None:
-        """Scale from zero to one by a step on failed requests: without copies there is no target to track."""
+        """Scale from zero to one by a step on failed requests: without copies there is no target to
+        track.
+        """
         step = scaling.CfnScalingPolicy(
             self,
             "Wake",

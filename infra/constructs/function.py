@@ -37,7 +37,8 @@ def add_function(
     reserved: int | None = None,
     traced: bool = False,
 ) -> lambda_.Function:
-    """Package and create a function (`Function`), its role (`Role`) and its log group (`Log`) in a scope.
+    """Package and create a function (`Function`), its role (`Role`) and its log group (`Log`) in a
+    scope.
 
     Args:
         scope: The parent of the three.
@@ -48,7 +49,8 @@ def add_function(
         description: The function's and the role's.
         timeout: Seconds.
         environment: The function's variables.
-        reserved: The reserved concurrency, in deployments that reserve any; a new account has none to reserve.
+        reserved: The reserved concurrency, in deployments that reserve any; a new account has none
+            to reserve.
         traced: Whether X-Ray traces it.
 
     """

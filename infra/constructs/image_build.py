@@ -14,7 +14,8 @@ from constructs import Construct
 from infra.constructs.trust import LAMBDA, service_of_this_account
 from infra.nag import accept
 
-# The function starts the build and ends. The build itself answers CloudFormation, so it may take longer than a function.
+# The function starts the build and ends. The build itself answers CloudFormation, so it may take
+# longer than a function.
 _STARTER = """
 import json, urllib.request, boto3
 def handler(event, context):
@@ -53,7 +54,8 @@ _LOGS = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:/aws
 
 
 class ImageBuild(Construct):
-    """A repository, and in it the image of the sources at `root`, with a hash of their content as its tag.
+    """A repository, and in it the image of the sources at `root`, with a hash of their content as
+    its tag.
 
     The image exists once the resource `done` does; what uses `uri` must depend on `done`.
     """
@@ -121,7 +123,8 @@ class ImageBuild(Construct):
             properties={"Project": project.project_name, "Tag": tag},
             service_timeout=Duration.hours(1),
         )
-        # The project does not depend on its role's policy, without which a build can neither read nor push.
+        # The project does not depend on its role's policy, without which a build can neither read
+        # nor push.
         self.done.node.add_dependency(project, role, self.repository)
         self.uri = f"{self.repository.repository_uri}:{tag}"
         made = project.node.default_child

@@ -11,14 +11,15 @@ LENGTH = 48
 
 
 class OriginSecret(Construct):
-    """The current and the previous secret. The functions accept both, so the secret can be changed without a gap.
+    """The current and the previous secret. The functions accept both, so the secret can be changed
+    without a gap.
 
-    They are two generated secrets and not one JSON object with an empty `previous`: AWS does not document what
-    CloudFormation makes of a reference to an empty value, and a fixed value would be a public secret. Until the first
-    change, no client sends the previous one.
+    They are two generated secrets and not one JSON object with an empty `previous`: AWS does not
+    document what CloudFormation makes of a reference to an empty value, and a fixed value would be
+    a public secret. Until the first change, no client sends the previous one.
 
-    CloudFormation reads a secret when it deploys a resource that refers to it, and again only when that resource
-    changes.
+    CloudFormation reads a secret when it deploys a resource that refers to it, and again only when
+    that resource changes.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:

@@ -17,9 +17,9 @@ from infra.settings.deployment import Settings
 class StreamFunction(Construct):
     """A Python function with our runtime, behind a streaming function URL.
 
-    The managed Python runtime cannot stream, so the exec wrapper replaces it with ours. The URL accepts any caller,
-    because with IAM every client would have to sign its requests. The function refuses callers without the origin
-    secret.
+    The managed Python runtime cannot stream, so the exec wrapper replaces it with ours. The URL
+    accepts any caller, because with IAM every client would have to sign its requests. The function
+    refuses callers without the origin secret.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""The sweeper's function and schedule, and the alarms that tell when it fails, is silent, or has much to settle."""
+"""The sweeper's function and schedule, and the alarms that tell when it fails, is silent, or has
+much to settle.
+"""
 
 from pathlib import Path
 
@@ -15,20 +17,24 @@ from infra.limits import LIMITS
 from infra.settings.deployment import Settings
 
 NAMESPACE = "Sluice"
-"""The namespace of the sweeper's metric `Recovered`: a count of requests, with the dimension `Deployment`."""
+"""The namespace of the sweeper's metric `Recovered`: a count of requests, with the dimension
+`Deployment`.
+"""
 
 
 class Sweeper(Construct):
     """A function on a schedule, from the stream function's package.
 
-    A failed run is not retried, and its event is not kept: the next run, minutes later, finds all that the failed one
-    left. Alarms tell when runs fail or do not take place.
+    A failed run is not retried, and its event is not kept: the next run, minutes later, finds all
+    that the failed one left. Alarms tell when runs fail or do not take place.
     """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, root: Path, settings: Settings, usage_table: UsageTable
     ) -> None:
-        """Package and create the function, its schedule and its alarms. The function gets no rights here."""
+        """Package and create the function, its schedule and its alarms. The function gets no rights
+        here.
+        """
         super().__init__(scope, construct_id)
         deployment = f"{settings.name}-{settings.stage}"
         self.function = add_function(
@@ -48,7 +54,8 @@ class Sweeper(Construct):
         )
         period = Duration.seconds(LIMITS.sweep_period)
         self.function.configure_async_invoke(retry_attempts=0, max_event_age=period)
-        # CDK's own target would name its permission after the stack, but stages may differ in settings only.
+        # CDK's own target would name its permission after the stack, but stages may differ in
+        # settings only.
         retry = events.CfnRule.RetryPolicyProperty(
             maximum_retry_attempts=0, maximum_event_age_in_seconds=period.to_seconds()
         )

@@ -1,11 +1,13 @@
-"""Who may assume a role: a service of AWS, on behalf of this account only if AWS documents that condition.
+"""Who may assume a role: a service of AWS, on behalf of this account only if AWS documents that
+condition.
 
-Without the condition, another account could make a service use a role of ours (the confused deputy). The condition names
-the account and not a resource, because a role is made before the resource that uses it.
+Without the condition, another account could make a service use our role (the confused
+deputy). The condition names the account and not a resource, because a role is made before the
+resource that uses it.
 
-Sources: "Cross-service confused deputy prevention" in the user guides of SageMaker and CodeBuild. Lambda's guide has no
-such condition for execution roles, and a function with one might not start. To give a role to a function, a caller needs
-iam:PassRole in the role's account.
+Sources: "Cross-service confused deputy prevention" in the user guides of SageMaker and CodeBuild.
+Lambda's guide has no such condition for execution roles, and a function with one might not start.
+To give a role to a function, a caller needs iam:PassRole in the role's account.
 """
 
 from aws_cdk import Stack
@@ -17,6 +19,8 @@ LAMBDA = "lambda.amazonaws.com"
 
 
 def service_of_this_account(scope: Construct, name: str) -> iam.ServicePrincipal:
-    """Return the principal of the service `name` (`sagemaker`), acting for the account of `scope`'s stack."""
+    """Return the principal of the service `name` (`sagemaker`), acting for the account of `scope`'s
+    stack.
+    """
     account = Stack.of(scope).account
     return iam.ServicePrincipal(f"{name}.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": account}})

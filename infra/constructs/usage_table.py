@@ -14,14 +14,16 @@ LEADING_KEYS = "dynamodb:LeadingKeys"
 
 
 class UsageTable(Construct):
-    """A DynamoDB table with string keys `pk` and `sk`, paid by request, restorable to any second of the last 35 days.
+    """A DynamoDB table with string keys `pk` and `sk`, paid by request, restorable to any second of
+    the last 35 days.
 
-    Its indexes are sparse and contain keys only. `overdue` (`open`, `due`) has the open ledger items by the Unix second
-    after which they are overdue; an item leaves it when it loses these attributes. `keys` (`directory`, `created`)
-    lists the accounts.
+    Its indexes are sparse and contain keys only. `overdue` (`open`, `due`) has the open ledger
+    items by the Unix second after which they are overdue; an item leaves it when it loses these
+    attributes. `keys` (`directory`, `created`) lists the accounts.
 
-    With `retain`, the table outlives its stack and cannot be deleted. It is encrypted with a key that DynamoDB owns,
-    which costs nothing a request; a customer's key could add a KMS call before the first token.
+    With `retain`, the table outlives its stack and cannot be deleted. It is encrypted with a key
+    that DynamoDB owns, which costs nothing a request; a customer's key could add a KMS call before
+    the first token.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, retain: bool) -> None:
@@ -44,7 +46,8 @@ class UsageTable(Construct):
         )
 
     def grant_in(self, grantee: iam.IGrantable, actions: Sequence[str], *partitions: str) -> None:
-        """Grant actions in the partitions whose keys match one of the patterns `partitions`, and in no others.
+        """Grant actions in the partitions whose keys match one of the patterns `partitions`, and in
+        no others.
 
         The table's own `grant` would grant them on the indexes, too.
         """

@@ -18,9 +18,10 @@ PACKED = ".tar.gz"
 class Weights(Construct):
     """SageMaker's data source for the setting `weights`, and the grant to read exactly that.
 
-    A file becomes an asset. An `s3://` URI is used as it is; one that ends in a slash means everything below it.
-    SageMaker copies the weights to /opt/ml/model (an object under the last part of its key), and unpacks a `.tar.gz`,
-    as JumpStart's are, there. Without weights, or if the container downloads them from Hugging Face, there is no source.
+    A file becomes an asset. An `s3://` URI is used as it is; one that ends in a slash means
+    everything below it. SageMaker copies the weights to /opt/ml/model (an object under the last
+    part of its key), and unpacks a `.tar.gz`, as JumpStart's are, there. Without weights, or if the
+    container downloads them from Hugging Face, there is no source.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, location: str | None) -> None:
@@ -56,7 +57,9 @@ class Weights(Construct):
         )
 
     def grant_read(self, role: iam.Role) -> None:
-        """Grant a role reading the weights, and listing their prefix, which SageMaker does before it downloads."""
+        """Grant a role reading the weights, and listing their prefix, which SageMaker does before
+        it downloads.
+        """
         if self._source is None:
             return
         bucket, key = self._source

@@ -1,4 +1,6 @@
-"""AWS's Deep Learning Containers for language models, read from images.json, which refresh.py writes."""
+"""AWS's Deep Learning Containers for language models, read from images.json, which refresh.py
+writes.
+"""
 
 import json
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ class DeepLearningContainer:
 def containers() -> dict[str, DeepLearningContainer]:
     """Return all kinds by our names for them."""
     listed = json.loads(Path(__file__).with_name("images.json").read_text())["containers"]
-    return {name: DeepLearningContainer(cuda=_version(item["cuda"]), uris=item["uris"]) for name, item in listed.items()}
+    return {
+        name: DeepLearningContainer(cuda=_version(item["cuda"]), uris=item["uris"]) for name, item in listed.items()
+    }
 
 
 def _version(text: str) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Pin the base images of model/Dockerfile by their digests: `make digests`.
 
-A tag may name another image tomorrow; a digest names the content. docker reads the digest from the image's registry,
-with the user's credentials.
+A tag may name another image tomorrow; a digest names the content. docker reads the digest from the
+image's registry, with the user's credentials.
 """
 
 import re

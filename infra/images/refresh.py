@@ -1,7 +1,8 @@
-"""Write images.json: the newest Deep Learning Container of each kind that the SageMaker SDK lists, by region.
+"""Write images.json: the newest Deep Learning Container of each kind that the SageMaker SDK lists,
+by region.
 
-`make images` runs this in a separate environment (locks/sagemaker.txt), because the SDK installs a gigabyte. It needs no
-credentials. Review the change before committing it.
+`make images` runs this in a separate environment (locks/sagemaker.txt), because the SDK installs a
+gigabyte. It needs no credentials. Review the change before committing it.
 """
 
 import contextlib

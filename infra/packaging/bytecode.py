@@ -1,6 +1,7 @@
 """Compile a package with the target's Python version, if this machine has it.
 
-With bytecode the function's imports take a fifth of the time. Python ignores the bytecode of another version.
+With bytecode the function's imports take a fifth of the time. Python ignores the bytecode of
+another version.
 """
 
 import json
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROBE = "import json,sys; print(json.dumps([sys.implementation.cache_tag, '%d.%d.%d' % sys.version_info[:3]]))"
-# One process compiles the files in order. With UNCHECKED_HASH a .pyc contains no time and stays valid, whatever times the
-# zip gives the files.
+# One process compiles the files in order. With UNCHECKED_HASH a .pyc contains no time and stays
+# valid, whatever times the zip gives the files.
 _COMPILE = """
 import pathlib, py_compile, sys
 root = pathlib.Path(sys.argv[1])
@@ -37,7 +38,9 @@ class Interpreter:
 
 
 def find_interpreter(python_version: str) -> Interpreter | None:
-    """Return a CPython of a minor version (`3.14`): the running one, else `python3.14` on PATH, else None."""
+    """Return a CPython of a minor version (`3.14`): the running one, else `python3.14` on PATH,
+    else None.
+    """
     candidates = [sys.executable, shutil.which(f"python{python_version}")]
     for path in filter(None, candidates):
         interpreter = _probe(path)
@@ -49,8 +52,11 @@ def find_interpreter(python_version: str) -> Interpreter | None:
 
 
 def compile_tree(folder: Path, interpreter: Interpreter) -> None:
-    """Compile every source in a folder, to the same bytes each time. Raises BytecodeError with the reason."""
-    # The hash seed is fixed because it decides the order of constant sets in bytecode. `-I` would ignore it.
+    """Compile every source in a folder, to the same bytes each time. Raises BytecodeError with the
+    reason.
+    """
+    # The hash seed is fixed because it decides the order of constant sets in bytecode. `-I` would
+    # ignore it.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONHASHSEED"] = "0"
     command = [interpreter.path, "-P", "-S", "-c", _COMPILE, str(folder)]

@@ -1,12 +1,12 @@
 """Build the functions' deployment packages, without Docker.
 
-`build/<content>-<target>/` has the dependencies of locks/<content>.txt, as wheels for the target's platform and Python
-version, and lambda_fn/ and schema_guard/. There are two contents. `function` is for the stream function and the sweeper:
-it has the executable bootstrap, and lacks lambda_fn/control/ and its dependencies. `control` is for the control function
-and has no bootstrap.
+`build/<content>-<target>/` has the dependencies of locks/<content>.txt, as wheels for the target's
+platform and Python version, and lambda_fn/ and schema_guard/. There are two contents. `function` is
+for the stream function and the sweeper: it has the executable bootstrap, and lacks
+lambda_fn/control/ and its dependencies. `control` is for the control function and has no bootstrap.
 
-The same input makes the same bytes, so that an unchanged function is not deployed again. If nothing has changed, a
-build only reads the sources.
+The same input makes the same bytes, so that an unchanged function is not deployed again. If nothing
+has changed, a build only reads the sources.
 """
 
 import contextlib
@@ -33,7 +33,8 @@ from infra.settings.deployment import Architecture, Wheels, host_architecture, h
 
 Content = Literal["function", "control"]
 MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}
-# Never imported at run time: type stubs, C and Cython sources, and what installers and scripts leave.
+# Never imported at run time: type stubs, C and Cython sources, and what installers and scripts
+# leave.
 _UNUSED_SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h"}
 _UNUSED_NAMES = {"tests", "bin", ".lock", "__pycache__"}
 # Licences and METADATA stay, as the licences require.
@@ -64,13 +65,17 @@ class Target:
 
     @property
     def name(self) -> str:
-        """The folder's name, like `arm64-python314`. CDK would read a dot as the start of a file's extension."""
+        """The folder's name, like `arm64-python314`. CDK would read a dot as the start of a file's
+        extension.
+        """
         machine = "host" if self.wheels == "host" else self.architecture
         return f"{machine}-python{self.python_version.replace('.', '')}"
 
     @property
     def platform_options(self) -> list[str]:
-        """uv's options for the platform. Amazon Linux 2023 has glibc 2.34, so manylinux_2_28 wheels run there."""
+        """The options of uv for the platform. Amazon Linux 2023 has glibc 2.34, so manylinux_2_28
+        wheels run there.
+        """
         if self.wheels == "host":
             return []
         return ["--python-platform", f"{MACHINES[self.architecture]}-manylinux_2_28"]
@@ -78,7 +83,9 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A built package: its folder, and the version that compiled it (None: it has no bytecode and starts slower)."""
+    """A built package: its folder, and the version that compiled it (None: it has no bytecode and
+    starts slower).
+    """
 
     path: Path
     bytecode: str | None
@@ -87,7 +94,8 @@ class Package:
 def build(*, root: Path, target: Target, content: Content = "function") -> Package:
     """Return the package of the repository at `root`, built again only if something has changed.
 
-    Raises PackageError if a source is missing, `wheels` is this machine's but the target is not, or uv fails.
+    Raises PackageError if a source is missing, `wheels` is this machine's but the target is not, or
+    uv fails.
     """
     lock, folder = root / f"locks/{content}.txt", root / "lambda_fn"
     entry = folder / ("bootstrap" if content == "function" else "control/handler.py")

@@ -27,35 +27,46 @@ _SECRET = r"arn:aws[\w-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@!-]+|[
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerSettings:
-    """The container. `sluice` is ours, from model/; the others are AWS's Deep Learning Containers of these names."""
+    """The container. `sluice` is ours, from model/; the others are AWS's Deep Learning Containers
+    of these names.
+    """
 
     container: Container = setting(default="sluice")
-    # None: the deployment builds our container from model/, and takes AWS's images from infra/images/images.json.
+    # None: the deployment builds our container from model/, and takes AWS's images from
+    # infra/images/images.json.
     image_uri: str | None = setting(
         pattern=r"[\w.-]+(:\d+)?/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})", form="host/repository:tag"
     )
-    image_build: Literal["docker", "codebuild"] = setting(default="docker")  # what builds our container
-    dialect: Dialect | None = setting(default=None)  # None: the container's own
+    image_build: Literal["docker", "codebuild"] = setting(default="docker")
+    """Which of the two builds our container."""
+    dialect: Dialect | None = setting(default=None)
+    """None: the one that the container has by default."""
     weights: str | None = setting(
         pattern=r"s3://[a-z0-9][a-z0-9.-]+/.+|hf:[\w.-]+/[\w.-]+(@[\w./-]+)?|(?!s3:|hf:).+",
         form="a file, or s3://bucket/key, or s3://bucket/prefix/, or hf:organisation/model",
     )
-    weights_sha256: str | None = setting(  # of the one file that `weights` names; our container refuses any other
+    weights_sha256: str | None = setting(
         default=None, pattern=r"[0-9a-f]{64}", form="the SHA-256 of the one weights file, 64 hexadecimal digits"
     )
+    """The SHA-256 of the one file that `weights` names; our container refuses any other file."""
     huggingface_secret: str | None = setting(
         default=None, pattern=_SECRET, form="the name or ARN of a secret of Secrets Manager that holds the token"
     )
-    engine: Engine  # our container's
+    engine: Engine
+    """The engine of our container."""
     model_name: str = setting(pattern=r"[\w][\w.:/-]{0,63}", form="letters, digits and ._:/-, 64 at most")
     context_tokens: int = setting(minimum=64, maximum=1_048_576)
-    parallel: int = setting(minimum=1, maximum=256)  # answers generated at once; others wait
-    tokens_per_second: float = setting(minimum=0, maximum=10_000)  # the pace of each answer; 0 is unlimited
-    tensor_parallel: int | None = setting(default=None, minimum=1, maximum=64)  # None: all GPUs of the instance
+    parallel: int = setting(minimum=1, maximum=256)
+    """The number of answers generated at once; further requests wait."""
+    tokens_per_second: float = setting(minimum=0, maximum=10_000)
+    """The pace of each answer; 0: unlimited."""
+    tensor_parallel: int | None = setting(default=None, minimum=1, maximum=64)
+    """None: all GPUs of the instance."""
     quantization: str | None = setting(default=None, pattern=r"[\w.-]{1,64}", form="a name such as fp8 or awq")
-    environment: Mapping[str, str] = setting(  # more variables of the container
+    environment: Mapping[str, str] = setting(
         default={}, pattern=r"(?s).{0,1024}", form='a JSON object of texts, 1,024 characters each: {"NAME": "value"}'
     )
+    """More variables of the container."""
 
     # Models of other endpoints that exist already: name -> `lambda_fn.settings.Model` as JSON.
     other_models: Mapping[str, str] = setting(

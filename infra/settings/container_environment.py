@@ -1,7 +1,8 @@
 """The environment of each container: the same settings, under each server's names.
 
-Sources: `sagemaker_entrypoint.sh` of AWS's vLLM and SGLang containers, which make `--max-model-len` of
-SM_VLLM_MAX_MODEL_LEN; the LMI user guide (OPTION_*); TGI's launcher arguments (MAX_TOTAL_TOKENS and others).
+Sources: `sagemaker_entrypoint.sh` of AWS's vLLM and SGLang containers, which make `--max-model-len`
+of SM_VLLM_MAX_MODEL_LEN; the LMI user guide (OPTION_*); TGI's launcher arguments (MAX_TOTAL_TOKENS
+and others).
 """
 
 from collections.abc import Callable, Mapping
@@ -31,8 +32,8 @@ EXTRA = {
     "SLUICE_TRUST_REMOTE_CODE": "vllm",
     "SLUICE_VLLM_ARGS": "vllm",
 }
-"""More variables of our container, and the engine that reads them if only one does. docs/reference/container.md
-explains each.
+"""More variables of our container, and the engine that reads them if only one does.
+docs/reference/container.md explains each.
 """
 SET_BY = {
     "SLUICE_ENGINE": "engine",
@@ -54,8 +55,9 @@ _MAX_VARIABLES = 100
 def environment(settings: Settings) -> dict[str, str]:
     """Return the container's environment.
 
-    Raises SettingsError if a GPU instance is not known here and `tensor_parallel` does not say how many GPUs it has,
-    and for a variable that our container does not know or that another setting sets.
+    Raises SettingsError if a GPU instance is not known here and `tensor_parallel` does not say how
+    many GPUs it has, and for a variable that our container does not know or that another setting
+    sets.
     """
     if settings.container == "sluice":
         _check(settings.environment, settings.engine)
@@ -78,7 +80,9 @@ def _check(more: Mapping[str, str], engine: str) -> None:
 
 
 def gpus(settings: Settings) -> int:
-    """Return the number of GPUs that share the model. Raises SettingsError if the instance has fewer, or is not known."""
+    """Return the number of GPUs that share the model. Raises SettingsError if the instance has
+    fewer, or is not known.
+    """
     available = instances.gpus(settings.instance_type)
     used = settings.tensor_parallel or available
     if used is None:

@@ -1,6 +1,7 @@
 """Read settings from the CDK context: `-c stage=dev -c parallel=8` -> Settings.
 
-Values are text on the command line and JSON values in cdk.json. The setting's type decides how both are read.
+Values are text on the command line and JSON values in cdk.json. The setting's type decides how both
+are read.
 """
 
 import difflib
@@ -19,8 +20,9 @@ _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 def settings_from_context(context: Mapping[str, object]) -> Settings:
     """Return the settings that a CDK context describes.
 
-    CDK's own keys contain a colon, an at sign or a slash (`aws:cdk:...`, `@aws-cdk/...`) and are ignored.
-    Raises SettingsError, with the choices, for an unknown setting or a value that its type does not accept.
+    CDK's own keys contain a colon, an at sign or a slash (`aws:cdk:...`, `@aws-cdk/...`) and are
+    ignored. Raises SettingsError, with the choices, for an unknown setting or a value that its type
+    does not accept.
     """
     ours = {key: value for key, value in context.items() if not any(mark in key for mark in ":@/")}
     stage = ours.pop("stage", DEFAULT_STAGE)
@@ -54,7 +56,9 @@ def parse(name: str, value: object) -> object:
 
 
 def _several(value: object) -> tuple[str, ...]:
-    """Return the texts of a list in cdk.json, or between semicolons if there is a parenthesis, else commas."""
+    """Return the texts of a list in cdk.json, or between semicolons if there is a parenthesis, else
+    commas.
+    """
     if isinstance(value, list | tuple):
         return tuple(map(str, value))
     text = str(value)

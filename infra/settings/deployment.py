@@ -1,7 +1,7 @@
 """Settings of a deployment: the values of three stages, checked when they are made.
 
-The stages `local`, `dev` and `prod` differ here only. The command line changes a setting through the CDK context
-(`cdk deploy -c stage=dev -c parallel=8`), which infra.settings.context reads.
+The stages `local`, `dev` and `prod` differ here only. The command line changes a setting through
+the CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.settings.context reads.
 """
 
 import dataclasses
@@ -37,8 +37,9 @@ _CLOCK_SKEW = 60
 class Settings(ContainerSettings, EndpointSettings):
     """Everything that can differ between two deployments.
 
-    Raises SettingsError for a value outside its bounds. The bounds are AWS's where there are any (function memory of 128
-    to 10240 MB, ARN-safe names); otherwise a value outside them can only be a mistake.
+    Raises SettingsError for a value outside its bounds. The bounds are AWS's where there are any
+    (function memory of 128 to 10240 MB, ARN-safe names); otherwise a value outside them can only be
+    a mistake.
     """
 
     stage: Stage
@@ -46,41 +47,49 @@ class Settings(ContainerSettings, EndpointSettings):
     # The stream function.
     python_version: str = _setting(pattern=r"3\.1[1-9]", form="3.11 or newer")
     architecture: Architecture
-    wheels: Wheels  # `host`: built for this machine, on which the local cloud runs them
+    wheels: Wheels
+    """`host`: the packages are built for this machine, on which the local cloud runs them."""
     memory_mb: int = _setting(minimum=128, maximum=10_240)
     reserved_concurrency: int | None = _setting(minimum=1, maximum=100_000)
-    default_max_streams: int | None = _setting(default=None, minimum=1, maximum=_MAX_STREAMS)  # the limit of a new key
-    heartbeat_seconds: int = _setting(default=12, minimum=1, maximum=15)  # the longest silence towards a client
-    overdue_seconds: int = _setting(
-        minimum=5, maximum=3600
-    )  # the age at which the sweeper treats an open request as lost
-    # The length of an answer in tokens if the request sets none, and the prices in USD per million tokens.
+    default_max_streams: int | None = _setting(default=None, minimum=1, maximum=_MAX_STREAMS)
+    """The streams at once of a new key that sets none."""
+    heartbeat_seconds: int = _setting(default=12, minimum=1, maximum=15)
+    """The longest silence towards a client."""
+    overdue_seconds: int = _setting(minimum=5, maximum=3600)
+    """The age at which the sweeper treats an open request as lost."""
+    # The length of an answer in tokens if the request sets none, and the prices in USD per million
+    # tokens.
     default_max_tokens: int = _setting(default=1024, minimum=1, maximum=1_048_576)
     prompt_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
     completion_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
-    meter_open: bool = False  # fail-open metering: serve keys that were just used while DynamoDB does not answer
+    meter_open: bool = False
+    """Fail-open metering: serve keys that were just used while DynamoDB does not answer."""
     # Keys, usage, and the alarms' topic.
-    admin_url: bool  # serve the admin API below /admin/ of the distribution; else it is reached by IAM only
-    audit_days: int = _setting(default=400, minimum=1, maximum=3650)  # how long the audit trail is kept
-    recovered_alarm: int = _setting(
-        minimum=1, maximum=1_000_000
-    )  # the number of requests settled by one sweep that raises an alarm
+    admin_url: bool
+    """Serve the admin API below /admin/ of the distribution; else it is reached by IAM only."""
+    audit_days: int = _setting(default=400, minimum=1, maximum=3650)
+    """How long the audit trail is kept."""
+    recovered_alarm: int = _setting(minimum=1, maximum=1_000_000)
+    """The number of requests settled by one sweep that raises an alarm."""
     alarm_topic: str | None = _setting(pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN")
     # What is kept, and how long.
-    retain: bool  # tables outlive their stack; stack and tables are protected from deletion
+    retain: bool
+    """Tables outlive their stack; stack and tables are protected from deletion."""
     log_retention_days: LogRetention
     price_class: PriceClass
-    # AWS WAF: no web ACL, one that exists already, or one that is made and limits the requests of each address.
+    # AWS WAF: no web ACL, one that exists already, or one that is made and limits the requests of
+    # each address.
     web_acl: str | None = _setting(
         default=None,
         pattern=r"rate|arn:aws:wafv2:us-east-1:\d{12}:global/webacl/[\w-]{1,128}/[0-9a-f-]{36}",
         form="rate, or the ARN of a web ACL for CloudFront, which is in us-east-1",
     )
-    web_acl_rate: int = _setting(
-        default=3000, minimum=10, maximum=2_000_000_000
-    )  # requests of one address in 5 minutes
-    web_acl_admin_rate: int = _setting(default=300, minimum=10, maximum=2_000_000_000)  # the same, below /admin/
-    # A domain in place of the distribution's. Its certificate is made in us-east-1, unless one is named.
+    web_acl_rate: int = _setting(default=3000, minimum=10, maximum=2_000_000_000)
+    """The limit of one address's requests in 5 minutes."""
+    web_acl_admin_rate: int = _setting(default=300, minimum=10, maximum=2_000_000_000)
+    """The same, below /admin/."""
+    # A domain in place of the distribution's. Its certificate is made in us-east-1, unless one is
+    # named.
     domain: str | None = _setting(
         default=None, pattern=r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", form="a host name like api.example.org"
     )
@@ -89,14 +98,15 @@ class Settings(ContainerSettings, EndpointSettings):
         pattern=r"arn:aws[\w-]*:acm:us-east-1:\d{12}:certificate/[\w-]+",
         form="the ARN of a certificate of ACM in us-east-1",
     )
-    hosted_zone: str | None = (
-        _setting(  # where the domain's records are made, and the record that proves to ACM that it is ours
-            default=None, pattern=r"Z[A-Z0-9]+:[a-z0-9.-]+", form="the zone's id and name, like Z0123456789:example.org"
-        )
+    hosted_zone: str | None = _setting(
+        default=None, pattern=r"Z[A-Z0-9]+:[a-z0-9.-]+", form="the zone's id and name, like Z0123456789:example.org"
     )
+    """The zone of the domain's records, and of the record that proves to ACM that it is ours."""
 
     def __post_init__(self) -> None:
-        """Check each field against its choices, bounds and pattern, and then the fields against each other."""
+        """Check each field against its choices, bounds and pattern, and then the fields against
+        each other.
+        """
         for field in dataclasses.fields(self):
             fields.check(field, TYPES[field.name], getattr(self, field.name))
         self.check_container(instance_type=self.instance_type, network_isolation=self.network_isolation)
@@ -113,7 +123,9 @@ class Settings(ContainerSettings, EndpointSettings):
 
     @property
     def new_key_streams(self) -> int:
-        """The concurrent streams of a new key that sets none: a tenth of all, so that no key can take them all."""
+        """The concurrent streams of a new key that sets none: a tenth of all, so that no key can
+        take them all.
+        """
         if self.default_max_streams is not None:
             return self.default_max_streams
         if self.reserved_concurrency is None:
@@ -131,8 +143,8 @@ class Settings(ContainerSettings, EndpointSettings):
     def certificate_stack(self) -> str | None:
         """The name of the stack that makes the domain's certificate; None if none is made.
 
-        A new domain gets a new stack, so its certificate exists before the service stops using the old one. The old
-        stack can be deleted then.
+        A new domain gets a new stack, so its certificate exists before the service stops using the
+        old one. The old stack can be deleted then.
         """
         if self.domain is None or self.certificate_arn is not None:
             return None
@@ -226,7 +238,8 @@ def host_architecture() -> Architecture:
 
 
 def local() -> Settings:
-    """Return the settings of the local cloud's stage: no image is built, and functions run on this machine's Python.
+    """Return the settings of the local cloud's stage: no image is built, and functions run on this
+    machine's Python.
 
     Answers have a pace of 40 tokens/s, so that a person can watch the demo model stream.
     """

@@ -29,32 +29,37 @@ class EndpointSettings:
     )
     instance_type: str = setting(pattern=r"ml\.[a-z0-9-]+\.[a-z0-9]+", form="like ml.c5.large")
     instance_count: int = setting(minimum=1, maximum=100)
-    startup_seconds: int = setting(minimum=60, maximum=3600)  # SageMaker's own bounds
-    download_seconds: int = setting(default=1200, minimum=60, maximum=3600)  # SageMaker's bounds for the weights
-    ami_version: str | None = setting(  # None: matched to the image's CUDA
+    startup_seconds: int = setting(minimum=60, maximum=3600)
+    """The time-out of the container's start. The bounds are SageMaker's."""
+    download_seconds: int = setting(default=1200, minimum=60, maximum=3600)
+    """The time-out of the weights' download. The bounds are SageMaker's."""
+    ami_version: str | None = setting(
         default=None, pattern=r"[a-z0-9-]+", form="like al2023-ami-sagemaker-inference-gpu-4-1"
     )
+    """None: chosen by the image's CUDA version."""
     # Security.
     kms_key: str | None = setting(
         default=None, pattern=r"arn:aws[\w-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+", form="a KMS key's ARN"
     )
     subnets: tuple[str, ...] = setting(default=(), pattern=r"subnet-[0-9a-f]+", form="subnet-1,subnet-2")
     security_groups: tuple[str, ...] = setting(default=(), pattern=r"sg-[0-9a-f]+", form="sg-1,sg-2")
-    network_isolation: bool | None = setting(default=None)  # None: on, unless the container downloads its weights
+    network_isolation: bool | None = setting(default=None)
+    """None: on, unless the container downloads its weights."""
     # Scaling. Without `max_instances` there are always `instance_count` instances.
     max_instances: int | None = setting(default=None, minimum=1, maximum=100)
-    requests_per_instance: int | None = setting(
-        default=None, minimum=1, maximum=1000
-    )  # None: three quarters of `parallel`
+    requests_per_instance: int | None = setting(default=None, minimum=1, maximum=1000)
+    """None: three quarters of `parallel`."""
     scale_in_seconds: int = setting(default=600, minimum=0, maximum=86_400)
     schedule: tuple[str, ...] = setting(
         default=(), pattern=_PLAN.pattern, form="like cron(0 7 ? * MON-FRI *) 2-8; cron(0 20 ? * * *) 1-2"
     )
     schedule_timezone: str = setting(default="UTC", pattern=r"[A-Za-z_]+(/[A-Za-z_+-]+)*", form="like Europe/Berlin")
-    scale_to_zero: bool = setting(
-        default=False
-    )  # by an inference component; the first request after zero fails and starts a copy, which takes minutes
-    # How long an update sends requests to some of the new instances first. It goes back if an alarm rises.
+    scale_to_zero: bool = setting(default=False)
+    """The model is an inference component then. The first request without a copy fails and starts
+    one, which takes minutes.
+    """
+    # How long an update sends requests to some of the new instances first. It goes back if an alarm
+    # rises.
     canary_seconds: int = setting(default=300, minimum=0, maximum=3600)
 
     @property
@@ -102,12 +107,12 @@ class EndpointSettings:
             ),
             (
                 self.kms_key is not None and instances.has_disks(self.instance_type),
-                f"kms_key: SageMaker takes none for {self.instance_type}, whose local disks are encrypted by the machine",
+                f"kms_key: SageMaker takes none for {self.instance_type}, which encrypts its local disks itself",
             ),
             (
                 self.endpoint_name is not None and self.scales,
                 (
-                    "endpoint_name: an endpoint that exists already is scaled by its owner; leave out max_instances and "
+                    "endpoint_name: the owner of an existing endpoint scales it; leave out max_instances and "
                     "scale_to_zero"
                 ),
             ),

@@ -7,7 +7,9 @@ from typing import Any, Literal, get_args, get_origin
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or its value is invalid. The message tells the person who deploys what is accepted."""
+    """A setting is unknown or its value is invalid. The message tells the person who deploys what
+    is accepted.
+    """
 
 
 def setting(
@@ -24,7 +26,8 @@ def setting(
         default: The default; without one, each stage has a value.
         minimum: The smallest number.
         maximum: The largest number.
-        pattern: The regular expression that a text matches, or each text of several (`tuple[str, ...]`).
+        pattern: The regular expression that a text matches, or each text of several (`tuple[str,
+            ...]`).
         form: The pattern in words.
 
     """

@@ -10,7 +10,9 @@ from infra.stacks.edge import EdgeStack
 
 
 class CertificateStack(EdgeStack):
-    """A certificate of ACM for the domain of `settings`. Records in the Route 53 zone prove that the domain is ours."""
+    """A certificate of ACM for the domain of `settings`. Records in the Route 53 zone prove that
+    the domain is ours.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, env: Environment) -> None:
         """Request the certificate. The deployment waits some minutes until ACM issues it."""

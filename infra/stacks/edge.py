@@ -1,4 +1,6 @@
-"""Stacks in the one region where CloudFront looks for certificates and web ACLs, whatever region the others are in."""
+"""Stacks in the one region where CloudFront looks for certificates and web ACLs, whatever region
+the others are in.
+"""
 
 from aws_cdk import Environment, Stack
 from constructs import Construct

@@ -19,9 +19,9 @@ from infra.settings.deployment import Settings
 
 
 class ServiceStack(Stack):
-    """What serves requests. Outputs: DistributionDomain, FunctionUrl, FunctionName, EndpointName, ModelName,
-    AdminFunctionName and those of single rights, such as AdminUsageFunctionName; with `admin_url` AdminFunctionUrl and
-    AdminSecretArn, with `domain` Domain.
+    """What serves requests. Outputs: DistributionDomain, FunctionUrl, FunctionName, EndpointName,
+    ModelName, AdminFunctionName and those of single rights, such as AdminUsageFunctionName; with
+    `admin_url` AdminFunctionUrl and AdminSecretArn, with `domain` Domain.
     """
 
     def __init__(
@@ -87,14 +87,15 @@ class ServiceStack(Stack):
             strict_transport=settings.stage != "local",
         )
 
-        # The stream function changes accounts and ledger, and marks rollups that are to be made again. It reads of the
-        # rollups, and the items of a request of its own when a settlement finds that somebody was before it.
+        # The stream function changes accounts and the ledger, and marks hours whose rollups must be
+        # made again. It reads rollups, and a request's two items when its settlement finds that
+        # another one came first.
         usage_table.grant_in(stream.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
         usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE")
         usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
-        # Nobody removes an account or a ledger item, and nothing but rollups, which can be made again.
-        # Neither the sweeper nor those of the admin API call a model or a function.
+        # No role removes anything but rollups, which can be made again. Neither the sweeper nor the
+        # admin functions may call a model or a function.
         usage_table.grant_in(sweeper.function, ["GetItem", "Query"], "KEY#*", "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["UpdateItem"], "KEY#*", "LEDGER#*", "USAGE")
         usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")

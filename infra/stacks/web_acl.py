@@ -17,11 +17,12 @@ _MESSAGE = "Too many requests came from this address in the last five minutes. S
 
 
 class WebAclStack(EdgeStack):
-    """A web ACL that blocks addresses which send more than `web_acl_rate` requests in 5 minutes, or more than
-    `web_acl_admin_rate` below /admin/, where that is less.
+    """A web ACL that blocks addresses which send more than `web_acl_rate` requests in 5 minutes, or
+    more than `web_acl_admin_rate` below /admin/, where that is less.
 
-    A rule counts the requests of each IPv4 or IPv6 address and blocks the address until its count has gone down. It
-    reads no bodies, so prompts of any size pass, and keeps no samples, which would contain the callers' keys.
+    A rule counts the requests of each IPv4 or IPv6 address and blocks the address until its count
+    has gone down. It reads no bodies, so prompts of any size pass, and keeps no samples, which
+    would contain the callers' keys.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, env: Environment) -> None:

@@ -23,7 +23,9 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def deploy(account: Any) -> Callable[..., None]:
-    """Return a function that makes the stack `sluice-dev-service` with outputs and the endpoint's state."""
+    """Return a function that makes the stack `sluice-dev-service` with outputs and the endpoint's
+    state.
+    """
 
     def deploy(*, state: str = "Running", outputs: dict[str, str] | None = None) -> None:
         template: dict[str, Any] = {

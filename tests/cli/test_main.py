@@ -43,7 +43,9 @@ def test_a_command_is_the_module_of_its_name() -> None:
 
 @pytest.mark.parametrize("line", [["--help"], ["keys", "--help"], ["up", "--help"]], ids=" ".join)
 def test_help_imports_nothing_slow(line: list[str]) -> None:
-    """The help of all commands, and of one, is printed without the modules that only the commands' work needs."""
+    """The help of all commands, and of one, is printed without the modules that only the commands'
+    work needs.
+    """
     script = f"import sys; from cli.main import main; main({line})"
     program = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {script}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,7 +10,9 @@ from tests.support.synthesis import CERTIFICATE, KEY, STAGES, Synthesis, synthes
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with only what a synthesis reads, so that templates depend on no other part of this one."""
+    """A repository with only what a synthesis reads, so that templates depend on no other part of
+    this one.
+    """
     root = tmp_path_factory.mktemp("project")
     for path, text in {
         "lambda_fn/__init__.py": "",
@@ -95,7 +97,7 @@ def theirs(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis
 
 @pytest.fixture(scope="session")
 def without_docker(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """The image built by CodeBuild, packed weights, a key of one's own."""
+    """The image built by CodeBuild, packed weights, a customer's key."""
     return synthesise(
         "dev",
         project,

@@ -32,7 +32,9 @@ def test_the_template_is_the_one_that_was_reviewed(
 
 
 def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
-    """The same resources under the same names stand in every stage, so that what runs locally is what is deployed."""
+    """The same resources under the same names stand in every stage, so that what runs locally is
+    what is deployed.
+    """
     shapes = []
     for synthesis in syntheses.values():
         stacks = (synthesis.state, synthesis.service)
@@ -41,7 +43,7 @@ def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
 
 
 def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
-    """Whoever reads a deployment finds it by these outputs."""
+    """Programs find a deployment's parts by these outputs."""
     assert set(synthesis.service["Outputs"]) == {
         "AdminAuditFunctionName",
         "AdminBudgetsFunctionName",
@@ -60,9 +62,9 @@ def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
     assert [name for name in synthesis.state["Outputs"] if not name.startswith("Exports")] == ["UsageTableName"]
 
 
-def test_nothing_has_a_name_of_its_own(synthesis: Any) -> None:
-    """CloudFormation names every resource, so that it can replace any of them; but the endpoint and its log group,
-    which others must know before they are there.
+def test_nothing_has_an_explicit_name(synthesis: Any) -> None:
+    """CloudFormation names every resource, so that it can replace any of them; but the endpoint and
+    its log group, which others must know before they are there.
     """
     named = {
         "ModelName",
@@ -75,11 +77,11 @@ def test_nothing_has_a_name_of_its_own(synthesis: Any) -> None:
     }
     for stack in (synthesis.state, synthesis.service):
         for resource in stack["Resources"].values():
-            given = named & set(resource["Properties"])
+            explicit = named & set(resource["Properties"])
             if str(resource["Properties"].get("LogGroupName", "")).startswith("/aws/sagemaker/"):
-                given -= {"LogGroupName"}
-            references = {name for name in given if isinstance(resource["Properties"][name], dict)}
-            assert given == references
+                explicit -= {"LogGroupName"}
+            references = {name for name in explicit if isinstance(resource["Properties"][name], dict)}
+            assert explicit == references
 
 
 @pytest.mark.parametrize(
@@ -96,8 +98,10 @@ def test_a_source_that_is_missing_is_named(tmp_path: Path, change: dict[str, Any
         compose(App(outdir=str(tmp_path / "out")), settings=settings, root=tmp_path)
 
 
-def test_a_finding_that_nobody_accepted_stops_the_synthesis(project: Path, tmp_path: Path) -> None:
-    """The security rules run at every synthesis, whose passing for each stage is therefore their passing."""
+def test_a_finding_that_is_not_accepted_stops_the_synthesis(project: Path, tmp_path: Path) -> None:
+    """The security rules run at every synthesis, whose passing for each stage is therefore their
+    passing.
+    """
     app = App(outdir=str(tmp_path))
     state, _ = compose(app, settings=DEV, root=project)
     s3.Bucket(state, "Open")

@@ -1,4 +1,4 @@
-"""Who may do what, and what stands open."""
+"""The rights of all roles, the secrets, and what is open to the internet."""
 
 import json
 import re
@@ -60,8 +60,8 @@ def in_words(resource: Any) -> str:
 
 def actions(statement: dict[str, Any]) -> set[str]:
     """The actions of a statement, which is a text when it is one."""
-    given = statement["Action"]
-    return {given} if isinstance(given, str) else set(given)
+    value = statement["Action"]
+    return {value} if isinstance(value, str) else set(value)
 
 
 _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
@@ -86,8 +86,9 @@ _BOOKS = ("KEY#*", "LEDGER#*", *_ROLLUPS)
 
 
 def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
-    """It changes accounts and ledger, puts ledger items and marks, searches nothing but rollups, and invokes its
-    endpoint; the secret of page tokens and the rollups themselves are out of its reach.
+    """It changes accounts and ledger, puts ledger items and marks, searches nothing but rollups,
+    and invokes its endpoint; the secret of page tokens and the rollups themselves are out of its
+    reach.
     """
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
     assert granted(synthesis, "Stream") == {
@@ -101,7 +102,9 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
 
 
 def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> None:
-    """It reads items and both indexes, changes accounts and ledger, puts no account, and removes only rollups."""
+    """It reads items and both indexes, changes accounts and ledger, puts no account, and removes
+    only rollups.
+    """
     assert granted(synthesis, "Sweeper") == {
         ("dynamodb:GetItem", "dynamodb:Query"): partitions("KEY#*", "LEDGER#*", "USAGE", "USAGE#*"),
         ("dynamodb:UpdateItem",): partitions("KEY#*", "LEDGER#*", "USAGE"),
@@ -156,12 +159,14 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
     }.items(),
 )
 def test_a_right_is_its_roles_too(synthesis: Any, owner: str, wanted: set[tuple[str, str]]) -> None:
-    """The function of one right can do no more in the table than its right takes, whatever its code does."""
+    """The function of one right can do no more in the table than its right takes, whatever its code
+    does.
+    """
     assert tables(synthesis, owner) == wanted
     assert {it for it in granted(synthesis, owner) if "dynamodb" not in str(it)} == {_LOG}
 
 
-def test_nobody_changes_the_audit_trail(synthesis: Any) -> None:
+def test_no_role_changes_the_audit_trail(synthesis: Any) -> None:
     """Its partitions take new items only: no role updates or deletes anything there."""
     for owner in OWNERS:
         for action, where in tables(synthesis, owner):
@@ -169,7 +174,9 @@ def test_nobody_changes_the_audit_trail(synthesis: Any) -> None:
 
 
 def test_nothing_on_the_internet_leads_to_the_functions_that_iam_leads_to(synthesis: Any) -> None:
-    """They have no URL and nobody's permission: a flood takes of the URL's concurrency, and none of theirs."""
+    """They have no URL and no permission for a service: a flood uses the URL's concurrency, and
+    none of theirs.
+    """
     functions = {key for key in synthesis.service["Resources"] if re.fullmatch(r"Admin\w+Function[0-9A-F]{8}", key)}
     assert len(functions) == len(ADMINS)
     for kind in ("AWS::Lambda::Url", "AWS::Lambda::Permission"):
@@ -187,7 +194,9 @@ def tables(synthesis: Any, owner: str) -> set[tuple[str, str]]:
 
 
 def test_what_rotates_the_secret_can_do_nothing_else(synthesis: Any) -> None:
-    """The four calls of a rotation, on the one secret; and nobody but Secrets Manager, for that secret, starts it."""
+    """The four calls of a rotation, on the one secret; and only Secrets Manager, for that
+    secret, starts it.
+    """
     steps = ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage")
     assert granted(synthesis, "ControlSecretRotation") == {
         tuple(f"secretsmanager:{step}" for step in steps): "ControlSecret",
@@ -198,12 +207,14 @@ def test_what_rotates_the_secret_can_do_nothing_else(synthesis: Any) -> None:
     assert in_words(mine["SourceArn"]) == "ControlSecret"
 
 
-def test_nobody_removes_items_or_scans(synthesis: Any) -> None:
-    """What was metered can be overwritten by its conditions only: no role deletes items, but for rollups, which can be
-    made again, or reads a table whole.
+def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
+    """What was metered can be overwritten by its conditions only: no role deletes items, but for
+    rollups, which can be made again, or reads a table whole.
     """
-    given = [it for owner in OWNERS for it in statements(synthesis, owner) if it.get("Condition") != leading(*_ROLLUPS)]
-    found = {action for it in given for action in actions(it)}
+    granted_to_functions = [
+        it for owner in OWNERS for it in statements(synthesis, owner) if it.get("Condition") != leading(*_ROLLUPS)
+    ]
+    found = {action for it in granted_to_functions for action in actions(it)}
     assert not {action for action in found if re.search("Delete|Batch|Scan", action)}
 
 
@@ -236,7 +247,7 @@ def test_only_actions_that_know_no_resource_are_granted_on_all(synthesis: Any, o
 
 
 def test_every_role_is_one_of_these(synthesis: Any) -> None:
-    """No role is left out of what is said here of roles."""
+    """These tests cover every role."""
     assert len(synthesis.resources("AWS::IAM::Role")) == len(ROLES)
 
 
@@ -259,7 +270,9 @@ def test_the_origin_secret_is_never_in_a_template(synthesis: Any) -> None:
 
 
 def test_the_admin_secret_is_read_and_not_handed_out(synthesis: Any) -> None:
-    """The control function is told where its secret is, never what it is; Secrets Manager changes it every month."""
+    """The control function gets the ARN of its secret and not the value; Secrets Manager changes
+    it every month.
+    """
     variables = synthesis.function(FUNCTIONS["Control"])["Environment"]["Variables"]
     assert in_words(variables["SLUICE_ADMIN_SECRET"]) == "ControlSecret"
     rotation = synthesis.the("AWS::SecretsManager::RotationSchedule")
@@ -269,7 +282,9 @@ def test_the_admin_secret_is_read_and_not_handed_out(synthesis: Any) -> None:
 
 
 def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
-    """The URLs need no signature, and both permissions that each takes are there; one streams, the other does not."""
+    """The URLs need no signature, and both permissions that each takes are there; one streams, the
+    other does not.
+    """
     urls = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Url")]
     assert sorted((url["AuthType"], url["InvokeMode"]) for url in urls) == [
         ("NONE", "BUFFERED"),
@@ -289,7 +304,9 @@ def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
 
 
 def test_without_its_url_the_admin_api_is_iams_alone(project: Path, tmp_path: Path) -> None:
-    """With `admin_url` false there is no second URL, no behaviour and no admin secret: only lambda:InvokeFunction."""
+    """With `admin_url` false there is no second URL, no behaviour and no admin secret: only
+    lambda:InvokeFunction.
+    """
     found = synthesise("dev", project, tmp_path, admin_url=False)
     assert len(found.resources("AWS::Lambda::Url")) == 1
     assert "CacheBehaviors" not in found.the("AWS::CloudFront::Distribution")["DistributionConfig"]

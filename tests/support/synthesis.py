@@ -19,7 +19,9 @@ FUNCTIONS = {
     "Control": "lambda_fn.control.handler.handler",
     "ControlSecretRotation": "lambda_fn.control.rotate.handler",
 }
-"""The functions of the service stack by their construct, but for those that IAM leads to: their handlers."""
+"""The functions of the service stack by their construct, but for those that IAM leads to: their
+handlers.
+"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""The probes: what is requested, and which rules the responses must keep. Each yields the findings of some requests."""
+"""The probes: what is requested, and which rules the responses must keep. Each yields the findings
+of some requests.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,7 +24,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Target:
-    """The API and model to check. One prompt makes the model fail after some tokens; one makes it wait for 20 s."""
+    """The API and model to check. One prompt makes the model fail after some tokens; one makes it
+    wait for 20 s.
+    """
 
     server: Server
     model: str

@@ -1,4 +1,6 @@
-"""Rules for responses: pure functions that return what is wrong, in words; an empty list if nothing is."""
+"""Rules for responses: pure functions that return what is wrong, in words; an empty list if nothing
+is.
+"""
 
 from itertools import pairwise
 from typing import Any
@@ -55,7 +57,9 @@ def wrong_whole(response: Response) -> list[str]:
 
 
 def wrong_order(stream: Stream, choices: int = 1) -> list[str]:
-    """Check the order of a stream's events: roles, deltas, one finish reason for each choice, `[DONE]`."""
+    """Check the order of a stream's events: roles, deltas, one finish reason for each choice,
+    `[DONE]`.
+    """
     found = []
     if not stream.events or stream.events[-1][1] != "[DONE]":
         found.append("the last event is not [DONE]")
@@ -111,7 +115,9 @@ def silence(response: Response) -> float:
 
 
 def buffered(stream: Stream) -> tuple[bool | None, str]:
-    """Return whether something on the way holds chunks back (None: the response was too quick to tell), and figures."""
+    """Return whether something on the way holds chunks back (None: the response was too quick to
+    tell), and figures.
+    """
     times = [when for when, data in stream.events if data != "[DONE]" and '"content"' in data]
     if len(times) < 8:
         return None, f"only {len(times)} chunks with text came; request a longer answer"

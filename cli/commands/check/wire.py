@@ -1,4 +1,6 @@
-"""Send requests by plain `http.client`, and keep the time at which every piece of the response arrived."""
+"""Send requests by plain `http.client`, and keep the time at which every piece of the response
+arrived.
+"""
 
 import http.client
 import json
@@ -15,7 +17,9 @@ class NoResponse(Exception):
 
 @dataclass
 class Response:
-    """A response. `pieces` are bytes with the seconds since the request was sent; `cut`: the body has no proper end."""
+    """A response. `pieces` are bytes with the seconds since the request was sent; `cut`: the body
+    has no proper end.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -80,7 +84,9 @@ class Server:
 
 @dataclass
 class Stream:
-    """A parsed stream: the data of its events with their times in seconds, and all that is wrong in its framing."""
+    """A parsed stream: the data of its events with their times in seconds, and all that is wrong in
+    its framing.
+    """
 
     events: list[tuple[float, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)

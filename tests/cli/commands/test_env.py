@@ -57,7 +57,9 @@ def test_values_are_only_values(
 def test_the_local_clouds_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--aws` sets what AWS clients need for the running local cloud, and takes away what would lead them elsewhere."""
+    """`--aws` sets what AWS clients need for the running local cloud, and takes away what would
+    lead them elsewhere.
+    """
     cloud = LocalCloud(tmp_path, 1, "http://localhost:4566", Keys.new())
     monkeypatch.setattr(LocalCloud, "find", lambda *_: cloud)
     assert main.main(["env", "--aws"]) == 0
@@ -77,7 +79,9 @@ def test_exports() -> None:
 def test_a_stage_on_aws(
     deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--stage` prints a deployment's address, and the key that the environment has or the command that makes one."""
+    """`--stage` prints a deployment's address, and the key that the environment has or the command
+    that makes one.
+    """
     deploy(outputs={"DistributionDomain": "d1.cloudfront.net", "ModelName": "m"})
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert main.main(["env", "--stage", "dev"]) == 0

@@ -98,26 +98,26 @@ def test_a_push_that_broke_off_goes_on(s3: Any, folder: Path, monkeypatch: pytes
 
 
 def test_each_part_is_sent_with_its_checksum(s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3 is told the SHA-256 of every part, and refuses one that arrives otherwise."""
+    """Every part is sent with its SHA-256, with which S3 checks it."""
     real = s3.upload_part
-    told: list[bool] = []
+    correct: list[bool] = []
 
     def noted(**call: Any) -> Any:
-        told.append(call["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(call["Body"]).digest()).decode())
+        correct.append(call["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(call["Body"]).digest()).decode())
         return real(**call)
 
     monkeypatch.setattr(s3, "upload_part", noted)
     push(s3, folder)
-    assert told == [True] * 5
+    assert correct == [True] * 5
 
 
 def test_one_file_is_named_by_its_key(s3: Any, folder: Path) -> None:
-    """Of one file, the setting names the object."""
+    """The setting for one file names its object."""
     assert push(s3, folder / "config.json").weights == f"s3://{BUCKET}/m/config.json"
 
 
 def test_a_gguf_file_has_a_checksum_to_deploy_it_with(s3: Any, folder: Path) -> None:
-    """The SHA-256 of the one file is told, as the container wants it; a folder has none."""
+    """The result of one GGUF file has its SHA-256, which the container checks; a folder's has none."""
     file = folder / "model.gguf"
     file.write_bytes(b"GGUF" * 9)
     assert push(s3, file).sha256 == hashlib.sha256(b"GGUF" * 9).hexdigest()
@@ -125,12 +125,12 @@ def test_a_gguf_file_has_a_checksum_to_deploy_it_with(s3: Any, folder: Path) -> 
 
 
 def test_an_empty_folder_is_refused(s3: Any, tmp_path: Path) -> None:
-    """There is nothing to upload, and it says so."""
+    """An empty folder is an error."""
     with pytest.raises(CommandError, match="there is nothing to upload"):
         push(s3, tmp_path)
 
 
-def test_a_bucket_of_ones_own_is_private(s3: Any) -> None:
+def test_the_accounts_bucket_is_private(s3: Any) -> None:
     """Without an address, a bucket of the account is made once, closed to the public."""
     sts = boto3.client("sts", region_name="us-east-1")
     name = model._own_bucket(s3, sts)
@@ -140,7 +140,7 @@ def test_a_bucket_of_ones_own_is_private(s3: Any) -> None:
 
 
 @pytest.mark.parametrize("address", ["models/one", "s3://", "https://models/one"])
-def test_an_address_that_is_none_is_refused(address: str) -> None:
-    """Only s3:// leads to S3."""
+def test_an_invalid_address_is_refused(address: str) -> None:
+    """Only s3://bucket/... is accepted."""
     with pytest.raises(CommandError, match="must be s3://bucket/prefix/"):
         model._bucket_and_prefix(address)

@@ -25,7 +25,9 @@ def client(deltas: Sequence[str]) -> Any:
 
 @pytest.mark.parametrize("size", [1, 2, 3, len(HOSTILE)])
 def test_an_answer_cannot_steer_the_terminal(size: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Escape sequences are shown, however they are cut into chunks; lines and tabs stay, and so does what is kept."""
+    """Escape sequences are shown, however they are cut into chunks; lines and tabs stay, and so
+    does what is kept.
+    """
     deltas = [HOSTILE[start : start + size] for start in range(0, len(HOSTILE), size)]
     assert complete(client(deltas), model="m", messages=[]) == HOSTILE
     written = capsys.readouterr().out

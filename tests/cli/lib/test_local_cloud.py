@@ -1,4 +1,6 @@
-"""Deployments into the local cloud, one at a time; tests/local/test_cloud_process.py waits for its end."""
+"""Deployments into the local cloud, one at a time; tests/local/test_cloud_process.py waits for its
+end.
+"""
 
 from pathlib import Path
 

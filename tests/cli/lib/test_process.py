@@ -10,7 +10,9 @@ from cli.lib.project import CommandError
 
 
 def test_the_output_is_logged_and_its_last_lines_are_the_error(tmp_path: Path) -> None:
-    """Each line reaches the log and the detail; a failure's message has the last ones, without escapes."""
+    """Each line reaches the log and the detail; a failure's message has the last ones, without
+    escapes.
+    """
     log, details = tmp_path / "logs" / "x.log", list[str]()
     script = "print('\\x1b[31mfirst\\x1b[0m'); [print(n) for n in range(20)]; raise SystemExit(3)"
     with pytest.raises(CommandError) as caught:
@@ -23,7 +25,7 @@ def test_the_output_is_logged_and_its_last_lines_are_the_error(tmp_path: Path) -
 
 
 def test_the_environment_is_the_given_one(tmp_path: Path) -> None:
-    """A program gets no variable beside those that it is given."""
+    """A program gets only the variables that are passed."""
     details: list[str] = []
     script = "import os; print(os.environ.get('HOME'), os.environ['ONLY'])"
     command = [sys.executable, "-c", script]

@@ -34,7 +34,9 @@ def test_a_missing_region_is_named() -> None:
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
 @pytest.mark.usefixtures("nowhere")
 def test_the_region_is_that_of_either_variable(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    """Commands use the region that the CDK CLI uses, which reads both variables, as boto3 alone does not."""
+    """Commands use the region that the CDK CLI uses, which reads both variables, as boto3 alone
+    does not.
+    """
     monkeypatch.setenv(variable, "eu-north-1")
     assert boto3.client("cloudformation", **stack.aws_options("dev")).meta.region_name == "eu-north-1"
 

@@ -5,7 +5,9 @@ from tests.support.synthesis import Synthesis, variant
 
 
 def test_a_container_of_aws_is_of_the_deployments_region(to_zero: Synthesis) -> None:
-    """The image is looked up by region when it is deployed, and pulled from AWS's own account there."""
+    """The image is looked up by region when it is deployed, and pulled from AWS's own account
+    there.
+    """
     container = to_zero.the("AWS::SageMaker::Model")["PrimaryContainer"]
     name, region, member = container["Image"]["Fn::FindInMap"]
     assert (region, member) == ({"Ref": "AWS::Region"}, "uri")

@@ -4,7 +4,9 @@ from typing import Any
 
 
 def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
-    """Nothing is cached, compressed, redirected or filtered by method; a silent minute ends a connection."""
+    """Nothing is cached, compressed, redirected or filtered by method; a silent minute ends a
+    connection.
+    """
     config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
     (admin,) = config["CacheBehaviors"]
     assert admin["PathPattern"] == "/admin/*"
@@ -22,7 +24,9 @@ def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
 
 
 def test_browsers_are_told_not_to_guess_and_not_to_leave_https(syntheses: dict[str, Any]) -> None:
-    """Every behaviour adds nosniff, no-referrer and, off the local cloud, HSTS; no policy touches CORS."""
+    """Every behaviour adds nosniff, no-referrer and, off the local cloud, HSTS; no policy touches
+    CORS.
+    """
     for stage, synthesis in syntheses.items():
         config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
         behaviours = [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]

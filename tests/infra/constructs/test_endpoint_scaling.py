@@ -4,7 +4,9 @@ from tests.support.synthesis import Synthesis, policies, resource
 
 
 def test_from_zero_a_failed_request_starts_the_first_copy(to_zero: Synthesis) -> None:
-    """Copies follow the requests under way down to none; a step on requests that found none brings the first."""
+    """Copies follow the requests under way down to none; a step on requests that found none brings
+    the first.
+    """
     target = to_zero.the("AWS::ApplicationAutoScaling::ScalableTarget")
     assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 1)
     assert target["ResourceId"] == "inference-component/sluice-dev-model"
@@ -26,7 +28,9 @@ def test_from_zero_a_failed_request_starts_the_first_copy(to_zero: Synthesis) ->
 
 
 def test_instances_follow_the_requests_under_way(scaled: Synthesis) -> None:
-    """The high-resolution metric, three quarters of what an instance takes at once, slow down, quick up."""
+    """The high-resolution metric, three quarters of what an instance takes at once, slow down,
+    quick up.
+    """
     target = scaled.the("AWS::ApplicationAutoScaling::ScalableTarget")
     assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 8)
     assert target["ResourceId"] == "endpoint/sluice-prod/variant/primary"

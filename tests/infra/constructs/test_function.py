@@ -55,8 +55,8 @@ def test_every_handler_exists(synthesis: Synthesis) -> None:
 
 
 def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -> None:
-    """Each variable of a template is read by the function's settings, and each `SLUICE_` one that they read is set
-    for some function that has them.
+    """Each variable of a template is read by the function's settings, and each `SLUICE_` one that
+    they read is set for some function that has them.
     """
     read: dict[str, set[str]] = {}
     given: dict[str, set[str]] = {}

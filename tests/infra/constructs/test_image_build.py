@@ -7,11 +7,13 @@ from tests.support.synthesis import Synthesis, resource
 
 
 def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
-    """The image's tag says its sources; the model waits for the build, whose repository goes with the stack."""
+    """The image's tag says its sources; the model waits for the build, whose repository goes with
+    the stack.
+    """
     project = without_docker.the("AWS::CodeBuild::Project")
     assert 'docker build --platform linux/amd64 --target \\"$TARGET\\"' in project["Source"]["BuildSpec"]
-    told = {it["Name"]: it["Value"] for it in project["Environment"]["EnvironmentVariables"]}
-    assert told["TARGET"] == "cpu"
+    variables = {it["Name"]: it["Value"] for it in project["Environment"]["EnvironmentVariables"]}
+    assert variables["TARGET"] == "cpu"
     assert project["Environment"]["PrivilegedMode"] is True
     repository = resource(without_docker, "AWS::ECR::Repository")
     assert (repository["DeletionPolicy"], repository["Properties"]["EmptyOnDelete"]) == ("Delete", True)
@@ -25,7 +27,9 @@ def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
 
 
 def test_the_build_starts_with_all_that_it_needs(without_docker: Synthesis) -> None:
-    """The first deployment's build waits for the project, its role and every policy of it; its starter likewise."""
+    """The first deployment's build waits for the project, its role and every policy of it; its
+    starter likewise.
+    """
     resources = without_docker.service["Resources"]
 
     def awaited(names: list[str]) -> set[str]:

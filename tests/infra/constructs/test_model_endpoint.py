@@ -6,13 +6,15 @@ from tests.support.synthesis import Synthesis, resource, variant
 
 
 def test_no_prompt_is_captured(synthesis: Synthesis) -> None:
-    """Data capture is off, and nobody scales what was not asked to be."""
+    """Data capture is off, and without a setting nothing scales."""
     assert "DataCaptureConfig" not in synthesis.the("AWS::SageMaker::EndpointConfig")
     assert not synthesis.resources("AWS::ApplicationAutoScaling::ScalableTarget")
 
 
 def test_the_endpoint_can_be_taken_away_and_brought_back(synthesis: Synthesis) -> None:
-    """A parameter holds whether the endpoint exists; everything that names it does so by its own name."""
+    """A parameter holds whether the endpoint exists; everything that names it does so by its own
+    name.
+    """
     assert synthesis.service["Parameters"]["EndpointState"]["AllowedValues"] == ["Running", "Stopped"]
     endpoint = resource(synthesis, "AWS::SageMaker::Endpoint")
     assert endpoint["Condition"] == "EndpointRuns"
@@ -23,7 +25,9 @@ def test_the_endpoint_can_be_taken_away_and_brought_back(synthesis: Synthesis) -
 
 
 def test_to_zero_the_model_is_a_component(to_zero: Synthesis) -> None:
-    """The endpoint holds no model but an inference component that takes all GPUs of an instance, and may have none."""
+    """The endpoint holds no model but an inference component that takes all GPUs of an instance,
+    and may have none.
+    """
     found = variant(to_zero)
     assert found["ManagedInstanceScaling"] == {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": 1}
     assert not {"ModelName", "InitialVariantWeight", "ContainerStartupHealthCheckTimeoutInSeconds"} & set(found)
@@ -43,7 +47,9 @@ def test_to_zero_the_model_is_a_component(to_zero: Synthesis) -> None:
 
 
 def test_a_vpc_has_two_zones(scaled: Synthesis) -> None:
-    """The containers' network interfaces are in the subnets that are named, and the role may make them."""
+    """The containers' network interfaces are in the subnets that are named, and the role may make
+    them.
+    """
     assert scaled.the("AWS::SageMaker::Model")["VpcConfig"] == {
         "Subnets": ["subnet-1a", "subnet-2b"],
         "SecurityGroupIds": ["sg-1"],
@@ -52,20 +58,22 @@ def test_a_vpc_has_two_zones(scaled: Synthesis) -> None:
 
 
 def test_an_endpoint_that_exists_is_left_alone(theirs: Synthesis) -> None:
-    """Nothing of SageMaker is deployed; the function is told of both models and may invoke both endpoints."""
+    """Nothing of SageMaker is deployed; the function knows both models and may invoke both
+    endpoints.
+    """
     assert not [it for it in theirs.service["Resources"].values() if it["Type"].startswith("AWS::SageMaker::")]
     environment = theirs.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
-    told = json.loads(environment["SLUICE_MODELS"])
-    assert told["sluice-demo"]["endpoint"] == "Their-Endpoint"
-    assert told["sluice-demo"]["dialect"] == "openai"
-    assert told["other"] == {"endpoint": "Other-One", "context_tokens": 100, "dialect": "tgi"}
+    models = json.loads(environment["SLUICE_MODELS"])
+    assert models["sluice-demo"]["endpoint"] == "Their-Endpoint"
+    assert models["sluice-demo"]["dialect"] == "openai"
+    assert models["other"] == {"endpoint": "Other-One", "context_tokens": 100, "dialect": "tgi"}
     text = json.dumps(theirs.resources("AWS::IAM::Policy"))
     assert ":endpoint/their-endpoint" in text
     assert ":endpoint/other-one" in text
 
 
-def test_the_container_calls_nobody(synthesis: Synthesis) -> None:
-    """The container runs without a network of its own."""
+def test_the_container_has_no_network(synthesis: Synthesis) -> None:
+    """The container runs in network isolation."""
     assert synthesis.the("AWS::SageMaker::Model")["EnableNetworkIsolation"] is True
 
 

@@ -23,15 +23,17 @@ def test_the_function_runs_under_our_runtime_with_bounds(synthesis: Any) -> None
 def test_the_function_names_the_component(to_zero: Synthesis) -> None:
     """The function invokes the component by name and dialect, and may invoke nothing else."""
     environment = to_zero.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
-    told = json.loads(environment["SLUICE_MODELS"])["sluice-demo"]
-    assert (told["endpoint"], told["component"], told["dialect"]) == ("sluice-dev", "sluice-dev-model", "openai")
+    model = json.loads(environment["SLUICE_MODELS"])["sluice-demo"]
+    assert (model["endpoint"], model["component"], model["dialect"]) == ("sluice-dev", "sluice-dev-model", "openai")
     text = json.dumps(to_zero.resources("AWS::IAM::Policy"))
     assert ":endpoint/sluice-dev" in text
     assert ":inference-component/sluice-dev-model" in text
 
 
 def test_the_exec_wrapper_starts_the_module_that_the_handler_names(synthesis: Synthesis) -> None:
-    """Lambda executes the wrapper and never the handler, which is named for readers: both are the same module."""
+    """Lambda executes the wrapper and never the handler, which is named for readers: both are the
+    same module.
+    """
     wrapper = (Path(__file__).parents[3] / "lambda_fn/bootstrap").read_text()
     module = synthesis.function(FUNCTIONS["Stream"])["Handler"].rpartition(".")[0]
     assert wrapper.rstrip().endswith(f'exec "$1" -m {module}')

@@ -32,7 +32,9 @@ def test_weights_under_a_prefix_are_read_from_where_they_are(project: Path, tmp_
 
 
 def test_packed_weights_are_unpacked_and_volumes_encrypted(without_docker: Synthesis) -> None:
-    """A JumpStart-style archive is declared as one, and the machine's volume takes the key that is named."""
+    """A JumpStart-style archive is declared as one, and the machine's volume takes the key that is
+    named.
+    """
     source = without_docker.the("AWS::SageMaker::Model")["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
     assert source == {
         "S3Uri": "s3://models/one/model.tar.gz",

@@ -74,7 +74,9 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_every_library_is_of_the_target_machine_and_python(arm: Package) -> None:
-    """All shared objects are AArch64 ELF files for CPython 3.14, whatever machine built the package."""
+    """All shared objects are AArch64 ELF files for CPython 3.14, whatever machine built the
+    package.
+    """
     libraries = sorted(arm.path.rglob("*.so"))
     assert libraries
     for path in libraries:
@@ -132,12 +134,16 @@ def zipped(package: Package) -> int:
 
 
 def test_the_package_is_small(arm: Package) -> None:
-    """A cold start downloads it: under 12 MB zipped, also with the bytecode that this machine may lack."""
+    """A cold start downloads it: under 12 MB zipped, also with the bytecode that this machine may
+    lack.
+    """
     assert zipped(arm) < 12_000_000
 
 
 def test_the_control_functions_package_is_apart(arm: Package, control: dict[Target, Package]) -> None:
-    """The admin API and what it is made of are in their own package only, under 8 MB zipped with bytecode."""
+    """The admin API and what it is made of are in their own package only, under 8 MB zipped with
+    bytecode.
+    """
     names = {path.name for path in control[ARM].path.iterdir()}
     assert {"fastapi", "mangum", "pydantic_core", "lambda_fn"} <= names
     assert "bootstrap" not in names

@@ -63,7 +63,9 @@ def test_several_values_and_plans_are_read() -> None:
 
 
 def test_another_container_has_another_image() -> None:
-    """The image that a stage names is of its own container, and does not stay with another."""
+    """The image that a stage names is for the stage's container, and another container does not
+    keep it.
+    """
     assert settings_from_context({**VLLM, "stage": "local"}).image_uri is None
 
 
@@ -110,7 +112,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"subnets": "subnet-1a"}, "subnets and security_groups: set both, or neither"),
         ({"subnets": "subnet-1a", "security_groups": "sg-1", "stage": "prod"}, "set subnets of two zones"),
         ({"kms_key": KEY, "instance_type": "ml.g6.xlarge"}, "SageMaker takes none for ml.g6.xlarge"),
-        ({"endpoint_name": "theirs", "scale_to_zero": "true"}, "is scaled by its owner"),
+        ({"endpoint_name": "theirs", "scale_to_zero": "true"}, "the owner of an existing endpoint scales it"),
         ({"domain": "api.example.org"}, "domain=api.example.org: needs hosted_zone"),
         ({"domain": "api.example.org", "hosted_zone": "Z1:ample.org"}, "is not in the zone ample.org of hosted_zone"),
         ({"certificate_arn": CERTIFICATE}, "have an effect with domain only"),

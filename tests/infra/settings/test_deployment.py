@@ -65,7 +65,9 @@ def test_no_request_is_taken_for_lost_while_its_function_may_run() -> None:
 
 
 def test_every_setting_can_be_described() -> None:
-    """Each field has choices, bounds or a form in words, so that a refusal always says what is accepted."""
+    """Each field has choices, bounds or a form in words, so that a refusal always says what is
+    accepted.
+    """
     for field in dataclasses.fields(Settings):
         with pytest.raises(SettingsError, match=rf"^{field.name}=.*: must be \w+"):
             settings_from_context({field.name: "s3://!"})
@@ -84,7 +86,9 @@ def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
-    """docs/reference/settings.md has each setting once, with its values in dev and prod and what it takes."""
+    """docs/reference/settings.md has each setting once, with its values in dev and prod and what it
+    takes.
+    """
     page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text()
     found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| .+ \|$", page, re.MULTILINE)
     assert sorted(found) == sorted(
@@ -93,14 +97,16 @@ def test_every_setting_is_documented_as_it_is() -> None:
 
 
 def shown(value: object) -> str:
-    """Give a value as `-c` takes it."""
+    """Return a value as `-c` takes it."""
     if value in (None, (), {}):
         return "none"
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def test_streams_of_a_new_key() -> None:
-    """A new key gets a tenth of what is reserved, at least 4 and at most what a key can have, unless a setting says."""
+    """A new key gets a tenth of what is reserved, at least 4 and at most what a key can have,
+    unless a setting says.
+    """
     found = {
         reserved: DEV.replace(reserved_concurrency=reserved).new_key_streams for reserved in (None, 1, 50, 200, 10_000)
     }

@@ -15,7 +15,9 @@ from infra.settings.deployment import (
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path: Path, region: str) -> None:
-    """A domain whose zone is named gets a certificate, in us-east-1 wherever the service is, proven by the zone."""
+    """A domain whose zone is named gets a certificate, in us-east-1 wherever the service is, proven
+    by the zone.
+    """
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
     env = Environment(account="123456789012", region=region)
@@ -39,7 +41,7 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path
 
 
 def test_a_certificate_needs_to_know_where(project: Path, tmp_path: Path) -> None:
-    """Without credentials nobody knows the account and region, and that is said."""
+    """Without credentials the account and region are unknown, which the error says."""
     settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
     with pytest.raises(SettingsError, match="set CDK_DEFAULT_ACCOUNT and CDK_DEFAULT_REGION"):
         compose(App(outdir=str(tmp_path), analytics_reporting=False), settings=settings, root=project)
