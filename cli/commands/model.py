@@ -201,10 +201,10 @@ def _interrupted(s3: Any, bucket: str, key: str) -> tuple[str | None, dict[int, 
     parts if none.
     """
     uploads = s3.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
-    mine = sorted((it for it in uploads if it["Key"] == key), key=lambda it: str(it.get("Initiated", "")))
-    if not mine:
+    interrupted = sorted((it for it in uploads if it["Key"] == key), key=lambda it: str(it.get("Initiated", "")))
+    if not interrupted:
         return None, {}
-    upload = mine[-1]["UploadId"]
+    upload = interrupted[-1]["UploadId"]
     return upload, {part["PartNumber"]: part for part in _parts(s3, bucket, key, upload)}
 
 

@@ -44,10 +44,10 @@ def exports(variables: Mapping[str, str]) -> str:
 
 def seconds(text: str) -> int:
     """Read a duration, such as `90s`, `45m`, `24h`, `30d` or `2w`."""
-    found = re.fullmatch(r"(\d{1,6})([smhdw])", text)
-    if found is None:
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
+    if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 45m, 24h, 30d or 2w")
-    return int(found[1]) * _UNITS[found[2]]
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def moment(text: str) -> int | None:
@@ -59,22 +59,22 @@ def moment(text: str) -> int | None:
     if re.fullmatch(r"\d+[smhdw]", text):
         return int(time.time()) + seconds(text)
     try:
-        found = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+        at = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a moment such as 30d, 2026-12-31 or none") from None
-    if found <= time.time():
+    if at <= time.time():
         raise argparse.ArgumentTypeError(f"{text!r} is not in the future")
-    return found
+    return at
 
 
 def count(text: str) -> int | None:
     """Read a limit: a whole number, optionally followed by `k` or `M`, or `none`."""
     if text == NONE:
         return None
-    found = re.fullmatch(r"(\d{1,15})([kM]?)", text.replace("_", ""))
-    if found is None:
+    match = re.fullmatch(r"(\d{1,15})([kM]?)", text.replace("_", ""))
+    if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number such as 5000, 50k or 2M, nor none")
-    return int(found[1]) * {"": 1, "k": 1000, "M": 1_000_000}[found[2]]
+    return int(match[1]) * {"": 1, "k": 1000, "M": 1_000_000}[match[2]]
 
 
 def amount(text: str) -> str | None:
@@ -91,10 +91,10 @@ def amount(text: str) -> str | None:
 
 def key_id(text: str) -> str:
     """Read a key's id. Of a whole key only the id is returned, and its secret goes nowhere."""
-    found = _KEY.fullmatch(text)
-    if found is None:
+    match = _KEY.fullmatch(text)
+    if match is None:
         raise argparse.ArgumentTypeError("this is not a key's id; `sluice keys list` shows the ids")
-    return found[1]
+    return match[1]
 
 
 def pasted_key_id(text: str) -> str:

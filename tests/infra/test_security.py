@@ -2,12 +2,11 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.synthesis import FUNCTIONS, synthesise
+from tests.support.synthesis import FUNCTIONS
 
 ACTIONS_WITHOUT_RESOURCES = {
     "cloudwatch:PutMetricData",
@@ -251,24 +250,6 @@ def test_every_role_is_one_of_these(synthesis: Any) -> None:
     assert len(synthesis.resources("AWS::IAM::Role")) == len(ROLES)
 
 
-def test_the_origin_secret_is_never_in_a_template(synthesis: Any) -> None:
-    """Functions and distribution get the secret by reference; CloudFormation generates it."""
-    variables = synthesis.function(FUNCTIONS["Stream"])["Environment"]["Variables"]
-    control = synthesis.function(FUNCTIONS["Control"])["Environment"]["Variables"]
-    assert control["SLUICE_ORIGIN_SECRET_PREVIOUS"] == variables["SLUICE_ORIGIN_SECRET_PREVIOUS"]
-    for origin in synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]["Origins"]:
-        (header,) = origin["OriginCustomHeaders"]
-        assert header["HeaderName"] == "x-sluice-origin-secret"
-        assert header["HeaderValue"] == variables["SLUICE_ORIGIN_SECRET"] == control["SLUICE_ORIGIN_SECRET"]
-        assert header["HeaderValue"] != variables["SLUICE_ORIGIN_SECRET_PREVIOUS"]
-    for name in ("SLUICE_ORIGIN_SECRET", "SLUICE_ORIGIN_SECRET_PREVIOUS"):
-        start, reference, end = variables[name]["Fn::Join"][1]
-        assert (start, end) == ("{{resolve:secretsmanager:", ":SecretString:::}}")
-        secret = synthesis.service["Resources"][reference["Ref"]]["Properties"]
-        assert secret["GenerateSecretString"] == {"ExcludePunctuation": True, "PasswordLength": 48}
-        assert "SecretString" not in secret
-
-
 def test_the_admin_secret_is_read_and_not_handed_out(synthesis: Any) -> None:
     """The control function gets the ARN of its secret and not the value; Secrets Manager changes
     it every month.
@@ -301,14 +282,3 @@ def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
     for permission in permissions:
         if permission["Principal"] == "*":
             assert permission.get("InvokedViaFunctionUrl") is True or permission["FunctionUrlAuthType"] == "NONE"
-
-
-def test_without_its_url_the_admin_api_is_iams_alone(project: Path, tmp_path: Path) -> None:
-    """With `admin_url` false there is no second URL, no behaviour and no admin secret: only
-    lambda:InvokeFunction.
-    """
-    found = synthesise("dev", project, tmp_path, admin_url=False)
-    assert len(found.resources("AWS::Lambda::Url")) == 1
-    assert "CacheBehaviors" not in found.the("AWS::CloudFront::Distribution")["DistributionConfig"]
-    assert len(found.resources("AWS::SecretsManager::Secret")) == 2  # the distribution's
-    assert "AdminSecretArn" not in found.service["Outputs"]

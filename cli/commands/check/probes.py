@@ -95,17 +95,17 @@ def stream(target: Target) -> Iterator[Finding]:
     if response.status != 200:
         yield Finding("stream: status", "wrong", f"{response.status}: {response.body[:200].decode(errors='replace')}")
         return
-    found = parse_stream(response)
+    parsed = parse_stream(response)
     kind = response.headers.get("content-type", "")
     yield finding("stream: content type", [] if kind.startswith("text/event-stream") else [kind or "none"], kind)
     coded = response.headers.get("content-encoding", "identity")
     yield finding("stream: not compressed", [] if coded == "identity" else [f"content-encoding {coded}"])
     yield request_id(response, "stream")
-    yield finding("stream: framing", found.faults + (["the body has no proper end"] if response.cut else []))
-    yield finding("stream: order", rules.wrong_order(found))
-    yield finding("stream: types", rules.wrong_types(found))
-    yield finding("stream: no usage unasked", rules.wrong_usage(found, requested=False))
-    held, figures = rules.buffered(found)
+    yield finding("stream: framing", parsed.faults + (["the body has no proper end"] if response.cut else []))
+    yield finding("stream: order", rules.wrong_order(parsed))
+    yield finding("stream: types", rules.wrong_types(parsed))
+    yield finding("stream: no usage unasked", rules.wrong_usage(parsed, requested=False))
+    held, figures = rules.buffered(parsed)
     yield Finding("stream: not buffered on the way", "unknown" if held is None else "wrong" if held else "ok", figures)
     longest = rules.silence(response)
     wrong = [f"{longest:.1f} s"] if longest > rules.LONGEST_SILENCE else []
@@ -114,8 +114,8 @@ def stream(target: Target) -> Iterator[Finding]:
 
 def usage(target: Target) -> Iterator[Finding]:
     """A stream ends with usage if it was requested, and may have several choices."""
-    found = parse_stream(target.chat(stream=True, max_tokens=8, stream_options={"include_usage": True}))
-    yield finding("stream: usage when asked", rules.wrong_usage(found, requested=True))
+    parsed = parse_stream(target.chat(stream=True, max_tokens=8, stream_options={"include_usage": True}))
+    yield finding("stream: usage when asked", rules.wrong_usage(parsed, requested=True))
     response = target.chat(stream=True, max_tokens=8, n=2)
     if response.status == 400:
         yield Finding("stream: two choices", "unknown", "n = 2 is refused")
@@ -141,16 +141,16 @@ def tools(target: Target) -> Iterator[Finding]:
     yield finding("tools: a required call", _wrong_call(parse_stream(response)))
 
 
-def _wrong_call(found: Stream) -> list[str]:
+def _wrong_call(parsed: Stream) -> list[str]:
     pieces = [
         call
-        for chunk in found.chunks
+        for chunk in parsed.chunks
         for choice in chunk.get("choices", [])
         for call in choice["delta"].get("tool_calls") or []
     ]
     if not pieces:
         return ["no tool was called"]
-    wrong = found.faults + rules.wrong_order(found) + rules.wrong_types(found)
+    wrong = parsed.faults + rules.wrong_order(parsed) + rules.wrong_types(parsed)
     first = pieces[0]
     if not (first.get("id") and first.get("type") == "function" and first.get("function", {}).get("name")):
         wrong.append("the first piece of a call lacks its id, type or name")
@@ -190,8 +190,8 @@ def failing(target: Target) -> Iterator[Finding]:
         yield Finding(rule, "unknown", "set --failing-prompt to check this")
         return
     response = target.chat(target.failing_prompt, stream=True)
-    found = parse_stream(response)
-    ends = found.events[-1][1] if found.events else ""
+    parsed = parse_stream(response)
+    ends = parsed.events[-1][1] if parsed.events else ""
     if response.cut:
         yield Finding(rule, "ok", "the connection broke")
     elif ends.startswith("{") and isinstance(json.loads(ends).get("error"), dict):
@@ -208,10 +208,10 @@ def silent(target: Target) -> Iterator[Finding]:
         yield Finding(rule, "unknown", "set --silent-prompt to check this")
         return
     response = target.chat(target.silent_prompt, stream=True)
-    found = parse_stream(response)
+    parsed = parse_stream(response)
     longest = rules.silence(response)
     wrong = [f"{longest:.1f} s of silence"] if longest > rules.LONGEST_SILENCE else []
-    yield finding(rule, wrong + found.faults + rules.wrong_order(found), f"longest {longest:.1f} s")
+    yield finding(rule, wrong + parsed.faults + rules.wrong_order(parsed), f"longest {longest:.1f} s")
 
 
 PROBES: tuple[Callable[[Target], Iterator[Finding]], ...] = (

@@ -34,8 +34,8 @@ def check(
         raise CommandError(f"{url}: {error}") from None
     wrong = [one for one in findings if one.verdict == "wrong"]
     if as_json:
-        found = [dataclasses.asdict(one) for one in findings]
-        print_json({"url": url, "model": target.model, "findings": found, "conforms": not wrong})
+        listed = [dataclasses.asdict(one) for one in findings]
+        print_json({"url": url, "model": target.model, "findings": listed, "conforms": not wrong})
     else:
         for one in findings:
             console.print(_SIGNS[one.verdict], one.rule, f"[dim]{literal(one.seen)}[/dim]" if one.seen else "")

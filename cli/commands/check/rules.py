@@ -25,17 +25,17 @@ def mistyped(kind: type[BaseModel], value: Any) -> list[str]:
 
 def wrong_error(response: Response, status: int) -> list[str]:
     """Check that an error has its status and OpenAI's shape."""
-    found = [] if response.status == status else [f"status {response.status} instead of {status}"]
+    wrong = [] if response.status == status else [f"status {response.status} instead of {status}"]
     body = response.json()
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
-        return [*found, "the body has no object 'error'"]
+        return [*wrong, "the body has no object 'error'"]
     missing = {"message", "type", "param", "code"} - error.keys()
     if missing:
-        found.append(f"the error has no {', '.join(sorted(missing))}")
+        wrong.append(f"the error has no {', '.join(sorted(missing))}")
     if not isinstance(error.get("message"), str):
-        found.append("the error's message is not a text")
-    return found
+        wrong.append("the error's message is not a text")
+    return wrong
 
 
 def wrong_whole(response: Response) -> list[str]:
@@ -45,26 +45,26 @@ def wrong_whole(response: Response) -> list[str]:
     body = response.json()
     if not isinstance(body, dict):
         return ["the body is not a JSON object"]
-    found = mistyped(ChatCompletion, body)
+    wrong = mistyped(ChatCompletion, body)
     usage = body.get("usage") or {}
     if not usage:
-        found.append("there is no usage")
+        wrong.append("there is no usage")
     elif usage.get("total_tokens") != usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0):
-        found.append("total_tokens is not the sum of the others")
+        wrong.append("total_tokens is not the sum of the others")
     if not all(choice.get("finish_reason") for choice in body.get("choices", [])):
-        found.append("a choice has no finish_reason")
-    return found
+        wrong.append("a choice has no finish_reason")
+    return wrong
 
 
 def wrong_order(stream: Stream, choices: int = 1) -> list[str]:
     """Check the order of a stream's events: roles, deltas, one finish reason for each choice,
     `[DONE]`.
     """
-    found = []
+    wrong = []
     if not stream.events or stream.events[-1][1] != "[DONE]":
-        found.append("the last event is not [DONE]")
+        wrong.append("the last event is not [DONE]")
     chunks = stream.chunks
-    found += [
+    wrong += [
         f"'{name}' is not the same in every chunk"
         for name in ("id", "created", "model", "object")
         if len({str(chunk.get(name)) for chunk in chunks}) > 1
@@ -75,24 +75,24 @@ def wrong_order(stream: Stream, choices: int = 1) -> list[str]:
         for choice in chunk.get("choices", []):
             index, delta = choice.get("index"), choice.get("delta", {})
             if index in ended:
-                found.append(f"choice {index} goes on after its finish_reason")
+                wrong.append(f"choice {index} goes on after its finish_reason")
             if index not in begun and delta.get("role") != "assistant":
-                found.append(f"choice {index} does not begin with its role")
+                wrong.append(f"choice {index} does not begin with its role")
             begun.add(index)
             if choice.get("finish_reason"):
                 ended.add(index)
     if ended != set(range(choices)):
-        found.append(
+        wrong.append(
             f"{len(ended)} of {choices} choices have a finish_reason: clients take a truncated answer for complete"
         )
-    return found
+    return wrong
 
 
 def wrong_types(stream: Stream) -> list[str]:
     """Validate every chunk against its type."""
     for chunk in stream.chunks:
-        if found := mistyped(ChatCompletionChunk, chunk):
-            return found
+        if wrong := mistyped(ChatCompletionChunk, chunk):
+            return wrong
     return []
 
 

@@ -15,7 +15,6 @@ from infra.settings.deployment import (
     DEV,
     FIELDS,
     PROD,
-    Settings,
     SettingsError,
     accepted,
     host_python_version,
@@ -62,15 +61,6 @@ def test_no_request_is_taken_for_lost_while_its_function_may_run() -> None:
     assert settings_from_context({"stage": "local", "overdue_seconds": "5"}).overdue_seconds == 5
     with pytest.raises(SettingsError, match=r"^overdue_seconds=599: must be 600 or more in stage prod"):
         settings_from_context({"stage": "prod", "overdue_seconds": "599"})
-
-
-def test_every_setting_can_be_described() -> None:
-    """Each field has choices, bounds or a form in words, so that a refusal always says what is
-    accepted.
-    """
-    for field in dataclasses.fields(Settings):
-        with pytest.raises(SettingsError, match=rf"^{field.name}=.*: must be \w+"):
-            settings_from_context({field.name: "s3://!"})
 
 
 def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from cli.commands.check.probes import Finding, Target
 from cli.commands.check.report import check, run
-from cli.commands.check.rules import buffered
-from cli.commands.check.wire import Response, Server, parse_stream
+from cli.commands.check.wire import Server
 from cli.lib.project import CommandError
 
 
@@ -101,28 +100,3 @@ def test_no_server() -> None:
     """An address without a server is an error of one line."""
     with pytest.raises(CommandError, match="refused"):
         check("http://127.0.0.1:9/v1", key="k")
-
-
-@pytest.mark.parametrize(
-    ("times", "held"),
-    [([0.1 + number / 20 for number in range(20)], False), ([2.0] * 20, True), ([0.01] * 20, None), ([0.1], None)],
-    ids=["as sampled", "all at once, late", "all at once, soon", "too short"],
-)
-def test_buffering_on_the_way(times: list[float], held: bool | None) -> None:
-    """Chunks that all come at the end were held back; a response that is too quick is unknown."""
-    pieces = [(when, chunk("x")) for when in times]
-    assert buffered(parse_stream(Response(200, {}, pieces)))[0] is held
-
-
-def test_framing_that_some_client_stumbles_over() -> None:
-    """Comments, other fields, missing spaces, invalid JSON and a missing end are faults."""
-    for block in (
-        b": ping\n\n",
-        b"id: 1\ndata: {}\n\n",
-        b"data:{}\n\n",
-        b"data: {\n\n",
-        b"data: {}",
-        b"data: \xff\n\n",
-    ):
-        assert parse_stream(Response(200, {}, [(0.1, block[:3]), (0.2, block[3:])])).faults, block
-    assert parse_stream(Response(200, {}, [(0.1, b"data: {}\n\ndata: [DONE]\n\n")])).faults == []
