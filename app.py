@@ -1,4 +1,4 @@
-"""What `cdk` runs."""
+"""The CDK app that `cdk` runs."""
 
 from infra.compose import main
 

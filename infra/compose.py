@@ -1,4 +1,4 @@
-"""The whole app: settings, limits, stacks and their checks, in one place."""
+"""The CDK app: settings, limits, stacks and their checks, put together."""
 
 import os
 import sys
@@ -21,32 +21,43 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def compose(
-    app: App, *, settings: Settings, root: Path = ROOT, home: Environment | None = None
+    app: App, *, settings: Settings, root: Path = ROOT, env: Environment | None = None
 ) -> tuple[StateStack, ServiceStack]:
-    """Add the stacks of `settings` to `app`; sources, weights and the Dockerfile are those under `root`.
+    """Add the stacks of a deployment to an app.
 
-    `home` is the account and region of the deployment. Only a certificate and a web ACL need to know them, which are
-    made in a region of their own; without these the stacks are the same everywhere.
+    Args:
+        app: The app.
+        settings: The deployment's settings.
+        root: The folder with the sources, the weights and the Dockerfile.
+        env: The account and region of the deployment. Only the stacks of a certificate and a web
+            ACL, which are made in another region, need it. Without them the templates are the same
+            everywhere.
 
-    Raises LimitsError, SettingsError, PackageError or BytecodeError, each with a message for who runs it.
+    Returns:
+        The state stack and the service stack.
+
+    Raises:
+        LimitsError, SettingsError, PackageError, BytecodeError: each has a message for the person
+        who deploys.
+
     """
     LIMITS.check()
     prefix = f"{settings.name}-{settings.stage}"
     if not settings.edge_stacks:
-        home = None
-    elif home is None:
+        env = None
+    elif env is None:
         raise SettingsError(
             f"{', '.join(settings.edge_stacks)}: made in us-east-1, so the account and the region of the deployment "
-            "must be known. The CDK CLI finds them by your credentials; else set CDK_DEFAULT_ACCOUNT and "
-            "CDK_DEFAULT_REGION, or give certificate_arn and the ARN of a web ACL"
+            "must be known. The CDK CLI finds them by your credentials; without any, set CDK_DEFAULT_ACCOUNT and "
+            "CDK_DEFAULT_REGION, or set certificate_arn and the ARN of a web ACL"
         )
     certificate = web_acl = None
-    if home is not None:
+    if env is not None:
         if (name := settings.certificate_stack) is not None:
-            certificate = CertificateStack(app, name, settings=settings, home=home).certificate
+            certificate = CertificateStack(app, name, settings=settings, env=env).certificate
         if (name := settings.web_acl_stack) is not None:
-            web_acl = WebAclStack(app, name, settings=settings, home=home).arn
-    state = StateStack(app, f"{prefix}-state", settings=settings, home=home)
+            web_acl = WebAclStack(app, name, settings=settings, env=env).arn
+    state = StateStack(app, f"{prefix}-state", settings=settings, env=env)
     service = ServiceStack(
         app,
         f"{prefix}-service",
@@ -55,24 +66,28 @@ def compose(
         usage_table=state.usage_table,
         certificate=certificate,
         web_acl=web_acl or settings.web_acl,
-        home=home,
+        env=env,
     )
     Tags.of(app).add("sluice:deployment", prefix)
     nag.add_checks(app)
     return state, service
 
 
-def _home() -> Environment | None:
-    """Give what the CDK CLI found by the credentials it has, None when it has none."""
+def _env() -> Environment | None:
+    """Return the account and region that the CDK CLI found by its credentials; None without
+    credentials.
+    """
     account, region = os.environ.get("CDK_DEFAULT_ACCOUNT"), os.environ.get("CDK_DEFAULT_REGION")
     return Environment(account=account, region=region) if account and region else None
 
 
 def main() -> None:
-    """Synthesise what the CDK context asks for; a mistake in it ends in one line, not in a traceback."""
+    """Synthesise the deployment that the CDK context describes. A mistake in it is one line without
+    a traceback.
+    """
     app = App()
     try:
-        compose(app, settings=settings_from_context(app.node.get_all_context()), home=_home())
+        compose(app, settings=settings_from_context(app.node.get_all_context()), env=_env())
     except (SettingsError, LimitsError, PackageError, BytecodeError) as error:
         sys.exit(f"sluice: {error}")
     app.synth()

@@ -1,13 +1,14 @@
-"""What has to be known of instance types: their GPUs, and whether they have disks of their own.
+"""Facts about instance types: their GPUs, and whether they have local disks.
 
-Sources: the SageMaker pricing page's table of GPU instances; "Instance store volumes" of the EC2 guide for the disks.
+Sources: the SageMaker pricing page's table of GPU instances; "Instance store volumes" of the EC2
+    guide for the disks.
 """
 
 import re
 
 _ONE = dict.fromkeys(("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"), 1)
 _G = {**_ONE, "12xlarge": 4, "24xlarge": 4, "48xlarge": 8}
-# GPUs by size, for each family with GPUs that SageMaker hosts endpoints on.
+# The number of GPUs by size, for each family with GPUs that SageMaker hosts endpoints on.
 _GPUS: dict[str, dict[str, int]] = {
     "g4dn": {**_ONE, "12xlarge": 4},
     "g5": _G,
@@ -25,21 +26,25 @@ _GPUS: dict[str, dict[str, int]] = {
 
 
 def family(instance_type: str) -> str:
-    """`ml.g6e.12xlarge` -> `g6e`."""
+    """Return the family of a type: `g6e` of `ml.g6e.12xlarge`."""
     return instance_type.split(".")[1]
 
 
 def has_gpu(instance_type: str) -> bool:
-    """Whether it is of a family with NVIDIA's GPUs, one that is not listed yet included."""
+    """Return whether the type has NVIDIA's GPUs, by its family's name; new families need not be
+    listed.
+    """
     return re.fullmatch(r"[gp]\d\w*(-\w+)?", family(instance_type)) is not None
 
 
 def gpus(instance_type: str) -> int | None:
-    """How many GPUs it has, None if it is not listed here."""
+    """Return the number of GPUs, None if the type is not listed here."""
     return _GPUS.get(family(instance_type), {}).get(instance_type.split(".")[2])
 
 
 def has_disks(instance_type: str) -> bool:
-    """Whether it has NVMe disks of its own, which are encrypted by the machine: SageMaker takes no key for those."""
+    """Return whether the type has local NVMe disks. The machine encrypts them, and SageMaker takes
+    no key for them.
+    """
     name = family(instance_type)
     return name.startswith(("g", "p4", "p5", "p6", "trn")) or re.fullmatch(r"[cmr]\w*d\w*", name) is not None

@@ -1,7 +1,7 @@
-"""Every time limit on the way of a request, in one table, checked against each other at synth, and with the deployed
-figures by `sluice doctor`.
+"""The table of all time limits of a request, in seconds. Synthesis checks them against each other,
+and `sluice doctor` checks the deployed figures.
 
-Seconds throughout. The services' own limits are facts; the others are chosen to fit between them.
+The limits of AWS's services are facts; ours are chosen to fit between them.
 """
 
 from dataclasses import dataclass
@@ -13,36 +13,40 @@ class LimitsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """One way's limits, from the client inwards."""
+    """The limits of a request, from the client inwards."""
 
     cloudfront_read: float = 60
     """CloudFront's wait for the first byte and for each packet after it (origin read timeout)."""
-    cloudfront_read_most: float = 120
-    """What CloudFront takes for it without a raised quota; CDK accepts more and only the deployment fails."""
+    cloudfront_read_max: float = 120
+    """The maximum of `cloudfront_read` without a raised quota. CDK accepts more, but the deployment
+    fails.
+    """
     lambda_timeout: float = 540
     """The stream function's timeout."""
-    lambda_timeout_most: float = 900
-    """Lambda's own limit."""
+    lambda_timeout_max: float = 900
+    """Lambda's maximum for a timeout."""
     sagemaker_first_byte: float = 60
     """SageMaker's wait for the container's answer."""
     sagemaker_response: float = 480
-    """SageMaker's limit for a streamed response in all."""
+    """SageMaker's limit for a whole streamed response."""
     admission: float = 13
     """The function's two writes before the model is invoked, at worst."""
     settlement: float = 30
     """The function's writes after the stream's end with their retries, at worst."""
     first_answer: float = 12
-    """So long the function waits for the first record, so that a failure has its true status; then it answers 200."""
+    """How long the function waits for the first record, so that a failure has its own status; then
+    it answers 200.
+    """
     heartbeat: float = 15
-    """The longest silence that the function leaves on the wire."""
+    """The longest silence of the function towards the client."""
     container_answer: float = 2
-    """The container waits this long for its first event before it answers 200."""
+    """How long the container waits for its first event before it answers 200."""
     container_heartbeat: float = 10
-    """The longest silence that the container leaves."""
+    """The longest silence of the container towards the function."""
     stream_deadline: float = 465
-    """The container is told to be done by then."""
+    """The deadline that the function sets for the container."""
     stream_grace: float = 5
-    """The function waits so much longer for the container's own last record."""
+    """How much longer the function waits for the container's last record."""
 
     sweep_period: float = 300
     """Between two runs of the sweeper."""
@@ -57,11 +61,11 @@ class Limits:
             raise LimitsError(message)
 
     def contradictions(self) -> list[str]:
-        """All pairs that contradict each other, in words that name both."""
+        """Return a sentence for each pair that contradicts each other, which names both."""
         needed = self.sagemaker_response + self.admission + self.settlement
         rules = [
-            ("cloudfront_read", self.cloudfront_read, "cloudfront_read_most", self.cloudfront_read_most),
-            ("lambda_timeout", self.lambda_timeout, "lambda_timeout_most", self.lambda_timeout_most),
+            ("cloudfront_read", self.cloudfront_read, "cloudfront_read_max", self.cloudfront_read_max),
+            ("lambda_timeout", self.lambda_timeout, "lambda_timeout_max", self.lambda_timeout_max),
             ("sagemaker_response + admission + settlement", needed, "lambda_timeout", self.lambda_timeout),
             ("sagemaker_first_byte", self.sagemaker_first_byte, "sagemaker_response", self.sagemaker_response),
             ("container_answer", self.container_answer, "first_answer", self.first_answer),
@@ -73,12 +77,14 @@ class Limits:
                 "sagemaker_response",
                 self.sagemaker_response,
             ),
-            # A heartbeat that is late by as much again must still arrive before CloudFront cuts the connection.
+            # A heartbeat that is late by one period must still arrive before CloudFront cuts the
+            # connection.
             ("twice the heartbeat", 2 * self.heartbeat, "cloudfront_read", self.cloudfront_read),
             ("admission + first_answer", self.admission + self.first_answer, "cloudfront_read", self.cloudfront_read),
-            # A run that takes all its time is over before the next one begins.
+            # A run that uses its whole timeout ends before the next one begins.
             ("sweep_timeout", self.sweep_timeout, "sweep_period", self.sweep_period),
-            # What a killed function leaves is overdue after the longest stream; sweeping much later helps nobody.
+            # What a killed function leaves is overdue after the longest stream, and should be
+            # settled soon after it.
             ("sweep_period", self.sweep_period, "sagemaker_response", self.sagemaker_response),
             ("control_timeout", self.control_timeout, "cloudfront_read", self.cloudfront_read),
         ]

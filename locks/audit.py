@@ -1,10 +1,12 @@
 """Look up the known vulnerabilities of every pinned package, Python's and Node's: `make audit`.
 
-Each lock of this folder is asked of PyPI's vulnerability service by pip-audit, each package-lock.json of npm's by npm.
-A service that does not answer is no clean result: what was not looked up is named.
+pip-audit looks up each lock of this folder at PyPI's vulnerability service, and npm each
+package-lock.json at npm's. If a service does not answer, the packages that were not looked up are
+named: that is not a clean result.
 
-Exit status: 0 all was looked up and nothing found, 1 something was found, 3 something could not be looked up, which
-`--unreachable=warn` makes 0, for machines without a way to the services.
+Exit status: 0 if everything was looked up and nothing found; 1 if a vulnerability was found; 3 if
+something could not be looked up, or 0 with `--unreachable=warn`, for machines that cannot reach the
+services.
 """
 
 import argparse
@@ -19,14 +21,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 NODE = (ROOT, ROOT / "tests/clients/node")
 ACCEPTED: dict[str, str] = {}
-"""Identifier of a vulnerability -> why it does not concern us, and the date on which that was decided."""
+"""Identifier of a vulnerability -> why it does not affect us, and the date of that decision."""
 FOUND, UNREACHABLE = 1, 3
 _TIMEOUT = 120
 
 
 @dataclass
 class Audit:
-    """What became of one lock: packages that were looked up, those that were not, and what was found."""
+    """The result for one lock: the number of packages looked up, the missed packages, and the
+    vulnerabilities.
+    """
 
     lock: str
     audited: int = 0
@@ -35,7 +39,7 @@ class Audit:
 
 
 def of_python(lock: str, report: dict[str, Any]) -> Audit:
-    """Read pip-audit's JSON report."""
+    """Return the result in pip-audit's JSON report."""
     audit = Audit(lock)
     for package in report["dependencies"]:
         name = f"{package['name']} {package.get('version', '')}".strip()
@@ -46,12 +50,12 @@ def of_python(lock: str, report: dict[str, Any]) -> Audit:
         for one in package["vulns"]:
             if not ACCEPTED.keys() & {one["id"], *one.get("aliases", ())}:
                 fixed = ", ".join(one.get("fix_versions", ())) or "no version yet"
-                audit.found.append(f"{name}: {one['id']}, mended in {fixed}")
+                audit.found.append(f"{name}: {one['id']}, fixed in {fixed}")
     return audit
 
 
 def of_node(lock: str, report: dict[str, Any]) -> Audit:
-    """Read npm's JSON report."""
+    """Return the result in npm's JSON report."""
     if "vulnerabilities" not in report:
         return Audit(lock, missed=["all packages"])
     audit = Audit(lock, audited=report["metadata"]["dependencies"]["total"])
@@ -63,23 +67,23 @@ def of_node(lock: str, report: dict[str, Any]) -> Audit:
 
 
 def _json(command: list[str], folder: Path = ROOT) -> dict[str, Any]:
-    """Run a command and return the JSON that it prints, an empty object where it prints none."""
+    """Run a command and return the JSON object that it prints; an empty object if it prints none."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
-        found = json.loads(done.stdout)
+        report = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, json.JSONDecodeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return report if isinstance(report, dict) else {}
 
 
 def audits() -> Iterator[Audit]:
-    """Look up lock after lock."""
+    """Look up one lock after the other, and yield the results."""
     answers = True
     pip_audit = [str(Path(sys.executable).with_name("pip-audit")), "--progress-spinner=off", "--format=json"]
     for path in sorted((ROOT / "locks").glob("*.txt")):
         report = _json([*pip_audit, "--disable-pip", "--require-hashes", "-r", str(path)]) if answers else {}
         audit = of_python(path.name, report) if report else Audit(path.name, missed=["all packages"])
-        answers = audit.audited > 0  # a service that knows none of a lock's packages is asked for no other lock
+        answers = audit.audited > 0  # without an answer for a whole lock, the service is not called for others
         yield audit
     for folder in NODE:
         yield of_node(f"{folder.name}/package-lock.json", _json(["npm", "audit", "--json"], folder))

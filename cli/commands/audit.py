@@ -1,46 +1,47 @@
-"""`sluice audit`: what was done through the admin API, and who was not let in."""
+"""`sluice audit`: show what was done through the admin API, and who was refused."""
 
 import argparse
 import itertools
 import json
-import sys
 from typing import Any
 
 from rich.table import Table
 
-from cli.commands.keys import add_access, admin
 from cli.lib import values
+from cli.lib.admin_api import add_access, admin
 from cli.lib.project import CommandError
-from cli.lib.terminal import console, literal, show, write_csv
+from cli.lib.terminal import console, literal, print_json, show, write_csv
 
+HELP = "Show what was done through the admin API: who, when, from where, before and after; the newest first."
 _COLUMNS = ("at", "action", "key", "actor", "address", "outcome")
 _CSV = (*_COLUMNS, "code", "id", "invocation", "attempts", "asked", "before", "after")
 _COLOURS = {"done": "green", "refused": "red", "unknown": "yellow"}
 
 
-def add_audit(commands: Any) -> None:
-    """Add the command."""
-    text = "Show what was done through the admin API: who, when, from where, before and after; the newest first."
-    audit = commands.add_parser("audit", help=text, description=text)
-    audit.set_defaults(run=_audit)
-    audit.add_argument("--since", metavar="DAY", help="first day or hour, UTC: 2026-11-21, 2026-11-21T06 (30 days ago)")
-    audit.add_argument("--until", metavar="DAY", help="the day or hour after the last one (now)")
-    audit.add_argument("--key", type=values.key_id, help="only what concerns this key")
-    audit.add_argument("--actor", help="iam, secret, unknown, or one of the column in full")
-    audit.add_argument("--most", type=int, default=200, metavar="N", help="so many entries at most (200)")
-    audit.add_argument("--csv", action="store_true", help="print CSV")
-    add_access(audit)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    text = "the first day or hour, UTC: 2026-11-21, 2026-11-21T06 (30 days ago)"
+    parser.add_argument("--since", metavar="DAY", help=text)
+    parser.add_argument("--until", metavar="DAY", help="the day or hour after the last one (now)")
+    parser.add_argument("--key", type=values.key_id, help="only what concerns this key")
+    text = "only what this actor did: iam, secret, unknown, or a full value of the column"
+    parser.add_argument("--actor", help=text)
+    parser.add_argument("--most", type=int, default=200, metavar="N", help="the maximum number of entries (200)")
+    parser.add_argument("--csv", action="store_true", help="print CSV")
+    add_access(parser)
+    parser.set_defaults(run=run)
 
 
-def _audit(given: argparse.Namespace) -> None:
-    if given.csv and given.json:
+def run(args: argparse.Namespace) -> None:
+    """Print the entries as a table, CSV or JSON."""
+    if args.csv and args.json:
         raise CommandError("--csv and --json exclude each other.")
-    query = {name: getattr(given, name) for name in ("since", "until", "key", "actor")}
-    pages = admin(given).pages("/audit", limit=min(max(given.most, 1), 1000), **query)
-    entries = list(itertools.islice(pages, max(given.most, 0)))
-    if given.json:
-        sys.stdout.write(json.dumps(entries, indent=2) + "\n")
-    elif given.csv:
+    query = {name: getattr(args, name) for name in ("since", "until", "key", "actor")}
+    pages = admin(args).pages("/audit", limit=min(max(args.most, 1), 1000), **query)
+    entries = list(itertools.islice(pages, max(args.most, 0)))
+    if args.json:
+        print_json(entries)
+    elif args.csv:
         write_csv(_CSV, ([_cell(entry[name]) for name in _CSV] for entry in entries))
     elif not entries:
         console.print("Nothing was done in this time.")
@@ -66,12 +67,12 @@ def _table(entries: list[dict[str, Any]]) -> None:
 
 
 def _what(entry: dict[str, Any]) -> str:
-    """Return the change in words; without one what was asked for, or the error."""
+    """Return the change in words; if there is none, the request or the error."""
     before, after = entry["before"], entry["after"]
     if entry["code"]:
         many = f", {entry['attempts']} times" if (entry["attempts"] or 0) > 1 else ""
         return f"{entry['code']}{many}"
     if before and after:
         return ", ".join(f"{name}: {before.get(name)} -> {value}" for name, value in after.items())
-    found = after or entry["asked"]
-    return ", ".join(f"{name}: {value}" for name, value in found.items() if value not in (None, "", {}))
+    fields = after or entry["asked"]
+    return ", ".join(f"{name}: {value}" for name, value in fields.items() if value not in (None, "", {}))

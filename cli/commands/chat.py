@@ -1,73 +1,52 @@
-"""`sluice chat`: talks to a deployed stack through the stock OpenAI client."""
+"""`sluice chat`: ask a deployed model one question, or have a conversation with it."""
 
+import argparse
 import contextlib
 import sys
-import time
-from http import HTTPStatus
 from typing import Any
 
 from rich.markup import escape
 
+from cli.lib import values
+from cli.lib.completions import Message, client, complete
+from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
 from cli.lib.project import CommandError
+from cli.lib.stack import LocalStack
 from cli.lib.terminal import console
 
-_Message = dict[str, str]
+HELP = "Talk to a deployed model."
 
 
-class Unavailable(CommandError):
-    """The API answered 503."""
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    values.add_stack(parser)
+    parser.add_argument("question", nargs="*", help="one question; without it, a conversation")
+    parser.add_argument("--model", help="another model than the stack's first")
+    parser.set_defaults(run=run)
 
 
-def answer(client: Any, *, model: str, messages: list[_Message], temperature: float | None = None) -> str:
-    """Stream one answer to the screen, with its figures after it; no temperature is the model's own.
-
-    What could steer the terminal is shown and not sent to it; the text that is returned is the model's own.
-
-    Raises:
-        CommandError: the API refused, or the answer broke off; Unavailable: with a 503.
-
-    """
-    import openai
-
-    started = time.monotonic()
-    first = 0.0
-    parts: list[str] = []
-    tokens = 0
-    options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
-    try:
-        with client.chat.completions.create(
-            model=model, messages=messages, stream=True, stream_options={"include_usage": True}, **options
-        ) as stream:
-            for chunk in stream:
-                if chunk.usage is not None:
-                    tokens = chunk.usage.completion_tokens
-                for choice in chunk.choices:
-                    if choice.delta.content:
-                        first = first or time.monotonic()
-                        parts.append(choice.delta.content)
-                        # character by character, so that no sequence is made of what comes in two chunks
-                        sys.stdout.write(printable(choice.delta.content))
-                        sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.stdout.write(" …\n")
-        return "".join(parts)
-    except openai.APIError as error:
-        if parts:
-            sys.stdout.write("\n")
-            sys.stdout.flush()  # before what is said on the other stream
-        kind = Unavailable if getattr(error, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE else CommandError
-        raise kind(f"The API says: {printable(error.message)}") from None
-    seconds = time.monotonic() - (first or started)
-    rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
-    sys.stdout.write("\n")
-    console.print(f"[dim]{tokens} tokens, first after {((first or started) - started) * 1000:.0f} ms{rate}[/dim]")
-    return "".join(parts)
+def run(args: argparse.Namespace) -> None:
+    """Print the answer to the question, or converse."""
+    stack = LocalStack.of(args.stage, args.stack_name)
+    if not stack.api_key:
+        raise CommandError(
+            f"No key is set for the stage {args.stage}: export OPENAI_API_KEY=..., with a key that `sluice keys create "
+            f"--stage {args.stage}` made."
+        )
+    if args.stage == "local":
+        stack.warn_of_other_key()
+    model = args.model or stack.model
+    with explained(args.stage, stack.name):
+        if args.question:
+            complete(client(stack), model=model, messages=[{"role": "user", "content": " ".join(args.question)}])
+        else:
+            converse(client(stack), model=model)
 
 
 def converse(client: Any, *, model: str) -> None:
-    """Talk until the end of input."""
-    messages: list[_Message] = []
+    """Read lines and answer each, until the end of input."""
+    messages: list[Message] = []
     terminal = sys.stdin.isatty()
     if terminal:
         with contextlib.suppress(ImportError):  # where it exists, `input` gets line editing and a history
@@ -82,5 +61,5 @@ def converse(client: Any, *, model: str) -> None:
             return
         if line:
             messages.append({"role": "user", "content": line})
-            text = answer(client, model=model, messages=messages)
+            text = complete(client, model=model, messages=messages)
             messages.append({"role": "assistant", "content": text})

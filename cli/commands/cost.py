@@ -1,38 +1,65 @@
-"""`sluice cost`: what a thousand requests and a million tokens cost, and which part of the bill is whose.
+"""`sluice cost`: compute what a thousand requests and a million tokens cost, and the share of each
+service.
 
-Prices are those of `prices.json`, with their date and sources; sizes on the wire are those of the function's own
-encoder; settings are a stage's. What a model gives at full load is the user's to measure.
+Prices, with their date and sources, are in `prices.json`. The size of a token on the wire is
+measured with the function's own encoder. The settings are a stage's. The throughput of a model at
+full load is the user's to measure.
 """
 
+import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from cli.lib import values
 from cli.lib.project import CommandError
+from cli.lib.settings import add_settings, settings_of
 from cli.lib.terminal import columns, console
-from infra.settings.context import settings_from_context
-from infra.settings.deployment import SettingsError
 from lambda_fn import limits
-from lambda_fn.encode.base import Head
-from lambda_fn.encode.chat_stream import ChatStream
-from lambda_fn.events import Delta
 
+HELP = "Compute what requests and tokens cost on AWS, and the share of each service."
 PRICES = Path(__file__).with_name("prices.json")
 WRITE_UNITS = 8
-"""Of a request in DynamoDB: reserve and release 2 each (an account with some requests in flight is over 1 kB), the
-ledger's two writes 1 each, and as many for the sparse index, which an open request enters and leaves.
-Every `limits.CHECKPOINT` of an answer one more is written.
+"""DynamoDB's write units for a request: 2 each to reserve and to release (an account with some
+requests in flight is over 1 kB), 1 for each of the ledger's two writes, and 1 for each of the two
+changes of the sparse index. A checkpoint, every `limits.CHECKPOINT` seconds of a stream, is one
+more.
 """
-REST_OF_ANSWER = 1500
-"""Bytes of an answer beside its tokens: headers, the first and the last chunks."""
-_SECONDS = 3600
-_RULES = 2
-"""Of the web ACL that `web_acl=rate` makes."""
+REST_OF_RESPONSE = 1500
+"""Bytes of a response beside its tokens: headers, the first and the last chunks."""
+_SECONDS_AN_HOUR = 3600
+_WEB_ACL_RULES = 2
+"""The number of rules in the web ACL that `web_acl=rate` makes."""
 _FREE_STREAM = 6 * 1024 * 1024
+"""Bytes of a streamed response that Lambda does not charge for."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    values.add_stage(parser, default="prod", choices=["dev", "prod"])
+    add_settings(parser)
+    text = "tokens of one answer (300)"
+    parser.add_argument("--completion-tokens", type=int, default=300, metavar="N", help=text)
+    text = "tokens a second of one stream (40)"
+    parser.add_argument("--tokens-per-second", type=float, default=40.0, metavar="N", help=text)
+    parser.add_argument("--first-token", type=float, default=0.5, metavar="S", help="seconds to the first token (0.5)")
+    text = "tokens a second of one instance at full load (all its slots at --tokens-per-second)"
+    parser.add_argument("--throughput", type=float, metavar="N", help=text)
+    text = "the share of that throughput that is used, over all paid hours (0.3)"
+    parser.add_argument("--utilisation", type=float, default=0.3, metavar="P", help=text)
+    text = "streams at once for each vCPU of Managed Instances (16)"
+    parser.add_argument("--streams-per-vcpu", type=int, default=16, metavar="N", help=text)
+    text = "the price of an instance's hour, in place of the price file's"
+    parser.add_argument("--instance-hour", type=float, metavar="USD", help=text)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print both bills."""
+    use = Use(**{field.name: getattr(args, field.name) for field in fields(Use)})
+    show(args.stage, dict(args.set), use, args.instance_hour)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,24 +68,27 @@ class Use:
 
     completion_tokens: int = 300
     tokens_per_second: float = 40.0
-    """Of one stream."""
+    """One stream's."""
     first_token: float = 0.5
     throughput: float | None = None
-    """Tokens a second of one instance at full load; None: all its parallel requests at `tokens_per_second`."""
+    """Tokens a second of one instance at full load; None: `tokens_per_second` of all its parallel
+    requests.
+    """
     utilisation: float = 0.3
-    """Of the instances' throughput, over the hours that they are paid for."""
+    """The share of the instances' throughput that is used, over the hours that they are paid for.
+    """
     streams_per_vcpu: int = 16
-    """On Managed Instances; AWS's own default for Python."""
+    """On Managed Instances. 16 is AWS's default for Python."""
 
     @property
     def seconds(self) -> float:
-        """Give how long an answer takes."""
+        """Return how long a response takes."""
         return self.first_token + self.completion_tokens / self.tokens_per_second
 
 
 @dataclass(frozen=True)
 class Cost:
-    """USD a request, by part. The function runs on demand or on Managed Instances: one of the two is paid."""
+    """USD a request, by service. The function runs either on demand or on Managed Instances."""
 
     model: float
     on_demand: float
@@ -66,39 +96,49 @@ class Cost:
     cloudfront: float
     dynamodb: float
     waf: float = 0.0
-    """Zero without a web ACL; what one costs a month is not in it."""
+    """Zero without a web ACL. The web ACL's monthly price is not included."""
 
     def parts(self, *, managed: bool) -> dict[str, float]:
-        """Give what is paid together."""
+        """Return the parts that are paid together, by their names on the bill."""
         function = {"Lambda, Managed Instances": self.managed} if managed else {"Lambda, on demand": self.on_demand}
-        found = {"SageMaker": self.model, **function, "CloudFront": self.cloudfront, "DynamoDB": self.dynamodb}
-        return found | ({"AWS WAF": self.waf} if self.waf else {})
+        parts = {"SageMaker": self.model, **function, "CloudFront": self.cloudfront, "DynamoDB": self.dynamodb}
+        return parts | ({"AWS WAF": self.waf} if self.waf else {})
 
 
 def prices() -> dict[str, Any]:
-    """Give the price file."""
-    found: dict[str, Any] = json.loads(PRICES.read_text())
-    return found
+    """Return the price file."""
+    content: dict[str, Any] = json.loads(PRICES.read_text())
+    return content
 
 
 def price(name: str) -> float:
-    """Give one price in USD."""
+    """Return one price in USD."""
     value: float = prices()["prices"][name]["value"]
     return value
 
 
 def instance_price(instance_type: str) -> float:
-    """Give the USD of an hour. Raises CommandError for a type that the price file lacks."""
+    """Return the USD of an instance's hour. Raises CommandError for a type that the price file
+    lacks.
+    """
     known = prices()["instances"]
     if instance_type not in known:
-        raise CommandError(f"cli/commands/prices.json has no price of {instance_type}: give one with --instance-hour")
+        raise CommandError(f"cli/commands/prices.json has no price of {instance_type}; set one with --instance-hour")
     value: float = known[instance_type]["value"]
     return value
 
 
 @cache
 def bytes_a_token() -> int:
-    """Give the size of one token's chunk on the wire, padded as it is by default, and its HTTP framing."""
+    """Return the bytes on the wire of one token's chunk, with the default padding and its HTTP
+    framing.
+    """
+    import msgspec
+
+    from lambda_fn.encode.base import Head
+    from lambda_fn.encode.chat_stream import ChatStream
+    from lambda_fn.events import Delta
+
     head = Head("0" * 26, 1_700_000_000, "model-name", fingerprint="fp_0123456789")
     chunk = ChatStream(head).encode([Delta(delta=msgspec.Raw(b'{"content":" token"}'), tokens=1)])
     return len(chunk) + len(b"100\r\n\r\n")
@@ -107,24 +147,24 @@ def bytes_a_token() -> int:
 def cost(
     *, architecture: str, memory_mb: int, parallel: int, instance_hour: float, use: Use, web_acl: bool = False
 ) -> Cost:
-    """Give what one request costs.
+    """Return what one request costs.
 
     Args:
-        architecture: The function's.
-        memory_mb: The function's.
+        architecture: The function's, arm64 or x86_64.
+        memory_mb: The function's memory.
         parallel: Requests that one instance serves at once.
-        instance_hour: USD.
+        instance_hour: USD of an instance's hour.
         use: How the API is used.
         web_acl: Whether AWS WAF sees each request.
 
     """
     throughput = use.throughput or parallel * use.tokens_per_second
-    model = instance_hour / _SECONDS / (throughput * use.utilisation) * use.completion_tokens
-    sent = bytes_a_token() * use.completion_tokens + REST_OF_ANSWER
+    model = instance_hour / _SECONDS_AN_HOUR / (throughput * use.utilisation) * use.completion_tokens
+    sent = bytes_a_token() * use.completion_tokens + REST_OF_RESPONSE
     streamed = max(0, sent - _FREE_STREAM) / 1e9 * price("lambda_stream_gb")
     request = price("lambda_request") + streamed
     on_demand = request + use.seconds * memory_mb / 1024 * price(f"lambda_gb_second_{architecture}")
-    vcpu_second = price("managed_instance_hour") * (1 + price("managed_instance_fee")) / _SECONDS / 2
+    vcpu_second = price("managed_instance_hour") * (1 + price("managed_instance_fee")) / _SECONDS_AN_HOUR / 2
     managed = request + use.seconds * vcpu_second / (use.streams_per_vcpu * use.utilisation)
     return Cost(
         model=model,
@@ -137,23 +177,35 @@ def cost(
 
 
 def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | None) -> None:
-    """Print both bills. Raises CommandError for settings that make no sense."""
-    try:
-        settings = settings_from_context({**changes, "stage": stage})
-    except SettingsError as error:
-        raise CommandError(str(error)) from None
-    if not 0 < use.utilisation <= 1 or use.completion_tokens < 1 or use.tokens_per_second <= 0:
-        raise CommandError("Utilisation is over 0 and at most 1; tokens and tokens a second are over 0.")
+    """Print both bills.
+
+    Args:
+        stage: The stage whose settings are used.
+        changes: Settings that replace the stage's.
+        use: How the API is used.
+        instance_hour: USD of an instance's hour; None: the price file's.
+
+    Raises:
+        CommandError: a setting or a figure is invalid.
+
+    """
+    settings = settings_of(stage, changes)
+    if not 0 < use.utilisation <= 1:
+        raise CommandError("--utilisation must be over 0 and at most 1.")
+    if use.completion_tokens < 1 or use.tokens_per_second <= 0:
+        raise CommandError("--completion-tokens and --tokens-per-second must be over 0.")
     if use.seconds > limits.STREAM_DEADLINE:
-        over = f"{use.seconds:.0f} s, over the stream's deadline of {limits.STREAM_DEADLINE:.0f} s"
-        raise CommandError(f"An answer would take {over}.")
+        raise CommandError(
+            f"An answer would take {use.seconds:.0f} s, which is over the stream's deadline of "
+            f"{limits.STREAM_DEADLINE:.0f} s. Lower --completion-tokens, or raise --tokens-per-second."
+        )
     if (use.throughput is not None and use.throughput <= 0) or use.streams_per_vcpu < 1:
-        raise CommandError("--throughput and --streams-per-vcpu are over 0.")
+        raise CommandError("--throughput and --streams-per-vcpu must be over 0.")
     if use.first_token < 0 or (instance_hour is not None and instance_hour < 0):
-        raise CommandError("--first-token and --instance-hour are not less than 0.")
+        raise CommandError("--first-token and --instance-hour must not be under 0.")
     instance = settings.instance_type
     hour = instance_hour if instance_hour is not None else instance_price(instance)
-    found = cost(
+    request = cost(
         architecture=settings.architecture,
         memory_mb=settings.memory_mb,
         parallel=settings.parallel,
@@ -167,13 +219,13 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
         f"answers of {use.completion_tokens} tokens in {use.seconds:.1f} s; {bytes_a_token()} bytes a token.\n"
     )
     for managed in (False, True):
-        _table(found.parts(managed=managed), use)
+        _table(request.parts(managed=managed), use)
     if settings.web_acl == "rate":
-        month = price("waf_acl_month") + _RULES * price("waf_rule_month")
+        month = price("waf_acl_month") + _WEB_ACL_RULES * price("waf_rule_month")
         console.print(f"Beside it, whether requests come or not: {month:g} USD a month for the web ACL.\n")
-    dated = prices()
-    unsure = [name for name, one in {**dated["prices"], **dated["instances"]}.items() if not one["confirmed"]]
-    console.print(f"Prices of {dated['date']}, {dated['region']}, USD, free tiers left out: cli/commands/prices.json.")
+    file = prices()
+    unsure = [name for name, one in {**file["prices"], **file["instances"]}.items() if not one["confirmed"]]
+    console.print(f"Prices of {file['date']}, {file['region']}, USD, free tiers left out: cli/commands/prices.json.")
     console.print(f"Not confirmed at their source: {', '.join(unsure)}.")
 
 

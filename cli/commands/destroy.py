@@ -1,23 +1,27 @@
-"""`sluice destroy`: removes a deployment, and says what is left of it and why.
+"""`sluice destroy`: remove a deployment, and print what is left of it and why.
 
-What a stage retains on purpose, its tables, outlives the service; everything that is paid by the hour goes.
+The tables of a stage that retains them outlive the service. Everything that is paid by the hour is
+removed.
 """
 
-import sys
+import argparse
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cli.lib import cdk
+from cli.lib import cdk, values
 from cli.lib.printable import printable
 from cli.lib.project import LOCAL, CommandError
-from cli.lib.stack import aws_environment, aws_options, outputs_of, unasked
-from cli.lib.terminal import console, step
-from infra.settings.context import settings_from_context
-from infra.settings.deployment import Settings, SettingsError
+from cli.lib.settings import add_settings, settings_of
+from cli.lib.stack import aws_environment, aws_options, no_access, outputs_of
+from cli.lib.terminal import confirm, console, require_terminal, step
 
-EDGE = "us-east-1"
-"""Where CloudFront's certificates and web ACLs are, whatever region the rest is in."""
-_WHY = {
+if TYPE_CHECKING:
+    from infra.settings.deployment import Settings
+
+HELP = "Remove a deployment, and print what is left of it and why."
+EDGE_REGION = "us-east-1"
+"""CloudFront's certificates and web ACLs are here, whatever region the rest is in."""
+_WHY_LEFT = {
     "acm": "a certificate: costs nothing; it goes with its stack",
     "dynamodb": "accounts, ledger and usage: kept on purpose, paid by what is stored (0.25 USD a GB and month)",
     "logs": "logs: kept until their retention ends, paid by what is stored",
@@ -29,19 +33,36 @@ _WHY = {
 }
 
 
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    values.add_stage(parser, default="dev")
+    add_settings(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask; without a terminal there is no other way")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Remove the deployment."""
+    destroy(args.stage, dict(args.set), ask=not args.yes)
+
+
 def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    """What AWS still has with a deployment's tag: ARN, and why. `client` is of the tagging API."""
+    """Yield the ARN of each resource with a deployment's tag, and why it is left. `client` is the
+    tagging API's.
+    """
     pages = client.get_paginator("get_resources").paginate(
         TagFilters=[{"Key": "sluice:deployment", "Values": [prefix]}]
     )
     for page in pages:
-        for found in page["ResourceTagMappingList"]:
-            arn = found["ResourceARN"]
-            yield arn, _WHY.get(arn.split(":")[2], "not expected: look whether it is being deleted still")
+        for resource in page["ResourceTagMappingList"]:
+            arn = resource["ResourceARN"]
+            yield arn, _WHY_LEFT.get(arn.split(":")[2], "not expected: look whether it is being deleted still")
 
 
-def stacks_of(settings: Settings) -> list[str]:
-    """Give what `cdk destroy` is to be told: all stacks, but the one with the tables where they are retained."""
+def stacks_of(settings: "Settings") -> list[str]:
+    """Return the arguments of `cdk destroy`: all stacks, except the tables' where those are
+    retained.
+    """
     if not settings.retain:
         return ["--all"]
     return [f"{settings.name}-{settings.stage}-service", *settings.edge_stacks]
@@ -55,29 +76,29 @@ def _ask(stage: str, prefix: str, options: Mapping[str, str], *, kept: bool) -> 
         client = boto3.client("sts", **options)
         where = f"{prefix} in account {client.get_caller_identity()['Account']}, {client.meta.region_name}"
     except (BotoCoreError, ClientError) as error:
-        raise unasked(stage, error) from None
-    if not sys.stdin.isatty():
-        raise CommandError(f"This would remove {where}: say so with --yes.")
+        raise no_access(stage, error) from None
+    require_terminal(f"This would remove {where}: confirm it with --yes.")
     tables = "its tables are kept" if kept else "its tables with all keys and usage, too"
-    console.print(f"Remove {where} ({tables})? [y/N] ", end="")
-    if input().strip().lower() not in {"y", "yes"}:
+    if not confirm(f"Remove {where} ({tables})?"):
         raise CommandError("Nothing was removed.")
 
 
-def destroy(stage: str, context: Mapping[str, object], *, ask: bool = True) -> None:
-    """Remove the stacks of a stage, but the tables where they are retained; print what is left.
+def destroy(stage: str, changes: Mapping[str, object], *, ask: bool = True) -> None:
+    """Remove the stacks of a stage, except retained tables, and print what is left.
+
+    Args:
+        stage: The stage.
+        changes: Settings that replace the stage's, as it was deployed with.
+        ask: Ask on the terminal first.
 
     Raises:
-        CommandError: it failed; or whoever was to be asked said no, or is not there.
+        CommandError: CDK failed, or the user did not confirm.
 
     """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    try:
-        settings = settings_from_context({**context, "stage": stage})
-    except SettingsError as error:
-        raise CommandError(str(error)) from None
+    settings = settings_of(stage, changes)
     prefix = f"{settings.name}-{settings.stage}"
     stacks = stacks_of(settings)
     options = aws_options(stage)
@@ -86,20 +107,19 @@ def destroy(stage: str, context: Mapping[str, object], *, ask: bool = True) -> N
         return
     if ask:
         _ask(stage, prefix, options, kept=settings.retain)
-    given = [part for name, value in {**context, "stage": stage}.items() for part in ("-c", f"{name}={value}")]
+    context = [part for name, value in {**changes, "stage": stage}.items() for part in ("-c", f"{name}={value}")]
     log = LOCAL / "logs" / "destroy.log"
     with step(f"Removing {prefix}") as detail:
-        cdk.cdk(["destroy", *stacks, "--force", *given], aws=aws_environment(stage), log=log, detail=detail)
+        cdk.cdk(["destroy", *stacks, "--force", *context], aws=aws_environment(stage), log=log, detail=detail)
     console.print("\nLeft in the account:")
     try:
-        home = boto3.client("resourcegroupstaggingapi", **options)
-        clients = [home]
-        if home.meta.region_name != EDGE:
-            clients.append(boto3.client("resourcegroupstaggingapi", **{**options, "region_name": EDGE}))
-        for arn, why in (found for client in clients for found in left(client, prefix)):
+        clients = [boto3.client("resourcegroupstaggingapi", **options)]
+        if clients[0].meta.region_name != EDGE_REGION:
+            clients.append(boto3.client("resourcegroupstaggingapi", **{**options, "region_name": EDGE_REGION}))
+        for arn, why in (it for client in clients for it in left(client, prefix)):
             console.print(f"  {printable(arn, keep='')}\n    {why}", markup=False)
     except (BotoCoreError, ClientError) as error:
-        console.print(f"  AWS cannot be asked what has the tag sluice:deployment={prefix}: {error}")
+        console.print(f"  AWS cannot list what has the tag sluice:deployment={prefix}: {error}")
     if settings.retain:
         console.print(
             f"  The stack {prefix}-state with its tables is retained and protected. To give it up: turn off its "

@@ -1,34 +1,49 @@
-"""`sluice endpoint stop|start`: takes the endpoint away, which ends its bill, and brings it back.
+"""`sluice endpoint stop|start`: delete the endpoint, which ends its bill, and create it again.
 
-Instances are paid for as long as an endpoint exists, so stopping deletes it, by a parameter of its stack. So
-CloudFormation knows of it, and `cdk deploy`, which keeps parameters as they are, leaves a stopped endpoint stopped. The
-model, its configuration, keys, usage and the API's address stay; until it is started again requests are answered 503.
+Instances are paid for while an endpoint exists, so stopping deletes it, by a parameter of its
+stack. CloudFormation therefore knows of it, and `cdk deploy`, which keeps parameters as they are,
+leaves a stopped endpoint stopped. The model, its configuration, keys, usage and the API's address
+stay; requests get a 503 until the endpoint is started.
 """
 
+import argparse
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from cli.commands.chat import Unavailable
+from cli.lib import values
+from cli.lib.endpoint_state import PARAMETER, parameters_of, state_of
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, unreadable
 from cli.lib.terminal import console, step
 
-PARAMETER = "EndpointState"
-# An endpoint with large weights takes its start-up and download time limits at most, an hour each.
-_LONGEST_S = 9000
+HELP = "Stop paying for the endpoint, and start it again."
+# Large weights may take the time limits of start-up and of download, an hour each.
+_TIMEOUT_S = 9000
 _POLL_S = {"local": 0.1}
 
 
-def stop(stage: str, name: str) -> None:
-    """Delete the endpoint of a stage. Raises CommandError."""
-    _set(stage, name, "Stopped", "Stopping the endpoint")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add `stop` and `start`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    texts = {
+        "stop": "Delete the endpoint, which ends its bill. Everything else stays; deployments leave it stopped.",
+        "start": "Create the endpoint again, and wait until it serves.",
+    }
+    for name, text in texts.items():
+        command = commands.add_parser(name, help=text, description=text)
+        values.add_stage(command, default="local")
+        values.add_stack_name(command)
+        command.set_defaults(run=stop if name == "stop" else start)
 
 
-def start(stage: str, name: str) -> None:
-    """Create it again and wait until it serves. Raises CommandError."""
-    _set(stage, name, "Running", "Starting the endpoint (minutes, with large weights)")
+def stop(args: argparse.Namespace) -> None:
+    """Delete the endpoint of a stage."""
+    _set(args.stage, args.stack_name, "Stopped", "Stopping the endpoint")
+
+
+def start(args: argparse.Namespace) -> None:
+    """Create the endpoint of a stage again and wait until it serves."""
+    _set(args.stage, args.stack_name, "Running", "Starting the endpoint (minutes, with large weights)")
 
 
 def _set(stage: str, name: str, state: str, what: str) -> None:
@@ -47,41 +62,8 @@ def _set(stage: str, name: str, state: str, what: str) -> None:
         raise unreadable(stack, stage, error) from None
 
 
-def stopped(stage: str, name: str) -> str:
-    """Say that an endpoint is stopped, and what starts it."""
-    more = f" --stage {stage}" if stage != "local" else ""
-    more += f" --stack-name {name}" if name != "sluice" else ""
-    said = f"The endpoint of {name}-{stage}-service is stopped, so requests get a 503."
-    return f"{said} Start it: sluice endpoint start{more}"
-
-
-@contextmanager
-def explained(stage: str, name: str) -> Iterator[None]:
-    """Let the block's `Unavailable` say that the endpoint is stopped, if it is."""
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except Unavailable as error:
-        try:
-            found = state_of(boto3.client("cloudformation", **aws_options(stage)), f"{name}-{stage}-service")
-        except (CommandError, BotoCoreError, ClientError):
-            raise error from None
-        raise (CommandError(stopped(stage, name)) if found == "Stopped" else error) from None
-
-
-def state_of(cloudformation: Any, stack: str) -> str:
-    """Give the stack's parameter: Running or Stopped. Raises CommandError if it has no endpoint of its own."""
-    parameters = {it["ParameterKey"]: it["ParameterValue"] for it in _described(cloudformation, stack)["Parameters"]}
-    if PARAMETER not in parameters:
-        raise CommandError(f"The stack {stack} has no endpoint of its own: its model runs on one that existed already.")
-    state: str = parameters[PARAMETER]
-    return state
-
-
 def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) -> bool:
-    """Set the stack's parameter and wait for the update's end.
+    """Set the stack's parameter and wait until the update ends.
 
     Args:
         cloudformation: boto3's client.
@@ -93,23 +75,30 @@ def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) ->
         Whether anything had to be changed.
 
     Raises:
-        CommandError: the stack has no endpoint of its own, or the update failed; the message has the reason.
+        CommandError: the stack did not make its endpoint, or the update failed; the message has the
+            reason.
 
     """
     if state_of(cloudformation, stack) == state:
         return False
-    parameters = [it["ParameterKey"] for it in _described(cloudformation, stack)["Parameters"]]
-    kept = [{"ParameterKey": key, "UsePreviousValue": True} for key in parameters if key != PARAMETER]
+    kept = [
+        {"ParameterKey": key, "UsePreviousValue": True}
+        for key in parameters_of(_described(cloudformation, stack))
+        if key != PARAMETER
+    ]
     cloudformation.update_stack(
         StackName=stack,
         UsePreviousTemplate=True,
         Parameters=[*kept, {"ParameterKey": PARAMETER, "ParameterValue": state}],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
     )
-    ends = time.monotonic() + _LONGEST_S
+    deadline = time.monotonic() + _TIMEOUT_S
     while (status := _described(cloudformation, stack)["StackStatus"]).endswith("_IN_PROGRESS"):
-        if time.monotonic() > ends:
-            raise CommandError(f"The stack {stack} is still {status}.")
+        if time.monotonic() > deadline:
+            raise CommandError(
+                f"The stack {stack} is still {status} after {_TIMEOUT_S / 3600:g} hours. CloudFormation goes on with "
+                "it; its events say what it waits for."
+            )
         time.sleep(poll)
     if status != "UPDATE_COMPLETE":
         raise CommandError(f"The stack {stack} is {status}: {_reason(cloudformation, stack)}")
@@ -117,16 +106,16 @@ def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) ->
 
 
 def _described(cloudformation: Any, stack: str) -> dict[str, Any]:
-    described: dict[str, Any] = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
-    return {"Parameters": [], **described}
+    [described] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    return dict(described)
 
 
 def _reason(cloudformation: Any, stack: str) -> str:
-    """The first failure of the newest update."""
+    """Return the reason of the newest update's first failure."""
     reasons = []
     for event in cloudformation.describe_stack_events(StackName=stack)["StackEvents"]:
         if event["ResourceStatus"].endswith("_FAILED"):
             reasons.append(event.get("ResourceStatusReason", ""))
         if event["ResourceStatus"] == "UPDATE_IN_PROGRESS" and event["LogicalResourceId"] == stack:
             break
-    return reasons[-1] if reasons else "no reason was given"
+    return reasons[-1] if reasons else "CloudFormation gave no reason"

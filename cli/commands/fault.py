@@ -1,43 +1,74 @@
-"""`sluice fault`: makes things go wrong in the running local cloud, on demand."""
+"""`sluice fault`: make requests fail in the running local cloud, in the same way each time."""
 
+import argparse
 import re
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from cli.lib.project import LOCAL, CommandError
+from cli.lib.project import CommandError
+from cli.lib.stack import running_cloud
 from cli.lib.terminal import columns, console
-from local.cloud import LocalCloud, LocalCloudError
-from local.faults.plan import KINDS
 
+HELP = "Make things go wrong in the running local cloud, the same way each time."
 _COUNTS = ("seed", "seen", "struck", "landed")
-PLACES = {
-    "endpoint": "of an endpoint's answers, --scope being endpoint names",
-    "table": "of DynamoDB calls, --scope being table names",
-    "function": "of a function's invocations, --scope being function names",
+_TARGETS = {
+    "endpoint": "of an endpoint's responses; --scope is a pattern of endpoint names",
+    "table": "of DynamoDB calls; --scope is a pattern of table names",
+    "function": "of a function's invocations; --scope is a pattern of function names",
 }
+_FIELDS = ("kind", "scope", "operation", "containing", "count", "probability", "seed", "seconds", "status")
 
 
-def _said(what: str) -> str:
-    return re.sub(r"`(\w+)`", lambda option: option[1].upper(), what)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add `list`, `set` and `clear`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    text = "Show the faults that are set, and how many requests each has seen and struck."
+    commands.add_parser("list", help=text, description=text).set_defaults(run=show)
+    text = "Set a fault and print its id. Without --count and --probability it strikes once."
+    raw = argparse.RawDescriptionHelpFormatter
+    added = commands.add_parser("set", help=text, description=text, epilog=_kinds(), formatter_class=raw)
+    added.set_defaults(run=set_fault)
+    added.add_argument("kind", metavar="KIND", help="what goes wrong, see below")
+    text = "names of endpoints, tables or functions, with * and ? (all)"
+    added.add_argument("--scope", default="*", metavar="PATTERN", help=text)
+    text = "names of DynamoDB calls, such as PutItem, with * and ? (all)"
+    added.add_argument("--operation", default="*", metavar="PATTERN", help=text)
+    text = "only DynamoDB calls, or requests to a container, whose JSON contains this text"
+    added.add_argument("--containing", metavar="TEXT", help=text)
+    added.add_argument("--count", type=int, metavar="N", help="strike at most N requests")
+    added.add_argument("--probability", type=float, metavar="P", help="strike each request with this probability")
+    text = "the seed that decides, with --probability, which requests are struck (0)"
+    added.add_argument("--seed", type=int, default=0, metavar="N", help=text)
+    text = "bytes of the response before it strikes, or MIN-MAX (0)"
+    added.add_argument("--after", default="0", metavar="BYTES", help=text)
+    added.add_argument("--seconds", type=float, metavar="S", help="how long a fault that delays lasts (1)")
+    added.add_argument("--status", type=int, metavar="STATUS", help="the status of a container's error (500)")
+    text = "Remove one fault, or all."
+    cleared = commands.add_parser("clear", help=text, description=text)
+    cleared.set_defaults(run=clear)
+    cleared.add_argument("id", nargs="?", help="the id that `sluice fault set` printed (all)")
 
 
-def kinds() -> str:
-    """All kinds, for the help text."""
+def _kinds() -> str:
+    """Return a table of all kinds, for the help text."""
+    from local.faults.plan import KINDS
+
     lines = []
-    for place, text in PLACES.items():
+    for target, text in _TARGETS.items():
         lines += ["", f"kinds {text}:"]
-        lines += [f"  {kind:<30} {_said(what)}" for kind, (target, what) in KINDS.items() if target == place]
+        lines += [f"  {kind:<30} {_with_options(what)}" for kind, (its, what) in KINDS.items() if its == target]
     return "\n".join(lines[1:])
 
 
-def show() -> None:
-    """List the faults that are set.
-
-    Raises:
-        CommandError: no local cloud is running.
-
+def _with_options(what: str) -> str:
+    """Return a kind's description with its fields (`seconds`) as the help writes options' values
+    (SECONDS).
     """
+    return re.sub(r"`(\w+)`", lambda field: field[1].upper(), what)
+
+
+def show(_args: argparse.Namespace) -> None:
+    """Print the faults that are set."""
     faults = _call("GET")["faults"]
     if not faults:
         console.print("No faults are set.")
@@ -51,25 +82,26 @@ def show() -> None:
     columns(("id", "kind", "scope", "strikes", *_COUNTS), lines, right=_COUNTS)
 
 
-def add(fields: Mapping[str, object]) -> None:
-    """Set a fault and print its id.
-
-    Raises:
-        CommandError: no local cloud is running, or the fault makes no sense.
-
-    """
+def set_fault(args: argparse.Namespace) -> None:
+    """Set a fault and print its id. Raises CommandError if the fault is invalid."""
+    after, _, most = args.after.partition("-")
+    fields = {name: getattr(args, name) for name in _FIELDS}
+    try:
+        fields |= {"after": int(after), "after_most": int(most) if most else None}
+    except ValueError:
+        raise CommandError(f"--after {args.after}: must be BYTES or MIN-MAX") from None
     console.print(_call("POST", body=fields)["id"])
 
 
-def clear(fault_id: str | None) -> None:
-    """Take one fault away, or all. Raises as `add`."""
-    _call("DELETE", f"/{quote(fault_id, safe='')}" if fault_id else "")
+def clear(args: argparse.Namespace) -> None:
+    """Remove one fault, or all."""
+    _call("DELETE", f"/{quote(args.id, safe='')}" if args.id else "")
 
 
 def _call(method: str, path: str = "", body: object = None) -> Any:
-    cloud = LocalCloud.find(LOCAL)
-    if cloud is None:
-        raise CommandError("No local cloud is running. Start one with: make up")
+    from local.cloud import LocalCloudError
+
+    cloud = running_cloud()
     try:
         return cloud.ask(f"faults{path}", method=method, body=body)
     except LocalCloudError as error:

@@ -1,7 +1,6 @@
-"""`sluice keys ...`: keys of a deployed stack, by its admin API."""
+"""`sluice keys ...`: a deployed stack's API keys, through its admin API."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +8,12 @@ from typing import Any
 from rich.table import Table
 
 from cli.lib import values
-from cli.lib.admin_api import ALL, RIGHTS, Admin
+from cli.lib.admin_api import add_access, admin
 from cli.lib.printable import printable
 from cli.lib.project import CommandError
-from cli.lib.terminal import console, errors, literal, show
+from cli.lib.terminal import confirm, console, errors, literal, print_json, require_terminal, show
 
+HELP = "Make, list, change, rotate, revoke and delete API keys."
 _LIMITS = {
     "requests_per_minute": values.count,
     "tokens_per_minute": values.count,
@@ -26,90 +26,74 @@ _LIMITS = {
 _COLOURS = {"active": "green", "disabled": "yellow", "expired": "red", "revoked": "red"}
 
 
-def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
-    """Let a command say which stack it means, and how it gets in; an `inner` one leaves what the outer one was told."""
-    values.add_stack(parser, inner=inner)
-    default = argparse.SUPPRESS if inner else False
-    words = "invoke the admin function by IAM, without the admin secret"
-    parser.add_argument("--iam", dest="right", action="store_const", const=ALL, default=default or None, help=words)
-    words = "by IAM, with this right alone"
-    parser.add_argument("--right", choices=RIGHTS, default=default or None, help=words)
-    parser.add_argument("--json", action="store_true", default=default, help="print what the admin API answers")
-
-
-def admin(given: argparse.Namespace) -> Admin:
-    """Find what a command line means."""
-    return Admin.of(given.stage, given.stack_name, right=given.right)
-
-
-def add_keys(commands: Any) -> None:
-    """Add the commands."""
-    text = "Make, list, change, rotate, revoke and delete API keys."
-    keys = commands.add_parser("keys", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add a parser for each thing that can be done with keys."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
         name: str, run: Callable[[argparse.Namespace], None], text: str, *, key: bool = True
     ) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = keys.add_parser(name, help=text, description=text)
+        added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         if key:
-            added.add_argument("id", type=values.key_id, metavar="KEY", help="its id, such as abcdefghijkl")
+            added.add_argument("id", type=values.key_id, metavar="KEY", help="the key's id, such as abcdefghijkl")
         add_access(added)
         return added
 
-    create = command("create", _create, "Make a key and print it, this once.", key=False)
-    create.add_argument("--name", default="unnamed", help="what it is called in reports")
+    create = command("create", _create, "Make a key and print it. It cannot be printed again.", key=False)
+    create.add_argument("--name", default="unnamed", help="the key's name in reports (unnamed)")
     _add_fields(create)
     listed = command("list", _list, "List keys, the newest first.", key=False)
-    listed.add_argument("--owner", help="only this owner's")
+    listed.add_argument("--owner", help="only this owner's keys")
     command("show", _show, "Show a key, its limits and what is left of its budgets.")
-    update = command("update", _update, "Change a key; what is not named stays. `none` takes a limit away.")
-    update.add_argument("--name")
+    text = "Change a key; what is not named stays as it is. `none` removes a limit."
+    update = command("update", _update, text)
+    update.add_argument("--name", help="the key's new name in reports")
     _add_fields(update)
-    rotate = command("rotate", _rotate, "Give a key another secret and print it; id, budget and usage stay.")
-    rotate.add_argument(
-        "--grace", type=values.seconds, default=86_400, metavar="TIME", help="the old secret's last time (24h)"
-    )
-    text = "Revoke a key that got about: no secret of it is good any more, and what runs with it ends."
+    text = "Make a new secret for a key and print the new key; its id, budget and usage stay."
+    rotate = command("rotate", _rotate, text)
+    text = "how much longer the old secret is accepted (24h)"
+    rotate.add_argument("--grace", type=values.seconds, default=86_400, metavar="TIME", help=text)
+    text = "Revoke a leaked key: all its secrets are refused from now on, and its running requests are stopped."
     revoke = command("revoke", _revoke, text, key=False)
-    words = "its id, or the whole key, of which only the id leaves this machine; - reads it from standard input"
-    revoke.add_argument("id", type=values.found_key, metavar="KEY", help=words)
-    command("disable", lambda given: _enable(given, yes=False), "Refuse a key's requests until it is enabled.")
-    command("enable", lambda given: _enable(given, yes=True), "Let a disabled key be used again.")
-    delete = command("delete", _delete, "Delete a key for ever; its usage stays in ledger and reports.")
-    delete.add_argument("--yes", action="store_true", help="do not ask, which needs a terminal")
+    text = "the key's id, or the whole key, of which only the id leaves this machine; - reads it from standard input"
+    revoke.add_argument("id", type=values.pasted_key_id, metavar="KEY", help=text)
+    command("disable", lambda args: _enable(args, yes=False), "Refuse a key's requests until it is enabled.")
+    command("enable", lambda args: _enable(args, yes=True), "Accept a disabled key's requests again.")
+    delete = command("delete", _delete, "Delete a key for ever; its usage stays in the ledger and in reports.")
+    delete.add_argument("--yes", action="store_true", help="do not ask; without a terminal there is no other way")
 
 
 def _add_fields(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--owner", help="whose it is")
-    parser.add_argument("--expires", type=values.moment, default=argparse.SUPPRESS, metavar="WHEN", help="30d, a date")
-    parser.add_argument("--model", action="append", metavar="NAME", help="a model it may use, repeatable (all)")
-    parser.add_argument(
-        "--network", action="append", metavar="CIDR", help="a network it may be used from, repeatable (everywhere)"
-    )
+    parser.add_argument("--owner", help="the key's owner")
+    text = "when the key expires: a duration such as 30d, or a date (never)"
+    parser.add_argument("--expires", type=values.moment, default=argparse.SUPPRESS, metavar="WHEN", help=text)
+    text = "a model that the key may use; may be repeated (all)"
+    parser.add_argument("--model", action="append", metavar="NAME", help=text)
+    text = "a network that the key may be used from; may be repeated (everywhere)"
+    parser.add_argument("--network", action="append", metavar="CIDR", help=text)
     for name, kind in _LIMITS.items():
         flag, metavar = f"--{name.replace('_', '-')}", "MONEY" if kind is values.amount else "N"
         parser.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar)
 
 
-def _fields(given: argparse.Namespace) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        name: getattr(given, name) for name in ("name", "owner") if getattr(given, name) is not None
-    }
-    if hasattr(given, "expires"):
-        body["expires_at"] = given.expires
-    if given.model:
-        body["models"] = None if given.model == [values.NONE] else given.model
-    if given.network:
-        body["networks"] = None if given.network == [values.NONE] else given.network
-    if limits := {name: getattr(given, name) for name in _LIMITS if hasattr(given, name)}:
+def _fields(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the body of a request that makes or changes a key, with what the command line names."""
+    body: dict[str, Any] = {name: getattr(args, name) for name in ("name", "owner") if getattr(args, name) is not None}
+    if hasattr(args, "expires"):
+        body["expires_at"] = args.expires
+    if args.model:
+        body["models"] = None if args.model == [values.NONE] else args.model
+    if args.network:
+        body["networks"] = None if args.network == [values.NONE] else args.network
+    if limits := {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}:
         body["limits"] = limits
     return body
 
 
-def _secret(given: argparse.Namespace, key: dict[str, Any]) -> None:
-    if given.json:
-        sys.stdout.write(json.dumps(key, indent=2) + "\n")
+def _print_secret(args: argparse.Namespace, key: dict[str, Any]) -> None:
+    if args.json:
+        print_json(key)
         return
     errors.print(
         f"[dim]Key {literal(key['id'])} ({literal(key['name'])}). It is shown this once; only its hash is kept.[/dim]"
@@ -117,33 +101,32 @@ def _secret(given: argparse.Namespace, key: dict[str, Any]) -> None:
     sys.stdout.write(f"{printable(key['secret'], keep='')}\n")
 
 
-def _create(given: argparse.Namespace) -> None:
-    key = admin(given)("POST", "/keys", _fields(given))
-    _secret(given, key)
-    if not given.json:
+def _create(args: argparse.Namespace) -> None:
+    key = admin(args)("POST", "/keys", _fields(args))
+    _print_secret(args, key)
+    if not args.json:
         most = key["limits"]["concurrent_streams"]
-        errors.print(f"[dim]It may have {most} streams at once; --concurrent-streams says else.[/dim]")
+        errors.print(f"[dim]It may have {most} streams at once; --concurrent-streams sets another limit.[/dim]")
 
 
-def _rotate(given: argparse.Namespace) -> None:
-    _secret(given, admin(given)("POST", f"/keys/{given.id}/rotate", {"grace_seconds": given.grace}))
+def _rotate(args: argparse.Namespace) -> None:
+    _print_secret(args, admin(args)("POST", f"/keys/{args.id}/rotate", {"grace_seconds": args.grace}))
 
 
-def _revoke(given: argparse.Namespace) -> None:
-    key = admin(given)("POST", f"/keys/{given.id}/revoke")
-    if given.json:
-        sys.stdout.write(json.dumps(key, indent=2) + "\n")
+def _revoke(args: argparse.Namespace) -> None:
+    key = admin(args)("POST", f"/keys/{args.id}/revoke")
+    if args.json:
+        print_json(key)
         return
     show_key(key)
-    many = key["cancelled"]
-    console.print(f"Revoked. {many} running request(s) were told to stop, and do within seconds.")
-    console.print(f"[dim]For another secret: sluice keys rotate {given.id}, then sluice keys enable {given.id}[/dim]")
+    console.print(f"Revoked. {key['cancelled']} running request(s) were told to stop, and do within seconds.")
+    console.print(f"[dim]For another secret: sluice keys rotate {args.id}, then sluice keys enable {args.id}[/dim]")
 
 
-def _list(given: argparse.Namespace) -> None:
-    keys = list(admin(given).pages("/keys", owner=given.owner, limit=100))
-    if given.json:
-        sys.stdout.write(json.dumps(keys, indent=2) + "\n")
+def _list(args: argparse.Namespace) -> None:
+    keys = list(admin(args).pages("/keys", owner=args.owner, limit=100))
+    if args.json:
+        print_json(keys)
         return
     if not keys:
         console.print("There are no keys. Make one with: sluice keys create --name NAME")
@@ -170,11 +153,11 @@ def _list(given: argparse.Namespace) -> None:
     show(table)
 
 
-def _show(given: argparse.Namespace) -> None:
-    api = admin(given)
-    key, budget = api("GET", f"/keys/{given.id}"), api("GET", f"/keys/{given.id}/budget")
-    if given.json:
-        sys.stdout.write(json.dumps({**key, "budget": budget}, indent=2) + "\n")
+def _show(args: argparse.Namespace) -> None:
+    api = admin(args)
+    key, budget = api("GET", f"/keys/{args.id}"), api("GET", f"/keys/{args.id}/budget")
+    if args.json:
+        print_json({**key, "budget": budget})
         return
     show_key(key)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -203,7 +186,7 @@ def _figure(value: int | str | None) -> str:
 
 
 def show_key(key: dict[str, Any]) -> None:
-    """Print what is known of a key, but its limits."""
+    """Print a key's fields, except its limits."""
     status = f"[{_COLOURS[key['status']]}]{key['status']}[/]"
     console.print(f"[bold]{literal(key['name'])}[/bold]  {literal(key['prefix'])}-…  {status}")
     facts = {
@@ -233,34 +216,32 @@ def _bar(window: dict[str, Any], width: int = 20) -> str:
     return f"[{colour}]{'━' * full}[/][dim]{'━' * (width - full)}[/dim] {share:.0%}"
 
 
-def _update(given: argparse.Namespace) -> None:
-    body = _fields(given)
+def _update(args: argparse.Namespace) -> None:
+    body = _fields(args)
     if not body:
-        raise CommandError("Nothing to change was named; `sluice keys update --help` shows what can be.")
-    _changed(given, admin(given)("PATCH", f"/keys/{given.id}", body))
+        raise CommandError("Nothing was changed: name what to change. `sluice keys update --help` lists the options.")
+    _print_changed(args, admin(args)("PATCH", f"/keys/{args.id}", body))
 
 
-def _enable(given: argparse.Namespace, *, yes: bool) -> None:
-    _changed(given, admin(given)("PATCH", f"/keys/{given.id}", {"enabled": yes}))
+def _enable(args: argparse.Namespace, *, yes: bool) -> None:
+    _print_changed(args, admin(args)("PATCH", f"/keys/{args.id}", {"enabled": yes}))
 
 
-def _changed(given: argparse.Namespace, key: dict[str, Any]) -> None:
-    if given.json:
-        sys.stdout.write(json.dumps(key, indent=2) + "\n")
+def _print_changed(args: argparse.Namespace, key: dict[str, Any]) -> None:
+    if args.json:
+        print_json(key)
         return
     show_key(key)
     limits = (f"{_figure(most)} {name.replace('_', ' ')}" for name, most in key["limits"].items() if most is not None)
     console.print(f"  [dim]{'limits':<10}[/dim] {', '.join(limits) or 'none'}")
 
 
-def _delete(given: argparse.Namespace) -> None:
-    api = admin(given)
-    if not given.yes:
-        if not sys.stdin.isatty():
-            raise CommandError("Deleting a key is for ever: say so with --yes.")
-        key = api("GET", f"/keys/{given.id}")
-        console.print(f"Delete {literal(key['prefix'])} ({literal(key['name'])}) for ever? [y/N] ", end="")
-        if input().strip().lower() not in {"y", "yes"}:
+def _delete(args: argparse.Namespace) -> None:
+    api = admin(args)
+    if not args.yes:
+        require_terminal("Deleting a key cannot be undone: confirm it with --yes.")
+        key = api("GET", f"/keys/{args.id}")
+        if not confirm(f"Delete {literal(key['prefix'])} ({literal(key['name'])}) for ever?"):
             raise CommandError("Nothing was deleted.")
-    api("DELETE", f"/keys/{given.id}")
-    console.print(f"Deleted {given.id}. Its usage stays in reports.")
+    api("DELETE", f"/keys/{args.id}")
+    console.print(f"Deleted {args.id}. Its usage stays in reports.")

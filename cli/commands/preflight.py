@@ -1,36 +1,45 @@
-"""`sluice preflight`: what the account lacks for a deployment, with the commands that ask for it.
+"""`sluice preflight`: show what the account lacks for a deployment, with the commands that request
+it.
 
-A new account has no GPU instances for endpoints and may run ten functions at once; both are quotas that are raised on
-request, which takes AWS hours to days. Better known before the deployment than from its failure.
+A new account has no GPU instances for endpoints and may run ten functions at once. Both are quotas
+that AWS raises on request within hours to days, so it is better to know them before the deployment
+than from its failure.
 """
 
+import argparse
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from cli.lib import values
 from cli.lib.printable import printable
 from cli.lib.project import CommandError
-from cli.lib.stack import aws_options, unasked
+from cli.lib.settings import add_settings, settings_of
+from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console
-from infra.settings.context import settings_from_context
-from infra.settings.deployment import Settings, SettingsError
 
+if TYPE_CHECKING:
+    from infra.settings.deployment import Settings
+
+HELP = "Show what the AWS account lacks to deploy a stage, and the commands that request it."
 Client = Callable[..., Any]
 CONCURRENCY = "L-B99A9384"
 """The code of Lambda's quota of concurrent executions."""
 UNRESERVED = 100
-"""Lambda keeps so many of them from being reserved."""
-_BUSY = 50
-"""Each stream takes one; fewer than this are soon used up."""
+"""The number of concurrent executions that Lambda does not let functions reserve."""
+_FEW = 50
+"""Each stream takes one execution; fewer than this are soon used up."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `commands` ask for what is missing; with `warning`, it may do without."""
+    """One requirement. `commands` request what is missing; with `warning`, the deployment works
+    without it.
+    """
 
     what: str
     good: bool
@@ -38,12 +47,48 @@ class Finding:
     warning: bool = False
 
 
-def findings(settings: Settings, client: Client) -> Iterator[Finding]:
-    """Look at the account.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    values.add_stage(parser, default="dev")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the findings."""
+    preflight(args.stage, dict(args.set))
+
+
+def preflight(stage: str, changes: Mapping[str, object]) -> None:
+    """Print what a stage, with `changes` of its settings, needs. Raises CommandError if something
+    is missing.
+    """
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    settings = settings_of(stage, changes)
+    options = aws_options(stage)
+    missing = 0
+    try:
+        for it in findings(settings, lambda service, **more: boto3.client(service, **{**options, **more})):
+            mark = "[green]✓[/green]" if it.good else "[yellow]![/yellow]" if it.warning else "[red]✗[/red]"
+            console.print(mark, escape(printable(it.what, keep="")))
+            missing += not it.good and not it.warning
+            for command in () if it.good else it.commands:
+                console.print(f"    {command}", style="dim", markup=False)
+    except (BotoCoreError, ClientError) as error:
+        raise no_access(stage, error) from None
+    if missing:
+        raise CommandError(f"{missing} thing(s) are missing. The commands above ask for them.")
+    console.print("\nNothing is missing.")
+
+
+def findings(settings: "Settings", client: Client) -> Iterator[Finding]:
+    """Yield what the account has and lacks.
 
     Args:
-        settings: Of the deployment.
-        client: Makes boto3's clients by the service's name.
+        settings: The deployment's.
+        client: Makes boto3's client of the service that it is called with.
 
     Raises:
         botocore's errors: a call was refused.
@@ -80,10 +125,11 @@ def _bootstrap(client: Client, region: str, command: str = "npx cdk bootstrap -c
     )
 
 
-def _instances(settings: Settings, client: Client) -> Finding:
+def _instances(settings: "Settings", client: Client) -> Finding:
     name = f"{settings.instance_type} for endpoint usage"
-    # an update has new instances beside the old, but where copies of a component are changed one by one
-    needed = settings.most_instances + (0 if settings.scale_to_zero else settings.instance_count)
+    # An update runs new instances beside the old ones, except that an inference component is
+    # changed copy by copy.
+    needed = settings.peak_instances + (0 if settings.scale_to_zero else settings.instance_count)
     pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     quota = next((it for page in pages for it in page["Quotas"] if it["QuotaName"] == name), None)
     if quota is None:
@@ -105,7 +151,7 @@ def _endpoint(name: str, client: Client) -> Finding:
     return Finding(f"the endpoint {name} is {status}", good=status == "InService")
 
 
-def _functions(settings: Settings, client: Client) -> Finding:
+def _functions(settings: "Settings", client: Client) -> Finding:
     quota = client("service-quotas").get_service_quota(ServiceCode="lambda", QuotaCode=CONCURRENCY)["Quota"]
     most, reserved = int(quota["Value"]), settings.reserved_concurrency
     command = _increase("lambda", CONCURRENCY, max(1000, (reserved or 0) + UNRESERVED))
@@ -113,10 +159,10 @@ def _functions(settings: Settings, client: Client) -> Finding:
         what = f"{most} functions at once; reserved_concurrency={reserved} leaves {most - reserved}, Lambda wants"
         good = most - reserved >= UNRESERVED
         return Finding(f"{what} {UNRESERVED} left", good, (command, "# or deploy with -c reserved_concurrency=none"))
-    return Finding(f"{most} functions at once, one for each stream", most >= _BUSY, (command,), warning=True)
+    return Finding(f"{most} functions at once, one for each stream", most >= _FEW, (command,), warning=True)
 
 
-def _image(settings: Settings) -> Iterator[Finding]:
+def _image(settings: "Settings") -> Iterator[Finding]:
     if settings.container != "sluice" or settings.image_uri is not None or settings.endpoint_name is not None:
         return
     if settings.image_build == "docker":
@@ -126,7 +172,7 @@ def _image(settings: Settings) -> Iterator[Finding]:
 
 
 def _engine(name: str) -> Finding:
-    """Look whether the engine that CDK will call answers, and which other one would."""
+    """Return whether the engine that CDK will call answers, and which other one would."""
     from local.sagemaker.engine import ENGINES, refusal
 
     reason = refusal(name)
@@ -137,7 +183,7 @@ def _engine(name: str) -> Finding:
     return Finding(what, good=False, commands=(*others, "# or deploy with -c image_build=codebuild"))
 
 
-def _sources(settings: Settings, client: Client) -> Iterator[Finding]:
+def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
     from botocore.exceptions import ClientError
 
     if (secret := settings.huggingface_secret) is not None:
@@ -155,9 +201,9 @@ def _sources(settings: Settings, client: Client) -> Iterator[Finding]:
         except ClientError as error:
             yield Finding(f"weights={settings.weights}: {error.response['Error']['Message']}", good=False)
         else:
-            said = "are there" if found else "are not there"
+            state = "are there" if found else "are not there"
             commands = (f"sluice model push DIR --to {quote(f's3://{bucket}/{key}')}",)
-            yield Finding(f"the weights {settings.weights} {said}", good=found, commands=commands)
+            yield Finding(f"the weights {settings.weights} {state}", good=found, commands=commands)
     if settings.hosted_zone is not None:
         zone_id, _, name = settings.hosted_zone.partition(":")
         try:
@@ -185,28 +231,3 @@ def _sources(settings: Settings, client: Client) -> Iterator[Finding]:
 def _increase(service: str, code: str, value: int) -> str:
     words = "aws service-quotas request-service-quota-increase"
     return f"{words} --service-code {service} --quota-code {code} --desired-value {value}"
-
-
-def preflight(stage: str, context: Mapping[str, object]) -> None:
-    """Print what was found. Raises CommandError if something is missing."""
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        settings = settings_from_context({**context, "stage": stage})
-    except SettingsError as error:
-        raise CommandError(str(error)) from None
-    options = aws_options(stage)
-    missing = 0
-    try:
-        for it in findings(settings, lambda service, **more: boto3.client(service, **{**options, **more})):
-            mark = "[green]✓[/green]" if it.good else "[yellow]![/yellow]" if it.warning else "[red]✗[/red]"
-            console.print(mark, escape(printable(it.what, keep="")))
-            missing += not it.good and not it.warning
-            for command in () if it.good else it.commands:
-                console.print(f"    {command}", style="dim", markup=False)
-    except (BotoCoreError, ClientError) as error:
-        raise unasked(stage, error) from None
-    if missing:
-        raise CommandError(f"{missing} thing(s) are missing. The commands above ask for them.")
-    console.print("\nNothing is missing.")

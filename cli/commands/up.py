@@ -1,101 +1,100 @@
-"""`sluice up` and `sluice down`: the local cloud, with the stacks deployed into it by the real CDK CLI."""
+"""`sluice up`: start the local cloud, deploy the stacks into it by the real CDK CLI, and stream a
+first answer.
+"""
 
-import fcntl
-import socket
+import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from cli.commands import chat
-from cli.commands.endpoint import explained
-from cli.lib import cdk
-from cli.lib import container as containers
 from cli.lib.admin_api import Admin
+from cli.lib.completions import client, complete
+from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
-from cli.lib.project import LOCAL, LOGS, CommandError
+from cli.lib.project import LOCAL, LOGS
+from cli.lib.settings import add_settings, settings_of
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, step
-from infra.settings.context import settings_from_context
-from infra.settings.deployment import SettingsError
-from local.cloud import FILE, LocalCloud, LocalCloudError
-from local.sagemaker.engine import EngineError, sweep
-from local.trust import private
 
-PORT = 4566
+if TYPE_CHECKING:
+    from local.cloud import LocalCloud
+
+HELP = "Start the local cloud, deploy the stacks into it, stream a first answer."
 QUESTION = "Why stream tokens?"
-_LOOK_S = 0.2
-_DEPLOY_LOG = LOGS / "deploy.log"
 
 
-def up(
-    *,
-    detach: bool,
-    context: Mapping[str, str],
-    container: bool = False,
-    tls: bool = False,
-    options: Sequence[str] = (),
-) -> None:
-    """Start the local cloud, deploy into it, make a key and stream a first answer.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--detach", action="store_true", help="return, and leave it running")
+    text = "build the model's image and run it by docker or podman"
+    parser.add_argument("--container", action="store_true", help=text)
+    add_settings(parser)
+    text = "how many times faster time limits pass than on AWS (1)"
+    parser.add_argument("--time-scale", type=float, default=1, metavar="S", help=text)
+    text = "invocations at once in one environment of functions that do not set it, as on Managed Instances (1)"
+    parser.add_argument("--lambda-concurrency", type=int, default=1, metavar="N", help=text)
+    text = (
+        "a further host name that the API answers to, beside localhost, such as host.docker.internal or a forwarded "
+        "port's; may be repeated"
+    )
+    parser.add_argument("--host", action="append", default=[], metavar="NAME", help=text)
+    parser.add_argument("--tls", action="store_true", help="speak HTTPS, with a certificate made for this machine")
+    parser.set_defaults(run=run)
 
-    Args:
-        detach: Return and leave it running; else stay until Ctrl-C, and stop it then.
-        context: Settings that replace those of the stage `local`.
-        container: Build the model's image and run it by a container engine, instead of a process. An `image_uri` in
-            `context` is run as it is.
-        tls: Let the API speak HTTPS.
-        options: Further ones of `python -m local`; a local cloud that is running keeps those it was started with.
 
-    Raises:
-        CommandError: a step failed. What was started goes on running, so that it can be looked at.
-        KeyboardInterrupt: Ctrl-C; a local cloud that was started here is stopped.
+def run(args: argparse.Namespace) -> None:
+    """Start, deploy, make a key, stream a first answer; without `--detach`, stay until Ctrl-C and
+    stop it then.
 
+    What was started goes on running after a step that failed, so that it can be examined. Ctrl-C
+    during the steps stops a local cloud that was started here.
     """
+    from cli.lib import container
+    from cli.lib.local_cloud import alone, wait
+
     stay_local()
-    try:  # a mistake is said now, and not after a minute
-        settings = settings_from_context({**context, "stage": "local"})
-    except SettingsError as error:
-        raise CommandError(str(error)) from None
-    engine = containers.engine() if container else None
+    changes = dict(args.set)
+    name = settings_of("local", changes).name  # an invalid setting is reported now, not after a minute
+    engine = container.engine() if args.container else None
     with alone(LOCAL):
-        cloud = _bring_up(context, settings.name, engine, tls=tls, options=options)
-    if not detach:
+        cloud = _bring_up(changes, name, engine, tls=args.tls, options=cloud_options(args))
+    if not args.detach:
         wait(cloud)
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only one that deploys from a folder. Raises CommandError where another one is at work."""
-    private(folder)
-    with (folder / "up.lock").open("w") as file:  # let go with the process, however it ends
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CommandError("Another `sluice up` is at work. Wait until it is ready.") from None
-        yield
+def cloud_options(args: argparse.Namespace) -> list[str]:
+    """Return the options of `python -m local`; a local cloud that is running keeps those it was
+    started with.
+    """
+    options = ["--time-scale", str(args.time_scale)] if args.time_scale != 1 else []
+    options += ["--lambda-concurrency", str(args.lambda_concurrency)] if args.lambda_concurrency != 1 else []
+    return options + [f"--host={name}" for name in args.host]
 
 
 def _bring_up(
     context: Mapping[str, str], name: str, engine: str | None, *, tls: bool, options: Sequence[str]
-) -> LocalCloud:
+) -> "LocalCloud":
+    from cli.lib import container, local_cloud
+    from local.cloud import LocalCloud
+
     started = time.monotonic()
-    found = LocalCloud.find(LOCAL)
+    running = LocalCloud.find(LOCAL)
     try:
-        cloud = _start(found, engine, tls=tls, options=options)
+        cloud = local_cloud.start(running, engine, tls=tls, options=options)
         if engine is not None and "image_uri" not in context:
             with step(f"Building the container ({engine} build)") as detail:
-                context = {**context, "image_uri": containers.build(engine, log=LOGS / "image.log", detail=detail)}
+                context = {**context, "image_uri": container.build(engine, log=LOGS / "image.log", detail=detail)}
         stack = _deploy(cloud, context, name=name, tls=tls)
         console.print(f"\n[bold]{QUESTION}[/bold]")
         messages = [{"role": "user", "content": QUESTION}]
         with explained("local", stack.name):
-            chat.answer(client(stack), model=stack.model, messages=messages, temperature=0)
+            complete(client(stack), model=stack.model, messages=messages, temperature=0)
     except KeyboardInterrupt:
         console.print()
-        if found is None:
-            down()
+        if running is None:
+            local_cloud.stop()
         raise
     console.print(
         f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"
@@ -107,27 +106,30 @@ def _bring_up(
     return cloud
 
 
-def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str, tls: bool) -> LocalStack:
+def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: bool) -> LocalStack:
+    from cli.lib import cdk
+    from cli.lib.local_cloud import DEPLOY_LOG
+
     aws = cloud.aws_environment()
-    if not _bootstrapped(aws):
+    if not _is_bootstrapped(aws):
         with step("Bootstrapping CDK in the local account") as detail:
             target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
             # without the application: bootstrapping needs no synthesis
-            cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=_DEPLOY_LOG, detail=detail)
+            cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=DEPLOY_LOG, detail=detail)
     with step("Deploying the stacks (cdk deploy --all)") as detail:
         outputs = cdk.deploy(
             context={**context, "stage": "local"},
             aws=aws,
             outputs=LOCAL / "outputs.json",
-            log=_DEPLOY_LOG,
+            log=DEPLOY_LOG,
             detail=detail,
         )
     for item in cloud.unhandled():
         text = f"{item['type']} ({item['logical_id']}) is not emulated: {item['effect']}."
         console.print("[yellow]![/yellow]", escape(printable(text, keep="")))
-    earlier = LocalStack.earlier()
-    if earlier is not None and earlier.usage_table == outputs["UsageTableName"]:
-        key = earlier.api_key
+    saved = LocalStack.saved()
+    if saved is not None and saved.usage_table == outputs["UsageTableName"]:
+        key = saved.api_key
     else:
         with step("Creating an API key"):
             key = Admin.of("local", name)("POST", "/keys", {"name": "local"})["secret"]
@@ -143,104 +145,18 @@ def _deploy(cloud: LocalCloud, context: Mapping[str, str], *, name: str, tls: bo
     return stack
 
 
-def down() -> None:
-    """Stop the local cloud and all it started; say so when there is none."""
-    cloud = LocalCloud.find(LOCAL)
-    LocalStack.forget()
-    try:
-        if cloud is None:
-            console.print("No local cloud is running.")
-        else:
-            with step("Stopping the local cloud"):
-                cloud.stop()
-        if left := sweep(LOCAL):
-            console.print(f"Removed {left} container(s) that it had left behind.")
-    except (LocalCloudError, EngineError) as error:
-        raise CommandError(str(error), log=LOGS / "cloud.log") from None
-
-
-def client(stack: LocalStack) -> object:
-    """Give the stock OpenAI client for a stack."""
-    import ssl
-
-    from openai import DefaultHttpxClient, OpenAI
-
-    trust = ssl.create_default_context(cafile=stack.authority) if stack.authority else True
-    return OpenAI(
-        base_url=stack.base_url,
-        api_key=stack.api_key,
-        max_retries=0,
-        http_client=DefaultHttpxClient(verify=trust),
-    )
-
-
-def _start(running: LocalCloud | None, engine: str | None, *, tls: bool, options: Sequence[str]) -> LocalCloud:
-    if running is not None:
-        if running.engine != engine:
-            runs = f"containers by {running.engine}" if running.engine else "processes in place of containers"
-            raise CommandError(f"The local cloud that is running runs {runs}. Stop it first: sluice down")
-        if tls != (running.authority is not None):
-            speaks = "plain HTTP" if tls else "HTTPS (--tls)"
-            raise CommandError(f"The local cloud that is running speaks {speaks}. Stop it first: sluice down")
-        if options:
-            raise CommandError(
-                f"The local cloud that is running does not take {options[0]}. Stop it first: sluice down"
-            )
-        console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
-        return running
-    for log in (_DEPLOY_LOG, *LOGS.glob("function-*.log"), *LOGS.glob("endpoint-*.log")):
-        log.unlink(missing_ok=True)  # of a local cloud before this one
-    with step("Starting the local cloud"):
-        try:
-            return LocalCloud.start(LOCAL, port=_port(), engine=engine, tls=tls, options=options)
-        except LocalCloudError as error:
-            raise CommandError(str(error), log=LOGS / "cloud.log") from None
-
-
-def _port() -> int | None:
-    """Give the usual port, or None when another program has it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", PORT))
-        except OSError:
-            console.print(f"[dim]Port {PORT} is taken; the AWS APIs get another one.[/dim]")
-            return None
-    return PORT
-
-
-def _bootstrapped(aws: Mapping[str, str]) -> bool:
+def _is_bootstrapped(aws: Mapping[str, str]) -> bool:
     import boto3
     from botocore.exceptions import ClientError
 
     try:
-        found = boto3.client(
+        [stack] = boto3.client(
             "cloudformation",
             endpoint_url=aws["AWS_ENDPOINT_URL"],
             region_name=aws["AWS_REGION"],
             aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
-        ).describe_stacks(StackName="CDKToolkit")
+        ).describe_stacks(StackName="CDKToolkit")["Stacks"]
     except ClientError:
         return False
-    return bool(found["Stacks"][0]["StackStatus"].endswith("_COMPLETE"))
-
-
-def wait(cloud: LocalCloud) -> None:
-    """Stay until Ctrl-C, and stop the local cloud then; or until it ends.
-
-    Raises:
-        CommandError: it was killed, or failed.
-
-    """
-    console.print("\n[dim]Ctrl-C stops it.[/dim]")
-    try:
-        while not cloud.ended():
-            time.sleep(_LOOK_S)
-    except KeyboardInterrupt:
-        console.print()
-        down()
-        return
-    if (cloud.directory / FILE).exists():  # it removes that itself when it is told to stop
-        raise CommandError("The local cloud has ended by itself, or was killed.", log=LOGS / "cloud.log")
-    console.print("The local cloud was stopped.")
+    return bool(stack["StackStatus"].endswith("_COMPLETE"))

@@ -1,7 +1,8 @@
-"""`sluice usage ...`: what was used, whether the books agree, and what has to be settled still."""
+"""`sluice usage ...`: report usage, reconcile accounts with ledger and rollups, replay logged
+settlements.
+"""
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,73 +12,76 @@ from urllib.parse import quote
 
 from rich.table import Table
 
-from cli.commands.keys import add_access, admin
 from cli.lib import charts, values
-from cli.lib.admin_api import Admin
+from cli.lib.admin_api import Admin, add_access, admin
 from cli.lib.project import CommandError
 from cli.lib.reconcile import reconcile
 from cli.lib.stack import aws_options
-from cli.lib.terminal import console, errors, literal, show, write_csv
+from cli.lib.terminal import console, errors, literal, print_json, show, write_csv
 
+HELP = "Show usage; or reconcile, replay, look up a request, make rollups again."
 _EVENT = "settlement_unsaved"
 _BATCH = 500
 _COLUMNS = ("requests", "refused", "prompt_tokens", "completion_tokens", "cost")
 _BOOKED = ("requests", "prompt_tokens", "completion_tokens")
 
 
-def add_usage(commands: Any) -> None:
-    """Add the commands."""
-    text = "Show usage; or reconcile, replay, look up, make rollups again."
-    usage = commands.add_parser("usage", help=text, description=text)
-    usage.set_defaults(run=_usage)
-    usage.add_argument("--by", default="day", help="day, hour, key, model, or several with commas (day)")
-    usage.add_argument("--since", metavar="DAY", help="first day or hour, UTC: 2026-11-21, 2026-11-21T06 (30 days ago)")
-    usage.add_argument("--until", metavar="DAY", help="the day or hour after the last one (now)")
-    usage.add_argument("--key", type=values.key_id, help="only this key's")
-    usage.add_argument("--model", help="only this model's")
-    usage.add_argument("--csv", action="store_true", help="print CSV")
-    add_access(usage)
-    parts = usage.add_subparsers(metavar="COMMAND")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the report, and a parser for each other thing that can be done."""
+    parser.set_defaults(run=run)
+    parser.add_argument("--by", default="day", help="group by day, hour, key, model, or several with commas (day)")
+    text = "the first day or hour, UTC: 2026-11-21, 2026-11-21T06 (30 days ago)"
+    parser.add_argument("--since", metavar="DAY", help=text)
+    parser.add_argument("--until", metavar="DAY", help="the day or hour after the last one (now)")
+    parser.add_argument("--key", type=values.key_id, help="only this key's usage")
+    parser.add_argument("--model", help="only this model's usage")
+    parser.add_argument("--csv", action="store_true", help="print CSV")
+    add_access(parser)
+    commands = parser.add_subparsers(metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = parts.add_parser(name, help=text, description=text)
+        added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         add_access(added, inner=True)
         return added
 
     command("reconcile", _reconcile, "Compare accounts, ledger and rollups; exit status 1 on any difference.")
-    replay = command("replay", _replay, "Settle what the function could only log: from a file, or CloudWatch Logs.")
-    replay.add_argument("files", nargs="*", metavar="FILE", help="logs; - is standard input (the function's log group)")
-    replay.add_argument("--since", type=values.seconds, default=86_400, metavar="TIME", help="of the log group (24h)")
-    request = command("request", _request, "Show one request's item of the ledger.")
-    request.add_argument("id", metavar="REQUEST", help="as in x-request-id, or an answer's id")
+    text = "Settle the requests whose settlement was only logged, from log files or CloudWatch Logs."
+    replay = command("replay", _replay, text)
+    text = "log files; - is standard input (the function's log group)"
+    replay.add_argument("files", nargs="*", metavar="FILE", help=text)
+    text = "how far back the log group is read (24h)"
+    replay.add_argument("--since", type=values.seconds, default=86_400, metavar="TIME", help=text)
+    request = command("request", _request, "Show one request's ledger item.")
+    request.add_argument("id", metavar="REQUEST", help="the value of x-request-id, or a completion's id")
     rebuild = command("rebuild", _rebuild, "Make the rollups of some hours again from the ledger.")
-    rebuild.add_argument("since", metavar="SINCE", help="first day or hour, UTC")
+    rebuild.add_argument("since", metavar="SINCE", help="the first day or hour, UTC")
     rebuild.add_argument("until", metavar="UNTIL", help="the day or hour after the last one")
 
 
-def _usage(given: argparse.Namespace) -> None:
-    if given.csv and given.json:
+def run(args: argparse.Namespace) -> None:
+    """Print the report as a table, CSV or JSON."""
+    if args.csv and args.json:
         raise CommandError("--csv and --json exclude each other.")
-    api = admin(given)
-    query = {name: getattr(given, name) for name in ("since", "until", "by", "key", "model")}
+    api = admin(args)
+    query = {name: getattr(args, name) for name in ("since", "until", "by", "key", "model")}
     rows = list(api.pages("/usage", limit=10_000, **query))
-    by = given.by.split(",")
-    if given.json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    by = args.by.split(",")
+    if args.json:
+        print_json(rows)
         return
-    rows = [charts.unrefused(row) for row in rows]
-    if given.csv:
+    rows = [charts.without_refused(row) for row in rows]
+    if args.csv:
         names = (*by, *_COLUMNS, "recovered", "open")
         write_csv(names, ([row[name] for name in names] for row in rows))
     elif not rows:
         console.print("Nothing was used in this time.")
     else:
-        called = {key["id"]: key["name"] for key in api.pages("/keys", limit=100)} if "key" in by else {}
-        _table(rows, by, called)
+        names_of_keys = {key["id"]: key["name"] for key in api.pages("/keys", limit=100)} if "key" in by else {}
+        _table(rows, by, names_of_keys)
 
 
-def _table(rows: list[dict[str, Any]], by: Sequence[str], called: dict[str, str]) -> None:
+def _table(rows: list[dict[str, Any]], by: Sequence[str], names_of_keys: dict[str, str]) -> None:
     if list(by) == ["day"]:
         rows = charts.every_day(rows)
     tokens = [row["prompt_tokens"] + row["completion_tokens"] for row in rows]
@@ -94,7 +98,7 @@ def _table(rows: list[dict[str, Any]], by: Sequence[str], called: dict[str, str]
     for row, bar in zip(rows, bars, strict=True):
         cells = [literal(row[name]) for name in by]
         if "key" in by:
-            cells.append(literal(called.get(row["key"], "(deleted)")))
+            cells.append(literal(names_of_keys.get(row["key"], "(deleted)")))
         cells += [literal(row[name]) if name == "cost" else f"{row[name]:,}" for name in _COLUMNS]
         table.add_row(*cells, f"[cyan]{bar}[/cyan]")
     show(table)
@@ -104,11 +108,11 @@ def _table(rows: list[dict[str, Any]], by: Sequence[str], called: dict[str, str]
             console.print(f"[dim]{many:,} {words}[/dim]")
 
 
-def _reconcile(given: argparse.Namespace) -> None:
+def _reconcile(args: argparse.Namespace) -> None:
     with console.status("Reconciling") as status:
-        report = reconcile(admin(given), lambda hour: status.update(f"Reconciling: {literal(hour)}"))
-    if given.json:
-        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        report = reconcile(admin(args), lambda hour: status.update(f"Reconciling: {literal(hour)}"))
+    if args.json:
+        print_json(report)
     else:
         _show_report(report)
     if not report["agrees"]:
@@ -143,18 +147,18 @@ def _show_report(report: dict[str, Any]) -> None:
         console.print("[green]✓[/green] accounts, ledger and rollups agree")
 
 
-def _replay(given: argparse.Namespace) -> None:
-    api = admin(given)
-    lines = [line for line in _lines(given, api) if _EVENT in line]
+def _replay(args: argparse.Namespace) -> None:
+    api = admin(args)
+    lines = [line for line in _lines(args, api) if _EVENT in line]
     counts = {"settled": 0, "corrected": 0, "already": 0, "rolled": 0}
     wrong: dict[str, list[str]] = {"malformed": [], "failed": []}
     for start in range(0, len(lines), _BATCH):
         done = api("POST", "/replay", {"lines": lines[start : start + _BATCH]})
         counts = {name: value + done[name] for name, value in counts.items()}
-        for name, found in wrong.items():
-            found += [re.sub(r"^line (\d+)", lambda it: f"line {int(it[1]) + start}", text) for text in done[name]]  # noqa: B023 (called at once)
-    if given.json:
-        sys.stdout.write(json.dumps({**counts, **wrong}, indent=2) + "\n")
+        for name, texts in wrong.items():
+            texts += [re.sub(r"^line (\d+)", lambda it: f"line {int(it[1]) + start}", text) for text in done[name]]  # noqa: B023 (called at once)
+    if args.json:
+        print_json({**counts, **wrong})
     else:
         words = {
             "settled": "settled",
@@ -168,13 +172,13 @@ def _replay(given: argparse.Namespace) -> None:
     if wrong["failed"]:
         raise CommandError(f"{len(wrong['failed'])} could not be written; replay them again: {wrong['failed'][0]} ...")
     if wrong["malformed"]:
-        raise CommandError(f"{len(wrong['malformed'])} line(s) make no sense.")
+        raise CommandError(f"{len(wrong['malformed'])} line(s) are malformed and were not settled.")
 
 
-def _lines(given: argparse.Namespace, api: Admin) -> Iterator[str]:
-    if not given.files:
-        yield from _logged(given, api)
-    for name in given.files:
+def _lines(args: argparse.Namespace, api: Admin) -> Iterator[str]:
+    if not args.files:
+        yield from _logged(args, api)
+    for name in args.files:
         if name == "-":
             yield from sys.stdin
         else:
@@ -182,14 +186,14 @@ def _lines(given: argparse.Namespace, api: Admin) -> Iterator[str]:
                 yield from file
 
 
-def _logged(given: argparse.Namespace, api: Admin) -> Iterator[str]:
-    """Give what the stream function logged."""
+def _logged(args: argparse.Namespace, api: Admin) -> Iterator[str]:
+    """Yield the lines that the stream function logged."""
     import time
 
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    options = aws_options(given.stage)
+    options = aws_options(args.stage)
     try:
         functions = boto3.client("lambda", **options)
         function = functions.get_function_configuration(FunctionName=api.outputs["FunctionName"])
@@ -197,9 +201,7 @@ def _logged(given: argparse.Namespace, api: Admin) -> Iterator[str]:
         pages = (
             boto3.client("logs", **options)
             .get_paginator("filter_log_events")
-            .paginate(
-                logGroupName=group, filterPattern=f'"{_EVENT}"', startTime=int((time.time() - given.since) * 1000)
-            )
+            .paginate(logGroupName=group, filterPattern=f'"{_EVENT}"', startTime=int((time.time() - args.since) * 1000))
         )
         for page in pages:
             for event in page["events"]:
@@ -208,10 +210,10 @@ def _logged(given: argparse.Namespace, api: Admin) -> Iterator[str]:
         raise CommandError(f"The function's log cannot be read: {error}") from None
 
 
-def _request(given: argparse.Namespace) -> None:
-    entry = admin(given)("GET", f"/requests/{quote(given.id, safe='')}")
-    if given.json:
-        sys.stdout.write(json.dumps(entry, indent=2) + "\n")
+def _request(args: argparse.Namespace) -> None:
+    entry = admin(args)("GET", f"/requests/{quote(args.id, safe='')}")
+    if args.json:
+        print_json(entry)
         return
     for name, value in entry.items():
         if name != "object" and value is not None:
@@ -219,10 +221,10 @@ def _request(given: argparse.Namespace) -> None:
             console.print(f"  [dim]{name.replace('_', ' '):<18}[/dim] {literal(shown)}")
 
 
-def _rebuild(given: argparse.Namespace) -> None:
-    done = admin(given)("POST", "/rollups/rebuild", {"since": given.since, "until": given.until})["data"]
-    if given.json:
-        sys.stdout.write(json.dumps(done, indent=2) + "\n")
+def _rebuild(args: argparse.Namespace) -> None:
+    done = admin(args)("POST", "/rollups/rebuild", {"since": args.since, "until": args.until})["data"]
+    if args.json:
+        print_json(done)
         return
     rows, changed = (sum(hour[name] for hour in done) for name in ("rows", "changed"))
     console.print(f"{len(done)} hours made again: {rows} rows, of which {changed} had to be changed")

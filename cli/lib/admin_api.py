@@ -1,9 +1,11 @@
 """The admin API of a deployed stack, local or on AWS, as the commands use it.
 
-Where it is stands in the stack's outputs, and its secret in Secrets Manager. With a right, or where the stack has no
-admin URL, a function is invoked instead, by whatever the caller's AWS credentials allow: that of all rights, or of one.
+The stack's outputs have its address, and Secrets Manager has its secret. With a right, or if the
+stack has no admin URL, a function is invoked instead, with the caller's AWS credentials: the
+function of all rights, or of one.
 """
 
+import argparse
 import json
 import ssl
 import urllib.error
@@ -13,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from cli.lib import values
 from cli.lib.project import LOCAL, CommandError
 from cli.lib.stack import aws_options, undeployed, unreadable
 
 PREFIX = "/admin/v1"
 ALL = "all"
 RIGHTS = (ALL, "keys", "budgets", "usage", "audit")
-_TIMEOUT = 60.0
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,15 @@ class Admin:
     stage: str
     outputs: Mapping[str, str]
     url: str | None
-    """Of the distribution; None: the function is invoked."""
+    """The distribution's; None: the function is invoked."""
     secret: str = ""
     authority: str | None = None
     right: str = ALL
-    """Which function is invoked."""
+    """The right whose function is invoked."""
 
     @classmethod
     def of(cls, stage: str, name: str, *, right: str | None = None) -> Self:
-        """Find the admin API of a stage's stack, of which `name` is the setting; with a `right`, by IAM.
+        """Return the admin API of a stage's stack (`name` is its setting); with a `right`, by IAM.
 
         Raises:
             CommandError: there is no such stack, or no access to it.
@@ -56,34 +59,30 @@ class Admin:
             if right is not None or "AdminSecretArn" not in outputs:
                 return cls(stage, outputs, None, right=right or ALL)
             manager = boto3.client("secretsmanager", **options)
-            found = manager.get_secret_value(SecretId=outputs["AdminSecretArn"], VersionStage="AWSCURRENT")
+            secret = manager.get_secret_value(SecretId=outputs["AdminSecretArn"], VersionStage="AWSCURRENT")
         except (BotoCoreError, ClientError) as error:
             raise unreadable(stack, stage, error) from None
         authority = _authority() if stage == "local" else None
         scheme = "http" if stage == "local" and authority is None else "https"
-        return cls(stage, outputs, f"{scheme}://{outputs['DistributionDomain']}", found["SecretString"], authority)
+        return cls(stage, outputs, f"{scheme}://{outputs['DistributionDomain']}", secret["SecretString"], authority)
 
     def __call__(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
-        """Make a call; give its JSON.
+        """Make a call and return its JSON.
 
         Raises:
-            CommandError: it was refused, or nobody answered.
+            CommandError: the API refused, or did not answer.
 
         """
-        status, text = self.raw(method, path, body, **query)
-        found: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
+        encoded = urlencode({name: value for name, value in query.items() if value is not None})
+        call = self._invoke if self.url is None else self._send
+        status, text = call(method, PREFIX + path, encoded, body)
+        result: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
         if status >= 400:
-            raise CommandError(found.get("error", {}).get("message") or f"The admin API answered {status}.")
-        return found
-
-    def raw(self, method: str, path: str, body: object = None, **query: object) -> tuple[int, str]:
-        """Make a call; give its status and text. Raises CommandError when nobody answers."""
-        asked = urlencode({name: value for name, value in query.items() if value is not None})
-        where = PREFIX + path
-        return self._invoke(method, where, asked, body) if self.url is None else self._send(method, where, asked, body)
+            raise CommandError(result.get("error", {}).get("message") or f"The admin API answered {status}.")
+        return result
 
     def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
-        """Give everything of a list, page by page."""
+        """Yield the items of a list, page after page."""
         after = None
         while True:
             page = self("GET", path, after=after, **query)
@@ -101,11 +100,11 @@ class Admin:
         )
         trust = ssl.create_default_context(cafile=self.authority) if self.authority else None
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT, context=trust) as answer:  # noqa: S310
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code, refused.read().decode()
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=trust) as response:  # noqa: S310
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.read().decode()
         except (urllib.error.URLError, TimeoutError) as error:
             raise CommandError(f"The admin API at {self.url} does not answer: {error}") from None
 
@@ -117,17 +116,36 @@ class Admin:
         event = {"method": method, "path": path, "query": query, "body": body}
         name = self.outputs[f"Admin{'' if self.right == ALL else self.right.capitalize()}FunctionName"]
         try:
-            # never again by itself: the secret of a key that is made is in that one answer only
-            once = Config(retries={"total_max_attempts": 1}, read_timeout=_TIMEOUT)
+            # No retries: the secret of a new key is in this one response only.
+            once = Config(retries={"total_max_attempts": 1}, read_timeout=_TIMEOUT_S)
             functions = boto3.client("lambda", config=once, **aws_options(self.stage))
-            answer = functions.invoke(FunctionName=name, Payload=json.dumps(event))
+            response = functions.invoke(FunctionName=name, Payload=json.dumps(event))
         except (BotoCoreError, ClientError) as error:
-            hint = "" if self.right != ALL else " With one right only, name it: --right usage."
+            hint = "" if self.right != ALL else " If you have one right only, name it: --right usage."
             raise CommandError(f"The function {name} cannot be invoked: {error}.{hint}") from None
-        found = json.loads(answer["Payload"].read())
-        if "FunctionError" in answer:
-            raise CommandError(f"The function {name} failed: {found.get('errorMessage')}")
-        return found["statusCode"], found["body"]
+        result = json.loads(response["Payload"].read())
+        if "FunctionError" in response:
+            raise CommandError(f"The function {name} failed: {result.get('errorMessage')}")
+        return result["statusCode"], result["body"]
+
+
+def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
+    """Add the options that say which stack's admin API is called, and how the caller is let in.
+
+    Without them, an `inner` parser keeps what the outer one has read.
+    """
+    values.add_stack(parser, inner=inner)
+    unset, off = (argparse.SUPPRESS, argparse.SUPPRESS) if inner else (None, False)
+    text = "invoke the admin function by IAM, without the admin secret"
+    parser.add_argument("--iam", dest="right", action="store_const", const=ALL, default=unset, help=text)
+    text = "the same, but the function of this right alone"
+    parser.add_argument("--right", choices=RIGHTS, default=unset, help=text)
+    parser.add_argument("--json", action="store_true", default=off, help="print the admin API's JSON")
+
+
+def admin(args: argparse.Namespace) -> Admin:
+    """Return the admin API that a command line means. Raises as `Admin.of`."""
+    return Admin.of(args.stage, args.stack_name, right=args.right)
 
 
 def _authority() -> str | None:

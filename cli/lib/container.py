@@ -1,24 +1,26 @@
-"""Builds the container's image, for `sluice up --container`."""
+"""Build the container's image, for `sluice up --container`."""
 
 import os
 import subprocess
-from collections import deque
 from pathlib import Path
 
-from cli.lib.project import ROOT, CommandError
+from cli.lib.process import run_logged
+from cli.lib.project import CommandError
 from cli.lib.terminal import Detail
 from infra.settings.deployment import local
 
 DOCKERFILE = "model/Dockerfile"
 BASE_IMAGE = "SLUICE_BASE_IMAGE"
-"""Names another base image than the Dockerfile's, for where that one cannot be pulled."""
+"""The variable that names another base image than the Dockerfile's, for where that one cannot be
+pulled.
+"""
 
 
 def engine() -> str:
-    """Give the container engine that answers.
+    """Return the container engine that answers: docker or podman.
 
     Raises:
-        CommandError: none does.
+        CommandError: neither answers.
 
     """
     from local.sagemaker.engine import EngineError, find
@@ -34,15 +36,15 @@ def build(engine: str, *, log: Path, detail: Detail) -> str:
 
     Args:
         engine: docker or podman.
-        log: The file that its output is appended to.
-        detail: Is told each line.
+        log: The file that the output is appended to.
+        detail: Called with each line of the output.
 
     Returns:
-        The image's name, for the setting `image_uri`. It says what is in the image, as the names of CDK's assets do,
-        so that a deployment replaces a container whose image has changed and leaves another one alone.
+        The image's name, for the setting `image_uri`. Its tag is the hash of the image, so a
+        deployment replaces a container only if its image has changed.
 
     Raises:
-        CommandError: it failed; the message has its last lines.
+        CommandError: the engine failed; the message has the last lines of its output.
 
     """
     repository = str(local().image_uri).rpartition(":")[0]
@@ -59,26 +61,4 @@ def build(engine: str, *, log: Path, detail: Detail) -> str:
 
 
 def _run(command: list[str], log: Path, detail: Detail) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.touch(mode=0o600)  # what is deployed is nobody else's to read
-    last: deque[str] = deque(maxlen=6)
-    with (
-        log.open("a") as file,
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as process,
-    ):
-        assert process.stdout is not None  # noqa: S101 (it is a pipe)
-        for line in process.stdout:
-            file.write(line)
-            if plain := line.strip():
-                last.append(plain)
-                detail(plain)
-    if process.returncode:
-        raise CommandError(f"{command[0]} {command[1]} failed:\n    " + "\n    ".join(last), log=log)
+    run_logged(command, name=f"{command[0]} {command[1]}", log=log, detail=detail)

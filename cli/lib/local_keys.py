@@ -1,4 +1,6 @@
-"""`sluice keys`: API keys."""
+"""Make API keys directly in a usage table, for benchmarks and test programs. Commands use the admin
+API.
+"""
 
 import time
 from typing import Any
@@ -12,11 +14,11 @@ def create(table: Any, *, name: str, limits: accounts.Limits = accounts.NO_LIMIT
 
     Args:
         table: boto3's UsageTable.
-        name: What the key is called.
-        limits: What it may use.
+        name: The key's name.
+        limits: The key's limits.
 
     Returns:
-        The key. It is kept nowhere else: the table has its hash.
+        The key. The table has its hash only.
 
     """
     key = ids.new_key()

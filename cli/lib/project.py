@@ -1,18 +1,17 @@
-"""Where things are, and what a command may assume."""
+"""The paths that commands use, and the error that ends one."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
-"""The local cloud's folder: its state, its logs, and what is known of the stack in it."""
-
+"""The local cloud's folder: its state, its logs, and the file that describes the stack in it."""
 LOGS = LOCAL / "logs"
 
 
 class CommandError(Exception):
-    """A command cannot go on. The message is for the user: what failed and why."""
+    """A command failed. The message tells the user what failed, why, and what to do."""
 
     def __init__(self, message: str, *, log: Path | None = None) -> None:
-        """Say it; `log` is the file that says more."""
+        """Keep the message, and the file of the `log` that has more."""
         super().__init__(message)
         self.log = log

@@ -1,10 +1,12 @@
-"""`sluice usage reconcile`: by parts, so that no call is long however much was used."""
+"""`sluice usage reconcile`: reconcile part by part, so that no call takes long, however much was
+used.
+"""
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
 _KEYS_AT_ONCE = 100
-_LOOKS = 2  # what is corrected between two parts is a difference once
+_ATTEMPTS = 2  # a correction between two parts makes a difference that the next attempt does not find
 _AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost")
 
 
@@ -12,20 +14,22 @@ class Api(Protocol):
     """The admin API."""
 
     def __call__(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
-        """Make a call; give its JSON."""
+        """Make a call and return its JSON."""
 
 
 def reconcile(api: Api, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Give the report that `POST /reconcile` gives; `progress` is told the hour up to which it is done."""
+    """Return the report that `POST /reconcile` returns; `progress` is called with the hour that is
+    reached.
+    """
     report: dict[str, Any] = {}
-    for _ in range(_LOOKS):
-        report = _look(api, progress)
+    for _ in range(_ATTEMPTS):
+        report = _attempt(api, progress)
         if report["agrees"]:
             break
     return report
 
 
-def _look(api: Api, progress: Callable[[str], None]) -> dict[str, Any]:
+def _attempt(api: Api, progress: Callable[[str], None]) -> dict[str, Any]:
     past: dict[str, dict[str, Any]] = {}
     report: dict[str, Any] = {"agrees": True, "differences": [], "differences_left": 0, "keys": []}
     since: str | None = None
@@ -33,7 +37,7 @@ def _look(api: Api, progress: Callable[[str], None]) -> dict[str, Any]:
         part = api("POST", "/reconcile/hours", {"since": since})
         _append(report, part)
         for key in part["keys"]:
-            _add(past.setdefault(key["key"], _nothing(key["key"])), key)
+            _add(past.setdefault(key["key"], _zero(key["key"])), key)
         since = str(part["until"])
         progress(since)
         if part["done"]:
@@ -41,7 +45,7 @@ def _look(api: Api, progress: Callable[[str], None]) -> dict[str, Any]:
     names = sorted(past.keys() | set(part["every_key"]))
     report["rolled"] = part["rolled"]
     for start in range(0, len(names), _KEYS_AT_ONCE):
-        some = [past.get(name, _nothing(name)) for name in names[start : start + _KEYS_AT_ONCE]]
+        some = [past.get(name, _zero(name)) for name in names[start : start + _KEYS_AT_ONCE]]
         part = api("POST", "/reconcile/keys", {"since": since, "keys": some})
         _append(report, part)
         report["keys"] += part["keys"]
@@ -54,7 +58,7 @@ def _append(report: dict[str, Any], part: dict[str, Any]) -> None:
     report["differences_left"] += part["differences_left"]
 
 
-def _nothing(key: str) -> dict[str, Any]:
+def _zero(key: str) -> dict[str, Any]:
     return {
         "key": key,
         **{place: dict.fromkeys(_AMOUNTS, 0) for place in ("ledger", "rollups")},

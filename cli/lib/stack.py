@@ -1,11 +1,17 @@
-"""A deployed stack, as the commands see it: the local one by its folder, others by their CloudFormation outputs."""
+"""A deployed stack: the local one, saved in a file, and others by their CloudFormation outputs."""
+
+from __future__ import annotations
 
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from cli.lib.project import LOCAL, CommandError
+from cli.lib.terminal import errors
+
+if TYPE_CHECKING:
+    from local.cloud import LocalCloud
 
 _FILE = LOCAL / "stack.json"
 
@@ -15,7 +21,7 @@ class LocalStack:
     """The stack that `sluice up` deployed, with a key for it."""
 
     base_url: str
-    """Of the API, ending in `/v1`."""
+    """The API's, ending in `/v1`."""
     api_key: str
     model: str
     usage_table: str
@@ -25,30 +31,28 @@ class LocalStack:
     """The file of the certificate authority to trust, if the API speaks HTTPS."""
 
     def save(self) -> None:
-        """Keep it, readable for the user alone."""
+        """Save it, readable for the user alone."""
         _FILE.touch(mode=0o600)
         _FILE.chmod(0o600)
         _FILE.write_text(json.dumps(asdict(self), indent=2))
 
     @classmethod
     def load(cls) -> Self:
-        """Give the running one.
+        """Return the running one.
 
         Raises:
-            CommandError: none is running.
+            CommandError: no local cloud is running, or nothing is deployed into it.
 
         """
-        from local.cloud import LocalCloud
-
-        stay_local()
-        earlier = cls.earlier()
-        if LocalCloud.find(LOCAL) is None or earlier is None:
-            raise CommandError("No local stack is running. Start one with: make up")
-        return earlier
+        running_cloud()
+        saved = cls.saved()
+        if saved is None:
+            raise CommandError("Nothing is deployed into the local cloud (yet). Deploy into it with: make up")
+        return saved
 
     @classmethod
-    def earlier(cls) -> Self | None:
-        """Give what was kept last, whether or not it still runs."""
+    def saved(cls) -> Self | None:
+        """Return what was saved last, whether or not it still runs."""
         try:
             return cls(**json.loads(_FILE.read_text()))
         except (OSError, ValueError, TypeError):
@@ -56,54 +60,75 @@ class LocalStack:
 
     @classmethod
     def of(cls, stage: str, name: str) -> Self:
-        """Give the one of a stage: the running local one, or what AWS has, with the key of OPENAI_API_KEY if it is set.
+        """Return a stage's stack: the running local one, or the one on AWS, with OPENAI_API_KEY's
+        key if it is set.
 
         Raises:
-            CommandError: there is none, or no access to it.
+            CommandError: there is no such stack, or no access to it.
 
         """
         if stage == "local":
             return cls.load()
-        outputs = _outputs(stage, f"{name}-{stage}-service")
+        stack = f"{name}-{stage}-service"
+        outputs = outputs_of(stage, stack)
+        if not outputs:
+            raise undeployed(stack, stage)
         domain = outputs.get("Domain") or outputs["DistributionDomain"]
         key = os.environ.get("OPENAI_API_KEY", "")
         return cls(f"https://{domain}/v1", key, outputs["ModelName"], usage_table="", name=name)
 
     @staticmethod
     def forget() -> None:
-        """Drop what was kept."""
+        """Remove what was saved."""
         _FILE.unlink(missing_ok=True)
+
+    def warn_of_other_key(self) -> None:
+        """Print that this stack's own key is used, if the environment has another one."""
+        if os.environ.get("OPENAI_API_KEY", self.api_key) != self.api_key:
+            errors.print("[dim]With the local stack's own key, not the one of OPENAI_API_KEY.[/dim]")
+
+
+def running_cloud() -> LocalCloud:
+    """Return the running local cloud.
+
+    Raises:
+        CommandError: none is running.
+
+    """
+    from local.cloud import LocalCloud
+
+    stay_local()
+    cloud = LocalCloud.find(LOCAL)
+    if cloud is None:
+        raise CommandError("No local cloud is running. Start one with: make up")
+    return cloud
 
 
 def stay_local() -> None:
-    """Let nothing of the caller's environment lead what is meant for this machine elsewhere, or fail it: no profile of
-    AWS's configuration, no proxy for loopback.
+    """Ignore AWS profiles and, for this machine's addresses, proxies: calls to the local stack must
+    not leave it.
     """
     for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         os.environ.pop(name, None)
     for name in ("NO_PROXY", "no_proxy"):
-        known = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(dict.fromkeys([*known, "localhost", "127.0.0.1"]))
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, "localhost", "127.0.0.1"]))
 
 
 def aws_options(stage: str) -> dict[str, str]:
-    """Give the arguments of boto3's clients for a stage: the local cloud's for `local`, else the region of AWS_REGION.
+    """Return the arguments of boto3's clients for a stage: the local cloud's for `local`, else
+    AWS_REGION's region.
 
-    boto3 itself reads AWS_DEFAULT_REGION only; the CDK CLI, and all other SDKs, know both.
+    boto3 itself reads AWS_DEFAULT_REGION only; the CDK CLI, and all other SDKs, read both.
 
     Raises:
         CommandError: no local cloud is running.
 
     """
-    from local.cloud import LocalCloud
-
     if stage != "local":
         region = os.environ.get("AWS_REGION")
         return {"region_name": region} if region else {}
-    stay_local()
-    cloud = LocalCloud.find(LOCAL)
-    if cloud is None:
-        raise CommandError("No local stack is running. Start one with: make up")
+    cloud = running_cloud()
     aws = cloud.aws_environment()
     return {
         "endpoint_url": cloud.endpoint_url,
@@ -113,35 +138,9 @@ def aws_options(stage: str) -> dict[str, str]:
     }
 
 
-def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
-    """Give what to say when AWS could not be asked for a stack: that it is not deployed (yet), or what is missing."""
-    from botocore.exceptions import ClientError
-
-    if isinstance(error, ClientError) and "does not exist" in str(error):
-        return undeployed(stack, stage)
-    return unasked(stage, error, f"The stack {stack} cannot be read")
-
-
-def unasked(stage: str, error: Exception, what: str = "AWS cannot be asked") -> CommandError:
-    """Give what to say when AWS could not be asked: what the environment lacks, else `what` and the reason."""
-    from botocore.exceptions import NoCredentialsError, NoRegionError
-
-    if isinstance(error, NoRegionError):
-        return CommandError(f"No region is set for the stage {stage}: export AWS_REGION=..., or choose an AWS_PROFILE.")
-    if isinstance(error, NoCredentialsError):
-        return CommandError(f"No AWS credentials are set for the stage {stage}: choose an AWS_PROFILE, or log in.")
-    return CommandError(f"{what}: {error}")
-
-
-def undeployed(stack: str, stage: str) -> CommandError:
-    """Give what to say of a stack that is not there, or has no outputs as long as its first deployment runs."""
-    command = "make up" if stage == "local" else f"make deploy STAGE={stage}"
-    return CommandError(f"The stack {stack} is not deployed (yet). What deploys it: {command}")
-
-
 def aws_environment(stage: str) -> dict[str, str]:
-    """Give the environment that leads the CDK CLI to a stage's account: the local cloud's for `local`, else the
-    caller's own.
+    """Return the variables that the CDK CLI needs for a stage: the local cloud's for `local`, else
+    the caller's.
 
     Raises:
         CommandError: no local cloud is running.
@@ -149,40 +148,15 @@ def aws_environment(stage: str) -> dict[str, str]:
     """
     if stage != "local":
         return {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "CDK_"))}
-    from local.cloud import LocalCloud
-
-    cloud = LocalCloud.find(LOCAL)
-    if cloud is None:
-        raise CommandError("No local stack is running. Start one with: make up")
-    return cloud.aws_environment()
-
-
-def usage_table(stage: str, name: str) -> Any:
-    """Give boto3's table of a stage's UsageTable: the local cloud's for `local`, else that of the account in use.
-
-    Raises:
-        CommandError: there is no such stack, or no access to it.
-
-    """
-    import boto3
-
-    outputs = _outputs(stage, f"{name}-{stage}-state")
-    return boto3.resource("dynamodb", **aws_options(stage)).Table(outputs["UsageTableName"])
-
-
-def _outputs(stage: str, stack: str) -> dict[str, str]:
-    """Give a stack's outputs. Raises CommandError where it has none yet."""
-    outputs = outputs_of(stage, stack)
-    if not outputs:
-        raise undeployed(stack, stage)
-    return outputs
+    return running_cloud().aws_environment()
 
 
 def outputs_of(stage: str, stack: str) -> dict[str, str] | None:
-    """Give a stack's outputs, none as long as its first deployment runs; None when there is no such stack.
+    """Return a stack's outputs, none while its first deployment runs; None if there is no such
+    stack.
 
     Raises:
-        CommandError: AWS cannot be asked.
+        CommandError: AWS cannot be called.
 
     """
     import boto3
@@ -195,3 +169,35 @@ def outputs_of(stage: str, stack: str) -> dict[str, str] | None:
             return None
         raise unreadable(stack, stage, error) from None
     return {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0].get("Outputs", [])}
+
+
+def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
+    """Return the error for a stack that AWS did not describe: it is not deployed (yet), or access
+    is missing.
+    """
+    from botocore.exceptions import ClientError
+
+    if isinstance(error, ClientError) and "does not exist" in str(error):
+        return undeployed(stack, stage)
+    return no_access(stage, error, f"The stack {stack} cannot be read")
+
+
+def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") -> CommandError:
+    """Return the error for a failed call of AWS: what the environment lacks, else `what` and the
+    reason.
+    """
+    from botocore.exceptions import NoCredentialsError, NoRegionError
+
+    if isinstance(error, NoRegionError):
+        return CommandError(f"No region is set for the stage {stage}: export AWS_REGION=..., or choose an AWS_PROFILE.")
+    if isinstance(error, NoCredentialsError):
+        return CommandError(f"No AWS credentials are set for the stage {stage}: choose an AWS_PROFILE, or log in.")
+    return CommandError(f"{what}: {error}")
+
+
+def undeployed(stack: str, stage: str) -> CommandError:
+    """Return the error for a stack that does not exist, or has no outputs while its first
+    deployment runs.
+    """
+    command = "make up" if stage == "local" else f"make deploy STAGE={stage}"
+    return CommandError(f"The stack {stack} is not deployed (yet). Deploy it with: {command}")

@@ -1,6 +1,9 @@
-"""Shows what is being done: one line a step, with its time, and the newest detail while it lasts."""
+"""Print steps, tables, CSV and questions. A step is one line with its time, and its newest detail
+while it runs.
+"""
 
 import csv
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.lib.printable import printable
+from cli.lib.project import CommandError
 from lambda_fn.cells import inert
 
 console = Console(highlight=False, soft_wrap=True)
@@ -21,12 +25,12 @@ Detail = Callable[[str], None]
 
 
 def literal(text: object) -> str:
-    """Return any text as one that rich prints as it is: no markup, no control character, one line."""
+    """Return a text that rich prints unchanged: without markup or control characters, on one line."""
     return escape(printable(str(text), keep=""))
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """Print a table as wide as it is; the columns of `right` are aligned so."""
+    """Print a table in its full width. The columns that `right` names are aligned to the right."""
     table = [head, *rows]
     widths = [max(len(row[place]) for row in table) for place in range(len(head))]
     for number, row in enumerate(table):
@@ -38,14 +42,21 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
 
 
 def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print CSV that neither a spreadsheet computes nor a terminal obeys."""
+    """Print CSV whose cells are neither formulas for a spreadsheet nor escape sequences for a
+    terminal.
+    """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(head)
     writer.writerows([printable(inert(cell), keep="") for cell in row] for row in rows)
 
 
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
 def show(table: Table) -> None:
-    """Print a table; where no terminal is, as wide as it is."""
+    """Print a table; without a terminal, in its full width."""
     out = console if console.is_terminal else Console(width=_WIDE, highlight=False)
     with out.capture() as captured:
         out.print(table)
@@ -55,10 +66,10 @@ def show(table: Table) -> None:
 
 @contextmanager
 def step(name: str) -> Iterator[Detail]:
-    """Show a step while the block runs; the block may say what it is doing by calling what it gets.
+    """Print a step while the block runs. Yields a function that prints a detail of the step.
 
-    On a terminal the detail is shown beside a spinner. Elsewhere each step has one line when it begins and one when
-    it ends.
+    On a terminal the detail is shown beside a spinner. Elsewhere a step is a line when it begins
+    and one when it ends.
     """
     started = time.monotonic()
     if console.is_terminal:
@@ -69,3 +80,17 @@ def step(name: str) -> Iterator[Detail]:
         console.print(f"  … {name}")
         yield lambda detail: None
     console.print(f"[green]✓[/green] {name} [dim]({time.monotonic() - started:.1f} s)[/dim]")
+
+
+def require_terminal(message: str) -> None:
+    """Raise CommandError with `message` if nobody can answer a question, because standard input is
+    not a terminal.
+    """
+    if not sys.stdin.isatty():
+        raise CommandError(message)
+
+
+def confirm(question: str) -> bool:
+    """Ask a question on the terminal and return whether the answer is yes."""
+    console.print(f"{question} [y/N] ", end="")
+    return input().strip().lower() in {"y", "yes"}

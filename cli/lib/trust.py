@@ -1,4 +1,6 @@
-"""What clients are to trust beside the authorities that they know: the local stack's own."""
+"""The certificate authorities that clients of the local stack trust: its own, beside the usual
+ones.
+"""
 
 import ssl
 from pathlib import Path
@@ -7,12 +9,14 @@ import certifi
 
 
 def bundle(authority: str) -> Path:
-    """Make a file of the authorities in use and the local stack's, beside the latter's own; its path.
+    """Write the authorities in use and the local stack's (the file `authority`) into one file, and
+    return its path.
 
-    SSL_CERT_FILE takes the place of a client's own authorities, and the shell that it is set in has other uses.
+    SSL_CERT_FILE replaces a client's authorities, and other programs run in the shell that it is
+    set in.
     """
     path = Path(authority).with_name("bundle.pem")
-    known = Path(ssl.get_default_verify_paths().cafile or certifi.where()).read_text()  # SSL_CERT_FILE's, if it is set
+    usual = Path(ssl.get_default_verify_paths().cafile or certifi.where()).read_text()  # SSL_CERT_FILE's, if it is set
     own = Path(authority).read_text()
-    path.write_text(known if own in known else f"{known}\n{own}")
+    path.write_text(usual if own in usual else f"{usual}\n{own}")
     return path

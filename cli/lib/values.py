@@ -1,11 +1,13 @@
-"""Values of the command line: stacks, lengths of time, moments, limits, ids of keys; and how times are shown."""
+"""Values of the command line: stacks, durations, moments, limits, key ids; and how times are
+printed.
+"""
 
 import argparse
 import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -16,52 +18,67 @@ STAGES = ("local", "dev", "prod")
 
 
 def add_stack(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
-    """Let a command say which stack it means; an `inner` one leaves what the outer one was told."""
-    stage, name = (argparse.SUPPRESS,) * 2 if inner else ("local", "sluice")
-    parser.add_argument("--stage", default=stage, choices=STAGES, help="of which stack (local)")
-    parser.add_argument("--stack-name", default=name, help="the setting `name` of that stack (sluice)")
+    """Add `--stage` and `--stack-name`. Without them, an `inner` parser keeps what the outer one
+    has read.
+    """
+    default = argparse.SUPPRESS if inner else "local"
+    parser.add_argument("--stage", default=default, choices=STAGES, help="the stack's stage (local)")
+    add_stack_name(parser, inner=inner)
+
+
+def add_stack_name(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
+    """Add `--stack-name`."""
+    default = argparse.SUPPRESS if inner else "sluice"
+    parser.add_argument("--stack-name", default=default, help="the stack's setting `name` (sluice)")
+
+
+def add_stage(parser: argparse.ArgumentParser, *, default: str, choices: Sequence[str] = STAGES) -> None:
+    """Add `--stage`."""
+    parser.add_argument("--stage", default=default, choices=choices, help=f"the stage ({default})")
 
 
 def exports(variables: Mapping[str, str]) -> str:
-    """Return the lines that set variables in a POSIX shell, whatever is in their values."""
+    """Return lines that set variables in a POSIX shell, whatever their values contain."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def seconds(text: str) -> int:
-    """Read a length of time: `90s`, `45m`, `24h`, `30d`, `2w`."""
-    found = re.fullmatch(r"(\d{1,6})([smhdw])", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 90s, 45m, 24h, 30d or 2w")
-    return int(found[1]) * _UNITS[found[2]]
+    """Read a duration, such as `90s`, `45m`, `24h`, `30d` or `2w`."""
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 45m, 24h, 30d or 2w")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def moment(text: str) -> int | None:
-    """Read a moment that is to come: a length of time from now, a date or a time in UTC, or `none`."""
+    """Read a moment in the future, as Unix seconds: a duration from now, a date or time in UTC, or
+    `none`.
+    """
     if text == NONE:
         return None
     if re.fullmatch(r"\d+[smhdw]", text):
         return int(time.time()) + seconds(text)
     try:
-        found = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+        at = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no moment such as 30d, 2026-12-31 or none") from None
-    if found <= time.time():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a moment such as 30d, 2026-12-31 or none") from None
+    if at <= time.time():
         raise argparse.ArgumentTypeError(f"{text!r} is not in the future")
-    return found
+    return at
 
 
 def count(text: str) -> int | None:
-    """Read a limit: a whole number, with `k` or `M` behind it perhaps, or `none`."""
+    """Read a limit: a whole number, optionally followed by `k` or `M`, or `none`."""
     if text == NONE:
         return None
-    found = re.fullmatch(r"(\d{1,15})([kM]?)", text.replace("_", ""))
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number such as 5000, 50k or 2M, and not none")
-    return int(found[1]) * {"": 1, "k": 1000, "M": 1_000_000}[found[2]]
+    match = re.fullmatch(r"(\d{1,15})([kM]?)", text.replace("_", ""))
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number such as 5000, 50k or 2M, nor none")
+    return int(match[1]) * {"": 1, "k": 1000, "M": 1_000_000}[match[2]]
 
 
 def amount(text: str) -> str | None:
-    """Read a limit of money: decimal, or `none`."""
+    """Read a limit of cost: a decimal number, or `none`."""
     if text == NONE:
         return None
     try:
@@ -69,31 +86,33 @@ def amount(text: str) -> str | None:
             return text
     except InvalidOperation:
         pass
-    raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 12.50, and not none")
+    raise argparse.ArgumentTypeError(f"{text!r} is neither an amount such as 12.50, nor none")
 
 
 def key_id(text: str) -> str:
-    """Read the id of a key; of a whole key only the id is kept, and the secret goes nowhere."""
-    found = _KEY.fullmatch(text)
-    if found is None:
-        raise argparse.ArgumentTypeError("this is no id of a key: `sluice keys list` shows them")
-    return found[1]
+    """Read a key's id. Of a whole key only the id is returned, and its secret goes nowhere."""
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError("this is not a key's id; `sluice keys list` shows the ids")
+    return match[1]
 
 
-def found_key(text: str) -> str:
-    """Read the id of a key that was found somewhere: as `key_id`, with quotes or blanks about it, or `-` for input."""
+def pasted_key_id(text: str) -> str:
+    """Read a key or its id, in quotes or blanks if it was copied so; `-` reads it from standard
+    input.
+    """
     if text == "-":
         text = sys.stdin.readline()
     return key_id(text.strip().strip("'\"`"))
 
 
 def when(seconds: float | None) -> str:
-    """Write a moment for people, in UTC."""
+    """Return a moment (Unix seconds) as text, in UTC."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 
 def ago(seconds: float | None) -> str:
-    """Write how long ago a moment was."""
+    """Return how long ago a moment (Unix seconds) was, as text."""
     if seconds is None:
         return "never"
     age = max(0, int(time.time() - seconds))

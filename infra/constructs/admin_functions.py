@@ -1,4 +1,6 @@
-"""The functions by which IAM leads to the admin API: one a right, each with a role that can do no more."""
+"""The admin functions that IAM lets callers invoke: one for each right, with a role that has this
+right only.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,20 +32,22 @@ _PARTITIONS: Mapping[Right, Mapping[str, Sequence[str]]] = {
     "usage": {"GetItem": (_KEYS, _LEDGER, *_ROLLUPS), "Query": (_LEDGER, *_ROLLUPS)},
     "audit": {"Query": (_TRAIL,)},
 }
-"""What each right takes, beside what all do: the secret of page tokens, and entries of the audit trail, which nobody
-changes or removes.
+"""The partitions that each right needs, by action. All rights also need the secret of page tokens,
+and put entries into the audit trail, which no role may change or remove.
 """
 
 
 class AdminFunctions(Construct):
-    """From the control function's package. They have no URL, and nothing on the internet takes of their concurrency:
-    a flood of what the distribution lets through throttles the function of the URL and none of these.
+    """The functions, built from the control function's package.
+
+    They have no URL. A flood through the distribution throttles the control function, and none of
+    these.
     """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, root: Path, settings: Settings, usage_table: UsageTable
     ) -> None:
-        """Package and create them, and grant each its right."""
+        """Package and create the functions, and grant each its right."""
         super().__init__(scope, construct_id)
         self.functions: dict[Right, lambda_.Function] = {}
         for right in _PARTITIONS:
@@ -61,7 +65,7 @@ class AdminFunctions(Construct):
 
 
 def admin_environment(settings: Settings, usage_table: UsageTable) -> dict[str, str]:
-    """What every function of the admin API is told."""
+    """Return the variables of every function of the admin API."""
     return {
         "SLUICE_USAGE_TABLE": usage_table.table.table_name,
         "SLUICE_MODEL_NAMES": json.dumps([settings.model_name, *settings.others]),
@@ -72,7 +76,7 @@ def admin_environment(settings: Settings, usage_table: UsageTable) -> dict[str, 
 
 
 def grant_right(usage_table: UsageTable, function: lambda_.Function, right: Right) -> None:
-    """Let a function do in the usage table what its right takes."""
+    """Grant a function the actions on the usage table that its right needs."""
     partitions = {action: list(names) for action, names in _PARTITIONS[right].items()}
     partitions.setdefault("GetItem", []).append(_PAGES)
     partitions.setdefault("PutItem", []).extend([_PAGES, _TRAIL])

@@ -1,4 +1,4 @@
-"""The secret of the admin API, and the function that changes it every month."""
+"""The admin API's secret, and the function that rotates it every month."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from infra.settings.deployment import Settings
 LENGTH = 48
 ROTATION_DAYS = 30
 ROTATION_TIMEOUT = 60
-"""Seconds. Each of the four steps is one or two calls."""
+"""Seconds. Each of the four steps makes one or two calls."""
 
 _STEPS = (
     "secretsmanager:DescribeSecret",
@@ -25,14 +25,15 @@ _STEPS = (
 
 
 class AdminSecret(Construct):
-    """A generated secret that Secrets Manager rotates by a function of ours.
+    """A generated secret that Secrets Manager rotates with our function.
 
-    The control function reads the current and the previous version when it needs them, and accepts both: whoever holds
-    a secret has from one rotation to the next to fetch the new one. `aws secretsmanager rotate-secret` changes it now.
+    The control function reads the current and the previous version when it needs them, and accepts
+    both. Admins therefore have the time between two rotations to fetch the new secret. `aws
+    secretsmanager rotate-secret` rotates it at once.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
-        """Create the secret and what rotates it."""
+        """Create the secret, the function that rotates it, and the schedule."""
         super().__init__(scope, construct_id)
         self.secret = secretsmanager.Secret(
             self,
@@ -78,7 +79,7 @@ class AdminSecret(Construct):
         schedule.add_dependency(permission)
 
     def grant_read(self, grantee: iam.IGrantable) -> None:
-        """Let `grantee` read the secret, in all its versions."""
+        """Grant reading the secret in all its versions."""
         iam.Grant.add_to_principal(
             grantee=grantee,
             actions=["secretsmanager:GetSecretValue"],

@@ -17,7 +17,7 @@ _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<repository>[\w./-]+?)[:@].+"
 )
 DOCKERFILE = "model/Dockerfile"
-# Only what the Dockerfile copies counts for the image: the weights come from S3.
+# Only what the Dockerfile copies is part of the image; the weights come from S3.
 EXCLUDED = [
     "*",
     "!locks/model.txt",
@@ -34,14 +34,15 @@ _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloa
 
 
 class ContainerImage(Construct):
-    """`uri` of the image, and the grant to pull it.
+    """The `uri` of the image, and the grant to pull it.
 
-    Without `image_uri`, `model/Dockerfile` is built for linux/amd64: here when it is deployed, or by CodeBuild there;
-    of another container it is the one that images.json names for the region of the deployment.
+    Without the setting `image_uri`, `model/Dockerfile` is built for linux/amd64, on this machine or
+    by CodeBuild. For AWS's containers the image is the one that images.json names for the region of
+    the deployment.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
-        """Refer to the image, or have it built."""
+        """Refer to the image, or build it."""
         super().__init__(scope, construct_id)
         self.build: ImageBuild | None = None
         self._repository_arn: str | None
@@ -53,7 +54,7 @@ class ContainerImage(Construct):
             self.uri, self._repository_arn = self._built(root, settings)
 
     def grant_pull(self, role: iam.Role) -> None:
-        """Let `role` pull this image. One outside ECR is public and needs no grant."""
+        """Grant a role pulling this image. An image outside ECR is public and needs no grant."""
         if self._repository_arn is None:
             return
         role.add_to_policy(iam.PolicyStatement(actions=_PULL, resources=[self._repository_arn]))
@@ -61,7 +62,9 @@ class ContainerImage(Construct):
 
     def _built(self, root: Path, settings: Settings) -> tuple[str, str]:
         if not (root / DOCKERFILE).is_file():
-            raise SettingsError(f"image_uri=none: {DOCKERFILE} is missing; give an image that is already in a registry")
+            raise SettingsError(
+                f"image_uri=none: {DOCKERFILE} is missing; set image_uri to an image that is in a registry"
+            )
         if unknown := unpinned((root / DOCKERFILE).read_text()):
             Annotations.of(Stack.of(self)).add_warning_v2(
                 "sluice:base-image",
@@ -85,17 +88,19 @@ class ContainerImage(Construct):
         return asset.image_uri, asset.repository.repository_arn
 
     def _of_aws(self, container: str) -> tuple[str, str]:
-        """An image of AWS's in the region of the deployment, which is looked up when it is deployed."""
-        found = containers()[container]
+        """Return the URI and the repository's ARN of AWS's image; CloudFormation looks the region
+        up.
+        """
+        image = containers()[container]
         mapping = CfnMapping(
             self,
             "Regions",
-            mapping={region: {"uri": uri, "account": uri.split(".")[0]} for region, uri in found.uris.items()},
+            mapping={region: {"uri": uri, "account": uri.split(".")[0]} for region, uri in image.uris.items()},
         )
         arn = Stack.of(self).format_arn(
             service="ecr",
             resource="repository",
-            resource_name=found.repository,
+            resource_name=image.repository,
             account=mapping.find_in_map(Aws.REGION, "account"),
         )
         return mapping.find_in_map(Aws.REGION, "uri"), arn

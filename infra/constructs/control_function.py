@@ -1,4 +1,4 @@
-"""The control function: the admin API behind the distribution, with a package and a role of its own."""
+"""The control function: the admin API behind the distribution, with its own package and role."""
 
 from pathlib import Path
 
@@ -14,19 +14,23 @@ from infra.limits import LIMITS
 from infra.settings.deployment import Settings
 
 CONCURRENCY = 10
-"""Of the admin API where concurrency is reserved: the ceiling of what guessing at its secret can cost."""
+"""The function's reserved concurrency, in deployments that reserve any. It limits what guesses at
+the secret can cost.
+"""
 
 
 class ControlFunction(Construct):
-    """Makes keys and reads usage; it can call no model.
+    """Makes keys and reads usage; it cannot call models.
 
-    It alone may put accounts, which is how keys are made. The stream function and the sweeper change accounts, too,
-    for they reserve and book on them: that they change nothing else of a key is their code's doing. IAM tells items by
-    their partition and not by their attributes, and an update makes an item that is not there.
+    Only this function may put account items, which makes keys. The stream function and the sweeper
+    update accounts when they reserve and settle. IAM cannot limit that to some attributes, nor keep
+    an update from making a missing item, so that they change nothing else of a key is up to their
+    code.
 
-    It is reached by its URL, behind the distribution, with the origin secret as the stream function, and by whoever has
-    the admin secret. The other way, `lambda:InvokeFunction`, leads to `AdminFunctions`. With `admin_url` false there is
-    that way only: no such function, no URL, no secret, nothing of it on the internet.
+    Callers reach it by its URL behind the distribution, with the admin secret; like the stream
+    function, it requires the origin secret. Callers with `lambda:InvokeFunction` use
+    `AdminFunctions` instead. With `admin_url` false there is no control function, no URL and no
+    admin secret.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class ControlFunction(Construct):
         usage_table: UsageTable,
         origin: OriginSecret,
     ) -> None:
-        """Package and create the function; grant it the admin secret and the right to all."""
+        """Package and create the function, and grant it the admin secret and all rights."""
         super().__init__(scope, construct_id)
         self.secret = AdminSecret(self, "Secret", root=root, settings=settings)
         self.function = add_function(

@@ -1,4 +1,4 @@
-"""A domain of one's own: its certificate, and its records where Route 53 has the zone."""
+"""The deployment's domain: its certificate, and its records if Route 53 has the zone."""
 
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudfront as cloudfront
@@ -10,12 +10,14 @@ from infra.settings.deployment import Settings
 
 
 class Domain(Construct):
-    """The domain of `settings`, if it has one. CloudFront reads certificates in us-east-1 only."""
+    """The domain of the settings, if there is one. CloudFront reads certificates in us-east-1 only."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, settings: Settings, certificate: acm.ICertificate | None
     ) -> None:
-        """Take the certificate that was made for it, or refer to the one that the settings name."""
+        """Use the `certificate` that a stack made for the domain, or the one that the settings
+        name.
+        """
         super().__init__(scope, construct_id)
         self.name = settings.domain
         self._settings = settings
@@ -24,7 +26,9 @@ class Domain(Construct):
             self.certificate = acm.Certificate.from_certificate_arn(self, "Certificate", arn)
 
     def point_at(self, distribution: cloudfront.IDistribution) -> None:
-        """Make the records. Without a zone they are somebody else's to make: a CNAME to the distribution's domain."""
+        """Make the records. Without a zone, the domain's owner makes a CNAME to the distribution's
+        domain.
+        """
         if self.name is None or self._settings.hosted_zone is None:
             return
         zone = zone_of(self, self._settings)
@@ -34,6 +38,6 @@ class Domain(Construct):
 
 
 def zone_of(scope: Construct, settings: Settings) -> route53.IHostedZone:
-    """Refer to the zone that the settings name."""
+    """Return the zone that the settings name."""
     zone_id, _, name = str(settings.hosted_zone).partition(":")
     return route53.HostedZone.from_hosted_zone_attributes(scope, "Zone", hosted_zone_id=zone_id, zone_name=name)

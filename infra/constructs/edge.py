@@ -1,4 +1,4 @@
-"""The distribution: TLS, HTTP/2 and 3, and the only way to the functions' URLs."""
+"""The distribution: TLS, HTTP/2 and HTTP/3, and the only way to the functions' URLs."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudfront as cloudfront
@@ -21,9 +21,11 @@ PRICE_CLASSES: dict[PriceClass, cloudfront.PriceClass] = {
 
 
 class Edge(Construct):
-    """A distribution that passes everything on as it comes: nothing is cached, compressed or gathered.
+    """A distribution that passes everything on unchanged, without caching, compression or
+    buffering.
 
-    Plain HTTP is refused and not redirected: a client that followed would have sent its key in the clear first.
+    Plain HTTP is refused and not redirected: before a redirect, a client would have sent its key
+    unencrypted.
     """
 
     def __init__(
@@ -39,10 +41,11 @@ class Edge(Construct):
         web_acl: str | None,
         strict_transport: bool,
     ) -> None:
-        """Create the distribution in front of the function URLs; `admin_url` gets what is below /admin/.
+        """Create the distribution in front of the function URLs; requests below /admin/ go to
+        `admin_url`.
 
-        `web_acl` is an ARN. With `strict_transport` browsers are told to speak HTTPS only to this host from then on:
-        not for localhost, whose other ports they would leave alone no more.
+        `web_acl` is an ARN. With `strict_transport`, browsers use HTTPS only for this host from
+        then on. On localhost that would affect the host's other ports.
         """
         super().__init__(scope, construct_id)
         headers = _headers(self, strict_transport=strict_transport)
@@ -66,7 +69,7 @@ class Edge(Construct):
         accept(
             self,
             {
-                "CFR1": "Who may call is decided by key, not by country.",
+                "CFR1": "Keys decide who may call, not countries.",
                 "CFR2": "Keys, rate limits and reserved concurrency bound what a caller can do and cost; the setting "
                 "web_acl adds a limit by address.",
                 "CFR3": "The function logs every request; a log of the edge would add the callers' addresses.",
@@ -76,7 +79,9 @@ class Edge(Construct):
 
 
 def _headers(scope: Construct, *, strict_transport: bool) -> cloudfront.ResponseHeadersPolicy:
-    """What browsers are told beside the answer. CORS is the function's own and not touched."""
+    """Return the policy that adds security headers for browsers. The function itself answers CORS
+    requests.
+    """
     return cloudfront.ResponseHeadersPolicy(
         scope,
         "Headers",
@@ -107,8 +112,8 @@ def _untouched(
         ),
         allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
         cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
-        compress=False,  # compression gathers what it compresses
-        # A function URL answers only to its own host name.
+        compress=False,  # compression would buffer
+        # A function URL accepts its own host name only.
         origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
         response_headers_policy=headers,
         viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,

@@ -1,37 +1,41 @@
-"""How an endpoint is changed: to new instances beside the old, a part of the requests first, and back if it fails.
+"""How an endpoint is updated: new instances beside the old ones, some of the requests first, and
+back if they fail.
 
-SageMaker watches the alarms while it shifts requests, and returns to the old instances when one rings.
+SageMaker watches the alarms while it shifts requests, and returns to the old instances when one
+rises.
 """
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sagemaker as sagemaker
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from infra.constructs.alarms import add_alarm, alarm_topics
 from infra.settings.deployment import Settings
 
 TERMINATION_SECONDS = 300
-"""The old instances stay for so long after the last shift: streams that they have begun may take eight minutes at
-most, and nearly all take less."""
-_MOST_SECONDS = 28_800
+"""How long the old instances stay after the last shift. The streams that they have begun take eight
+minutes at most, and nearly all take less than this.
+"""
+_MAX_SECONDS = 28_800
 FAILURES = {"Invocation5XXErrors": 5, "InvocationModelErrors": 10}
-"""Metrics of SageMaker, and how many a minute, two minutes in a row, are too many."""
+"""SageMaker's metrics of failures, and the number in each of two minutes that rolls a deployment
+back.
+"""
 
 
 class EndpointGuard(Construct):
     """The alarms, and the deployment configurations that name them."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, dimensions: dict[str, str]) -> None:
-        """Create the alarms over the metrics of `dimensions`."""
+        """Create the alarms over the metrics with these dimensions."""
         super().__init__(scope, construct_id)
         self._settings = settings
-        self.alarms = [
-            cloudwatch.Alarm(
-                self,
-                metric,
-                alarm_description=f"The model's endpoint has {metric}: a deployment under way is rolled back",
+        self._alarms = [
+            add_alarm(
+                Construct(self, metric),
+                "Resource",
+                description=f"The model's endpoint has {metric}: a deployment under way is rolled back",
                 metric=cloudwatch.Metric(
                     namespace="AWS/SageMaker",
                     metric_name=metric,
@@ -40,20 +44,15 @@ class EndpointGuard(Construct):
                     period=Duration.minutes(1),
                 ),
                 threshold=threshold,
-                evaluation_periods=2,
-                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                periods=2,
+                actions=alarm_topics(settings),
             )
             for metric, threshold in FAILURES.items()
         ]
-        if settings.alarm_topic is not None:
-            topic = sns.Topic.from_topic_arn(self, "Alarms", settings.alarm_topic)
-            for alarm in self.alarms:
-                alarm.add_alarm_action(actions.SnsAction(topic))
 
     @property
     def of_endpoint(self) -> sagemaker.CfnEndpoint.DeploymentConfigProperty:
-        """Blue/green: one canary instance first, where there are several."""
+        """Blue/green: if there are several instances, one canary instance first."""
         settings = self._settings
         canary = settings.instance_count > 1 and settings.canary_seconds > 0
         routing = sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
@@ -65,30 +64,30 @@ class EndpointGuard(Construct):
             blue_green_update_policy=sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty(
                 traffic_routing_configuration=routing,
                 termination_wait_in_seconds=TERMINATION_SECONDS,
-                maximum_execution_timeout_in_seconds=self._longest,
+                maximum_execution_timeout_in_seconds=self._timeout,
             ),
             auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
-                alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=alarm.alarm_name) for alarm in self.alarms]
+                alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=alarm.ref) for alarm in self._alarms]
             ),
         )
 
     @property
     def of_component(self) -> sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty:
-        """An inference component is changed copy by copy: it has no blue/green."""
+        """An inference component is updated copy by copy; SageMaker has no blue/green for it."""
         component = sagemaker.CfnInferenceComponent
         return component.InferenceComponentDeploymentConfigProperty(
             rolling_update_policy=component.InferenceComponentRollingUpdatePolicyProperty(
                 maximum_batch_size=component.InferenceComponentCapacitySizeProperty(type="COPY_COUNT", value=1),
                 wait_interval_in_seconds=self._settings.canary_seconds,
-                maximum_execution_timeout_in_seconds=self._longest,
+                maximum_execution_timeout_in_seconds=self._timeout,
             ),
             auto_rollback_configuration=component.AutoRollbackConfigurationProperty(
-                alarms=[component.AlarmProperty(alarm_name=alarm.alarm_name) for alarm in self.alarms]
+                alarms=[component.AlarmProperty(alarm_name=alarm.ref) for alarm in self._alarms]
             ),
         )
 
     @property
-    def _longest(self) -> int:
+    def _timeout(self) -> int:
         settings = self._settings
         starting = settings.startup_seconds + settings.download_seconds
-        return min(_MOST_SECONDS, starting + settings.canary_seconds * 2 + TERMINATION_SECONDS + 1800)
+        return min(_MAX_SECONDS, starting + settings.canary_seconds * 2 + TERMINATION_SECONDS + 1800)

@@ -1,4 +1,4 @@
-"""The execution role: what SageMaker may do for the container."""
+"""The execution role, with which SageMaker runs the container."""
 
 from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -18,18 +18,18 @@ _NETWORK = [
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
 ]
-"""What IAM lets be granted on all resources only."""
+"""Actions that IAM can grant on all resources only."""
 _INTERFACES = ["ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"]
 
 
 class EndpointRole(Construct):
-    """The role, and the log group that the container's output goes to, which is removed with the endpoint.
+    """The role, and the log group of the container's output, which is removed with the stack.
 
-    SageMaker would make the log group itself and leave it behind for ever, so it may not.
+    The role may not create log groups: SageMaker would make one that nothing removes.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, log_group: str) -> None:
-        """Create both."""
+        """Create the role and the log group."""
         super().__init__(scope, construct_id)
         self.role = iam.Role(
             self,
@@ -62,7 +62,9 @@ class EndpointRole(Construct):
         )
 
     def _allow_interfaces(self, settings: Settings) -> None:
-        """In the named subnets with the named security groups only; a shared subnet is of another account."""
+        """Grant interfaces in the named subnets and security groups only. A shared subnet belongs
+        to another account.
+        """
         places = [f"*:subnet/{subnet}" for subnet in settings.subnets]
         places += [f"*:security-group/{group}" for group in settings.security_groups]
         where = f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}"
@@ -70,12 +72,14 @@ class EndpointRole(Construct):
         resources = [f"{where}:{it}" for it in (interfaces, *places)]
         self.role.add_to_policy(iam.PolicyStatement(actions=_INTERFACES, resources=resources))
         found = "IAM5[Resource::arn:<AWS::Partition>:ec2:<AWS::Region>"
-        reasons = {f"{found}:{it}]": "The account may be another's that shares its network." for it in places}
+        reasons = {f"{found}:{it}]": "A shared network belongs to another account." for it in places}
         reasons[f"{found}:<AWS::AccountId>:network-interface/*]"] = "Interfaces have no name before they are made."
         accept(self.role, reasons)
 
     def _allow_key(self, key: str) -> None:
-        """Grants on the key only where a service makes them for its own resource, as SageMaker does for volumes."""
+        """Grant the key's use; grants of it only through AWS's services, as SageMaker makes them
+        for volumes.
+        """
         use = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"]
         self.role.add_to_policy(iam.PolicyStatement(actions=use, resources=[key]))
         for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}

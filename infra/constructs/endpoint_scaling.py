@@ -1,6 +1,7 @@
-"""Scaling on the requests under way: the high-resolution metric, which SageMaker sends every ten seconds.
+"""Scaling by the number of running requests, from the high-resolution metric that SageMaker sends
+every ten seconds.
 
-Requests under way, and not requests a minute: a stream takes a second or eight minutes.
+Requests a minute would not do: a stream takes between a second and eight minutes.
 """
 
 from aws_cdk import CfnCondition, Duration
@@ -9,16 +10,19 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct, IDependable
 
+from infra.constructs.alarms import add_alarm
 from infra.settings.deployment import Settings
 
 _NAMESPACE = "sagemaker"
 SCALE_OUT_SECONDS = 60
 WAKE = "NoCapacityInvocationFailures"
-"""Counts the requests that found no copy."""
+"""The metric that counts the requests that found no copy."""
 
 
 class EndpointScaling(Construct):
-    """What scales instances of a variant, or copies of an inference component down to none."""
+    """Scales the instances of a variant, or the copies of an inference component, which may go down
+    to zero.
+    """
 
     def __init__(
         self,
@@ -32,7 +36,9 @@ class EndpointScaling(Construct):
         running: CfnCondition,
         after: IDependable,
     ) -> None:
-        """Register the target and its policies; they exist while the endpoint is `running`, and come `after` it."""
+        """Register the target and its policies. They exist while the endpoint is `running`, and are
+        made `after` it.
+        """
         super().__init__(scope, construct_id)
         self._settings = settings
         if component is None:
@@ -48,7 +54,7 @@ class EndpointScaling(Construct):
             resource_id=resource,
             scalable_dimension=f"{_NAMESPACE}:{dimension}",
             min_capacity=0 if settings.scale_to_zero else settings.instance_count,
-            max_capacity=settings.most_instances,
+            max_capacity=settings.peak_instances,
             scheduled_actions=self._plans() or None,
         )
         self._target.cfn_options.condition = running
@@ -81,14 +87,16 @@ class EndpointScaling(Construct):
                 schedule=plan.when,
                 timezone=self._settings.schedule_timezone,
                 scalable_target_action=scaling.CfnScalableTarget.ScalableTargetActionProperty(
-                    min_capacity=plan.least, max_capacity=plan.most
+                    min_capacity=plan.minimum, max_capacity=plan.maximum
                 ),
             )
             for number, plan in enumerate(self._settings.plans, 1)
         ]
 
     def _wake(self, endpoint_name: str, component: str, running: CfnCondition) -> None:
-        """From none to one: tracking a target has nothing to track there, so a step on failed requests does it."""
+        """Scale from zero to one by a step on failed requests: without copies there is no target to
+        track.
+        """
         step = scaling.CfnScalingPolicy(
             self,
             "Wake",
@@ -105,27 +113,27 @@ class EndpointScaling(Construct):
             ),
         )
         step.cfn_options.condition = running
-        alarm = cloudwatch.CfnAlarm(
+        alarm = add_alarm(
             self,
             "Waiting",
-            alarm_description="A request found the model scaled to zero: start one",
-            namespace="AWS/SageMaker",
-            metric_name=WAKE,
-            dimensions=[cloudwatch.CfnAlarm.DimensionProperty(name="InferenceComponentName", value=component)],
-            statistic="Maximum",
-            period=Duration.seconds(30).to_seconds(),
-            evaluation_periods=1,
-            datapoints_to_alarm=1,
+            description="A request found the model scaled to zero: start one",
+            metric=cloudwatch.Metric(
+                namespace="AWS/SageMaker",
+                metric_name=WAKE,
+                dimensions_map={"InferenceComponentName": component},
+                statistic="Maximum",
+                period=Duration.seconds(30),
+            ),
             threshold=1,
-            comparison_operator="GreaterThanOrEqualToThreshold",
-            treat_missing_data="missing",
-            alarm_actions=[step.ref],
+            actions=[step.ref],
         )
+        alarm.datapoints_to_alarm = 1
+        alarm.treat_missing_data = "missing"
         alarm.cfn_options.condition = running
 
 
 def managed(settings: Settings) -> sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty:
-    """SageMaker starts and stops the instances that the copies need."""
+    """Return the setting with which SageMaker starts and stops the instances that the copies need."""
     return sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty(
-        status="ENABLED", min_instance_count=0, max_instance_count=settings.most_instances
+        status="ENABLED", min_instance_count=0, max_instance_count=settings.peak_instances
     )

@@ -1,4 +1,4 @@
-"""What all functions have alike: managed Python, a role of their own that may write their log, and that log."""
+"""What all functions share: managed Python, a log group, and a role that may write to it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,14 +37,27 @@ def add_function(
     reserved: int | None = None,
     traced: bool = False,
 ) -> lambda_.Function:
-    """Package and create a function with its role (`Role`) and its log (`Log`) in `scope`; grant it nothing else.
+    """Package and create a function (`Function`), its role (`Role`) and its log group (`Log`) in a
+    scope.
 
-    `reserved` holds only where the deployment reserves concurrency at all: a new account has none to reserve.
+    Args:
+        scope: The parent of the three.
+        root: The repository.
+        settings: The deployment's settings.
+        content: Which package the function runs from.
+        handler: The function that Lambda calls, `module.name`.
+        description: The function's and the role's.
+        timeout: Seconds.
+        environment: The function's variables.
+        reserved: The reserved concurrency, in deployments that reserve any; a new account has none
+            to reserve.
+        traced: Whether X-Ray traces it.
+
     """
     target = Target(python_version=settings.python_version, architecture=settings.architecture, wheels=settings.wheels)
     package = build(root=root, target=target, content=content)
     if package.bytecode is None:
-        # of the stack and the same for all its functions: so it is said once
+        # CDK prints a warning of the stack once, however many functions add it.
         missing = f"No Python {settings.python_version} here to compile the functions' code"
         effect = (
             f"they work, but each cold start compiles it and is slower. With python{settings.python_version} on the"

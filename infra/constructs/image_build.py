@@ -1,4 +1,4 @@
-"""The container's image built by CodeBuild, for whoever deploys without Docker."""
+"""The container's image built by CodeBuild, for deployments from machines without Docker."""
 
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from constructs import Construct
 from infra.constructs.trust import LAMBDA, service_of_this_account
 from infra.nag import accept
 
-# Starts the build and ends; the build itself answers CloudFormation, so that it may take longer than a function.
+# The function starts the build and ends. The build itself answers CloudFormation, so it may take
+# longer than a function.
 _STARTER = """
 import json, urllib.request, boto3
 def handler(event, context):
@@ -53,15 +54,16 @@ _LOGS = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:/aws
 
 
 class ImageBuild(Construct):
-    """A repository of its own, and in it the image of the sources at `root`, under a tag that says their content.
+    """A repository, and in it the image of the sources at `root`, with a hash of their content as
+    its tag.
 
-    The image is there when `done` is; whatever uses `uri` must depend on it.
+    The image exists once the resource `done` does; what uses `uri` must depend on `done`.
     """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, root: Path, dockerfile: str, target: str, exclude: list[str]
     ) -> None:
-        """Upload the sources, build, push."""
+        """Upload the sources, build the image and push it."""
         super().__init__(scope, construct_id)
         source = s3_assets.Asset(self, "Source", path=str(root), exclude=exclude, ignore_mode=IgnoreMode.DOCKER)
         self.repository = ecr.Repository(
@@ -69,10 +71,10 @@ class ImageBuild(Construct):
             "Repository",
             encryption=ecr.RepositoryEncryption.AES_256,
             image_scan_on_push=True,
-            image_tag_mutability=ecr.TagMutability.IMMUTABLE,  # a tag says its sources: no other image may take it
+            image_tag_mutability=ecr.TagMutability.IMMUTABLE,  # the tag is a hash of the sources
             removal_policy=RemovalPolicy.DESTROY,
             empty_on_delete=True,
-            lifecycle_rules=[ecr.LifecycleRule(max_image_count=5)],  # enough to go back to
+            lifecycle_rules=[ecr.LifecycleRule(max_image_count=5)],  # enough for rollbacks
         )
         log = logs.LogGroup(self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
         role = iam.Role(self, "BuildRole", assumed_by=service_of_this_account(self, "codebuild"))
@@ -121,7 +123,8 @@ class ImageBuild(Construct):
             properties={"Project": project.project_name, "Tag": tag},
             service_timeout=Duration.hours(1),
         )
-        # The role brings its policy, for which the project does not wait: a build without it can neither read nor push.
+        # The project does not depend on its role's policy, without which a build can neither read
+        # nor push.
         self.done.node.add_dependency(project, role, self.repository)
         self.uri = f"{self.repository.repository_uri}:{tag}"
         made = project.node.default_child

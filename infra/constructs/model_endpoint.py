@@ -1,8 +1,10 @@
-"""The SageMaker endpoint: execution role, model, endpoint configuration, endpoint, and what scales and guards it.
+"""The SageMaker endpoint: execution role, model, endpoint configuration, endpoint, scaling and
+alarms.
 
-These are L1s: the L2s know neither routing nor time-outs. The endpoint has a name of its own, so that alarms, scaling
-and the function can name it before it is there, and while it is stopped; the model and the configuration have none, so
-that CloudFormation can replace them under a living endpoint.
+CDK's L2 constructs lack routing and time-outs, so these are L1s. The endpoint has an explicit name,
+by which alarms, scaling and the function refer to it before it exists and while it is stopped. The
+model and the configuration have none, so that CloudFormation can replace them while the endpoint
+runs.
 """
 
 from pathlib import Path
@@ -24,17 +26,21 @@ from infra.settings.container_environment import environment, gpus
 from infra.settings.deployment import Settings
 
 STATE = "EndpointState"
-"""The parameter by which `sluice endpoint stop` and `start` take the endpoint away and bring it back."""
+"""The parameter with which `sluice endpoint stop` and `start` delete the endpoint and create it
+again.
+"""
 VARIANT = "primary"
 _NEWEST_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"  # driver 580: CUDA 13, and every earlier one
 _CUDA_12_4_AMI = "al2023-ami-sagemaker-inference-gpu-3-1"  # driver 550: up to CUDA 12.4
 
 
 class ModelEndpoint(Construct):
-    """An endpoint that serves one container with one model; or the one that a setting names, untouched."""
+    """An endpoint that serves one model with one container; or the one that a setting names,
+    unchanged.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
-        """Create it. Raises SettingsError when the weights or the Dockerfile are missing."""
+        """Create the endpoint. Raises SettingsError if the weights or the Dockerfile are missing."""
         super().__init__(scope, construct_id)
         self._settings = settings
         self.component: str | None = None
@@ -49,22 +55,29 @@ class ModelEndpoint(Construct):
 
     @property
     def invocation(self) -> dict[str, Any]:
-        """What the stream function must know to call the model: members of its setting of a model."""
-        found: dict[str, Any] = {"endpoint": self.endpoint_name, "context_tokens": self._settings.context_tokens}
-        found |= {"default_max_tokens": self._settings.default_max_tokens} | self._prices()
-        if self._settings.spoken != "sluice":
-            found["dialect"] = self._settings.spoken
+        """What the stream function needs to call the model: `lambda_fn.settings.Model` as a JSON
+        object.
+        """
+        settings = self._settings
+        model: dict[str, Any] = {"endpoint": self.endpoint_name, "context_tokens": settings.context_tokens}
+        model |= {"default_max_tokens": settings.default_max_tokens} | self._prices()
+        if settings.model_dialect != "sluice":
+            model["dialect"] = settings.model_dialect
         if self.component is not None:
-            found["component"] = self.component
-        return found
+            model["component"] = self.component
+        return model
 
     def _prices(self) -> dict[str, int]:
-        """Nano-dollars a token, of prices that are USD per million tokens; one that is not set is left out."""
-        given = {"prompt_price": self._settings.prompt_price, "completion_price": self._settings.completion_price}
-        return {name: round(price * 1000) for name, price in given.items() if price is not None}
+        """Return the prices that are set, in nano-USD a token; the settings have them in USD per
+        million tokens.
+        """
+        prices = {"prompt_price": self._settings.prompt_price, "completion_price": self._settings.completion_price}
+        return {name: round(price * 1000) for name, price in prices.items() if price is not None}
 
     def grant_stream(self, grantee: iam.IGrantable) -> None:
-        """Let `grantee` invoke this endpoint, and those of the other models, with a streamed response only."""
+        """Grant invoking this endpoint, and those of the other models, with a streamed response
+        only.
+        """
         arns = [self._arn("endpoint", self.endpoint_name)]
         if self.component is not None:
             arns.append(self._arn("inference-component", self.component))
@@ -79,7 +92,7 @@ class ModelEndpoint(Construct):
         )
 
     def _arn(self, kind: str, name: str) -> str:
-        # in ARNs the name is in lower case
+        # ARNs have the name in lower case.
         return Stack.of(self).format_arn(service="sagemaker", resource=kind, resource_name=name.lower())
 
     def _state(self) -> CfnCondition:
@@ -117,7 +130,7 @@ class ModelEndpoint(Construct):
                 image=image.uri, model_data_source=weights.data_source, environment=environment(settings)
             ),
         )
-        # SageMaker checks the role's permissions when the model is made.
+        # SageMaker checks the role's permissions when it makes the model.
         model.node.add_dependency(role)
         if image.build is not None:
             model.node.add_dependency(image.build.done)
@@ -136,7 +149,7 @@ class ModelEndpoint(Construct):
             endpoint_name=self.endpoint_name,
             endpoint_config_name=configuration.attr_endpoint_config_name,
             deployment_config=guard.of_endpoint if self.component is None else None,
-            # A deployment leaves the number of instances where scaling has brought it.
+            # A deployment keeps the number of instances that scaling has set.
             retain_all_variant_properties=(settings.max_instances is not None and self.component is None) or None,
         )
         endpoint.cfn_options.condition = self._running
@@ -167,7 +180,8 @@ class ModelEndpoint(Construct):
             initial_variant_weight=1 if of_model else None,
             inference_ami_version=self._ami(),
             managed_instance_scaling=None if of_model else managed(settings),
-            # Streams differ in length a hundredfold: by turns, one instance would queue while another idles.
+            # Streams differ in length a hundredfold: with turns, one instance would queue while
+            # another is idle.
             routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
                 routing_strategy="LEAST_OUTSTANDING_REQUESTS"
             ),
@@ -182,17 +196,18 @@ class ModelEndpoint(Construct):
             "Configuration",
             production_variants=[variant],
             kms_key_id=settings.kms_key,
-            # Of inference components, these belong to the endpoint. Data capture is off: prompts are nobody's business.
+            # An endpoint with inference components has these itself. Data capture stays off:
+            # prompts are private.
             execution_role_arn=None if of_model else role.role_arn,
             enable_network_isolation=None if of_model else self._isolated,
             vpc_config=vpc if settings.subnets and not of_model else None,
         )
 
     def _component(self, name: str, model: sagemaker.CfnModel, guard: EndpointGuard) -> sagemaker.CfnInferenceComponent:
-        """The model as a component: each copy takes a whole instance's GPUs."""
+        """Create the model as an inference component. Each copy takes all GPUs of an instance."""
         settings = self._settings
         kind = sagemaker.CfnInferenceComponent
-        graphic = instances.has_gpu(settings.instance_type)
+        on_gpu = instances.has_gpu(settings.instance_type)
         component = kind(
             self,
             "Component",
@@ -202,8 +217,8 @@ class ModelEndpoint(Construct):
             specification=kind.InferenceComponentSpecificationProperty(
                 model_name=model.attr_model_name,
                 compute_resource_requirements=kind.InferenceComponentComputeResourceRequirementsProperty(
-                    number_of_accelerator_devices_required=gpus(settings) if graphic else None,
-                    number_of_cpu_cores_required=None if graphic else 1,
+                    number_of_accelerator_devices_required=gpus(settings) if on_gpu else None,
+                    number_of_cpu_cores_required=None if on_gpu else 1,
                     min_memory_required_in_mb=1024,
                 ),
                 startup_parameters=kind.InferenceComponentStartupParametersProperty(
@@ -221,6 +236,5 @@ class ModelEndpoint(Construct):
         settings = self._settings
         if settings.ami_version is not None or not instances.has_gpu(settings.instance_type):
             return settings.ami_version
-        found = containers().get(settings.container)
-        known = found is not None and settings.image_uri is None
-        return _CUDA_12_4_AMI if known and found is not None and found.cuda <= (12, 4) else _NEWEST_AMI
+        container = containers().get(settings.container) if settings.image_uri is None else None
+        return _CUDA_12_4_AMI if container is not None and container.cuda <= (12, 4) else _NEWEST_AMI

@@ -1,4 +1,4 @@
-"""The secret by which the functions know that a request came through the distribution."""
+"""The secret that proves to the functions that a request came through the distribution."""
 
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -7,21 +7,23 @@ from constructs import Construct
 from infra.nag import accept
 
 LENGTH = 48
-"""Letters and digits: over 280 bits, and every one of them may stand in a header."""
+"""Letters and digits, which may all be in a header: over 280 bits."""
 
 
 class OriginSecret(Construct):
-    """The current and the previous secret, which the functions both accept, so that they can be changed without a gap.
+    """The current and the previous secret. The functions accept both, so the secret can be changed
+    without a gap.
 
-    They are two secrets, each generated, and not one JSON object with an empty `previous`: what CloudFormation makes of
-    a reference to an empty value is not documented, and a fixed word in its place would be a secret that everybody can
-    read. Until the first change, the previous one is a value that nobody sends.
+    They are two generated secrets and not one JSON object with an empty `previous`: AWS does not
+    document what CloudFormation makes of a reference to an empty value, and a fixed value would be
+    a public secret. Until the first change, no client sends the previous one.
 
-    CloudFormation reads them when it deploys a resource that refers to them, and again only when that resource changes.
+    CloudFormation reads a secret when it deploys a resource that refers to it, and again only when
+    that resource changes.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
-        """Create both."""
+        """Create both secrets."""
         super().__init__(scope, construct_id)
         self._current = self._generated("Current", "sent by the distribution")
         self._previous = self._generated("Previous", "still accepted by the functions")
@@ -32,7 +34,7 @@ class OriginSecret(Construct):
 
     @property
     def current(self) -> str:
-        """A dynamic reference, resolved by CloudFormation; the template never holds the value."""
+        """A dynamic reference that CloudFormation resolves; the template never has the value."""
         return self._current.secret_value.unsafe_unwrap()
 
     @property
@@ -42,7 +44,7 @@ class OriginSecret(Construct):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment of a function that is to know them."""
+        """The variables of a function that checks the secret."""
         return {"SLUICE_ORIGIN_SECRET": self.current, "SLUICE_ORIGIN_SECRET_PREVIOUS": self.previous}
 
     def _generated(self, construct_id: str, use: str) -> secretsmanager.Secret:

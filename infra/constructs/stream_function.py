@@ -1,4 +1,4 @@
-"""The stream function: what it is told, and its URL."""
+"""The stream function: its environment and its URL."""
 
 import json
 from pathlib import Path
@@ -15,10 +15,11 @@ from infra.settings.deployment import Settings
 
 
 class StreamFunction(Construct):
-    """A Python function with a runtime of its own behind a streaming function URL.
+    """A Python function with our runtime, behind a streaming function URL.
 
-    The managed Python runtime cannot stream, so the exec wrapper puts ours in its place. The URL takes any caller,
-    because IAM would make every client sign its requests; the function refuses those without the origin secret.
+    The managed Python runtime cannot stream, so the exec wrapper replaces it with ours. The URL
+    accepts any caller, because with IAM every client would have to sign its requests. The function
+    refuses callers without the origin secret.
     """
 
     def __init__(
@@ -32,14 +33,14 @@ class StreamFunction(Construct):
         endpoint: ModelEndpoint,
         secret: OriginSecret,
     ) -> None:
-        """Package and create the function; grant it nothing."""
+        """Package and create the function. It gets no rights here."""
         super().__init__(scope, construct_id)
         self.function = add_function(
             self,
             root=root,
             settings=settings,
             content="function",
-            handler="lambda_fn.stream.main.handler",
+            handler="lambda_fn.stream.main.run",  # named for readers: the exec wrapper starts this module
             description="Streams a model's answer as it is sampled",
             timeout=LIMITS.lambda_timeout,
             reserved=settings.reserved_concurrency,

@@ -1,38 +1,42 @@
-"""The sweeper: settles what a killed function left open, makes the rollups, and says when something is wrong."""
+"""The sweeper's function and schedule, and the alarms that tell when it fails, is silent, or has
+much to settle.
+"""
 
 from pathlib import Path
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as cloudwatch_actions
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from infra.constructs.alarms import add_alarm, alarm_topics
 from infra.constructs.function import add_function
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
 from infra.settings.deployment import Settings
 
 NAMESPACE = "Sluice"
-"""Of the sweeper's own metric `Recovered`: requests, with the dimension `Deployment`, in the embedded metric format."""
+"""The namespace of the sweeper's metric `Recovered`: a count of requests, with the dimension
+`Deployment`.
+"""
 
 
 class Sweeper(Construct):
     """A function on a schedule, from the stream function's package.
 
-    A run that failed is not repeated, and its event is not kept: the next one, minutes later, finds all that the failed
-    one left, and repeating a sweep changes nothing. What must be noticed is that runs fail or stay away, by alarms.
+    A failed run is not retried, and its event is not kept: the next run, minutes later, finds all
+    that the failed one left. Alarms tell when runs fail or do not take place.
     """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, root: Path, settings: Settings, usage_table: UsageTable
     ) -> None:
-        """Package and create the function, its schedule and its alarms; grant it nothing."""
+        """Package and create the function, its schedule and its alarms. The function gets no rights
+        here.
+        """
         super().__init__(scope, construct_id)
-        self._deployment = f"{settings.name}-{settings.stage}"
-        self._topic = settings.alarm_topic
+        deployment = f"{settings.name}-{settings.stage}"
         self.function = add_function(
             self,
             root=root,
@@ -41,16 +45,17 @@ class Sweeper(Construct):
             handler="lambda_fn.sweep.handler.handler",
             description="Settles what was left open, and makes the rollups",
             timeout=LIMITS.sweep_timeout,
-            reserved=1,  # two at once would do the same work twice
+            reserved=1,  # two at once would do the same work
             environment={
                 "SLUICE_USAGE_TABLE": usage_table.table.table_name,
-                "SLUICE_DEPLOYMENT": self._deployment,
+                "SLUICE_DEPLOYMENT": deployment,
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
             },
         )
         period = Duration.seconds(LIMITS.sweep_period)
         self.function.configure_async_invoke(retry_attempts=0, max_event_age=period)
-        # Not the L2's target: it names its permission by the stack, and stages are to differ in settings only.
+        # CDK's own target would name its permission after the stack, but stages may differ in
+        # settings only.
         retry = events.CfnRule.RetryPolicyProperty(
             maximum_retry_attempts=0, maximum_event_age_in_seconds=period.to_seconds()
         )
@@ -65,63 +70,54 @@ class Sweeper(Construct):
         self.function.add_permission(
             "Schedule", principal=iam.ServicePrincipal("events.amazonaws.com"), source_arn=rule.attr_arn
         )
-        self._add_alarms(period, settings.recovered_alarm)
-
-    def _add_alarms(self, period: Duration, recovered: int) -> None:
-        self._alarm(
+        recovered = cloudwatch.Metric(
+            namespace=NAMESPACE,
+            metric_name="Recovered",
+            dimensions_map={"Deployment": deployment},
+            statistic="Sum",
+            period=period,
+        )
+        self._add_alarm(
             "Recovered",
+            settings,
             "More requests than usual were left open by the stream function, and settled by the sweeper: look for "
             "killed functions, or for DynamoDB not answering.",
-            cloudwatch.Metric(
-                namespace=NAMESPACE,
-                metric_name="Recovered",
-                dimensions_map={"Deployment": self._deployment},
-                statistic="Sum",
-                period=period,
-            ),
-            threshold=recovered,
+            recovered,
+            threshold=settings.recovered_alarm,
         )
-        self._alarm(
+        self._add_alarm(
             "Failing",
+            settings,
             "Sweeps fail one after the other: what was left open is not settled, and usage reports stand still.",
             self.function.metric_errors(period=period, statistic="Sum"),
-            threshold=1,
-            times=2,
+            periods=2,
         )
-        self._alarm(
+        self._add_alarm(
             "Silent",
+            settings,
             "The sweeper has not run: what was left open is not settled, and usage reports stand still.",
             self.function.metric_invocations(period=Duration.seconds(3 * LIMITS.sweep_period), statistic="Sum"),
-            threshold=1,
             below=True,
         )
 
-    def _alarm(
+    def _add_alarm(
         self,
         construct_id: str,
+        settings: Settings,
         description: str,
         metric: cloudwatch.Metric,
         *,
-        threshold: int,
-        times: int = 1,
+        threshold: int = 1,
+        periods: int = 1,
         below: bool = False,
     ) -> None:
-        operators = cloudwatch.ComparisonOperator
-        missing = cloudwatch.TreatMissingData
-        alarm = cloudwatch.Alarm(
-            self,
-            construct_id,
-            alarm_description=f"Sluice {self._deployment}: {description}",
+        add_alarm(
+            Construct(self, construct_id),
+            "Resource",
+            description=f"Sluice {settings.name}-{settings.stage}: {description}",
             metric=metric,
             threshold=threshold,
-            evaluation_periods=times,
-            comparison_operator=operators.LESS_THAN_THRESHOLD
-            if below
-            else operators.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=missing.BREACHING if below else missing.NOT_BREACHING,
+            periods=periods,
+            below=below,
+            actions=alarm_topics(settings),
         )
-        if self._topic is not None:
-            topic = Stack.of(self).node.try_find_child("Alarms") or sns.Topic.from_topic_arn(
-                Stack.of(self), "Alarms", self._topic
-            )
-            alarm.add_alarm_action(cloudwatch_actions.SnsAction(topic))  # type: ignore[arg-type]  # found by its name

@@ -1,4 +1,4 @@
-"""The usage table: accounts, the ledger and its rollups, and the two indexes by which they are found without a scan."""
+"""The usage table: accounts, the ledger and its rollups, and two indexes in place of scans."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -14,14 +14,16 @@ LEADING_KEYS = "dynamodb:LeadingKeys"
 
 
 class UsageTable(Construct):
-    """A DynamoDB table with string keys `pk` and `sk`, paid by request, restorable to any second of the last 35 days.
+    """A DynamoDB table with string keys `pk` and `sk`, paid by request, restorable to any second of
+    the last 35 days.
 
-    Its indexes are sparse and hold keys only. `overdue` (`open`, `due`): what is open, by the Unix second from which on
-    it is overdue, for the sweeper; an item leaves it by losing the two attributes. `keys` (`directory`, `created`):
-    the accounts, for listing them.
+    Its indexes are sparse and contain keys only. `overdue` (`open`, `due`) has the open ledger
+    items by the Unix second after which they are overdue; an item leaves it when it loses these
+    attributes. `keys` (`directory`, `created`) lists the accounts.
 
-    `retain`: it outlives its stack and refuses to be deleted. Encrypted at rest by a key that DynamoDB owns, which
-    costs nothing a request; a key of one's own may add a KMS call to what holds back the first token.
+    With `retain`, the table outlives its stack and cannot be deleted. It is encrypted with a key
+    that DynamoDB owns, which costs nothing a request; a customer's key could add a KMS call before
+    the first token.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, retain: bool) -> None:
@@ -38,26 +40,27 @@ class UsageTable(Construct):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
-            time_to_live_attribute="ttl",  # of the audit trail
+            time_to_live_attribute="ttl",  # for the audit trail's entries
             deletion_protection=retain,
             removal_policy=RemovalPolicy.RETAIN if retain else RemovalPolicy.DESTROY,
         )
 
     def grant_in(self, grantee: iam.IGrantable, actions: Sequence[str], *partitions: str) -> None:
-        """Let `grantee` do these in the partitions whose keys are like one of `partitions`, and in no other.
+        """Grant actions in the partitions whose keys match one of the patterns `partitions`, and in
+        no others.
 
-        The table's own `grant` would let it do them with the indexes, too.
+        The table's own `grant` would grant them on the indexes, too.
         """
         iam.Grant.add_to_principal(
             grantee=grantee,
             actions=[f"dynamodb:{action}" for action in actions],
             resource_arns=[self.table.table_arn],
-            # ForAllValues holds where there is no such key: that there is one is a condition of its own.
+            # ForAllValues is also true without any such key, so a second condition requires one.
             conditions={"ForAllValues:StringLike": {LEADING_KEYS: list(partitions)}, "Null": {LEADING_KEYS: "false"}},
         )
 
     def grant_indexes(self, grantee: iam.IGrantable, *indexes: Index) -> None:
-        """Let `grantee` query these indexes."""
+        """Grant querying these indexes."""
         iam.Grant.add_to_principal(
             grantee=grantee,
             actions=["dynamodb:Query"],

@@ -16,35 +16,38 @@ PACKED = ".tar.gz"
 
 
 class Weights(Construct):
-    """SageMaker's data source for `location`, and the grant to read exactly that.
+    """SageMaker's data source for the setting `weights`, and the grant to read exactly that.
 
-    A file becomes an asset, an `s3://` URI stays where it is; one that ends in a slash means everything under it.
-    SageMaker lays them under /opt/ml/model as they are (an object under the last part of its key); a `.tar.gz`, as
-    JumpStart has it, is unpacked there. None, and what the container downloads from Hugging Face, is no source.
+    A file becomes an asset. An `s3://` URI is used as it is; one that ends in a slash means
+    everything below it. SageMaker copies the weights to /opt/ml/model (an object under the last
+    part of its key), and unpacks a `.tar.gz`, as JumpStart's are, there. Without weights, or if the
+    container downloads them from Hugging Face, there is no source.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, root: Path, location: str | None) -> None:
-        """Refer to the weights. Raises SettingsError when `location` is a file that does not exist."""
+        """Refer to the weights. Raises SettingsError if `location` is a file that does not exist."""
         super().__init__(scope, construct_id)
-        self._place: tuple[str, str] | None = None
+        self._source: tuple[str, str] | None = None
         if location is None or location.startswith(HUGGING_FACE):
             return
         if location.startswith("s3://"):
             bucket, key = location.removeprefix("s3://").split("/", 1)
-            self._place = bucket, key
+            self._source = bucket, key
             return
         path = root / location
         if not path.is_file():
-            raise SettingsError(f"weights={location}: there is no such file; give a GGUF file or an s3:// URI")
+            raise SettingsError(
+                f"weights={location}: there is no such file; set weights to a GGUF file or an s3:// URI"
+            )
         asset = s3_assets.Asset(self, "File", path=str(path))
-        self._place = asset.s3_bucket_name, asset.s3_object_key
+        self._source = asset.s3_bucket_name, asset.s3_object_key
 
     @property
     def data_source(self) -> sagemaker.CfnModel.ModelDataSourceProperty | None:
-        """For CfnModel's container."""
-        if self._place is None:
+        """The data source of CfnModel's container; None if there is none."""
+        if self._source is None:
             return None
-        bucket, key = self._place
+        bucket, key = self._source
         return sagemaker.CfnModel.ModelDataSourceProperty(
             s3_data_source=sagemaker.CfnModel.S3DataSourceProperty(
                 s3_uri=f"s3://{bucket}/{key}",
@@ -54,10 +57,12 @@ class Weights(Construct):
         )
 
     def grant_read(self, role: iam.Role) -> None:
-        """Let `role` read the weights and list what begins like them, which SageMaker does before it downloads."""
-        if self._place is None:
+        """Grant a role reading the weights, and listing their prefix, which SageMaker does before
+        it downloads.
+        """
+        if self._source is None:
             return
-        bucket, key = self._place
+        bucket, key = self._source
         prefix = key.endswith("/")
         bucket_arn = Stack.of(self).format_arn(service="s3", region="", account="", resource=bucket)
         objects = f"{bucket_arn}/{key}" + ("*" if prefix else "")

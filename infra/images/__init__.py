@@ -1,4 +1,6 @@
-"""AWS's Deep Learning Containers for language models, as images.json names them (refresh.py writes it)."""
+"""AWS's Deep Learning Containers for language models, read from images.json, which refresh.py
+writes.
+"""
 
 import json
 from dataclasses import dataclass
@@ -15,15 +17,17 @@ class DeepLearningContainer:
 
     @property
     def repository(self) -> str:
-        """The repository's name, the same everywhere."""
+        """The repository's name, which is the same in each region."""
         return next(iter(self.uris.values())).partition("/")[2].partition(":")[0]
 
 
 @cache
 def containers() -> dict[str, DeepLearningContainer]:
-    """All kinds by our name for them."""
-    found = json.loads(Path(__file__).with_name("images.json").read_text())["containers"]
-    return {name: DeepLearningContainer(cuda=_version(item["cuda"]), uris=item["uris"]) for name, item in found.items()}
+    """Return all kinds by our names for them."""
+    listed = json.loads(Path(__file__).with_name("images.json").read_text())["containers"]
+    return {
+        name: DeepLearningContainer(cuda=_version(item["cuda"]), uris=item["uris"]) for name, item in listed.items()
+    }
 
 
 def _version(text: str) -> tuple[int, int]:

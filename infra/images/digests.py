@@ -1,6 +1,7 @@
-"""The base images of model/Dockerfile: which are pinned, and pinning them by what their registry says: `make digests`.
+"""Pin the base images of model/Dockerfile by their digests: `make digests`.
 
-A tag is what its owner makes of it each day; a digest is the content. docker asks the registry, with what its user may.
+A tag may name another image tomorrow; a digest names the content. docker reads the digest from the
+image's registry, with the user's credentials.
 """
 
 import re
@@ -17,38 +18,38 @@ _TIMEOUT = 60
 
 
 def unpinned(dockerfile: str) -> list[str]:
-    """Return the base images of a Dockerfile's text that only a tag names."""
+    """Return the base images of a Dockerfile's text that have a tag but no digest."""
     return [found["image"] for found in _BASE.finditer(dockerfile) if found["digest"] is None]
 
 
 def pinned(dockerfile: str, digests: dict[str, str]) -> str:
-    """Return the text with each base image at its digest (`sha256:...`); the tag stays for who reads it."""
+    """Return the text with each base image at its digest (`sha256:...`). The tags stay for readers."""
     return _BASE.sub(lambda found: f"{found['argument']}{found['image']}@{digests[found['image']]}", dockerfile)
 
 
 def digest(image: str) -> str:
-    """Ask the image's registry for the digest of `repository:tag`, that of the index of all platforms.
+    """Return the digest of `repository:tag` from its registry, that of the index of all platforms.
 
     Raises:
-        OSError: docker is not there, or the registry does not answer it.
+        OSError: docker is missing, or the registry does not answer.
 
     """
     command = ["docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", image]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
-    found = done.stdout.strip()
-    if _DIGEST.fullmatch(found) is None:
+    printed = done.stdout.strip()
+    if _DIGEST.fullmatch(printed) is None:
         raise OSError(done.stderr.strip().rpartition("\n")[2] or f"docker printed no digest of {image}")
-    return found
+    return printed
 
 
 def main() -> int:
-    """Pin all base images to what their tags are now."""
+    """Pin all base images to the content that their tags name now."""
     text = DOCKERFILE.read_text()
     images = [found["image"] for found in _BASE.finditer(text)]
     try:
         digests = {image: digest(image) for image in images}
     except (OSError, subprocess.TimeoutExpired) as error:
-        print(f"The registry cannot be asked: {error}. Nothing was changed.", file=sys.stderr)
+        print(f"The registry does not answer: {error}. Nothing was changed.", file=sys.stderr)
         return 1
     DOCKERFILE.write_text(pinned(text, digests))
     for image, found in digests.items():

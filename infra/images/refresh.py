@@ -1,7 +1,8 @@
-"""Writes images.json anew: the newest Deep Learning Container of each kind that the SageMaker SDK knows, by region.
+"""Write images.json: the newest Deep Learning Container of each kind that the SageMaker SDK lists,
+by region.
 
-`make images` runs it in an environment of its own (locks/sagemaker.txt), because the SDK installs a gigabyte. It needs
-no credentials. Review what has changed before committing it.
+`make images` runs this in a separate environment (locks/sagemaker.txt), because the SDK installs a
+gigabyte. It needs no credentials. Review the change before committing it.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from pathlib import Path
 from sagemaker.core import image_uris
 
 FRAMEWORKS = {"vllm": "vllm", "sglang": "sglang", "lmi": "djl-lmi", "tgi": "huggingface-llm"}
-"""Our names, and the SDK's."""
+"""Our names -> the SDK's."""
 REGIONS = (
     "af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1 "
     "ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-7 ca-central-1 ca-west-1 cn-north-1 "
@@ -22,13 +23,13 @@ REGIONS = (
     "il-central-1 me-central-1 me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2 us-gov-east-1 us-gov-west-1 "
     "us-west-1 us-west-2"
 )
-# Any GPU instance gives the GPU image.
+# Any GPU instance leads to the GPU image.
 _INSTANCE = "ml.g6.xlarge"
 FILE = Path(__file__).with_name("images.json")
 
 
 def newest(framework: str) -> str:
-    """The highest full version that the SDK lists."""
+    """Return the highest full version that the SDK lists."""
     listed: list[str] = [text for text in image_uris.list_versions(framework) if re.fullmatch(r"\d+(\.\d+){2}", text)]
     return max(listed, key=lambda text: [int(part) for part in text.split(".")])
 
@@ -47,12 +48,12 @@ def main() -> None:
         if cuda is None:
             raise SystemExit(f"{uris['us-east-1']}: its tag does not say its CUDA version")
         containers[name] = {"framework": framework, "cuda": f"{cuda[1]}.{cuda[2]}", "uris": uris}
-    found = {
+    content = {
         "written": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "sagemaker": version("sagemaker"),
         "containers": containers,
     }
-    FILE.write_text(json.dumps(found, indent=1) + "\n")
+    FILE.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The packages of the Lambda functions."""
+"""Build the packages of the Lambda functions."""

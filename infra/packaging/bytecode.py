@@ -1,6 +1,7 @@
-"""Bytecode for the function's package, made by the target's own Python version or not at all.
+"""Compile a package with the target's Python version, if this machine has it.
 
-With bytecode the function's imports take a fifth of the time. Another version's would be ignored at best.
+With bytecode the function's imports take a fifth of the time. Python ignores the bytecode of
+another version.
 """
 
 import json
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROBE = "import json,sys; print(json.dumps([sys.implementation.cache_tag, '%d.%d.%d' % sys.version_info[:3]]))"
-# One process, files in order. A .pyc that is never checked against its source stays valid whatever times the zip gives
-# the files, and holds no time of its own.
+# One process compiles the files in order. With UNCHECKED_HASH a .pyc contains no time and stays
+# valid, whatever times the zip gives the files.
 _COMPILE = """
 import pathlib, py_compile, sys
 root = pathlib.Path(sys.argv[1])
@@ -24,7 +25,7 @@ for path in sorted(root.rglob("*.py")):
 
 
 class BytecodeError(RuntimeError):
-    """A source does not compile, or the compiler is of another version than the target."""
+    """A source does not compile, or bytecode is of another version than the target's."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,25 @@ class Interpreter:
 
 
 def find_interpreter(python_version: str) -> Interpreter | None:
-    """A CPython of this minor version (`3.14`): the running one, or `python3.14` on PATH, or None."""
+    """Return a CPython of a minor version (`3.14`): the running one, else `python3.14` on PATH,
+    else None.
+    """
     candidates = [sys.executable, shutil.which(f"python{python_version}")]
     for path in filter(None, candidates):
-        found = _probe(path)
-        if found and found.version.rsplit(".", 1)[0] == python_version and found.cache_tag == _tag(python_version):
-            return found
+        interpreter = _probe(path)
+        if interpreter is None or interpreter.version.rpartition(".")[0] != python_version:
+            continue
+        if interpreter.cache_tag == _tag(python_version):
+            return interpreter
     return None
 
 
 def compile_tree(folder: Path, interpreter: Interpreter) -> None:
-    """Compile every source under `folder`, to the same bytes each time. Raises BytecodeError with the reason."""
-    # A fixed hash seed, because the order of constant sets in bytecode follows it; `-I` would ignore it.
+    """Compile every source in a folder, to the same bytes each time. Raises BytecodeError with the
+    reason.
+    """
+    # The hash seed is fixed because it decides the order of constant sets in bytecode. `-I` would
+    # ignore it.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONHASHSEED"] = "0"
     command = [interpreter.path, "-P", "-S", "-c", _COMPILE, str(folder)]
@@ -59,7 +67,7 @@ def compile_tree(folder: Path, interpreter: Interpreter) -> None:
 
 
 def check_tags(folder: Path, cache_tag: str) -> None:
-    """Raise BytecodeError when a .pyc under `folder` is of another Python than `cache_tag`."""
+    """Raise BytecodeError if a .pyc in a folder is of another Python than `cache_tag`."""
     for path in sorted(folder.rglob("*.pyc")):
         if not path.stem.endswith(f".{cache_tag}"):
             raise BytecodeError(f"{path.relative_to(folder)} is not bytecode of {cache_tag}")
@@ -70,12 +78,12 @@ def _tag(python_version: str) -> str:
 
 
 def _probe(path: str) -> Interpreter | None:
-    # A version manager's shim may be on PATH with nothing behind it: it fails, and counts as absent.
+    # PATH may have a version manager's shim without that version. It fails, and counts as absent.
     try:
         done = subprocess.run([path, "-I", "-c", _PROBE], capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode != 0:
         return None
-    cache_tag, found = json.loads(done.stdout)
-    return Interpreter(path=path, version=found, cache_tag=cache_tag)
+    cache_tag, version = json.loads(done.stdout)
+    return Interpreter(path=path, version=version, cache_tag=cache_tag)

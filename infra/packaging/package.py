@@ -1,11 +1,12 @@
-"""The functions' deployment packages, built without Docker.
+"""Build the functions' deployment packages, without Docker.
 
-`build/<content>-<target>/` becomes a zip's content: the dependencies of locks/<content>.txt as wheels of the target's
-platform and Python version (never this machine's, unless that is the target), lambda_fn/ and schema_guard/. There are
-two contents: `function`, of the stream function and the sweeper, with the executable bootstrap and without
-lambda_fn/control/, whose dependencies it lacks; and `control`, of the control function, without the bootstrap.
-The same input gives the same bytes, so that nothing is deployed again without need; an unchanged input costs only the
-reading of the sources.
+`build/<content>-<target>/` has the dependencies of locks/<content>.txt, as wheels for the target's
+platform and Python version, and lambda_fn/ and schema_guard/. There are two contents. `function` is
+for the stream function and the sweeper: it has the executable bootstrap, and lacks
+lambda_fn/control/ and its dependencies. `control` is for the control function and has no bootstrap.
+
+The same input makes the same bytes, so that an unchanged function is not deployed again. If nothing
+has changed, a build only reads the sources.
 """
 
 import contextlib
@@ -32,10 +33,11 @@ from infra.settings.deployment import Architecture, Wheels, host_architecture, h
 
 Content = Literal["function", "control"]
 MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}
-# Never imported at run time: type stubs, C and Cython sources, and what installers and their scripts leave behind.
+# Never imported at run time: type stubs, C and Cython sources, and what installers and scripts
+# leave.
 _UNUSED_SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h"}
 _UNUSED_NAMES = {"tests", "bin", ".lock", "__pycache__"}
-# Licences and METADATA stay, as the licences ask.
+# Licences and METADATA stay, as the licences require.
 _UNUSED_DIST_INFO = {
     "INSTALLER",
     "RECORD",
@@ -55,7 +57,7 @@ class PackageError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What the package is to run on."""
+    """What the package runs on."""
 
     python_version: str
     architecture: Architecture
@@ -63,13 +65,17 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Names the folder, like `arm64-python314`; CDK would take a dot for a file's extension."""
+        """The folder's name, like `arm64-python314`. CDK would read a dot as the start of a file's
+        extension.
+        """
         machine = "host" if self.wheels == "host" else self.architecture
         return f"{machine}-python{self.python_version.replace('.', '')}"
 
     @property
     def platform_options(self) -> list[str]:
-        """Options of uv for the platform: Amazon Linux 2023 has glibc 2.34, so manylinux_2_28 wheels run there."""
+        """The options of uv for the platform. Amazon Linux 2023 has glibc 2.34, so manylinux_2_28
+        wheels run there.
+        """
         if self.wheels == "host":
             return []
         return ["--python-platform", f"{MACHINES[self.architecture]}-manylinux_2_28"]
@@ -77,16 +83,19 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A built package: its folder, and the interpreter that made its bytecode (None: it has none and starts slower)."""
+    """A built package: its folder, and the version that compiled it (None: it has no bytecode and
+    starts slower).
+    """
 
     path: Path
     bytecode: str | None
 
 
 def build(*, root: Path, target: Target, content: Content = "function") -> Package:
-    """Build, or find built, the package of the repository at `root`.
+    """Return the package of the repository at `root`, built again only if something has changed.
 
-    Raises PackageError when a source is missing, the target is not this machine's though `wheels` says so, or uv fails.
+    Raises PackageError if a source is missing, `wheels` is this machine's but the target is not, or
+    uv fails.
     """
     lock, folder = root / f"locks/{content}.txt", root / "lambda_fn"
     entry = folder / ("bootstrap" if content == "function" else "control/handler.py")
@@ -96,8 +105,8 @@ def build(*, root: Path, target: Target, content: Content = "function") -> Packa
     sources = _sources(root, content)
     host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
     if target.wheels == "host" and target != host:
-        wanted, here = (f"{it.architecture} with Python {it.python_version}" for it in (target, host))
-        raise PackageError(f"wheels=host can only build for this machine, which is {here}, not for {wanted}")
+        there, here = (f"{it.architecture} with Python {it.python_version}" for it in (target, host))
+        raise PackageError(f"wheels=host can only build for this machine, which is {here}, not for {there}")
     compiler = find_interpreter(target.python_version)
     bytecode = compiler.version if compiler else None
     path = root / "build" / f"{content}-{target.name}"
@@ -125,7 +134,7 @@ def build(*, root: Path, target: Target, content: Content = "function") -> Packa
 
 
 def _install(*, lock: Path, into: Path, target: Target) -> None:
-    # Copies, not links into uv's cache: modes are changed and files removed below.
+    # Copies, not links into uv's cache, because modes are changed and files removed below.
     command = [find_uv_bin(), "pip", "install", "--quiet", "--target", str(into), "--link-mode", "copy"]
     command += ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--python", sys.executable]
     command += ["--python-version", target.python_version, *target.platform_options, "-r", str(lock)]
@@ -162,14 +171,14 @@ def _files(folder: Path) -> list[Path]:
 
 def _copy_sources(sources: list[Path], root: Path, made: Path) -> None:
     for path in sources:
-        # The exec wrapper is found at the root: AWS_LAMBDA_EXEC_WRAPPER=/var/task/bootstrap.
+        # The exec wrapper must be at the root: AWS_LAMBDA_EXEC_WRAPPER=/var/task/bootstrap.
         to = made / ("bootstrap" if path == root / "lambda_fn/bootstrap" else path.relative_to(root))
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, to)
 
 
 def _set_modes(folder: Path) -> None:
-    # Whatever this machine's umask: Lambda runs the package as another user.
+    # Lambda runs the package as another user, so modes must not depend on this machine's umask.
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() or path == folder / "bootstrap" else 0o644)
 
@@ -187,7 +196,7 @@ def _host() -> str:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """Two syntheses at the same time build one after the other."""
+    """Let syntheses that run at the same time build one after the other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Settings of what runs the model: the container, its weights, and what it is told."""
+"""Settings of what runs the model: the container, its weights and its environment."""
 
 import json
 import re
@@ -20,44 +20,55 @@ DIALECTS: dict[Container, Dialect] = {
     "lmi": "lmi",
     "tgi": "tgi",
 }
-"""What each container speaks, unless told otherwise."""
+"""Each container's dialect, unless the setting `dialect` is another."""
 HUGGING_FACE = "hf:"
 _SECRET = r"arn:aws[\w-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@!-]+|[\w/+=.@!-]{1,512}"  # noqa: S105
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerSettings:
-    """The container. `sluice` is ours, of model/; the others are AWS's Deep Learning Containers of that name."""
+    """The container. `sluice` is ours, from model/; the others are AWS's Deep Learning Containers
+    of these names.
+    """
 
     container: Container = setting(default="sluice")
-    # None: ours is built from model/ by the deployment, another's is the one that infra/images/images.json names.
+    # None: the deployment builds our container from model/, and takes AWS's images from
+    # infra/images/images.json.
     image_uri: str | None = setting(
         pattern=r"[\w.-]+(:\d+)?/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})", form="host/repository:tag"
     )
-    image_build: Literal["docker", "codebuild"] = setting(default="docker")  # by whom ours is built
-    dialect: Dialect | None = setting(default=None)  # None: the container's own
+    image_build: Literal["docker", "codebuild"] = setting(default="docker")
+    """Which of the two builds our container."""
+    dialect: Dialect | None = setting(default=None)
+    """None: the one that the container has by default."""
     weights: str | None = setting(
         pattern=r"s3://[a-z0-9][a-z0-9.-]+/.+|hf:[\w.-]+/[\w.-]+(@[\w./-]+)?|(?!s3:|hf:).+",
         form="a file, or s3://bucket/key, or s3://bucket/prefix/, or hf:organisation/model",
     )
-    weights_sha256: str | None = setting(  # of the one file that `weights` names; our container refuses another
+    weights_sha256: str | None = setting(
         default=None, pattern=r"[0-9a-f]{64}", form="the SHA-256 of the one weights file, 64 hexadecimal digits"
     )
+    """The SHA-256 of the one file that `weights` names; our container refuses any other file."""
     huggingface_secret: str | None = setting(
         default=None, pattern=_SECRET, form="the name or ARN of a secret of Secrets Manager that holds the token"
     )
-    engine: Engine  # of our container
+    engine: Engine
+    """The engine of our container."""
     model_name: str = setting(pattern=r"[\w][\w.:/-]{0,63}", form="letters, digits and ._:/-, 64 at most")
-    context_tokens: int = setting(least=64, most=1_048_576)
-    parallel: int = setting(least=1, most=256)  # answers generated at once; more wait
-    tokens_per_second: float = setting(least=0, most=10_000)  # paces each answer; 0 is as fast as it goes
-    tensor_parallel: int | None = setting(default=None, least=1, most=64)  # None: all GPUs of the instance
+    context_tokens: int = setting(minimum=64, maximum=1_048_576)
+    parallel: int = setting(minimum=1, maximum=256)
+    """The number of answers generated at once; further requests wait."""
+    tokens_per_second: float = setting(minimum=0, maximum=10_000)
+    """The pace of each answer; 0: unlimited."""
+    tensor_parallel: int | None = setting(default=None, minimum=1, maximum=64)
+    """None: all GPUs of the instance."""
     quantization: str | None = setting(default=None, pattern=r"[\w.-]{1,64}", form="a name such as fp8 or awq")
-    environment: Mapping[str, str] = setting(  # anything else that the container is to be told
+    environment: Mapping[str, str] = setting(
         default={}, pattern=r"(?s).{0,1024}", form='a JSON object of texts, 1,024 characters each: {"NAME": "value"}'
     )
+    """More variables of the container."""
 
-    # Models of endpoints that exist already, beside this one: name -> the function's setting of a model.
+    # Models of other endpoints that exist already: name -> `lambda_fn.settings.Model` as JSON.
     other_models: Mapping[str, str] = setting(
         default={},
         pattern=r"(?s)\{.*\}",
@@ -66,12 +77,12 @@ class ContainerSettings:
 
     @property
     def others(self) -> dict[str, dict[str, Any]]:
-        """The other models, as the function is told of them."""
+        """The other models, parsed."""
         return {name: json.loads(text) for name, text in self.other_models.items()}
 
     @property
-    def spoken(self) -> Dialect:
-        """The dialect, whoever says it."""
+    def model_dialect(self) -> Dialect:
+        """The dialect: the setting's, else the container's."""
         return self.dialect or DIALECTS[self.container]
 
     @property
@@ -95,7 +106,7 @@ class ContainerSettings:
             (
                 self.on_gpu and weights.endswith(".gguf"),
                 (
-                    f"weights={weights}: {self._what} reads Hugging Face models; give s3://bucket/prefix/ "
+                    f"weights={weights}: {self._what} reads Hugging Face models; set s3://bucket/prefix/ "
                     "(sluice model push) or hf:organisation/model"
                 ),
             ),
@@ -110,12 +121,12 @@ class ContainerSettings:
             (
                 self.weights_sha256 is not None
                 and (self.container != "sluice" or self.engine != "llama_cpp" or not weights.endswith(".gguf")),
-                "weights_sha256: is checked by our container's engine=llama_cpp, of one GGUF file",
+                "weights_sha256: only our container's engine=llama_cpp checks it, for one GGUF file",
             ),
             *(
                 (
                     not self.on_gpu and value is not None,
-                    f"{name}={value}: is of use on GPUs only, not with {self._what}",
+                    f"{name}={value}: has an effect on GPUs only, not with {self._what}",
                 )
                 for name, value in (("tensor_parallel", self.tensor_parallel), ("quantization", self.quantization))
             ),
@@ -125,11 +136,11 @@ class ContainerSettings:
             ),
             (
                 self.huggingface_secret is not None and not self.from_hugging_face,
-                f"huggingface_secret={self.huggingface_secret}: is of use with weights=hf:organisation/model only",
+                f"huggingface_secret={self.huggingface_secret}: has an effect with weights=hf:organisation/model only",
             ),
             (
-                self.spoken == "lmi-inputs" and self.container not in ("lmi", "sluice"),
-                f"dialect=lmi-inputs: is spoken by container=lmi only, not by {self.container}",
+                self.model_dialect == "lmi-inputs" and self.container not in ("lmi", "sluice"),
+                f"dialect=lmi-inputs: container=lmi has this dialect, {self.container} does not",
             ),
         ]
         for contradicts, message in rules:
@@ -139,7 +150,7 @@ class ContainerSettings:
             if not {"endpoint", "context_tokens"} <= set(model) or model.get("dialect", "sluice") not in get_args(
                 Dialect
             ):
-                raise SettingsError(f"other_models={name}: needs endpoint, context_tokens, and a dialect that is known")
+                raise SettingsError(f"other_models={name}: needs endpoint, context_tokens, and a known dialect")
         for name in self.environment:
             if re.fullmatch(r"[a-zA-Z_]\w{0,1023}", name) is None:
                 raise SettingsError(f"environment={name}: must be the name of an environment variable")

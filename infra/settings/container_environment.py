@@ -1,7 +1,8 @@
-"""What each container is told by its environment: the same settings, under every server's own names.
+"""The environment of each container: the same settings, under each server's names.
 
-Sources: `sagemaker_entrypoint.sh` of AWS's vLLM and SGLang containers, which make `--max-model-len` of
-SM_VLLM_MAX_MODEL_LEN; the LMI user guide (OPTION_*); TGI's launcher arguments (MAX_TOTAL_TOKENS and others).
+Sources: `sagemaker_entrypoint.sh` of AWS's vLLM and SGLang containers, which make `--max-model-len`
+of SM_VLLM_MAX_MODEL_LEN; the LMI user guide (OPTION_*); TGI's launcher arguments (MAX_TOTAL_TOKENS
+and others).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from infra.settings.deployment import Settings
 from infra.settings.fields import SettingsError
 
 MODEL_FOLDER = "/opt/ml/model"
-MORE = {
+EXTRA = {
     "SLUICE_CHAT_TEMPLATE": "vllm",
     "SLUICE_DTYPE": "vllm",
     "SLUICE_ENGINE_THREADS": "llama_cpp",
@@ -31,10 +32,10 @@ MORE = {
     "SLUICE_TRUST_REMOTE_CODE": "vllm",
     "SLUICE_VLLM_ARGS": "vllm",
 }
-"""What our container may be told beside what the settings say, and the engine that takes it, where one alone does:
+"""More variables of our container, and the engine that reads them if only one does.
 docs/reference/container.md explains each.
 """
-SAID_BY = {
+SET_BY = {
     "SLUICE_ENGINE": "engine",
     "SLUICE_MODEL_NAME": "model_name",
     "SLUICE_CONTEXT_TOKENS": "context_tokens",
@@ -46,55 +47,62 @@ SAID_BY = {
     "SLUICE_TENSOR_PARALLEL": "tensor_parallel",
     "SLUICE_QUANTIZATION": "quantization",
 }
-"""What the settings say, and which."""
-_MOST = 100
-"""SageMaker's limit of entries."""
+"""Variables of our container that are set by other settings, and the settings."""
+_MAX_VARIABLES = 100
+"""SageMaker's limit."""
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The container's environment.
+    """Return the container's environment.
 
-    Raises SettingsError when a GPU instance is not known here and `tensor_parallel` does not say how many GPUs it has,
-    and for a variable that our container does not know, or that another setting says.
+    Raises SettingsError if a GPU instance is not known here and `tensor_parallel` does not say how
+    many GPUs it has, and for a variable that our container does not know or that another setting
+    sets.
     """
     if settings.container == "sluice":
         _check(settings.environment, settings.engine)
-    told = {**_KINDS[settings.container](settings), **_token(settings), **settings.environment}
-    if len(told) > _MOST:
-        raise SettingsError(f"environment: SageMaker takes {_MOST} variables, with ours it is {len(told)}")
-    return told
+    variables = {**_KINDS[settings.container](settings), **_token(settings), **settings.environment}
+    if len(variables) > _MAX_VARIABLES:
+        raise SettingsError(
+            f"environment: SageMaker takes {_MAX_VARIABLES} variables, and with ours there are {len(variables)}"
+        )
+    return variables
 
 
 def _check(more: Mapping[str, str], engine: str) -> None:
     for name in more:
-        if (said_by := SAID_BY.get(name)) is not None:
-            raise SettingsError(f"environment={name}: is said by the setting {said_by}")
-        if name.startswith("SLUICE_") and name not in MORE:
-            raise SettingsError(f"environment={name}: our container has no such setting; it has {', '.join(MORE)}")
-        if MORE.get(name, "") not in ("", engine):
-            raise SettingsError(f"environment={name}: is a setting of engine={MORE[name]}, not of {engine}")
+        if (setting := SET_BY.get(name)) is not None:
+            raise SettingsError(f"environment={name}: set it by the setting {setting}")
+        if name.startswith("SLUICE_") and name not in EXTRA:
+            raise SettingsError(f"environment={name}: our container has no such setting; it has {', '.join(EXTRA)}")
+        if EXTRA.get(name, "") not in ("", engine):
+            raise SettingsError(f"environment={name}: is a setting of engine={EXTRA[name]}, not of {engine}")
 
 
 def gpus(settings: Settings) -> int:
-    """How many GPUs share the model."""
-    there = instances.gpus(settings.instance_type)
-    found = settings.tensor_parallel or there
-    if there is not None and found is not None and found > there:
-        raise SettingsError(f"tensor_parallel={found}: {settings.instance_type} has {there}")
-    if found is None:
-        raise SettingsError(f"instance_type={settings.instance_type}: is not known here; say tensor_parallel, its GPUs")
-    return found
+    """Return the number of GPUs that share the model. Raises SettingsError if the instance has
+    fewer, or is not known.
+    """
+    available = instances.gpus(settings.instance_type)
+    used = settings.tensor_parallel or available
+    if used is None:
+        raise SettingsError(
+            f"instance_type={settings.instance_type}: is not known here; set tensor_parallel to its number of GPUs"
+        )
+    if available is not None and used > available:
+        raise SettingsError(f"tensor_parallel={used}: {settings.instance_type} has {available} GPUs")
+    return used
 
 
 def _token(settings: Settings) -> dict[str, str]:
-    # A reference that CloudFormation resolves: the template never holds the token.
+    # CloudFormation resolves this reference; the template never has the token.
     if settings.huggingface_secret is None:
         return {}
     return {"HF_TOKEN": SecretValue.secrets_manager(settings.huggingface_secret).unsafe_unwrap()}
 
 
 def _model(settings: Settings) -> tuple[str, str | None]:
-    """The model's place and, of Hugging Face, its revision."""
+    """Return the model's folder or its Hugging Face name, and the revision of the latter."""
     if not settings.from_hugging_face:
         return MODEL_FOLDER, None
     name, _, revision = str(settings.weights).removeprefix(HUGGING_FACE).partition("@")
@@ -106,7 +114,7 @@ def _present(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def _sluice(settings: Settings) -> dict[str, str]:
-    told: dict[str, object] = {
+    variables: dict[str, object] = {
         "SLUICE_ENGINE": settings.engine,
         "SLUICE_MODEL_NAME": settings.model_name,
         "SLUICE_CONTEXT_TOKENS": settings.context_tokens,
@@ -116,13 +124,13 @@ def _sluice(settings: Settings) -> dict[str, str]:
     }
     if settings.engine == "vllm":
         name, revision = _model(settings)
-        told |= {
+        variables |= {
             "SLUICE_MODEL_ID": name if settings.from_hugging_face else None,
             "SLUICE_MODEL_REVISION": revision,
             "SLUICE_TENSOR_PARALLEL": gpus(settings),
             "SLUICE_QUANTIZATION": settings.quantization,
         }
-    return _present(told)
+    return _present(variables)
 
 
 def _vllm(settings: Settings) -> dict[str, str]:

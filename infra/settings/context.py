@@ -1,6 +1,7 @@
-"""Settings from CDK context: `-c stage=dev -c parallel=8` -> Settings.
+"""Read settings from the CDK context: `-c stage=dev -c parallel=8` -> Settings.
 
-Values come as text from the command line, and as JSON values from cdk.json; both are read by the setting's type.
+Values are text on the command line and JSON values in cdk.json. The setting's type decides how both
+are read.
 """
 
 import difflib
@@ -8,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import get_origin
 
-from infra.settings.deployment import FIELDS, TYPES, Settings, SettingsError, of_stage, wanted
+from infra.settings.deployment import FIELDS, TYPES, Settings, SettingsError, accepted, of_stage
 from infra.settings.fields import choices, is_optional, plain
 
 DEFAULT_STAGE = "dev"
@@ -17,10 +18,11 @@ _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 
 def settings_from_context(context: Mapping[str, object]) -> Settings:
-    """The settings that a whole CDK context asks for.
+    """Return the settings that a CDK context describes.
 
-    CDK's own keys, which hold a colon, an at sign or a slash (`aws:cdk:...`, `@aws-cdk/...`), are not ours.
-    Raises SettingsError naming the choices for an unknown setting or a value that its type does not take.
+    CDK's own keys contain a colon, an at sign or a slash (`aws:cdk:...`, `@aws-cdk/...`) and are
+    ignored. Raises SettingsError, with the choices, for an unknown setting or a value that its type
+    does not accept.
     """
     ours = {key: value for key, value in context.items() if not any(mark in key for mark in ":@/")}
     stage = ours.pop("stage", DEFAULT_STAGE)
@@ -29,12 +31,12 @@ def settings_from_context(context: Mapping[str, object]) -> Settings:
         raise SettingsError(_unknown(unknown[0]))
     changes = {name: parse(name, value) for name, value in ours.items()}
     if changes.get("container", base.container) != base.container:
-        changes.setdefault("image_uri", None)  # the stage's image is of the stage's container
+        changes.setdefault("image_uri", None)  # the stage's image is for the stage's container
     return base.replace(**changes)
 
 
 def parse(name: str, value: object) -> object:
-    """One value by its setting's type. Raises SettingsError when it cannot be one."""
+    """Return a value read by its setting's type. Raises SettingsError if it is not of that type."""
     text = str(value).strip()
     kind = TYPES[name]
     nothing = text.lower() in _NONE
@@ -46,15 +48,17 @@ def parse(name: str, value: object) -> object:
             return () if nothing else _several(value)
         if get_origin(kind) is Mapping:
             return {} if nothing else _named(value)
-        if (given := choices(kind)) is not None:  # all of one type
-            kind = type(given[0])
+        if (allowed := choices(kind)) is not None:  # all of one type
+            kind = type(allowed[0])
         return _TRUTH[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        raise SettingsError(f"{name}={text}: must be {wanted(name)}") from None
+        raise SettingsError(f"{name}={text}: must be {accepted(name)}") from None
 
 
 def _several(value: object) -> tuple[str, ...]:
-    """Texts between semicolons, or commas where there are none; a list of cdk.json as it is."""
+    """Return the texts of a list in cdk.json, or between semicolons if there is a parenthesis, else
+    commas.
+    """
     if isinstance(value, list | tuple):
         return tuple(map(str, value))
     text = str(value)
@@ -62,11 +66,11 @@ def _several(value: object) -> tuple[str, ...]:
 
 
 def _named(value: object) -> dict[str, str]:
-    """A JSON object of texts; one of cdk.json as it is."""
-    found = value if isinstance(value, Mapping) else json.loads(str(value))
-    if not isinstance(found, Mapping):
-        raise ValueError("no object")
-    return {str(name): item if isinstance(item, str) else json.dumps(item) for name, item in found.items()}
+    """Return an object of cdk.json, or a JSON object in a text, with its values as texts."""
+    members = value if isinstance(value, Mapping) else json.loads(str(value))
+    if not isinstance(members, Mapping):
+        raise ValueError("not an object")
+    return {str(name): item if isinstance(item, str) else json.dumps(item) for name, item in members.items()}
 
 
 def _unknown(name: str) -> str:

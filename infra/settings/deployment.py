@@ -1,7 +1,7 @@
-"""Settings of a deployment: three stages as values, checked where they are made.
+"""Settings of a deployment: the values of three stages, checked when they are made.
 
-`local`, `dev` and `prod` differ here and nowhere else. A single setting is overridden from the command line through
-CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.settings.context reads.
+The stages `local`, `dev` and `prod` differ here only. The command line changes a setting through
+the CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.settings.context reads.
 """
 
 import dataclasses
@@ -25,20 +25,21 @@ LogRetention = Literal[1, 7, 14, 30, 90, 365]
 PriceClass = Literal["100", "200", "all"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
-# The most streams of one key: `lambda_fn.metering.accounts.MAX_STREAMS`.
-_STREAMS_MOST = 200
-# Of a new key where no concurrency is reserved.
-_STREAMS = 20
-# So much the clocks of two functions may differ, in seconds.
-_CLOCKS = 60
+_MAX_STREAMS = 200
+"""The maximum of streams for one key: `lambda_fn.metering.accounts.MAX_STREAMS`."""
+_UNRESERVED_STREAMS = 20
+"""The streams of a new key if no concurrency is reserved."""
+_CLOCK_SKEW = 60
+"""Seconds by which the clocks of two functions may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ContainerSettings, EndpointSettings):
     """Everything that can differ between two deployments.
 
-    Raises SettingsError for a value out of its bounds. Bounds are those of the services where they have one
-    (function memory 128..10240 MB, ARN-safe names), and otherwise where a larger value can only be a slip.
+    Raises SettingsError for a value outside its bounds. The bounds are AWS's where there are any
+    (function memory of 128 to 10240 MB, ARN-safe names); otherwise a value outside them can only be
+    a mistake.
     """
 
     stage: Stage
@@ -46,35 +47,49 @@ class Settings(ContainerSettings, EndpointSettings):
     # The stream function.
     python_version: str = _setting(pattern=r"3\.1[1-9]", form="3.11 or newer")
     architecture: Architecture
-    wheels: Wheels  # `host`: built for this machine, which the local cloud runs it on
-    memory_mb: int = _setting(least=128, most=10_240)
-    reserved_concurrency: int | None = _setting(least=1, most=100_000)
-    default_max_streams: int | None = _setting(default=None, least=1, most=_STREAMS_MOST)  # of a new key, at once
-    heartbeat_seconds: int = _setting(default=12, least=1, most=15)  # the longest silence towards a client
-    overdue_seconds: int = _setting(least=5, most=3600)  # after them the sweeper takes a request for lost
-    # What answers cost, and how long they are when a request does not say: tokens, USD per million tokens.
-    default_max_tokens: int = _setting(default=1024, least=1, most=1_048_576)
-    prompt_price: float | None = _setting(default=None, least=0, most=1_000_000)
-    completion_price: float | None = _setting(default=None, least=0, most=1_000_000)
-    meter_open: bool = False  # whether keys that were just seen are served while DynamoDB does not answer
-    # Keys, usage, and who is told when the meter needs a person.
-    admin_url: bool  # the admin API is below /admin/ of the distribution; without, IAM alone leads to it
-    audit_days: int = _setting(default=400, least=1, most=3650)  # how long the trail of what admins did is kept
-    recovered_alarm: int = _setting(least=1, most=1_000_000)  # requests that one sweep had to settle
+    wheels: Wheels
+    """`host`: the packages are built for this machine, on which the local cloud runs them."""
+    memory_mb: int = _setting(minimum=128, maximum=10_240)
+    reserved_concurrency: int | None = _setting(minimum=1, maximum=100_000)
+    default_max_streams: int | None = _setting(default=None, minimum=1, maximum=_MAX_STREAMS)
+    """The streams at once of a new key that sets none."""
+    heartbeat_seconds: int = _setting(default=12, minimum=1, maximum=15)
+    """The longest silence towards a client."""
+    overdue_seconds: int = _setting(minimum=5, maximum=3600)
+    """The age at which the sweeper treats an open request as lost."""
+    # The length of an answer in tokens if the request sets none, and the prices in USD per million
+    # tokens.
+    default_max_tokens: int = _setting(default=1024, minimum=1, maximum=1_048_576)
+    prompt_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    completion_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    meter_open: bool = False
+    """Fail-open metering: serve keys that were just used while DynamoDB does not answer."""
+    # Keys, usage, and the alarms' topic.
+    admin_url: bool
+    """Serve the admin API below /admin/ of the distribution; else it is reached by IAM only."""
+    audit_days: int = _setting(default=400, minimum=1, maximum=3650)
+    """How long the audit trail is kept."""
+    recovered_alarm: int = _setting(minimum=1, maximum=1_000_000)
+    """The number of requests settled by one sweep that raises an alarm."""
     alarm_topic: str | None = _setting(pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN")
-    # What is kept and for how long.
-    retain: bool  # tables survive their stack, and neither is deleted without being told twice
+    # What is kept, and how long.
+    retain: bool
+    """Tables outlive their stack; stack and tables are protected from deletion."""
     log_retention_days: LogRetention
     price_class: PriceClass
-    # AWS WAF: none, a web ACL that exists already, or one that is made with a limit of requests by address.
+    # AWS WAF: no web ACL, one that exists already, or one that is made and limits the requests of
+    # each address.
     web_acl: str | None = _setting(
         default=None,
         pattern=r"rate|arn:aws:wafv2:us-east-1:\d{12}:global/webacl/[\w-]{1,128}/[0-9a-f-]{36}",
         form="rate, or the ARN of a web ACL for CloudFront, which is in us-east-1",
     )
-    web_acl_rate: int = _setting(default=3000, least=10, most=2_000_000_000)  # requests of an address in 5 minutes
-    web_acl_admin_rate: int = _setting(default=300, least=10, most=2_000_000_000)  # of those, below /admin/
-    # A domain of one's own, in place of the distribution's. Its certificate is made, in us-east-1, unless one is named.
+    web_acl_rate: int = _setting(default=3000, minimum=10, maximum=2_000_000_000)
+    """The limit of one address's requests in 5 minutes."""
+    web_acl_admin_rate: int = _setting(default=300, minimum=10, maximum=2_000_000_000)
+    """The same, below /admin/."""
+    # A domain in place of the distribution's. Its certificate is made in us-east-1, unless one is
+    # named.
     domain: str | None = _setting(
         default=None, pattern=r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", form="a host name like api.example.org"
     )
@@ -83,12 +98,15 @@ class Settings(ContainerSettings, EndpointSettings):
         pattern=r"arn:aws[\w-]*:acm:us-east-1:\d{12}:certificate/[\w-]+",
         form="the ARN of a certificate of ACM in us-east-1",
     )
-    hosted_zone: str | None = _setting(  # where the domain's records are made, and the one that proves it ours
+    hosted_zone: str | None = _setting(
         default=None, pattern=r"Z[A-Z0-9]+:[a-z0-9.-]+", form="the zone's id and name, like Z0123456789:example.org"
     )
+    """The zone of the domain's records, and of the record that proves to ACM that it is ours."""
 
     def __post_init__(self) -> None:
-        """Check every field against its type's choices, its bounds and its pattern, and then each against others."""
+        """Check each field against its choices, bounds and pattern, and then the fields against
+        each other.
+        """
         for field in dataclasses.fields(self):
             fields.check(field, TYPES[field.name], getattr(self, field.name))
         self.check_container(instance_type=self.instance_type, network_isolation=self.network_isolation)
@@ -96,35 +114,37 @@ class Settings(ContainerSettings, EndpointSettings):
         self._check_domain()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod")
-        least = LIMITS.lambda_timeout + _CLOCKS
-        if self.stage != "local" and self.overdue_seconds < least:
+        minimum = LIMITS.lambda_timeout + _CLOCK_SKEW
+        if self.stage != "local" and self.overdue_seconds < minimum:
             raise SettingsError(
-                f"overdue_seconds={self.overdue_seconds}: must be {least:g} or more in stage {self.stage}: "
+                f"overdue_seconds={self.overdue_seconds}: must be {minimum:g} or more in stage {self.stage}: "
                 "before that a function may still be at work on the request"
             )
 
     @property
     def new_key_streams(self) -> int:
-        """The most streams at once of a new key that names none: a tenth of all, so that no key holds the house."""
+        """The concurrent streams of a new key that sets none: a tenth of all, so that no key can
+        take them all.
+        """
         if self.default_max_streams is not None:
             return self.default_max_streams
         if self.reserved_concurrency is None:
-            return _STREAMS
-        return min(max(4, self.reserved_concurrency // 10), _STREAMS_MOST)
+            return _UNRESERVED_STREAMS
+        return min(max(4, self.reserved_concurrency // 10), _MAX_STREAMS)
 
     @property
     def unpriced_models(self) -> list[str]:
-        """The public names of models that lack a price: no budget of cost holds for them."""
+        """The public names of models that lack a price: cost budgets do not limit them."""
         own = {"prompt_price": self.prompt_price, "completion_price": self.completion_price}
         models = {self.model_name: own, **self.others}
         return [name for name, it in models.items() if None in (it.get("prompt_price"), it.get("completion_price"))]
 
     @property
     def certificate_stack(self) -> str | None:
-        """The name of the stack that makes the domain's certificate, None where none is made.
+        """The name of the stack that makes the domain's certificate; None if none is made.
 
-        Another domain has another stack: its certificate is there before the service lets go of the old one, whose
-        stack then is nobody's and can be deleted.
+        A new domain gets a new stack, so its certificate exists before the service stops using the
+        old one. The old stack can be deleted then.
         """
         if self.domain is None or self.certificate_arn is not None:
             return None
@@ -132,24 +152,24 @@ class Settings(ContainerSettings, EndpointSettings):
 
     @property
     def web_acl_stack(self) -> str | None:
-        """The name of the stack that makes the web ACL, None where none is made."""
+        """The name of the stack that makes the web ACL; None if none is made."""
         return f"{self.name}-{self.stage}-web-acl" if self.web_acl == "rate" else None
 
     @property
     def edge_stacks(self) -> tuple[str, ...]:
-        """The names of the stacks that are in us-east-1, wherever the others are."""
+        """The names of the stacks that are always in us-east-1."""
         return tuple(name for name in (self.certificate_stack, self.web_acl_stack) if name is not None)
 
     def _check_domain(self) -> None:
         if self.domain is None:
             if self.certificate_arn or self.hosted_zone:
-                raise SettingsError("certificate_arn and hosted_zone: are of use with domain only")
+                raise SettingsError("certificate_arn and hosted_zone: have an effect with domain only")
             return
         if self.hosted_zone is None:
             if self.certificate_arn is None:
                 raise SettingsError(
-                    f"domain={self.domain}: needs hosted_zone, by which its certificate is made, or certificate_arn of "
-                    "one that there is"
+                    f"domain={self.domain}: needs hosted_zone, with which its certificate is made, or the "
+                    "certificate_arn of one that exists"
                 )
             return
         zone = self.hosted_zone.partition(":")[2].rstrip(".")
@@ -157,7 +177,7 @@ class Settings(ContainerSettings, EndpointSettings):
             raise SettingsError(f"domain={self.domain}: is not in the zone {zone} of hosted_zone")
 
     def replace(self, **changes: object) -> "Settings":
-        """The same settings with `changes`, checked."""
+        """Return the same settings with `changes`, checked."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]  # __post_init__ checks them
 
 
@@ -165,9 +185,9 @@ FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 TYPES: dict[str, Any] = get_type_hints(Settings)
 
 
-def wanted(name: str) -> str:
-    """What a setting takes, in words."""
-    return fields.wanted(FIELDS[name], TYPES[name])
+def accepted(name: str) -> str:
+    """Return what a setting accepts, in words."""
+    return fields.accepted(FIELDS[name], TYPES[name])
 
 
 DEV = Settings(
@@ -188,7 +208,7 @@ DEV = Settings(
     wheels="lambda",
     memory_mb=512,
     overdue_seconds=600,
-    reserved_concurrency=None,  # a new account has 10 in all and may reserve none of them
+    reserved_concurrency=None,  # a new account has 10 and may reserve none of them
     admin_url=True,
     recovered_alarm=10,
     alarm_topic=None,
@@ -199,8 +219,8 @@ DEV = Settings(
 
 PROD = DEV.replace(
     stage="prod",
-    instance_count=2,  # SageMaker spreads two over two zones
-    reserved_concurrency=200,  # the ceiling of what a flood of requests can cost
+    instance_count=2,  # SageMaker places them in two zones
+    reserved_concurrency=200,  # limits what a flood of requests can cost
     retain=True,
     log_retention_days=90,
     price_class="all",
@@ -208,19 +228,20 @@ PROD = DEV.replace(
 
 
 def host_python_version() -> str:
-    """The minor version of the running interpreter, like `3.13`."""
+    """Return the minor version of the running interpreter, like `3.13`."""
     return f"3.{sys.version_info.minor}"
 
 
 def host_architecture() -> Architecture:
-    """The machine we run on, by Lambda's name for it."""
+    """Return this machine's architecture, by Lambda's name for it."""
     return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
 
 
 def local() -> Settings:
-    """The stage of the local cloud: no image is built, the function runs on this machine's own Python.
+    """Return the settings of the local cloud's stage: no image is built, and functions run on this
+    machine's Python.
 
-    Paced at 40 tokens/s, so that a person sees the demo model stream.
+    Answers have a pace of 40 tokens/s, so that a person can watch the demo model stream.
     """
     return DEV.replace(
         stage="local",
@@ -235,10 +256,10 @@ def local() -> Settings:
 
 
 def of_stage(stage: str) -> Settings:
-    """The settings of a stage by its name. Raises SettingsError for an unknown one."""
+    """Return the settings of a stage by its name. Raises SettingsError for an unknown one."""
     if stage == "local":
         return local()
     for settings in (DEV, PROD):
         if settings.stage == stage:
             return settings
-    raise SettingsError(f"stage={stage}: must be {wanted('stage')}")
+    raise SettingsError(f"stage={stage}: must be {accepted('stage')}")

@@ -1,4 +1,4 @@
-"""What a setting's field may hold: its type's choices, bounds or pattern, checked and said in words."""
+"""The fields of settings: their choices, bounds and patterns, checked and described."""
 
 import dataclasses
 import re
@@ -7,73 +7,82 @@ from typing import Any, Literal, get_args, get_origin
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or its value makes no sense; the message is for the person who gave it."""
+    """A setting is unknown or its value is invalid. The message tells the person who deploys what
+    is accepted.
+    """
 
 
 def setting(
     *,
     default: Any = dataclasses.MISSING,
-    least: float | None = None,
-    most: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
     pattern: str | None = None,
     form: str = "",
 ) -> Any:
-    """A field with its bounds (inclusive) or the pattern of its text, `form` being that pattern in words.
+    """Return a dataclass field of a setting.
 
-    A field of several texts (`tuple[str, ...]`) has the pattern of each of them.
+    Args:
+        default: The default; without one, each stage has a value.
+        minimum: The smallest number.
+        maximum: The largest number.
+        pattern: The regular expression that a text matches, or each text of several (`tuple[str,
+            ...]`).
+        form: The pattern in words.
+
     """
-    metadata = {"least": least, "most": most, "pattern": pattern, "form": form}
+    metadata = {"minimum": minimum, "maximum": maximum, "pattern": pattern, "form": form}
     if default == {}:
         return dataclasses.field(default_factory=dict, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def plain(kind: Any) -> Any:
-    """A type without its None."""
+    """Return a type without its None."""
     others = [arg for arg in get_args(kind) if arg is not type(None)]
     return others[0] if type(None) in get_args(kind) else kind
 
 
 def is_optional(kind: Any) -> bool:
-    """Whether None is a value of it."""
+    """Return whether None is a value of a type."""
     return type(None) in get_args(kind)
 
 
 def choices(kind: Any) -> tuple[Any, ...] | None:
-    """The values that a type has, None when they are not a short list."""
+    """Return the values of a Literal type; None for other types."""
     return get_args(plain(kind)) if get_origin(plain(kind)) is Literal else None
 
 
 def check(field: dataclasses.Field[Any], kind: Any, value: object) -> None:
-    """Raise SettingsError when `field`, of type `kind`, may not be `value`."""
+    """Raise SettingsError if `value` is not a value of `field`, whose type is `kind`."""
     if value is None and is_optional(kind):
         return
     meta = field.metadata
     pattern: str | None = meta.get("pattern")
-    given = choices(kind)
+    allowed = choices(kind)
     texts = value if isinstance(value, tuple) else value.values() if isinstance(value, Mapping) else (value,)
-    wrong_choice = given is not None and value not in given
-    out_of_bounds = isinstance(value, int | float) and _out_of_bounds(value, meta.get("least"), meta.get("most"))
+    wrong_choice = allowed is not None and value not in allowed
+    out_of_bounds = isinstance(value, int | float) and _out_of_bounds(value, meta.get("minimum"), meta.get("maximum"))
     malformed = pattern is not None and any(re.fullmatch(pattern, str(text)) is None for text in texts)
     if wrong_choice or out_of_bounds or malformed:
-        raise SettingsError(f"{field.name}={value}: must be {wanted(field, kind)}")
+        raise SettingsError(f"{field.name}={value}: must be {accepted(field, kind)}")
 
 
-def _out_of_bounds(value: float, least: float | None, most: float | None) -> bool:
-    return least is not None and most is not None and not least <= value <= most
+def _out_of_bounds(value: float, minimum: float | None, maximum: float | None) -> bool:
+    return minimum is not None and maximum is not None and not minimum <= value <= maximum
 
 
-def wanted(field: dataclasses.Field[Any], kind: Any) -> str:
-    """What a setting takes, in words."""
+def accepted(field: dataclasses.Field[Any], kind: Any) -> str:
+    """Return what a setting accepts, in words."""
     meta = field.metadata
-    given = choices(kind)
+    allowed = choices(kind)
     if plain(kind) is bool:
-        said = "true or false"
-    elif given is not None:
-        said = " or ".join(", ".join(map(str, given)).rsplit(", ", 1))
-    elif meta.get("least") is not None:
+        text = "true or false"
+    elif allowed is not None:
+        text = " or ".join(", ".join(map(str, allowed)).rsplit(", ", 1))
+    elif meta.get("minimum") is not None:
         number = "a number" if plain(kind) is float else "a whole number"
-        said = f"{number} from {meta['least']} to {meta['most']}"
+        text = f"{number} from {meta['minimum']} to {meta['maximum']}"
     else:
-        said = meta["form"]
-    return f"{said}, or none" if is_optional(kind) else said
+        text = meta["form"]
+    return f"{text}, or none" if is_optional(kind) else text

@@ -19,9 +19,9 @@ from infra.settings.deployment import Settings
 
 
 class ServiceStack(Stack):
-    """What serves requests. Outputs: DistributionDomain, FunctionUrl, FunctionName, EndpointName, ModelName,
-    AdminFunctionName and those of single rights, such as AdminUsageFunctionName; with `admin_url` AdminFunctionUrl and
-    AdminSecretArn, with `domain` Domain.
+    """What serves requests. Outputs: DistributionDomain, FunctionUrl, FunctionName, EndpointName,
+    ModelName, AdminFunctionName and those of single rights, such as AdminUsageFunctionName; with
+    `admin_url` AdminFunctionUrl and AdminSecretArn, with `domain` Domain.
     """
 
     def __init__(
@@ -34,19 +34,27 @@ class ServiceStack(Stack):
         usage_table: UsageTable,
         certificate: acm.ICertificate | None = None,
         web_acl: str | None = None,
-        home: Environment | None = None,
+        env: Environment | None = None,
     ) -> None:
-        """Compose the stack and grant.
+        """Compose the stack and grant the functions their rights.
 
-        `certificate` is the one that was made for the settings' domain, `web_acl` the ARN of a web ACL. Where one of
-        them was made, `home` says where this stack goes.
+        Args:
+            scope: The app.
+            construct_id: The stack's name.
+            root: The folder with the sources, weights and Dockerfile.
+            settings: The deployment's settings.
+            usage_table: The state stack's table.
+            certificate: The certificate that a stack made for the settings' domain.
+            web_acl: The ARN of a web ACL.
+            env: The account and region of the deployment, needed if stacks of its edge are made.
+
         """
         super().__init__(
             scope,
             construct_id,
             description="Sluice: endpoint, functions, distribution",
-            env=home,
-            cross_region_references=home is not None,
+            env=env,
+            cross_region_references=env is not None,
         )
         endpoint = ModelEndpoint(self, "Model", root=root, settings=settings)
         secret = OriginSecret(self, "OriginSecret")
@@ -79,14 +87,15 @@ class ServiceStack(Stack):
             strict_transport=settings.stage != "local",
         )
 
-        # The stream function changes accounts and ledger, and marks rollups that are to be made again. It reads of the
-        # rollups, and the items of a request of its own when a settlement finds that somebody was before it.
+        # The stream function changes accounts and the ledger, and marks hours whose rollups must be
+        # made again. It reads rollups, and a request's two items when its settlement finds that
+        # another one came first.
         usage_table.grant_in(stream.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
         usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE")
         usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
-        # Nobody removes an account or a ledger item, and nothing but rollups, which can be made again.
-        # Neither the sweeper nor those of the admin API call a model or a function.
+        # No role removes anything but rollups, which can be made again. Neither the sweeper nor the
+        # admin functions may call a model or a function.
         usage_table.grant_in(sweeper.function, ["GetItem", "Query"], "KEY#*", "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["UpdateItem"], "KEY#*", "LEDGER#*", "USAGE")
         usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")

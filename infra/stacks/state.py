@@ -1,4 +1,4 @@
-"""The state stack: what must outlive every other deployment."""
+"""The state stack: what outlives the service."""
 
 from aws_cdk import CfnOutput, Environment, Stack
 from constructs import Construct
@@ -11,15 +11,15 @@ class StateStack(Stack):
     """The tables. Output: UsageTableName."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, settings: Settings, home: Environment | None = None
+        self, scope: Construct, construct_id: str, *, settings: Settings, env: Environment | None = None
     ) -> None:
-        """Compose the stack, for an account and region if `home` says which."""
+        """Compose the stack, for the account and region of `env` if it is known."""
         super().__init__(
             scope,
             construct_id,
             description="Sluice: accounts and ledger",
             termination_protection=settings.retain,
-            env=home,
+            env=env,
         )
         self.usage_table = UsageTable(self, "Usage", retain=settings.retain)
         CfnOutput(self, "UsageTableName", value=self.usage_table.table.table_name)

@@ -1,44 +1,39 @@
-"""The web ACL stack: AWS WAF in front of the distribution, in the one region where CloudFront looks for it."""
+"""The web ACL stack: AWS WAF in front of the distribution."""
 
 import json
 from collections.abc import Mapping
 
-from aws_cdk import Environment, Stack
+from aws_cdk import Environment
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
 from infra.settings.deployment import Settings
-from infra.stacks.certificate import REGION
+from infra.stacks.edge import EdgeStack
 
 WINDOW = 300
-"""Seconds in which requests are counted."""
+"""The seconds over which requests are counted."""
 _TOO_MANY = "TooMany"
 _MESSAGE = "Too many requests came from this address in the last five minutes. Slow down, then try again."
 
 
-class WebAclStack(Stack):
-    """A web ACL that blocks addresses which send more than `web_acl_rate` requests in 5 minutes, or more than
-    `web_acl_admin_rate` below /admin/, where that is less.
+class WebAclStack(EdgeStack):
+    """A web ACL that blocks addresses which send more than `web_acl_rate` requests in 5 minutes, or
+    more than `web_acl_admin_rate` below /admin/, where that is less.
 
-    A rule counts each address (an IPv6 address counts as itself) and blocks it until its count has gone down. It reads
-    no body, so that prompts of any size pass, and keeps no samples, which would hold the callers' keys.
+    A rule counts the requests of each IPv4 or IPv6 address and blocks the address until its count
+    has gone down. It reads no bodies, so prompts of any size pass, and keeps no samples, which
+    would contain the callers' keys.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, home: Environment) -> None:
-        """Create it; `home` is where the service is."""
-        super().__init__(
-            scope,
-            construct_id,
-            description="Sluice: the distribution's web ACL",
-            env=Environment(account=home.account, region=REGION),
-            cross_region_references=home.region != REGION,
-        )
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, env: Environment) -> None:
+        """Create the web ACL."""
+        super().__init__(scope, construct_id, description="Sluice: the distribution's web ACL", env=env)
         below_admin = wafv2.CfnWebACL.StatementProperty(
             byte_match_statement=wafv2.CfnWebACL.ByteMatchStatementProperty(
                 field_to_match=wafv2.CfnWebACL.FieldToMatchProperty(uri_path={}),
                 positional_constraint="STARTS_WITH",
                 search_string="/admin/",
-                # as CloudFront reads a path before it chooses the origin
+                # CloudFront normalises a path in the same way before it chooses the origin.
                 text_transformations=[
                     wafv2.CfnWebACL.TextTransformationProperty(priority=0, type="URL_DECODE"),
                     wafv2.CfnWebACL.TextTransformationProperty(priority=1, type="NORMALIZE_PATH"),

@@ -1,82 +1,20 @@
-"""What the command prints of an admin API whose every text is hostile."""
+"""Commands print the texts of a hostile admin API without obeying them."""
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from cli.commands import audit, keys, usage
-from cli.lib.project import CommandError
 from cli.main import main
-
-HOSTILE = "=1+1\x1b[2J\x9b31m\r\n\u202e[red]"
-KEY = "abcdefghijkl"
-LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent_streams", "tokens_per_day", "cost_per_day")
-ROW = {
-    **dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "recovered", "open"), 1),
-    "outcomes": {},
-    "day": "2026-11-21",
-    "model": HOSTILE,
-    "key": KEY,
-    "cost": "0.5",
-}
-FACTS = {
-    "id": KEY,
-    "prefix": f"sk-{KEY}",
-    "name": HOSTILE,
-    "owner": HOSTILE,
-    "status": "active",
-    "models": [HOSTILE],
-    "networks": [HOSTILE],
-    "limits": dict.fromkeys(LIMITS),
-    "in_flight": 0,
-    "totals": {"requests": 1, "prompt_tokens": 2, "completion_tokens": 3, "cost": "0.5"},
-    **dict.fromkeys(("created_at", "last_used_at", "expires_at", "old_secret_expires_at")),
-}
-
-
-TEXTS = ("action", "actor", "address", "outcome", "code", "invocation", "id")
-ENTRY = {
-    **dict.fromkeys(TEXTS, HOSTILE),
-    "at": 1.0,
-    "key": KEY,
-    "attempts": None,
-    "asked": {HOSTILE: HOSTILE},
-    "before": {},
-    "after": {},
-}
-LISTS: dict[str, list[dict[str, Any]]] = {
-    "/usage": [ROW],
-    "/keys": [FACTS],
-    "/audit": [ENTRY, {**ENTRY, "code": None}],
-}
-
-
-class Hostile:
-    """An admin API of which every text is what an attacker could have put there."""
-
-    def __call__(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
-        """Answer, or refuse what it does not know."""
-        if path.endswith("/budget"):
-            return {}
-        if path.startswith("/keys/"):
-            return {**FACTS, "cancelled": 1}
-        if path.startswith("/requests/"):
-            return {"object": "request", "id": HOSTILE, "model": HOSTILE}
-        raise CommandError(HOSTILE)
-
-    def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
-        """List one thing."""
-        return iter(LISTS[path])
+from tests.support.hostile_admin import KEY, HostileAdmin
 
 
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the commands ask it."""
+    """Let the commands call the hostile API."""
     for module in (audit, keys, usage):
-        monkeypatch.setattr(module, "admin", lambda _: Hostile())
+        monkeypatch.setattr(module, "admin", lambda _: HostileAdmin())
 
 
 COMMANDS = [
@@ -98,17 +36,19 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("line", "status"), COMMANDS)
 def test_no_text_of_a_server_steers_the_terminal(line: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tables, CSV, JSON and errors have no control character but line ends, and none that came from the server."""
+    """Tables, CSV, JSON and errors contain no control characters from the server, and of ours line
+    ends only.
+    """
     assert main(line.split()) == status
     out, err = capsys.readouterr()
     printed = out + err
     assert not [it for it in printed if it != "\n" and not it.isprintable() and it != "\u00a0"]
     assert "\u202e" not in printed
-    assert "[2J" in printed  # it is there to be read
+    assert "[2J" in printed  # the text is readable
 
 
 def test_csv_is_not_computed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A model that is called like a formula is text in CSV, in one cell."""
+    """A model whose name is a formula is a text in one cell of the CSV."""
     assert main(["usage", "--by", "model", "--csv"]) == 0
     head, row = csv.reader(io.StringIO(capsys.readouterr().out))
     assert len(head) == len(row)

@@ -1,19 +1,25 @@
 """The command line itself."""
 
+import re
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cli.commands.up import alone
-from cli.lib.project import CommandError
-from cli.main import main
+from cli import commands
+from cli.main import COMMANDS, main
+
+SLOW = ("boto3", "botocore", "openai", "aiohttp", "aws_cdk", "infra.settings", "model", "pydantic", "msgspec")
+"""Packages that take long to import."""
 
 
 def test_without_a_command_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """`sluice` alone shows its commands and is no failure."""
+    """`sluice` alone prints the help, which lists every command, and succeeds."""
     assert main([]) == 0
-    assert "endpoint" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert re.findall(r"^    (\w+)", printed, re.MULTILINE) == list(COMMANDS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,38 +30,35 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("sluice 0.")
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("keys create --expires 2020-01-01", "argument --expires: '2020-01-01' is not in the future"),
-        ("keys create --expires soon", "argument --expires: 'soon' is no moment"),
-    ],
-)
-def test_values_are_refused_in_the_options_words(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A value that makes no sense is refused before anything is asked, naming the option."""
+def test_a_command_is_the_module_of_its_name() -> None:
+    """Each module of `cli.commands` is a command, with its help and its arguments."""
+    [folder] = commands.__path__
+    names = {path.stem for path in Path(folder).iterdir()} - {"__init__", "__pycache__", "prices"}
+    assert names == set(COMMANDS)
+    for name in COMMANDS:
+        module = import_module(f"cli.commands.{name}")
+        assert module.HELP.endswith(".")
+        assert callable(module.add)
+
+
+@pytest.mark.parametrize("line", [["--help"], ["keys", "--help"], ["up", "--help"]], ids=" ".join)
+def test_help_imports_nothing_slow(line: list[str]) -> None:
+    """The help of all commands, and of one, is printed without the modules that only the commands'
+    work needs.
+    """
+    script = f"import sys; from cli.main import main; main({line})"
+    program = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {script}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "usage: sluice" in done.stdout
+    imported = done.stderr.split()
+    assert not [name for name in imported if name.startswith(SLOW)]
+    if line[0] == "keys":
+        assert [name for name in imported if name.startswith("cli.commands.")] == ["cli.commands.keys"]
+
+
+def test_an_unknown_command_is_an_invalid_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message lists the commands, and the exit status is 2."""
     with pytest.raises(SystemExit) as ended:
-        main(line.split())
+        main(["bogus"])
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
-
-
-def test_two_forms_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--csv` and `--json` are not both obeyed, so both are refused."""
-    assert main(["usage", "--csv", "--json"]) == 1
-    assert "exclude each other" in capsys.readouterr().err
-
-
-def test_a_second_up_is_refused(tmp_path: Path) -> None:
-    """While one `sluice up` deploys, another one is refused in words; afterwards it is not."""
-    with alone(tmp_path), pytest.raises(CommandError, match="Another `sluice up` is at work"), alone(tmp_path):
-        pass
-    with alone(tmp_path):
-        pass
-
-
-def test_names_of_the_edge_reach_the_local_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each `--host` of `sluice up` is one of `python -m local`."""
-    given: dict[str, Any] = {}
-    monkeypatch.setattr("cli.commands.up.up", lambda **options: given.update(options))
-    assert main(["up", "--host", "host.docker.internal", "--host", "[fd00::1]"]) == 0
-    assert given["options"] == ["--host=host.docker.internal", "--host=[fd00::1]"]
+    assert "invalid choice: 'bogus'" in capsys.readouterr().err

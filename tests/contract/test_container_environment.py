@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.settings.container_environment import MORE, SAID_BY, environment
+from infra.settings.container_environment import EXTRA, SET_BY, environment
 from infra.settings.context import settings_from_context
 from infra.settings.deployment import FIELDS, SettingsError
 from model.settings import Settings, variable_of
@@ -44,29 +44,29 @@ def test_what_may_be_told_beside() -> None:
     )
     all_of_them = {variable_of(field) for field in fields(Settings)}
     engines = {variable_of(field): field.metadata["engine"] for field in fields(Settings)}
-    assert all_of_them - said.keys() - set(MORE) == {
+    assert all_of_them - said.keys() - set(EXTRA) == {
         "SLUICE_MODEL_DIR",
         "SLUICE_HOST",
         "SLUICE_CALLER_TOKEN",
         "SAGEMAKER_BIND_TO_PORT",
     }
-    assert set(MORE) <= all_of_them - said.keys()
-    assert MORE.items() <= engines.items()
-    assert SAID_BY.keys() == said.keys()
-    assert set(SAID_BY.values()) <= FIELDS.keys()
+    assert set(EXTRA) <= all_of_them - said.keys()
+    assert EXTRA.items() <= engines.items()
+    assert SET_BY.keys() == said.keys()
+    assert set(SET_BY.values()) <= FIELDS.keys()
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("SLUICE_PARALLEL", "is said by the setting parallel"),
-        ("SLUICE_MODEL_ID", "is said by the setting weights"),  # though these weights are a file
+        ("SLUICE_PARALLEL", "set it by the setting parallel"),
+        ("SLUICE_MODEL_ID", "set it by the setting weights"),  # though these weights are a file
         ("SLUICE_BOGUS", "has no such setting; it has SLUICE_"),
         ("SLUICE_TOOL_PARSER", "is a setting of engine=vllm, not of llama_cpp"),
     ],
 )
 def test_what_may_not(name: str, reason: str) -> None:
-    """A variable that the container would refuse, or that a setting says already, ends the synthesis."""
+    """A variable that the container would refuse, or that a setting sets already, ends the synthesis."""
     with pytest.raises(SettingsError, match=reason):
         environment(settings_from_context({"stage": "dev", "environment": f'{{"{name}": "4"}}'}))
     environment(settings_from_context({"stage": "dev", "environment": '{"SLUICE_QUEUE": "4", "OTHER": "x"}'}))

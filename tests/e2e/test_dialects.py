@@ -192,7 +192,7 @@ def test_destroy_leaves_nothing_and_says_so(
     with pytest.raises(CommandError, match="are missing"):
         preflight("local", {**foreign.settings, "name": foreign.name})
     assert "0 ml.g6.xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
-    with pytest.raises(CommandError, match=r"foreign-local in account \d+, [a-z0-9-]+: say so with --yes"):
+    with pytest.raises(CommandError, match=r"foreign-local in account \d+, [a-z0-9-]+: confirm it with --yes"):
         destroy("local", {**foreign.settings, "name": foreign.name})  # without a prompt
     destroy("local", {**foreign.settings, "name": foreign.name}, ask=False)
     assert "Left in the account:" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """`sluice doctor` over a deployed stack."""
 
+from argparse import Namespace
 from dataclasses import replace
 
 import pytest
@@ -43,7 +44,7 @@ def test_contradictions_fail_and_are_named(deployed: doctor.Deployed, monkeypatc
     wrong = replace(deployed, read_timeout=20, lambda_timeout=300, container=container, endpoint="other")
     monkeypatch.setattr(doctor, "read", lambda _stage, _name: wrong)
     with pytest.raises(CommandError) as caught:
-        doctor.doctor("local", "sluice")
+        doctor.run(Namespace(stage="local", stack_name="sluice"))
     for part in ("heartbeat", "cloudfront_read", "lambda_timeout", "context", "endpoint"):
         assert part in str(caught.value)
 

@@ -1,15 +1,18 @@
 """The fixtures of the synthesised stacks."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.support.synthesis import STAGES, Synthesis, synthesise
+from tests.support.synthesis import CERTIFICATE, KEY, STAGES, Synthesis, synthesise
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with only what a synthesis reads, so that templates depend on no other part of this one."""
+    """A repository with only what a synthesis reads, so that templates depend on no other part of
+    this one.
+    """
     root = tmp_path_factory.mktemp("project")
     for path, text in {
         "lambda_fn/__init__.py": "",
@@ -37,3 +40,69 @@ def syntheses(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def synthesis(request: pytest.FixtureRequest, syntheses: dict[str, Synthesis]) -> Synthesis:
     """Each stage in turn."""
     return syntheses[request.param]
+
+
+@pytest.fixture(scope="session")
+def to_zero(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """A vLLM container on four GPUs that is scaled to zero."""
+    return synthesise(
+        "dev",
+        project,
+        tmp_path_factory.mktemp("to-zero"),
+        container="vllm",
+        instance_type="ml.g6.12xlarge",
+        weights="s3://models/seventy/",
+        quantization="fp8",
+        scale_to_zero=True,
+        startup_seconds=1800,
+        environment={"SM_VLLM_ENABLE_AUTO_TOOL_CHOICE": "true"},
+    )
+
+
+@pytest.fixture(scope="session")
+def scaled(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """Production with TGI in a VPC, scaled by load and by plan."""
+    return synthesise(
+        "prod",
+        project,
+        tmp_path_factory.mktemp("scaled"),
+        container="tgi",
+        instance_type="ml.g5.2xlarge",
+        weights="hf:org/gated@v2",
+        huggingface_secret="hugging-face",
+        max_instances=6,
+        schedule=("cron(0 7 ? * MON-FRI *) 2-8", "cron(0 20 ? * * *) 1"),
+        schedule_timezone="Europe/Berlin",
+        subnets=("subnet-1a", "subnet-2b"),
+        security_groups=("sg-1",),
+    )
+
+
+@pytest.fixture(scope="session")
+def theirs(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """An endpoint that exists already, another model beside it, and a domain."""
+    other = {"endpoint": "Other-One", "context_tokens": 100, "dialect": "tgi"}
+    return synthesise(
+        "dev",
+        project,
+        tmp_path_factory.mktemp("theirs"),
+        endpoint_name="Their-Endpoint",
+        dialect="openai",
+        other_models={"other": json.dumps(other)},
+        domain="api.example.org",
+        certificate_arn=CERTIFICATE,
+        hosted_zone="Z0123456789ABC:example.org",
+    )
+
+
+@pytest.fixture(scope="session")
+def without_docker(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """The image built by CodeBuild, packed weights, a customer's key."""
+    return synthesise(
+        "dev",
+        project,
+        tmp_path_factory.mktemp("codebuild"),
+        image_build="codebuild",
+        weights="s3://models/one/model.tar.gz",
+        kms_key=KEY,
+    )

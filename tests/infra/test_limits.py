@@ -16,8 +16,8 @@ def test_the_limits_agree() -> None:
 @pytest.mark.parametrize(
     ("change", "first", "second"),
     [
-        ({"cloudfront_read": 180}, "cloudfront_read", "cloudfront_read_most"),
-        ({"lambda_timeout": 901}, "lambda_timeout", "lambda_timeout_most"),
+        ({"cloudfront_read": 180}, "cloudfront_read", "cloudfront_read_max"),
+        ({"lambda_timeout": 901}, "lambda_timeout", "lambda_timeout_max"),
         ({"lambda_timeout": 500}, "sagemaker_response", "lambda_timeout"),
         ({"sagemaker_first_byte": 500}, "sagemaker_first_byte", "sagemaker_response"),
         ({"container_answer": 20}, "container_answer", "first_answer"),
@@ -33,7 +33,7 @@ def test_the_limits_agree() -> None:
     ],
 )
 def test_a_contradiction_names_both_limits(change: dict[str, int], first: str, second: str) -> None:
-    """Whichever limit is moved too far, the error names it and the one it collides with."""
+    """If a limit is too large or too small, the error names it and the limit that it contradicts."""
     with pytest.raises(LimitsError) as caught:
         dataclasses.replace(LIMITS, **change).check()
     assert first in str(caught.value)
@@ -41,9 +41,9 @@ def test_a_contradiction_names_both_limits(change: dict[str, int], first: str, s
 
 
 def test_every_limit_is_held_against_another() -> None:
-    """No limit can grow without bound unnoticed, but the services' own maxima."""
+    """No limit can grow without bound unnoticed, except the services' own maxima."""
     for field in dataclasses.fields(Limits):
-        if not field.name.endswith("_most"):
+        if not field.name.endswith("_max"):
             with pytest.raises(LimitsError):
                 dataclasses.replace(LIMITS, **{field.name: 10_000}).check()
 

@@ -1,13 +1,12 @@
-"""Who may do what, and what stands open."""
+"""The rights of all roles, the secrets, and what is open to the internet."""
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.synthesis import synthesise
+from tests.support.synthesis import FUNCTIONS
 
 ACTIONS_WITHOUT_RESOURCES = {
     "cloudwatch:PutMetricData",
@@ -17,12 +16,6 @@ ACTIONS_WITHOUT_RESOURCES = {
 }
 
 
-FUNCTIONS = {
-    "Stream": "lambda_fn.stream.main.handler",
-    "Sweeper": "lambda_fn.sweep.handler.handler",
-    "Control": "lambda_fn.control.handler.handler",
-    "ControlSecretRotation": "lambda_fn.control.rotate.handler",
-}
 ADMINS = ["AdminAll", "AdminKeys", "AdminBudgets", "AdminUsage", "AdminAudit"]
 """From the control function's package, for whom IAM lets invoke them."""
 OWNERS = [*FUNCTIONS, *ADMINS]
@@ -66,8 +59,8 @@ def in_words(resource: Any) -> str:
 
 def actions(statement: dict[str, Any]) -> set[str]:
     """The actions of a statement, which is a text when it is one."""
-    given = statement["Action"]
-    return {given} if isinstance(given, str) else set(given)
+    value = statement["Action"]
+    return {value} if isinstance(value, str) else set(value)
 
 
 _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
@@ -92,8 +85,9 @@ _BOOKS = ("KEY#*", "LEDGER#*", *_ROLLUPS)
 
 
 def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
-    """It changes accounts and ledger, puts ledger items and marks, searches nothing but rollups, and invokes its
-    endpoint; the secret of page tokens and the rollups themselves are out of its reach.
+    """It changes accounts and ledger, puts ledger items and marks, searches nothing but rollups,
+    and invokes its endpoint; the secret of page tokens and the rollups themselves are out of its
+    reach.
     """
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
     assert granted(synthesis, "Stream") == {
@@ -107,7 +101,9 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
 
 
 def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> None:
-    """It reads items and both indexes, changes accounts and ledger, puts no account, and removes only rollups."""
+    """It reads items and both indexes, changes accounts and ledger, puts no account, and removes
+    only rollups.
+    """
     assert granted(synthesis, "Sweeper") == {
         ("dynamodb:GetItem", "dynamodb:Query"): partitions("KEY#*", "LEDGER#*", "USAGE", "USAGE#*"),
         ("dynamodb:UpdateItem",): partitions("KEY#*", "LEDGER#*", "USAGE"),
@@ -162,12 +158,14 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
     }.items(),
 )
 def test_a_right_is_its_roles_too(synthesis: Any, owner: str, wanted: set[tuple[str, str]]) -> None:
-    """The function of one right can do no more in the table than its right takes, whatever its code does."""
+    """The function of one right can do no more in the table than its right takes, whatever its code
+    does.
+    """
     assert tables(synthesis, owner) == wanted
     assert {it for it in granted(synthesis, owner) if "dynamodb" not in str(it)} == {_LOG}
 
 
-def test_nobody_changes_the_audit_trail(synthesis: Any) -> None:
+def test_no_role_changes_the_audit_trail(synthesis: Any) -> None:
     """Its partitions take new items only: no role updates or deletes anything there."""
     for owner in OWNERS:
         for action, where in tables(synthesis, owner):
@@ -175,7 +173,9 @@ def test_nobody_changes_the_audit_trail(synthesis: Any) -> None:
 
 
 def test_nothing_on_the_internet_leads_to_the_functions_that_iam_leads_to(synthesis: Any) -> None:
-    """They have no URL and nobody's permission: a flood takes of the URL's concurrency, and none of theirs."""
+    """They have no URL and no permission for a service: a flood uses the URL's concurrency, and
+    none of theirs.
+    """
     functions = {key for key in synthesis.service["Resources"] if re.fullmatch(r"Admin\w+Function[0-9A-F]{8}", key)}
     assert len(functions) == len(ADMINS)
     for kind in ("AWS::Lambda::Url", "AWS::Lambda::Permission"):
@@ -193,7 +193,9 @@ def tables(synthesis: Any, owner: str) -> set[tuple[str, str]]:
 
 
 def test_what_rotates_the_secret_can_do_nothing_else(synthesis: Any) -> None:
-    """The four calls of a rotation, on the one secret; and nobody but Secrets Manager, for that secret, starts it."""
+    """The four calls of a rotation, on the one secret; and only Secrets Manager, for that
+    secret, starts it.
+    """
     steps = ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage")
     assert granted(synthesis, "ControlSecretRotation") == {
         tuple(f"secretsmanager:{step}" for step in steps): "ControlSecret",
@@ -204,12 +206,14 @@ def test_what_rotates_the_secret_can_do_nothing_else(synthesis: Any) -> None:
     assert in_words(mine["SourceArn"]) == "ControlSecret"
 
 
-def test_nobody_removes_items_or_scans(synthesis: Any) -> None:
-    """What was metered can be overwritten by its conditions only: no role deletes items, but for rollups, which can be
-    made again, or reads a table whole.
+def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
+    """What was metered can be overwritten by its conditions only: no role deletes items, but for
+    rollups, which can be made again, or reads a table whole.
     """
-    given = [it for owner in OWNERS for it in statements(synthesis, owner) if it.get("Condition") != leading(*_ROLLUPS)]
-    found = {action for it in given for action in actions(it)}
+    granted_to_functions = [
+        it for owner in OWNERS for it in statements(synthesis, owner) if it.get("Condition") != leading(*_ROLLUPS)
+    ]
+    found = {action for it in granted_to_functions for action in actions(it)}
     assert not {action for action in found if re.search("Delete|Batch|Scan", action)}
 
 
@@ -242,30 +246,14 @@ def test_only_actions_that_know_no_resource_are_granted_on_all(synthesis: Any, o
 
 
 def test_every_role_is_one_of_these(synthesis: Any) -> None:
-    """No role is left out of what is said here of roles."""
+    """These tests cover every role."""
     assert len(synthesis.resources("AWS::IAM::Role")) == len(ROLES)
 
 
-def test_the_origin_secret_is_never_in_a_template(synthesis: Any) -> None:
-    """Functions and distribution get the secret by reference; CloudFormation generates it."""
-    variables = synthesis.function(FUNCTIONS["Stream"])["Environment"]["Variables"]
-    control = synthesis.function(FUNCTIONS["Control"])["Environment"]["Variables"]
-    assert control["SLUICE_ORIGIN_SECRET_PREVIOUS"] == variables["SLUICE_ORIGIN_SECRET_PREVIOUS"]
-    for origin in synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]["Origins"]:
-        (header,) = origin["OriginCustomHeaders"]
-        assert header["HeaderName"] == "x-sluice-origin-secret"
-        assert header["HeaderValue"] == variables["SLUICE_ORIGIN_SECRET"] == control["SLUICE_ORIGIN_SECRET"]
-        assert header["HeaderValue"] != variables["SLUICE_ORIGIN_SECRET_PREVIOUS"]
-    for name in ("SLUICE_ORIGIN_SECRET", "SLUICE_ORIGIN_SECRET_PREVIOUS"):
-        start, reference, end = variables[name]["Fn::Join"][1]
-        assert (start, end) == ("{{resolve:secretsmanager:", ":SecretString:::}}")
-        secret = synthesis.service["Resources"][reference["Ref"]]["Properties"]
-        assert secret["GenerateSecretString"] == {"ExcludePunctuation": True, "PasswordLength": 48}
-        assert "SecretString" not in secret
-
-
 def test_the_admin_secret_is_read_and_not_handed_out(synthesis: Any) -> None:
-    """The control function is told where its secret is, never what it is; Secrets Manager changes it every month."""
+    """The control function gets the ARN of its secret and not the value; Secrets Manager changes
+    it every month.
+    """
     variables = synthesis.function(FUNCTIONS["Control"])["Environment"]["Variables"]
     assert in_words(variables["SLUICE_ADMIN_SECRET"]) == "ControlSecret"
     rotation = synthesis.the("AWS::SecretsManager::RotationSchedule")
@@ -274,40 +262,10 @@ def test_the_admin_secret_is_read_and_not_handed_out(synthesis: Any) -> None:
     assert rotation["RotateImmediatelyOnUpdate"] is False
 
 
-def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
-    """Nothing is cached, compressed, redirected or filtered by method; a silent minute ends a connection."""
-    config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
-    (admin,) = config["CacheBehaviors"]
-    assert admin["PathPattern"] == "/admin/*"
-    assert admin["TargetOriginId"] != config["DefaultCacheBehavior"]["TargetOriginId"]
-    for behaviour in (config["DefaultCacheBehavior"], admin):
-        assert behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # AWS's CachingDisabled
-        assert behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"  # AllViewerExceptHostHeader
-        assert behaviour["Compress"] is False
-        assert behaviour["ViewerProtocolPolicy"] == "https-only"
-        assert len(behaviour["AllowedMethods"]) == 7
-    assert config["HttpVersion"] == "http2and3"
-    for origin in config["Origins"]:
-        assert origin["CustomOriginConfig"]["OriginReadTimeout"] == 60
-        assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
-
-
-def test_browsers_are_told_not_to_guess_and_not_to_leave_https(syntheses: dict[str, Any]) -> None:
-    """Every behaviour adds nosniff, no-referrer and, off the local cloud, HSTS; no policy touches CORS."""
-    for stage, synthesis in syntheses.items():
-        config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
-        behaviours = [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]
-        (name,) = {it["ResponseHeadersPolicyId"]["Ref"] for it in behaviours}
-        policy = synthesis.service["Resources"][name]["Properties"]["ResponseHeadersPolicyConfig"]
-        assert policy.keys() == {"Comment", "Name", "SecurityHeadersConfig"}
-        headers = policy["SecurityHeadersConfig"]
-        assert headers["ContentTypeOptions"] == {"Override": True}
-        assert headers["ReferrerPolicy"]["ReferrerPolicy"] == "no-referrer"
-        assert ("StrictTransportSecurity" in headers) is (stage != "local")
-
-
 def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
-    """The URLs need no signature, and both permissions that each takes are there; one streams, the other does not."""
+    """The URLs need no signature, and both permissions that each takes are there; one streams, the
+    other does not.
+    """
     urls = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Url")]
     assert sorted((url["AuthType"], url["InvokeMode"]) for url in urls) == [
         ("NONE", "BUFFERED"),
@@ -324,98 +282,3 @@ def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
     for permission in permissions:
         if permission["Principal"] == "*":
             assert permission.get("InvokedViaFunctionUrl") is True or permission["FunctionUrlAuthType"] == "NONE"
-
-
-def test_without_its_url_the_admin_api_is_iams_alone(project: Path, tmp_path: Path) -> None:
-    """With `admin_url` false there is no second URL, no behaviour and no admin secret: only lambda:InvokeFunction."""
-    found = synthesise("dev", project, tmp_path, admin_url=False)
-    assert len(found.resources("AWS::Lambda::Url")) == 1
-    assert "CacheBehaviors" not in found.the("AWS::CloudFront::Distribution")["DistributionConfig"]
-    assert len(found.resources("AWS::SecretsManager::Secret")) == 2  # the distribution's
-    assert "AdminSecretArn" not in found.service["Outputs"]
-
-
-def test_the_function_runs_under_our_runtime_with_bounds(synthesis: Any) -> None:
-    """Exec wrapper, timeout, tracing, JSON logs and a log group that does not grow for ever."""
-    function = synthesis.function(FUNCTIONS["Stream"])
-    assert function["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/bootstrap"
-    assert function["Handler"] == "lambda_fn.stream.main.handler"
-    assert function["Timeout"] == 540
-    assert function["TracingConfig"] == {"Mode": "Active"}
-    for handler in FUNCTIONS.values():
-        assert synthesis.function(handler)["LoggingConfig"]["LogFormat"] == "JSON"
-    for log in synthesis.resources("AWS::Logs::LogGroup"):
-        assert log["Properties"]["RetentionInDays"] > 0
-
-
-@pytest.mark.parametrize(
-    ("stage", "reserved"), [("local", (256, 1, 10)), ("dev", (None, None, None)), ("prod", (200, 1, 10))]
-)
-def test_reserved_concurrency_bounds_the_cost(
-    syntheses: dict[str, Any], stage: str, reserved: tuple[int | None, ...]
-) -> None:
-    """Production has ceilings; dev leaves them out, because a new account may reserve none."""
-    functions = [syntheses[stage].function(FUNCTIONS[name]) for name in ("Stream", "Sweeper", "Control")]
-    assert tuple(it.get("ReservedConcurrentExecutions") for it in functions) == reserved
-
-
-def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any) -> None:
-    """Every five minutes, without retries of what failed, and over before the next run."""
-    rule = synthesis.the("AWS::Events::Rule")
-    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(5 minutes)", "ENABLED")
-    (target,) = rule["Targets"]
-    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 300, "MaximumRetryAttempts": 0}
-    invoke = synthesis.the("AWS::Lambda::EventInvokeConfig")
-    assert (invoke["MaximumRetryAttempts"], invoke["MaximumEventAgeInSeconds"]) == (0, 300)
-    assert synthesis.function(FUNCTIONS["Sweeper"])["Timeout"] < 300
-
-
-def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(synthesis: Any) -> None:
-    """Three alarms; one that hears nothing for a quarter of an hour is one of them."""
-    found = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
-    alarms = {it["MetricName"]: it for it in found if it["Namespace"] != "AWS/SageMaker"}
-    assert alarms.keys() == {"Recovered", "Errors", "Invocations"}
-    deployment = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]["SLUICE_DEPLOYMENT"]
-    assert alarms["Recovered"]["Namespace"] == "Sluice"
-    assert alarms["Recovered"]["Dimensions"] == [{"Name": "Deployment", "Value": deployment}]
-    silent = alarms["Invocations"]
-    assert (silent["Period"], silent["TreatMissingData"]) == (900, "breaching")
-    assert silent["ComparisonOperator"] == "LessThanThreshold"
-    assert not [it for it in alarms.values() if "AlarmActions" in it]
-
-
-def test_alarms_go_to_the_topic_that_is_named(project: Path, tmp_path: Path) -> None:
-    """The setting `alarm_topic` is every alarm's action."""
-    topic = "arn:aws:sns:eu-west-1:123456789012:pager"
-    found = synthesise("prod", project, tmp_path, alarm_topic=topic)
-    assert [it["Properties"]["AlarmActions"] for it in found.resources("AWS::CloudWatch::Alarm")] == [[topic]] * 5
-
-
-def test_the_table_can_be_restored_to_any_second(synthesis: Any) -> None:
-    """Point-in-time recovery is on in every stage, and capacity is paid by request."""
-    table = synthesis.the("AWS::DynamoDB::GlobalTable")
-    (replica,) = table["Replicas"]
-    assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert table["BillingMode"] == "PAY_PER_REQUEST"
-    assert [key["AttributeName"] for key in table["KeySchema"]] == ["pk", "sk"]
-
-
-def test_the_indexes_are_sparse_and_hold_keys_only(synthesis: Any) -> None:
-    """What is overdue and which keys there are is found by attributes that other items do not have."""
-    indexes = synthesis.the("AWS::DynamoDB::GlobalTable")["GlobalSecondaryIndexes"]
-    found = {it["IndexName"]: [key["AttributeName"] for key in it["KeySchema"]] for it in indexes}
-    assert found == {"overdue": ["open", "due"], "keys": ["directory", "created"]}
-    assert [it["Projection"] for it in indexes] == [{"ProjectionType": "KEYS_ONLY"}] * 2
-
-
-@pytest.mark.parametrize(("stage", "kept"), [("local", False), ("dev", False), ("prod", True)])
-def test_production_data_survives_its_stack(syntheses: dict[str, Any], stage: str, kept: bool) -> None:
-    """What production's meter wrote is neither deleted with the stack nor by hand."""
-    (table,) = syntheses[stage].resources("AWS::DynamoDB::GlobalTable")
-    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")
-    assert table["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is kept
-
-
-def test_the_container_calls_nobody(synthesis: Any) -> None:
-    """The container runs without a network of its own."""
-    assert synthesis.the("AWS::SageMaker::Model")["EnableNetworkIsolation"] is True

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands import up
+from cli.lib import local_cloud
 from cli.lib.project import CommandError
 from local.cloud import FILE, LocalCloud
 from local.trust import Keys
@@ -47,8 +47,8 @@ def test_one_that_runs_has_not_ended(tmp_path: Path) -> None:
 
 def test_up_ends_with_its_cloud(ended: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
     """`sluice up` in the foreground says that its cloud was stopped, and ends; one that was killed is a failure."""
-    up.wait(ended)
+    local_cloud.wait(ended)
     assert "was stopped" in capsys.readouterr().out
     (ended.directory / FILE).write_text("{}")
     with pytest.raises(CommandError, match="was killed"):
-        up.wait(ended)
+        local_cloud.wait(ended)

@@ -36,11 +36,13 @@ NODE = {
 
 
 def test_what_is_found_fails(audit: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """A vulnerability of either kind is named with what mends it, and the exit status is 1 in any case."""
+    """A vulnerability of either kind is named with what mends it, and the exit status is 1 in any
+    case.
+    """
     audit.audits = lambda: iter([audit.of_python("a.txt", python(FINDING)), audit.of_node("b", NODE)])
     assert audit.main(["--unreachable=warn"]) == audit.main([]) == 1
     said = capsys.readouterr().out
-    assert "one 2.0: PYSEC-1, mended in 2.1" in said
+    assert "one 2.0: PYSEC-1, fixed in 2.1" in said
     assert "left <2: https://x/GHSA-1, Bad" in said
 
 
@@ -53,7 +55,9 @@ def test_what_was_accepted_does_not_fail(audit: Any, named: str) -> None:
 
 @pytest.mark.parametrize("report", ["skipped", "error"])
 def test_what_was_not_looked_up_is_not_clean(audit: Any, report: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A service without an answer is a warning that names the lock, and fails with a status of its own unless told."""
+    """A service without an answer is a warning that names the lock, and fails with a status of its
+    own unless told.
+    """
     missed = audit.of_python("a.txt", python(skip="not found")) if report == "skipped" else audit.of_node("b", {})
     audit.audits = lambda: iter([missed])
     assert (audit.main([]), audit.main(["--unreachable=warn"])) == (3, 0)

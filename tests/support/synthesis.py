@@ -10,6 +10,18 @@ from infra.compose import compose
 from infra.settings.deployment import Stage, of_stage
 
 STAGES = get_args(Stage)
+KEY = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
+
+FUNCTIONS = {
+    "Stream": "lambda_fn.stream.main.run",
+    "Sweeper": "lambda_fn.sweep.handler.handler",
+    "Control": "lambda_fn.control.handler.handler",
+    "ControlSecretRotation": "lambda_fn.control.rotate.handler",
+}
+"""The functions of the service stack by their construct, but for those that IAM leads to: their
+handlers.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,3 +61,24 @@ def synthesise(stage: str, project: Path, out: Path, **changes: object) -> Synth
         state=assembly.get_stack_by_name(state.stack_name).template,
         service=assembly.get_stack_by_name(service.stack_name).template,
     )
+
+
+def resource(synthesis: Synthesis, kind: str) -> dict[str, Any]:
+    """The only resource of its type, whole."""
+    (found,) = synthesis.resources(kind)
+    return found
+
+
+def variant(synthesis: Synthesis) -> dict[str, Any]:
+    """The production variant."""
+    (found,) = synthesis.the("AWS::SageMaker::EndpointConfig")["ProductionVariants"]
+    assert isinstance(found, dict)
+    return found
+
+
+def policies(synthesis: Synthesis) -> dict[str, dict[str, Any]]:
+    """Scaling policies by their type."""
+    return {
+        it["Properties"]["PolicyType"]: it["Properties"]
+        for it in synthesis.resources("AWS::ApplicationAutoScaling::ScalingPolicy")
+    }

@@ -1,14 +1,12 @@
-"""Runs the probes and says what they found, for people or for programs."""
+"""Run the probes and print what they found, for people or for programs."""
 
 import dataclasses
-import json
 import os
-import sys
 
 from cli.commands.check.probes import PROBES, Finding, Target
-from cli.commands.check.wire import NoAnswer, Server
+from cli.commands.check.wire import NoResponse, Server
 from cli.lib.project import CommandError
-from cli.lib.terminal import console, literal
+from cli.lib.terminal import console, literal, print_json
 
 _SIGNS = {"ok": "[green]✓[/green]", "wrong": "[red]✗[/red]", "unknown": "[yellow]?[/yellow]"}
 
@@ -22,7 +20,7 @@ def check(
     failing_prompt: str | None = None,
     silent_prompt: str | None = None,
 ) -> None:
-    """Check the API at `url`, the address that clients have as their base URL.
+    """Check the API at `url`, the base URL that clients use.
 
     Raises:
         CommandError: a rule does not hold, or there is no API there.
@@ -32,12 +30,12 @@ def check(
     try:
         target = Target(server, model or _first_model(server), failing_prompt, silent_prompt)
         findings = run(target)
-    except NoAnswer as error:
+    except NoResponse as error:
         raise CommandError(f"{url}: {error}") from None
     wrong = [one for one in findings if one.verdict == "wrong"]
     if as_json:
-        told = {"url": url, "model": target.model, "findings": [dataclasses.asdict(one) for one in findings]}
-        sys.stdout.write(json.dumps({**told, "conforms": not wrong}, indent=2) + "\n")
+        listed = [dataclasses.asdict(one) for one in findings]
+        print_json({"url": url, "model": target.model, "findings": listed, "conforms": not wrong})
     else:
         for one in findings:
             console.print(_SIGNS[one.verdict], one.rule, f"[dim]{literal(one.seen)}[/dim]" if one.seen else "")
@@ -46,7 +44,7 @@ def check(
 
 
 def run(target: Target) -> list[Finding]:
-    """Run all probes; one that cannot be run at all is a finding too."""
+    """Run all probes and return their findings; a probe that raises is a finding, too."""
     findings: list[Finding] = []
     for probe in PROBES:
         try:
@@ -57,9 +55,9 @@ def run(target: Target) -> list[Finding]:
 
 
 def _first_model(server: Server) -> str:
-    answer = server.send("GET", "/models")
+    response = server.send("GET", "/models")
     try:
-        return str(answer.json()["data"][0]["id"])
+        return str(response.json()["data"][0]["id"])
     except (TypeError, KeyError, IndexError, ValueError):
-        said = f"answers {answer.status}" if answer.status != 200 else "names no model"
-        raise CommandError(f"{server.base}/models {said}; give --model, and a --key that is good there") from None
+        what = f"answers {response.status}" if response.status != 200 else "names no model"
+        raise CommandError(f"{server.base}/models {what}; name a --model, and a --key that is valid there") from None

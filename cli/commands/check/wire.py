@@ -1,4 +1,6 @@
-"""Requests over plain `http.client`, with the time at which every piece of the answer arrived."""
+"""Send requests by plain `http.client`, and keep the time at which every piece of the response
+arrived.
+"""
 
 import http.client
 import json
@@ -9,13 +11,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
-class NoAnswer(Exception):
-    """There is none: the address cannot be reached, or the connection broke before a status came."""
+class NoResponse(Exception):
+    """The address cannot be reached, or the connection broke before a status came."""
 
 
 @dataclass
-class Answer:
-    """What came. `pieces` are bytes with the seconds since the request was sent; `cut`: the body has no proper end."""
+class Response:
+    """A response. `pieces` are bytes with the seconds since the request was sent; `cut`: the body
+    has no proper end.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -24,11 +28,11 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """All of it."""
+        """Return the whole body."""
         return b"".join(data for _, data in self.pieces)
 
     def json(self) -> Any:
-        """Give the body, read; None when it is no JSON."""
+        """Return the body's JSON value; None if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -37,17 +41,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Server:
-    """Where the API is, and how it is asked."""
+    """An API's base URL, the key for it, and how many seconds its responses may take."""
 
     base: str
     key: str
     timeout: float = 60.0
 
-    def send(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Answer:
-        """Send a request and read its answer, as it comes.
+    def send(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Response:
+        """Send a request and return its response, read piece by piece as it arrives.
 
         Raises:
-            NoAnswer: there is none.
+            NoResponse: the server sent no status.
 
         """
         parts = urlsplit(self.base)
@@ -57,54 +61,56 @@ class Server:
         headers = {
             "authorization": f"Bearer {self.key if key is None else key}",
             "content-type": "application/json",
-            "accept-encoding": "gzip",  # as clients send it; a stream must not be compressed for all that
+            "accept-encoding": "gzip",  # as clients send it; a stream must not be compressed in spite of it
             "user-agent": "sluice-check",
         }
         started = time.monotonic()
         try:
             connection.request(method, f"{parts.path.rstrip('/')}{path}", data, headers)
-            response = connection.getresponse()
+            received = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise NoAnswer(str(error) or type(error).__name__) from None
-        answer = Answer(response.status, {name.lower(): value for name, value in response.getheaders()})
+            raise NoResponse(str(error) or type(error).__name__) from None
+        response = Response(received.status, {name.lower(): value for name, value in received.getheaders()})
         try:
-            while piece := response.read1(65_536):
-                answer.pieces.append((time.monotonic() - started, piece))
+            while piece := received.read1(65_536):
+                response.pieces.append((time.monotonic() - started, piece))
         except (OSError, http.client.HTTPException):
-            answer.cut = True
+            response.cut = True
         finally:
             connection.close()
-        return answer
+        return response
 
 
 @dataclass
 class Stream:
-    """A streamed answer, taken apart: the data of its events with their times, and all that is wrong in its framing."""
+    """A parsed stream: the data of its events with their times in seconds, and all that is wrong in
+    its framing.
+    """
 
     events: list[tuple[float, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     @property
     def chunks(self) -> list[Any]:
-        """The JSON objects, `[DONE]` left out."""
+        """Return the events' JSON objects, without `[DONE]`."""
         return [json.loads(data) for _, data in self.events if data != "[DONE]"]
 
 
-def take_apart(answer: Answer) -> Stream:
-    """Read server-sent events strictly: what some client stumbles over is a fault."""
+def parse_stream(response: Response) -> Stream:
+    """Parse server-sent events strictly: whatever some client cannot read is a fault."""
     stream = Stream()
     rest = b""
-    for when, piece in answer.pieces:
+    for when, piece in response.pieces:
         *blocks, rest = (rest + piece).split(b"\n\n")
         for block in blocks:
-            _take(block, when, stream)
+            _parse_event(block, when, stream)
     if rest.strip():
         stream.faults.append("the last event has no blank line behind it")
     return stream
 
 
-def _take(block: bytes, when: float, stream: Stream) -> None:
+def _parse_event(block: bytes, when: float, stream: Stream) -> None:
     try:
         text = block.decode()
     except UnicodeDecodeError:
@@ -113,14 +119,14 @@ def _take(block: bytes, when: float, stream: Stream) -> None:
     for line in text.split("\n"):
         if not line.startswith("data: "):
             name = line.partition(":")[0]
-            told = "a comment" if name == "" else f"a line '{name}:'" if name != "data" else "'data:' without its space"
-            stream.faults.append(f"{told}, which some clients cannot read")
+            what = "a comment" if name == "" else f"a line '{name}:'" if name != "data" else "'data:' without its space"
+            stream.faults.append(f"{what}, which some clients cannot read")
             continue
         data = line.removeprefix("data: ")
         if data != "[DONE]":
             try:
                 json.loads(data)
             except ValueError:
-                stream.faults.append("the data of an event is no JSON")
+                stream.faults.append("the data of an event is not JSON")
                 continue
         stream.events.append((when, data))

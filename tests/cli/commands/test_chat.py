@@ -1,39 +1,20 @@
-"""What `sluice chat` writes to a terminal."""
+"""`sluice chat`; tests of `cli.lib.completions` hold what it prints."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from cli.commands.chat import answer
-
-HOSTILE = "\x1b]0;owned\x07\x1b[2Jfine\x9b31m\u202e\r\x00 end\n\tnext"
+from cli.main import main
 
 
-def client(deltas: Sequence[str]) -> Any:
-    """A client whose one answer streams `deltas`."""
-
-    @contextmanager
-    def create(**_: object) -> Iterator[Iterator[Any]]:
-        choices = ([SimpleNamespace(delta=SimpleNamespace(content=delta))] for delta in deltas)
-        yield (SimpleNamespace(usage=None, choices=one) for one in choices)
-
-    return SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, len(HOSTILE)])
-def test_an_answer_cannot_steer_the_terminal(size: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Escape sequences are shown, however they are cut into chunks; lines and tabs stay, and so does what is kept."""
-    deltas = [HOSTILE[start : start + size] for start in range(0, len(HOSTILE), size)]
-    assert answer(client(deltas), model="m", messages=[]) == HOSTILE
-    written = capsys.readouterr().out
-    assert written.startswith("\\x1b]0;owned\\x07\\x1b[2Jfine\\x9b31m\\u202e\\x0d\\x00 end\n\tnext\n")
-    assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r", "\x00"} & set(written)
-
-
-def test_half_a_character_does_not_end_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    """Half of a surrogate pair, which no terminal takes, is shown as what it is."""
-    answer(client(["a\ud83d", "b"]), model="m", messages=[])
-    assert capsys.readouterr().out.startswith("a\\ud83db\n")
+@pytest.mark.usefixtures("account")
+def test_a_stage_on_aws_needs_a_key(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a key the command names the variable to set and the command that makes a key."""
+    deploy(outputs={"DistributionDomain": "d1.cloudfront.net", "ModelName": "m"})
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert main(["chat", "--stage", "dev", "Hello"]) == 1
+    said = capsys.readouterr().err
+    assert "export OPENAI_API_KEY" in said
+    assert "sluice keys create --stage dev" in said

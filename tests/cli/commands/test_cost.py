@@ -1,11 +1,11 @@
-"""What things cost."""
+"""`sluice cost`."""
 
 from dataclasses import replace
 
 import pytest
 
 from cli.commands.cost import (
-    REST_OF_ANSWER,
+    REST_OF_RESPONSE,
     WRITE_UNITS,
     Cost,
     Use,
@@ -29,17 +29,21 @@ def of(use: Use, memory_mb: int = 512) -> Cost:
 
 
 def test_each_part_is_the_arithmetic_of_its_price() -> None:
-    """A request of 4 s and 200 tokens pays its share of the instance, 2 GB-seconds, its bytes and its writes."""
+    """A request of 4 s and 200 tokens pays its share of the instance, 2 GB-seconds, its bytes and
+    its writes.
+    """
     found = of(USE)
     assert found.model == pytest.approx(200 / (1000 * 0.5) * 0.001)
     assert found.on_demand == pytest.approx(price("lambda_request") + 2 * price("lambda_gb_second_arm64"))
     assert found.dynamodb == pytest.approx(WRITE_UNITS * price("dynamodb_write"))
-    sent = 200 * bytes_a_token() + REST_OF_ANSWER
+    sent = 200 * bytes_a_token() + REST_OF_RESPONSE
     assert found.cloudfront == pytest.approx(sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"))
 
 
-def test_what_is_hired_costs_less_when_it_is_used_more() -> None:
-    """Twice the utilisation halves the model's share and the managed fleet's, and changes nothing that is metered."""
+def test_rented_machines_cost_less_when_they_are_used_more() -> None:
+    """Twice the utilisation halves the model's share and the managed fleet's, and changes nothing
+    that is metered.
+    """
     half, whole = of(USE), of(replace(USE, utilisation=1.0))
     assert half.model == pytest.approx(2 * whole.model)
     request = price("lambda_request")
@@ -48,7 +52,7 @@ def test_what_is_hired_costs_less_when_it_is_used_more() -> None:
 
 
 def test_every_price_has_a_source_and_the_file_a_date() -> None:
-    """No price stands without where it is from, and none is there that nobody dated."""
+    """Every price has a source, and the file has the date of its prices."""
     found = prices()
     assert len(found["date"]) == 10
     for one in (*found["prices"].values(), *found["instances"].values()):
@@ -58,7 +62,7 @@ def test_every_price_has_a_source_and_the_file_a_date() -> None:
 
 
 def test_the_stages_instances_have_prices() -> None:
-    """What is deployed by default can be computed; an unknown type names the way out."""
+    """The default instances have prices; the error for an unknown type names the option."""
     assert instance_price(DEV.instance_type) > 0
     assert instance_price(PROD.instance_type) > 0
     with pytest.raises(CommandError, match="--instance-hour"):
@@ -66,12 +70,16 @@ def test_the_stages_instances_have_prices() -> None:
 
 
 def test_the_size_of_a_token_is_the_encoders() -> None:
-    """A token on the wire is what the README and the cost model say it is, within the padding's block."""
+    """A token on the wire is what the README and the cost model say it is, within the padding's
+    block.
+    """
     assert 200 < bytes_a_token() < 400
 
 
 def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str]) -> None:
-    """Both ways to run the function are printed, each adding up to the whole, with the prices' date."""
+    """Both ways to run the function are printed, each adding up to the whole, with the prices'
+    date.
+    """
     show("prod", {"memory_mb": "1024"}, Use(), None)
     printed = capsys.readouterr().out
     assert printed.count("100.0%") == 2
@@ -79,7 +87,7 @@ def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str])
     assert prices()["date"] in printed
     with pytest.raises(CommandError, match="memory_mb"):
         show("prod", {"memory_mb": "1"}, Use(), None)
-    with pytest.raises(CommandError, match="Utilisation"):
+    with pytest.raises(CommandError, match="--utilisation"):
         show("prod", {}, Use(utilisation=0), None)
 
 
@@ -92,21 +100,23 @@ def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str])
         ({}, Use(first_token=-1), "--first-token"),
     ],
 )
-def test_what_makes_no_sense_is_refused(changes: dict[str, str], use: Use, said: str) -> None:
-    """A setting that there is not, and figures that nothing can have, are named and not ignored."""
+def test_invalid_settings_and_figures_are_refused(changes: dict[str, str], use: Use, said: str) -> None:
+    """An unknown setting, and a figure that is impossible, are named in the error."""
     with pytest.raises(CommandError, match=said):
         show("prod", changes, use, None)
 
 
 def test_an_answer_cannot_outlast_the_function() -> None:
-    """What is computed can be served: an answer over the stream's deadline is refused."""
+    """An answer that takes longer than the stream's deadline is refused."""
     with pytest.raises(CommandError, match="deadline"):
         show("prod", {}, Use(completion_tokens=10_000, tokens_per_second=1.0), None)
     assert limits.STREAM_DEADLINE < 10_000
 
 
 def test_a_web_acl_costs_by_the_request_and_the_month(capsys: pytest.CaptureFixture[str]) -> None:
-    """AWS WAF's share of each request is a part of the bill, and what is paid each month is said apart."""
+    """AWS WAF's share of each request is a part of the bill, and what is paid each month is said
+    apart.
+    """
     with_it = cost(architecture="arm64", memory_mb=512, parallel=16, instance_hour=3.6, use=USE, web_acl=True)
     assert with_it.parts(managed=False)["AWS WAF"] == price("waf_request")
     assert "AWS WAF" not in of(USE).parts(managed=False)

@@ -21,7 +21,7 @@ ZONE = {"domain": "api.example.org", "hosted_zone": "Z1:example.org"}
     ids=["dev", "dev-domain", "prod", "prod-domain", "prod-web-acl"],
 )
 def test_tables_that_are_retained_stay(context: dict[str, object], stacks: list[str]) -> None:
-    """All goes but the stack with the tables, where those are retained; what is in us-east-1 goes in any case."""
+    """All stacks are removed except that of retained tables; those in us-east-1 always are."""
     assert stacks_of(settings_from_context(context)) == stacks
 
 
@@ -30,8 +30,8 @@ def test_tables_that_are_retained_stay(context: dict[str, object], stacks: list[
     [({}, "No region is set"), ({"AWS_REGION": "us-east-1", "AWS_PROFILE": "nope"}, r"profile \(nope\)")],
     ids=["no-region", "no-profile"],
 )
-def test_aws_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str) -> None:
-    """What the environment lacks is said in a sentence."""
+def test_without_access_to_aws(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str) -> None:
+    """The error names what the environment lacks."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")

@@ -1,4 +1,4 @@
-"""What `sluice doctor` makes of what is deployed; tests/e2e asks a deployed stack."""
+"""`sluice doctor`; tests/e2e/test_doctor.py reads a deployed stack."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,9 @@ DEPLOYED = doctor.Deployed(
 
 
 def test_the_heartbeat_is_the_one_that_was_set() -> None:
-    """The table shows the deployed function's heartbeat, and one that leaves no room is a contradiction."""
+    """The table shows the deployed function's heartbeat, and one that leaves no room is a
+    contradiction.
+    """
     found = [row for row in doctor.rows(replace(DEPLOYED, heartbeat=11.0)) if row.what == "heartbeat"]
     assert (found[0].hop, found[0].value, found[0].source) == ("function", 11.0, "deployed")
     assert doctor.contradictions(DEPLOYED) == []
@@ -34,7 +36,7 @@ def test_the_heartbeat_is_the_one_that_was_set() -> None:
 
 
 def test_a_stopped_endpoint_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is one line, with the command that starts it; nothing is asked of an endpoint that is not there."""
+    """The error names the command that starts it; nothing is read from an endpoint that is stopped."""
 
     class Stacks:
         def describe_stacks(self, **_: Any) -> dict[str, Any]:

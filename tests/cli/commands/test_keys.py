@@ -1,4 +1,4 @@
-"""`sluice keys revoke`: what of a key that was found leaves the machine."""
+"""`sluice keys revoke`: only the id of a key leaves the machine."""
 
 import io
 from typing import Any
@@ -6,16 +6,15 @@ from typing import Any
 import pytest
 
 from cli.commands import keys
-from cli.lib.admin_api import Admin
 from cli.main import main
-from tests.cli.test_hostile_answers import FACTS
+from tests.support.hostile_admin import FACTS
 
 KEY = "sk-abcdefghijkl-" + "Aa0_-" * 8 + "xyz"
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Give the calls of the admin API that are made."""
+def calls_made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Return the list of calls of the admin API."""
     calls: list[tuple[Any, ...]] = []
 
     def api(*call: Any, **query: Any) -> dict[str, Any]:
@@ -26,42 +25,29 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return calls
 
 
-@pytest.mark.parametrize("given", [KEY, KEY[3:15], KEY[:15], f" '{KEY}'\n", f'"{KEY}"', "-"])
+@pytest.mark.parametrize("text", [KEY, KEY[3:15], KEY[:15], f" '{KEY}'\n", f'"{KEY}"', "-"])
 def test_only_the_id_is_sent(
-    asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str
+    calls_made: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    """The whole key, in quotes or from standard input, is as good as its id, and is neither sent nor printed."""
+    """The whole key, in quotes or from standard input, is as good as its id, and is neither sent
+    nor printed.
+    """
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{KEY}\n"))
-    assert main(["keys", "revoke", given]) == 0
-    assert asked == [("POST", f"/keys/{KEY[3:15]}/revoke", {})]
+    assert main(["keys", "revoke", text]) == 0
+    assert calls_made == [("POST", f"/keys/{KEY[3:15]}/revoke", {})]
     printed = "".join(capsys.readouterr())
     assert "3 running" in printed
     assert KEY[16:] not in printed
 
 
-@pytest.mark.parametrize("given", [KEY + "x", KEY[:-1], "sk-nothing", "-"])
-def test_what_is_no_key_is_not_repeated(
-    asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str
+@pytest.mark.parametrize("text", [KEY + "x", KEY[:-1], "sk-nothing", "-"])
+def test_text_that_is_not_a_key_is_not_printed(
+    calls_made: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    """A text that is not a key ends the command, which does not print it: it may be most of one."""
+    """A text that is not a key fails the command, which does not print it: it may be most of a key."""
     monkeypatch.setattr("sys.stdin", io.StringIO(KEY + "x"))
     with pytest.raises(SystemExit) as ended:
-        main(["keys", "revoke", given])
+        main(["keys", "revoke", text])
     assert ended.value.code == 2
-    assert not asked
+    assert not calls_made
     assert KEY[16:-1] not in "".join(capsys.readouterr())
-
-
-def test_a_right_names_its_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--right` and `--iam` lead to the function of that right, and of all."""
-    found: list[str | None] = []
-
-    def of(*_: str, right: str | None) -> Admin:
-        found.append(right)
-        return Admin("local", {}, None)
-
-    monkeypatch.setattr(Admin, "of", of)
-    monkeypatch.setattr(Admin, "pages", lambda *_, **__: iter(()))
-    for given in (["--right", "audit"], ["--iam"], []):
-        assert main(["audit", *given]) == 0
-    assert found == ["audit", "all", None]

@@ -11,7 +11,7 @@ from cli.lib.project import CommandError
 
 
 def test_a_call_that_is_not_answered_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The function is invoked once: of a second key that a repeat makes nobody would have the secret."""
+    """The function is invoked once: a repeat could make a second key whose secret is lost."""
     calls = 0
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -32,7 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "edge": {"domain": "api.example.org", "hosted_zone": "Z0123456789ABC:example.org", "web_acl": "rate"},
 }
 ALLOWED = {
-    "CustomCrossRegionExportWriterCustomResourceProviderRole": "made by CDK, which lets nobody change its trust; it "
+    "CustomCrossRegionExportWriterCustomResourceProviderRole": "made by CDK, whose trust cannot be changed; it "
     "may write parameters of /cdk/exports/ in us-east-1's and the service's region, and Lambda passes roles within an "
     "account only",
     "CustomCrossRegionExportReaderCustomResourceProviderRole": "likewise",
@@ -42,7 +42,9 @@ ALLOWED_SERVICES = {
     "lambda.amazonaws.com": "AWS documents no condition for execution roles: a function might not start with one; who "
     "gives Lambda a role needs iam:PassRole in the role's own account",
 }
-"""Services that roles may trust without a condition, and why. Other resources' policies and permissions may not."""
+"""Services that roles may trust without a condition, and why. Other resources' policies and
+permissions may not.
+"""
 
 
 Templates = Callable[[str, str], list[dict[str, Any]]]
@@ -50,20 +52,24 @@ Templates = Callable[[str, str], list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def templates(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    """The templates of all stacks of a stage with some options; those of the edge are in a region of their own."""
+    """The templates of all stacks of a stage with some options; those of the edge are in a region
+    of their own.
+    """
 
     @cache
     def synthesised(stage: str, options: str) -> list[dict[str, Any]]:
         app = App(outdir=str(tmp_path_factory.mktemp(options)), analytics_reporting=False)
-        home = Environment(account="123456789012", region="eu-west-1")
-        compose(app, settings=of_stage(stage).replace(**OPTIONS[options]), root=project, home=home)
+        env = Environment(account="123456789012", region="eu-west-1")
+        compose(app, settings=of_stage(stage).replace(**OPTIONS[options]), root=project, env=env)
         return [stack.template for stack in app.synth().stacks]
 
     return synthesised
 
 
 def statements(value: Any) -> Iterator[dict[str, Any]]:
-    """Every statement of a policy with a principal that is a service, however deep in `value` it is."""
+    """Every statement of a policy with a principal that is a service, however deep in `value` it
+    is.
+    """
     if isinstance(value, dict):
         if isinstance(principal := value.get("Principal"), dict) and "Service" in principal:
             yield value
@@ -93,7 +99,9 @@ def unconditional(template: dict[str, Any]) -> Iterator[str]:
     ("stage", "options"), [("local", "plain"), ("dev", "plain"), *(("prod", options) for options in OPTIONS)]
 )
 def test_a_service_acts_for_this_account_only(stage: str, options: str, templates: Templates) -> None:
-    """Each trust in a service, but those in the lists, names the account or the resource that the service acts for."""
+    """Each trust in a service, but those in the lists, names the account or the resource that the
+    service acts for.
+    """
     made = templates(stage, options)
     roles = [it for one in made for it in one["Resources"].values() if it["Type"] == "AWS::IAM::Role"]
     assert len(roles) >= 4  # so that there was something to look at
@@ -102,8 +110,8 @@ def test_a_service_acts_for_this_account_only(stage: str, options: str, template
 
 
 def test_what_is_looked_for_is_found() -> None:
-    """A role, a bucket's policy and a function's permission without the condition are each named; of Lambda's trust
-    only a role's is left out.
+    """A role, a bucket's policy and a function's permission without the condition are each named;
+    of Lambda's trust only a role's is left out.
     """
     trust = {"Effect": "Allow", "Principal": {"Service": "s.amazonaws.com"}, "Action": "*"}
     function = {**trust, "Principal": {"Service": "lambda.amazonaws.com"}}
@@ -128,7 +136,9 @@ def conditions(statement: dict[str, Any]) -> set[str]:
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_each_service_is_trusted_as_aws_documents_it(options: str, templates: Templates) -> None:
-    """SageMaker's and CodeBuild's roles ask for this account; those of our functions ask for nothing."""
+    """SageMaker's and CodeBuild's roles ask for this account; those of our functions ask for
+    nothing.
+    """
     asked: dict[str, set[str]] = {}
     for template in templates("prod", options):
         for name, resource in template["Resources"].items():
@@ -142,8 +152,8 @@ def test_each_service_is_trusted_as_aws_documents_it(options: str, templates: Te
 
 
 def test_grants_hold_under_the_conditions_that_aws_documents(templates: Templates) -> None:
-    """The key is granted on for AWS's own resources only, the bucket is listed where the weights are, and network
-    interfaces are made in the named subnets.
+    """The key is granted on for AWS's own resources only, the bucket is listed where the weights
+    are, and network interfaces are made in the named subnets.
     """
     (execution,) = [
         it["Properties"]["PolicyDocument"]["Statement"]

@@ -15,7 +15,9 @@ TEXT = "ARG BASE_IMAGE=python:3.13-slim\nARG GPU_BASE_IMAGE=org/gpu:v1\nARG OTHE
 
 
 def test_a_base_is_pinned_by_its_digest() -> None:
-    """Each base that a tag names is named; pinned ones are not, and keep their tag when they are pinned again."""
+    """Each base that a tag names is named; pinned ones are not, and keep their tag when they are
+    pinned again.
+    """
     assert digests.unpinned(TEXT) == ["python:3.13-slim", "org/gpu:v1"]
     text = digests.pinned(TEXT, {"python:3.13-slim": DIGEST, "org/gpu:v1": DIGEST})
     assert digests.unpinned(text) == []
@@ -43,7 +45,9 @@ class _Any(dict[str, str]):
 def test_a_registry_that_does_not_answer_changes_nothing(
     printed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The Dockerfile stays as it was, and that is said; with an answer it has the digests."""
+    """Without an answer the Dockerfile is not changed, and a message says so; with one it has the
+    digests.
+    """
     path, docker = tmp_path / "Dockerfile", tmp_path / "docker"
     path.write_text(TEXT)
     monkeypatch.setattr(digests, "DOCKERFILE", path)

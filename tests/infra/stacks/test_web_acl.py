@@ -1,4 +1,4 @@
-"""AWS WAF in front of the distribution: one of ours, one that is named, or none."""
+"""AWS WAF in front of the distribution: one that is made, one that is named, or none."""
 
 import json
 from pathlib import Path
@@ -18,8 +18,8 @@ THEIRS = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/theirs/12345678-123
 def stacks(project: Path, out: Path, region: str, **changes: Any) -> dict[str, Any]:
     """The stacks of dev with a web ACL that is made, for a region, by their names."""
     app = App(outdir=str(out), analytics_reporting=False)
-    home = Environment(account="123456789012", region=region)
-    compose(app, settings=DEV.replace(web_acl="rate", **changes), root=project, home=home)
+    env = Environment(account="123456789012", region=region)
+    compose(app, settings=DEV.replace(web_acl="rate", **changes), root=project, env=env)
     return {stack.stack_name: stack for stack in app.synth().stacks}
 
 
@@ -37,7 +37,9 @@ def the(template: dict[str, Any], kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_one_that_is_made_is_where_cloudfront_looks(project: Path, tmp_path: Path, region: str) -> None:
-    """The web ACL is CloudFront's kind and in us-east-1, and the distribution, elsewhere, refers to it."""
+    """The web ACL is CloudFront's kind and in us-east-1, and the distribution, elsewhere, refers to
+    it.
+    """
     found = stacks(project, tmp_path, region)
     made, service = found["sluice-dev-web-acl"], found["sluice-dev-service"]
     assert (made.environment.region, service.environment.region) == ("us-east-1", region)
@@ -48,7 +50,9 @@ def test_one_that_is_made_is_where_cloudfront_looks(project: Path, tmp_path: Pat
 
 
 def test_it_counts_by_address_and_more_strictly_below_admin(project: Path, tmp_path: Path) -> None:
-    """Two rate rules over five minutes: 300 below /admin/, the setting for all; a block is a 429 of the API's form."""
+    """Two rate rules over five minutes: 300 below /admin/, the setting for all; a block is a 429 of
+    the API's form.
+    """
     acl = the(stacks(project, tmp_path, "us-east-1", web_acl_rate=500)["sluice-dev-web-acl"].template, _ACL)
     rates = {it["Name"]: it["Statement"]["RateBasedStatement"] for it in acl["Rules"]}
     assert {name: it["Limit"] for name, it in rates.items()} == {"AdminRate": 300, "Rate": 500}
@@ -65,7 +69,9 @@ def test_it_counts_by_address_and_more_strictly_below_admin(project: Path, tmp_p
 
 
 def test_it_neither_reads_bodies_nor_keeps_requests(project: Path, tmp_path: Path) -> None:
-    """A prompt of any size passes, and no sample of a request, with its key, is there to be looked at."""
+    """A prompt of any size passes, and no sample of a request, with its key, is there to be looked
+    at.
+    """
     acl = the(stacks(project, tmp_path, "us-east-1")["sluice-dev-web-acl"].template, _ACL)
     assert "Body" not in json.dumps(acl["Rules"]).replace("CustomResponseBodyKey", "")
     seen = [acl["VisibilityConfig"], *(rule["VisibilityConfig"] for rule in acl["Rules"])]
@@ -78,7 +84,9 @@ def test_the_rule_for_admin_is_never_the_looser_one(project: Path, tmp_path: Pat
 
 
 def test_the_rate_below_admin_is_a_setting(project: Path, tmp_path: Path) -> None:
-    """Who exports much by script may have more requests there, down to WAF's least and up to the limit for all."""
+    """Who exports much by script may have more requests there, down to WAF's least and up to the
+    limit for all.
+    """
     assert limits(project, tmp_path, web_acl_admin_rate=1200) == [1200, 3000]
     assert limits(project, tmp_path, web_acl_admin_rate=10) == [10, 3000]
 
@@ -95,7 +103,7 @@ def test_there_is_none_by_default(synthesis: Synthesis) -> None:
 
 
 def test_one_that_is_made_needs_to_know_where(project: Path, tmp_path: Path) -> None:
-    """Without credentials nobody knows the account and region, and that is said."""
+    """Without credentials the account and region are unknown, which the error says."""
     with pytest.raises(SettingsError, match=r"sluice-dev-web-acl: .* set CDK_DEFAULT_ACCOUNT and"):
         compose(
             App(outdir=str(tmp_path), analytics_reporting=False), settings=DEV.replace(web_acl="rate"), root=project

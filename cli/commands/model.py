@@ -1,10 +1,13 @@
-"""`sluice model push`: uploads a model's files to S3, as SageMaker lays them under /opt/ml/model.
+"""`sluice model push`: upload a model's files to S3, from where SageMaker copies them to
+/opt/ml/model.
 
-In parts of 64 MiB, each sent with its SHA-256, which S3 checks before it takes the part. Broken off, it goes on where
-it was: parts that S3 has with the same checksum, and objects that are whole, are not sent again. The SageMaker SDK's
-S3Uploader can neither go on nor name a checksum, and installs a gigabyte.
+Files are sent in parts of 64 MiB, each with its SHA-256, which S3 checks before it accepts the
+part. An upload that was interrupted goes on: objects that are complete, and parts that S3 has with
+the same checksum, are not sent again. The SageMaker SDK's S3Uploader can neither go on nor send a
+checksum, and installs a gigabyte.
 """
 
+import argparse
 import base64
 import hashlib
 import shlex
@@ -14,13 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.lib import values
 from cli.lib.project import CommandError
+from cli.lib.stack import aws_options, no_access
+from cli.lib.terminal import console
 
+HELP = "Upload a model's weights."
 PART = 64 * 2**20
-MOST_PARTS = 10_000
+MAX_PARTS = 10_000
 """S3's limit, which makes 640 GB the largest file."""
 CHECKSUM = "sluice-sha256"
-"""The object's metadata: the SHA-256 of its parts' SHA-256s, and the size of a part."""
+"""The name of an object's metadata: the SHA-256 of its parts' SHA-256s, and the size of a part."""
 _THREADS = 8
 _IGNORED = {".git", ".cache", "__pycache__", ".DS_Store"}
 
@@ -29,7 +36,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class File:
-    """One file to send, and where to."""
+    """One file to send, and its object's key."""
 
     path: Path
     key: str
@@ -38,9 +45,10 @@ class File:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What came of it: bytes that were sent, bytes that were there already, and the setting that names the model.
+    """The bytes that were sent, the bytes that were in S3 already, and the values of the settings
+    that name the model.
 
-    `sha256` is that of a single GGUF file, which the container checks; a folder has none.
+    `sha256` is that of a single GGUF file, which the container checks; None for a folder.
     """
 
     sent: int
@@ -49,22 +57,38 @@ class Pushed:
     sha256: str | None
 
 
-def files(source: Path, prefix: str) -> list[File]:
-    """The files of a model, a folder's or the one, with the keys they get below `prefix`.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add `push`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    text = (
+        "Upload a model's files to S3, checked by SHA-256, and print the setting to use. An interrupted upload goes on "
+        "where it was."
+    )
+    push = commands.add_parser("push", help=text, description=text)
+    push.add_argument("source", type=Path, metavar="DIR", help="the model's folder, or one file")
+    push.add_argument("--to", metavar="s3://BUCKET/PREFIX/", help="where to (a private bucket of the account)")
+    push.add_argument("--kms-key", metavar="ARN", help="the key that encrypts the objects (the bucket's default)")
+    values.add_stage(push, default="dev")
+    push.set_defaults(run=run)
 
-    Raises CommandError if there are none, or one is too large. What tools leave in a folder is passed over.
+
+def files(source: Path, prefix: str) -> list[File]:
+    """Return the files of a model (a folder or one file), with their keys below `prefix`.
+
+    Caches and the like in a folder are left out. Raises CommandError if there are no files, or one
+    is too large.
     """
-    found = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
     listed = []
-    for path in found:
+    for path in paths:
         relative = Path(path.name) if source.is_file() else path.relative_to(source)
         if not _IGNORED & set(relative.parts):
             listed.append(File(path, f"{prefix}{relative.as_posix()}", path.stat().st_size))
     if not listed:
         raise CommandError(f"{source}: there is nothing to upload.")
     for file in listed:
-        if file.size > PART * MOST_PARTS:
-            raise CommandError(f"{file.path}: is larger than {PART * MOST_PARTS // 2**30} GiB.")
+        if file.size > PART * MAX_PARTS:
+            raise CommandError(f"{file.path}: the file is larger than S3 takes: {PART * MAX_PARTS // 2**30} GiB.")
     return listed
 
 
@@ -74,10 +98,10 @@ def push(s3: Any, source: Path, *, bucket: str, prefix: str, kms_key: str | None
     Args:
         s3: boto3's client.
         source: The folder, or one file.
-        bucket: Where to.
-        prefix: Of the keys; empty or ending in a slash.
-        kms_key: The ARN of the key that encrypts the objects, None for the bucket's own way.
-        progress: Is told bytes as they are done.
+        bucket: The bucket's name.
+        prefix: The keys' prefix, empty or ending in a slash.
+        kms_key: The ARN of the key that encrypts the objects; None: the bucket's default.
+        progress: Called with the size of each part that is done.
 
     Raises:
         CommandError: there is nothing to upload, or a file changed meanwhile.
@@ -102,13 +126,13 @@ def _sha256(path: Path) -> str:
 def _send(
     s3: Any, pool: ThreadPoolExecutor, file: File, *, bucket: str, kms_key: str | None, progress: Progress
 ) -> int:
-    """Upload one file; how many bytes had to be sent."""
+    """Upload one file and return how many bytes had to be sent."""
     digests = list(pool.map(lambda number: hashlib.sha256(_part(file, number)).digest(), _numbers(file)))
     whole = f"{hashlib.sha256(b''.join(digests)).hexdigest()}-{PART}"
-    if _is_there(s3, bucket, file, whole):
+    if _is_complete(s3, bucket, file, whole):
         progress(file.size)
         return 0
-    upload, there = _begun(s3, bucket, file.key)
+    upload, stored = _interrupted(s3, bucket, file.key)
     if upload is None:
         encryption = {} if kms_key is None else {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
         upload = s3.create_multipart_upload(
@@ -118,7 +142,7 @@ def _send(
     def send(number: int) -> tuple[dict[str, Any], int]:
         data = _part(file, number)
         checksum = base64.b64encode(digests[number - 1]).decode()
-        tag, size = _tag(there.get(number), checksum, data), 0
+        tag, size = _tag(stored.get(number), checksum, data), 0
         if tag is None:
             size = len(data)
             tag = s3.upload_part(
@@ -131,9 +155,10 @@ def _send(
     s3.complete_multipart_upload(
         Bucket=bucket, Key=file.key, UploadId=upload, MultipartUpload={"Parts": [part for part, _ in results]}
     )
-    if not _is_there(s3, bucket, file, whole):
+    if not _is_complete(s3, bucket, file, whole):
         raise CommandError(
-            f"{file.path}: changed while it was uploaded, or an older upload was in the way. Again, please."
+            f"{file.path}: the object is not the file: the file was changed during the upload, or an older upload was "
+            "completed in its place. Run the same command again."
         )
     return sum(size for _, size in results)
 
@@ -148,7 +173,7 @@ def _part(file: File, number: int) -> bytes:
         return data.read(PART)
 
 
-def _is_there(s3: Any, bucket: str, file: File, whole: str) -> bool:
+def _is_complete(s3: Any, bucket: str, file: File, whole: str) -> bool:
     from botocore.exceptions import ClientError
 
     try:
@@ -161,7 +186,9 @@ def _is_there(s3: Any, bucket: str, file: File, whole: str) -> bool:
 
 
 def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
-    """The tag of a part that is there and the same; one without a checksum of its own is held against its MD5."""
+    """Return the tag of a stored part if it is the same; a part without a SHA-256 is compared by
+    its MD5.
+    """
     if part is None:
         return None
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest
@@ -169,13 +196,15 @@ def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
     return str(part["ETag"]) if same else None
 
 
-def _begun(s3: Any, bucket: str, key: str) -> tuple[str | None, dict[int, dict[str, Any]]]:
-    """The newest upload of a key that was broken off, and its parts by their number."""
-    found = s3.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
-    mine = sorted((it for it in found if it["Key"] == key), key=lambda it: str(it.get("Initiated", "")))
-    if not mine:
+def _interrupted(s3: Any, bucket: str, key: str) -> tuple[str | None, dict[int, dict[str, Any]]]:
+    """Return the id of the newest interrupted upload of a key, and its parts by number; None and no
+    parts if none.
+    """
+    uploads = s3.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
+    interrupted = sorted((it for it in uploads if it["Key"] == key), key=lambda it: str(it.get("Initiated", "")))
+    if not interrupted:
         return None, {}
-    upload = mine[-1]["UploadId"]
+    upload = interrupted[-1]["UploadId"]
     return upload, {part["PartNumber"]: part for part in _parts(s3, bucket, key, upload)}
 
 
@@ -184,22 +213,24 @@ def _parts(s3: Any, bucket: str, key: str, upload: str) -> Iterator[dict[str, An
         yield from page.get("Parts", [])
 
 
-def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> None:
-    """Upload with a progress bar, and print the setting to use. Raises CommandError."""
+def run(args: argparse.Namespace) -> None:
+    """Upload with a progress bar, and print the setting to use."""
     import boto3
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from cli.lib.stack import aws_options, unasked
-    from cli.lib.terminal import console
-
-    options = aws_options(stage)
+    source: Path = args.source
+    options = aws_options(args.stage)
     if not source.exists():
         raise CommandError(f"{source}: there is no such file or folder.")
     try:
         s3 = boto3.client("s3", **options)
-        bucket, prefix = _place(to) if to else (_own_bucket(s3, boto3.client("sts", **options)), f"{source.name}/")
+        bucket, prefix = (
+            _bucket_and_prefix(args.to)
+            if args.to
+            else (_own_bucket(s3, boto3.client("sts", **options)), f"{source.name}/")
+        )
         console.print(f"To s3://{bucket}/{prefix}")
         total = sum(file.size for file in files(source, prefix))
         columns = (
@@ -212,11 +243,16 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(source.name, total=total)
             done = push(
-                s3, source, bucket=bucket, prefix=prefix, kms_key=kms_key, progress=lambda size: bar.advance(task, size)
+                s3,
+                source,
+                bucket=bucket,
+                prefix=prefix,
+                kms_key=args.kms_key,
+                progress=lambda size: bar.advance(task, size),
             )
     except (Boto3Error, BotoCoreError, ClientError) as error:
         if isinstance(error, NoCredentialsError | NoRegionError):
-            raise unasked(stage, error) from None  # nothing had begun
+            raise no_access(args.stage, error) from None  # nothing was sent yet
         reason = str(error).rstrip(".")
         raise CommandError(f"The upload broke off: {reason}. The same command goes on where it was.") from None
     console.print(f"[green]✓[/green] {done.sent:,} bytes sent, {done.kept:,} were there; all checksums agree.")
@@ -225,7 +261,7 @@ def run(source: Path, *, to: str | None, stage: str, kms_key: str | None) -> Non
     console.print(f"  -c {shlex.quote(f'weights={done.weights}')}{checked}", markup=False)
 
 
-def _place(address: str) -> tuple[str, str]:
+def _bucket_and_prefix(address: str) -> tuple[str, str]:
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     if not address.startswith("s3://") or not bucket:
         raise CommandError(f"--to {address}: must be s3://bucket/prefix/")
@@ -233,7 +269,9 @@ def _place(address: str) -> tuple[str, str]:
 
 
 def _own_bucket(s3: Any, sts: Any) -> str:
-    """The bucket for models of this account and region, made when it is not there. It is private and encrypted."""
+    """Return the bucket for models of this account and region; make it, private and encrypted, if
+    it does not exist.
+    """
     from botocore.exceptions import ClientError
 
     account, region = sts.get_caller_identity()["Account"], s3.meta.region_name

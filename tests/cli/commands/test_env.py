@@ -1,6 +1,7 @@
 """`sluice env`: what a shell makes of its lines."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,9 @@ def test_values_are_only_values(
 def test_the_local_clouds_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--aws` sets what AWS clients need for the running local cloud, and takes away what would lead them elsewhere."""
+    """`--aws` sets what AWS clients need for the running local cloud, and takes away what would
+    lead them elsewhere.
+    """
     cloud = LocalCloud(tmp_path, 1, "http://localhost:4566", Keys.new())
     monkeypatch.setattr(LocalCloud, "find", lambda *_: cloud)
     assert main.main(["env", "--aws"]) == 0
@@ -70,3 +73,32 @@ def test_the_local_clouds_keys(
 def test_exports() -> None:
     """Plain values stay readable."""
     assert values.exports({"A": "http://localhost:1/v1"}) == "export A=http://localhost:1/v1\n"
+
+
+@pytest.mark.usefixtures("account")
+def test_a_stage_on_aws(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--stage` prints a deployment's address, and the key that the environment has or the command
+    that makes one.
+    """
+    deploy(outputs={"DistributionDomain": "d1.cloudfront.net", "ModelName": "m"})
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert main.main(["env", "--stage", "dev"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "export OPENAI_BASE_URL=https://d1.cloudfront.net/v1"
+    assert lines[1].startswith("# OPENAI_API_KEY is yours to set")
+
+
+@pytest.mark.usefixtures("account")
+def test_a_stage_with_its_own_domain(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The address of a deployment with a domain is that domain."""
+    domains = {"DistributionDomain": "d1.cloudfront.net", "Domain": "api.example.org"}
+    deploy(outputs={**domains, "ModelName": "m"})
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    assert main.main(["env", "--stage", "dev"]) == 0
+    assert capsys.readouterr().out == (
+        "export OPENAI_BASE_URL=https://api.example.org/v1\nexport OPENAI_API_KEY=sk-x\n"
+    )

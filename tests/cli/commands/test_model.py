@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from cli.commands import model_push
+from cli.commands import model
 from cli.lib.project import CommandError
 
 BUCKET = "models"
@@ -20,7 +20,7 @@ BUCKET = "models"
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An empty bucket, and small parts."""
-    monkeypatch.setattr(model_push, "PART", 5 * 2**20)  # S3's smallest
+    monkeypatch.setattr(model, "PART", 5 * 2**20)  # S3's smallest
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     with mock_aws():
@@ -42,9 +42,9 @@ def folder(tmp_path: Path) -> Path:
     return source
 
 
-def push(s3: Any, source: Path, progress: Any = lambda size: None) -> model_push.Pushed:
+def push(s3: Any, source: Path, progress: Any = lambda size: None) -> model.Pushed:
     """Push into the bucket, below `m/`."""
-    return model_push.push(s3, source, bucket=BUCKET, prefix="m/", kms_key=None, progress=progress)
+    return model.push(s3, source, bucket=BUCKET, prefix="m/", kms_key=None, progress=progress)
 
 
 def test_a_folder_is_there_as_it_was(s3: Any, folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_is_there_is_not_sent_again(s3: Any, folder: Path) -> None:
 def test_a_push_that_broke_off_goes_on(s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts that S3 took are not sent again."""
     real = s3.upload_part
-    monkeypatch.setattr(model_push, "_THREADS", 1)
+    monkeypatch.setattr(model, "_THREADS", 1)
 
     def broken(**call: Any) -> Any:
         if call["PartNumber"] == 3:
@@ -98,26 +98,26 @@ def test_a_push_that_broke_off_goes_on(s3: Any, folder: Path, monkeypatch: pytes
 
 
 def test_each_part_is_sent_with_its_checksum(s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3 is told the SHA-256 of every part, and refuses one that arrives otherwise."""
+    """Every part is sent with its SHA-256, with which S3 checks it."""
     real = s3.upload_part
-    told: list[bool] = []
+    correct: list[bool] = []
 
     def noted(**call: Any) -> Any:
-        told.append(call["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(call["Body"]).digest()).decode())
+        correct.append(call["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(call["Body"]).digest()).decode())
         return real(**call)
 
     monkeypatch.setattr(s3, "upload_part", noted)
     push(s3, folder)
-    assert told == [True] * 5
+    assert correct == [True] * 5
 
 
 def test_one_file_is_named_by_its_key(s3: Any, folder: Path) -> None:
-    """Of one file, the setting names the object."""
+    """The setting for one file names its object."""
     assert push(s3, folder / "config.json").weights == f"s3://{BUCKET}/m/config.json"
 
 
 def test_a_gguf_file_has_a_checksum_to_deploy_it_with(s3: Any, folder: Path) -> None:
-    """The SHA-256 of the one file is told, as the container wants it; a folder has none."""
+    """The result of one GGUF file has its SHA-256, which the container checks; a folder's has none."""
     file = folder / "model.gguf"
     file.write_bytes(b"GGUF" * 9)
     assert push(s3, file).sha256 == hashlib.sha256(b"GGUF" * 9).hexdigest()
@@ -125,22 +125,22 @@ def test_a_gguf_file_has_a_checksum_to_deploy_it_with(s3: Any, folder: Path) -> 
 
 
 def test_an_empty_folder_is_refused(s3: Any, tmp_path: Path) -> None:
-    """There is nothing to upload, and it says so."""
+    """An empty folder is an error."""
     with pytest.raises(CommandError, match="there is nothing to upload"):
         push(s3, tmp_path)
 
 
-def test_a_bucket_of_ones_own_is_private(s3: Any) -> None:
+def test_the_accounts_bucket_is_private(s3: Any) -> None:
     """Without an address, a bucket of the account is made once, closed to the public."""
     sts = boto3.client("sts", region_name="us-east-1")
-    name = model_push._own_bucket(s3, sts)
-    assert name == model_push._own_bucket(s3, sts) == "sluice-models-123456789012-us-east-1"
+    name = model._own_bucket(s3, sts)
+    assert name == model._own_bucket(s3, sts) == "sluice-models-123456789012-us-east-1"
     block = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
     assert all(block.values())
 
 
 @pytest.mark.parametrize("address", ["models/one", "s3://", "https://models/one"])
-def test_an_address_that_is_none_is_refused(address: str) -> None:
-    """Only s3:// leads to S3."""
+def test_an_invalid_address_is_refused(address: str) -> None:
+    """Only s3://bucket/... is accepted."""
     with pytest.raises(CommandError, match="must be s3://bucket/prefix/"):
-        model_push._place(address)
+        model._bucket_and_prefix(address)

@@ -1,4 +1,4 @@
-"""Ids in the paths of the admin API."""
+"""`sluice usage`; tests/e2e/test_keys_and_usage.py reports what was used."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,17 +14,17 @@ def test_an_id_of_any_characters_is_one_segment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An id with an ellipsis and a slash reaches the API quoted, and its refusal is one line."""
-    asked = []
+    requested = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_response(400)
             self.end_headers()
             self.wfile.write(b'{"error": {"message": "That is no request id."}}')
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.handle_request)
@@ -33,5 +33,11 @@ def test_an_id_of_any_characters_is_one_segment(
         monkeypatch.setattr(usage, "admin", lambda _: api)
         assert main(["usage", "request", "req_06/eqw2…"]) == 1
         thread.join()
-    assert asked == ["/admin/v1/requests/req_06%2Feqw2%E2%80%A6"]
+    assert requested == ["/admin/v1/requests/req_06%2Feqw2%E2%80%A6"]
     assert capsys.readouterr().err == "✗ That is no request id.\n"
+
+
+def test_csv_and_json_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """With both `--csv` and `--json` the command fails."""
+    assert main(["usage", "--csv", "--json"]) == 1
+    assert "exclude each other" in capsys.readouterr().err

@@ -1,0 +1,39 @@
+"""`sluice env`: print the variables that OpenAI clients, or AWS clients, read."""
+
+import argparse
+import sys
+
+from cli.lib import values
+from cli.lib.project import CommandError
+from cli.lib.stack import LocalStack, running_cloud
+
+HELP = 'Print the variables of OpenAI clients, for eval "$(sluice env)".'
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    values.add_stack(parser)
+    parser.add_argument("--aws", action="store_true", help="those of AWS clients instead, for the running local cloud")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print lines that a POSIX shell can evaluate."""
+    if args.aws:
+        if args.stage != "local":
+            raise CommandError("--aws is for the local cloud; a stage on AWS is reached with your own credentials.")
+        sys.stdout.write("unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN\n")
+        sys.stdout.write(values.exports(running_cloud().aws_environment()))
+        return
+    stack = LocalStack.of(args.stage, args.stack_name)
+    sys.stdout.write(values.exports({"OPENAI_BASE_URL": stack.base_url}))
+    if stack.api_key:
+        sys.stdout.write(values.exports({"OPENAI_API_KEY": stack.api_key}))
+    else:
+        command = f"sluice keys create --stage {args.stage} --name NAME"
+        sys.stdout.write(f"# OPENAI_API_KEY is yours to set; what makes a key, and shows it once: {command}\n")
+    if stack.authority is not None:
+        from cli.lib.trust import bundle
+
+        trusted = str(bundle(stack.authority))
+        sys.stdout.write(values.exports({"SSL_CERT_FILE": trusted, "NODE_EXTRA_CA_CERTS": trusted}))

@@ -1,0 +1,86 @@
+"""Ask a deployed stack's model through the stock OpenAI client, and print the completion as it
+streams.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from cli.lib.printable import printable
+from cli.lib.project import CommandError
+from cli.lib.terminal import console
+
+if TYPE_CHECKING:
+    from cli.lib.stack import LocalStack
+
+Message = dict[str, str]
+
+
+class Unavailable(CommandError):
+    """The API's status was 503."""
+
+
+def client(stack: LocalStack) -> Any:
+    """Return the stock OpenAI client for a stack."""
+    import ssl
+
+    from openai import DefaultHttpxClient, OpenAI
+
+    trust = ssl.create_default_context(cafile=stack.authority) if stack.authority else True
+    return OpenAI(
+        base_url=stack.base_url,
+        api_key=stack.api_key,
+        max_retries=0,
+        http_client=DefaultHttpxClient(verify=trust),
+    )
+
+
+def complete(client: Any, *, model: str, messages: list[Message], temperature: float | None = None) -> str:
+    """Stream one completion to the screen, then its figures; without `temperature` the model's
+    default holds.
+
+    Characters that could steer the terminal are printed as escapes. The text that is returned is
+    the model's own.
+
+    Raises:
+        CommandError: the API refused, or the completion broke off; Unavailable: with status 503.
+
+    """
+    import openai
+
+    started = time.monotonic()
+    first = 0.0
+    parts: list[str] = []
+    tokens = 0
+    options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+    try:
+        with client.chat.completions.create(
+            model=model, messages=messages, stream=True, stream_options={"include_usage": True}, **options
+        ) as stream:
+            for chunk in stream:
+                if chunk.usage is not None:
+                    tokens = chunk.usage.completion_tokens
+                for choice in chunk.choices:
+                    if choice.delta.content:
+                        first = first or time.monotonic()
+                        parts.append(choice.delta.content)
+                        # character by character, so that two chunks cannot make one escape sequence
+                        sys.stdout.write(printable(choice.delta.content))
+                        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stdout.write(" …\n")
+        return "".join(parts)
+    except openai.APIError as error:
+        if parts:
+            sys.stdout.write("\n")
+            sys.stdout.flush()  # before the error on the other stream
+        kind = Unavailable if getattr(error, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE else CommandError
+        raise kind(f"The API says: {printable(error.message)}") from None
+    seconds = time.monotonic() - (first or started)
+    rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
+    sys.stdout.write("\n")
+    console.print(f"[dim]{tokens} tokens, first after {((first or started) - started) * 1000:.0f} ms{rate}[/dim]")
+    return "".join(parts)

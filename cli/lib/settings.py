@@ -1,0 +1,43 @@
+"""The settings of a deployment, as commands take them: `--stage dev -c NAME=VALUE`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from cli.lib.project import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from infra.settings.deployment import Settings
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add `-c NAME=VALUE`, which may be repeated. `args.set` is the list of pairs."""
+    parser.add_argument(
+        "-c", dest="set", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
+    )
+
+
+def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
+    """Return the settings of a stage with `changes`, each read by its setting's type.
+
+    Raises:
+        CommandError: a setting is unknown, or its value is invalid.
+
+    """
+    from infra.settings.context import settings_from_context
+    from infra.settings.deployment import SettingsError
+
+    try:
+        return settings_from_context({**changes, "stage": stage})
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value

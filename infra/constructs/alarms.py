@@ -1,0 +1,59 @@
+"""The one way to make an alarm over a metric of CloudWatch."""
+
+from collections.abc import Sequence
+
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from infra.settings.deployment import Settings
+
+
+def add_alarm(
+    scope: Construct,
+    construct_id: str,
+    *,
+    description: str,
+    metric: cloudwatch.Metric,
+    threshold: float,
+    actions: Sequence[str],
+    periods: int = 1,
+    below: bool = False,
+) -> cloudwatch.CfnAlarm:
+    """Add an alarm that rises when a metric reaches a threshold.
+
+    Args:
+        scope: The parent in the construct tree.
+        construct_id: The resource's id in it.
+        description: What has happened, and what to look at.
+        metric: The metric, with its statistic and period.
+        threshold: The alarm rises at this value or above.
+        actions: ARNs of what the alarm starts: see `alarm_topics`.
+        periods: The number of periods in a row that must reach the threshold.
+        below: The alarm rises below the threshold instead, and when there are no data at all.
+
+    """
+    return cloudwatch.CfnAlarm(
+        scope,
+        construct_id,
+        alarm_description=description,
+        namespace=metric.namespace,
+        metric_name=metric.metric_name,
+        dimensions=[
+            cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value)
+            for name, value in (metric.dimensions or {}).items()
+        ],
+        statistic=metric.statistic,
+        period=metric.period.to_seconds(),
+        evaluation_periods=periods,
+        threshold=threshold,
+        comparison_operator="LessThanThreshold" if below else "GreaterThanOrEqualToThreshold",
+        treat_missing_data="breaching" if below else "notBreaching",
+        alarm_actions=list(actions) or None,
+    )
+
+
+def alarm_topics(settings: Settings) -> list[str]:
+    """Return the actions of an alarm that is meant for people: the SNS topic of the settings, if
+    they have one.
+    """
+    return [] if settings.alarm_topic is None else [settings.alarm_topic]

@@ -1,0 +1,36 @@
+"""`sluice up`; tests/e2e and `make up` deploy."""
+
+from typing import Any
+
+import pytest
+
+from cli.commands import up
+from cli.main import main
+
+
+def test_options_reach_the_local_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `--host`, and the other options that are not at their defaults, is an option of `python
+    -m local`.
+    """
+    passed: list[Any] = []
+    monkeypatch.setattr(up, "run", lambda args: passed.append(up.cloud_options(args)))
+    assert main(["up", "--host", "host.docker.internal", "--host", "[fd00::1]"]) == 0
+    assert main(["up", "--time-scale", "60", "--lambda-concurrency", "4"]) == 0
+    assert main(["up"]) == 0
+    assert passed == [
+        ["--host=host.docker.internal", "--host=[fd00::1]"],
+        ["--time-scale", "60.0", "--lambda-concurrency", "4"],
+        [],
+    ]
+
+
+def test_an_invalid_setting_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in a setting is reported before the local cloud is started."""
+
+    def start(*_: Any, **__: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr("cli.lib.local_cloud.start", start)
+    assert main(["up", "-c", "parallel=none"]) == 1
+    with pytest.raises(SystemExit):
+        main(["up", "-c", "parallel"])

@@ -1,0 +1,47 @@
+"""What the tests of commands share: an account without stacks, in moto."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from cli.lib.endpoint_state import PARAMETER
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Yield boto3's CloudFormation client of an account."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with mock_aws():
+        yield boto3.client("cloudformation", region_name="eu-central-1")
+
+
+@pytest.fixture
+def deploy(account: Any) -> Callable[..., None]:
+    """Return a function that makes the stack `sluice-dev-service` with outputs and the endpoint's
+    state.
+    """
+
+    def deploy(*, state: str = "Running", outputs: dict[str, str] | None = None) -> None:
+        template: dict[str, Any] = {
+            "Parameters": {PARAMETER: {"Type": "String", "Default": state}},
+            "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        }
+        if outputs:
+            template["Outputs"] = {name: {"Value": value} for name, value in outputs.items()}
+        account.create_stack(StackName="sluice-dev-service", TemplateBody=json.dumps(template))
+
+    return deploy
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take region and profile from the environment."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")

@@ -1,0 +1,43 @@
+"""The CDK CLI, as commands run it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.lib import cdk
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], Mapping[str, str]]]:
+    """Return the list of commands that would be run, with their environments."""
+    calls: list[tuple[Sequence[str], Mapping[str, str]]] = []
+
+    def run(command: Sequence[str], *, environment: Mapping[str, str], **_: Any) -> None:
+        calls.append((command, environment))
+
+    monkeypatch.setattr(cdk, "run_logged", run)
+    return calls
+
+
+def test_nothing_of_the_environment_leads_to_an_account(
+    runs: list[tuple[Sequence[str], Mapping[str, str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """CDK gets the variables of AWS that are passed, and none of the caller's."""
+    monkeypatch.setenv("AWS_PROFILE", "real")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "real")
+    cdk.cdk(["synth"], aws={"AWS_REGION": "us-east-1"}, log=tmp_path / "log", detail=print)
+    [(command, environment)] = runs
+    assert command[1] == "synth"
+    assert {name for name in environment if name.startswith("AWS")} == {"AWS_REGION"}
+
+
+def test_a_deployment_returns_all_outputs(runs: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path) -> None:
+    """The outputs of all stacks are one mapping, and each setting is a `-c`."""
+    outputs = tmp_path / "outputs.json"
+    outputs.write_text(json.dumps({"one": {"A": "1"}, "two": {"B": "2"}}))
+    found = cdk.deploy(context={"stage": "dev", "name": "x"}, aws={}, outputs=outputs, log=outputs, detail=print)
+    assert found == {"A": "1", "B": "2"}
+    assert list(runs[0][0][-7:-3]) == ["-c", "stage=dev", "-c", "name=x"]

@@ -1,0 +1,33 @@
+"""Programs whose output goes to a log."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.lib.process import run_logged
+from cli.lib.project import CommandError
+
+
+def test_the_output_is_logged_and_its_last_lines_are_the_error(tmp_path: Path) -> None:
+    """Each line reaches the log and the detail; a failure's message has the last ones, without
+    escapes.
+    """
+    log, details = tmp_path / "logs" / "x.log", list[str]()
+    script = "print('\\x1b[31mfirst\\x1b[0m'); [print(n) for n in range(20)]; raise SystemExit(3)"
+    with pytest.raises(CommandError) as caught:
+        run_logged([sys.executable, "-c", script], name="the program", log=log, detail=details.append)
+    assert str(caught.value).startswith("the program failed:\n    8\n    9\n")
+    assert caught.value.log == log
+    assert details[0] == "first"
+    assert log.read_text().startswith("\x1b[31mfirst")
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_the_environment_is_the_given_one(tmp_path: Path) -> None:
+    """A program gets only the variables that are passed."""
+    details: list[str] = []
+    script = "import os; print(os.environ.get('HOME'), os.environ['ONLY'])"
+    command = [sys.executable, "-c", script]
+    run_logged(command, name="x", log=tmp_path / "x.log", detail=details.append, environment={"ONLY": "this"})
+    assert details == ["None this"]

@@ -1,0 +1,17 @@
+"""Where the container's image is from."""
+
+from infra.images import containers
+from tests.support.synthesis import Synthesis, variant
+
+
+def test_a_container_of_aws_is_of_the_deployments_region(to_zero: Synthesis) -> None:
+    """The image is looked up by region when it is deployed, and pulled from AWS's own account
+    there.
+    """
+    container = to_zero.the("AWS::SageMaker::Model")["PrimaryContainer"]
+    name, region, member = container["Image"]["Fn::FindInMap"]
+    assert (region, member) == ({"Ref": "AWS::Region"}, "uri")
+    regions = to_zero.service["Mappings"][name]
+    assert {key: it["uri"] for key, it in regions.items()} == containers()["vllm"].uris
+    assert all(it["uri"].startswith(f"{it['account']}.dkr.ecr.") for it in regions.values())
+    assert variant(to_zero)["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-4-1"

@@ -1,0 +1,20 @@
+"""The deployment's domain."""
+
+from tests.support.synthesis import CERTIFICATE, Synthesis
+
+
+def test_a_domain_has_its_certificate_and_records(theirs: Synthesis) -> None:
+    """The distribution answers to the domain with TLS 1.2 at least, and Route 53 points there by
+    both kinds.
+    """
+    config = theirs.the("AWS::CloudFront::Distribution")["DistributionConfig"]
+    assert config["Aliases"] == ["api.example.org"]
+    assert config["ViewerCertificate"] == {
+        "AcmCertificateArn": CERTIFICATE,
+        "MinimumProtocolVersion": "TLSv1.2_2021",
+        "SslSupportMethod": "sni-only",
+    }
+    records = [it["Properties"] for it in theirs.resources("AWS::Route53::RecordSet")]
+    assert {it["Type"] for it in records} == {"A", "AAAA"}
+    assert {it["Name"] for it in records} == {"api.example.org."}
+    assert theirs.service["Outputs"]["Domain"]["Value"] == "api.example.org"

@@ -1,0 +1,87 @@
+"""What all functions share."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lambda_fn.control.settings import ControlSettings
+from lambda_fn.settings import Settings, SweepSettings
+from tests.support.synthesis import FUNCTIONS, Synthesis
+
+ROOT = Path(__file__).parents[3]
+READERS = {
+    "lambda_fn.stream.main.run": Settings,
+    "lambda_fn.sweep.handler.handler": SweepSettings,
+    "lambda_fn.control.handler.handler": ControlSettings,
+    "lambda_fn.control.rotate.handler": None,
+}
+"""Which settings the function of a handler reads from its environment."""
+
+
+class Recorded(Mapping[str, str]):
+    """An environment that records which variables are read."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.read.add(name)
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
+def ours(synthesis: Synthesis) -> list[dict[str, Any]]:
+    """Return the properties of all functions with our code."""
+    functions = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Function")]
+    return [it for it in functions if it["Handler"].startswith("lambda_fn.")]
+
+
+def test_every_handler_exists(synthesis: Synthesis) -> None:
+    """The handler that a template names is defined in the module that it names."""
+    assert {it["Handler"] for it in ours(synthesis)} == set(READERS)
+    for function in ours(synthesis):
+        module, _, name = function["Handler"].rpartition(".")
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+        assert name in {it.name for it in tree.body if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -> None:
+    """Each variable of a template is read by the function's settings, and each `SLUICE_` one that
+    they read is set for some function that has them.
+    """
+    read: dict[str, set[str]] = {}
+    given: dict[str, set[str]] = {}
+    for function in ours(synthesis):
+        handler, variables = function["Handler"], function.get("Environment", {}).get("Variables", {})
+        names = {name for name in variables if name.startswith("SLUICE_")}
+        if (reader := READERS[handler]) is None:
+            assert not names
+            continue
+        texts = {name: value if isinstance(value, str) else "a-reference" for name, value in variables.items()}
+        environment = Recorded({"AWS_REGION": "eu-west-1", **texts})
+        reader.from_environment(environment)
+        found = {name for name in environment.read if name.startswith("SLUICE_")}
+        assert names <= found
+        read.setdefault(handler, set()).update(found)
+        given.setdefault(handler, set()).update(names)
+    assert read == given
+
+
+@pytest.mark.parametrize(
+    ("stage", "reserved"), [("local", (256, 1, 10)), ("dev", (None, None, None)), ("prod", (200, 1, 10))]
+)
+def test_reserved_concurrency_bounds_the_cost(
+    syntheses: dict[str, Any], stage: str, reserved: tuple[int | None, ...]
+) -> None:
+    """Production has ceilings; dev leaves them out, because a new account may reserve none."""
+    functions = [syntheses[stage].function(FUNCTIONS[name]) for name in ("Stream", "Sweeper", "Control")]
+    assert tuple(it.get("ReservedConcurrentExecutions") for it in functions) == reserved

@@ -1,0 +1,62 @@
+"""The image built by CodeBuild."""
+
+import json
+import re
+
+from tests.support.synthesis import Synthesis, resource
+
+
+def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
+    """The image's tag says its sources; the model waits for the build, whose repository goes with
+    the stack.
+    """
+    project = without_docker.the("AWS::CodeBuild::Project")
+    assert 'docker build --platform linux/amd64 --target \\"$TARGET\\"' in project["Source"]["BuildSpec"]
+    variables = {it["Name"]: it["Value"] for it in project["Environment"]["EnvironmentVariables"]}
+    assert variables["TARGET"] == "cpu"
+    assert project["Environment"]["PrivilegedMode"] is True
+    repository = resource(without_docker, "AWS::ECR::Repository")
+    assert (repository["DeletionPolicy"], repository["Properties"]["EmptyOnDelete"]) == ("Delete", True)
+    assert repository["Properties"]["ImageTagMutability"] == "IMMUTABLE"
+    (done,) = [key for key, it in without_docker.service["Resources"].items() if it["Type"] == "Custom::SluiceImage"]
+    model = resource(without_docker, "AWS::SageMaker::Model")
+    assert done in model["DependsOn"]
+    tag = without_docker.service["Resources"][done]["Properties"]["Tag"]
+    assert tag.startswith("cpu-")  # another engine is another image of the same sources
+    assert json.dumps(model["Properties"]["PrimaryContainer"]["Image"]).endswith(f':{tag}"]]}}')
+
+
+def test_the_build_starts_with_all_that_it_needs(without_docker: Synthesis) -> None:
+    """The first deployment's build waits for the project, its role and every policy of it; its
+    starter likewise.
+    """
+    resources = without_docker.service["Resources"]
+
+    def awaited(names: list[str]) -> set[str]:
+        """What is there when these are: their dependencies, and those of them."""
+        found: set[str] = set()
+        while names:
+            name = names.pop()
+            if name not in found:
+                found.add(name)
+                named = re.findall(
+                    r'"(?:Ref|Fn::GetAtt)": \[?"(\w+)"', json.dumps(resources[name].get("Properties", {}))
+                )
+                names += [it for it in [*named, *resources[name].get("DependsOn", [])] if it in resources]
+        return found
+
+    (done,) = [name for name, it in resources.items() if it["Type"] == "Custom::SluiceImage"]
+    there = awaited([done])
+    (project,) = [name for name, it in resources.items() if it["Type"] == "AWS::CodeBuild::Project"]
+    function = resources[done]["Properties"]["ServiceToken"]["Fn::GetAtt"][0]
+    roles = {
+        resources[project]["Properties"]["ServiceRole"]["Fn::GetAtt"][0],
+        resources[function]["Properties"]["Role"]["Fn::GetAtt"][0],
+    }
+    policies = {
+        name
+        for name, it in resources.items()
+        if it["Type"] == "AWS::IAM::Policy" and roles & {role.get("Ref") for role in it["Properties"]["Roles"]}
+    }
+    assert len(policies) == 2
+    assert {project, *roles, *policies} <= there

@@ -1,0 +1,39 @@
+"""The stream function."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.synthesis import FUNCTIONS, Synthesis
+
+
+def test_the_function_runs_under_our_runtime_with_bounds(synthesis: Any) -> None:
+    """Exec wrapper, timeout, tracing, JSON logs and a log group that does not grow for ever."""
+    function = synthesis.function(FUNCTIONS["Stream"])
+    assert function["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/bootstrap"
+    assert function["Handler"] == "lambda_fn.stream.main.run"
+    assert function["Timeout"] == 540
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    for handler in FUNCTIONS.values():
+        assert synthesis.function(handler)["LoggingConfig"]["LogFormat"] == "JSON"
+    for log in synthesis.resources("AWS::Logs::LogGroup"):
+        assert log["Properties"]["RetentionInDays"] > 0
+
+
+def test_the_function_names_the_component(to_zero: Synthesis) -> None:
+    """The function invokes the component by name and dialect, and may invoke nothing else."""
+    environment = to_zero.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
+    model = json.loads(environment["SLUICE_MODELS"])["sluice-demo"]
+    assert (model["endpoint"], model["component"], model["dialect"]) == ("sluice-dev", "sluice-dev-model", "openai")
+    text = json.dumps(to_zero.resources("AWS::IAM::Policy"))
+    assert ":endpoint/sluice-dev" in text
+    assert ":inference-component/sluice-dev-model" in text
+
+
+def test_the_exec_wrapper_starts_the_module_that_the_handler_names(synthesis: Synthesis) -> None:
+    """Lambda executes the wrapper and never the handler, which is named for readers: both are the
+    same module.
+    """
+    wrapper = (Path(__file__).parents[3] / "lambda_fn/bootstrap").read_text()
+    module = synthesis.function(FUNCTIONS["Stream"])["Handler"].rpartition(".")[0]
+    assert wrapper.rstrip().endswith(f'exec "$1" -m {module}')

@@ -1,0 +1,30 @@
+"""The sweeper."""
+
+from typing import Any
+
+from tests.support.synthesis import FUNCTIONS
+
+
+def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any) -> None:
+    """Every five minutes, without retries of what failed, and over before the next run."""
+    rule = synthesis.the("AWS::Events::Rule")
+    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(5 minutes)", "ENABLED")
+    (target,) = rule["Targets"]
+    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 300, "MaximumRetryAttempts": 0}
+    invoke = synthesis.the("AWS::Lambda::EventInvokeConfig")
+    assert (invoke["MaximumRetryAttempts"], invoke["MaximumEventAgeInSeconds"]) == (0, 300)
+    assert synthesis.function(FUNCTIONS["Sweeper"])["Timeout"] < 300
+
+
+def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(synthesis: Any) -> None:
+    """Three alarms; one that hears nothing for a quarter of an hour is one of them."""
+    found = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
+    alarms = {it["MetricName"]: it for it in found if it["Namespace"] != "AWS/SageMaker"}
+    assert alarms.keys() == {"Recovered", "Errors", "Invocations"}
+    deployment = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]["SLUICE_DEPLOYMENT"]
+    assert alarms["Recovered"]["Namespace"] == "Sluice"
+    assert alarms["Recovered"]["Dimensions"] == [{"Name": "Deployment", "Value": deployment}]
+    silent = alarms["Invocations"]
+    assert (silent["Period"], silent["TreatMissingData"]) == (900, "breaching")
+    assert silent["ComparisonOperator"] == "LessThanThreshold"
+    assert not [it for it in alarms.values() if "AlarmActions" in it]

@@ -1,0 +1,19 @@
+"""AWS's containers, as images.json names them."""
+
+import json
+from pathlib import Path
+
+from infra.images import containers
+
+
+def test_the_images_name_their_origin() -> None:
+    """The committed file says when it was written and by which SDK, and has the images of every
+    common region.
+    """
+    found = json.loads((Path(__file__).parents[3] / "infra/images/images.json").read_text())
+    assert found["written"] >= "2026-11-21"
+    assert found["sagemaker"].startswith("3.")
+    assert set(found["containers"]) == {"vllm", "sglang", "lmi", "tgi"}
+    for container in containers().values():
+        assert {"us-east-1", "eu-central-1", "ap-northeast-1"} <= set(container.uris)
+        assert {uri.split("/")[1].partition(":")[0] for uri in container.uris.values()} == {container.repository}
