@@ -39,7 +39,7 @@ class ControlPlane:
         """Start it and wait until it listens. Raises ControlPlaneError with the log's last lines."""
         with self._log.open("ab") as output:
             self._process = await processes.start(
-                [sys.executable, "-m", "local.moto"],
+                [sys.executable, "-m", "local.control_plane"],
                 environment=environment,
                 directory=Path.cwd(),
                 output=output,

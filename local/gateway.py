@@ -1,7 +1,7 @@
 """The one address of all AWS APIs: what the data planes serve goes to them, all else to the control plane."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 import aiohttp
@@ -14,8 +14,6 @@ from local.faults import api, dynamodb
 from local.faults.plan import Plan
 
 log = logging.getLogger("local.gateway")
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # These belong to one connection; a proxy passes on all others.
 _HOP_BY_HOP = {
@@ -48,21 +46,21 @@ class Gateway:
     def __init__(
         self,
         control: Control,
-        invoke: Handler,
-        invoke_function: Handler,
+        invoke: trust.Handler,
+        invoke_function: trust.Handler,
         status: Callable[[], object],
-        gate: Middleware,
+        authorize: Middleware,
         faults: Plan,
         kill: dynamodb.Kill,
     ) -> None:
         """`invoke` answers the SageMaker runtime's calls, `invoke_function` Lambda's.
 
-        `status` is the JSON of `/_local/status`. `gate` lets requests through or refuses them; a body that it has read
-        is kept by `local.bodies`. `kill` ends the function's environment that has an access key, for a fault.
+        `status` is the JSON of `/_local/status`. `authorize` passes a request on or refuses it; `local.bodies`
+        keeps a body that it has read. `kill` ends the function environment that has an access key, for a fault.
         """
         self._control = control
         self._status = status
-        self.app = web.Application(client_max_size=0, middlewares=[trust.programs_only, gate])
+        self.app = web.Application(client_max_size=0, middlewares=[trust.programs_only, authorize])
         self.app.router.add_get("/_local/status", self._show_status)
         self.app.router.add_routes(api.routes(faults))
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)

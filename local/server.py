@@ -15,20 +15,20 @@ from typing import Any
 from local import listeners, trust
 from local.cloud import ACCOUNT, FILE, REGION, LocalCloud
 from local.cloudfront.certificate import ensure
-from local.cloudfront.plane import Edge
+from local.cloudfront.server import Edge
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
 from local.faults.plan import Plan
 from local.gateway import Gateway
 from local.iam import schedules
-from local.iam.gate import Gate
+from local.iam.authorizer import Authorizer
 from local.iam.writer import Writer
-from local.lambda_.plane import Functions
+from local.lambda_.server import Functions
 from local.limits import Limits
 from local.sagemaker.container import ContainerRunner
 from local.sagemaker.engine import sweep
-from local.sagemaker.plane import Endpoints
 from local.sagemaker.reader import RoleReader
 from local.sagemaker.runner import ProcessRunner, Runner
+from local.sagemaker.server import Endpoints
 from local.state import State
 
 log = logging.getLogger("local")
@@ -105,7 +105,7 @@ async def _serve(
     endpoint_url = f"http://localhost:{sock.getsockname()[1]}"
 
     async def apply(state: State) -> None:
-        gate.apply(state)
+        authorizer.apply(state)
         await functions.apply(state.functions)
         functions.schedule(state.schedules)
         await endpoints.apply(state.endpoints)
@@ -116,8 +116,8 @@ async def _serve(
 
     reconciler = Reconciler(control, apply, observe)
     keys = trust.Keys.new()
-    gate = Gate(control, keys)
-    writer = Writer(control, gate.roles)
+    authorizer = Authorizer(control, keys)
+    writer = Writer(control, authorizer.roles)
     faults = Plan()
     limits = Limits(options.time_scale)
     functions = Functions(
@@ -127,12 +127,12 @@ async def _serve(
         faults,
         limits=limits,
         concurrency=options.lambda_concurrency,
-        permitted=partial(schedules.refusal, gate.roles),
+        permitted=partial(schedules.refusal, authorizer.roles),
         send=writer.send,
     )
     endpoints = Endpoints(
         options.directory,
-        RoleReader(control, gate.roles, REGION),
+        RoleReader(control, authorizer.roles, REGION),
         _runner(options),
         faults=faults,
         on_change=reconciler.observed_changed,
@@ -160,10 +160,12 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(control, endpoints.invoke, functions.invoke, status, gate.middleware, faults, functions.kill)
-    for plane in (endpoints, functions, edge):
-        await plane.start()
-        stack.push_async_callback(plane.stop)
+    gateway = Gateway(
+        control, endpoints.invoke, functions.invoke, status, authorizer.middleware, faults, functions.kill
+    )
+    for server in (endpoints, functions, edge):
+        await server.start()
+        stack.push_async_callback(server.stop)
     runner = await listeners.serve(gateway.app, sock, cancel=True, idle_s=limits.seconds("idle_connection"))
     stack.push_async_callback(runner.cleanup)
     tasks = {

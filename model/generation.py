@@ -19,7 +19,7 @@ from model.errors import (
 )
 from model.events import Delta, Event, Start, merged
 from model.metrics import Metrics, Observation
-from model.usage_log import log_usage
+from model.output import log_usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import json
 import logging
 import os
 import sys
@@ -21,6 +22,9 @@ from model.errors import printable
 
 if TYPE_CHECKING:
     import asyncio
+
+    from model.errors import ModelError
+    from model.metrics import Observation
 
 MAX_FILE = 1024 * 1024  # bytes; the file begins anew where a look at it finds more
 MAX_LINE = 2000
@@ -65,6 +69,21 @@ def say(line: str) -> None:
 def record(line: str) -> None:
     """Write a line for programs on standard output."""
     _line(_captured.out if _captured else sys.stdout, line)
+
+
+def log_usage(request_id: str | None, observation: Observation, error: ModelError | None) -> None:
+    """Write the line of a request that has ended; `error` is what it failed with.
+
+    The line has the container's own token counts, to compare the meter with, and neither prompt nor completion.
+    """
+    line = {
+        "event": "generated",
+        "request_id": request_id,
+        "prompt_tokens": observation.prompt_tokens,
+        "completion_tokens": observation.completion_tokens,
+        "error": error.code if error is not None else None,
+    }
+    record(json.dumps(line).replace("\x7f", r"\u007f"))  # JSON allows this control character, a log line does not
 
 
 def _line(stream: TextIO, line: str) -> None:

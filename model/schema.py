@@ -80,6 +80,15 @@ class Message(_Model):
             return "".join(part.text for part in self.content)
         return self.content or ""
 
+    def for_template(self) -> Json:
+        """Return the message for a chat template: content is one string, and `developer` becomes `system`."""
+        body = self.model_dump(exclude_none=True)
+        if body["role"] == "developer":
+            body["role"] = "system"
+        if isinstance(body.get("content"), list):
+            body["content"] = self.text
+        return body
+
 
 class JsonSchema(_Model):
     """The schema of a structured answer, under the name OpenAI gives the field."""

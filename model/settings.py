@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model import readers
-from model.engines import ENGINES
 from model.errors import StartError
 
 if TYPE_CHECKING:
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
 MAX_VALUE_BYTES = 1024
 MAX_ENTRIES = 100
 MAX_TOTAL_BYTES = 32 * 1024
+ENGINES: Mapping[str, str] = {
+    "llama_cpp": "model.engines.llama_cpp:LlamaCppEngine",
+    "scripted": "model.engines.scripted:ScriptedEngine",
+    "vllm": "model.engines.vllm:VllmEngine",
+}
 _RANKS = ("1", "8", "16", "32", "64", "128", "256", "320", "512")
 
 

@@ -9,7 +9,6 @@ flat out, the streams take turns after each, so that what a reader finds togethe
 import heapq
 import select
 import socket
-import sys
 import time
 
 from bench.adapter.frames import answer, asked
@@ -170,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

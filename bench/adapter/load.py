@@ -16,7 +16,8 @@ from bench.adapter.frames import prompt
 from bench.adapter.streams import Recording
 from bench.adapter.table import KEY
 from local.lambda_.event import UrlRequest, build
-from local.lambda_.response import Head, Invocation, Response
+from local.lambda_.prelude import Head
+from local.lambda_.response import FunctionError, Invocation, Response
 
 if TYPE_CHECKING:
     from local.lambda_.runtime_api import RuntimeApi
@@ -132,8 +133,8 @@ class _RecordedResponse(Response):
         self._recording.over = True
         self._end()
 
-    def fail(self, error: Exception) -> None:  # type: ignore[override]
-        super().fail(error)  # type: ignore[arg-type]
+    def fail(self, error: FunctionError) -> None:
+        super().fail(error)
         self._end()
 
     def _end(self) -> None:

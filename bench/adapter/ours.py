@@ -2,6 +2,8 @@
 
 import os
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
 from lambda_fn.settings import Settings
@@ -13,9 +15,9 @@ class App:
 
     def __init__(self) -> None:
         """Make nothing yet."""
-        self._app = None
+        self._app: ASGIApp | None = None
 
-    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry one call."""
         if self._app is None:
             settings = Settings.from_environment(os.environ)

@@ -63,7 +63,7 @@ class Row:
 
     def median(self, name: str) -> float:
         """Give the median of a figure over the rounds."""
-        return statistics.median(getattr(sample, name) for sample in self.samples)
+        return float(statistics.median(getattr(sample, name) for sample in self.samples))
 
     def as_json(self, own: "Row") -> dict[str, Any]:
         """Give the row; `own` is the endpoint's, whose time to the first token is taken off."""

@@ -7,7 +7,6 @@ endpoint: the table must not be what is measured.
 
 import select
 import socket
-import sys
 from typing import Any
 
 import msgspec
@@ -114,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

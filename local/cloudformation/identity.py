@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import Properties, Resource
 
 _DEFAULT_SESSION_S = 3600

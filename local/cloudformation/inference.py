@@ -7,7 +7,7 @@ from typing import Any
 
 from moto.sagemaker.models import sagemaker_backends
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
 from local.moto.exchange import EXCHANGE
 

@@ -6,7 +6,7 @@ emulated.
 
 from typing import Any, ClassVar
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import Properties, Resource
 
 

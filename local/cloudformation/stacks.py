@@ -11,7 +11,7 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import Event, Export, Stack
 from moto.cloudformation.utils import generate_stack_id
 
-from local.cloudformation.clients import call
+from local.cloudformation.calls import call
 from local.cloudformation.engine import Deployed, Failed, Operation, Services
 from local.cloudformation.families import Families, effect
 from local.cloudformation.intrinsics import TemplateError
@@ -175,14 +175,9 @@ def _publish(backend: Any, stack: Any, deployed: Deployed) -> None:
     backend.exports.update({export.name: export for export in outputs.exports})
     for logical_id, resource in deployed.resources.items():
         if isinstance(resource, Unhandled):
-            log.warning(
-                "stack %s: nothing here handles %s (%s): %s",
-                stack.name,
-                resource.context.type,
-                logical_id,
-                effect(resource.context.type),
-            )
-            EXCHANGE.unhandled[stack.name, logical_id] = resource.context.type
+            kind = resource.context.type
+            log.warning("stack %s: nothing here handles %s (%s): %s", stack.name, kind, logical_id, effect(kind))
+            EXCHANGE.unhandled[stack.name, logical_id] = (kind, effect(kind))
 
 
 class Described:

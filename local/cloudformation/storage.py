@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
 
 # GetRandomPassword's members; the others say where the password goes.

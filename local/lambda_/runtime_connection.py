@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import httptools
 from multidict import CIMultiDict
 
-from local import peers, trust
+from local import trust
+from local.lambda_ import peers
 from local.lambda_.prelude import HTTP_INTEGRATION, Head, InvalidResponse, PreludeParser, whole
 from local.lambda_.response import FunctionError, Invocation, Response
 from local.limits import value

@@ -27,7 +27,8 @@ class Exchange:
         self.policies: dict[str, dict[str, Any]] = {}
         # Inference components by name, as `local.moto.components` describes them.
         self.components: dict[str, dict[str, Any]] = {}
-        self.unhandled: dict[tuple[str, str], str] = {}
+        # Resources that nothing here handles, by stack and logical id: their type, and what does not work without them.
+        self.unhandled: dict[tuple[str, str], tuple[str, str]] = {}
 
     def changed(self) -> None:
         """Say that the desired state may have changed."""

@@ -31,8 +31,8 @@ from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from local import trust
-from local.cloudformation.clients import INTERNAL_HEADER, client
 from local.moto import access, cloudfront, components
+from local.moto.clients import INTERNAL_HEADER, client
 from local.moto.exchange import EXCHANGE
 from local.moto.state import snapshot
 from local.moto.telemetry import take

@@ -11,7 +11,6 @@ from moto.events.models import events_backends
 from moto.sagemaker.models import sagemaker_backends
 from moto.scheduler.models import scheduler_backends
 
-from local.cloudformation.families import effect
 from local.moto import access
 from local.moto.exchange import EXCHANGE
 
@@ -40,8 +39,8 @@ def snapshot() -> dict[str, Any]:
         "bucket_policies": access.bucket_policies(),
         "schedules": [*_schedules(), *_rules()],
         "unhandled": [
-            {"stack": stack, "logical_id": logical_id, "type": kind, "effect": effect(kind)}
-            for (stack, logical_id), kind in list(EXCHANGE.unhandled.items())
+            {"stack": stack, "logical_id": logical_id, "type": kind, "effect": effect}
+            for (stack, logical_id), (kind, effect) in list(EXCHANGE.unhandled.items())
         ],
     }
 

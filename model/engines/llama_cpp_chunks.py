@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from model.engines import forced_call, guided
-from model.engines.messages import template_message
 from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
 
@@ -30,7 +29,7 @@ _PASSED_ON = (
 def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     """The body for one choice. What the request leaves open is llama.cpp's default (temperature 0.8, min_p 0.05)."""
     body: dict[str, Any] = {
-        "messages": [template_message(message) for message in request.messages],
+        "messages": [message.for_template() for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,  # the first chunk says the length of the prompt before anything is sampled

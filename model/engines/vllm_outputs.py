@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from model.engines.messages import template_message
 from model.errors import EngineError
 from model.events import Delta, Event, Finish, FinishReason
 
@@ -23,7 +22,7 @@ _LEAST_LOGPROB = -9999.0  # JSON has no minus infinity
 def request_body(request: ChatRequest) -> dict[str, Any]:
     """The body of vLLM's request. Its token limit is not in it: vLLM refuses one over the context, we clamp it."""
     body: dict[str, Any] = {
-        "messages": [template_message(message) for message in request.messages],
+        "messages": [message.for_template() for message in request.messages],
         "stream": True,  # DELTA output
         "n": request.n,
         "stop": list(request.stops),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from model.engines import ENGINES, create
+from model.engines import create
 from model.errors import StartError
-from model.settings import Settings, table
+from model.settings import ENGINES, Settings, table
 
 
 def test_defaults() -> None:

@@ -156,7 +156,7 @@ def deployed(directory: Path) -> Iterator[Deployed]:
         }
         owners = listening(cloud.pid)
         known = set(ports.values())
-        [ports["control plane"]] = [port for port, command in owners.items() if "local.moto" in command]
+        [ports["control plane"]] = [port for port, command in owners.items() if "local.control_plane" in command]
         [ports["runtime API"]] = [
             port for port, command in owners.items() if "-m local --dir" in command and port not in known
         ]

@@ -8,7 +8,7 @@ import pytest
 
 from cli.lib.trust import bundle
 from local.cloudfront.certificate import ensure
-from local.cloudfront.plane import Edge
+from local.cloudfront.server import Edge
 from local.state import Distribution
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from model.engines import ENGINES
 from model.errors import ContextLengthError
 from model.events import Delta, Event, Finish, Start, Usage
+from model.settings import ENGINES
 from tests.model.conftest import asked, scripted, settings_for, started, until
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Runs the control plane: `python -m local.moto`. Prints its port and token as a line of JSON.
+"""Runs the control plane: `python -m local.control_plane`. Prints its port and token as a line of JSON.
 
-It ends when its input does.
+The process ends when its standard input is closed.
 """
 
 import json
@@ -25,8 +25,8 @@ def main() -> None:
         }
     )
     from local import trust
-    from local.cloudformation import clients, install
-    from local.moto import attribute_values, quotas, server, service_quotas
+    from local.cloudformation import install
+    from local.moto import attribute_values, clients, quotas, server, service_quotas
 
     token = trust.token()
     httpd = server.bind(token)

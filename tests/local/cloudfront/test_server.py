@@ -20,7 +20,7 @@ from local.cloudfront.behaviours import (
     target,
     to_origin,
 )
-from local.cloudfront.plane import Edge
+from local.cloudfront.server import Edge
 from local.cloudfront.unsupported import ignored
 from local.state import Distribution
 

@@ -1,4 +1,4 @@
-"""The gate: who calls, what that needs, whether it may. It stands before the control plane and before the data planes.
+"""The authorizer decides on each request before the control plane and the data planes see it.
 
 A caller is known by the access key that its request is signed with, and by the signature. Keys of AssumeRole belong to
 their role; there is one other, the developer's, who is the account's administrator. Policies come with the deployed
@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from local import bodies, trust
-from local.gateway import Handler
 from local.iam import operations
 from local.iam.actions import needs
 from local.iam.authentication import Authentication, Refused
@@ -42,7 +41,7 @@ class Control(Protocol):
         """Whose key it is; the ARN of a secret."""
 
 
-class Gate:
+class Authorizer:
     """Decides on every request."""
 
     def __init__(self, control: Control, keys: trust.Keys) -> None:
@@ -57,7 +56,7 @@ class Gate:
         self.roles.apply(state.roles, state.bucket_policies)
 
     @web.middleware
-    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def middleware(self, request: web.Request, handler: trust.Handler) -> web.StreamResponse:
         """Let a request through, or answer it with a refusal."""
         if request.path.startswith("/_local/"):
             if not trust.same(request.headers.get("Authorization"), f"Bearer {self._token}"):
