@@ -11,7 +11,7 @@ import boto3
 
 from local.cloud import REGION, LocalCloud
 from tests.local.conftest import CONTAINER, Stacks
-from tests.support import function_code
+from tests.support import function_code, resources
 
 BUCKET = "sluice-listeners"
 SECRET = "the secret of the admin"
@@ -29,19 +29,8 @@ def _role(service: str) -> dict[str, Any]:
     }
 
 
-def _permission(action: str, **condition: Any) -> dict[str, Any]:
-    properties = {"FunctionName": {"Ref": "Function"}, "Action": action, "Principal": "*", **condition}
-    return {"Type": "AWS::Lambda::Permission", "Properties": properties}
-
-
 def template() -> dict[str, Any]:
     """The resources."""
-    origin = {
-        "Id": "function",
-        "DomainName": {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": ["Url", "FunctionUrl"]}]}]},
-        "CustomOriginConfig": {"OriginProtocolPolicy": "https-only"},
-    }
-    code = {"S3Bucket": BUCKET, "S3Key": "code.zip"}
     variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap"}
     container = {"Image": "image:tag", "Environment": {}}
     variant = {
@@ -54,43 +43,13 @@ def template() -> dict[str, Any]:
     return {
         "Secret": {"Type": "AWS::SecretsManager::Secret", "Properties": {"Name": "admin", "SecretString": SECRET}},
         "Role": _role("lambda"),
-        "Function": {
-            "Type": "AWS::Lambda::Function",
-            "Properties": {
-                "FunctionName": "listens",
-                "Code": code,
-                "Handler": "main.handler",
-                "Runtime": "python3.14",
-                "Timeout": 30,
-                "Role": {"Fn::GetAtt": ["Role", "Arn"]},
-                "Environment": {"Variables": variables},
-            },
-        },
-        "Url": {
-            "Type": "AWS::Lambda::Url",
-            "Properties": {
-                "TargetFunctionArn": {"Ref": "Function"},
-                "AuthType": "NONE",
-                "InvokeMode": "RESPONSE_STREAM",
-            },
-        },
-        "Open": _permission("lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE"),
-        "OpenToo": _permission("lambda:InvokeFunction", InvokedViaFunctionUrl=True),
-        "Distribution": {
-            "Type": "AWS::CloudFront::Distribution",
-            "Properties": {
-                "DistributionConfig": {
-                    "Enabled": True,
-                    "Origins": [origin],
-                    "DefaultCacheBehavior": {
-                        "TargetOriginId": "function",
-                        "ViewerProtocolPolicy": "https-only",
-                        "AllowedMethods": ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"],
-                        "OriginRequestPolicyId": "b689b0a8-53d0-40ab-baf2-68738e2966ac",
-                    },
-                }
-            },
-        },
+        **resources.streaming(
+            BUCKET,
+            origin={"CustomOriginConfig": {"OriginProtocolPolicy": "https-only"}},
+            FunctionName="listens",
+            Timeout=30,
+            Environment={"Variables": variables},
+        ),
         "ModelRole": _role("sagemaker"),
         "Model": {
             "Type": "AWS::SageMaker::Model",

@@ -16,8 +16,8 @@ class Objects:
     """Everything is there."""
 
     async def get(self, what: str, **query: str) -> bytes:
-        """No object is asked for here."""
-        raise NotImplementedError
+        """One object."""
+        return b"weights"
 
     async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
         """One object."""
@@ -43,3 +43,9 @@ async def test_a_bucket_is_listed_where_the_role_may(uri: str) -> None:
     assert await reader("one/*").get_json("objects", uri=uri, role=ROLE)
     with pytest.raises(WeightsError, match="s3:ListBucket"):
         await reader("two/*").get_json("objects", uri=uri, role=ROLE)
+
+
+async def test_an_object_is_read_where_the_role_may() -> None:
+    """A role that may list a bucket only, may not read an object of it."""
+    with pytest.raises(WeightsError, match="s3:GetObject"):
+        await reader("one/*").get("object", bucket="models", key="one/model.gguf", role=ROLE)
