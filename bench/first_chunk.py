@@ -17,9 +17,10 @@ from pathlib import Path
 import boto3
 import httpx
 
-from cli.lib import cdk, local_keys
-from cli.lib.terminal import console, step
+from cli.lib import local_keys
+from cli.lib.terminal import console
 from local.cloud import LocalCloud
+from tests.support import gates
 
 
 def main() -> None:
@@ -37,20 +38,8 @@ def main() -> None:
 
 
 def _deploy(cloud: LocalCloud, folder: Path) -> tuple[str, dict[str, str]]:
-    aws = cloud.aws_environment()
-    log = folder / "deploy.log"
-    with step("Deploying the scripted engine") as detail:
-        target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-        cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=log, detail=detail)
-        context = {"stage": "local", "engine": "scripted", "tokens_per_second": "0"}
-        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
-    table = boto3.resource(
-        "dynamodb",
-        endpoint_url=cloud.endpoint_url,
-        region_name=aws["AWS_REGION"],
-        aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
-    ).Table(outputs["UsageTableName"])
+    outputs = gates.deploy(cloud, folder, "the scripted engine", engine="scripted", tokens_per_second="0")
+    table = boto3.resource("dynamodb", **cloud.client_options()).Table(outputs["UsageTableName"])
     key = local_keys.create(table, name="bench")
     return f"http://{outputs['DistributionDomain']}/v1/chat/completions", {"authorization": f"Bearer {key}"}
 

@@ -128,6 +128,15 @@ class LocalCloud:
             "CDK_DEFAULT_REGION": REGION,
         }
 
+    def client_options(self) -> dict[str, str]:
+        """Return the arguments that lead boto3 to this cloud, with its own keys."""
+        return {
+            "endpoint_url": self.endpoint_url,
+            "region_name": REGION,
+            "aws_access_key_id": self.keys.access_key,
+            "aws_secret_access_key": self.keys.secret_key,
+        }
+
     def ask(self, path: str, *, method: str = "GET", body: object = None) -> Any:
         """Return the JSON of a path below `/_local/`, such as `status`.
 

@@ -5,8 +5,30 @@ function and the container both call `check`, and `more_values` before they pars
 imports nothing but the standard library, never recurses, and its work is linear in the input and bounded by `limits`.
 """
 
-from schema_guard.check import check
-from schema_guard.errors import SchemaRefused
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from schema_guard.errors import SchemaRefused, Step
+from schema_guard.graph import check_graph
+from schema_guard.nodes import Totals
 from schema_guard.values import bare, more_values
+from schema_guard.walk import Walk
 
 __all__ = ["SchemaRefused", "bare", "check", "more_values"]
+
+
+def check(
+    schemas: Iterable[tuple[tuple[Step, ...], Any]], *, by: Literal["llama.cpp", "llguidance"] = "llama.cpp"
+) -> None:
+    """Check the schemas of a request, each with the steps to its place there, as `("tools", 0, "parameters")`.
+
+    `by` says what will guide: llama.cpp's own converter, as for tools that the model may call as it likes, or
+    llguidance, as for the form of an answer and for calls that must be made. The latter takes more.
+
+    Raises:
+        SchemaRefused: one of them, or all together, cannot be given to an engine; it names the member.
+
+    """
+    totals = Totals(lenient=by == "llguidance")
+    for place, schema in schemas:
+        check_graph(Walk(place, schema, totals))

@@ -7,7 +7,8 @@ from schema_guard.bounds import NUMBERS as _INTEGER
 from schema_guard.bounds import Bounds, integer_fault, merge, pair_fault
 from schema_guard.errors import shown
 from schema_guard.limits import Limit
-from schema_guard.walk import Fields, Node, Walk
+from schema_guard.nodes import Fields, Node
+from schema_guard.walk import Walk
 
 
 def check_graph(walk: Walk) -> None:

@@ -21,13 +21,14 @@ import boto3
 import httpx
 from rich.markup import escape
 
-from cli.lib import cdk, local_keys
-from cli.lib.terminal import columns, console, step
+from cli.lib import local_keys
+from cli.lib.terminal import columns, console
 from local.cloud import LocalCloud, LocalCloudError
 from tests.attack.kinds import admin, bodies, origins, readers, schemas, texts, wire
 from tests.attack.kinds import keys as guesses
 from tests.attack.target import Findings, Target
 from tests.attack.watch import MEMORY, Neighbour, Watch, planted
+from tests.support import gates
 
 KINDS = {module.KIND: module.attack for module in (schemas, bodies, guesses, texts, wire, readers, admin, origins)}
 
@@ -75,19 +76,8 @@ def _limited_memory() -> Iterator[None]:
 
 
 def _deploy(cloud: LocalCloud, folder: Path) -> Target:
-    aws = cloud.aws_environment()
-    log = folder / "deploy.txt"
-    with step("Deploying the demo model") as detail:
-        account = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-        cdk.cdk(["bootstrap", account, "--app", ""], aws=aws, log=log, detail=detail)
-        context = {"stage": "local", "tokens_per_second": "40"}
-        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
-    options = {
-        "endpoint_url": cloud.endpoint_url,
-        "region_name": aws["AWS_REGION"],
-        "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
-    }
+    outputs = gates.deploy(cloud, folder, "the demo model", tokens_per_second="40")
+    options = cloud.client_options()
     table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
     secret = boto3.client("secretsmanager", **options).get_secret_value(SecretId=outputs["AdminSecretArn"])
     return Target(

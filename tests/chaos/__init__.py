@@ -2,7 +2,7 @@
 rollups are deleted. Afterwards the books have to be exact: accounts = ledger = rollups = the container's own log.
 
     stages   where a function can be killed, as faults of the local cloud
-    ground   a deployment to do it in, and what can be asked of it
+    deployment   a deployment to do it in, and what can be asked of it
     load     streams of stock clients
     proof    the books held against each other
 """

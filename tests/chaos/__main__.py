@@ -13,13 +13,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from cli.lib import cdk, local_keys
-from cli.lib.terminal import console, step
+from cli.lib import local_keys
+from cli.lib.terminal import console
 from local.cloud import LocalCloud
 from tests.chaos import parts
-from tests.chaos.ground import Ground
+from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.stages import STAGES
-from tests.support import leftovers
+from tests.support import gates, leftovers
 
 OVERDUE = 20
 OUTAGE_S = 30.0
@@ -49,26 +49,22 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _deploy(cloud: LocalCloud, folder: Path) -> Ground:
-    aws = cloud.aws_environment()
-    log = folder / "deploy.log"
-    with step("Deploying the scripted engine") as detail:
-        account = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-        cdk.cdk(["bootstrap", account, "--app", ""], aws=aws, log=log, detail=detail)
-        context = {
-            "stage": "local",
-            "engine": "scripted",
-            "tokens_per_second": "0",
-            "parallel": "64",
-            "overdue_seconds": str(OVERDUE),
-        }
-        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
-    ground = Ground(cloud, outputs, outputs["ModelName"], OVERDUE)
-    ground.keys = [local_keys.create(ground.boto, name=f"chaos-{number}") for number in range(_KEYS)]
-    return ground
+def _deploy(cloud: LocalCloud, folder: Path) -> ChaosDeployment:
+    outputs = gates.deploy(
+        cloud,
+        folder,
+        "the scripted engine",
+        engine="scripted",
+        tokens_per_second="0",
+        parallel="64",
+        overdue_seconds=str(OVERDUE),
+    )
+    deployment = ChaosDeployment(cloud, outputs, outputs["ModelName"], OVERDUE)
+    deployment.keys = [local_keys.create(deployment.boto, name=f"chaos-{number}") for number in range(_KEYS)]
+    return deployment
 
 
-async def _run(ground: Ground, given: argparse.Namespace) -> list[str]:
+async def _run(deployment: ChaosDeployment, given: argparse.Namespace) -> list[str]:
     waves = parts.Waves()
 
     def say(line: str) -> None:
@@ -77,20 +73,20 @@ async def _run(ground: Ground, given: argparse.Namespace) -> list[str]:
     wrong: list[str] = []
     console.print(f"Killing the function at {len(STAGES)} stages, {given.requests} requests")
     wrong += await parts.kills(
-        ground, STAGES, waves, say, requests=given.requests, at_once=given.at_once, seed=given.seed
+        deployment, STAGES, waves, say, requests=given.requests, at_once=given.at_once, seed=given.seed
     )
     console.print("Killing the sweeper, and sweeping")
-    wrong += await parts.broken_sweepers(ground, say, times=8)
-    wrong += await parts.sweep_all(ground, say)
-    wrong += await parts.prove(ground, waves, say)
-    wrong += await parts.sweep_twice(ground, say)
+    wrong += await parts.broken_sweepers(deployment, say, times=8)
+    wrong += await parts.sweep_all(deployment, say)
+    wrong += await parts.prove(deployment, waves, say)
+    wrong += await parts.sweep_twice(deployment, say)
     console.print(f"Taking the table away for {OUTAGE_S:g} s, and replaying the log")
-    wrong += await parts.outage(ground, waves, say, seconds=OUTAGE_S, requests=60)
-    wrong += await parts.sweep_all(ground, say)
-    wrong += await parts.prove(ground, waves, say)
+    wrong += await parts.outage(deployment, waves, say, seconds=OUTAGE_S, requests=60)
+    wrong += await parts.sweep_all(deployment, say)
+    wrong += await parts.prove(deployment, waves, say)
     console.print("Deleting the rollups")
-    wrong += await parts.rollups(ground, say)
-    wrong += await parts.prove(ground, waves, say)
+    wrong += await parts.rollups(deployment, say)
+    wrong += await parts.prove(deployment, waves, say)
     return wrong
 
 

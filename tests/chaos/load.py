@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import openai
 
-from tests.chaos.ground import Ground
+from tests.chaos.deployment import ChaosDeployment
 
 # A stream that has not ended by then hangs.
 _HANGS_S = 120.0
@@ -25,12 +25,12 @@ class Seen:
 
 
 async def streams(
-    ground: Ground, count: int, script: Mapping[str, Any], *, at_once: int, apart: float = 0.0
+    deployment: ChaosDeployment, count: int, script: Mapping[str, Any], *, at_once: int, apart: float = 0.0
 ) -> list[Seen]:
     """Run `count` streams that say what `script` tells the engine, each key in its turn.
 
     Args:
-        ground: Where.
+        deployment: Where.
         count: How many.
         script: What the scripted engine does.
         at_once: How many are on their way at most.
@@ -39,13 +39,14 @@ async def streams(
     """
     room = asyncio.Semaphore(at_once)
     clients = [
-        openai.AsyncOpenAI(base_url=ground.origin, api_key=key, max_retries=0, timeout=_HANGS_S) for key in ground.keys
+        openai.AsyncOpenAI(base_url=deployment.origin, api_key=key, max_retries=0, timeout=_HANGS_S)
+        for key in deployment.keys
     ]
 
     async def one(number: int) -> Seen:
         await asyncio.sleep(number * apart)
         async with room:
-            return await _stream(clients[number % len(clients)], ground.model, script)
+            return await _stream(clients[number % len(clients)], deployment.model, script)
 
     try:
         return await asyncio.gather(*(one(number) for number in range(count)))

@@ -10,7 +10,7 @@ from lambda_fn import limits
 from lambda_fn.http.client import Client
 from lambda_fn.ids import request_time
 from lambda_fn.reporting.reconcile import Report, reconcile
-from tests.chaos.ground import Ground
+from tests.chaos.deployment import ChaosDeployment
 
 # Until the container has noticed that its caller was killed, and a checkpoint has arrived, on a busy machine.
 NOTICED_S = 2.0
@@ -49,13 +49,13 @@ def leftovers(items: Iterable[Item]) -> Leftovers:
     return found
 
 
-def generated(ground: Ground) -> dict[str, Item]:
+def generated(deployment: ChaosDeployment) -> dict[str, Item]:
     """What the container logged of each request id."""
     found = {}
-    for line in ground.lines("endpoint-*"):
+    for line in deployment.lines("endpoint-*"):
         if '"generated"' in line:
             entry = json.loads(line[line.index("{") :])
-            if entry["request_id"] and request_time(entry["request_id"]) >= ground.since:
+            if entry["request_id"] and request_time(entry["request_id"]) >= deployment.since:
                 found[entry["request_id"]] = entry
     return found
 
@@ -103,14 +103,14 @@ def compare(items: Iterable[Item], container: dict[str, Item], rate: Callable[[f
     return result
 
 
-async def reconciled(ground: Ground) -> Report:
+async def reconciled(deployment: ChaosDeployment) -> Report:
     """The report of accounts, ledger and rollups, of its keys."""
     client = Client()
     try:
-        report = await reconcile(ground.table(client))
+        report = await reconcile(deployment.table(client))
     finally:
         client.close()
-    mine = ground.key_ids
+    mine = deployment.key_ids
     return Report(
         [one for one in report.keys if one.key in mine],
         [one for one in report.differences if one.key in mine],

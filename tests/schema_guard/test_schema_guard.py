@@ -1,6 +1,7 @@
 """What guides a model's output is checked before an engine sees it: what is refused, what is not, and at what cost."""
 
 import contextlib
+import itertools
 import json
 import sys
 import time
@@ -52,14 +53,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     **{
         f"{low} over {high}": ({low: 5, high: 2}, f"s.{low}")
         for low, high in [
-            ("minItems", "maxItems"),
-            ("minLength", "maxLength"),
-            ("minProperties", "maxProperties"),
-            ("minContains", "maxContains"),
-            ("minimum", "maximum"),
-            ("minimum", "exclusiveMaximum"),
-            ("exclusiveMinimum", "maximum"),
-            ("exclusiveMinimum", "exclusiveMaximum"),
+            *((f"min{count}", f"max{count}") for count in ("Items", "Length", "Properties", "Contains")),
+            *itertools.product(("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")),
         ]
     },
     **{f"minItems {value!r:.20}": ({"minItems": value}, "s.minItems") for value in (-1, 1e9, 5.0, True, None, "5", 2**31, 10**4000)},

@@ -22,11 +22,11 @@ import boto3
 import httpx2
 import openai
 
-from cli.lib import cdk, local_keys
+from cli.lib import local_keys
 from cli.lib.terminal import console, step
 from local.cloud import LocalCloud
 from tests.soak import accounting
-from tests.support import leftovers
+from tests.support import gates, leftovers
 
 # What goes wrong, each by a chance of its own for every answer, table call or invocation in its way.
 FAULTS: list[dict[str, Any]] = [
@@ -99,19 +99,10 @@ def main() -> int:
 
 
 def _deploy(cloud: LocalCloud, folder: Path) -> Target:
-    aws = cloud.aws_environment()
-    log = folder / "deploy.log"
-    with step("Deploying the scripted engine") as detail:
-        account = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-        cdk.cdk(["bootstrap", account, "--app", ""], aws=aws, log=log, detail=detail)
-        context = {"stage": "local", "engine": "scripted", "tokens_per_second": "0", "parallel": "64"}
-        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
-    options = {
-        "endpoint_url": cloud.endpoint_url,
-        "region_name": aws["AWS_REGION"],
-        "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
-    }
+    outputs = gates.deploy(
+        cloud, folder, "the scripted engine", engine="scripted", tokens_per_second="0", parallel="64"
+    )
+    options = cloud.client_options()
     table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
     key = local_keys.create(table, name="soak")
     origin = f"http://{outputs['DistributionDomain']}/v1"

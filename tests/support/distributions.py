@@ -7,7 +7,7 @@ from local.cloudfront.behaviours import ALL_VIEWER_EXCEPT_HOST_HEADER
 ALL_METHODS = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"]
 
 
-def config(port: int = 80, **default: Any) -> dict[str, Any]:
+def config(port: Any = 80, **default: Any) -> dict[str, Any]:
     """Return a DistributionConfig; `default` are members of its default behaviour."""
     origin = {
         "Id": "o",

@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 
-from local.cloud import REGION, LocalCloud
+from local.cloud import LocalCloud
 from tests.local.conftest import CONTAINER, Stacks
 from tests.support import function_code, resources
 
@@ -73,13 +73,7 @@ class Deployed:
 
     def client(self, service: str) -> Any:
         """A stock client with the cloud's own keys."""
-        return boto3.client(
-            service,
-            region_name=REGION,
-            endpoint_url=self.cloud.endpoint_url,
-            aws_access_key_id=self.cloud.keys.access_key,
-            aws_secret_access_key=self.cloud.keys.secret_key,
-        )
+        return boto3.client(service, **self.cloud.client_options())
 
 
 NAMED = "host.docker.internal"

@@ -11,7 +11,7 @@ from botocore.config import Config
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
-from local.cloud import LocalCloud
+from local.cloud import REGION, LocalCloud
 
 # A sweep may take as long as its function.
 _PATIENCE = Config(read_timeout=300, retries={"total_max_attempts": 1})
@@ -19,7 +19,7 @@ _STRIKES_S = 1.0
 
 
 @dataclass
-class Ground:
+class ChaosDeployment:
     """One deployment, of which only requests with `keys` matter.
 
     `overdue` is after how many seconds its sweeper takes a request for lost, `since` when all of it began.
@@ -39,22 +39,12 @@ class Ground:
 
     def client(self, service: str) -> Any:
         """A stock client of the local cloud."""
-        return boto3.client(service, config=_PATIENCE, **self._options)
+        return boto3.client(service, config=_PATIENCE, **self.cloud.client_options())
 
     @property
     def boto(self) -> Any:
         """The usage table, as stock boto3 sees it."""
-        return boto3.resource("dynamodb", **self._options).Table(self.outputs["UsageTableName"])
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        aws = self.cloud.aws_environment()
-        return {
-            "endpoint_url": self.cloud.endpoint_url,
-            "region_name": aws["AWS_REGION"],
-            "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
-            "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
-        }
+        return boto3.resource("dynamodb", **self.cloud.client_options()).Table(self.outputs["UsageTableName"])
 
     def table(self, client: Client) -> Table:
         """The usage table, as the functions see it."""
@@ -62,7 +52,7 @@ class Ground:
         return Table(
             client,
             url=self.cloud.endpoint_url,
-            region=self._options["region_name"],
+            region=REGION,
             name=self.outputs["UsageTableName"],
             credentials=lambda: keys,
         )
