@@ -107,7 +107,7 @@ async def _environment(setting: servers.Setting, code: Path) -> tuple[servers.Se
 
 
 def _sizes(target: Target, package: Package) -> dict[str, Any]:
-    """Give the sizes of a package, in megabytes (10**6), zipped as CDK does."""
+    """Return the sizes of a package, in megabytes (10**6), zipped as CDK does."""
     files = [path for path in package.path.rglob("*") if path.is_file()]
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -122,7 +122,7 @@ def _sizes(target: Target, package: Package) -> dict[str, Any]:
 
 
 def _imports(code: Path) -> list[dict[str, Any]]:
-    """Give the dozen packages whose modules take longest to import, each module's own time."""
+    """Return the dozen packages whose modules take longest to import, each module's own time."""
     command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.stream.main"]
     best: dict[str, float] = {}
     for _ in range(5):

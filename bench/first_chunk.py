@@ -61,7 +61,7 @@ def _measure(url: str, headers: dict[str, str], requests: int) -> None:
 
 
 def _delays(client: httpx.Client, url: str, headers: dict[str, str], body: object) -> list[float]:
-    """Give the milliseconds from sampled to read of each token of one answer."""
+    """Return the milliseconds from sampled to read of each token of one answer."""
     delays = []
     with client.stream("POST", url, headers=headers, json=body) as answer:
         for line in answer.iter_lines():

@@ -42,7 +42,7 @@ def main() -> int:
 
 
 async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
-    """Give the resident memory on the way through so many streams, and kilobytes (10**3) for each slow reader."""
+    """Return the resident memory on the way through so many streams, and kilobytes (10**3) for each slow reader."""
     setting, stand_ins = servers.stand_ins(folder)
     server = None
     try:
@@ -73,7 +73,7 @@ async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
 
 
 async def _slow(server: servers.Server, count: int) -> float:
-    """Give the megabytes that so many readers cost who have read their first tokens and read no further. Some come
+    """Return the megabytes that so many readers cost who have read their first tokens and read no further. Some come
     before them, who pay for what all share.
     """
     assert server.idle is not None  # noqa: S101 (a server on the Runtime API)

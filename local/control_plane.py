@@ -11,16 +11,16 @@ import threading
 
 
 def main() -> None:
-    """Serve until standard input is closed, which is when the process that started this one is gone."""
+    """Serve until standard input is closed, which happens when the parent process ends."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s control %(levelname)s %(message)s", stream=sys.stderr)
-    # Set before moto is imported: it reads them once.
+    # moto reads these when it is imported.
     os.environ.update(
         {
             "MOTO_LAMBDA_STUB_ECR": "true",
-            # No page is to read an answer, whoever asks.
+            # A web page must not read a response.
             "MOTO_DISABLE_GLOBAL_CORS": "true",
             "MOTO_ENABLE_ISO_REGIONS": "false",
-            # AdministratorAccess and the like, which CDK's bootstrap template attaches.
+            # CDK's bootstrap template attaches AdministratorAccess and similar policies.
             "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         }
     )

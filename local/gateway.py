@@ -1,4 +1,7 @@
-"""The one address of all AWS APIs: what the data planes serve goes to them, all else to the control plane."""
+"""The one address of all AWS APIs.
+
+Requests for a data plane go there, all others to the control plane.
+"""
 
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +18,7 @@ from local.faults.plan import Plan
 
 log = logging.getLogger("local.gateway")
 
-# These belong to one connection; a proxy passes on all others.
+# These headers belong to one connection. A proxy passes on all others.
 _HOP_BY_HOP = {
     "connection",
     "keep-alive",
@@ -27,14 +30,14 @@ _HOP_BY_HOP = {
     "expect",
 }
 _NOT_ON = {*_HOP_BY_HOP, trust.CONTROL}
-# Bodies up to this go in one piece, which is a good deal quicker.
+# Bodies up to this size are sent in one piece, which is faster.
 _SMALL = 256 * 1024
-# moto handles one request a thread; more at once only queue inside it.
+# moto handles one request in a thread; more requests at once only wait inside it.
 _CONNECTIONS = 16
 
 
 class Control(Protocol):
-    """The control plane: its address, and the headers that it asks for."""
+    """The control plane: its address, and the headers that it requires."""
 
     url: str
     headers: dict[str, str]
@@ -83,7 +86,7 @@ class Gateway:
         return web.json_response(self._status())
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        """Pass a request on as it is, Host included, because moto reads it; bodies are streamed."""
+        """Pass a request on unchanged, with Host, because moto reads it. Bodies are streamed."""
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_ON]
         headers += self._control.headers.items()
         body: Any = bodies.known(request)
@@ -114,5 +117,6 @@ class Gateway:
         except (aiohttp.ClientError, TimeoutError) as error:
             log.warning("the control plane does not answer to %s %s: %s", request.method, request.path, error)
             return web.json_response(
-                {"message": f"the local cloud's control plane does not answer: {error}"}, status=503
+                {"message": f"the local cloud's control plane does not answer; its log is logs/control.log: {error}"},
+                status=503,
             )

@@ -1,4 +1,4 @@
-"""Checks what a caller guides a model's output by: JSON schemas and the patterns in them, before any engine sees them.
+"""Checks JSON schemas of callers, and the patterns in them, before any engine sees them.
 
 Engines turn a schema into a grammar in native code, where a few bytes can take all memory or all time. The stream
 function and the container both call `check`, and `more_values` before they parse a body at all. The package is pure,
@@ -20,14 +20,14 @@ __all__ = ["SchemaRefused", "bare", "check", "more_values"]
 def check(
     schemas: Iterable[tuple[tuple[Step, ...], Any]], *, by: Literal["llama.cpp", "llguidance"] = "llama.cpp"
 ) -> None:
-    """Check the schemas of a request, each with the steps to its place there, as `("tools", 0, "parameters")`.
+    """Check the schemas of a request, each with the steps to its place, such as `("tools", 0,
+    "parameters")`.
 
-    `by` says what will guide: llama.cpp's own converter, as for tools that the model may call as it likes, or
-    llguidance, as for the form of an answer and for calls that must be made. The latter takes more.
+    `by` is what will guide the answer: llama.cpp's own converter (tools that the model may call) or
+    llguidance (the form of an answer and calls that must be made). llguidance accepts more.
 
-    Raises:
-        SchemaRefused: one of them, or all together, cannot be given to an engine; it names the member.
-
+    Raises SchemaRefused, which names the member, if an engine must not get one of them or all
+    together.
     """
     totals = Totals(lenient=by == "llguidance")
     for place, schema in schemas:

@@ -1,4 +1,4 @@
-"""What one walk makes of a schema: nodes, and counts over all schemas of a request."""
+"""What the walk over a schema produces: nodes, and counts over all schemas of a request."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,22 +12,25 @@ Fields = dict[str, Any]
 
 
 class Totals:
-    """What all schemas of one request come to."""
+    """The counts over all schemas of one request."""
 
     def __init__(self, *, lenient: bool) -> None:
-        """Begin with nothing; `lenient` is what llguidance guides, which takes more than llama.cpp's converter."""
+        """Begin at zero.
+
+        `lenient` is for llguidance, which accepts more than llama.cpp's converter.
+        """
         self.lenient = lenient
         self._counts: dict[str, int] = {}
 
     def add(self, limit: Limit, count: int = 1) -> bool:
-        """Count; return whether the limit still holds."""
+        """Add to a count; return whether the limit still holds."""
         total = self._counts[limit.counts] = self._counts.get(limit.counts, 0) + count
         return total <= limit.most
 
 
 @dataclass(slots=True)
 class Node:
-    """A schema within the schema: where it is, what it says of itself, and the nodes it leads to."""
+    """A schema within the schema: its place, its own members, and the nodes that it leads to."""
 
     parent: int
     steps: tuple[Step, ...]

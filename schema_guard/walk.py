@@ -1,6 +1,7 @@
-"""One walk over a schema: every member is looked at once, and what the whole schema comes to is counted.
+"""One walk over a schema, which checks every member once and counts the whole schema.
 
-The walk makes a node of each schema within, with edges to those that it holds or refers to; `graph` goes on with them.
+The walk makes a node of each schema within, with edges to the schemas that it holds or refers to;
+`graph` continues with them.
 """
 
 import re
@@ -45,7 +46,7 @@ _NULLABLE = frozenset(
     | COUNTS.keys()
     | NUMBERS
 )
-"""Members that may be null where the check is lenient: the answer is guided as without them."""
+"""Members that may be null if the check is lenient: they count as missing."""
 
 
 class Walk:
@@ -54,9 +55,7 @@ class Walk:
     def __init__(self, place: tuple[Step, ...], schema: Any, totals: Totals) -> None:
         """Walk over `schema`, whose place in the request is `place`.
 
-        Raises:
-            SchemaRefused: a member is wrong, or a limit is passed.
-
+        Raises SchemaRefused for a wrong member or an exceeded limit.
         """
         self.nodes: list[Node] = []
         self.lenient = totals.lenient
@@ -89,7 +88,7 @@ class Walk:
             self.refuse(index, f"has more than {limit.most:,} {limit.counts}: ask for less at once", *more)
 
     def _schema(self, parent: int, steps: tuple[Step, ...], value: Any) -> int:
-        """Make a node of a schema and have it looked at."""
+        """Make a node of a schema, and visit it later."""
         if type(value) is bool and self.lenient:
             value = {}
         if type(value) is not dict:
@@ -259,7 +258,9 @@ class Walk:
         self.nodes[index].reference = self._schema(0, tuple(steps), found) if known is None else known
 
     def _data(self, index: int, name: str, value: Any) -> None:
-        """Look through what is no schema: numbers must be such that JSON can say them, and nothing too deep."""
+        """Check a value that is no schema: JSON must be able to express its numbers, and its depth
+        is limited.
+        """
         level, text, depth = [value], 0, self.nodes[index].depth
         while level:
             self._count(index, limits.VALUES, len(level), name)

@@ -16,7 +16,7 @@ _ASKED = re.compile(rb"bench (\d+) tokens at (\d+) per second")
 
 
 def prompt(tokens: int, rate: int) -> str:
-    """Give what to ask for: an answer of so many tokens at so many a second, 0 for as fast as it goes."""
+    """Return what to ask for: an answer of so many tokens at so many a second, 0 for as fast as it goes."""
     return f"bench {tokens} tokens at {rate} per second"
 
 
@@ -29,13 +29,13 @@ def asked(body: bytes) -> tuple[int, int]:
 
 
 def numbers(answer: bytes, *, merged: bool = False) -> list[int]:
-    """Give the tokens' numbers in an answer, in their order; `merged` ones may share a record."""
+    """Return the tokens' numbers in an answer, in their order; `merged` ones may share a record."""
     return [int(number) for number in (_MERGED if merged else TOKEN).findall(answer)]
 
 
 @cache
 def answer(dialect: str, tokens: int) -> tuple[tuple[bytes, ...], bytes]:
-    """Give an answer as chunks of the HTTP body: one a token (or a record), and what ends it.
+    """Return an answer as chunks of the HTTP body: one a token (or a record), and what ends it.
 
     Args:
         dialect: `lines` (our container's), `merged` (the same, four tokens a record) or `openai` (chunk JSON, as

@@ -45,7 +45,7 @@ class Client(Protocol):
 
 @cache
 def request_body(tokens: int, rate: int, *, model: str) -> bytes:
-    """Give the chat request that asks for an answer of that shape."""
+    """Return the chat request that asks for an answer of that shape."""
     messages = [{"role": "user", "content": prompt(tokens, rate)}]
     return json.dumps({"model": model, "stream": True, "max_tokens": tokens, "messages": messages}).encode()
 

@@ -18,7 +18,7 @@ QUICK = (
 
 
 def full() -> tuple[Scenario, ...]:
-    """Give every mode at every number of streams, for every server; some twenty minutes a round."""
+    """Return every mode at every number of streams, for every server; some twenty minutes a round."""
     found = []
     for streams in (1, 8, 32, 128):
         per_invocation = ("sluice-per-invocation",)

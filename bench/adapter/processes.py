@@ -30,12 +30,12 @@ def port(process: "subprocess.Popen[str]") -> int:
 
 
 def python(*arguments: str) -> list[str]:
-    """Give the command of this interpreter."""
+    """Return the command of this interpreter."""
     return [sys.executable, *arguments]
 
 
 def tree(pid: int) -> list[int]:
-    """Give a process and all its descendants."""
+    """Return a process and all its descendants."""
     found = [pid]
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -45,7 +45,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu(pids: Sequence[int]) -> float:
-    """Give the CPU seconds that processes and their descendants have used, kernel's and their own."""
+    """Return the CPU seconds that processes and their descendants have used, kernel's and their own."""
     total = 0.0
     for pid in pids:
         for member in tree(pid):
@@ -57,7 +57,7 @@ def cpu(pids: Sequence[int]) -> float:
 
 
 def resident(pids: Sequence[int]) -> float:
-    """Give the megabytes (10**6) resident of processes and their descendants."""
+    """Return the megabytes (10**6) resident of processes and their descendants."""
     total = 0
     for pid in pids:
         for member in tree(pid):
@@ -79,6 +79,6 @@ def stop(processes: Sequence["subprocess.Popen[str]"]) -> None:
 
 @contextlib.contextmanager
 def free_port() -> Iterator[int]:
-    """Give a port that is free now; it is let go on leaving."""
+    """Yield a port that is free now; it is let go on leaving."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]

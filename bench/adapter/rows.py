@@ -29,12 +29,12 @@ class Scenario:
 
     @property
     def mode(self) -> str | int:
-        """Give the row's `mode`."""
+        """Return the row's `mode`."""
         return self.rate or "flat"
 
     @property
     def name(self) -> str:
-        """Give what a person calls it."""
+        """Return what a person calls it."""
         pace = f"{self.rate} tokens/s" if self.rate else "flat out"
         return f"{self.streams} streams, {pace}" + (", merged records" if self.merged else "")
 
@@ -62,11 +62,11 @@ class Row:
     samples: list[Sample] = field(default_factory=list)
 
     def median(self, name: str) -> float:
-        """Give the median of a figure over the rounds."""
+        """Return the median of a figure over the rounds."""
         return float(statistics.median(getattr(sample, name) for sample in self.samples))
 
     def as_json(self, own: "Row") -> dict[str, Any]:
-        """Give the row; `own` is the endpoint's, whose time to the first token is taken off."""
+        """Return the row; `own` is the endpoint's, whose time to the first token is taken off."""
         scenario = self.scenario
         capacity = scenario.rate * scenario.streams
         rate = self.median("tokens_per_s")
@@ -131,7 +131,7 @@ async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sampl
 
 
 def _rate(scenario: Scenario, times: list[list[float]], began: float) -> float:
-    """Give tokens a second: flat out over all of the round; paced, of the streams while each runs, all together."""
+    """Return tokens a second: flat out over all of the round; paced, of the streams while each runs, all together."""
     if not times:
         return 0.0
     if not scenario.rate:

@@ -42,7 +42,7 @@ class Setting:
 
 
 def settings(setting: Setting) -> dict[str, str]:
-    """Give the stream function's environment variables."""
+    """Return the stream function's environment variables."""
     return {
         "PATH": os.environ["PATH"],
         **_AWS,
@@ -68,11 +68,11 @@ class Server:
 
     @property
     def pids(self) -> list[int]:
-        """Give the processes whose figures are the server's."""
+        """Return the processes whose figures are the server's."""
         return [process.pid for process in self.processes]
 
     async def clients(self, count: int, *, merged: bool = False) -> list[Client]:
-        """Give so many ways in."""
+        """Return so many ways in."""
         if self.idle is not None:
             return [LambdaClient(self.idle, merged=merged) for _ in range(count)]
         model = "merged" if merged else self.model
@@ -96,7 +96,7 @@ class Server:
 
 
 async def direct(setting: Setting) -> Server:
-    """Give the endpoint itself, which says what is its own time."""
+    """Return the endpoint itself, which says what is its own time."""
     return Server("direct", port=setting.endpoint, path="/endpoints/lines/invocations-response-stream")
 
 

@@ -70,6 +70,6 @@ def read(recording: Recording) -> Seen:
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """Give a percentile: the smallest value that so many percent do not exceed."""
+    """Return a percentile: the smallest value that so many percent do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, round(len(ordered) * percent / 100 + 0.5) - 1))]

@@ -33,7 +33,7 @@ def verdicts(rows: Rows, cold: dict[str, Any] | None = None) -> list[Verdict]:
 
 
 def find(rows: Rows, server: str, mode: str | int, streams: int) -> dict[str, Any] | None:
-    """Give the row with one chunk for each token."""
+    """Return the row with one chunk for each token."""
     wanted = (server, mode, streams, False)
     found = [row for row in rows if (row["server"], row["mode"], row["streams"], row["merged"]) == wanted]
     return found[-1] if found else None

@@ -123,7 +123,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _machine() -> str:
-    """The machine, in words."""
+    """Return the machine, in words."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     cpu = names[0].partition(":")[2].strip() if names else platform.machine()
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"

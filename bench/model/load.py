@@ -23,7 +23,7 @@ class Tally:
     ttft: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, float]:
-        """The figures: tokens a second, milliseconds to the first token, CPU microseconds a token."""
+        """Return the figures: tokens a second, milliseconds to the first token, CPU microseconds a token."""
         cuts = statistics.quantiles(self.ttft, n=100) if len(self.ttft) > 1 else self.ttft * 99
         return {
             "tokens_s": round(self.tokens / self.seconds, 1),

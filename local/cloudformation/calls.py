@@ -12,9 +12,9 @@ from local.moto.clients import client
 
 
 def call(service: str, region: str, operation: str, **parameters: Any) -> Any:
-    """Make a call, leaving out members that the operation does not have.
+    """Make a call, without the members that the operation does not have.
 
-    Raises DeployError with AWS's message, or with what botocore says of the parameters.
+    Raises DeployError with the service's message, or with botocore's message about the parameters.
     """
     made = client(service, region)
     method = getattr(made, operation)
@@ -28,7 +28,7 @@ def call(service: str, region: str, operation: str, **parameters: Any) -> Any:
 
 
 def call_quietly(service: str, region: str, operation: str, **parameters: Any) -> None:
-    """Make a call that deletes something; one that is gone already is no error."""
+    """Make a call that deletes something. A resource that is already gone is no error."""
     try:
         call(service, region, operation, **parameters)
     except DeployError as error:

@@ -14,14 +14,17 @@ _headers: dict[str, str] = {INTERNAL_HEADER: "1"}
 
 
 def configure(endpoint_url: str, headers: Mapping[str, str]) -> None:
-    """Say where the API is, and the headers that it asks for; once, at start."""
+    """Set the address of the API and the headers that it requires. Call it once, at the start."""
     _address[:] = [endpoint_url]
     _headers.update(headers)
 
 
 @lru_cache
 def client(service: str, region: str = "us-east-1") -> Any:
-    """A client, cached. Its calls do not wait for the data planes: the stack's operation does, at its end."""
+    """Return a cached client.
+
+    Its calls do not wait for the data planes; the stack's operation does that at its end.
+    """
     made = boto3.client(
         service,
         region_name=region,

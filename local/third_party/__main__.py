@@ -1,4 +1,6 @@
-"""`python -m local.third_party SERVER serve`: a stand-in, on the port that SAGEMAKER_BIND_TO_PORT names."""
+"""`python -m local.third_party SERVER serve`: the stand-in of a server, on the port of
+SAGEMAKER_BIND_TO_PORT.
+"""
 
 import asyncio
 import json
@@ -11,7 +13,7 @@ from aiohttp import web
 from local.third_party.shapes import FAILURES, SERVERS, Body, refusal, told
 from local.trust import callers
 
-# Between two records, so that answers are streams.
+# A pause between two records, so that responses are streams.
 _GAP_S = 0.002
 _KNOWN = {
     "frequency_penalty", "inputs", "logit_bias", "logprobs", "max_tokens", "messages", "n", "parallel_tool_calls",
@@ -21,18 +23,18 @@ _KNOWN = {
 
 
 class Server:
-    """One server's stand-in."""
+    """The stand-in of one server."""
 
     def __init__(self, name: str) -> None:
         """`name` is one of SERVERS."""
         self._name = name
 
     async def ping(self, request: web.Request) -> web.Response:
-        """Healthy."""
+        """Return 200: the server is healthy."""
         return web.Response()
 
     async def invoke(self, request: web.Request) -> web.StreamResponse:
-        """Answer, or refuse as the server does: what it does not know, and what it cannot take."""
+        """Answer, or refuse an unknown field or a wrong value as the server does."""
         body: Body = json.loads(await request.read())
         if wrong := self._wrong(body):
             status = 422 if self._name == "tgi" else 400

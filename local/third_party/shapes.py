@@ -1,4 +1,5 @@
-"""What each server writes for one answer, chunk by chunk, and what it says of a request it does not take.
+"""The chunks that each server writes for one answer, and its errors for requests that it does not
+accept.
 
 After the servers' sources: vLLM and SGLang `serving_chat.py`, DJL Serving `output_formatter.py` and
 `lmi_vllm/request_response_utils.py`, TGI `chat.rs` and `server.rs`.
@@ -14,7 +15,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Told:
-    """What a stand-in is to answer: the pieces, each a token, and how it ends."""
+    """What a stand-in answers: the pieces, each a token, and how it ends."""
 
     pieces: list[str]
     prompt_tokens: int
@@ -25,7 +26,10 @@ class Told:
 
 
 def told(prompt: str, limit: int | None) -> Told:
-    """Read the prompt: a JSON object with `say`, as for our scripted engine, or else text, which is said again."""
+    """Return what the prompt asks for.
+
+    A prompt is a JSON object with `say`, as for the scripted engine, or text, which is repeated.
+    """
     try:
         script = json.loads(prompt)
         pieces = [str(piece) for piece in script["say"]]
@@ -49,7 +53,7 @@ def _line(value: object) -> bytes:
 
 
 def sse(value: object, gap: bytes = b" ") -> bytes:
-    """One server-sent event."""
+    """Return one server-sent event."""
     return b"data:" + gap + (value if isinstance(value, bytes) else _line(value)) + b"\n\n"
 
 
@@ -68,7 +72,7 @@ def _choice(delta: Body, reason: str | None = None, **more: Any) -> Body:
 
 
 def _openai(answer: Told, options: Body, nothing: Body) -> Iterator[Body]:
-    """The chunks that vLLM and SGLang have alike; `nothing` is what a delta holds besides."""
+    """Yield the chunks that vLLM and SGLang have alike; `nothing` is what a delta holds besides."""
     running = options.get("continuous_usage_stats", False)
 
     def usage(tokens: int) -> Body:
@@ -83,20 +87,22 @@ def _openai(answer: Told, options: Body, nothing: Body) -> Iterator[Body]:
 
 
 def vllm(answer: Told, body: Body) -> Iterator[bytes]:
-    """vLLM: server-sent events and `[DONE]`."""
+    """Yield vLLM's server-sent events and `[DONE]`."""
     yield from map(sse, _openai(answer, body.get("stream_options") or {}, {}))
     yield sse(b"[DONE]")
 
 
 def sglang(answer: Told, body: Body) -> Iterator[bytes]:
-    """SGLang: the same, with nulls for all that a delta does not hold."""
+    """Yield SGLang's events: vLLM's, with null for each member that a delta lacks."""
     nothing = {"role": None, "content": None, "reasoning_content": None, "tool_calls": None}
     yield from map(sse, _openai(answer, body.get("stream_options") or {}, nothing))
     yield sse(b"[DONE]")
 
 
 def lmi(answer: Told, body: Body) -> Iterator[bytes]:
-    """LMI: JSON lines, chunks for messages and tokens for `inputs`, a blank line at the end."""
+    """Yield LMI's JSON lines: chunks for messages, tokens for `inputs`, and a blank line at the
+    end.
+    """
     if "messages" in body:
         for chunk in _openai(answer, body.get("stream_options") or {}, {}):
             yield _line(chunk) + b"\n"
@@ -122,7 +128,9 @@ def _tokens(answer: Told, *, generated: int) -> Iterator[Body]:
 
 
 def tgi(answer: Told, body: Body) -> Iterator[bytes]:
-    """TGI: server-sent events without the space, the role in each chunk, usage at the end."""
+    """Yield TGI's server-sent events, without the space, with the role in each chunk and usage at
+    the end.
+    """
     said = {"role": "assistant", "tool_call_id": None}
     for piece in answer.pieces:
         yield sse(_chunk([_choice({**said, "content": piece})], usage=None), b"")
@@ -143,7 +151,7 @@ FAILURES: dict[str, bytes] = {
 
 
 def refusal(server: str, status: int, message: str) -> Body:
-    """A request's refusal as the server writes it."""
+    """Return the error for a request as the server writes it."""
     if server == "tgi":
         return {"error": message, "error_type": "validation"}
     if server == "lmi":

@@ -38,7 +38,7 @@ class ChaosDeployment:
         return f"http://{self.outputs['DistributionDomain']}/v1"
 
     def client(self, service: str) -> Any:
-        """A stock client of the local cloud."""
+        """Return a stock client of the local cloud."""
         return boto3.client(service, config=_PATIENCE, **self.cloud.client_options())
 
     @property
@@ -47,7 +47,7 @@ class ChaosDeployment:
         return boto3.resource("dynamodb", **self.cloud.client_options()).Table(self.outputs["UsageTableName"])
 
     def table(self, client: Client) -> Table:
-        """The usage table, as the functions see it."""
+        """Return the usage table, as the functions see it."""
         keys = Credentials(self.cloud.keys.access_key, self.cloud.keys.secret_key, "")
         return Table(
             client,
@@ -63,7 +63,7 @@ class ChaosDeployment:
         return {key.split("-")[1] for key in self.keys}
 
     def items(self) -> list[dict[str, Any]]:
-        """The accounts of its keys, their ledger, and all rollups."""
+        """Return the accounts of its keys, their ledger, and all rollups."""
         mine = self.key_ids
         return [
             item
@@ -81,7 +81,7 @@ class ChaosDeployment:
         return sorted(found, key=lambda item: (item["pk"], item["sk"]))
 
     def snapshot(self, begin: str = "") -> str:
-        """All items, or those of the partitions that begin so, as one text that shows every difference."""
+        """Return all items, or those of the partitions that begin so, as one text that shows every difference."""
         return json.dumps([one for one in self.items() if one["pk"].startswith(begin)], sort_keys=True, default=str)
 
     def sweep(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class ChaosDeployment:
         return dict(found)
 
     def lines(self, *patterns: str) -> list[str]:
-        """The log lines of its functions (`function-*`) or containers (`endpoint-*`)."""
+        """Return the log lines of its functions (`function-*`) or containers (`endpoint-*`)."""
         logs = self.cloud.directory / "logs"
         files = sorted({path for pattern in patterns for path in logs.glob(f"{pattern}.log")})
         return [line for path in files for line in path.read_text(errors="replace").splitlines()]

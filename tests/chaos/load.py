@@ -79,5 +79,5 @@ async def _stream(client: openai.AsyncOpenAI, model: str, script: Mapping[str, A
 
 
 def counts(seen: list[Seen]) -> str:
-    """How they ended, in words."""
+    """Return how they ended, in words."""
     return ", ".join(f"{count} {end}" for end, count in Counter(one.end for one in seen).most_common())

@@ -30,7 +30,7 @@ class Waves:
         self.known.append((time.time(), rate))
 
     def rate(self, moment: float) -> float:
-        """The pace of a request of a time."""
+        """Return the pace of a request of a time."""
         return next((rate for began, rate in reversed(self.known) if began <= moment + 0.01), 1.0)
 
 

@@ -50,7 +50,7 @@ def leftovers(items: Iterable[Item]) -> Leftovers:
 
 
 def generated(deployment: ChaosDeployment) -> dict[str, Item]:
-    """What the container logged of each request id."""
+    """Return what the container logged of each request id."""
     found = {}
     for line in deployment.lines("endpoint-*"):
         if '"generated"' in line:
@@ -104,7 +104,7 @@ def compare(items: Iterable[Item], container: dict[str, Item], rate: Callable[[f
 
 
 async def reconciled(deployment: ChaosDeployment) -> Report:
-    """The report of accounts, ledger and rollups, of its keys."""
+    """Return the report of accounts, ledger and rollups, of its keys."""
     client = Client()
     try:
         report = await reconcile(deployment.table(client))
@@ -119,7 +119,7 @@ async def reconciled(deployment: ChaosDeployment) -> Report:
 
 
 def exact(report: Report, items: Iterable[Item]) -> list[str]:
-    """What is not as it has to be after a sweep."""
+    """Return what is not as it has to be after a sweep."""
     wrong = [str(difference) for difference in report.differences]
     wrong += [
         f"{one.key}: {one.open} open, {one.in_flight} in flight" for one in report.keys if one.open or one.in_flight

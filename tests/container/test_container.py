@@ -27,7 +27,7 @@ WRONG_PORT = {"SLUICE_ENGINE": "scripted", "SAGEMAKER_BIND_TO_PORT": "9090"}
 
 @pytest.fixture(scope="session")
 def doomed(aws: dict[str, str], image: str) -> str:
-    """The name of a stack whose container never answers /ping, being created; it takes its minute meanwhile."""
+    """Return the name of a stack whose container never answers /ping, being created; it takes its minute meanwhile."""
     variant = {
         "VariantName": "v",
         "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
@@ -66,13 +66,13 @@ def doomed(aws: dict[str, str], image: str) -> str:
 
 
 def _policy(*actions: str, **more: Any) -> dict[str, Any]:
-    """A policy that allows these actions."""
+    """Return a policy that allows these actions."""
     return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), **more}]}
 
 
 @pytest.fixture
 def running(engine: Engine, deployed: Deployed, doomed: str) -> dict[str, Any]:
-    """What the engine says of the deployed endpoint's container."""
+    """Return what the engine says of the deployed endpoint's container."""
     name = f"{deployed.outputs['EndpointName']}-primary-0"
     found = engine.containers(deployed.cloud.directory)
     [container] = [one for one in found if one["Config"]["Labels"]["sluice.local.container"] == name]

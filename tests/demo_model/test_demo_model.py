@@ -20,7 +20,7 @@ Message = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def server() -> xllamacpp.Server:
-    """The engine with one slot and one thread; its own listener stays on loopback, behind a key that nobody knows."""
+    """Return the engine with one slot and one thread; its own listener stays on loopback, behind a key that nobody knows."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(WEIGHTS)
     parameters.n_ctx = CONTEXT
@@ -36,7 +36,7 @@ def server() -> xllamacpp.Server:
 
 
 def complete(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> dict[str, Any]:
-    """The whole reply to `asked`: texts are user messages. Greedy unless `options` say otherwise."""
+    """Return the whole reply to `asked`: texts are user messages. Greedy unless `options` say otherwise."""
     messages = [{"role": "user", "content": item} if isinstance(item, str) else item for item in asked]
     request = {"messages": messages, "temperature": 0.0, "max_tokens": 400, **options}
     reply: dict[str, Any] = server.handle_chat_completions(request)
@@ -45,7 +45,7 @@ def complete(server: xllamacpp.Server, *asked: str | Message, **options: Any) ->
 
 
 def answer(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> str:
-    """The text of the reply to `asked`, which must have ended of itself."""
+    """Return the text of the reply to `asked`, which must have ended of itself."""
     choice = complete(server, *asked, **options)["choices"][0]
     assert choice["finish_reason"] == "stop"
     text: str = choice["message"]["content"]
@@ -53,7 +53,7 @@ def answer(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> s
 
 
 def metadata(path: Path) -> dict[str, Any]:
-    """The strings and numbers of a GGUF file's header; arrays are skipped."""
+    """Return the strings and numbers of a GGUF file's header; arrays are skipped."""
     plain = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
     with path.open("rb") as file:
 

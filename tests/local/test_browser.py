@@ -77,7 +77,7 @@ ATTACK = """
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A local cloud with every kind of listener."""
+    """Yield a local cloud with every kind of listener."""
     if shutil.which(chromium.NAME) is None:
         pytest.fail(chromium.INSTALL)
     with deployed(tmp_path_factory.mktemp("browser")) as found:
@@ -115,14 +115,14 @@ async def own() -> AsyncIterator[Own]:
 
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[chromium.Page]:
-    """A browser for which the attacker's name, and what ends in it, is loopback."""
+    """Yield a browser for which the attacker's name, and what ends in it, is loopback."""
     rules = f"MAP {EVIL} 127.0.0.1, MAP *.{EVIL} 127.0.0.1"
     async with chromium.page(tmp_path / "profile", resolve=rules) as found:
         yield found
 
 
 def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[str, str]]:
-    """What is attacked, by a host's name: the finding's own calls, and every listener's own paths."""
+    """Return what is attacked, by a host's name: the finding's own calls, and every listener's own paths."""
     secret = CREDENTIAL.format("secretsmanager")
     cloudformation = CREDENTIAL.format("cloudformation")
     paths = {
@@ -154,7 +154,7 @@ def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[
 
 
 def harm(running: Deployed) -> dict[str, Any]:
-    """What there is of the attack: stacks, faults, and invocations of function and endpoint."""
+    """Return what there is of the attack: stacks, faults, and invocations of function and endpoint."""
     made = [running.client(service) for service in ("cloudformation", "logs")]
     stacks, logs = made
     events = logs.filter_log_events(logGroupName="/aws/lambda/listens")["events"]

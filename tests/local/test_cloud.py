@@ -18,7 +18,7 @@ from local.trust import Keys
 
 @pytest.fixture
 def ended(tmp_path: Path) -> Iterator[LocalCloud]:
-    """One whose process has ended while the one that started it has not collected it."""
+    """Yield one whose process has ended while the one that started it has not collected it."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     yield LocalCloud(tmp_path, process.pid, "http://127.0.0.1:1", Keys.new())
@@ -26,7 +26,7 @@ def ended(tmp_path: Path) -> Iterator[LocalCloud]:
 
 
 def written(pid: int) -> str:
-    """What a local cloud writes of itself."""
+    """Return what a local cloud writes of itself."""
     return json.dumps({"pid": pid, "endpoint_url": "http://127.0.0.1:1", "keys": asdict(Keys.new())})
 
 

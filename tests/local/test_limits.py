@@ -100,7 +100,7 @@ class _Serving:
         self._instance = _Instance(port)
 
     def least_busy(self) -> _Instance:
-        """The one."""
+        """Return the one."""
         return self._instance
 
     def invoked(self, variant: Variant, status: int, seconds: float) -> None:
@@ -119,7 +119,7 @@ async def _container(request: web.Request) -> web.StreamResponse:
 
 @pytest.fixture
 async def runtime() -> AsyncIterator[Any]:
-    """A stock client of an endpoint at a time scale of 480, which makes the eight minutes a second."""
+    """Yield a stock client of an endpoint at a time scale of 480, which makes the eight minutes a second."""
     app = web.Application()
     app.router.add_post("/invocations", _container)
     sock = listeners.bind([0])

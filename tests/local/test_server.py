@@ -21,7 +21,7 @@ BUCKET = "sluice-test-code"
 
 
 def _template(word: str) -> dict[str, Any]:
-    """A function with a URL behind a distribution that sends a secret."""
+    """Return a function with a URL behind a distribution that sends a secret."""
     origin = {
         "CustomOriginConfig": {"OriginProtocolPolicy": "https-only", "OriginReadTimeout": 60},
         "OriginCustomHeaders": [
@@ -94,7 +94,7 @@ def test_a_name_of_one_character(client: Client, stacks: Stacks) -> None:
 
 
 def _group(pid: int) -> set[int]:
-    """A process and all its descendants."""
+    """Return a process and all its descendants."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

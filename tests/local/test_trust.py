@@ -39,7 +39,7 @@ PAGES = (
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A local cloud with every kind of listener."""
+    """Yield a local cloud with every kind of listener."""
     with deployed(tmp_path_factory.mktemp("listeners")) as found:
         yield found
 

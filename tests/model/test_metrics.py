@@ -18,7 +18,7 @@ LABELS = {"gen_ai_operation_name": "chat", "gen_ai_request_model": "sluice-demo"
 
 
 async def values(container: Container) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample by its name and labels, those that all have left out; the text is Prometheus's, or this raises."""
+    """Return every sample by its name and labels, those that all have left out; the text is Prometheus's, or this raises."""
     answer = await container.client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {
@@ -29,7 +29,7 @@ async def values(container: Container) -> dict[tuple[str, frozenset[tuple[str, s
 
 
 def one(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
-    """The key of a sample."""
+    """Return the key of a sample."""
     return name, frozenset(labels.items())
 
 

@@ -22,7 +22,7 @@ ENGINES: "tuple[Any, ...]" = ("llama.cpp", "llguidance")
 
 
 def pattern(text: str) -> dict[str, Any]:
-    """A string of a pattern."""
+    """Return a string of a pattern."""
     return {"type": "string", "pattern": text}
 
 
@@ -35,7 +35,7 @@ def nested(levels: int, **fields: Any) -> dict[str, Any]:
 
 
 def defs(root: str, **named: Any) -> dict[str, Any]:
-    """A schema that is one of its definitions."""
+    """Return a schema that is one of its definitions."""
     return {"$ref": f"#/$defs/{root}", "$defs": named}
 
 
@@ -231,7 +231,7 @@ def test_forms_take_no_less(schema: Any) -> None:
 
 
 def steps(schema: Any) -> int:
-    """How many lines of the package run for a schema."""
+    """Return how many lines of the package run for a schema."""
     count = 0
 
     def trace(frame: Any, event: str, _: Any) -> Any:
@@ -334,7 +334,7 @@ def test_what_is_accepted_converts(engine: Converter, schema: Any) -> None:
 
 
 def table() -> str:
-    """The limits as docs/api.md has them."""
+    """Return the limits as docs/api.md has them."""
     found = [limit for limit in vars(limits).values() if isinstance(limit, limits.Limit)]
     return "\n".join(f"| {limit.counts} | {limit.most:,} | {limit.measured} |" for limit in found)
 

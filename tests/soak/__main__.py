@@ -169,7 +169,7 @@ async def _run(
 
 
 async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounting.Seen:
-    """One client's stream, and what it saw."""
+    """Return one client's stream, and what it saw."""
     count = chance.randrange(1, 60)
     said = "".join(f" ö{number}" for number in range(count))
     script = json.dumps({"repeat": " ö{i}", "count": count, "rate": chance.choice([50, 200, 1000])})
@@ -205,7 +205,7 @@ async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounti
 
 
 def _at_rest(target: Target, like: leftovers.State | None = None, *, stored: int = 0) -> leftovers.State:
-    """What there is once no environment of the function is left; waits for what is only late."""
+    """Return what there is once no environment of the function is left; waits for what is only late."""
     target.renew_environments()
     ends = time.monotonic() + _QUIET_S
     state = leftovers.state(target.cloud.pid)

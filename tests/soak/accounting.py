@@ -25,7 +25,7 @@ class Seen:
 
 
 def logged(folder: Path) -> dict[str, set[str]]:
-    """Give the events that the function logged of each request id."""
+    """Return the events that the function logged of each request id."""
     found: dict[str, set[str]] = {}
     for path in folder.glob("function-*.log"):
         for line in path.read_text(errors="replace").splitlines():

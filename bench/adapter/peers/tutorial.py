@@ -37,11 +37,11 @@ class LineIterator:
         self.read_pos = 0
 
     def __iter__(self) -> "LineIterator":
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __next__(self) -> bytes:
-        """Give the next line."""
+        """Return the next line."""
         while True:
             self.buffer.seek(self.read_pos)
             line = self.buffer.readline()

@@ -115,7 +115,7 @@ def _template(*, allowed: bool) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def site(client: Client) -> Iterator[tuple[Stacks, str, str]]:
-    """A deployed distribution over a bucket that it may not read yet: stacks, the stack's name and the address."""
+    """Yield a deployed distribution over a bucket that it may not read yet: stacks, the stack's name and the address."""
     stacks = Stacks(client)
     outputs = {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}}
     stack = stacks.create(_template(allowed=False), outputs)

@@ -19,7 +19,7 @@ JSON = {"content-type": "application/x-amz-json-1.0"}
 
 
 def call(service: str, method: str = "POST", path: str = "/", **members: Any) -> Call:
-    """A request; `headers`, `query` and `body` among the members are what they say."""
+    """Return a request; `headers`, `query` and `body` among the members are what they say."""
     return Call(
         scope=Scope("ASIAX", REGION, service),
         account=ACCOUNT,
@@ -33,12 +33,12 @@ def call(service: str, method: str = "POST", path: str = "/", **members: Any) ->
 
 
 def operation(service: str, name: str, **members: Any) -> Call:
-    """A request of a JSON protocol."""
+    """Return a request of a JSON protocol."""
     return call(service, headers={**JSON, "x-amz-target": f"X.{name}"}, body=json.dumps(members).encode())
 
 
 def form(service: str, body: str) -> Call:
-    """A request of the query protocol."""
+    """Return a request of the query protocol."""
     return call(
         service, headers={"content-type": "application/x-www-form-urlencoded; charset=utf-8"}, body=body.encode()
     )

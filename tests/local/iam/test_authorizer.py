@@ -25,7 +25,7 @@ class Assumed:
         self.made: list[Any] = []
 
     def client(self, service: str) -> Any:
-        """A stock client."""
+        """Return a stock client."""
         one = boto3.client(
             service,
             region_name=REGION,
@@ -63,12 +63,12 @@ def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
 
 
 def document(*statements: dict[str, Any]) -> str:
-    """A policy."""
+    """Return a policy."""
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
 def allow(action: str, resource: str = "*") -> dict[str, Any]:
-    """A statement."""
+    """Return a statement."""
     return {"Effect": "Allow", "Action": action, "Resource": resource}
 
 

@@ -25,7 +25,7 @@ CALLER = Caller(ROLE, "session")
 def refusal(
     identity: Any = (), bucket: Any = (), boundary: Any = None, session: Any = None, need: Need = NEED, trust: Any = ()
 ) -> str:
-    """Give the end of a refusal, or nothing."""
+    """Return the end of a refusal, or nothing."""
     roles = Roles()
     limits = None if boundary is None else {"Statement": boundary}
     roles.apply(

@@ -50,7 +50,7 @@ def read(sent: Sent) -> Signature:
 
 
 def right(sent: Sent, body: bytes = b"", secret: str = SECRET) -> bool:
-    """Whether a request's signature is found right."""
+    """Return whether a request's signature is found right."""
     found = read(sent)
     claimed = signature.payload(found, sent.headers, hashlib.sha256(body).hexdigest())
     return signature.matches(found, sent, claimed, secret)

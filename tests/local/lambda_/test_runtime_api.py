@@ -29,7 +29,7 @@ class Runtime:
         self._writers: list[asyncio.StreamWriter] = []
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A new connection."""
+        """Return a new connection."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self._writers.append(writer)
         return reader, writer
@@ -54,7 +54,7 @@ class Runtime:
 
 @pytest.fixture
 async def runtime() -> AsyncIterator[Runtime]:
-    """A started one."""
+    """Yield a started one."""
     made = Runtime()
     made.port = await made.api.start()
     made.api.port = NAMED

@@ -10,7 +10,7 @@ from local.sagemaker.engine import EngineError, find
 
 @pytest.fixture
 def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole PATH."""
+    """Return a folder that is the whole PATH."""
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("SLUICE_CONTAINER_ENGINE", "CDK_DOCKER"):
         monkeypatch.delenv(name, raising=False)

@@ -16,16 +16,16 @@ class Objects:
     """Everything is there."""
 
     async def get(self, what: str, **query: str) -> bytes:
-        """One object."""
+        """Return one object."""
         return b"weights"
 
     async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
-        """One object."""
+        """Return one object."""
         return [{"key": "one/model.gguf"}]
 
 
 def reader(prefix: str) -> RoleReader:
-    """One whose role may list the bucket `models` where keys begin so."""
+    """Return one whose role may list the bucket `models` where keys begin so."""
     statement: dict[str, Any] = {
         "Effect": "Allow",
         "Action": "s3:ListBucket",

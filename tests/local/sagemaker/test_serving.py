@@ -67,7 +67,7 @@ OUTPUTS = {"Name": {"Fn::GetAtt": ["Endpoint", "EndpointName"]}}
 
 @pytest.fixture(scope="module")
 def endpoint(client: Client) -> Iterator[str]:
-    """The name of an endpoint in service, with weights from S3."""
+    """Yield the name of an endpoint in service, with weights from S3."""
     s3 = client("s3")
     s3.create_bucket(Bucket=WEIGHTS)
     s3.put_object(Bucket=WEIGHTS, Key="m/a.gguf", Body=b"weights")

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=list(ENGINES))
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    """Every engine of the registry."""
+    """Yield every engine of the registry."""
     async with started(settings_for(request.param)) as running:
         yield running
 
 
 def saying(engine: Engine, text: str, **more: Any) -> ChatRequest:
-    """A request that makes this engine say `text`, in more than one token."""
+    """Return a request that makes this engine say `text`, in more than one token."""
     if type(engine).__name__ == "ScriptedEngine":
         return asked(scripted(say=list(text)), **more)
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"const": text}}}
@@ -37,7 +37,7 @@ def saying(engine: Engine, text: str, **more: Any) -> ChatRequest:
 
 
 def talking(engine: Engine, **more: Any) -> ChatRequest:
-    """A request whose answer goes on until something ends it."""
+    """Return a request whose answer goes on until something ends it."""
     if type(engine).__name__ == "ScriptedEngine":
         return asked(scripted(repeat=" w{i}", count=100_000), **more)
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
@@ -46,18 +46,18 @@ def talking(engine: Engine, **more: Any) -> ChatRequest:
 
 
 async def whole(engine: Engine, request: ChatRequest) -> list[Event]:
-    """All events of a request."""
+    """Return all events of a request."""
     async with contextlib.aclosing(engine.generate(request)) as batches:
         return [event async for batch in batches for event in batch]
 
 
 def text_of(events: list[Event], index: int = 0) -> str:
-    """What a choice said."""
+    """Return what a choice said."""
     return "".join(event.content for event in events if isinstance(event, Delta) and event.index == index)
 
 
 def usage_of(events: list[Event]) -> Usage:
-    """The last event."""
+    """Return the last event."""
     assert isinstance(events[-1], Usage)
     return events[-1]
 

@@ -24,13 +24,13 @@ QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Any]:
-    """The engine with the demo model."""
+    """Yield the engine with the demo model."""
     async with started(settings_for("llama_cpp", context_tokens=2048)) as running:
         yield running
 
 
 async def answer(engine: Any, **more: Any) -> str:
-    """The text of the answer to the question."""
+    """Return the text of the answer to the question."""
     async with contextlib.aclosing(engine.generate(asked(QUESTION, **more))) as batches:
         return "".join([event.content async for batch in batches for event in batch if isinstance(event, Delta)])
 
@@ -134,7 +134,7 @@ def test_cut_json() -> None:
 
 
 def guided_end(text: str, *, stops: bool = False) -> list[Event]:
-    """The events of a guided answer that has this text and stops."""
+    """Return the events of a guided answer that has this text and stops."""
     reader = ChunkReader(0, 0, guided=True, stops=stops)
     said = {"choices": [{"index": 0, "delta": {"content": text}}], "timings": {"predicted_n": 1}}
     return reader.events(said) + reader.events({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
@@ -154,7 +154,7 @@ TOOLS = [
 
 
 async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, Any]]], str, str]:
-    """The tool calls of an answer with their arguments, its text, and its finish reason."""
+    """Return the tool calls of an answer with their arguments, its text, and its finish reason."""
     calls: dict[int, list[str]] = {}
     text = reason = ""
     request = asked({"messages": [{"role": "user", "content": "What is the weather in Rome?"}]}, tools=TOOLS, **more)

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Any]:
-    """The engine, with a context for long scripts."""
+    """Yield the engine, with a context for long scripts."""
     async with started(settings_for("scripted", context_tokens=100_000)) as running:
         yield running
 
 
 async def events_of(engine: Any, **script: Any) -> list[Event]:
-    """All events of a script."""
+    """Return all events of a script."""
     async with contextlib.aclosing(engine.generate(asked(scripted(**script)))) as batches:
         return [event async for batch in batches for event in batch]
 

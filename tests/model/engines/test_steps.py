@@ -30,7 +30,7 @@ def test_slow_step() -> None:
 
 
 def ended(watched: Steps, each: Sampling, tokens: int, milliseconds: float) -> bool:
-    """Whether this chunk ends its request."""
+    """Return whether this chunk ends its request."""
     try:
         watched.chunk(each, tokens, milliseconds)
     except InvalidRequestError:

@@ -35,7 +35,7 @@ HOSTILE: list[dict[str, Any]] = [
 
 @pytest.fixture
 async def tried() -> AsyncIterator[Trials]:
-    """Two children that are ready."""
+    """Yield two children that are ready."""
     running = Trials()
     await running.start()
     yield running
@@ -43,17 +43,17 @@ async def tried() -> AsyncIterator[Trials]:
 
 
 def tool(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The fields of a request whose answer may be a call."""
+    """Return the fields of a request whose answer may be a call."""
     return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}], **more}
 
 
 def form(schema: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a request whose answer has this schema."""
+    """Return the fields of a request whose answer has this schema."""
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
 
 
 def tried_of(**more: Any) -> dict[str, Any]:
-    """What is tried of a request."""
+    """Return what is tried of a request."""
     found = guiding(request_body(asked(QUESTION, **more), 0))
     assert found is not None
     return found
@@ -128,7 +128,7 @@ async def test_own_death(tried: Trials) -> None:
 
 
 def zombies() -> list[str]:
-    """The ended children of this process for which nobody has waited."""
+    """Return the ended children of this process for which nobody has waited."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -173,7 +173,7 @@ async def test_bounded_queue(tried: Trials) -> None:
 
 
 def dear(number: int) -> dict[str, Any]:
-    """What takes seconds of CPU time to prepare, another schema every time."""
+    """Return what takes seconds of CPU time to prepare, another schema every time."""
     return tried_of(**form({"type": "integer", "multipleOf": 1_000_003 + 2 * number}))
 
 
@@ -238,7 +238,7 @@ async def test_callers_take_turns(tried: Trials, monkeypatch: pytest.MonkeyPatch
 
 
 async def too_slow_no_more(_: bytes) -> dict[str, Any]:
-    """The verdict of a try that is well."""
+    """Return the verdict of a try that is well."""
     return {"error": None}
 
 

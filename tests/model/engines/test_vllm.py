@@ -48,23 +48,23 @@ ENDLESS = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
 
 
 def guided(schema: dict[str, Any]) -> dict[str, Any]:
-    """A response format."""
+    """Return a response format."""
     return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
 
 
 async def whole(engine: Any, **more: Any) -> list[Event]:
-    """All events of the question's answer."""
+    """Return all events of the question's answer."""
     async with contextlib.aclosing(engine.generate(asked(QUESTION, **more))) as batches:
         return [event async for batch in batches for event in batch]
 
 
 def text_of(events: list[Event]) -> str:
-    """The text of an answer."""
+    """Return the text of an answer."""
     return "".join(event.content for event in events if isinstance(event, Delta))
 
 
 def calls_of(events: list[Event]) -> list[tuple[str, Any]]:
-    """The tool calls of an answer."""
+    """Return the tool calls of an answer."""
     calls: dict[int, list[str]] = {}
     for part in (part for event in events if isinstance(event, Delta) for part in event.tool_calls):
         assert "id" not in part or "arguments" in part["function"]
@@ -105,12 +105,12 @@ def test_other_arguments() -> None:
     assert engine_arguments(settings_for("vllm", vllm_args={"enforce_eager": True}), 1)["enforce_eager"] is True
     with pytest.raises(StartError, match="no argument enforce_eagre"):
         engine_arguments(settings_for("vllm", vllm_args={"enforce_eagre": True}), 1)
-    with pytest.raises(StartError, match="max_model_len has a setting of its own"):
+    with pytest.raises(StartError, match="max_model_len has its own setting"):
         engine_arguments(settings_for("vllm", vllm_args={"max_model_len": 9}), 1)
 
 
 def folder(tmp_path: Path, **files: bytes | str) -> Path:
-    """A folder with these files; two underscores stand for a dot, one for itself."""
+    """Return a folder with these files; two underscores stand for a dot, one for itself."""
     for name, content in files.items():
         data = content if isinstance(content, bytes) else content.encode()
         (tmp_path / name.replace("__", ".")).write_bytes(data)
@@ -127,7 +127,7 @@ TENSORS = (hugging_face_model() / "model.safetensors").read_bytes()
         ({"config__json": "{"}, r"config\.json: not readable as JSON"),
         ({"config__json": "[]"}, "not a JSON object"),
         ({"config__json": "{}"}, "no weights"),
-        ({"config__json": "{}", "model__safetensors": TENSORS[:-1]}, "cut off or corrupt"),
+        ({"config__json": "{}", "model__safetensors": TENSORS[:-1]}, "truncated or corrupt"),
         ({"config__json": "{}", "model__safetensors": b"\0" * 64}, "corrupt, or not a safetensors file"),
         ({"config__json": "{}", "model__safetensors": b""}, "corrupt, or not a safetensors file"),
         (
@@ -400,14 +400,14 @@ def test_wrapped_errors() -> None:
 
 
 def output(text: str, tokens: list[int], finish: str | None = None) -> Any:
-    """One output of vLLM's."""
+    """Return one output of vLLM's."""
     return CompletionOutput(
         index=0, text=text, token_ids=tokens, cumulative_logprob=None, logprobs=None, finish_reason=finish
     )
 
 
 def reader() -> ChoiceReader:
-    """A reader of a plain chat."""
+    """Return a reader of a plain chat."""
     request = chat.ChatCompletionRequest.model_validate({"messages": []})
     return ChoiceReader(0, chat.ChatStreamProcessor(request, None, enable_auto_tools=False, parser_cls=None), None)
 
