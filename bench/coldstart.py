@@ -35,7 +35,7 @@ _NAMES = ("ready_cpu_s", "ready_wall_s", "ready_rss_mb", "first_cpu_s", "first_w
 
 
 def main() -> int:
-    """Measure, write, print."""
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description="Cold starts.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ours", action="store_true", help="without the other adapters")
@@ -53,7 +53,7 @@ def main() -> int:
                 for name in names:
                     code = {"sluice": built.path, "sluice without bytecode": bare}.get(name)
                     figures = asyncio.run(_one(name, setting, code))
-                    if number:  # the first round fills the file cache
+                    if number:  # the first round fills the file cache and does not count
                         found[name].append(figures)
         finally:
             processes.stop(stand_ins)
@@ -74,7 +74,7 @@ def main() -> int:
 
 
 async def _one(name: str, setting: servers.Setting, code: Path | None) -> dict[str, float]:
-    """Start a server once."""
+    """Start a server once and return its figures."""
     began = time.perf_counter()
     if code is None:
         server = await servers.start(name, setting, 1)
@@ -94,7 +94,10 @@ async def _one(name: str, setting: servers.Setting, code: Path | None) -> dict[s
 
 
 async def _environment(setting: servers.Setting, code: Path) -> tuple[servers.Server, tuple[float, float, float]]:
-    """Start an environment from a package; its figures are taken in the moment in which it asks for work."""
+    """Start an environment from a package.
+
+    Its figures are taken at the moment in which it asks for work.
+    """
     ready: asyncio.Future[tuple[float, float, float]] = asyncio.get_running_loop().create_future()
     server = servers.Server("sluice", idle=asyncio.Queue())
 
@@ -122,7 +125,7 @@ def _sizes(target: Target, package: Package) -> dict[str, Any]:
 
 
 def _imports(code: Path) -> list[dict[str, Any]]:
-    """Return the dozen packages whose modules take longest to import, each module's own time."""
+    """Return the twelve packages whose modules take longest to import, with each module's own time."""
     command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.stream.main"]
     best: dict[str, float] = {}
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""How long a token takes from being sampled in the container to being read by the client, over the whole local cloud.
+"""The time of a token from its sampling in the container to the client, through the whole local cloud.
 
     python -m bench.first_chunk [--requests 100]
 
@@ -24,7 +24,7 @@ from tests.support import gates
 
 
 def main() -> None:
-    """Deploy the scripted engine into a local cloud of its own, measure, and print p50, p90 and p99."""
+    """Deploy the scripted engine into a new local cloud, measure, and print p50, p90 and p99."""
     parser = argparse.ArgumentParser(description="From sampled to read, in milliseconds.")
     parser.add_argument("--requests", type=int, default=100)
     given = parser.parse_args()
@@ -52,7 +52,7 @@ def _measure(url: str, headers: dict[str, str], requests: int) -> None:
     with httpx.Client(timeout=30) as client:
         for number in range(requests + 5):
             delays = _delays(client, url, headers, body)
-            if number >= 5:  # the first ones start the environment
+            if number >= 5:  # the first requests start the environment
                 first.append(delays[0])
                 later.extend(delays[1:])
     for name, values in (("first token", first), ("later tokens", later)):
@@ -61,7 +61,7 @@ def _measure(url: str, headers: dict[str, str], requests: int) -> None:
 
 
 def _delays(client: httpx.Client, url: str, headers: dict[str, str], body: object) -> list[float]:
-    """Return the milliseconds from sampled to read of each token of one answer."""
+    """Return the milliseconds between sampling and reading of each token of one answer."""
     delays = []
     with client.stream("POST", url, headers=headers, json=body) as answer:
         for line in answer.iter_lines():

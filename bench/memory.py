@@ -1,4 +1,4 @@
-"""What the stream function holds: over very many streams, and for readers that do not read.
+"""The memory of the stream function: over very many streams, and for readers that do not read.
 
     python -m bench.memory [--streams 10000] [--slow 64]
 
@@ -20,12 +20,12 @@ from bench.adapter.load import LambdaClient, run
 
 RESULTS = Path("bench/results/memory.json")
 _AT_ONCE = 32
-_FIRST = 8  # readers before those that are counted
-_LONG = 20_000  # tokens of an answer that no buffer on the way takes whole: 5 MB
+_FIRST = 8  # slow readers before those that are counted
+_LONG = 20_000  # tokens of an answer of 5 MB, which the buffers on the way cannot hold
 
 
 def main() -> int:
-    """Measure, write, print."""
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description="Memory of the stream function.")
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--slow", type=int, default=64)
@@ -42,13 +42,17 @@ def main() -> int:
 
 
 async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
-    """Return the resident memory on the way through so many streams, and kilobytes (10**3) for each slow reader."""
+    """Return the resident memory at points among the streams, and kilobytes (10**3) for each slow
+    reader.
+    """
     setting, stand_ins = servers.stand_ins(folder)
     server = None
     try:
         server = await servers.start("sluice", setting, _AT_ONCE)
         await server.warm(1)
-        held = await _slow(server, slow)  # first, while no memory of earlier streams lies about to be used again
+        held = await _slow(
+            server, slow
+        )  # the slow readers come first, while no memory of earlier streams can be reused
         server.stop()
         server = await servers.start("sluice", setting, _AT_ONCE)
         resident = []
@@ -73,8 +77,10 @@ async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
 
 
 async def _slow(server: servers.Server, count: int) -> float:
-    """Return the megabytes that so many readers cost who have read their first tokens and read no further. Some come
-    before them, who pay for what all share.
+    """Return the megabytes that a number of readers cost who have read their first tokens and read
+    no further.
+
+    Some readers before them take the memory that all of them share.
     """
     assert server.idle is not None  # noqa: S101 (a server on the Runtime API)
     clients: list[LambdaClient] = []

@@ -1,4 +1,7 @@
-"""Our application as any ASGI server would carry it: `uvicorn bench.adapter.ours:app`. Settings as on Lambda."""
+"""The stream function's application under any ASGI server: `uvicorn bench.adapter.ours:app`.
+
+Settings as on Lambda.
+"""
 
 import os
 
@@ -18,7 +21,7 @@ class App:
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Carry one call."""
+        """Serve one call."""
         if self._app is None:
             settings = Settings.from_environment(os.environ)
             self._app = create_app(settings, Client(), lambda: Credentials.from_environment(os.environ))
