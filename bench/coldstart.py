@@ -39,17 +39,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Cold starts.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ours", action="store_true", help="without the other adapters")
-    given = parser.parse_args()
+    args = parser.parse_args()
     host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
     built = build(root=servers.ROOT, target=host)
-    names = ["sluice", "sluice without bytecode"] + ([] if given.ours else ["fastapi-boto3", "litellm"])
+    names = ["sluice", "sluice without bytecode"] + ([] if args.ours else ["fastapi-boto3", "litellm"])
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         setting, stand_ins = servers.stand_ins(Path(folder))
         bare = Path(folder) / "bare"
         shutil.copytree(built.path, bare, ignore=shutil.ignore_patterns("__pycache__"))
         try:
-            for number in range(given.rounds + 1):
+            for number in range(args.rounds + 1):
                 for name in names:
                     code = {"sluice": built.path, "sluice without bytecode": bare}.get(name)
                     figures = asyncio.run(_one(name, setting, code))
@@ -63,7 +63,7 @@ def main() -> int:
     ]
     arm = Target(python_version="3.14", architecture="arm64", wheels="lambda")
     packages = [_sizes(host, built), _sizes(arm, build(root=servers.ROOT, target=arm))]
-    result = {"servers": rows, "packages": packages, "imports": _imports(built.path), "rounds": given.rounds}
+    result = {"servers": rows, "packages": packages, "imports": _imports(built.path), "rounds": args.rounds}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     console = Console(width=120)

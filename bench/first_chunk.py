@@ -4,7 +4,7 @@
 
 The scripted engine puts the time at which it samples each token into its text; client and container share one
 clock. One stream at a time, through edge, function URL, Runtime API, function, SageMaker's event stream and
-container, each a process or a connection of its own.
+container, each a separate process or connection.
 """
 
 import argparse
@@ -27,12 +27,12 @@ def main() -> None:
     """Deploy the scripted engine into a new local cloud, measure, and print p50, p90 and p99."""
     parser = argparse.ArgumentParser(description="From sampled to read, in milliseconds.")
     parser.add_argument("--requests", type=int, default=100)
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cloud = LocalCloud.start(Path(folder))
         try:
             url, headers = _deploy(cloud, Path(folder))
-            _measure(url, headers, given.requests)
+            _measure(url, headers, args.requests)
         finally:
             cloud.stop()
 

@@ -29,13 +29,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Memory of the stream function.")
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--slow", type=int, default=64)
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = asyncio.run(measure(Path(folder), streams=given.streams, slow=given.slow))
+        result = asyncio.run(measure(Path(folder), streams=args.streams, slow=args.slow))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     console = Console(width=120)
-    console.print(f"resident, MB, each tenth of {given.streams} streams: {result['resident_mb']}")
+    console.print(f"resident, MB, each tenth of {args.streams} streams: {result['resident_mb']}")
     console.print(f"growth after the first half: {result['growth_mb']} MB")
     console.print(f"a reader that does not read: {result['slow_reader_kb']} kB")
     return 0

@@ -102,8 +102,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--at-once", type=int, default=20)
-    given = parser.parse_args()
-    wrong = asyncio.run(run(given.requests, given.at_once))
+    args = parser.parse_args()
+    wrong = asyncio.run(run(args.requests, args.at_once))
     for line in wrong:
         print(f"WRONG: {line}")
     return 1 if wrong else 0

@@ -88,7 +88,7 @@ def _delta(event: Delta) -> str:
 
 
 def usage_of(event: Usage) -> dict[str, int]:
-    """OpenAI's usage object."""
+    """Return OpenAI's usage object."""
     return {
         "prompt_tokens": event.prompt_tokens,
         "completion_tokens": event.completion_tokens,

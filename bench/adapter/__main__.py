@@ -37,20 +37,20 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=0, help="only scenarios with this number of streams")
     parser.add_argument("--tokens", type=int, default=0, help="length of all answers in tokens")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    given = parser.parse_args()
-    scenarios = plans.QUICK if given.quick else plans.full()
-    if given.servers:
-        wanted = set(given.servers.split(","))
+    args = parser.parse_args()
+    scenarios = plans.QUICK if args.quick else plans.full()
+    if args.servers:
+        wanted = set(args.servers.split(","))
         scenarios = tuple(
             replace(one, servers=tuple(name for name in one.servers if name in wanted)) for one in scenarios
         )
-    if given.tokens:
-        scenarios = tuple(replace(one, tokens=given.tokens) for one in scenarios)
-    scenarios = tuple(one for one in scenarios if one.servers and given.streams in (0, one.streams))
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = asyncio.run(_run(scenarios, given.rounds, given.out))
+    if args.tokens:
+        scenarios = tuple(replace(one, tokens=args.tokens) for one in scenarios)
+    scenarios = tuple(one for one in scenarios if one.servers and args.streams in (0, one.streams))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = asyncio.run(_run(scenarios, args.rounds, args.out))
     print_rows(rows)
-    cold = given.out.with_name("coldstart.json")
+    cold = args.out.with_name("coldstart.json")
     print_verdicts(verdicts(rows, json.loads(cold.read_text()) if cold.exists() else None))
     return 0 if all(row["complete"] for row in rows) else 1
 

@@ -2,8 +2,8 @@
 
     python -m bench.adapter.endpoint        prints its port
 
-One thread over epoll and nothing between it and the sockets. Each token is a frame, a chunk and a `send` of its own;
-flat out, the streams take turns after each, so that what a reader finds together is what it was too slow to find apart.
+One thread over epoll and nothing between it and the sockets. Each token is a separate frame, chunk and `send`;
+without a rate, the streams take turns after each token, so a reader that finds several tokens at once was too slow.
 """
 
 import heapq

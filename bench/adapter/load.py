@@ -191,7 +191,7 @@ class LambdaClient:
 
 
 async def run(clients: list[Client], *, requests: int, tokens: int, rate: int, seconds: float) -> list[Recording]:
-    """Let every client send a number of requests, one after the other, all clients at once."""
+    """Send a number of requests with every client, one after the other, all clients at once."""
     recordings: list[Recording] = []
 
     async def one(client: Client) -> None:

@@ -79,7 +79,7 @@ class Server:
         return [await HttpClient.connect(self.port, path=self.path, model=model, merged=merged) for _ in range(count)]
 
     async def warm(self, streams: int) -> None:
-        """Let the server serve a number of streams once, until they are complete.
+        """Send a number of streams through the server once, until they are complete.
 
         Raises RuntimeError.
         """

@@ -41,8 +41,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one round of two seconds; writes no results")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0)
-    given = parser.parse_args()
-    rounds, seconds = (1, 2.0) if given.quick else (given.rounds, given.seconds)
+    args = parser.parse_args()
+    rounds, seconds = (1, 2.0) if args.quick else (args.rounds, args.seconds)
     rows: list[dict[str, Any]] = []
     for streams in STREAMS:
         found: dict[str, list[dict[str, float]]] = {"engine": [], "server": []}
@@ -53,7 +53,7 @@ def main() -> int:
         print("\n".join(_line(row) for row in rows[-2:]), file=sys.stderr, flush=True)
     table = _table(rows)
     print(table)
-    if not given.quick:
+    if not args.quick:
         content = {"machine": _machine(), "engine": "llama.cpp, demo model", "rounds": rounds, "seconds": seconds}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps({**content, "rows": rows}, indent=1) + "\n")

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from local.third_party.shapes import FAILURES, SERVERS, Body, refusal, told
+from local.third_party.shapes import FAILURES, SERVERS, Body, refusal, reply
 from local.trust import callers
 
 # A pause between two records, so that responses are streams.
@@ -44,7 +44,7 @@ class Server:
         response = web.StreamResponse(headers={"Content-Type": kind})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        answer = told(_prompt(body), _limit(body))
+        answer = reply(_prompt(body), _limit(body))
         for number, record in enumerate(SERVERS[self._name](answer, body)):
             if number == answer.die_after:
                 os._exit(9)
@@ -65,7 +65,7 @@ class Server:
             return "this stand-in only streams"
         if self._name == "tgi" and isinstance(body.get("stop"), str):
             return "invalid type: string, expected a sequence"
-        return told(_prompt(body), None).refuse
+        return reply(_prompt(body), None).refuse
 
 
 def _prompt(body: Body) -> str:

@@ -14,7 +14,7 @@ Body = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Told:
+class Reply:
     """What a stand-in answers: the pieces, each a token, and how it ends."""
 
     pieces: list[str]
@@ -25,7 +25,7 @@ class Told:
     refuse: str | None = None
 
 
-def told(prompt: str, limit: int | None) -> Told:
+def reply(prompt: str, limit: int | None) -> Reply:
     """Return what the prompt asks for.
 
     A prompt is a JSON object with `say`, as for the scripted engine, or text, which is repeated.
@@ -38,7 +38,7 @@ def told(prompt: str, limit: int | None) -> Told:
     reason = "stop"
     if limit is not None and len(pieces) > limit:
         pieces, reason = pieces[:limit], "length"
-    return Told(
+    return Reply(
         pieces,
         prompt_tokens=script.get("prompt_tokens", len(prompt.split())),
         reason=reason,
@@ -57,7 +57,7 @@ def sse(value: object, gap: bytes = b" ") -> bytes:
     return b"data:" + gap + (value if isinstance(value, bytes) else _line(value)) + b"\n\n"
 
 
-def _usage(answer: Told, tokens: int) -> Body:
+def _usage(answer: Reply, tokens: int) -> Body:
     prompt = answer.prompt_tokens
     return {"prompt_tokens": prompt, "total_tokens": prompt + tokens, "completion_tokens": tokens}
 
@@ -71,7 +71,7 @@ def _choice(delta: Body, reason: str | None = None, **more: Any) -> Body:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
 
 
-def _openai(answer: Told, options: Body, nothing: Body) -> Iterator[Body]:
+def _openai(answer: Reply, options: Body, nothing: Body) -> Iterator[Body]:
     """Yield the chunks that vLLM and SGLang have alike; `nothing` is what a delta holds besides."""
     running = options.get("continuous_usage_stats", False)
 
@@ -86,20 +86,20 @@ def _openai(answer: Told, options: Body, nothing: Body) -> Iterator[Body]:
         yield _chunk([], usage=_usage(answer, len(answer.pieces)))
 
 
-def vllm(answer: Told, body: Body) -> Iterator[bytes]:
+def vllm(answer: Reply, body: Body) -> Iterator[bytes]:
     """Yield vLLM's server-sent events and `[DONE]`."""
     yield from map(sse, _openai(answer, body.get("stream_options") or {}, {}))
     yield sse(b"[DONE]")
 
 
-def sglang(answer: Told, body: Body) -> Iterator[bytes]:
+def sglang(answer: Reply, body: Body) -> Iterator[bytes]:
     """Yield SGLang's events: vLLM's, with null for each member that a delta lacks."""
     nothing = {"role": None, "content": None, "reasoning_content": None, "tool_calls": None}
     yield from map(sse, _openai(answer, body.get("stream_options") or {}, nothing))
     yield sse(b"[DONE]")
 
 
-def lmi(answer: Told, body: Body) -> Iterator[bytes]:
+def lmi(answer: Reply, body: Body) -> Iterator[bytes]:
     """Yield LMI's JSON lines: chunks for messages, tokens for `inputs`, and a blank line at the
     end.
     """
@@ -111,7 +111,7 @@ def lmi(answer: Told, body: Body) -> Iterator[bytes]:
     yield b"\n"
 
 
-def _tokens(answer: Told, *, generated: int) -> Iterator[Body]:
+def _tokens(answer: Reply, *, generated: int) -> Iterator[Body]:
     last = len(answer.pieces)
     for number, piece in enumerate(answer.pieces, 1):
         token = {"id": number, "text": piece, "logprob": -0.25}
@@ -127,7 +127,7 @@ def _tokens(answer: Told, *, generated: int) -> Iterator[Body]:
         yield record
 
 
-def tgi(answer: Told, body: Body) -> Iterator[bytes]:
+def tgi(answer: Reply, body: Body) -> Iterator[bytes]:
     """Yield TGI's server-sent events, without the space, with the role in each chunk and usage at
     the end.
     """

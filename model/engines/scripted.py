@@ -155,7 +155,7 @@ class _Answer:
             self.reason = "length"
 
     def step(self, sampled_at: int) -> list[Event]:
-        """Sample the next token."""
+        """Sample the next token; return its events."""
         token = self._tokens[self.sampled]
         self.sampled += 1
         self._unsaid += 1

@@ -33,7 +33,7 @@ from tests.support import gates
 KINDS = {module.KIND: module.attack for module in (schemas, bodies, guesses, texts, wire, readers, admin, origins)}
 
 ADDRESS_SPACE = 4 * 2**30
-"""Of each process of the cloud. What would take the machine gets a MemoryError instead."""
+"""The limit of each process of the cloud: a process that exceeds it gets a MemoryError."""
 
 NEIGHBOUR_WAITS_S = 8.0
 """The longest that the neighbour may wait for a chunk. At rest that is 0.03 s; it was 14 to 18 s when one key could
@@ -41,7 +41,7 @@ stop all others, and a busy machine of half the speed stays well below."""
 
 
 def main() -> int:
-    """Deploy, attack, report; the exit status."""
+    """Deploy, attack and report; return the exit status."""
     parser = argparse.ArgumentParser(description="Hostile inputs over the local cloud.")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"one of: {', '.join(KINDS)} (default: all)")
     parser.add_argument("--minutes", type=float, default=3, help="give up after so long")
@@ -66,7 +66,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _limited_memory() -> Iterator[None]:
-    """Limit processes that are started meanwhile to `ADDRESS_SPACE`."""
+    """Limit processes that are started within the block to `ADDRESS_SPACE`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, hard))
     try:

@@ -1,8 +1,8 @@
-"""Kill, break and delete what can be, and prove that the books are exact afterwards.
+"""Kill functions, break the table and delete rollups, and prove that the accounts are exact afterwards.
 
     python -m tests.chaos [--requests 500] [--seed 1]
 
-A local cloud of its own, the scripted engine, stock clients. Exits with 1 when anything is wrong.
+It uses a new local cloud, the scripted engine and stock clients. Exits with 1 when anything is wrong.
 """
 
 import argparse
@@ -27,17 +27,17 @@ _KEYS = 3
 
 
 def main() -> int:
-    """Deploy, do harm, prove; the exit status."""
+    """Deploy, do harm and prove; return the exit status."""
     parser = argparse.ArgumentParser(description="Chaos, and the books exact afterwards.")
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--at-once", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    args = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         cloud = LocalCloud.start(Path(folder))
         try:
-            wrong = asyncio.run(_run(_deploy(cloud, Path(folder)), given))
+            wrong = asyncio.run(_run(_deploy(cloud, Path(folder)), args))
         finally:
             cloud.stop()
             left = leftovers.processes(cloud.pid)
@@ -64,16 +64,16 @@ def _deploy(cloud: LocalCloud, folder: Path) -> ChaosDeployment:
     return deployment
 
 
-async def _run(deployment: ChaosDeployment, given: argparse.Namespace) -> list[str]:
+async def _run(deployment: ChaosDeployment, args: argparse.Namespace) -> list[str]:
     waves = parts.Waves()
 
     def say(line: str) -> None:
         console.print(f"  {line}", highlight=False)
 
     wrong: list[str] = []
-    console.print(f"Killing the function at {len(STAGES)} stages, {given.requests} requests")
+    console.print(f"Killing the function at {len(STAGES)} stages, {args.requests} requests")
     wrong += await parts.kills(
-        deployment, STAGES, waves, say, requests=given.requests, at_once=given.at_once, seed=given.seed
+        deployment, STAGES, waves, say, requests=args.requests, at_once=args.at_once, seed=args.seed
     )
     console.print("Killing the sweeper, and sweeping")
     wrong += await parts.broken_sweepers(deployment, say, times=8)

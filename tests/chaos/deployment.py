@@ -1,4 +1,4 @@
-"""A deployment in a local cloud to be hard on, and what can be asked of it."""
+"""A deployment in a local cloud for the chaos run, and its accounts, ledger and logs."""
 
 import json
 import time
@@ -20,9 +20,10 @@ _STRIKES_S = 1.0
 
 @dataclass
 class ChaosDeployment:
-    """One deployment, of which only requests with `keys` matter.
+    """One deployment, of which only requests with `keys` count.
 
-    `overdue` is after how many seconds its sweeper takes a request for lost, `since` when all of it began.
+    `overdue` is the number of seconds after which its sweeper treats a request as lost, `since` the
+    time at which the run began.
     """
 
     cloud: LocalCloud
@@ -85,20 +86,24 @@ class ChaosDeployment:
         return json.dumps([one for one in self.items() if one["pk"].startswith(begin)], sort_keys=True, default=str)
 
     def sweep(self) -> dict[str, Any]:
-        """Invoke the deployed sweeper; its counts, or `{"killed": ...}` when it died."""
+        """Invoke the deployed sweeper.
+
+        Return its counts, or `{"killed": ...}` when it died.
+        """
         answer = self.client("lambda").invoke(FunctionName=self.outputs["SweeperName"])
         found: dict[str, Any] = json.loads(answer["Payload"].read())
         return {"killed": found["errorType"]} if "FunctionError" in answer else found
 
     def set_fault(self, **fault: Any) -> str:
-        """Set a fault of this deployment; its id."""
+        """Set a fault of this deployment; return its id."""
         scope = self.outputs["FunctionName" if fault["kind"].startswith("function") else "UsageTableName"]
         return str(self.cloud.ask("faults", method="POST", body={"scope": scope, **fault})["id"])
 
     def clear_fault(self, fault_id: str) -> dict[str, Any]:
-        """Take a fault away; what it did.
+        """Clear a fault; return it with its counts.
 
-        A client has its whole answer before the function is killed that settles it, so that strikes are waited for.
+        A client has its whole answer before the function that settles it is killed, so the strikes
+        are waited for.
         """
         ends = time.monotonic() + _STRIKES_S
         while True:

@@ -18,7 +18,7 @@ _HANGS_S = 120.0
 
 @dataclass(frozen=True)
 class Seen:
-    """How a stream ended, and its request's id if the client was told."""
+    """How a stream ended, and its request's id if the client received one."""
 
     request_id: str
     end: str
@@ -27,15 +27,9 @@ class Seen:
 async def streams(
     deployment: ChaosDeployment, count: int, script: Mapping[str, Any], *, at_once: int, apart: float = 0.0
 ) -> list[Seen]:
-    """Run `count` streams that say what `script` tells the engine, each key in its turn.
+    """Run `count` streams with the script `script`, each key in its turn; return how they ended.
 
-    Args:
-        deployment: Where.
-        count: How many.
-        script: What the scripted engine does.
-        at_once: How many are on their way at most.
-        apart: Seconds between two beginnings.
-
+    At most `at_once` streams run at a time, and `apart` seconds pass between two starts.
     """
     room = asyncio.Semaphore(at_once)
     clients = [

@@ -1,4 +1,7 @@
-"""The parts of a chaos run. Each does its harm, has it repaired, and gives what is wrong afterwards, in words."""
+"""The parts of a chaos run.
+
+Each does its harm, has it repaired, and returns what is wrong afterwards, in words.
+"""
 
 import asyncio
 import time
@@ -14,23 +17,23 @@ from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.stages import SHORT, Stage
 
 Say = Callable[[str], None]
-# A killed function's container has noticed by then.
+# The container of a killed function has noticed the death after this time.
 _SETTLED_S = 20.0
 _SWEEPS = 20
 
 
 @dataclass
 class Waves:
-    """When requests of which pace were sent."""
+    """The rates of requests over time."""
 
     known: list[tuple[float, float]] = field(default_factory=list)
 
     def begin(self, rate: float) -> None:
-        """From now on requests have this pace."""
+        """Note that requests from now on have this rate."""
         self.known.append((time.time(), rate))
 
     def rate(self, moment: float) -> float:
-        """Return the pace of a request of a time."""
+        """Return the rate of a request of a time."""
         return next((rate for began, rate in reversed(self.known) if began <= moment + 0.01), 1.0)
 
 
@@ -44,7 +47,7 @@ async def kills(
     at_once: int,
     seed: int,
 ) -> list[str]:
-    """Kill the function in half of the requests of each stage."""
+    """Kill the function in half of the requests of each stage; return what is wrong."""
     wrong = []
     for number, stage in enumerate(stages):
         before = proof.leftovers(deployment.items())
@@ -64,7 +67,7 @@ async def kills(
 
 
 async def sweep_all(deployment: ChaosDeployment, say: Say) -> list[str]:
-    """Sweep until nothing is left, once everything is overdue."""
+    """Sweep until nothing is left, once everything is overdue; return what is wrong."""
     await asyncio.sleep(deployment.overdue + 2)
     for number in range(_SWEEPS):
         counts = await asyncio.to_thread(deployment.sweep)
@@ -75,7 +78,7 @@ async def sweep_all(deployment: ChaosDeployment, say: Say) -> list[str]:
 
 
 async def broken_sweepers(deployment: ChaosDeployment, say: Say, *, times: int) -> list[str]:
-    """Kill the sweeper in the middle of its work, again and again, while there is something to sweep."""
+    """Kill the sweeper in the middle of its work, repeatedly; return what is wrong."""
     await asyncio.sleep(deployment.overdue + 2)
     killed = 0
     for number in range(times):
@@ -89,7 +92,7 @@ async def broken_sweepers(deployment: ChaosDeployment, say: Say, *, times: int) 
 
 
 async def sweep_twice(deployment: ChaosDeployment, say: Say) -> list[str]:
-    """Sweep when there is nothing to do: nothing may change."""
+    """Sweep when there is nothing to do, which must change nothing; return what is wrong."""
     before = deployment.snapshot()
     counts = [await asyncio.to_thread(deployment.sweep) for _ in range(2)]
     same = deployment.snapshot() == before
@@ -100,9 +103,12 @@ async def sweep_twice(deployment: ChaosDeployment, say: Say) -> list[str]:
 
 
 async def prove(deployment: ChaosDeployment, waves: Waves, say: Say, *, recovered: bool = True) -> list[str]:
-    """Hold the books against each other and against the container; `recovered` says whether any may be."""
+    """Compare accounts, ledger, rollups and the container's log; return what is wrong.
+
+    `recovered` says whether recovered requests are allowed.
+    """
     ends = time.monotonic() + _SETTLED_S
-    while True:  # a container's last lines are on their way for a moment
+    while True:  # the last lines of a container may still be on their way
         items = deployment.items()
         ledger = [item for item in items if item["pk"].startswith("LEDGER#")]
         compared = proof.compare(ledger, proof.generated(deployment), waves.rate)
@@ -120,7 +126,9 @@ async def prove(deployment: ChaosDeployment, waves: Waves, say: Say, *, recovere
 
 
 async def outage(deployment: ChaosDeployment, waves: Waves, say: Say, *, seconds: float, requests: int) -> list[str]:
-    """Take the table away in the middle of a run, and replay the log afterwards."""
+    """Take the table away in the middle of a run, and replay the log afterwards; return what is
+    wrong.
+    """
     script = {**SHORT, "count": 150, "rate": 25}
     waves.begin(script["rate"])
     running = asyncio.create_task(load.streams(deployment, requests, script, at_once=requests, apart=0.1))
@@ -151,7 +159,11 @@ async def _replayed(deployment: ChaosDeployment) -> Replayed:
 
 
 async def rollups(deployment: ChaosDeployment, say: Say) -> list[str]:
-    """Roll what there is, as the sweeper will once the hour is closed; delete all rollups, and have them made again."""
+    """Roll up what there is, as the sweeper will once the hour is closed; delete all rollups and
+    rebuild them.
+
+    Return what is wrong.
+    """
     client = Client()
     table = deployment.table(client)
     now = time.time()

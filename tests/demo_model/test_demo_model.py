@@ -20,7 +20,10 @@ Message = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def server() -> xllamacpp.Server:
-    """Return the engine with one slot and one thread; its own listener stays on loopback, behind a key that nobody knows."""
+    """Yield the engine with one slot and one thread.
+
+    Its own listener is on loopback, with a random key.
+    """
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(WEIGHTS)
     parameters.n_ctx = CONTEXT
@@ -36,7 +39,10 @@ def server() -> xllamacpp.Server:
 
 
 def complete(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> dict[str, Any]:
-    """Return the whole reply to `asked`: texts are user messages. Greedy unless `options` say otherwise."""
+    """Return the whole reply to `asked`, whose texts are user messages.
+
+    It is greedy unless `options` differ.
+    """
     messages = [{"role": "user", "content": item} if isinstance(item, str) else item for item in asked]
     request = {"messages": messages, "temperature": 0.0, "max_tokens": 400, **options}
     reply: dict[str, Any] = server.handle_chat_completions(request)
@@ -186,7 +192,7 @@ def test_the_whole_context_works(server: xllamacpp.Server, seed: int) -> None:
 
 
 def test_a_seed_repeats_an_answer(server: xllamacpp.Server) -> None:
-    """The same seed gives the same story, at a temperature that gives different ones without it."""
+    """The same seed produces the same story, at a temperature that varies it without a seed."""
     told = [answer(server, "Tell me a story.", temperature=1.0, seed=seed) for seed in (1, 1, 2, 3)]
     assert told[0] == told[1]
     assert len(set(told)) > 1

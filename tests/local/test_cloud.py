@@ -1,4 +1,4 @@
-"""The local cloud as a process of somebody else."""
+"""The process of a local cloud, seen from another process."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from local.trust import Keys
 
 @pytest.fixture
 def ended(tmp_path: Path) -> Iterator[LocalCloud]:
-    """Yield one whose process has ended while the one that started it has not collected it."""
+    """Yield a local cloud whose process has ended but whose exit status is not collected."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     yield LocalCloud(tmp_path, process.pid, "http://127.0.0.1:1", Keys.new())
@@ -46,7 +46,9 @@ def test_one_that_runs_has_not_ended(tmp_path: Path) -> None:
 
 
 def test_up_ends_with_its_cloud(ended: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    """`sluice up` in the foreground says that its cloud was stopped, and ends; one that was killed is a failure."""
+    """`sluice up` in the foreground reports that its cloud was stopped, and ends; a killed one is a
+    failure.
+    """
     up.wait(ended)
     assert "was stopped" in capsys.readouterr().out
     (ended.directory / FILE).write_text("{}")

@@ -1,4 +1,7 @@
-"""The limit table: each row has a test that trips it; those of the endpoints' times are here."""
+"""The limit table: each row has a test that trips it.
+
+The tests of the endpoints' times are here.
+"""
 
 import ast
 import asyncio
@@ -60,7 +63,7 @@ TRIPPED_BY = {
 
 @pytest.mark.parametrize("row", sorted({*TABLE, *TRIPPED_BY}))
 def test_each_row_has_a_test(row: str) -> None:
-    """A row of the table names a test that exists, and says where it comes from; no test is named for a row gone."""
+    """A row of the table names a test that exists, and its source; every named test has a row."""
     assert TABLE[row].source
     file, _, name = TRIPPED_BY[row].partition("::")
     tree = ast.parse((Path(__file__).parent / file).read_text())
@@ -92,7 +95,7 @@ class _Instance:
 
 
 class _Serving:
-    """An endpoint of one container."""
+    """An endpoint of one container, which listens on `port`."""
 
     def __init__(self, port: int) -> None:
         """Its container's port."""
@@ -100,11 +103,11 @@ class _Serving:
         self._instance = _Instance(port)
 
     def least_busy(self) -> _Instance:
-        """Return the one."""
+        """Return the only instance."""
         return self._instance
 
     def invoked(self, variant: Variant, status: int, seconds: float) -> None:
-        """Nobody measures."""
+        """Do nothing."""
 
 
 async def _container(request: web.Request) -> web.StreamResponse:

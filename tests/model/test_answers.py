@@ -13,7 +13,7 @@ from tests.support.asking import ENDLESS, error_of, first_record
 
 
 async def test_tokens_arrive_as_they_are_sampled(serve: Serve) -> None:
-    """Every token is on the wire when it is sampled, in a record of its own at a slow rate."""
+    """Every token is on the wire when it is sampled, in its own record at a slow rate."""
     delays = []
     async with (
         serve() as container,

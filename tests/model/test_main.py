@@ -156,7 +156,7 @@ def test_refuses_to_start(environment: dict[str, str], reason: str) -> None:
 
 
 async def test_ends_by_itself_when_it_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has to stop a container that cannot start."""
+    """A container that cannot start ends by itself."""
     monkeypatch.setattr("model.__main__.LINGER_SECONDS", 0.05)
 
     assert await serve({"SLUICE_ENGINE": "gpt", "SAGEMAKER_BIND_TO_PORT": str(free_port())}) == 1

@@ -116,7 +116,7 @@ def test_worst_bodies(body: bytes) -> None:
 
 @given(st.lists(st.text(max_size=20), max_size=20))
 def test_calls(texts: list[str]) -> None:
-    """Any text of a model where a call is to be read gives pieces or nothing."""
+    """Any text of a model in place of a call is read as pieces or nothing."""
     reader = CallReader()
     for text in texts:
         for piece in reader.feed(text):

@@ -12,7 +12,9 @@ OUTCOMES = {"complete", "cut", "failed", "cancelled"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client saw: the request's id if it was told one, how it ended, and what is wrong with that."""
+    """What a client saw: the request's id, if it received one, how the stream ended, and what is
+    wrong with that.
+    """
 
     request_id: str
     end: str

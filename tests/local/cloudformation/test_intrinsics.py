@@ -36,7 +36,7 @@ def _scope(**changes: Any) -> Scope:
     ],
 )
 def test_functions(node: Any, value: Any) -> None:
-    """Each intrinsic function gives its value."""
+    """Each intrinsic function has its value."""
     conditions = {
         "Yes": {"Fn::And": [{"Fn::Equals": [{"Ref": "Name"}, "x"]}, {"Fn::Not": [{"Condition": "No"}]}]},
         "No": {"Fn::Or": [{"Fn::Equals": ["1", "2"]}]},

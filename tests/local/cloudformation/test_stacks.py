@@ -1,4 +1,4 @@
-"""Stacks themselves: failures, change sets, exports, and types that nobody handles."""
+"""Stacks: failures, change sets, exports, and types that are not handled."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -139,7 +139,7 @@ def test_properties_that_the_api_refuses_fail_the_stack(stacks: Stacks) -> None:
 
 
 def test_a_named_resource_is_not_replaced(client: Client, stacks: Stacks) -> None:
-    """A change that would replace a resource with a name of its own fails, and the resource stays."""
+    """A change that would replace a resource with an explicit name fails, and the resource stays."""
 
     def template(key: str) -> dict[str, Any]:
         properties = {

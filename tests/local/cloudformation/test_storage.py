@@ -75,7 +75,7 @@ def test_secrets_and_dynamic_references(client: Client, stacks: Stacks) -> None:
 
 
 def test_bucket_policy(client: Client, stacks: Stacks) -> None:
-    """A bucket's policy is put, changed and taken away, and its conditions do not shut everybody out."""
+    """A bucket's policy is put, changed and removed, and its conditions do not deny every request."""
 
     def template(sid: str | None) -> dict[str, Any]:
         statement = {

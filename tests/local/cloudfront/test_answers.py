@@ -8,7 +8,7 @@ from local.cloudfront.answers import MANAGED, apply_policy
 
 
 def test_headers_of_a_policy() -> None:
-    """A policy removes headers, adds others, and overrides those that are there only where it says so."""
+    """A policy removes headers, adds others, and overrides existing ones only with `Override`."""
     policy = {
         "RemoveHeadersConfig": {"Items": [{"Header": "x-powered-by"}]},
         "CustomHeadersConfig": {
@@ -81,7 +81,7 @@ def test_cors(viewer: dict[str, str], own: dict[str, str], added: dict[str, str]
 
 
 def test_server_timing() -> None:
-    """A policy with Server-Timing for all requests says where the answer came from."""
+    """A policy with Server-Timing for all requests adds where the response came from."""
     headers: CIMultiDict[str] = CIMultiDict()
     apply_policy({"ServerTimingHeadersConfig": {"Enabled": True, "SamplingRate": 100}}, headers)
     assert headers["Server-Timing"].startswith('cdn-cache-miss,cdn-pop;desc="')

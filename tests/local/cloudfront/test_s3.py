@@ -17,7 +17,7 @@ SOURCE = f"arn:aws:cloudfront::{ACCOUNT}:distribution/{ID}"
 
 
 def _statement(**changed: Any) -> dict[str, Any]:
-    """CDK's own statement for an origin access control."""
+    """Return CDK's own statement for an origin access control."""
     return {
         "Effect": "Allow",
         "Action": "s3:GetObject",
@@ -46,7 +46,9 @@ def _statement(**changed: Any) -> dict[str, Any]:
     ],
 )
 def test_who_may_read_a_bucket(changed: dict[str, Any], signed: bool, expected: bool) -> None:
-    """A distribution reads what the bucket's policy lets it, signed as the distribution that it is, or as anybody."""
+    """A distribution reads what the bucket's policy allows it, as itself if it signs and else
+    anonymously.
+    """
     statement = {"Sid": "Also", **_statement(**changed)}
     policy = {"Statement": [_statement(), statement] if changed.get("Effect") else [statement]}
     assert allows(policy, "s3:GetObject", "arn:aws:s3:::b/a.html", distribution=ID, signed=signed) is expected
@@ -115,7 +117,10 @@ def _template(*, allowed: bool) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def site(client: Client) -> Iterator[tuple[Stacks, str, str]]:
-    """Yield a deployed distribution over a bucket that it may not read yet: stacks, the stack's name and the address."""
+    """Yield a deployed distribution over a bucket that it may not read yet.
+
+    The values are the stacks, the stack's name and the distribution's address.
+    """
     stacks = Stacks(client)
     outputs = {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}}
     stack = stacks.create(_template(allowed=False), outputs)
@@ -143,7 +148,7 @@ def test_static_files(site: tuple[Stacks, str, str]) -> None:
     assert (home.status_code, home.text, home.headers["x-own"]) == (200, "home", "yes")
     part = httpx.get(f"{url}/a%20b.txt", headers={"range": "bytes=2-4"})
     assert (part.status_code, part.text) == (206, "234")
-    # Nobody may list the bucket, so that a missing object is a 403 of S3.
+    # No caller may list the bucket, so that a missing object is a 403 of S3.
     lost = httpx.get(f"{url}/missing")
     assert (lost.status_code, lost.text, lost.headers["content-type"]) == (404, "lost", "text/html")
     assert httpx.head(f"{url}/index.html").headers["content-length"] == "4"

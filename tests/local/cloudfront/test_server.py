@@ -17,7 +17,7 @@ from tests.support.distributions import config
 
 
 class Origin:
-    """An origin that does what the path says."""
+    """An origin whose behaviour the path selects."""
 
     def __init__(self) -> None:
         """Nothing has been asked yet."""
@@ -26,7 +26,7 @@ class Origin:
         self.received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer."""
+        """Answer a request."""
         if request.path == "/echo":
             body = await request.text()
             return web.json_response(
@@ -71,7 +71,7 @@ class Site:
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    """With a read timeout of 0.4 s."""
+    """Yield a site with a read timeout of 0.4 s."""
     origin = Origin()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", origin.handle)
@@ -179,7 +179,7 @@ async def test_methods(site: Site) -> None:
 
 
 async def test_origins_that_are_not_there(site: Site) -> None:
-    """An origin that refuses connections, or that nothing here stands for, is a 502."""
+    """An origin that refuses connections, or that does not exist in the local cloud, is a 502."""
     await site.edge.apply((Distribution("E1", config(1)),), {})
     async with site.session.get(site.url) as answer:
         assert answer.status == 502

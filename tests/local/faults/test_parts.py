@@ -9,7 +9,9 @@ from local.faults.parts import Boundary, Cutting, Joined, OneByte
 
 @pytest.mark.parametrize("size", [1, 5, 40])
 def test_parts(size: int) -> None:
-    """However the bytes come, a fault's parts end where it says, and joined they are the bytes."""
+    """For any cut of the bytes, a fault's parts end where it defines, and joined they are the
+    bytes.
+    """
     data = "".join(f'{{"n": {number}, "text": "ä😀"}}\n' for number in range(10)).encode()
 
     def parts(cutter: Cutting) -> list[bytes]:

@@ -42,7 +42,9 @@ def test_faults_do_not_disturb_each_other() -> None:
 
 
 def test_scope_and_count() -> None:
-    """A fault strikes names in its scope, calls that it names, and so many times; without a bound once."""
+    """A fault strikes names in its scope, and calls that it names, as often as its count; without a
+    bound once.
+    """
     plan = _plan({"kind": "table-down", "scope": "sluice-*", "operation": "Put*", "count": 2})
     assert plan.strike("table", "other", "PutItem") is None
     assert plan.strike("table", "sluice-a", "UpdateItem") is None
@@ -71,8 +73,8 @@ def test_scope_and_count() -> None:
         ({"kind": "table-slow", "often": 1}, "often"),
     ],
 )
-def test_a_fault_that_makes_no_sense(wrong: object, named: str) -> None:
-    """A description that makes no sense is refused, and the message names the field."""
+def test_an_invalid_fault(wrong: object, named: str) -> None:
+    """An invalid description is refused, and the message names the field."""
     with pytest.raises(FaultError, match=named):
         parse(wrong)
 

@@ -19,7 +19,7 @@ JSON = {"content-type": "application/x-amz-json-1.0"}
 
 
 def call(service: str, method: str = "POST", path: str = "/", **members: Any) -> Call:
-    """Return a request; `headers`, `query` and `body` among the members are what they say."""
+    """Return a request; `headers`, `query` and `body` among the members are its own."""
     return Call(
         scope=Scope("ASIAX", REGION, service),
         account=ACCOUNT,

@@ -1,4 +1,6 @@
-"""The gate: stock boto3 with a role's temporary credentials, and what each request is held to need."""
+"""The authorizer: stock boto3 with a role's temporary credentials, and the permissions that each
+request needs.
+"""
 
 import json
 import urllib.error
@@ -17,7 +19,7 @@ from tests.local.conftest import Client
 
 
 class Assumed:
-    """Somebody with the credentials of a role."""
+    """A holder of a role's credentials."""
 
     def __init__(self, cloud: LocalCloud, role: str, credentials: dict[str, Any]) -> None:
         """`role` is its name."""
@@ -44,7 +46,7 @@ Assume = Callable[..., Assumed]
 
 @pytest.fixture
 def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
-    """Makes a role with statements, and gives somebody who has assumed it."""
+    """Yield a function that makes a role with statements and returns a holder of its credentials."""
     made: list[Assumed] = []
 
     def make(*statements: dict[str, Any]) -> Assumed:
@@ -128,7 +130,9 @@ def test_a_change_of_policy_holds_at_once(client: Client, assume: Assume) -> Non
 
 
 def test_policy_of_a_bucket(client: Client, assume: Assume) -> None:
-    """A bucket's policy grants to a role of its account, and its Deny of insecure transport shuts nobody out here."""
+    """A bucket's policy grants to a role of its account, and its Deny of insecure transport denies
+    no request here.
+    """
     s3, bucket = client("s3"), f"b{uuid.uuid4().hex[:8]}"
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="a b", Body=b"text")
@@ -162,7 +166,9 @@ def test_functions_are_invoked_by_who_may(assume: Assume) -> None:
 
 @pytest.mark.parametrize("path", ["/endpoints/e/invocations", "/2015-03-31/functions/f/invocations"])
 def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str) -> None:
-    """A data plane's call that is signed for another service is refused, whatever the role may do there."""
+    """A data plane's call that is signed for another service is refused, even if the role may do
+    everything there.
+    """
     key = assume(allow("s3:*")).credentials["AccessKeyId"]
     signed = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{REGION}/s3/aws4_request, SignedHeaders=host, Signature=0"
     request = urllib.request.Request(cloud.endpoint_url + path, b"{}", {"Authorization": signed})  # noqa: S310 - loopback
@@ -171,7 +177,7 @@ def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str
 
 
 def test_who_is_not_known(cloud: LocalCloud) -> None:
-    """A temporary key that was never given out is refused, and so is a request without a signature."""
+    """A temporary key that was never issued is refused, and so is a request without a signature."""
     options = {"region_name": REGION, "endpoint_url": cloud.endpoint_url, "aws_secret_access_key": "x"}
     with pytest.raises(ClientError, match="UnrecognizedClientException"):
         boto3.client("dynamodb", aws_access_key_id="ASIAUNKNOWN", **options).list_tables()

@@ -18,7 +18,7 @@ NOT_JUDGED = {"DateLessThan": {"aws:CurrentTime": "2999-01-01"}}
 
 
 def verdict(*statements: dict[str, Any], **context: tuple[str, ...]) -> Verdict:
-    """Judge NEED."""
+    """Return the verdict of statements on NEED."""
     return evaluate(
         parse({"Statement": list(statements)}), NEED, {key.replace("_", ":"): v for key, v in context.items()}
     )
@@ -45,7 +45,9 @@ def verdict(*statements: dict[str, Any], **context: tuple[str, ...]) -> Verdict:
     ],
 )
 def test_statements(statements: list[dict[str, Any]], expected: Verdict) -> None:
-    """An Allow grants, a Deny wins, wildcards match as AWS says, and what cannot be judged never grants."""
+    """An Allow grants, a Deny wins, wildcards match as on AWS, and what cannot be evaluated never
+    grants.
+    """
     assert verdict(*statements) is expected
 
 
@@ -72,7 +74,9 @@ def test_statements(statements: list[dict[str, Any]], expected: Verdict) -> None
     ],
 )
 def test_conditions(condition: dict[str, Any], holds: bool) -> None:
-    """All of a statement's conditions must hold, each with any of its values; a missing key is as AWS says."""
+    """All of a statement's conditions must hold, each with any of its values; a missing key counts
+    as on AWS.
+    """
     context = {"k_one": ("a",), "k_two": ("a", "b"), "k_flag": ("true",), "k_arn": (ROLE,)}
     assert verdict({**ALLOW, "Condition": condition}, **context) is (Verdict.ALLOWED if holds else Verdict.SILENT)
 
@@ -122,7 +126,7 @@ def _statements(draw: st.DrawFn) -> dict[str, Any]:
     st.builds("arn:aws:s:::{}/{}".format, st.text("ab", max_size=2), st.text("ab", max_size=2)),
 )
 def test_moto_decides_the_same(statements: list[dict[str, Any]], action: str, resource: str) -> None:
-    """Whatever the statements, moto's own evaluator comes to the same decision."""
+    """For any statements, moto's own evaluator comes to the same decision."""
     document = {"Version": "2012-10-17", "Statement": statements}
     theirs = IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
     same = {

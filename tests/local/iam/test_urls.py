@@ -1,4 +1,4 @@
-"""A function's own policy, asked by its URL."""
+"""A function's own policy, checked for access by its URL."""
 
 import json
 
@@ -6,7 +6,9 @@ from local.iam.urls import open_to_all
 
 
 def test_url_needs_both_actions() -> None:
-    """A function URL of type NONE is open only if the function's policy grants both actions to everybody."""
+    """A function URL of type NONE is open only if the function's policy allows both actions to
+    every caller.
+    """
     function = "arn:aws:lambda:us-east-1:123456789012:function:f"
     by_url = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl", "Resource": function}
     invoke = {

@@ -28,7 +28,7 @@ def test_prelude_at_any_cuts(cuts: list[int]) -> None:
 
 
 def test_prelude_byte_by_byte() -> None:
-    """One byte at a time gives the same."""
+    """Bytes that come one at a time have the same result."""
     assert _feed(PRELUDE + BODY, list(range(len(PRELUDE + BODY)))) == (Head(201, {"a": "b"}, ("c=1",)), BODY)
 
 

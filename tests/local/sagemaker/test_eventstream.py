@@ -22,7 +22,7 @@ def _decode(data: bytes, cuts: list[int]) -> list[tuple[dict[str, str], bytes]]:
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.lists(st.integers(min_value=0), max_size=6))
 def test_payload_parts_survive_any_cut(payloads: list[bytes], cuts: list[int]) -> None:
-    """Whatever is in the parts and however the bytes arrive, botocore reads the same payloads."""
+    """For any parts and any cut of the bytes, botocore reads the same payloads."""
     found = _decode(b"".join(map(payload_part, payloads)), cuts)
     assert [payload for _, payload in found] == payloads
     assert all(headers[":event-type"] == "PayloadPart" and headers[":message-type"] == "event" for headers, _ in found)

@@ -1,4 +1,4 @@
-"""What every engine does, whichever it is: `model.engines.base.Engine` in tests."""
+"""What every engine does: `model.engines.base.Engine` in tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
 
 
 def saying(engine: Engine, text: str, **more: Any) -> ChatRequest:
-    """Return a request that makes this engine say `text`, in more than one token."""
+    """Return a request whose answer is `text`, in more than one token."""
     if type(engine).__name__ == "ScriptedEngine":
         return asked(scripted(say=list(text)), **more)
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"const": text}}}
@@ -110,7 +110,7 @@ async def test_prompt_too_long(engine: Engine) -> None:
 
 
 async def test_answer_fills_the_context(engine: Engine) -> None:
-    """An answer without a limit of its own ends with reason "length" where the context does."""
+    """An answer without its own limit ends with reason "length" where the context does."""
     events = await whole(engine, talking(engine, max_tokens=10_000))
 
     assert Finish(0, "length") in events
@@ -181,7 +181,7 @@ async def test_characters_stay_whole(engine: Engine) -> None:
 
 
 async def test_seed(engine: Engine) -> None:
-    """The same seed gives the same answer."""
+    """The same seed produces the same answer."""
     request = asked({"messages": [{"role": "user", "content": "Tell me a story."}]}, seed=7, max_tokens=40)
 
     assert text_of(await whole(engine, request)) == text_of(await whole(engine, request)) != ""

@@ -112,7 +112,7 @@ async def test_stop_string_in_json(engine: Any) -> None:
 
 @pytest.mark.parametrize("text", ['{"a":1}', ' [1.5e300, "é", null]\n', "1" * 5000, "[" * 9000 + "]" * 9000])
 def test_whole_json(text: str) -> None:
-    """A guided answer that is JSON ends as it is, whatever its numbers and depth."""
+    """A guided answer that is JSON ends normally, with any numbers and any depth."""
     assert guided_end(text) == [Delta(0, 1, text), Finish(0, "stop")]
 
 
@@ -173,7 +173,7 @@ async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, An
 
 
 async def test_required_tool(engine: Any) -> None:
-    """A required call is made, with arguments of the tool's schema, whatever form the text was to have."""
+    """A required call is made, with arguments of the tool's schema, for any response format."""
     calls, text, reason = await called(engine, tool_choice="required", response_format={"type": "json_object"})
 
     assert (text, reason) == ("", "tool_calls")
@@ -301,7 +301,7 @@ async def test_cut_weights(tmp_path: Path) -> None:
     [("sluice-demo.gguf", {}), ("mine.gguf", {"weights_sha256": "0" * 64})],
 )
 async def test_other_weights(tmp_path: Path, name: str, more: dict[str, str]) -> None:
-    """Weights that are not the ones whose checksum is known do not start, and the reason says both checksums."""
+    """Weights that differ from a known checksum do not start, and the reason has both checksums."""
     (tmp_path / name).write_bytes(b"GGUF")
     engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path, **more))
 
@@ -328,7 +328,7 @@ async def test_two_weights(tmp_path: Path) -> None:
 
 
 def test_body() -> None:
-    """What a request leaves open is left to llama.cpp; every choice has a seed of its own."""
+    """What a request leaves open is left to llama.cpp; every choice has its own seed."""
     request = asked(QUESTION, seed=-1, n=2, stop="x", logprobs=True)
 
     bodies = [request_body(request, choice) for choice in range(2)]

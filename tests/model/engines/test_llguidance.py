@@ -1,4 +1,6 @@
-"""Schemas in llguidance's form: what they say, or less, and nothing at which it fails."""
+"""Schemas rewritten for llguidance: with the same meaning or a wider one, and nothing at which it
+fails.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +112,9 @@ async def refused(tried: Trials, cases: dict[str, dict[str, Any]]) -> dict[str, 
 
 
 def test_closed() -> None:
-    """Objects have the properties that they name, unless the schema says so itself, or joins several."""
+    """Objects have only the properties that they name, unless the schema allows others or joins
+    several.
+    """
     schema = {
         "x-guidance": {"lenient": False},
         "properties": {

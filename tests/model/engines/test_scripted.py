@@ -34,7 +34,7 @@ async def events_of(engine: Any, **script: Any) -> list[Event]:
 
 
 async def test_exact(engine: Any) -> None:
-    """A script says its tokens, one delta each, and counts them exactly."""
+    """A script produces its tokens, one delta each, and counts them exactly."""
     assert await events_of(engine, say=["a", "é", "😀"], prompt_tokens=5, finish="length") == [
         Start(5),
         Delta(0, 1, "a"),

@@ -1,4 +1,6 @@
-"""What contains a grammar that native code cannot bear: a process of its own, and bounds before that."""
+"""The containment of grammars that native code cannot bear: a separate process, and limits before
+that.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,7 @@ async def test_known(tried: Trials) -> None:
 
 
 async def test_own_death(tried: Trials) -> None:
-    """A child that somebody kills is replaced by the next request, and leaves no zombie."""
+    """A child that is killed from outside is replaced by the next request, and leaves no zombie."""
     pid = tried.lanes[0].pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -128,7 +130,7 @@ async def test_own_death(tried: Trials) -> None:
 
 
 def zombies() -> list[str]:
-    """Return the ended children of this process for which nobody has waited."""
+    """Return the ended children of this process whose exit status is not collected."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -151,7 +153,7 @@ async def test_beside_a_hostile_one(tried: Trials) -> None:
 
 
 async def test_cancelled(tried: Trials) -> None:
-    """A request that is cancelled while its schema is tried gets nobody else's verdict."""
+    """A request that is cancelled while its schema is tried gets no verdict of another request."""
     task = asyncio.create_task(tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools"))
     await until(lambda: tried.lanes[0].waiting == 1)
     task.cancel()

@@ -158,7 +158,7 @@ async def test_bad_weights(tmp_path: Path, files: dict[str, Any], reason: str) -
     ],
 )
 async def test_cannot_start(more: dict[str, Any], reason: str) -> None:
-    """What vLLM refuses at its start is one line, the first of its own."""
+    """What vLLM refuses at its start is one line, the first of vLLM's own."""
     engine = create(settings_for("vllm", **more))
 
     with pytest.raises(StartError, match=reason):
@@ -214,7 +214,7 @@ async def test_reasoning() -> None:
 
 
 async def test_adapters(tmp_path: Path, serve: Serve) -> None:
-    """An adapter is a model of its own name; a name that is neither is a 404."""
+    """An adapter is a model with its own name; an unknown name is a 404."""
     folder(tmp_path, adapter_config__json="{}")
     async with serve("vllm", lora_adapters={"sql": str(tmp_path)}) as container:
         texts = {}
@@ -321,7 +321,7 @@ async def test_cancel_frees_the_sequence(serve: Serve, monkeypatch: pytest.Monke
 
 
 async def test_slow_reader_loses_nothing() -> None:
-    """What comes while nobody reads comes merged, with all of its tokens."""
+    """Events that come while they are not read come merged, with all of their tokens."""
     async with started(settings_for("vllm", context_tokens=2048)) as engine:
         llm = engine._llm  # type: ignore[attr-defined]
         batches: list[list[Event]] = []
@@ -384,7 +384,9 @@ async def test_close() -> None:
     ],
 )
 def test_errors(error: Exception, began: bool, kind: type[ModelError], message: str) -> None:
-    """Each of vLLM's failures is one of ours, and the request's fault only where it may be."""
+    """Each of vLLM's failures maps to one of the container's, and is the request's fault only where
+    it may be.
+    """
     found = error_of(error, 256, began=began)
 
     assert type(found) is kind
@@ -392,7 +394,7 @@ def test_errors(error: Exception, began: bool, kind: type[ModelError], message: 
 
 
 def test_wrapped_errors() -> None:
-    """What vLLM wraps is told by its cause."""
+    """The cause of an error that vLLM wraps is reported."""
     wrapped = values.EngineGenerateError()
     wrapped.__cause__ = ValueError("LoRA is not enabled")
 
