@@ -23,7 +23,7 @@ def test_unhandled_type_is_named(cloud: LocalCloud, stacks: Stacks) -> None:
     """A resource of an unknown type deploys, and the status and the log name it until it is gone."""
     stack = stacks.create({"Thing": {"Type": "AWS::Unheard::Of", "Properties": {}}, "Topic": TOPIC})
     assert stacks.status(stack) == "CREATE_COMPLETE"
-    effect = "what depends on it will not work"
+    effect = "resources that depend on it will not work"
     named = {"stack": stack, "logical_id": "Thing", "type": "AWS::Unheard::Of", "effect": effect}
     assert named in _status(cloud)["unhandled"]
     assert f"AWS::Unheard::Of (Thing): {effect}" in (cloud.directory / "logs" / "control.log").read_text()
