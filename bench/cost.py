@@ -1,4 +1,4 @@
-"""Plots the cost of a million tokens over utilisation into docs/cost.svg: `python -m bench.cost`.
+"""Plots the cost of a million tokens over utilisation into docs/explanation/cost.svg: `python -m bench.cost`.
 
 It measures nothing.
 """
@@ -11,7 +11,7 @@ from bench.adapter.plot import lines
 from cli.commands.cost import Use, cost, instance_price
 from infra.settings.deployment import PROD
 
-PLOT = Path("docs/cost.svg")
+PLOT = Path("docs/explanation/cost.svg")
 _STEPS = [part / 50 for part in range(2, 51)]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.conftest import Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 
 def test_global_table(client: Client, stacks: Stacks) -> None:

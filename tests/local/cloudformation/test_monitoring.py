@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.local.conftest import Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 
 def _follow(stacks: Stacks, template: Callable[[int], dict[str, Any]], seen: Callable[[str], list[Any]]) -> list[Any]:

@@ -61,7 +61,7 @@ def test_without_a_policy_little_is_forwarded() -> None:
 
 
 @pytest.mark.parametrize("change", [{"TargetOriginId": "none"}, {"OriginRequestPolicyId": "unknown"}])
-def test_bad_configurations(change: dict[str, str]) -> None:
+def test_bad_configurations(change: dict[str, Any]) -> None:
     """An origin or a policy that does not exist is an error."""
     with pytest.raises(ConfigError):
         behaviours(config(**change), {})

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 
 from local.cloud import LocalCloud
 from local.faults import dynamodb
-from tests.local.conftest import Client
+from tests.support.local_cloud import Client
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local.cloud import ACCOUNT, REGION, LocalCloud
-from tests.local.conftest import Client
+from tests.support.local_cloud import Client
 
 
 class Assumed:
