@@ -173,7 +173,7 @@ class Environment:
             self._kill(FunctionError("Runtime.OutOfMemory", "Runtime exited with error: signal: killed"))
 
     async def stop(self) -> None:
-        """Kill the process. Lambda gives a function without extensions no time to end either."""
+        """Kill the process at once, as Lambda does with a function without extensions."""
         for one in self._running.values():
             one.timer.cancel()
         if self._process is not None:

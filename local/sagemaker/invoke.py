@@ -221,7 +221,7 @@ async def _read_out(
             async for _ in answer.content.iter_any():
                 pass
     except (aiohttp.ClientError, TimeoutError) as error:
-        log.info("an answer that nobody reads ended: %r", error)
+        log.info("an answer without a reader ended: %r", error)
     finally:
         instance.outstanding -= 1
 

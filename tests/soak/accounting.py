@@ -46,7 +46,7 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
     Args:
         table: boto3's UsageTable, at rest.
         seen: What the clients saw.
-        log: As `logged` gives it.
+        log: The result of `logged`.
         kills: How many functions were killed.
 
     Returns:
