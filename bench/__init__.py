@@ -1,1 +1,1 @@
-"""Benchmarks: figures, never verdicts."""
+"""Benchmarks. They produce figures and pass no judgement."""

@@ -35,25 +35,25 @@ _NAMES = ("ready_cpu_s", "ready_wall_s", "ready_rss_mb", "first_cpu_s", "first_w
 
 
 def main() -> int:
-    """Measure, write, print."""
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description="Cold starts.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ours", action="store_true", help="without the other adapters")
-    given = parser.parse_args()
+    args = parser.parse_args()
     host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
     built = build(root=servers.ROOT, target=host)
-    names = ["sluice", "sluice without bytecode"] + ([] if given.ours else ["fastapi-boto3", "litellm"])
+    names = ["sluice", "sluice without bytecode"] + ([] if args.ours else ["fastapi-boto3", "litellm"])
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         setting, stand_ins = servers.stand_ins(Path(folder))
         bare = Path(folder) / "bare"
         shutil.copytree(built.path, bare, ignore=shutil.ignore_patterns("__pycache__"))
         try:
-            for number in range(given.rounds + 1):
+            for number in range(args.rounds + 1):
                 for name in names:
                     code = {"sluice": built.path, "sluice without bytecode": bare}.get(name)
                     figures = asyncio.run(_one(name, setting, code))
-                    if number:  # the first round fills the file cache
+                    if number:  # the first round fills the file cache and does not count
                         found[name].append(figures)
         finally:
             processes.stop(stand_ins)
@@ -63,7 +63,7 @@ def main() -> int:
     ]
     arm = Target(python_version="3.14", architecture="arm64", wheels="lambda")
     packages = [_sizes(host, built), _sizes(arm, build(root=servers.ROOT, target=arm))]
-    result = {"servers": rows, "packages": packages, "imports": _imports(built.path), "rounds": given.rounds}
+    result = {"servers": rows, "packages": packages, "imports": _imports(built.path), "rounds": args.rounds}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     console = Console(width=120)
@@ -74,7 +74,7 @@ def main() -> int:
 
 
 async def _one(name: str, setting: servers.Setting, code: Path | None) -> dict[str, float]:
-    """Start a server once."""
+    """Start a server once and return its figures."""
     began = time.perf_counter()
     if code is None:
         server = await servers.start(name, setting, 1)
@@ -94,7 +94,10 @@ async def _one(name: str, setting: servers.Setting, code: Path | None) -> dict[s
 
 
 async def _environment(setting: servers.Setting, code: Path) -> tuple[servers.Server, tuple[float, float, float]]:
-    """Start an environment from a package; its figures are taken in the moment in which it asks for work."""
+    """Start an environment from a package.
+
+    Its figures are taken at the moment in which it asks for work.
+    """
     ready: asyncio.Future[tuple[float, float, float]] = asyncio.get_running_loop().create_future()
     server = servers.Server("sluice", idle=asyncio.Queue())
 
@@ -107,7 +110,7 @@ async def _environment(setting: servers.Setting, code: Path) -> tuple[servers.Se
 
 
 def _sizes(target: Target, package: Package) -> dict[str, Any]:
-    """Give the sizes of a package, in megabytes (10**6), zipped as CDK does."""
+    """Return the sizes of a package, in megabytes (10**6), zipped as CDK does."""
     files = [path for path in package.path.rglob("*") if path.is_file()]
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -122,7 +125,7 @@ def _sizes(target: Target, package: Package) -> dict[str, Any]:
 
 
 def _imports(code: Path) -> list[dict[str, Any]]:
-    """Give the dozen packages whose modules take longest to import, each module's own time."""
+    """Return the twelve packages whose modules take longest to import, with each module's own time."""
     command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.stream.main"]
     best: dict[str, float] = {}
     for _ in range(5):

@@ -1,4 +1,7 @@
-"""Plot the cost of a million tokens over utilisation into docs/explanation/cost.svg: `python -m bench.cost`."""
+"""Plots the cost of a million tokens over utilisation into docs/explanation/cost.svg: `python -m bench.cost`.
+
+It measures nothing.
+"""
 
 import sys
 from dataclasses import replace
@@ -13,7 +16,7 @@ _STEPS = [part / 50 for part in range(2, 51)]
 
 
 def main() -> int:
-    """Write the plot of an ml.g5.xlarge that gives 2,000 tokens a second."""
+    """Write the plot of an ml.g5.xlarge that generates 2,000 tokens a second."""
     use = Use(throughput=2000.0)
     series: dict[str, list[tuple[float, float]]] = {}
     for utilisation in _STEPS:

@@ -1,10 +1,10 @@
-"""How long a token takes from being sampled in the container to being read by the client, over the whole local cloud.
+"""The time of a token from its sampling in the container to the client, through the whole local cloud.
 
     python -m bench.first_chunk [--requests 100]
 
 The scripted engine puts the time at which it samples each token into its text; client and container share one
 clock. One stream at a time, through edge, function URL, Runtime API, function, SageMaker's event stream and
-container, each a process or a connection of its own.
+container, each a separate process or connection.
 """
 
 import argparse
@@ -17,40 +17,29 @@ from pathlib import Path
 import boto3
 import httpx
 
-from cli.lib import cdk, local_keys
-from cli.lib.terminal import console, step
+from cli.lib import local_keys
+from cli.lib.terminal import console
 from local.cloud import LocalCloud
+from tests.support import gates
 
 
 def main() -> None:
-    """Deploy the scripted engine into a local cloud of its own, measure, and print p50, p90 and p99."""
+    """Deploy the scripted engine into a new local cloud, measure, and print p50, p90 and p99."""
     parser = argparse.ArgumentParser(description="From sampled to read, in milliseconds.")
     parser.add_argument("--requests", type=int, default=100)
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cloud = LocalCloud.start(Path(folder))
         try:
             url, headers = _deploy(cloud, Path(folder))
-            _measure(url, headers, given.requests)
+            _measure(url, headers, args.requests)
         finally:
             cloud.stop()
 
 
 def _deploy(cloud: LocalCloud, folder: Path) -> tuple[str, dict[str, str]]:
-    aws = cloud.aws_environment()
-    log = folder / "deploy.log"
-    with step("Deploying the scripted engine") as detail:
-        target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-        cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=log, detail=detail)
-        context = {"stage": "local", "engine": "scripted", "tokens_per_second": "0"}
-        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
-    table = boto3.resource(
-        "dynamodb",
-        endpoint_url=cloud.endpoint_url,
-        region_name=aws["AWS_REGION"],
-        aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
-    ).Table(outputs["UsageTableName"])
+    outputs = gates.deploy(cloud, folder, "the scripted engine", engine="scripted", tokens_per_second="0")
+    table = boto3.resource("dynamodb", **cloud.client_options()).Table(outputs["UsageTableName"])
     key = local_keys.create(table, name="bench")
     return f"http://{outputs['DistributionDomain']}/v1/chat/completions", {"authorization": f"Bearer {key}"}
 
@@ -63,7 +52,7 @@ def _measure(url: str, headers: dict[str, str], requests: int) -> None:
     with httpx.Client(timeout=30) as client:
         for number in range(requests + 5):
             delays = _delays(client, url, headers, body)
-            if number >= 5:  # the first ones start the environment
+            if number >= 5:  # the first requests start the environment
                 first.append(delays[0])
                 later.extend(delays[1:])
     for name, values in (("first token", first), ("later tokens", later)):
@@ -72,7 +61,7 @@ def _measure(url: str, headers: dict[str, str], requests: int) -> None:
 
 
 def _delays(client: httpx.Client, url: str, headers: dict[str, str], body: object) -> list[float]:
-    """Give the milliseconds from sampled to read of each token of one answer."""
+    """Return the milliseconds between sampling and reading of each token of one answer."""
     delays = []
     with client.stream("POST", url, headers=headers, json=body) as answer:
         for line in answer.iter_lines():

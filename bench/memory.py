@@ -1,4 +1,4 @@
-"""What the stream function holds: over very many streams, and for readers that do not read.
+"""The memory of the stream function: over very many streams, and for readers that do not read.
 
     python -m bench.memory [--streams 10000] [--slow 64]
 
@@ -20,35 +20,39 @@ from bench.adapter.load import LambdaClient, run
 
 RESULTS = Path("bench/results/memory.json")
 _AT_ONCE = 32
-_FIRST = 8  # readers before those that are counted
-_LONG = 20_000  # tokens of an answer that no buffer on the way takes whole: 5 MB
+_FIRST = 8  # slow readers before those that are counted
+_LONG = 20_000  # tokens of an answer of 5 MB, which the buffers on the way cannot hold
 
 
 def main() -> int:
-    """Measure, write, print."""
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description="Memory of the stream function.")
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--slow", type=int, default=64)
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = asyncio.run(measure(Path(folder), streams=given.streams, slow=given.slow))
+        result = asyncio.run(measure(Path(folder), streams=args.streams, slow=args.slow))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     console = Console(width=120)
-    console.print(f"resident, MB, each tenth of {given.streams} streams: {result['resident_mb']}")
+    console.print(f"resident, MB, each tenth of {args.streams} streams: {result['resident_mb']}")
     console.print(f"growth after the first half: {result['growth_mb']} MB")
     console.print(f"a reader that does not read: {result['slow_reader_kb']} kB")
     return 0
 
 
 async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
-    """Give the resident memory on the way through so many streams, and kilobytes (10**3) for each slow reader."""
+    """Return the resident memory at points among the streams, and kilobytes (10**3) for each slow
+    reader.
+    """
     setting, stand_ins = servers.stand_ins(folder)
     server = None
     try:
         server = await servers.start("sluice", setting, _AT_ONCE)
         await server.warm(1)
-        held = await _slow(server, slow)  # first, while no memory of earlier streams lies about to be used again
+        held = await _slow(
+            server, slow
+        )  # the slow readers come first, while no memory of earlier streams can be reused
         server.stop()
         server = await servers.start("sluice", setting, _AT_ONCE)
         resident = []
@@ -73,8 +77,10 @@ async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
 
 
 async def _slow(server: servers.Server, count: int) -> float:
-    """Give the megabytes that so many readers cost who have read their first tokens and read no further. Some come
-    before them, who pay for what all share.
+    """Return the megabytes that a number of readers cost who have read their first tokens and read
+    no further.
+
+    Some readers before them take the memory that all of them share.
     """
     assert server.idle is not None  # noqa: S101 (a server on the Runtime API)
     clients: list[LambdaClient] = []

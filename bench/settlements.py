@@ -1,7 +1,10 @@
-"""`make meter-bench`: many settlements of one key at full speed against the local table; none may be lost.
+"""`make meter-bench`: many settlements of one key at full speed against the local table.
 
-Some answers are lost on the way, so that writes are made again. What it reaches is the local table's rate, not
-DynamoDB's: that is bound by 1,000 write units a second of one item, and `ceiling` says what follows from it.
+None may be lost.
+
+Some responses are lost on the way, so that writes are repeated. The rate is the local table's, not
+DynamoDB's, which is limited to 1,000 write units a second for one item; `ceiling` prints the
+consequence.
 """
 
 import argparse
@@ -27,10 +30,10 @@ DONE = Settlement("complete", 1, 2, "stop", 1, 1)
 
 
 async def run(count: int, at_once: int) -> list[str]:
-    """Make `count` requests, `at_once` at a time; print what came of it, give what is wrong."""
+    """Make `count` requests, `at_once` at a time; print the results, and return what is wrong."""
     limits.META_BACKOFF = 0.001
     limits.META_MAX_ATTEMPTS = 20
-    chance = random.Random(7)  # noqa: S311 (the same faults each time, nothing secret)
+    chance = random.Random(7)  # noqa: S311 (the same faults at each run, nothing secret)
     fates: Counter[Fate] = Counter()
 
     def fate(_: str) -> Fate:
@@ -55,7 +58,7 @@ async def run(count: int, at_once: int) -> list[str]:
             admission = None
             while admission is None:
                 opening = Opening(ids.new_request_id(), key_id, "m", 10, 30, Prices(1, 1))
-                with contextlib.suppress(Unavailable):  # throttled: callers try again
+                with contextlib.suppress(Unavailable):  # throttled: the caller tries again
                     admission = await gate.admit(caller, opening)
             assert admission.entry is not None  # noqa: S101 (the meter is closed)
             await settlements.settle(
@@ -85,7 +88,7 @@ async def run(count: int, at_once: int) -> list[str]:
 
 
 def ceiling(item: dict[str, object]) -> None:
-    """Print how many requests a second one key can make on DynamoDB, by how long they take."""
+    """Print how many requests a second one key can make on DynamoDB, by their duration."""
     base = item_size(item)
     entry = accounts.Hold(1, 2248, 350_000, "f" * 16, "sluice-demo")
     each = 1 + 26 + len(entry.text)
@@ -99,12 +102,12 @@ def ceiling(item: dict[str, object]) -> None:
 
 
 def main() -> int:
-    """Run; the exit status is 1 when anything was lost."""
+    """Run; return the exit status, which is 1 when anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--at-once", type=int, default=20)
-    given = parser.parse_args()
-    wrong = asyncio.run(run(given.requests, given.at_once))
+    args = parser.parse_args()
+    wrong = asyncio.run(run(args.requests, args.at_once))
     for line in wrong:
         print(f"WRONG: {line}")
     return 1 if wrong else 0

@@ -1,6 +1,7 @@
-"""The demo model's recipe: text generator, tokenizer, training, export.
+"""The demo model's recipe: text generator, tokenizer, training and export.
 
-Of it the product uses the weights and the template: grammars are tried with them (`model.engines.trial_child`).
+The product uses its weights and its template: grammars are tried with them
+(`model.engines.trial_child`).
 """
 
 from __future__ import annotations

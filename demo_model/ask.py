@@ -15,26 +15,26 @@ WEIGHTS = _HERE / "weights" / "sluice-demo.gguf"
 
 
 def load(path: Path) -> xllamacpp.Server:
-    """The engine with the model, for one request at a time, ready to answer."""
+    """Return the engine with the model, ready to answer one request at a time."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = 4096
     parameters.n_parallel = 1
     parameters.cpuparams.n_threads = 1
     parameters.cpuparams_batch.n_threads = 1
-    # The engine opens a listener of its own: on loopback, with a key that nobody knows.
+    # The engine always opens a listener: here on loopback, with a random key.
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.api_keys = [secrets.token_hex(16)]
     server = xllamacpp.Server(parameters)
     answer(
         server, [{"role": "user", "content": "Hello"}], limit=1
-    )  # one that has answered nothing may hang when it goes
+    )  # a server that has answered nothing may hang when it is destroyed
     return server
 
 
 def answer(server: xllamacpp.Server, messages: list[dict[str, str]], limit: int = 500) -> str:
-    """The greedy answer to `messages`."""
+    """Return the greedy answer to `messages`."""
     request = {"messages": messages, "temperature": 0.0, "max_tokens": limit}
     reply = server.handle_chat_completions(request)
     if "error" in reply:

@@ -1,4 +1,4 @@
-"""How messages become one text (ChatML), for training and, as a Jinja template, for the engine."""
+"""Turns messages into one text (ChatML), for training and, as a Jinja template, for the engine."""
 
 START, END = "<|im_start|>", "<|im_end|>"
 PAD = "<|endoftext|>"
@@ -45,7 +45,7 @@ TEMPLATE = """\
 
 
 def pieces(messages: list[tuple[str, str]]) -> list[tuple[str, bool]]:
-    """The text of a conversation in pieces, each with whether the model is to learn to write it."""
+    """Return the text of a conversation in pieces, each with whether the model learns to write it."""
     parts: list[tuple[str, bool]] = []
     for role, text in messages:
         parts.append((f"{START}{role}\n", False))
@@ -55,5 +55,5 @@ def pieces(messages: list[tuple[str, str]]) -> list[tuple[str, bool]]:
 
 
 def prompt(messages: list[tuple[str, str]]) -> str:
-    """The text the model answers to: `TEMPLATE` with the generation prompt."""
+    """Return the text that the model answers: `TEMPLATE` with the generation prompt."""
     return "".join(text for text, _ in pieces(messages)) + f"{START}assistant\n"

@@ -16,7 +16,7 @@ def main(tokenizer: Path, weights: Path, out: Path) -> None:
     """Write `out`; its tensors and its metadata follow llama.cpp's names for the Llama architecture."""
     state = torch.load(weights, weights_only=True)
     shape = Shape(vocabulary=state["token_embd.weight"].shape[0])
-    Network(shape).load_state_dict(state)  # complains when the weights are not of this shape
+    Network(shape).load_state_dict(state)  # it raises an error when the weights have another shape
     out.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(out, "llama")
     _add_metadata(writer, shape)

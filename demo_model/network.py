@@ -37,7 +37,7 @@ class Norm(nn.Module):
         self.epsilon = shape.norm_epsilon
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., width) -> (..., width)."""
+        """Map (..., width) to (..., width)."""
         return functional.rms_norm(x, (x.shape[-1],), self.weight, self.epsilon)
 
 
@@ -58,7 +58,10 @@ class Layer(nn.Module):
         self.ffn_down = nn.Linear(shape.inner, shape.width, bias=False)
 
     def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """(batch, time, width) -> the same; without a mask every token sees all before it."""
+        """Map (batch, time, width) to the same shape.
+
+        Without a mask every token sees all tokens before it.
+        """
         shape, (batch, time, _) = self.shape, x.shape
         h = self.attn_norm(x)
         q = self.attn_q(h).view(batch, time, shape.heads, shape.head).transpose(1, 2)
@@ -74,13 +77,16 @@ class Layer(nn.Module):
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary positions on the two halves of each head. llama.cpp rotates neighbours: `export` reorders the rows."""
+    """Return rotary positions on the two halves of each head.
+
+    llama.cpp rotates neighbours: `export` reorders the rows.
+    """
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
 class Network(nn.Module):
-    """Token ids in, hidden states or logits out."""
+    """Maps token ids to hidden states or logits."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -100,7 +106,10 @@ class Network(nn.Module):
                 )
 
     def hidden(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """(batch, time) -> (batch, time, width); the mask (batch, 1, time, time) says which tokens see which."""
+        """Map (batch, time) to (batch, time, width).
+
+        The mask (batch, 1, time, time) says which tokens see which.
+        """
         time = ids.shape[1]
         x = self.token_embd(ids)
         for layer in self.layers:
@@ -108,5 +117,5 @@ class Network(nn.Module):
         return self.output_norm(x)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., width) -> (..., vocabulary); the output weights are the embeddings."""
+        """Map (..., width) to (..., vocabulary). The output weights are the embeddings."""
         return functional.linear(hidden, self.token_embd.weight)

@@ -1,6 +1,8 @@
-"""A byte-level BPE tokenizer of 2,048 tokens, made from the generated text: ``python -m demo_model.tokenizer OUT``.
+"""A byte-level BPE tokenizer of 2,048 tokens, made from the generated text: ``python -m
+demo_model.tokenizer OUT``.
 
-Byte-level means that any text can be cut and put together again; what the text never had is cut into bytes.
+Byte-level means that any text can be split and joined again. Characters that the text never had are
+split into bytes.
 """
 
 import itertools
@@ -15,12 +17,13 @@ from demo_model.text import conversations, words
 SIZE = 2048
 _CONVERSATIONS = 6000
 _SEED = 1
-# Numbers, names and the like come up in many sums but rarely each: repeated here, so that most become one token.
+# Numbers and names are frequent together but each one is rare: they are repeated here, so that most
+# become one token.
 _OFTEN = [" ".join(map(str, range(101))), *(" ".join(group) for group in (words.NAMES, words.NOUNS))]
 
 
 def train() -> Tokenizer:
-    """The tokenizer; the same each time."""
+    """Return the tokenizer, which is the same at each call."""
     tokenizer = Tokenizer(models.BPE())
     # The pattern that llama.cpp calls "gpt-2".
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -43,7 +46,7 @@ def _text():
 
 
 def main(out: Path) -> None:
-    """Write `out`, and say how well it does."""
+    """Write `out`, and print its compression."""
     tokenizer = train()
     tokenizer.save(str(out))
     sample = list(itertools.islice(_text(), 200))

@@ -1,7 +1,9 @@
-"""Train the demo model: ``python -m demo_model.train TOKENIZER OUT``. Loss on the assistant's tokens only.
+"""Train the demo model: ``python -m demo_model.train TOKENIZER OUT``.
 
-First short conversations, one after the other in rows; in the last part of the steps long ones, up to the whole
-context, are mixed in. Everything is drawn from fixed seeds.
+The loss counts the assistant's tokens only.
+
+First come short conversations, one after the other in rows. In the last part of the steps, long
+ones of up to the whole context are mixed in. Fixed seeds determine everything.
 """
 
 import argparse
@@ -30,18 +32,21 @@ EDGE = 3  # tokens at the beginning of an answer, which decide what it says, and
 
 @dataclass
 class Row:
-    """Conversations one after the other: token ids, how much each counts in the loss, of which conversation it is."""
+    """Conversations one after the other: token ids, the weight of each in the loss, and its
+    conversation.
+    """
 
     ids: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
 
     def add(self, tokenizer: Tokenizer, messages: list[conversations.Message], limit: int) -> bool:
-        """Put a conversation at the end, cut at `limit` tokens in all; whether the row is full.
+        """Append a conversation, cut at `limit` tokens in all; return whether the row is full.
 
-        What the model is not to write weighs nothing. Of what it writes, the edges weigh one, and so do words of the
-        message before, which it has to copy; the rest of n tokens weighs as the root of n in all: else stories and
-        lists, of which most tokens are easily guessed, would drown the sums.
+        Tokens that the model does not write weigh nothing. Of those that it writes, the edges weigh
+        one, and so do words of the message before, which it has to copy. The other tokens of n
+        weigh as the root of n together: otherwise stories and lists, most of whose tokens are easy
+        to guess, would drown the sums.
         """
         pieces = chat.pieces(messages)
         place = self.places[-1] + 1 if self.places else 0
@@ -52,7 +57,7 @@ class Row:
             for at, token in enumerate(part.ids):
                 matters = at < EDGE or at >= count - EDGE or token in asked
                 self.weights.append((1.0 if matters else count**-0.5) if learn else 0.0)
-            if number % 3 == 1:  # a text, not the marks around it
+            if number % 3 == 1:  # a text without the marks around it
                 asked = set(part.ids)
             self.ids += part.ids
             self.places += [place] * count
@@ -62,7 +67,7 @@ class Row:
 
 
 def short_rows(tokenizer: Tokenizer, seed: int) -> Iterator[Row]:
-    """Rows of short conversations, the last one cut; for ever."""
+    """Yield rows of short conversations without end. The last conversation of a row is cut."""
     row = Row()
     for messages in conversations.endless(seed):
         if row.add(tokenizer, messages, ROW):
@@ -71,7 +76,7 @@ def short_rows(tokenizer: Tokenizer, seed: int) -> Iterator[Row]:
 
 
 def long_rows(tokenizer: Tokenizer, seed: int, context: int) -> Iterator[Row]:
-    """Rows of one long conversation each, of 1,024 tokens up to the context, for ever."""
+    """Yield rows of one long conversation each, of 1,024 tokens up to the context, without end."""
     rng = random.Random(seed)
     while True:
         row, tokens = Row(), int(1024 * (context / 1024) ** rng.random())
@@ -80,11 +85,14 @@ def long_rows(tokenizer: Tokenizer, seed: int, context: int) -> Iterator[Row]:
 
 
 def batch_loss(network: Network, rows: list[Row]) -> torch.Tensor:
-    """Weighted mean of the cross-entropy of the tokens that the model is to write; all rows have the same length."""
+    """Return the weighted mean of the cross-entropy of the tokens that the model writes.
+
+    All rows have the same length.
+    """
     ids = torch.tensor([row.ids for row in rows])
     weights = torch.tensor([row.weights for row in rows])[:, 1:]
     mask = None
-    if len(rows) > 1:  # a conversation sees nothing of those before it in its row
+    if len(rows) > 1:  # a conversation does not see those before it in its row
         places = torch.tensor([row.places for row in rows])[:, :-1]
         mask = (places.unsqueeze(1) == places.unsqueeze(2)).tril().unsqueeze(1)
     learned = weights > 0
@@ -94,7 +102,9 @@ def batch_loss(network: Network, rows: list[Row]) -> torch.Tensor:
 
 
 def factor(step: int, steps: int) -> float:
-    """What the learning rate is multiplied with: 60 steps up, then down along a cosine to almost nothing."""
+    """Return the factor of the learning rate: 60 steps up, then down along a cosine to almost
+    nothing.
+    """
     return min(1.0, (step + 1) / 60) * (0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2)
 
 

@@ -12,19 +12,35 @@ from local.trust import host_name
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT. Returns 1 after a failure, which is one line on standard error."""
+    """Run until SIGTERM or SIGINT.
+
+    Return 1 after a failure, which is one line on standard error.
+    """
     parser = argparse.ArgumentParser(prog="python -m local", description="A local stand-in for the AWS account.")
-    parser.add_argument("--dir", type=Path, required=True, help="folder for cloud.json, logs and what is unpacked")
-    parser.add_argument("--port", type=int, default=0, help="port of the AWS APIs; any free one if it is not given")
-    parser.add_argument("--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS)
-    parser.add_argument("--engine", help="docker or podman: run the images of endpoints with it, not processes")
-    parser.add_argument("--tls", action="store_true", help="distributions speak HTTPS, with a certificate of DIR/tls")
-    parser.add_argument("--time-scale", type=float, default=1.0, help="seconds of AWS's limits in one of ours")
     parser.add_argument(
-        "--lambda-concurrency", type=int, default=1, help="invocations in one environment, as on Managed Instances"
+        "--dir", type=Path, required=True, help="folder for cloud.json, logs and unpacked function code"
+    )
+    parser.add_argument("--port", type=int, default=0, help="port of the AWS APIs; without it, any free port")
+    parser.add_argument("--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--engine", help="docker or podman: run the images of endpoints with it; without it, endpoints are processes"
+    )
+    parser.add_argument("--tls", action="store_true", help="distributions speak HTTPS, with a certificate in DIR/tls")
+    parser.add_argument(
+        "--time-scale", type=float, default=1.0, help="how many seconds of AWS's time limits pass in one second here"
     )
     parser.add_argument(
-        "--host", type=_host, action="append", default=[], help="a name that distributions answer to beside localhost"
+        "--lambda-concurrency",
+        type=int,
+        default=1,
+        help="invocations at once in one environment, as on Managed Instances",
+    )
+    parser.add_argument(
+        "--host",
+        type=_host,
+        action="append",
+        default=[],
+        help="a name that distributions answer to, in addition to localhost",
     )
     given = parser.parse_args()
     try:

@@ -19,24 +19,26 @@ REGION = "us-east-1"
 ACCOUNT = "123456789012"
 FILE = "cloud.json"
 
-# A signal, then so long until the process is killed; it gives containers 30 s of that.
+# After the signal the process has this many seconds until it is killed; it gives containers 30 s of
+# that.
 _STOP_TIMEOUT_S = 60.0
 
 
-# Those that this process started: they have to be collected when they end.
+# Local clouds that this process started. It has to collect their exit status.
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
 class LocalCloudError(Exception):
-    """The local cloud did not start or stop, or refused something; the message is one line."""
+    """The local cloud did not start or stop, or refused a request; the message is one line."""
 
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """A running local cloud: its process, its address, its folder, and the keys that it takes.
+    """A running local cloud: its process, address, folder and keys.
 
-    `engine` is what runs its endpoints' images, None if they are processes. `authority` is the file of what clients of
-    distributions have to trust, None if those speak plain HTTP.
+    `engine` runs the images of its endpoints; None means that endpoints are processes. `authority`
+    is the file with the certificate authority that clients of distributions must trust; None means
+    plain HTTP.
     """
 
     directory: Path
@@ -58,11 +60,13 @@ class LocalCloud:
         options: Sequence[str] = (),
         timeout: float = 60,
     ) -> Self:
-        """Start it and wait until it is ready. Raises LocalCloudError.
+        """Start a local cloud and wait until it is ready.
 
-        It goes on when this process ends, until it is stopped. `container` is the command of every endpoint's
-        container instead of `python -m model serve`; with an `engine`, the image that is deployed is run by it.
-        `options` are further ones of `python -m local`.
+        It keeps running after this process ends, until it is stopped. `container` replaces `python
+        -m model serve` as the command of every endpoint's container; with an `engine`, the deployed
+        image runs instead. `options` are further options of `python -m local`.
+
+        Raises LocalCloudError.
         """
         running = cls.find(directory)
         if running is not None:
@@ -92,7 +96,7 @@ class LocalCloud:
                 if process.poll() is not None:
                     break
                 time.sleep(0.05)
-        except KeyboardInterrupt:  # it is a session of its own, and got no signal
+        except KeyboardInterrupt:  # the child is the leader of a session and got no signal
             process.kill()
             process.wait()
             raise
@@ -103,7 +107,7 @@ class LocalCloud:
 
     @classmethod
     def find(cls, directory: Path) -> Self | None:
-        """The one that runs in a folder, or None."""
+        """Return the local cloud that runs in a folder, or None."""
         try:
             found = json.loads((directory / FILE).read_text())
             pid = int(found["pid"])
@@ -115,7 +119,7 @@ class LocalCloud:
         return cls(directory, pid, found["endpoint_url"], keys, found.get("engine"), found.get("authority"))
 
     def aws_environment(self) -> dict[str, str]:
-        """What AWS clients need to use this cloud instead of AWS; to be added to an environment."""
+        """Return the environment variables that lead AWS clients to this cloud instead of AWS."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ENDPOINT_URL_S3": self.endpoint_url,
@@ -126,6 +130,15 @@ class LocalCloud:
             "AWS_EC2_METADATA_DISABLED": "true",
             "CDK_DEFAULT_ACCOUNT": ACCOUNT,
             "CDK_DEFAULT_REGION": REGION,
+        }
+
+    def client_options(self) -> dict[str, str]:
+        """Return the arguments that lead boto3 to this cloud, with its own keys."""
+        return {
+            "endpoint_url": self.endpoint_url,
+            "region_name": REGION,
+            "aws_access_key_id": self.keys.access_key,
+            "aws_secret_access_key": self.keys.secret_key,
         }
 
     def ask(self, path: str, *, method: str = "GET", body: object = None) -> Any:
@@ -148,16 +161,22 @@ class LocalCloud:
                 raise LocalCloudError(json.load(error)["message"]) from None
 
     def unhandled(self) -> list[dict[str, str]]:
-        """Deployed resources that nothing here handles: stack, logical_id, type, and the effect in words."""
+        """Return the deployed resources that the local cloud does not handle.
+
+        Each has `stack`, `logical_id`, `type` and `effect`, which says in words what does not work.
+        """
         found: list[dict[str, str]] = self.ask("status")["unhandled"]
         return found
 
     def ended(self) -> bool:
-        """Whether its process has ended, by whatever."""
+        """Return whether the process has ended, for whatever reason."""
         return _gone(self.pid)
 
     def stop(self) -> None:
-        """Stop it and everything it started. Raises LocalCloudError if it has to be killed."""
+        """Stop the local cloud and every process it started.
+
+        Raises LocalCloudError if it has to be killed.
+        """
         try:
             os.kill(self.pid, signal.SIGTERM)
         except ProcessLookupError:
@@ -186,9 +205,12 @@ def _gone(pid: int) -> bool:
 
 
 def _zombie(pid: int) -> bool:
-    """Whether a process has ended and was not collected by the one that started it, perhaps `sluice up` elsewhere."""
+    """Return whether a process has ended but its parent has not collected its exit status.
+
+    The parent may be a `sluice up` in another terminal.
+    """
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-    except OSError:  # gone meanwhile, or no Linux
+    except OSError:  # the process is gone, or the system is not Linux
         state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
     return state.strip()[:1] in {"", "Z", "X"}

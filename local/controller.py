@@ -1,4 +1,6 @@
-"""The data planes' side of the control plane: its process, its state by long poll, and what is reported back."""
+"""The parent's side of the control plane: its process, its state by long poll, and the reports to
+it.
+"""
 
 import asyncio
 import json
@@ -16,19 +18,19 @@ from local.state import State, parse
 log = logging.getLogger("local.controller")
 
 Observed = dict[str, dict[str, dict[str, Any]]]
-# Importing moto and its models takes two to four seconds on a quiet machine.
+# The import of moto and its models takes two to four seconds on an idle machine.
 _START_TIMEOUT_S = 120.0
 
 
 class ControlPlaneError(RuntimeError):
-    """The control plane could not be started, or did not answer as expected."""
+    """The control plane did not start, or did not answer as expected."""
 
 
 class ControlPlane:
-    """The process that runs moto. Each request to `url` needs `headers`."""
+    """The control plane's process. Each request to `url` needs `headers`."""
 
     def __init__(self, directory: Path) -> None:
-        """`directory` takes its log, logs/control.log."""
+        """The log is logs/control.log in `directory`."""
         self._log = directory / "logs" / "control.log"
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -36,10 +38,13 @@ class ControlPlane:
         self.headers: dict[str, str] = {}
 
     async def start(self, environment: dict[str, str]) -> None:
-        """Start it and wait until it listens. Raises ControlPlaneError with the log's last lines."""
+        """Start the process and wait until it listens.
+
+        Raises ControlPlaneError with the last lines of its log.
+        """
         with self._log.open("ab") as output:
             self._process = await processes.start(
-                [sys.executable, "-m", "local.moto"],
+                [sys.executable, "-m", "local.control_plane"],
                 environment=environment,
                 directory=Path.cwd(),
                 output=output,
@@ -58,19 +63,22 @@ class ControlPlane:
         self._session = aiohttp.ClientSession(headers=self.headers, timeout=aiohttp.ClientTimeout(total=300))
 
     async def ended(self) -> None:
-        """Return when the process is gone."""
+        """Return when the process has ended."""
         if self._process is not None:
             await self._process.wait()
 
     async def stop(self) -> None:
-        """Stop it."""
+        """Stop the process."""
         if self._session is not None:
             await self._session.close()
         if self._process is not None:
             await processes.stop(self._process, grace=0)
 
     async def get(self, what: str, **query: str) -> bytes:
-        """Read from `/_control/`. Raises ControlPlaneError, also for a status other than 200 and 204."""
+        """Return the body of a path below `/_control/`.
+
+        Raises ControlPlaneError, also for a status other than 200 and 204.
+        """
         assert self._session is not None  # noqa: S101 - start() has made it
         try:
             async with self._session.get(f"{self.url}/_control/{what}", params=query) as answer:
@@ -82,7 +90,10 @@ class ControlPlane:
             raise ControlPlaneError(f"the control plane does not answer to {what}: {error}") from error
 
     async def get_json(self, what: str, **query: str) -> Any:
-        """The same, as JSON."""
+        """Return the JSON of a path below `/_control/`.
+
+        Raises ControlPlaneError.
+        """
         return json.loads(await self.get(what, **query))
 
     async def post(self, what: str, value: object) -> None:
@@ -96,19 +107,24 @@ class ControlPlane:
             raise ControlPlaneError(f"the control plane does not answer to {what}: {error}") from error
 
     async def report(self, applied: int, observed: Observed) -> None:
-        """Say what is observed, as of a version."""
+        """Report the observed state, as of a version."""
         assert self._session is not None  # noqa: S101 - start() has made it
         async with self._session.post(f"{self.url}/_control/report", json={"applied": applied, **observed}) as answer:
             answer.raise_for_status()
 
 
 class Reconciler:
-    """Keeps the data planes at the desired state, and the control plane told of what they observe."""
+    """Brings the data planes to the desired state, and reports to the control plane what they
+    observe.
+    """
 
     def __init__(
         self, control: ControlPlane, apply: Callable[[State], Awaitable[None]], observe: Callable[[], Observed]
     ) -> None:
-        """`apply` makes the data planes as a state says, slow things in the background; `observe` looks at them."""
+        """`apply` brings the data planes to a state; slow work goes on in the background.
+
+        `observe` returns what they observe.
+        """
         self._control = control
         self._apply = apply
         self._observe = observe
@@ -118,7 +134,7 @@ class Reconciler:
         self.state: State | None = None
 
     def observed_changed(self) -> None:
-        """What `observe` returns has changed: report it."""
+        """Report again, because the result of `observe` has changed."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -135,7 +151,7 @@ class Reconciler:
             state = parse(json.loads(body))
             try:
                 await self._apply(state)
-            except Exception:  # one bad resource must not stop all others from being deployed and reported
+            except Exception:  # one bad resource must not keep all others from being deployed and reported
                 log.exception("could not apply version %d of the deployed state", state.version)
             self.state, self._applied = state, state.version
             await self._send()

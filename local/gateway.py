@@ -1,7 +1,10 @@
-"""The one address of all AWS APIs: what the data planes serve goes to them, all else to the control plane."""
+"""The one address of all AWS APIs.
+
+Requests for a data plane go there, all others to the control plane.
+"""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 import aiohttp
@@ -15,9 +18,7 @@ from local.faults.plan import Plan
 
 log = logging.getLogger("local.gateway")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-# These belong to one connection; a proxy passes on all others.
+# These headers belong to one connection. A proxy passes on all others.
 _HOP_BY_HOP = {
     "connection",
     "keep-alive",
@@ -29,14 +30,14 @@ _HOP_BY_HOP = {
     "expect",
 }
 _NOT_ON = {*_HOP_BY_HOP, trust.CONTROL}
-# Bodies up to this go in one piece, which is a good deal quicker.
+# Bodies up to this size are sent in one piece, which is faster.
 _SMALL = 256 * 1024
-# moto handles one request a thread; more at once only queue inside it.
+# moto handles one request in a thread; more requests at once only wait inside it.
 _CONNECTIONS = 16
 
 
 class Control(Protocol):
-    """The control plane: its address, and the headers that it asks for."""
+    """The control plane: its address, and the headers that it requires."""
 
     url: str
     headers: dict[str, str]
@@ -48,21 +49,21 @@ class Gateway:
     def __init__(
         self,
         control: Control,
-        invoke: Handler,
-        invoke_function: Handler,
+        invoke: trust.Handler,
+        invoke_function: trust.Handler,
         status: Callable[[], object],
-        gate: Middleware,
+        authorize: Middleware,
         faults: Plan,
         kill: dynamodb.Kill,
     ) -> None:
         """`invoke` answers the SageMaker runtime's calls, `invoke_function` Lambda's.
 
-        `status` is the JSON of `/_local/status`. `gate` lets requests through or refuses them; a body that it has read
-        is kept by `local.bodies`. `kill` ends the function's environment that has an access key, for a fault.
+        `status` is the JSON of `/_local/status`. `authorize` passes a request on or refuses it; `local.bodies`
+        keeps a body that it has read. `kill` ends the function environment that has an access key, for a fault.
         """
         self._control = control
         self._status = status
-        self.app = web.Application(client_max_size=0, middlewares=[trust.programs_only, gate])
+        self.app = web.Application(client_max_size=0, middlewares=[trust.programs_only, authorize])
         self.app.router.add_get("/_local/status", self._show_status)
         self.app.router.add_routes(api.routes(faults))
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)
@@ -85,7 +86,7 @@ class Gateway:
         return web.json_response(self._status())
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        """Pass a request on as it is, Host included, because moto reads it; bodies are streamed."""
+        """Pass a request on unchanged, with Host, because moto reads it. Bodies are streamed."""
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_ON]
         headers += self._control.headers.items()
         body: Any = bodies.known(request)
@@ -116,5 +117,6 @@ class Gateway:
         except (aiohttp.ClientError, TimeoutError) as error:
             log.warning("the control plane does not answer to %s %s: %s", request.method, request.path, error)
             return web.json_response(
-                {"message": f"the local cloud's control plane does not answer: {error}"}, status=503
+                {"message": f"the local cloud's control plane does not answer; its log is logs/control.log: {error}"},
+                status=503,
             )

@@ -1,7 +1,8 @@
 """The services' limits that the local cloud enforces: one table, each row with its source.
 
-A row without a value is a limit that the deployed stack sets itself. Times can be scaled: with `Limits(480)` eight
-minutes take a second. What the deployed code measures for itself is not scaled.
+A row without a value is a limit that the deployed stack sets itself. Times can be scaled: with
+`Limits(480)` eight minutes take a second. Times that the deployed code measures itself are not
+scaled.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ _EDGE = "CloudFront developer guide"
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit: `value` in `unit` (None is what the stack says), what happens over it, and where that is written."""
+    """A limit: its `value` in `unit`, what happens over it, and where that is documented.
+
+    `value` None means that the stack sets it.
+    """
 
     value: float | None
     unit: str
@@ -124,24 +128,24 @@ class Limits:
     """The table at one time scale."""
 
     def __init__(self, time_scale: float = 1.0) -> None:
-        """`time_scale` is how many of AWS's seconds go by in one of ours."""
+        """`time_scale` is how many seconds of AWS pass in one second here."""
         self.time_scale = time_scale
 
     def real(self, seconds: float) -> float:
-        """How long a deployed time takes here, in seconds."""
+        """Return how many seconds a deployed time takes here."""
         return seconds / self.time_scale
 
     def seconds(self, name: str) -> float:
-        """A row's time, scaled."""
+        """Return the time of a row in seconds, scaled."""
         return self.real(value(name))
 
     def rate(self, name: str) -> float:
-        """A row's bytes a second, scaled."""
+        """Return the bytes a second of a row, scaled."""
         return value(name) * self.time_scale
 
 
 def value(name: str) -> int:
-    """A row's value."""
+    """Return the value of a row."""
     found = TABLE[name].value
     assert found is not None  # noqa: S101 - callers ask for rows of AWS's own
     return int(found)

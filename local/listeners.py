@@ -6,22 +6,22 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-# Many clients may come at once; the kernel cuts this to its own limit.
+# Many clients may connect at once; the kernel reduces this to its own limit.
 _BACKLOG = 4096
 
 
 class PortTaken(Exception):
-    """The port that was asked for is in use."""
+    """The requested port is in use."""
 
 
 def bind(ports: Sequence[int]) -> socket.socket:
-    """A listening socket on the first free one of `ports`, 0 being any.
+    """Return a listening socket on the first free port of `ports`; 0 is any free port.
 
-    Raises PortTaken if there is none.
+    Raises PortTaken if none is free.
     """
     for port in ports:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        # A port whose last connections are not yet forgotten by the kernel can be used again at once.
+        # A port whose last connections the kernel still remembers can be used again at once.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
@@ -44,9 +44,12 @@ async def serve(
     idle_s: float = 3630.0,
     tls: ssl.SSLContext | None = None,
 ) -> web.AppRunner:
-    """Serve an application on a socket; `cancel` says that a client which goes away cancels its handler.
+    """Serve an application on a socket.
 
-    A request line or header of more than `longest_head` bytes is a 400; a connection idle for `idle_s` is closed.
+    With `cancel`, a client that disconnects cancels its handler.
+
+    A request line or header of more than `longest_head` bytes is a 400; a connection that is idle
+    for `idle_s` is closed.
     """
     runner = web.AppRunner(
         app,
@@ -58,7 +61,7 @@ async def serve(
         keepalive_timeout=idle_s,
         max_line_size=longest_head,
         max_field_size=longest_head,
-        auto_decompress=False,  # a body is passed on as it came, as AWS does
+        auto_decompress=False,  # a body is passed on unchanged, as AWS does
     )
     await runner.setup()
     await web.SockSite(runner, sock, backlog=_BACKLOG, ssl_context=tls).start()

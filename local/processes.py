@@ -17,12 +17,12 @@ _PR_SET_PDEATHSIG = 1
 def _die_with_parent() -> "partial[object] | None":
     if sys.platform != "linux":
         return None
-    # Loaded here, not between fork and exec.
+    # Loaded at import, not between fork and exec.
     return partial(ctypes.CDLL(None, use_errno=True).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-# The kernel kills a child whose parent is gone, however it went. On other systems a killed local cloud leaves its
-# children behind; a stopped one does not.
+# The kernel kills a child whose parent has ended for any reason. On other systems a killed local
+# cloud leaves its children behind; a stopped one does not.
 DIE_WITH_PARENT = _die_with_parent()
 
 
@@ -35,9 +35,12 @@ async def start(
     stdin: int = asyncio.subprocess.DEVNULL,
     stdout: int | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start a process in a session of its own, so that a terminal's Ctrl-C reaches only us and a group can be killed.
+    """Start a process in its own session, so that Ctrl-C reaches only this process and the group
+    can be killed.
 
-    `output` takes standard output and error; `stdout` may take the first of them instead. Raises OSError.
+    `output` takes standard output and error; `stdout` may take the first of them instead.
+
+    Raises OSError.
     """
     return await asyncio.create_subprocess_exec(
         *command,
@@ -52,20 +55,20 @@ async def start(
 
 
 async def stop(process: asyncio.subprocess.Process, grace: float) -> None:
-    """End a process and all of its group: SIGTERM, after `grace` seconds SIGKILL."""
+    """End a process and all of its group with SIGTERM, and after `grace` seconds with SIGKILL."""
     if process.returncode is None and grace > 0:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), grace)
-    # The leader may be gone and others of its group not.
+    # The leader may have ended before others of its group.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
 
 
 def last_lines(path: Path, count: int = 5) -> str:
-    """The last lines of a log, joined by ' | ', to go into a one-line reason."""
+    """Return the last lines of a log, joined by ' | ', for a reason of one line."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))

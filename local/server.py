@@ -1,4 +1,6 @@
-"""The whole local cloud in one asyncio process: composes the control plane, the gateway and the data planes."""
+"""The whole local cloud in one asyncio process: composes the control plane, the gateway and the
+data planes.
+"""
 
 import asyncio
 import json
@@ -15,40 +17,40 @@ from typing import Any
 from local import listeners, trust
 from local.cloud import ACCOUNT, FILE, REGION, LocalCloud
 from local.cloudfront.certificate import ensure
-from local.cloudfront.plane import Edge
+from local.cloudfront.server import Edge
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
 from local.faults.plan import Plan
 from local.gateway import Gateway
 from local.iam import schedules
-from local.iam.gate import Gate
+from local.iam.authorizer import Authorizer
 from local.iam.writer import Writer
-from local.lambda_.plane import Functions
+from local.lambda_.server import Functions
 from local.limits import Limits
 from local.sagemaker.container import ContainerRunner
 from local.sagemaker.engine import sweep
-from local.sagemaker.plane import Endpoints
 from local.sagemaker.reader import RoleReader
 from local.sagemaker.runner import ProcessRunner, Runner
+from local.sagemaker.server import Endpoints
 from local.state import State
 
 log = logging.getLogger("local")
 
-# What SageMaker runs in the image: its entrypoint with `serve` as the argument.
+# SageMaker runs the image's entrypoint with `serve` as the argument.
 DEFAULT_CONTAINER = (sys.executable, "-m", "model", "serve")
 
 
 class StartError(Exception):
-    """The local cloud could not start, or had to end; the message is one line."""
+    """The local cloud could not start, or had to end. The message is one line."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """`port` 0 is any free one; `container` is the command of an endpoint's container.
+    """`port` 0 is any free port; `container` is the command of an endpoint's container.
 
-    With an `engine`, docker or podman, the endpoint's image is run by it instead. With `tls`, distributions speak
-    HTTPS and nothing else. `time_scale` is how many of AWS's seconds go by in one of ours; `lambda_concurrency` over 1
-    has one environment take so many invocations at once, as on Managed Instances. `hosts` are names that distributions
-    answer to beside those of loopback.
+    With an `engine`, docker or podman, the endpoint's image runs instead. With `tls`, distributions
+    speak only HTTPS. `time_scale` is how many seconds of AWS pass in one second here.
+    `lambda_concurrency` over 1 is how many invocations one environment takes at once, as on Managed
+    Instances. `hosts` are names of distributions in addition to those of loopback.
     """
 
     directory: Path
@@ -62,11 +64,14 @@ class Options:
 
 
 async def run(options: Options) -> None:
-    """Run until SIGTERM or SIGINT. Raises StartError, and EngineError for containers that cannot be cleared away."""
+    """Run until SIGTERM or SIGINT.
+
+    Raises StartError, and EngineError for containers that cannot be removed.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    os.umask(0o077)  # what is written here is nobody else's to read
+    os.umask(0o077)  # other users must not read what is written here
     for folder in (options.directory, options.directory / "logs"):
         trust.private(folder)
     _log_to(options.directory / "logs" / "cloud.log")
@@ -89,13 +94,13 @@ async def run(options: Options) -> None:
 
 def _log_to(path: Path) -> None:
     handlers: list[logging.Handler] = [logging.FileHandler(path)]
-    # In the background standard error is that file already.
+    # In the background, standard error is already that file.
     handlers += [logging.StreamHandler()] if sys.stderr.isatty() else []
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", handlers=handlers)
 
 
 def _control_environment() -> dict[str, str]:
-    """The control plane sees nothing of the developer's AWS settings."""
+    """Return the control plane's environment, without the developer's AWS settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
 
 
@@ -105,7 +110,7 @@ async def _serve(
     endpoint_url = f"http://localhost:{sock.getsockname()[1]}"
 
     async def apply(state: State) -> None:
-        gate.apply(state)
+        authorizer.apply(state)
         await functions.apply(state.functions)
         functions.schedule(state.schedules)
         await endpoints.apply(state.endpoints)
@@ -116,8 +121,8 @@ async def _serve(
 
     reconciler = Reconciler(control, apply, observe)
     keys = trust.Keys.new()
-    gate = Gate(control, keys)
-    writer = Writer(control, gate.roles)
+    authorizer = Authorizer(control, keys)
+    writer = Writer(control, authorizer.roles)
     faults = Plan()
     limits = Limits(options.time_scale)
     functions = Functions(
@@ -127,12 +132,12 @@ async def _serve(
         faults,
         limits=limits,
         concurrency=options.lambda_concurrency,
-        permitted=partial(schedules.refusal, gate.roles),
+        permitted=partial(schedules.refusal, authorizer.roles),
         send=writer.send,
     )
     endpoints = Endpoints(
         options.directory,
-        RoleReader(control, gate.roles, REGION),
+        RoleReader(control, authorizer.roles, REGION),
         _runner(options),
         faults=faults,
         on_change=reconciler.observed_changed,
@@ -160,10 +165,12 @@ async def _serve(
             "function_urls": f"http://localhost:{functions.port()}",
         }
 
-    gateway = Gateway(control, endpoints.invoke, functions.invoke, status, gate.middleware, faults, functions.kill)
-    for plane in (endpoints, functions, edge):
-        await plane.start()
-        stack.push_async_callback(plane.stop)
+    gateway = Gateway(
+        control, endpoints.invoke, functions.invoke, status, authorizer.middleware, faults, functions.kill
+    )
+    for server in (endpoints, functions, edge):
+        await server.start()
+        stack.push_async_callback(server.stop)
     runner = await listeners.serve(gateway.app, sock, cancel=True, idle_s=limits.seconds("idle_connection"))
     stack.push_async_callback(runner.cleanup)
     tasks = {
@@ -178,7 +185,7 @@ async def _serve(
         failed = [name for name in ("control", "reconcile") if tasks[name].done()]
         if failed and not tasks["stop"].done():
             error = tasks["reconcile"].exception() if tasks["reconcile"].done() else None
-            raise StartError(f"the control plane is gone ({failed[0]}: {error}); its log is logs/control.log")
+            raise StartError(f"the control plane has ended ({failed[0]}: {error}); its log is logs/control.log")
         log.info("stopping")
     finally:
         (options.directory / FILE).unlink(missing_ok=True)
@@ -194,7 +201,7 @@ def _runner(options: Options) -> Runner:
 
 
 def _announce(options: Options, endpoint_url: str, keys: trust.Keys) -> None:
-    """Write what clients need, for our own user alone: the mask of `run` makes it so."""
+    """Write what clients need. The umask of `run` makes it readable for this user only."""
     found: dict[str, object] = {"pid": os.getpid(), "endpoint_url": endpoint_url, "region": REGION, "account": ACCOUNT}
     found["keys"] = asdict(keys)
     authority = str(ensure(options.directory).authority) if options.tls else None

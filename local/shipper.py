@@ -1,4 +1,4 @@
-"""Carries what the data planes write of themselves to where it is kept, a batch at a time."""
+"""Carries the telemetry of the data planes to where it is stored, in batches."""
 
 import asyncio
 import logging
@@ -7,12 +7,12 @@ from typing import Any
 
 log = logging.getLogger("local.shipper")
 
-# Items are sent on so often: a control plane's request each would slow streams down.
+# Interval at which items are sent: one request for each would slow streams down.
 _EVERY_S = 0.25
 
 
 class Shipper:
-    """Collects items and passes them on."""
+    """Collects items and sends them on."""
 
     def __init__(self, send: Callable[[list[dict[str, Any]]], Awaitable[None]]) -> None:
         """`send` takes items as `local.iam.writer` describes them, and may raise RuntimeError."""
@@ -21,13 +21,13 @@ class Shipper:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, line: dict[str, Any]) -> None:
-        """Pass a line on soon."""
+        """Send an item soon."""
         self._lines.append(line)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._later())
 
     async def flush(self) -> None:
-        """Pass everything on now."""
+        """Send everything now."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

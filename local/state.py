@@ -1,4 +1,4 @@
-"""What is to run, as the control plane says it."""
+"""The desired state of the data planes, as the control plane reports it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Function:
-    """A function. `url` is its address or None; limits are seconds and MB; concurrency None is unreserved.
+    """A function. `url` is its address or None; limits are in seconds and MB.
 
-    `log_group` None is the one of its name; `log_format` is Text or JSON.
+    `reserved_concurrency` None means unreserved. `log_group` None means the group of its name;
+    `log_format` is Text or JSON.
     """
 
     account: str
@@ -26,13 +27,14 @@ class Function:
     url: str | None
     invoke_mode: str | None
     auth_type: str | None
-    # Its own policy, JSON: who may invoke it.
+    # The function's policy as JSON: who may invoke it.
     policy: str
     log_group: str | None = None
     log_format: str = "Text"
-    # Active or PassThrough, of X-Ray.
+    # X-Ray tracing: Active or PassThrough.
     tracing: str = "PassThrough"
-    # Invocations in one environment, as on Managed Instances; None is what the local cloud was started with.
+    # Invocations in one environment, as on Managed Instances; None means the local cloud's own
+    # setting.
     concurrency: int | None = None
 
     @property
@@ -43,7 +45,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Variant:
-    """A production variant and the container of its model. `model_data` is an S3 address or None, `role` an ARN."""
+    """A production variant and the container of its model.
+
+    `model_data` is an S3 address or None, `role` an ARN.
+    """
 
     name: str
     image: str
@@ -56,10 +61,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint; `config` is the name of its configuration, which is never changed but only replaced.
+    """An endpoint; `config` names its configuration, which is only ever replaced.
 
-    An inference component is one too, with its own name in `component`; `hosts_components` is an endpoint whose
-    variants have no model of their own.
+    An inference component is one too, with its name in `component`. `hosts_components` marks an
+    endpoint whose variants have no model.
     """
 
     account: str
@@ -72,7 +77,7 @@ class Endpoint:
 
     @property
     def key(self) -> str:
-        """What tells it from all others."""
+        """The identity of the endpoint among all others."""
         return f"{self.name}/{self.component}" if self.component else self.name
 
 
@@ -86,7 +91,9 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Role:
-    """An IAM role: its policies, inline and managed, its permissions boundary, and who may assume it."""
+    """An IAM role: its policies, inline and managed, its permissions boundary, and its trust
+    policy.
+    """
 
     arn: str
     policies: tuple[dict[str, Any], ...]
@@ -96,9 +103,10 @@ class Role:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When the function of an ARN is invoked; `input` None is the service's own event.
+    """When the function of an ARN is invoked; `input` None means the service's own event.
 
-    `role` is whom Scheduler acts as, an ARN; a rule of EventBridge has none, and needs the function's own policy.
+    `role` is the ARN of the role that Scheduler assumes. A rule of EventBridge has none and needs
+    the function's policy.
     """
 
     arn: str
@@ -111,9 +119,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class State:
-    """Everything, at one version. `policies` are CloudFront's by id; `unhandled` is as in the status.
+    """Everything, at one version.
 
-    `bucket_policies` are by the bucket's name.
+    `policies` are CloudFront's by id, `bucket_policies` are by the bucket's name; `unhandled` is as
+    in the status.
     """
 
     version: int
@@ -128,7 +137,7 @@ class State:
 
 
 def parse(found: dict[str, Any]) -> State:
-    """The control plane's JSON as values."""
+    """Return the state in the control plane's JSON."""
     return State(
         version=found["version"],
         functions=tuple(Function(**item) for item in found["functions"]),

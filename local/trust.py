@@ -1,8 +1,8 @@
-"""Who may talk to the listeners of this machine: not the pages of a browser, and not its other users.
+"""Who may talk to the listeners of this machine: neither web pages in a browser nor other users.
 
-A browser names the page that a request is made for: by `Origin`, by `Sec-Fetch-Site`, or, where a page's own name was
-pointed at loopback (DNS rebinding), by `Host`. Programs send none of these. Source: the Fetch standard and "Fetch
-Metadata Request Headers" of the W3C.
+A browser names the page that makes a request: in `Origin`, in `Sec-Fetch-Site`, or, if the page's
+name was pointed at loopback (DNS rebinding), in `Host`. Programs send none of these. Source: the
+Fetch standard and "Fetch Metadata Request Headers" of the W3C.
 """
 
 import re
@@ -16,7 +16,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-# What the edge tells function URLs, the data planes the control plane, and SageMaker its containers.
+# Headers with a secret: from the edge to function URLs, from the data planes to the control plane,
+# and from SageMaker to its containers.
 HOP = "x-sluice-edge"
 CONTROL = "x-sluice-control"
 CALLER = "x-sluice-caller"
@@ -28,7 +29,9 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 @dataclass(frozen=True)
 class Keys:
-    """What the developer has of one local cloud: an access key of the account, and the bearer token of `/_local/`."""
+    """The developer's credentials for one local cloud: an access key of the account, and the bearer
+    token of `/_local/`.
+    """
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -36,17 +39,17 @@ class Keys:
 
     @classmethod
     def new(cls) -> "Keys":
-        """Make them, in the form that AWS's have."""
+        """Return new keys in the form of AWS's."""
         return cls("AKIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16)), secrets.token_urlsafe(30), token())
 
 
 def token() -> str:
-    """Return a secret that nobody can guess."""
+    """Return a random secret."""
     return secrets.token_urlsafe(32)
 
 
 def same(given: str | None, expected: str) -> bool:
-    """Whether a secret is the expected one, which is not empty."""
+    """Return whether a secret is the expected one, which must not be empty."""
     return bool(expected) and compare_digest((given or "").encode(), expected.encode())
 
 
@@ -57,7 +60,10 @@ def private(folder: Path) -> None:
 
 
 def host_name(text: str) -> str:
-    """Return a name or address that a Host header may have, as it is compared. Raises ValueError for anything else."""
+    """Return a name or address for comparison with a Host header.
+
+    Raises ValueError for text that is neither.
+    """
     name = text.lower()
     if not _HOST.fullmatch(name):
         raise ValueError(
@@ -67,19 +73,28 @@ def host_name(text: str) -> str:
 
 
 def is_called(host: str, names: Collection[str]) -> bool:
-    """Whether a Host header has one of these names, with any port: whatever forwards has one of its own."""
+    """Return whether a Host header has one of these names.
+
+    Any port will do, because a forwarding program has its own.
+    """
     name, colon, port = host.lower().rpartition(":")
     return (name if colon and port.isdecimal() else host.lower()) in names
 
 
 def ours(host: str, port: int, *, buckets: bool = False) -> bool:
-    """Whether a Host header names a listener on `port`; `buckets` lets names below localhost pass, as S3 has them."""
+    """Return whether a Host header names a listener on `port`.
+
+    With `buckets`, names below localhost pass, as S3 uses them.
+    """
     name, _, given = host.lower().rpartition(":")
     return given == str(port) and (name in _NAMES or (buckets and name.endswith(".localhost")))
 
 
 def from_page(headers: Mapping[str, str]) -> str | None:
-    """Return why a request is a page's, None if it is a program's. Names of `headers` are found in any case."""
+    """Return the reason why a request comes from a web page, None if a program made it.
+
+    Names of `headers` match in any case.
+    """
     if "Origin" in headers:
         return "it has an Origin header"
     if headers.get("Sec-Fetch-Site", "none") != "none":
@@ -88,19 +103,21 @@ def from_page(headers: Mapping[str, str]) -> str | None:
 
 
 def port_of(transport: Any) -> int:
-    """Return the port that a connection came to, 0 if it is gone."""
+    """Return the port that a connection came in on, 0 if the connection is closed."""
     return int(transport.get_extra_info("sockname")[1]) if transport is not None else 0
 
 
 def refusal(request: web.Request, *, buckets: bool = False) -> str | None:
-    """Return why a request to one of our addresses is refused, None if it is not."""
+    """Return the reason why a request to one of the local cloud's addresses is refused, None if it
+    is not.
+    """
     if not ours(request.headers.get("Host", ""), port_of(request.transport), buckets=buckets):
         return "its Host is not an address of the local cloud"
     return from_page(request.headers)
 
 
 def words(reason: str) -> str:
-    """Return what is said to who is refused."""
+    """Return the message for a refused caller."""
     return f"The local cloud refuses this request: {reason}. It answers programs of this machine, not web pages."
 
 
@@ -108,12 +125,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def callers(expected: str) -> Middleware:
-    """Return the middleware of a container: it refuses who does not have its token."""
+    """Return the middleware of a container: it refuses a caller without its token."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not same(request.headers.get(CALLER), expected):
-            return web.json_response({"message": "The caller does not have the token of this container."}, status=403)
+            return web.json_response({"message": "The request does not have the token of this container."}, status=403)
         return await handler(request)
 
     return check
@@ -121,7 +138,7 @@ def callers(expected: str) -> Middleware:
 
 @web.middleware
 async def programs_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse pages."""
+    """Refuse requests from web pages."""
     if reason := refusal(request, buckets=True):
         return web.json_response({"message": words(reason)}, status=403)
     return await handler(request)

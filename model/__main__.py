@@ -1,4 +1,7 @@
-"""`python -m model serve`: what SageMaker runs in the container. `python -m model settings` prints its settings."""
+"""`python -m model serve` is what SageMaker runs in the container.
+
+`python -m model settings` prints its settings.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How long /ping goes on saying why the container cannot start before it ends: whoever starts it again at once then
-# does not do so many times a second.
+# How long /ping reports why the container cannot start before the process ends. This also limits
+# how often a supervisor restarts it.
 LINGER_SECONDS = 10.0
 
 
 async def serve(environment: Mapping[str, str]) -> int:
-    """Listen, load the model, answer until SIGTERM. The exit code: 0 after that, 1 if it could not start."""
+    """Listen, load the model and answer until SIGTERM; return the exit code.
+
+    The code is 0 after SIGTERM and 1 if the container could not start.
+    """
     try:
         settings = Settings.from_environment(environment)
     except StartError as error:
@@ -43,7 +49,7 @@ async def serve(environment: Mapping[str, str]) -> int:
     try:
         engine = create(settings)
         if not await _unless(serving, engine.start()):
-            return 0  # told to stop while it loaded
+            return 0  # the process was told to stop during the load
         generation = Generation(engine, settings)
         timing = Timing(slow_reader=settings.slow_reader_seconds)
         server.front.app = create_app(generation, settings.models, timing)
@@ -64,7 +70,7 @@ async def serve(environment: Mapping[str, str]) -> int:
 
 
 def _listening(environment: Mapping[str, str]) -> Server:
-    """A server where the environment says, as far as that can be read."""
+    """Return a server on the address of the environment. An unreadable setting has its default."""
     names = ("SLUICE_CALLER_TOKEN", "SLUICE_HOST", "SAGEMAKER_BIND_TO_PORT")
     place = {name: environment[name] for name in names if name in environment}
     try:
@@ -75,7 +81,7 @@ def _listening(environment: Mapping[str, str]) -> Server:
 
 
 async def _refuse(error: StartError, server: Server, serving: asyncio.Task[None] | None = None) -> int:
-    """Say why, on stderr and at /ping, for a while."""
+    """Report the reason on stderr and at /ping for a while."""
     output.say(f"cannot start: {error}")
     server.front.reason = f"cannot start: {error}"
     task = serving or asyncio.create_task(server.run_until_stopped())
@@ -86,7 +92,7 @@ async def _refuse(error: StartError, server: Server, serving: asyncio.Task[None]
 
 
 async def _unless(serving: asyncio.Task[None], work: Awaitable[None]) -> bool:
-    """Wait for `work`; false if the server has ended before it."""
+    """Wait for `work`; return false if the server has ended before it."""
     task = asyncio.ensure_future(work)
     await asyncio.wait({serving, task}, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
@@ -97,7 +103,9 @@ async def _unless(serving: asyncio.Task[None], work: Awaitable[None]) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code: 0 after a shutdown, 1 if it could not start, 2 for wrong arguments."""
+    """Return the exit code: 0 after a shutdown, 1 if the container could not start, 2 for wrong
+    arguments.
+    """
     if arguments == ["settings"]:
         print(table(), end="")
         return 0
@@ -106,7 +114,7 @@ def main(arguments: list[str]) -> int:
         return 2
     output.capture()
     try:
-        # Not asyncio.run: it would wait for threads, and one may still be loading weights.
+        # asyncio.run would wait for threads, and one may still be loading weights.
         code = asyncio.new_event_loop().run_until_complete(serve(os.environ))
     except StartError as error:
         output.say(f"cannot start: {error}")
@@ -115,7 +123,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run() -> None:
-    """End the process with main's code, whatever threads an engine has left."""
+    """End the process with the exit code of `main`, even if an engine has left threads behind."""
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

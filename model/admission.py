@@ -1,4 +1,4 @@
-"""How many answers are generated at once, and how many requests wait for that."""
+"""Admission: how many answers are generated at once, and how many requests wait."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """`parallel` places, first come first served; a request of n choices takes n of them.
+    """`parallel` slots, first come first served. A request for n choices takes n slots.
 
-    At most `queue` requests wait; the next one is refused with OverloadedError at once.
+    At most `queue` requests wait. The next one is refused with OverloadedError at once.
     """
 
     def __init__(self, parallel: int, queue: int) -> None:
@@ -32,9 +32,11 @@ class Admission:
 
     @contextlib.asynccontextmanager
     async def places(self, count: int) -> AsyncGenerator[None, None]:
-        """Hold `count` places, waiting for them in turn."""
+        """Hold `count` slots, and wait for them in turn."""
         if count > self._parallel:
-            raise InvalidRequestError(f"n: at most {self._parallel} choices are generated at once here", "n")
+            raise InvalidRequestError(
+                f"n: at most {self._parallel} choices are generated at once here; ask for fewer", "n"
+            )
         await self._take(count)
         try:
             yield
@@ -56,9 +58,9 @@ class Admission:
         except asyncio.CancelledError:
             if turn.cancelled():
                 self._waiting.remove(entry)
-            else:  # admitted in the same step in which it was cancelled
+            else:  # the request was admitted in the same step in which it was cancelled
                 self._free += count
-            self._admit()  # who stood behind it may fit now
+            self._admit()  # the next request in the queue may fit now
             raise
 
     def _admit(self) -> None:

@@ -1,7 +1,8 @@
-"""The HTTP answers to generation requests, as ASGI applications of their own.
+"""The HTTP responses to generation requests, as ASGI applications.
 
-Before the first byte a failure has its HTTP status; after it, it is the last record. So the status waits for the first
-token, but not for longer than `Timing.open_after`; from then on heartbeats show that the request lives.
+Before the first byte a failure has its HTTP status; after it, the failure is the last record. The
+status therefore waits for the first token, but not for longer than `Timing.open_after`. From then
+on, heartbeats show that the request is alive.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds. The heartbeat stays below the 15 s that every hop on the way to the client allows.
+    """Times in seconds.
 
-    A caller who reads nothing for `slow_reader`, while there is something to read, is taken for gone. A cancel whose
-    request is not here waits for it for `cancel`.
+    `heartbeat` stays below the 15 s that every hop on the way to the client allows.
+
+    A caller that reads nothing for `slow_reader` seconds, although there is something to read,
+    counts as gone. A cancel whose request has not arrived waits for it for `cancel` seconds.
     """
 
     open_after: float = 2.0
@@ -43,7 +46,7 @@ class Timing:
 
 
 class Encoder(Protocol):
-    """Events to the bytes of one stream format; see `model.lines` and `model.sse`."""
+    """Turns events into the bytes of one stream format; see `model.lines` and `model.sse`."""
 
     media_type: bytes
 
@@ -55,13 +58,13 @@ class Encoder(Protocol):
 
 
 def error_response(error: ModelError) -> Response:
-    """The answer of a request that failed before it had one."""
+    """Return the response for a request that failed before it had one."""
     headers = {"retry-after": str(error.retry_after)} if error.retry_after else None
     return Response(error.body(), error.status, headers, "application/json")
 
 
 class StreamResponse(Response):
-    """Generates while it answers."""
+    """Streams the answer while it is generated."""
 
     def __init__(self, generation: Generation, request: ChatRequest, encoder: Encoder, timing: Timing) -> None:
         super().__init__()
@@ -71,7 +74,7 @@ class StreamResponse(Response):
         self._timing = timing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; returns when all is sent and the engine has been told to stop."""
+        """Answer the request; return when everything is sent and the engine has been told to stop."""
         out = _Writer(scope, receive, send, self._encoder, self._timing)
         try:
             async with (
@@ -85,15 +88,16 @@ class StreamResponse(Response):
         except ModelError as error:
             await out.fail(error)
         except asyncio.CancelledError:
-            # Only the server cancels, when it stops; passed on to it, this would be logged as a failure.
+            # Only the server cancels, when it stops. It would log a cancellation that reaches it as
+            # a failure.
             await out.fail(NotReadyError(STOPPING))
         except Exception:
             await out.fail(EngineError("the container failed"))
-            raise  # logged with its trace by the server
+            raise  # the server logs the trace
 
 
 class WholeResponse(Response):
-    """Generates first and answers then, with one JSON body."""
+    """Generates the whole answer, then sends one JSON body."""
 
     def __init__(self, generation: Generation, request: ChatRequest, answer: WholeAnswer) -> None:
         super().__init__()
@@ -102,7 +106,7 @@ class WholeResponse(Response):
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; a caller who leaves stops the generation."""
+        """Answer the request. A caller that leaves stops the generation."""
         try:
             async with (
                 self._generation.run(self._request) as run,
@@ -121,7 +125,7 @@ class WholeResponse(Response):
 
 
 class _Writer:
-    """Writes whole records, from the task that generates and from the ticker, one at a time."""
+    """Writes whole records, one at a time, for the generating task and the ticker."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, encoder: Encoder, timing: Timing) -> None:
         self._asgi = (scope, receive, send)
@@ -131,7 +135,7 @@ class _Writer:
         self._lock = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
         self._last = self._clock()
-        self._sending: float | None = None  # since when a write waits for the caller to read
+        self._sending: float | None = None  # the time since which a write waits for the caller to read
         self._pending: bytes | None = encoder.opening()  # None once the answer has begun
 
     async def events(self, events: list[Event]) -> None:
@@ -145,7 +149,10 @@ class _Writer:
         await self._write(self._encoder.end(), more=False)
 
     async def fail(self, error: ModelError) -> None:
-        """The status while it is still open, an error record after; given up if the reader takes neither."""
+        """Send the status while that is possible, or else an error record.
+
+        It gives up if the caller reads neither.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.last_write):
                 if self._pending is None or error.record_only:
@@ -155,7 +162,9 @@ class _Writer:
                     await error_response(error)(*self._asgi)
 
     async def tick(self, run: Run) -> None:
-        """Begin the answer when that is due, fill every silence, and stop the run of a caller who does not read."""
+        """Begin the response when it is due, send heartbeats, and stop the run of a caller that
+        does not read.
+        """
         timing = self._timing
         await asyncio.sleep(timing.open_after)
         if self._pending is not None:
@@ -187,7 +196,7 @@ class _Writer:
 
 
 async def _watch(receive: Receive, run: Run) -> None:
-    """Stop the run when the caller has gone."""
+    """Stop the run when the caller has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
     run.stop(RequestCancelledError("the caller went away"))
@@ -195,7 +204,7 @@ async def _watch(receive: Receive, run: Run) -> None:
 
 @contextlib.asynccontextmanager
 async def _beside(*coroutines: Coroutine[None, None, None]) -> AsyncGenerator[None, None]:
-    """Run the coroutines as tasks for as long as the block lasts."""
+    """Run the coroutines as tasks while the block lasts."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         yield

@@ -23,22 +23,28 @@ if TYPE_CHECKING:
 
 
 def create_app(generation: Generation, models: tuple[str, ...], timing: Timing | None = None) -> FastAPI:
-    """The application over a started engine. `models` are the names of the model and of its adapters."""
+    """Return the application over a started engine.
+
+    `models` are the names of the model and of its adapters.
+    """
     timing = timing or Timing()
     started = int(time.time())
     lines = LineEncoder()
-    # No middleware and no generated documentation: this API has one caller.
+    # There is no middleware and no generated documentation: this API has one caller.
     app = FastAPI(title="Sluice inference container", openapi_url=None)
 
     @app.get("/ping")
     async def ping() -> Response:
-        """SageMaker's health check: a flag in memory."""
-        output.trim()  # called every few seconds
+        """Answer SageMaker's health check from a flag in memory."""
+        output.trim()  # SageMaker calls it every few seconds
         return Response() if generation.healthy else error_response(generation.not_ready())
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        """For a scraper beside the container: SageMaker lets nobody else through to it."""
+        """Return the metrics.
+
+        A scraper must run beside the container: SageMaker routes no other request to it.
+        """
         own, engine = generation.metrics.text(), b""
         if generation.engine.healthy:
             engine = await generation.engine.metrics()
@@ -46,13 +52,13 @@ def create_app(generation: Generation, models: tuple[str, ...], timing: Timing |
 
     @app.get("/v1/models")
     async def list_models() -> Response:
-        """The model that is loaded, and its adapters."""
+        """Return the loaded model and its adapters."""
         shared = {"object": "model", "created": started, "owned_by": "sluice"}
         return JSONResponse({"object": "list", "data": [{"id": name, **shared} for name in models]})
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
-        """SageMaker's one route: generate, always streamed as lines, or cancel."""
+        """Answer SageMaker's one route: generate, always streamed as lines, or cancel."""
         asked = parse_invocation(await _body(request))
         if isinstance(asked, CancelRequest):
             return JSONResponse({"cancelled": await generation.cancel(asked.request_id, timing.cancel)})
@@ -60,7 +66,7 @@ def create_app(generation: Generation, models: tuple[str, ...], timing: Timing |
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        """OpenAI's route, for callers that reach the container itself."""
+        """Answer OpenAI's route, for callers that reach the container itself."""
         asked = parse_chat(await _body(request))
         answer_id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         model_name = asked.model if asked.model in models else models[0]
@@ -86,7 +92,7 @@ def create_app(generation: Generation, models: tuple[str, ...], timing: Timing |
 
 
 async def _body(request: Request) -> bytes:
-    """The whole body, which is read no further than its limit."""
+    """Return the whole body, which is not read beyond its limit."""
     parts: list[bytes] = []
     size = 0
     while True:

@@ -20,25 +20,28 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-MAX_MESSAGE = 1000  # characters of an error; what a library says may quote the request
+MAX_MESSAGE = 1000  # in characters; the text of a library's error may quote the request
 
 
 def printable(text: str) -> str:
-    """The text with what is not printable escaped: no line break, no terminal's escape sequence, no surrogate."""
+    """Return the text with everything that is not printable escaped.
+
+    It then has no line break, no terminal's escape sequence and no surrogate.
+    """
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class StartError(Exception):
-    """The container cannot start; its text is one line that says why and what to change."""
+    """The container cannot start. The text is one line that says why and what to change."""
 
 
 class ModelError(Exception):
     """A failed request: `code` for programs, `status` over HTTP, `message` for people.
 
-    `param` names the offending field of the request ("messages.0.content") where there is one. `record_only` errors are
-    told in an error record of a stream, never by the status of its answer.
+    `param` names the offending field of the request ("messages.0.content"), if there is one.
+    `record_only` errors appear in an error record of a stream, never as the status of the response.
     """
 
     code: str = "engine_error"
@@ -57,7 +60,7 @@ class ModelError(Exception):
         return "invalid_request_error" if self.status < 429 else "server_error"
 
     def body(self) -> bytes:
-        """The JSON body of the answer; it has all four keys that OpenAI's clients read."""
+        """Return the JSON body of the response, with all four keys that OpenAI's clients read."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return json.dumps({"error": error}, ensure_ascii=False).encode("utf-8", "replace")
 
@@ -70,18 +73,20 @@ class InvalidRequestError(ModelError):
 
 
 class ContextLengthError(InvalidRequestError):
-    """The prompt alone does not fit."""
+    """The prompt alone does not fit into the context."""
 
     code = "context_length_exceeded"
 
     @classmethod
     def of(cls, prompt_tokens: int, limit: int, what: str = "context length") -> ContextLengthError:
-        """`limit` is the number of tokens of `what` (the context, or the caller's own bound)."""
+        """Return the error; `limit` is the number of tokens of `what` (the context, or the caller's
+        own limit).
+        """
         return cls(f"The prompt has {prompt_tokens} tokens, the {what} is {limit} tokens.", "messages")
 
 
 class UnknownModelError(InvalidRequestError):
-    """Neither the model nor one of its adapters."""
+    """The request names neither the model nor one of its adapters."""
 
     code = "model_not_found"
     status = 404
@@ -94,7 +99,7 @@ class BodySizeError(InvalidRequestError):
 
 
 class RouteError(InvalidRequestError):
-    """No such path, or not with this method."""
+    """The path does not exist, or not with this method."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -103,13 +108,15 @@ class RouteError(InvalidRequestError):
 
 
 class CallerError(InvalidRequestError):
-    """The caller has not the token that this container asks for."""
+    """The request does not have the token that this container requires."""
 
     code = "caller_denied"
     status = 403
 
     def __init__(self) -> None:
-        super().__init__("This container answers only who sends its SLUICE_CALLER_TOKEN as X-Sluice-Caller.")
+        super().__init__(
+            "The request does not have this container's token: send its SLUICE_CALLER_TOKEN as X-Sluice-Caller."
+        )
 
 
 class OverloadedError(ModelError):
@@ -121,7 +128,7 @@ class OverloadedError(ModelError):
 
 
 class NotReadyError(ModelError):
-    """The engine is not up, or going down."""
+    """The engine is starting, has died or is stopping."""
 
     code = "not_ready"
     status = 503
@@ -129,7 +136,7 @@ class NotReadyError(ModelError):
 
 
 class EngineError(ModelError):
-    """The engine failed; the request may be sound."""
+    """The engine failed. The request may be correct."""
 
 
 class DeadlineError(ModelError):
@@ -141,7 +148,7 @@ class DeadlineError(ModelError):
 
 
 class RequestCancelledError(ModelError):
-    """The caller cancelled, or went away."""
+    """The caller cancelled the request, or disconnected."""
 
     code = "cancelled"
     status = 499

@@ -1,7 +1,8 @@
-"""What an engine says about one request, as values.
+"""The events of an engine about one request.
 
-Order for every request: one `Start`; then for each choice any number of `Delta` and one `Finish`, choices mixed; last
-one `Usage`. A failure is an exception of `model.errors`, at any place.
+Order for every request: one `Start`; then for each choice any number of `Delta` and one `Finish`,
+with the choices mixed; last, one `Usage`. A failure is an exception of `model.errors`, at any
+place.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Start:
 class Delta:
     """What `tokens` sampled tokens add to choice `index`.
 
-    Text never ends within a character. `tool_calls` and `logprobs` (one entry a token) have OpenAI's shapes.
+    Text never ends within a character. `tool_calls` and `logprobs` (one entry for each token) have
+    OpenAI's shapes.
     """
 
     index: int
@@ -57,9 +59,12 @@ Event: TypeAlias = Start | Delta | Finish | Usage
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
-    """The same answer in the fewest events: text joins the text before it, parts of tool calls stay as they are."""
+    """Return the same answer in the fewest events.
+
+    Text joins the text before it; parts of tool calls stay as they are.
+    """
     result: list[Event] = []
-    last: dict[int, int] = {}  # choice -> place of its newest event in result
+    last: dict[int, int] = {}  # choice -> the index of its newest event in the result
     for event in events:
         if isinstance(event, Delta | Finish):
             place = last.get(event.index)
@@ -75,7 +80,7 @@ def merged(events: Iterable[Event]) -> list[Event]:
 def _joins(before: Delta, after: Delta) -> bool:
     if before.tool_calls or after.tool_calls:
         return False
-    # Reasoning comes before content: joining must not lose which came first.
+    # Reasoning comes before content: joining must not lose their order.
     return not (before.content and after.reasoning)
 
 

@@ -1,4 +1,4 @@
-"""Running requests: who is running, for how long, at what pace. Everything that every engine would do the same way."""
+"""Runs requests: admission, pace, deadlines and cancels, which are the same for every engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from model.errors import (
 )
 from model.events import Delta, Event, Start, merged
 from model.metrics import Metrics, Observation
-from model.usage_log import log_usage
+from model.output import log_usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 STOPPING = "the container is shutting down"
-_EXPECTED_MOST = 1000  # cancels that wait for their requests
+_EXPECTED_MOST = 1000  # the maximum of cancels that wait for their requests
 
 
 class Run:
-    """One request in the task that serves it, until it has ended or somebody stopped it."""
+    """One request in the task that serves it, until it ends or is stopped."""
 
     def __init__(self, task: asyncio.Task[object], observation: Observation) -> None:
         self.error: ModelError | None = None
@@ -43,18 +43,21 @@ class Run:
         self._task: asyncio.Task[object] | None = task
 
     def stop(self, error: ModelError) -> None:
-        """End the request with `error`; the first one counts, and after the end there is nothing to stop."""
+        """End the request with `error`.
+
+        Only the first call counts, and only before the request has ended.
+        """
         if self._task is not None and self.error is None:
             self.error = error
             self._task.cancel()
 
     def end(self) -> None:
-        """Called by the task itself."""
+        """Note the end of the request. The request's own task calls it."""
         self._task = None
 
 
 class Generation:
-    """Requests to events over one engine."""
+    """Serves requests with one engine."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
@@ -76,12 +79,14 @@ class Generation:
 
     @property
     def healthy(self) -> bool:
-        """Whether new requests have a chance: false once the engine has died or the container is to stop."""
+        """Whether new requests can be served; false once the engine has died or the container is
+        stopping.
+        """
         return self.engine.healthy and not self._draining
 
     @property
     def expected(self) -> set[str]:
-        """Ids of requests whose cancel came before them, or came to the wrong instance."""
+        """The ids of cancels that arrived before their request, or at the wrong instance."""
         return set(self._expected)
 
     @property
@@ -94,15 +99,16 @@ class Generation:
         return min(1.0, self.metrics.held_tokens / self._capacity) if usage is None else usage
 
     def not_ready(self) -> NotReadyError:
-        """Why a request has no chance now."""
+        """Return the error of requests that cannot be served now."""
         return NotReadyError(STOPPING if self._draining else "the engine is not up")
 
     async def cancel(self, request_id: str, patience: float = 0.0) -> bool:
-        """Stop a running or waiting request; false if there is none with this id here.
+        """Stop a running or waiting request; return false if there is none with this id here.
 
-        One that is not here is waited for, `patience` seconds: a cancel may overtake its request. Meanwhile it counts
-        as a request of this instance, so that SageMaker, which prefers the instance with the fewest, sends the caller's
-        next try to another one. Without that every try would come here, and none where the request runs.
+        A cancel may overtake its request, so one without a request waits for `patience` seconds.
+        Meanwhile it counts as a request of this instance: SageMaker prefers the instance with the
+        fewest requests, so the caller's next attempt goes to another one. Otherwise every attempt
+        would come here, and none to the instance where the request runs.
         """
         run = self._by_id.get(request_id)
         if run is not None:
@@ -123,7 +129,10 @@ class Generation:
         return came.done()
 
     async def drain(self, seconds: float) -> None:
-        """Take no new work and give up what waits. Returns when what runs has ended, or after `seconds` is told to."""
+        """Accept no new requests and fail the waiting ones.
+
+        Return when the running ones have ended; after `seconds` they are stopped.
+        """
         self._draining = True
         for run in self._runs:
             if run.waiting:
@@ -137,14 +146,16 @@ class Generation:
 
     @contextlib.asynccontextmanager
     async def run(self, request: ChatRequest) -> AsyncGenerator[Run, None]:
-        """Serve one request in the current task: within, `Run.stop` interrupts any await; after, its error is raised.
+        """Serve one request in the current task.
 
-        Its deadline counts from here.
+        Within the block `Run.stop` interrupts any await, and its error is raised at the end.
+
+        The request's deadline counts from here.
         """
         if not self.healthy:
             raise self.not_ready()
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        assert task is not None  # noqa: S101 - a coroutine always runs in a task
         options = request.sluice
         if options.request_id in self._by_id:
             raise InvalidRequestError("sluice.request_id: a request with this id is running", "sluice.request_id")
@@ -156,7 +167,7 @@ class Generation:
             if expected := self._expected.pop(options.request_id, []):
                 for came in expected:
                     came.set_result(None)
-                run.stop(RequestCancelledError("the request was cancelled before it came"))
+                run.stop(RequestCancelledError("the request was cancelled before it arrived"))
         deadline = min(options.deadline_ms or math.inf, self._max_seconds * 1000)
         timer = asyncio.get_running_loop().call_later(
             deadline / 1000, run.stop, DeadlineError(f"the deadline of {deadline} ms has passed")
@@ -167,7 +178,7 @@ class Generation:
             failure = None
         except asyncio.CancelledError:
             failure = run.error or self.not_ready()
-            # As asyncio.timeout does: only a cancellation of our own becomes an error.
+            # Only a cancellation of this class becomes an error, as in asyncio.timeout.
             if run.error is None or task.uncancel() > 0:
                 raise
             raise run.error from None
@@ -186,9 +197,10 @@ class Generation:
                 self._idle.set()
 
     async def batches(self, request: ChatRequest, run: Run) -> AsyncGenerator[list[Event], None]:
-        """The events of `request`, waiting for a place first: each step has what came since the last one, merged.
+        """Yield the events of `request` after waiting for a place.
 
-        To be closed by who opens it. Reading slowly slows the engine's reader, and makes larger batches.
+        Each batch has the events since the last one, merged. The code that opens this generator
+        must close it. A slow reader slows the engine's reader down and gets larger batches.
         """
         observation = run.observation
         async with self._admission.places(request.n):
@@ -216,7 +228,10 @@ def _check_prompt(start: Start, request: ChatRequest) -> None:
 
 
 async def _paced(batches: AsyncGenerator[list[Event], None], rate: float) -> AsyncGenerator[list[Event], None]:
-    """Let `rate` tokens a second through, the first at once; time lost to a stall is not made up for."""
+    """Pass on `rate` tokens a second, the first one at once.
+
+    Time lost to a stall is not made up.
+    """
     clock = asyncio.get_running_loop().time
     due = 0.0
     async for batch in batches:

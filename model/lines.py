@@ -1,4 +1,4 @@
-r"""Events to the container's own records: one JSON object and `\n` each, UTF-8, `application/jsonlines`.
+r"""Encodes events as the container's own records: one JSON object and `\n` each, UTF-8, `application/jsonlines`.
 
     {"type":"start","prompt_tokens":12}
     {"type":"delta","index":0,"delta":{"content":" token"},"tokens":1}
@@ -7,7 +7,7 @@ r"""Events to the container's own records: one JSON object and `\n` each, UTF-8,
     {"type":"end"}                  or {"type":"error","code":"...","message":"..."}
 
 A delta that has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank line is a heartbeat.
-A body with neither `end` nor `error` was cut off.
+A body with neither `end` nor `error` is truncated.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ def _json(value: Any) -> str:
 
 
 class LineEncoder:
-    """Stateless; a class so that it stands where the encoder of OpenAI's stream stands."""
+    """Encodes records without state. It is a class like the encoder of OpenAI's stream."""
 
     media_type = b"application/jsonlines"
 
     def opening(self) -> bytes:
-        """Nothing comes before the first record."""
+        """Return no bytes: nothing comes before the first record."""
         return b""
 
     def event(self, event: Event) -> bytes:
-        """One record."""
+        """Return one record."""
         if isinstance(event, Delta):
             return _delta(event).encode()
         if isinstance(event, Start):
@@ -49,15 +49,15 @@ class LineEncoder:
         )
 
     def heartbeat(self) -> bytes:
-        """A blank line."""
+        """Return a blank line."""
         return b"\n"
 
     def end(self) -> bytes:
-        """The record that says the answer is whole."""
+        """Return the record of a complete answer."""
         return b'{"type":"end"}\n'
 
     def error(self, error: ModelError) -> bytes:
-        """The record that says why it is not."""
+        """Return the record of a failure."""
         return (_json({"type": "error", "code": error.code, "message": error.message}) + "\n").encode(
             "utf-8", "replace"
         )

@@ -1,7 +1,8 @@
-"""What `/metrics` says, as Prometheus text.
+"""The metrics of `/metrics`, as Prometheus text.
 
-Names are OpenTelemetry's for generative AI, in Prometheus's spelling, where it has one; others begin with `sluice_`.
-What the engine counts itself follows under its own names (`vllm:...`, `llamacpp:...`), as a second look.
+Names are OpenTelemetry's for generative AI, in Prometheus's spelling, if it has one; others begin
+with `sluice_`. The engine's own metrics follow under their own names (`vllm:...`, `llamacpp:...`),
+for comparison.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from model.events import Event
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# OpenTelemetry's own advice for these.
+# The buckets that OpenTelemetry recommends.
 _DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68)
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0)
 _PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
@@ -30,7 +31,7 @@ _LABELS = ("gen_ai_operation_name", "gen_ai_request_model")
 
 
 class Metrics:
-    """The counts of one container."""
+    """The metrics of one container."""
 
     def __init__(self, models: tuple[str, ...]) -> None:
         self._registry = CollectorRegistry()
@@ -65,25 +66,28 @@ class Metrics:
         Gauge(name, says, registry=self._registry).set_function(value)
 
     def observe(self, model: str | None) -> Observation:
-        """A request that begins now. A name that nobody knows is the model's own: labels come from settings alone."""
+        """Return the observation of a request that begins now.
+
+        An unknown model name counts as the model's own: only settings provide labels.
+        """
         return Observation(self, model if model in self._models else self._models[0])
 
     def step(self, seconds: float) -> None:
-        """A step, whoever's answer it was for; may be called from any thread."""
+        """Count a step, as any answer saw it. May be called from any thread."""
         self._step.labels("chat", self._models[0]).observe(seconds)
 
     @property
     def held_tokens(self) -> int:
-        """Tokens of prompts and answers that are being worked on."""
+        """The tokens of prompts and answers in progress."""
         return sum(each.prompt_tokens + each.completion_tokens for each in self.running)
 
     def text(self) -> bytes:
-        """All of it, as of now."""
+        """Return all metrics as of now."""
         return generate_latest(self._registry)
 
 
 class Observation:
-    """What is measured of one request."""
+    """The measurements of one request."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.prompt_tokens = 0
@@ -93,16 +97,16 @@ class Observation:
         self._began = time.perf_counter()
         self._first: float | None = None
         self._last = 0.0
-        self._gap = metrics.gap.labels(*self._labels)  # looked up once: it is needed for every token
+        self._gap = metrics.gap.labels(*self._labels)  # looked up once, because every token needs it
         self._reason = "stop"
 
     def admitted(self) -> None:
-        """Its turn has come."""
+        """Note that the request's turn has come."""
         self._metrics.running.add(self)
         self._metrics.queued.labels(*self._labels).observe(time.perf_counter() - self._began)
 
     def events(self, events: Iterable[Event]) -> None:
-        """What the engine said next."""
+        """Note the next events of the engine."""
         for event in events:
             if isinstance(event, Delta):
                 self.completion_tokens += event.tokens
@@ -121,11 +125,11 @@ class Observation:
                 self.completion_tokens = event.completion_tokens
 
     def released(self) -> None:
-        """The engine has been told to let go of it."""
+        """Note that the engine has been told to release the request."""
         self._metrics.running.discard(self)
 
     def end(self, error: ModelError | None) -> None:
-        """It is over; `error` is what it failed with."""
+        """Note the end of the request; `error` is what it failed with."""
         metrics, now = self._metrics, time.perf_counter()
         code = "" if error is None else error.code
         outcome = (

@@ -1,14 +1,16 @@
-"""What the container writes into its log: its own lines only, each of which is one line whatever stands in it.
+"""Writes the container's log: only its own lines, each on one line for any content.
 
-Native libraries write to file descriptors 1 and 2, and may quote what callers sent. After `capture` these are not the
-log any more. While the engine loads, what comes there is passed on, escaped and labelled; from `loaded` on it goes into
-a file of bounded size, whose path the log has said, for whoever must find out why the process died.
+Native libraries write to file descriptors 1 and 2, and may quote what callers sent. After `capture`
+these descriptors no longer lead to the log. While the engine loads, their output is passed on,
+escaped and labelled. From `loaded` on it goes into a file of bounded size, whose path is in the
+log, to help find out why the process died.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import json
 import logging
 import os
 import sys
@@ -22,12 +24,15 @@ from model.errors import printable
 if TYPE_CHECKING:
     import asyncio
 
-MAX_FILE = 1024 * 1024  # bytes; the file begins anew where a look at it finds more
+    from model.errors import ModelError
+    from model.metrics import Observation
+
+MAX_FILE = 1024 * 1024  # in bytes; the file is emptied when a check finds more
 MAX_LINE = 2000
 
 
 class _Captured:
-    """The log as it was, and where the descriptors lead instead."""
+    """The original log, and the new destination of the descriptors."""
 
     def __init__(self) -> None:
         self.out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
@@ -40,12 +45,15 @@ class _Captured:
         threading.Thread(target=self._forward, name="output", daemon=True).start()
 
     def _forward(self) -> None:
-        """Processes that an engine has started keep the pipe: it is read to the end."""
+        """Pass on what comes through the pipe.
+
+        It is read to the end, because processes that an engine has started keep it open.
+        """
         with os.fdopen(self._read, "rb", buffering=0) as pipe:
             rest = b""
             while part := pipe.read(65536):
                 if self.file is not None:
-                    with contextlib.suppress(OSError):  # a full disk
+                    with contextlib.suppress(OSError):  # the disk may be full
                         os.write(self.file, part)
                     continue
                 *lines, rest = (rest + part).split(b"\n")
@@ -58,7 +66,7 @@ _captured: _Captured | None = None
 
 
 def say(line: str) -> None:
-    """Write a line of the container's own on standard error."""
+    """Write a line of the container on standard error."""
     _line(_captured.err if _captured else sys.stderr, f"model: {line}")
 
 
@@ -67,23 +75,41 @@ def record(line: str) -> None:
     _line(_captured.out if _captured else sys.stdout, line)
 
 
+def log_usage(request_id: str | None, observation: Observation, error: ModelError | None) -> None:
+    """Write the line of a request that has ended; `error` is what it failed with.
+
+    The line has the container's own token counts, to compare the meter with, and neither prompt nor completion.
+    """
+    line = {
+        "event": "generated",
+        "request_id": request_id,
+        "prompt_tokens": observation.prompt_tokens,
+        "completion_tokens": observation.completion_tokens,
+        "error": error.code if error is not None else None,
+    }
+    record(json.dumps(line).replace("\x7f", r"\u007f"))  # JSON allows this control character, a log line does not
+
+
 def _line(stream: TextIO, line: str) -> None:
     stream.write(printable(line) + "\n")
     stream.flush()
 
 
 def capture() -> None:
-    """Keep the log for `say`, `record` and Python's loggers; a process does so once, before it loads an engine."""
+    """Keep the log for `say`, `record` and Python's loggers.
+
+    Call it once in a process, before an engine is loaded.
+    """
     global _captured
     _captured = _Captured()
-    faulthandler.enable(_captured.err)  # where a crash came from: files and lines, no values
+    faulthandler.enable(_captured.err)  # the location of a crash: files and lines, no values
     handler = logging.StreamHandler(_captured.err)
     handler.setFormatter(OneLine())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
 def loaded() -> str | None:
-    """From now on nothing native reaches the log. Return the path of the file that has it, if there is one."""
+    """Send all further native output to a file. Return the path of that file, if there is one."""
     if _captured is None:
         return None
     file, path = tempfile.mkstemp(prefix="sluice-native-", suffix=".log")
@@ -97,23 +123,26 @@ def loaded() -> str | None:
 
 
 def trim() -> None:
-    """Empty the file where it has grown too large."""
+    """Empty the file if it has grown too large."""
     if _captured is not None and _captured.file is not None and os.fstat(_captured.file).st_size > MAX_FILE:
         os.ftruncate(_captured.file, 0)
 
 
 def remove(path: str | None) -> None:
-    """Remove the file of a process that ends as it should."""
+    """Remove the file when the process ends normally."""
     if path is not None:
         with contextlib.suppress(OSError):
             os.unlink(path)  # noqa: PTH108 - a path of `loaded`
 
 
 class OneLine(logging.Formatter):
-    """A record as one line; of an exception its type and where it came from, for its text may quote a request."""
+    """Formats a record as one line.
+
+    Of an exception it shows the type and the location only, because its text may quote a request.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without control characters."""
+        """Return the line, without control characters."""
         text = f"model: {record.levelname.lower()}: {record.getMessage().strip()}"
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {_origin(record.exc_info[1])}"
@@ -127,6 +156,6 @@ def _origin(error: BaseException) -> str:
 
 
 def log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """The event loop's exception handler: its own would write the exception's text."""
+    """Log an error of the event loop. asyncio's own handler would write the exception's text."""
     error = context.get("exception")
     logging.getLogger("model").error("%s%s", context["message"], f": {_origin(error)}" if error else "")

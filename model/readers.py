@@ -1,4 +1,7 @@
-"""Texts of environment variables to values. Each reader says what it takes, for errors and for the documentation."""
+"""Readers of environment variables.
+
+Each one describes what it accepts, for errors and for the documentation.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """`read` raises ValueError for what is not `takes`."""
+    """A reader: `read` raises ValueError for a text that is not `takes`."""
 
     takes: str
     read: Callable[[str], Any]
 
     def __call__(self, text: str) -> Any:
-        """The value. Raises ValueError whose text says what is needed."""
+        """Return the value.
+
+        Raises ValueError whose text says what is needed.
+        """
         try:
             return self.read(text)
         except ValueError:
@@ -36,7 +42,7 @@ def _check(value: Any, fits: bool) -> Any:
 
 
 def whole(low: int, high: int) -> Reader:
-    """A whole number in decimal digits."""
+    """Return a whole number in decimal digits."""
 
     def read(text: str) -> int:
         return int(_check(text, text.isascii() and text.isdigit() and low <= int(text) <= high))
@@ -45,7 +51,7 @@ def whole(low: int, high: int) -> Reader:
 
 
 def number(low: float, high: float) -> Reader:
-    """A number, its limits among them; neither NaN nor infinite."""
+    """Return a number within its limits, neither NaN nor infinite."""
 
     def read(text: str) -> float:
         value = float(text)
@@ -55,13 +61,13 @@ def number(low: float, high: float) -> Reader:
 
 
 def one_of(names: Iterable[str]) -> Reader:
-    """One of the names."""
+    """Return one of the names."""
     known = tuple(names)
     return Reader(f"one of {', '.join(known)}", lambda text: _check(text, text in known))
 
 
 def name(longest: int = 256) -> Reader:
-    """A printable text."""
+    """Return a printable text."""
     return Reader(
         f"1 to {longest} printable characters",
         lambda text: _check(text, 0 < len(text) <= longest and text.isprintable()),

@@ -1,6 +1,6 @@
-"""The body of a request: OpenAI's chat completion with our own object `sluice` beside it.
+"""The body of a request: OpenAI's chat completion with the object `sluice` beside it.
 
-Fields of OpenAI's that no engine here knows are accepted and have no effect, as with other servers.
+OpenAI's fields that no engine here knows are accepted and have no effect, as with other servers.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from model.errors import InvalidRequestError
 from model.tools import Tool, ToolChoice, Tools, problem, visible
 from schema_guard import SchemaRefused, check, more_values
 
-MAX_BODY_BYTES = 6 * 1024 * 1024  # what InvokeEndpointWithResponseStream takes
-MAX_VALUES = 160_000  # commas, brackets and braces of a body: what the stream function lets through, and its additions
-MAX_PARTS = 4096  # of a message's content, as in the stream function
+MAX_BODY_BYTES = 6 * 1024 * 1024  # the limit of InvokeEndpointWithResponseStream
+MAX_VALUES = 160_000  # commas, brackets and braces of a body: the stream function's limit, and its additions
+MAX_PARTS = 4096  # parts of a message's content, as in the stream function
 MAX_BIASES = 1024
 _MAX_CANCEL_BYTES = 1024
 
@@ -26,7 +26,7 @@ StopString: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_lengt
 
 
 def _few(biases: Any) -> Any:
-    """Refuse too many before each of them, wrong or not, is looked at."""
+    """Refuse too many entries before they are checked one by one."""
     if isinstance(biases, dict) and len(biases) > MAX_BIASES:
         raise ValueError(f"has more than {MAX_BIASES} entries")
     return biases
@@ -44,7 +44,7 @@ class TextPart(_Model):
 
 
 class ToolFunction(_Model):
-    """What the model called."""
+    """The function that the model called, and its arguments."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     arguments: str
@@ -80,6 +80,15 @@ class Message(_Model):
             return "".join(part.text for part in self.content)
         return self.content or ""
 
+    def for_template(self) -> Json:
+        """Return the message for a chat template: content is one string, and `developer` becomes `system`."""
+        body = self.model_dump(exclude_none=True)
+        if body["role"] == "developer":
+            body["role"] = "system"
+        if isinstance(body.get("content"), list):
+            body["content"] = self.text
+        return body
+
 
 class JsonSchema(_Model):
     """The schema of a structured answer, under the name OpenAI gives the field."""
@@ -102,17 +111,17 @@ class ResponseFormat(_Model):
 
 
 class StreamOptions(_Model):
-    """What a streamed answer carries beside its text."""
+    """What a streamed answer has in addition to its text."""
 
     include_usage: bool = False
 
 
 class SluiceOptions(_Model):
-    """Our own part: what SageMaker would not pass on as headers."""
+    """Fields of this project. SageMaker would not pass them on as headers."""
 
     v: Literal[1]
     request_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
-    caller: Annotated[str, StringConstraints(max_length=128)] = ""  # a name for whose request it is: callers take turns
+    caller: Annotated[str, StringConstraints(max_length=128)] = ""  # the name of the request's owner: owners take turns
     deadline_ms: Annotated[int, Field(ge=1, le=24 * 3600 * 1000)] | None = None
     max_prompt_tokens: Annotated[int, Field(ge=0)] | None = None
 
@@ -145,7 +154,7 @@ class ChatRequest(_Model):
     @model_validator(mode="before")
     @classmethod
     def _null_is_default(cls, value: Any) -> Any:
-        # Clients send null for what they leave to the server.
+        # Clients send null for values that they leave to the server.
         return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
@@ -172,17 +181,17 @@ class ChatRequest(_Model):
 
     @property
     def visible_tools(self) -> list[Tool]:
-        """The tools that the prompt shows, by the choice among them."""
+        """Return the tools that the prompt shows, which the tool choice determines."""
         return visible(self.tools, self.tool_choice)
 
     @property
     def must_call(self) -> bool:
-        """Whether the answer has to be a tool call."""
+        """Whether the answer must be a tool call."""
         return self.tool_choice not in (None, "none", "auto")
 
     @property
     def limit(self) -> int | None:
-        """The most tokens a choice may have; None is the rest of the context."""
+        """The maximum of tokens in a choice; None means the rest of the context."""
         given = [limit for limit in (self.max_completion_tokens, self.max_tokens) if limit is not None]
         return min(given, default=None)
 
@@ -209,7 +218,10 @@ class CancelRequest(_Model):
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Raises InvalidRequestError that names the first offending field."""
+    """Return the request.
+
+    Raises InvalidRequestError that names the first invalid field.
+    """
     request = _parsed(ChatRequest, body)
     try:
         request.check_schemas()
@@ -219,13 +231,16 @@ def parse_chat(body: bytes) -> ChatRequest:
 
 
 def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
-    """The same, or a cancel."""
-    # Looking for the word first keeps the second parse away from every ordinary request.
+    """Return the request, or a cancel.
+
+    Raises InvalidRequestError that names the first invalid field.
+    """
+    # Searching for the word first spares every ordinary request the second parse.
     if len(body) <= _MAX_CANCEL_BYTES and b'"cancel"' in body:
         try:
             return CancelRequest.model_validate_json(body)
         except ValidationError:
-            pass  # the word stood in a chat request
+            pass  # the word was in a chat request
     return parse_chat(body)
 
 
@@ -236,7 +251,7 @@ def _parsed(kind: type[ChatRequest], body: bytes) -> ChatRequest:
         return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        # Union members have names of pydantic's own in the path ("list[TextPart]").
+        # The path of an error has pydantic's names of union members ("list[TextPart]").
         path = [str(part) for part in first["loc"] if "[" not in str(part) and part not in ("str", "constrained-str")]
         param = ".".join(path) or None
         message = first["msg"].removeprefix("Value error, ")

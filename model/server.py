@@ -1,7 +1,9 @@
-"""The HTTP server: it listens from the start, says why it is not ready, and drains before it stops.
+"""The HTTP server: it listens from the start, reports why it is not ready, and drains before it
+stops.
 
-SageMaker kills a container 30 s after SIGTERM. Of these, `DRAIN_SECONDS` are for answers to end by themselves,
-`LAST_SECONDS` for the last record of those that have not, and the rest for the engine to close.
+SageMaker kills a container 30 s after SIGTERM. Of these, `DRAIN_SECONDS` are for answers to end by
+themselves, `LAST_SECONDS` for the last record of answers that have not ended, and the rest for the
+engine to close.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ _CALLER = b"x-sluice-caller"
 
 
 class Front:
-    """The ASGI application that is there from the start: it says why there is no other one yet, or passes on to it.
+    """The ASGI application from the start on: it answers 503 with a reason until there is an
+    application to pass requests to.
 
-    With a `caller_token` it first refuses whoever does not send that, on every path.
+    With a `caller_token` it first refuses every request without it, on every path.
     """
 
     def __init__(self, reason: str, caller_token: str | None = None) -> None:
@@ -40,7 +43,7 @@ class Front:
         self.app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every path is a 503 with the reason until there is an application."""
+        """Answer 503 with the reason until there is an application."""
         if self._token is not None and not compare_digest(dict(scope["headers"]).get(_CALLER, b""), self._token):
             await error_response(CallerError())(scope, receive, send)
             return
@@ -49,7 +52,7 @@ class Front:
 
 
 class Server(uvicorn.Server):
-    """The first SIGTERM or SIGINT begins to drain, a second one ends it."""
+    """A server that drains at the first SIGTERM or SIGINT and ends at the second."""
 
     def __init__(self, front: Front, listener: socket.socket) -> None:
         config = uvicorn.Config(
@@ -58,10 +61,10 @@ class Server(uvicorn.Server):
             ws="none",
             lifespan="off",
             access_log=False,
-            log_config=None,  # the process's own: see model.output
+            log_config=None,  # the process configures logging: see model.output
             log_level="warning",
             server_header=False,
-            timeout_keep_alive=75,  # longer than callers keep idle connections, so that they are the ones to close
+            timeout_keep_alive=75,  # longer than callers keep idle connections, so that callers close them
             timeout_graceful_shutdown=LAST_SECONDS,
         )
         super().__init__(config)
@@ -72,15 +75,18 @@ class Server(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     async def run_until_stopped(self) -> None:
-        """Serve; returns when all is said after a signal."""
+        """Serve until a signal; return when the responses are complete."""
         await self.serve(sockets=[self._listener])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """In the main thread, between any two instructions: only hands over to the loop."""
+        """Pass the signal to the loop.
+
+        This runs in the main thread, between any two instructions.
+        """
         self._loop.call_soon_threadsafe(self.stop)
 
     def stop(self) -> None:
-        """Drain and end; end at once if it is draining already, or has nothing to drain."""
+        """Drain and end. End at once if the server is draining already or has nothing to drain."""
         if self.drain is None or self._draining is not None:
             self.should_exit = True
         else:
@@ -94,10 +100,11 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises StartError."""
+    """Return a listening socket. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With its protocol named, unlike socket.create_server's: asyncio sets TCP_NODELAY on the connections of such a one
-    # only, and without it a first token waits 40 ms for the acknowledgement of the headers.
+    # The protocol is named, unlike in socket.create_server: asyncio sets TCP_NODELAY only on
+    # connections of such a listener, and without it a first token waits 40 ms for the
+    # acknowledgement of the headers.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

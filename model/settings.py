@@ -1,4 +1,7 @@
-"""The container's settings, read from the environment once, at start. `python -m model settings` prints their table."""
+"""The container's settings, read from the environment once, at the start.
+
+`python -m model settings` prints their table.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model import readers
-from model.engines import ENGINES
 from model.errors import StartError
 
 if TYPE_CHECKING:
@@ -15,22 +17,27 @@ if TYPE_CHECKING:
 
     from model.readers import Reader
 
-# SageMaker's limits on the environment of a model (CreateModel, ContainerDefinition): bytes of a key, bytes of a
-# value, entries, bytes of all of them.
+# SageMaker's limits on the environment of a model (CreateModel, ContainerDefinition): bytes of a
+# value, entries, and bytes of all entries together.
 MAX_VALUE_BYTES = 1024
 MAX_ENTRIES = 100
 MAX_TOTAL_BYTES = 32 * 1024
+ENGINES: Mapping[str, str] = {
+    "llama_cpp": "model.engines.llama_cpp:LlamaCppEngine",
+    "scripted": "model.engines.scripted:ScriptedEngine",
+    "vllm": "model.engines.vllm:VllmEngine",
+}
 _RANKS = ("1", "8", "16", "32", "64", "128", "256", "320", "512")
 
 
 def _of(default: Any, reader: Reader, says: str, *, engine: str = "", variable: str = "") -> Any:
-    """A setting with its default; `engine` names the only one that has it."""
+    """Return a setting with its default; `engine` names the only engine that has it."""
     return field(default=default, metadata={"reader": reader, "says": says, "engine": engine, "variable": variable})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Typed, within their limits. None is what the engine chooses itself."""
+    """The settings, typed and within their limits. None leaves the choice to the engine."""
 
     engine: str = _of("llama_cpp", readers.one_of(ENGINES), "What runs the model")
     model_name: str = _of("sluice-demo", readers.name(), "What the container calls its model")
@@ -38,22 +45,27 @@ class Settings:
         Path("/opt/ml/model"), readers.folder, "Where the weights are: one GGUF file, or a Hugging Face model for vllm"
     )
     context_tokens: int = _of(4096, readers.whole(64, 1_048_576), "Tokens of prompt and answer together")
-    parallel: int = _of(16, readers.whole(1, 256), "Answers generated at once; more wait")
-    queue: int = _of(256, readers.whole(0, 100_000), "Requests that wait; more are a 429")
-    tokens_per_second: float = _of(0.0, readers.number(0, 10_000), "Pace of every answer; 0 is as fast as it goes")
+    parallel: int = _of(16, readers.whole(1, 256), "Answers generated at once; further requests wait")
+    queue: int = _of(256, readers.whole(0, 100_000), "Requests that may wait; further ones are a 429")
+    tokens_per_second: float = _of(
+        0.0, readers.number(0, 10_000), "Pace of every answer in tokens a second; 0 means no limit"
+    )
     max_seconds: int = _of(
         470, readers.whole(1, 86_400), "The longest answer, if the request has no shorter deadline (SageMaker: 480 s)"
     )
     slow_reader_seconds: int = _of(
-        60, readers.whole(1, 3600), "After so long without reading, a caller is taken for gone"
+        60, readers.whole(1, 3600), "After this many seconds without reading, a caller counts as gone"
     )
     caller_token: str | None = _of(
-        None, readers.name(64), "What callers have to send as X-Sluice-Caller; unset, whoever reaches the port may call"
+        None, readers.name(64), "What callers must send as X-Sluice-Caller; unset, every caller is answered"
     )
     host: str = _of("0.0.0.0", readers.address, "Where to listen")
     port: int = _of(8080, readers.whole(1, 65_535), "Where to listen", variable="SAGEMAKER_BIND_TO_PORT")
     weights_sha256: str | None = _of(
-        None, readers.sha256, "What the GGUF file must be; a file that differs does not start", engine="llama_cpp"
+        None,
+        readers.sha256,
+        "The checksum of the GGUF file; the container does not start with another file",
+        engine="llama_cpp",
     )
     engine_threads: int = _of(1, readers.whole(1, 256), "Threads that compute", engine="llama_cpp")
     model_id: str | None = _of(
@@ -62,12 +74,12 @@ class Settings:
         "Weights from Hugging Face instead of a folder; HF_TOKEN for gated ones",
         engine="vllm",
     )
-    model_revision: str | None = _of(None, readers.name(), "Its branch, tag or commit", engine="vllm")
+    model_revision: str | None = _of(None, readers.name(), "Branch, tag or commit of `SLUICE_MODEL_ID`", engine="vllm")
     tensor_parallel: int = _of(
         0, readers.whole(0, 64), "GPUs that share the model; 0 is all of the instance", engine="vllm"
     )
     quantization: str | None = _of(
-        None, readers.name(64), "fp8, awq_marlin, bitsandbytes, …; unset, what the weights say", engine="vllm"
+        None, readers.name(64), "fp8, awq_marlin, bitsandbytes, …; unset, as the weights define it", engine="vllm"
     )
     dtype: str = _of(
         "auto", readers.one_of(("auto", "bfloat16", "float16", "float32")), "Type of weights", engine="vllm"
@@ -81,7 +93,7 @@ class Settings:
     reasoning_parser: str | None = _of(None, readers.name(64), "vLLM's parser of the model's reasoning", engine="vllm")
     chat_template: Path | None = _of(None, readers.file, "A Jinja template instead of the tokenizer's", engine="vllm")
     lora_adapters: Mapping[str, str] | None = _of(
-        None, readers.adapters, "LoRA adapters as models of their own: sql=/opt/ml/model/sql,…", engine="vllm"
+        None, readers.adapters, "LoRA adapters, each under the name of a model: sql=/opt/ml/model/sql,…", engine="vllm"
     )
     lora_rank: str = _of("16", readers.one_of(_RANKS), "The largest rank among them", engine="vllm")
     trust_remote_code: bool = _of(False, readers.switch, "Run Python code that comes with weights", engine="vllm")
@@ -91,7 +103,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Read and check; raises StartError that names the variable, what it holds and what it may hold."""
+        """Read and check the environment.
+
+        Raises StartError that names the variable, its value and what it accepts.
+        """
         _check_limits({name: value for name, value in environment.items() if name.startswith("SLUICE_")})
         known = {variable_of(item): item for item in fields(cls)}
         for name in environment:
@@ -114,12 +129,12 @@ class Settings:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The names that a request may ask for, the model's own first."""
+        """The names that a request may use, the model's own first."""
         return (self.model_name, *(self.lora_adapters or ()))
 
 
 def variable_of(item: Any) -> str:
-    """The environment variable of a field of Settings."""
+    """Return the environment variable of a field of Settings."""
     return item.metadata["variable"] or f"SLUICE_{item.name.upper()}"
 
 
@@ -128,16 +143,17 @@ def _check_limits(environment: Mapping[str, str]) -> None:
     for name, value in environment.items():
         size = len(value.encode("utf-8", "surrogateescape"))
         if size > MAX_VALUE_BYTES:
-            raise StartError(f"{name} has {size} bytes; SageMaker takes {MAX_VALUE_BYTES}")
+            raise StartError(f"{name} has {size} bytes; SageMaker accepts at most {MAX_VALUE_BYTES}")
         total += len(name) + size
     if len(environment) > MAX_ENTRIES or total > MAX_TOTAL_BYTES:
         raise StartError(
-            f"{len(environment)} settings with {total} bytes; SageMaker takes {MAX_ENTRIES} with {MAX_TOTAL_BYTES}"
+            f"{len(environment)} settings with {total} bytes; "
+            f"SageMaker accepts at most {MAX_ENTRIES} with {MAX_TOTAL_BYTES}"
         )
 
 
 def table() -> str:
-    """All settings, as a table in Markdown."""
+    """Return all settings, as a table in Markdown."""
     rows = ["| variable | default | takes | engine | what |", "|---|---|---|---|---|"]
     for item in fields(Settings):
         data = item.metadata

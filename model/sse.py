@@ -1,8 +1,9 @@
-r"""Events to OpenAI's chat completions: server-sent chunks, or one whole body. Pure.
+"""Encodes events as OpenAI's chat completions: server-sent chunks, or one whole body. Pure.
 
-The stream holds `data:` lines only, because stock clients fail on `event:`, `id:` and `retry:`: the role of every
-choice, deltas, an empty delta with the finish reason, the usage chunk when it was asked for, `data: [DONE]`.
-A heartbeat is a chunk with an empty delta. A failure is `data: {"error":{...}}` and then the end, without `[DONE]`.
+The stream has `data:` lines only, because stock clients fail on `event:`, `id:` and `retry:`: the
+role of every choice, deltas, an empty delta with the finish reason, the usage chunk if it was
+requested, `data: [DONE]`. A heartbeat is a chunk with an empty delta. A failure is `data:
+{"error":{...}}` and then the end, without `[DONE]`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ def _json(value: Any) -> str:
 
 
 class SseEncoder:
-    """One streamed answer. `created` is in Unix seconds; the id, it and the model are the same in every chunk."""
+    """Encodes one streamed answer.
+
+    `created` is in Unix seconds. It, the id and the model are the same in every chunk.
+    """
 
     media_type = b"text/event-stream; charset=utf-8"
 
@@ -42,12 +46,12 @@ class SseEncoder:
         return f'{self._head},"choices":[{choice}]{self._usage}}}\n\n'.encode()
 
     def opening(self) -> bytes:
-        """The role chunk of every choice."""
+        """Return the role chunk of every choice."""
         role = '{"role":"assistant","content":""}'
         return b"".join(self._chunk(index, role) for index in range(self._choices))
 
     def event(self, event: Event) -> bytes:
-        """One chunk, or nothing for what OpenAI's stream does not say."""
+        """Return one chunk, or no bytes for an event that OpenAI's stream does not have."""
         if isinstance(event, Delta):
             logprobs = "null" if event.logprobs is None else _json({"content": list(event.logprobs), "refusal": None})
             return self._chunk(event.index, _delta(event), logprobs=logprobs)
@@ -58,15 +62,15 @@ class SseEncoder:
         return b""
 
     def heartbeat(self) -> bytes:
-        """A chunk that adds nothing: the only heartbeat that every client survives."""
+        """Return a chunk that adds nothing: the only heartbeat that every client accepts."""
         return self._chunk(0, "{}")
 
     def end(self) -> bytes:
-        """What says that the answer is whole."""
+        """Return the end of a complete answer."""
         return b"data: [DONE]\n\n"
 
     def error(self, error: ModelError) -> bytes:
-        """What says why it is not."""
+        """Return the end of a failed answer."""
         return b"data: " + error.body() + b"\n\n"
 
 
@@ -84,7 +88,7 @@ def _delta(event: Delta) -> str:
 
 
 def usage_of(event: Usage) -> dict[str, int]:
-    """OpenAI's usage object."""
+    """Return OpenAI's usage object."""
     return {
         "prompt_tokens": event.prompt_tokens,
         "completion_tokens": event.completion_tokens,
@@ -102,7 +106,10 @@ class WholeAnswer:
         self._size = 0
 
     def add(self, event: Event) -> None:
-        """Take the next event; order as an engine gives it. Raise InvalidRequestError for more than is kept."""
+        """Add the next event, in the order of an engine.
+
+        Raises InvalidRequestError for more than is kept.
+        """
         if isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Finish):
@@ -115,7 +122,7 @@ class WholeAnswer:
                 )
 
     def body(self) -> bytes:
-        """The body; to be called after the last event."""
+        """Return the body. Call it after the last event."""
         choices = ",".join(choice.body(index) for index, choice in enumerate(self._choices))
         usage = _json(usage_of(self._usage) if self._usage else None)
         return f'{_json(self._head)[:-1]},"choices":[{choices}],"usage":{usage}}}'.encode()
@@ -127,7 +134,7 @@ class _Choice:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._tools: dict[int, dict[str, Any]] = {}
-        self._logprobs: list[str] | None = None  # as JSON: a fifth of the memory
+        self._logprobs: list[str] | None = None  # kept as JSON, which takes a fifth of the memory
 
     def add(self, delta: Delta) -> int:
         """Take a part; return about how many characters the answer is longer by."""

@@ -1,4 +1,4 @@
-"""The tools of a request, in OpenAI's shapes, and what of them a model is to see."""
+"""The tools of a request, in OpenAI's shapes, and which of them a model sees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ToolDefinition(_Model):
 
 
 class Tool(_Model):
-    """The only kind of tool that a model of its own can have."""
+    """A function tool, the only kind that this container supports."""
 
     type: Literal["function"]
     function: ToolDefinition
@@ -35,7 +35,7 @@ class _Named(_Model):
 
 
 class NamedTool(_Model):
-    """The choice of one tool, which must be called."""
+    """The choice of one tool, which the model must call."""
 
     type: Literal["function"]
     function: _Named
@@ -46,7 +46,7 @@ Tools: TypeAlias = Annotated[list[Tool], Field(max_length=128, fail_fast=True)]
 
 
 def problem(tools: list[Tool] | None, choice: ToolChoice | None) -> str | None:
-    """Why the two do not fit together, if they do not."""
+    """Return why tools and choice do not fit together, or None."""
     if choice in (None, "none", "auto"):
         return None
     if not tools:
@@ -57,7 +57,10 @@ def problem(tools: list[Tool] | None, choice: ToolChoice | None) -> str | None:
 
 
 def visible(tools: list[Tool] | None, choice: ToolChoice | None) -> list[Tool]:
-    """The tools that the prompt shows: none where none may be called, the chosen one alone where it must be."""
+    """Return the tools that the prompt shows.
+
+    There are none if none may be called; if one must be called, it is the only one.
+    """
     if choice == "none":
         return []
     if isinstance(choice, NamedTool):

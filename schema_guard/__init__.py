@@ -1,12 +1,34 @@
-"""Checks what a caller guides a model's output by: JSON schemas and the patterns in them, before any engine sees them.
+"""Checks JSON schemas of callers, and the patterns in them, before any engine sees them.
 
 Engines turn a schema into a grammar in native code, where a few bytes can take all memory or all time. The stream
 function and the container both call `check`, and `more_values` before they parse a body at all. The package is pure,
 imports nothing but the standard library, never recurses, and its work is linear in the input and bounded by `limits`.
 """
 
-from schema_guard.check import check
-from schema_guard.errors import SchemaRefused
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from schema_guard.errors import SchemaRefused, Step
+from schema_guard.graph import check_graph
+from schema_guard.nodes import Totals
 from schema_guard.values import bare, more_values
+from schema_guard.walk import Walk
 
 __all__ = ["SchemaRefused", "bare", "check", "more_values"]
+
+
+def check(
+    schemas: Iterable[tuple[tuple[Step, ...], Any]], *, by: Literal["llama.cpp", "llguidance"] = "llama.cpp"
+) -> None:
+    """Check the schemas of a request, each with the steps to its place, such as `("tools", 0,
+    "parameters")`.
+
+    `by` is what will guide the answer: llama.cpp's own converter (tools that the model may call) or
+    llguidance (the form of an answer and calls that must be made). llguidance accepts more.
+
+    Raises SchemaRefused, which names the member, if an engine must not get one of them or all
+    together.
+    """
+    totals = Totals(lenient=by == "llguidance")
+    for place, schema in schemas:
+        check_graph(Walk(place, schema, totals))

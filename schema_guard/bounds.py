@@ -1,4 +1,4 @@
-"""Pairs of bounds: what a single one may be, and that no minimum is over its maximum."""
+"""Bounds of a schema: the limit of each one, and pairs in which the minimum exceeds the maximum."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ _PAIRS = (
     ("exclusiveMinimum", "exclusiveMaximum"),
 )
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-"""llama.cpp has integers of 64 bits, and takes these two for no bound at all."""
+"""llama.cpp has integers of 64 bits. It reads these two as no bound at all."""
 
 Bounds = dict[str, int | float]
 Fault = tuple[str, str]
@@ -79,7 +79,7 @@ def out_of_range(value: Any) -> str | None:
 
 
 def merge(all_bounds: Iterable[Mapping[str, int | float]]) -> Bounds:
-    """Return the bounds of what must fit all of these."""
+    """Return the bounds of a value that must fit all of these."""
     merged: Bounds = {}
     for bounds in all_bounds:
         for name, value in bounds.items():
@@ -102,7 +102,10 @@ def pair_fault(bounds: Mapping[str, int | float]) -> Fault | None:
 
 
 def integer_fault(bounds: Mapping[str, int | float], *, lenient: bool) -> Fault | None:
-    """Return the bound of an integer that leaves no value, or that llama.cpp cannot take; lenient: only the former."""
+    """Return the bound of an integer that leaves no value, or that llama.cpp cannot read.
+
+    With `lenient` only the former counts.
+    """
     low_name = "minimum" if "minimum" in bounds else "exclusiveMinimum"
     high_name = "maximum" if "maximum" in bounds else "exclusiveMaximum"
     for name in (low_name, high_name):

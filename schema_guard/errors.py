@@ -9,7 +9,10 @@ Step = str | int
 
 
 class SchemaRefused(ValueError):
-    """A schema that no engine gets. `reason` says what is wrong and what to do; `steps` lead to the wrong member."""
+    """A schema that no engine may get.
+
+    `reason` says what is wrong and what to do; `steps` lead to the wrong member.
+    """
 
     def __init__(self, steps: Sequence[Step], reason: str) -> None:
         """Name the member by its steps from the request's root: names, and numbers of list items."""
@@ -35,7 +38,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as it may stand in a message: short, printable, and never converted when it is huge."""
+    """Return a value for a message: short, printable, and not converted if it is huge."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:

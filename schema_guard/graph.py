@@ -1,4 +1,6 @@
-"""What a schema comes to where its parts are put together: references, alternatives, repetitions, common bounds."""
+"""The properties of a schema as a whole: references, alternatives, repetitions, and bounds of one
+value together.
+"""
 
 from collections.abc import Callable, Iterable
 
@@ -7,15 +9,14 @@ from schema_guard.bounds import NUMBERS as _INTEGER
 from schema_guard.bounds import Bounds, integer_fault, merge, pair_fault
 from schema_guard.errors import shown
 from schema_guard.limits import Limit
-from schema_guard.walk import Fields, Node, Walk
+from schema_guard.nodes import Fields, Node
+from schema_guard.walk import Walk
 
 
 def check_graph(walk: Walk) -> None:
-    """Hold the nodes of a walk against the limits.
+    """Check the nodes of a walk against the limits.
 
-    Raises:
-        SchemaRefused: a schema is itself, leaves no value, or comes to too much.
-
+    Raises SchemaRefused for a schema that contains itself, leaves no value, or exceeds a limit.
     """
     order = _order(walk, lambda node: node.same, refuse_cycles=True)
     _alternatives(walk, order)
@@ -28,7 +29,10 @@ def check_graph(walk: Walk) -> None:
 
 
 def _order(walk: Walk, edges: Callable[[Node], Iterable[int]], *, refuse_cycles: bool) -> list[int]:
-    """Return all nodes, each after those its edges lead to; a cycle is refused, or cut where it closes."""
+    """Return all nodes, each after the nodes that its edges lead to.
+
+    A cycle is refused, or cut where it closes.
+    """
     order: list[int] = []
     state = [0] * len(walk.nodes)  # 1: begun, 2: done
     for start in range(len(walk.nodes)):
@@ -77,7 +81,7 @@ def _own(walk: Walk, node: Node) -> int:
 
 
 def _live(walk: Walk, order: list[int]) -> None:
-    """Count what a sampler has to follow at once: branches that begin alike stay open side by side."""
+    """Count what a sampler follows at once: branches that begin alike stay open side by side."""
     counts = [1] * len(walk.nodes)
     starts = [_start(node.fields) for node in walk.nodes]  # once a node: any number of branches may refer to one
     for index in order:
@@ -93,7 +97,10 @@ def _live(walk: Walk, order: list[int]) -> None:
 
 
 def _start(fields: Fields) -> str:
-    """Return what a value of a schema begins with: for an object, its first required property and a constant there."""
+    """Return what a value of a schema begins with.
+
+    For an object that is its first required property and a constant there.
+    """
     required = set(fields.get("required") or ())
     first = next((name for name in (fields.get("properties") or ()) if name in required), None)
     if first is None:
@@ -105,7 +112,10 @@ def _start(fields: Fields) -> str:
 
 
 def _scalar(value: object) -> str:
-    """Return what tells a constant from others: its first 200 characters, or of a list its first value's."""
+    """Return a text that tells a constant from others.
+
+    It has the first 200 characters of the value, or of the first value of a list.
+    """
     if type(value) is list:
         value = value[0] if value else None
     return f"{type(value).__name__} {value[:200] if isinstance(value, str) else shown(value)}"
@@ -128,7 +138,9 @@ def _bounds(walk: Walk, order: list[int]) -> None:
 
 
 def _multiples(walk: Walk, order: list[int]) -> None:
-    """Refuse several `multipleOf` for one value: together they are as their least common multiple, which is large."""
+    """Refuse several `multipleOf` for one value: together they are their least common multiple,
+    which is large.
+    """
     counts = [0] * len(walk.nodes)
     for index in order:
         node = walk.nodes[index]
@@ -140,7 +152,10 @@ def _multiples(walk: Walk, order: list[int]) -> None:
 
 
 def _merged_properties(walk: Walk, order: list[int]) -> None:
-    """Count the properties of the one object that `allOf` makes; those of alternatives in it may be left out."""
+    """Count the properties of the one object that `allOf` makes.
+
+    Those of its alternatives are optional.
+    """
     counts = [0] * len(walk.nodes)
     for index in order:
         node = walk.nodes[index]

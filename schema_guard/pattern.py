@@ -1,9 +1,8 @@
-"""The regular expressions that are accepted: anchored, without look-around but a few, bounded, and linear.
+"""Checks regular expressions: anchored, bounded, linear, and almost without look-around.
 
-Where the check is lenient, anchors may be missing, and look-around may stand anywhere.
-
-What is accepted every engine reads alike, or, as llama.cpp does with `\\d`, leaves out. The parser is one pass with a
-stack of open groups.
+With `lenient`, anchors may be missing and look-around may be anywhere. Every engine reads an
+accepted pattern alike, or leaves parts of it out, as llama.cpp does with `\\d`. The parser makes
+one pass with a stack of open groups.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 
 
 class PatternRefused(ValueError):
-    """Why a pattern is not accepted, as the end of a sentence."""
+    """The reason why a pattern is not accepted, as the end of a sentence."""
 
 
 @dataclass(slots=True)
@@ -41,7 +40,9 @@ class _Part:
 
 @dataclass(slots=True)
 class _Group:
-    """A group that is still open: what its alternatives before this one came to, and the parts of this one."""
+    """A group that is still open: the totals of its earlier alternatives, and the parts of the
+    present one.
+    """
 
     size: int = 0
     empty: bool = False
@@ -80,11 +81,11 @@ class _Group:
 
 
 def check_pattern(pattern: str, *, lenient: bool) -> None:
-    """Refuse a pattern outside the accepted forms; lenient: it may be without an anchor, and is looked for then.
+    """Refuse a pattern outside the accepted forms.
 
-    Raises:
-        PatternRefused: with the reason.
+    With `lenient` a pattern without an anchor is accepted; it is searched for.
 
+    Raises PatternRefused with the reason.
     """
     _within(limits.PATTERN_TEXT, len(pattern))
     before = pattern[:-1]

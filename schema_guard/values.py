@@ -1,4 +1,6 @@
-"""How many values a JSON text has, told before it is parsed: each takes many times its bytes in memory and time."""
+"""Counts the values of a JSON text before it is parsed: each takes many times its bytes in memory
+and time.
+"""
 
 import re
 from functools import cache
@@ -7,9 +9,9 @@ _FEW_QUOTES = 10_000
 
 
 def more_values(body: bytes, most: int) -> bool:
-    """Tell whether a text has more than `most` commas, brackets and braces outside strings.
+    """Return whether a text has more than `most` commas, brackets and braces outside strings.
 
-    That bounds its nesting, too. The text may be any bytes; the time is linear.
+    That also bounds its nesting. The text may be any bytes; the time is linear.
     """
     if len(body) <= most or _signs(body) <= most:
         return False
@@ -24,7 +26,7 @@ def _signs(text: bytes) -> int:
 
 
 def bare(body: bytes) -> bytes:
-    """Return a text of the same length whose quotes all begin or end a string."""
+    """Return a text of the same length in which every quote begins or ends a string."""
     return body.replace(rb"\\", b"  ").replace(rb"\"", b"  ") if b"\\" in body else body
 
 

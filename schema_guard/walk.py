@@ -1,22 +1,21 @@
-"""One walk over a schema: every member is looked at once, and what the whole schema comes to is counted.
+"""One walk over a schema, which checks every member once and counts the whole schema.
 
-The walk makes a node of each schema within, with edges to those that it holds or refers to; `graph` goes on with them.
+The walk makes a node of each schema within, with edges to the schemas that it holds or refers to;
+`graph` continues with them.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
 from schema_guard import limits
-from schema_guard.bounds import COUNTS, NUMBERS, Bounds, count_fault, multiple_fault, number_fault, out_of_range
+from schema_guard.bounds import COUNTS, NUMBERS, count_fault, multiple_fault, number_fault, out_of_range
 from schema_guard.errors import SchemaRefused, Step, shown
 from schema_guard.limits import Limit
+from schema_guard.nodes import Node, Totals
 from schema_guard.pattern import PatternRefused, check_pattern
 
-Fields = dict[str, Any]
 _TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
@@ -47,53 +46,7 @@ _NULLABLE = frozenset(
     | COUNTS.keys()
     | NUMBERS
 )
-"""Members that may be null where the check is lenient: the answer is guided as without them."""
-
-
-class Totals:
-    """What all schemas of one request come to."""
-
-    def __init__(self, *, lenient: bool) -> None:
-        """Begin with nothing; `lenient` is what llguidance guides, which takes more than llama.cpp's converter."""
-        self.lenient = lenient
-        self._counts: dict[str, int] = {}
-
-    def add(self, limit: Limit, count: int = 1) -> bool:
-        """Count; return whether the limit still holds."""
-        total = self._counts[limit.counts] = self._counts.get(limit.counts, 0) + count
-        return total <= limit.most
-
-
-@dataclass(slots=True)
-class Node:
-    """A schema within the schema: where it is, what it says of itself, and the nodes it leads to."""
-
-    parent: int
-    steps: tuple[Step, ...]
-    fields: Fields
-    depth: int
-    names: int
-    rule: str
-    bounds: Bounds = field(default_factory=dict)
-    alternatives: int = 1
-    reference: int = -1
-    all_of: list[int] = field(default_factory=list)
-    any_of: list[int] = field(default_factory=list)
-    inner: list[int] = field(default_factory=list)
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """The names of types it allows; none where it says nothing."""
-        given = self.fields.get("type") or ()
-        return (given,) if isinstance(given, str) else tuple(given)
-
-    @property
-    def same(self) -> Iterator[int]:
-        """The nodes for the same value: alternatives, parts, what it refers to."""
-        yield from self.any_of
-        yield from self.all_of
-        if self.reference >= 0:
-            yield self.reference
+"""Members that may be null if the check is lenient: they count as missing."""
 
 
 class Walk:
@@ -102,9 +55,7 @@ class Walk:
     def __init__(self, place: tuple[Step, ...], schema: Any, totals: Totals) -> None:
         """Walk over `schema`, whose place in the request is `place`.
 
-        Raises:
-            SchemaRefused: a member is wrong, or a limit is passed.
-
+        Raises SchemaRefused for a wrong member or an exceeded limit.
         """
         self.nodes: list[Node] = []
         self.lenient = totals.lenient
@@ -137,7 +88,7 @@ class Walk:
             self.refuse(index, f"has more than {limit.most:,} {limit.counts}: ask for less at once", *more)
 
     def _schema(self, parent: int, steps: tuple[Step, ...], value: Any) -> int:
-        """Make a node of a schema and have it looked at."""
+        """Make a node of a schema, and visit it later."""
         if type(value) is bool and self.lenient:
             value = {}
         if type(value) is not dict:
@@ -307,7 +258,9 @@ class Walk:
         self.nodes[index].reference = self._schema(0, tuple(steps), found) if known is None else known
 
     def _data(self, index: int, name: str, value: Any) -> None:
-        """Look through what is no schema: numbers must be such that JSON can say them, and nothing too deep."""
+        """Check a value that is no schema: JSON must be able to express its numbers, and its depth
+        is limited.
+        """
         level, text, depth = [value], 0, self.nodes[index].depth
         while level:
             self._count(index, limits.VALUES, len(level), name)

@@ -26,28 +26,31 @@ _TIMEOUT_S = 120.0
 
 
 def main() -> int:
-    """Run, write, print. The exit status is 1 when a stream was incomplete, not when a target is missed."""
+    """Run, write and print; return the exit status.
+
+    It is 1 when a stream was incomplete, not when a target is missed.
+    """
     parser = argparse.ArgumentParser(description="The stream function beside other adapters.")
-    parser.add_argument("--quick", action="store_true", help="only what the targets need")
+    parser.add_argument("--quick", action="store_true", help="only the scenarios that the targets need")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--servers", default="", help="only these, by commas")
-    parser.add_argument("--streams", type=int, default=0, help="only scenarios of so many streams")
-    parser.add_argument("--tokens", type=int, default=0, help="another length of all answers")
+    parser.add_argument("--servers", default="", help="only these servers, separated by commas")
+    parser.add_argument("--streams", type=int, default=0, help="only scenarios with this number of streams")
+    parser.add_argument("--tokens", type=int, default=0, help="length of all answers in tokens")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    given = parser.parse_args()
-    scenarios = plans.QUICK if given.quick else plans.full()
-    if given.servers:
-        wanted = set(given.servers.split(","))
+    args = parser.parse_args()
+    scenarios = plans.QUICK if args.quick else plans.full()
+    if args.servers:
+        wanted = set(args.servers.split(","))
         scenarios = tuple(
             replace(one, servers=tuple(name for name in one.servers if name in wanted)) for one in scenarios
         )
-    if given.tokens:
-        scenarios = tuple(replace(one, tokens=given.tokens) for one in scenarios)
-    scenarios = tuple(one for one in scenarios if one.servers and given.streams in (0, one.streams))
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = asyncio.run(_run(scenarios, given.rounds, given.out))
+    if args.tokens:
+        scenarios = tuple(replace(one, tokens=args.tokens) for one in scenarios)
+    scenarios = tuple(one for one in scenarios if one.servers and args.streams in (0, one.streams))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = asyncio.run(_run(scenarios, args.rounds, args.out))
     print_rows(rows)
-    cold = given.out.with_name("coldstart.json")
+    cold = args.out.with_name("coldstart.json")
     print_verdicts(verdicts(rows, json.loads(cold.read_text()) if cold.exists() else None))
     return 0 if all(row["complete"] for row in rows) else 1
 
@@ -70,7 +73,7 @@ async def _run(scenarios: tuple[Scenario, ...], rounds: int, out: Path) -> list[
                     for server in turn[number % len(turn) :] + turn[: number % len(turn)]:
                         print(f"round {number + 1}/{rounds}: {scenario.name}: {server.name}", file=sys.stderr)
                         rows[scenario, server.name].samples.append(await sample(server, scenario, seconds=_TIMEOUT_S))
-                found = _write(rows, out)  # after each round: who stops it early keeps what there is
+                found = _write(rows, out)  # written after each round, so that an early stop keeps the results
         finally:
             for server in started:
                 server.stop()
@@ -86,7 +89,7 @@ def _write(rows: dict[tuple[Scenario, str], Row], out: Path) -> list[dict[str, A
 
 
 def machine() -> dict[str, Any]:
-    """Say what it ran on."""
+    """Return a description of the machine."""
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {

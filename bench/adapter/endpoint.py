@@ -1,15 +1,14 @@
-"""The stand-in endpoint: SageMaker's streaming call over HTTP/1.1, answered from answers that were encoded before.
+"""The stand-in endpoint: SageMaker's streaming call over HTTP/1.1, with answers that are encoded in advance.
 
     python -m bench.adapter.endpoint        prints its port
 
-One thread over epoll and nothing between it and the sockets. Each token is a frame, a chunk and a `send` of its own;
-flat out, the streams take turns after each, so that what a reader finds together is what it was too slow to find apart.
+One thread over epoll and nothing between it and the sockets. Each token is a separate frame, chunk and `send`;
+without a rate, the streams take turns after each token, so a reader that finds several tokens at once was too slow.
 """
 
 import heapq
 import select
 import socket
-import sys
 import time
 
 from bench.adapter.frames import answer, asked
@@ -18,11 +17,11 @@ _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\n"
     b"x-amzn-sagemaker-content-type: application/jsonlines\r\ntransfer-encoding: chunked\r\n\r\n"
 )
-_TURNS = 16  # sends between two looks at the other sockets
+_TURNS = 16  # sends between two checks of the other sockets
 
 
 class _Stream:
-    """One connection, and the answer on its way over it."""
+    """One connection and its answer."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -40,7 +39,7 @@ class _Stream:
         return self.position > len(self.parts)
 
     def ask(self, data: bytes) -> bool:
-        """Take bytes of a request; True when it is whole, and the answer may begin."""
+        """Read bytes of a request; return True when it is complete and the answer may begin."""
         self.request += data
         head, found, body = self.request.partition(b"\r\n\r\n")
         if not found:
@@ -60,7 +59,7 @@ class _Stream:
         return self.began + self.position / self.rate
 
     def send(self) -> bool:
-        """Send what is next; False when the socket takes no more now."""
+        """Send the next piece; return False when the socket is full."""
         if not self.rest:
             self.rest = self.parts[self.position] if self.position < len(self.parts) else self.ending
             self.position += 1
@@ -76,7 +75,7 @@ class Endpoint:
     """All streams."""
 
     def __init__(self, listener: socket.socket) -> None:
-        """Serve what `listener` accepts."""
+        """Serve connections that `listener` accepts."""
         self._listener = listener
         self._epoll = select.epoll()
         self._epoll.register(listener, select.EPOLLIN)
@@ -103,7 +102,7 @@ class Endpoint:
         if self._flat or self._paced:
             wait = 0.0 if self._flat else self._paced[0][0] - time.perf_counter()
         if wait > 0:
-            select.select([self._epoll], [], [], wait)  # finer than epoll's own milliseconds
+            select.select([self._epoll], [], [], wait)  # finer than epoll's milliseconds
         for number, events in self._epoll.poll(0):
             if number == self._listener.fileno():
                 self._accept()
@@ -142,7 +141,7 @@ class Endpoint:
             self._flat.append(stream)
 
     def _turn(self, stream: _Stream) -> bool:
-        """Send one token; whether there is a next turn to take."""
+        """Send one token; return whether there is another one."""
         if stream.sock.fileno() < 0:
             return False
         try:
@@ -162,7 +161,7 @@ class Endpoint:
 
 
 def main() -> None:
-    """Listen on loopback, say where, serve."""
+    """Listen on loopback, print the port, serve."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     listener.setblocking(False)
     print(listener.getsockname()[1], flush=True)
@@ -170,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

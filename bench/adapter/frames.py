@@ -1,4 +1,5 @@
-"""What the stand-in endpoint sends and the client looks for: numbered tokens, so that any loss, repeat or change shows.
+"""The numbered tokens that the endpoint sends and the client checks, so that any loss, repetition
+or change shows.
 
 An answer is encoded once and sent many times: the endpoint must not be what is measured.
 """
@@ -16,12 +17,15 @@ _ASKED = re.compile(rb"bench (\d+) tokens at (\d+) per second")
 
 
 def prompt(tokens: int, rate: int) -> str:
-    """Give what to ask for: an answer of so many tokens at so many a second, 0 for as fast as it goes."""
+    """Return a prompt for an answer of `tokens` tokens at a rate a second; 0 means no limit."""
     return f"bench {tokens} tokens at {rate} per second"
 
 
 def asked(body: bytes) -> tuple[int, int]:
-    """Find what `prompt` said, in a request's body. Raises ValueError."""
+    """Return the request of `prompt` in a request's body.
+
+    Raises ValueError.
+    """
     found = _ASKED.search(body)
     if found is None:
         raise ValueError("the body names no benchmark")
@@ -29,13 +33,13 @@ def asked(body: bytes) -> tuple[int, int]:
 
 
 def numbers(answer: bytes, *, merged: bool = False) -> list[int]:
-    """Give the tokens' numbers in an answer, in their order; `merged` ones may share a record."""
+    """Return the numbers of an answer's tokens, in order; `merged` ones may share a record."""
     return [int(number) for number in (_MERGED if merged else TOKEN).findall(answer)]
 
 
 @cache
 def answer(dialect: str, tokens: int) -> tuple[tuple[bytes, ...], bytes]:
-    """Give an answer as chunks of the HTTP body: one a token (or a record), and what ends it.
+    """Return an answer as chunks of the HTTP body: one a token (or a record), and what ends it.
 
     Args:
         dialect: `lines` (our container's), `merged` (the same, four tokens a record) or `openai` (chunk JSON, as

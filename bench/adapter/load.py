@@ -1,7 +1,8 @@
-"""The clients: so many streams at once, each asking again when its answer is over.
+"""The clients: a number of concurrent streams, each of which repeats its request when its answer
+ends.
 
-Two ways in, with the same recordings: HTTP/1.1 to a port, and Lambda's Runtime API, of which the local cloud's own is
-used without the function URL in front.
+There are two ways in, with the same recordings: HTTP/1.1 to a port, and Lambda's Runtime API, for
+which the local cloud's is used without the function URL in front.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from bench.adapter.frames import prompt
 from bench.adapter.streams import Recording
 from bench.adapter.table import KEY
 from local.lambda_.event import UrlRequest, build
-from local.lambda_.response import Head, Invocation, Response
+from local.lambda_.prelude import Head
+from local.lambda_.response import FunctionError, Invocation, Response
 
 if TYPE_CHECKING:
     from local.lambda_.runtime_api import RuntimeApi
@@ -31,20 +33,20 @@ HEADERS = {
 
 
 class Client(Protocol):
-    """One slot of the load: asks, and waits for the whole answer."""
+    """One client of the load: sends a request and waits for the whole answer."""
 
     async def ask(self, tokens: int, rate: int) -> Recording:
-        """Carry one request."""
+        """Send one request and read its answer."""
         ...
 
     def close(self) -> None:
-        """Let go."""
+        """Release the connection."""
         ...
 
 
 @cache
 def request_body(tokens: int, rate: int, *, model: str) -> bytes:
-    """Give the chat request that asks for an answer of that shape."""
+    """Return the chat request for an answer of that shape."""
     messages = [{"role": "user", "content": prompt(tokens, rate)}]
     return json.dumps({"model": model, "stream": True, "max_tokens": tokens, "messages": messages}).encode()
 
@@ -97,7 +99,7 @@ class HttpClient(asyncio.Protocol):
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what waits."""
+        """End a pending request."""
         self._transport = None
         self._end()
 
@@ -110,7 +112,7 @@ class HttpClient(asyncio.Protocol):
 
 
 class _RecordedResponse(Response):
-    """An answer that is recorded where the function URL would read it."""
+    """A response that is recorded where the function URL would read it."""
 
     def __init__(self, recording: Recording, on_stuck: Callable[[], None] | None) -> None:
         super().__init__()
@@ -132,8 +134,8 @@ class _RecordedResponse(Response):
         self._recording.over = True
         self._end()
 
-    def fail(self, error: Exception) -> None:  # type: ignore[override]
-        super().fail(error)  # type: ignore[arg-type]
+    def fail(self, error: FunctionError) -> None:
+        super().fail(error)
         self._end()
 
     def _end(self) -> None:
@@ -141,7 +143,7 @@ class _RecordedResponse(Response):
             self.done.set_result(None)
 
 
-@cache  # as the function URL would make it; making it is not the function's time
+@cache  # the function URL would make this event; that is not the function's time
 def _event(tokens: int, rate: int, model: str) -> bytes:
     request = UrlRequest(
         method="POST",
@@ -160,7 +162,9 @@ class LambdaClient:
     """A caller of environments: takes one that is idle for each request."""
 
     def __init__(self, idle: "asyncio.Queue[RuntimeApi]", *, merged: bool, stuck: bool = False) -> None:
-        """`idle` has an environment once for each further invocation that it takes; who is `stuck` reads once only."""
+        """`idle` has an environment once for each further invocation that it takes; a `stuck`
+        client reads once only.
+        """
         self._stuck = stuck
         self.paused = False
         self._idle = idle
@@ -183,11 +187,11 @@ class LambdaClient:
         self.paused = True
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 async def run(clients: list[Client], *, requests: int, tokens: int, rate: int, seconds: float) -> list[Recording]:
-    """Have every client ask so many times, one after the other, all of them at once."""
+    """Send a number of requests with every client, one after the other, all clients at once."""
     recordings: list[Recording] = []
 
     async def one(client: Client) -> None:
@@ -199,7 +203,7 @@ async def run(clients: list[Client], *, requests: int, tokens: int, rate: int, s
             await asyncio.gather(*(one(client) for client in clients))
     except TimeoutError:
         missing = requests * len(clients) - len(recordings)
-        recordings += [Recording(tokens, 0.0, raw=False)] * missing  # never complete
+        recordings += [Recording(tokens, 0.0, raw=False)] * missing  # such answers never end
     return recordings
 
 

@@ -1,6 +1,11 @@
-"""Our application as any ASGI server would carry it: `uvicorn bench.adapter.ours:app`. Settings as on Lambda."""
+"""The stream function's application under any ASGI server: `uvicorn bench.adapter.ours:app`.
+
+Settings as on Lambda.
+"""
 
 import os
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
@@ -13,10 +18,10 @@ class App:
 
     def __init__(self) -> None:
         """Make nothing yet."""
-        self._app = None
+        self._app: ASGIApp | None = None
 
-    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
-        """Carry one call."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call."""
         if self._app is None:
             settings = Settings.from_environment(os.environ)
             self._app = create_app(settings, Client(), lambda: Credentials.from_environment(os.environ))

@@ -1,4 +1,4 @@
-"""Which scenarios are run: all of them, or those that the targets need."""
+"""The scenarios that are run: all of them, or those that the targets need."""
 
 from bench.adapter.rows import Scenario
 
@@ -14,11 +14,11 @@ QUICK = (
     Scenario(rate=50, streams=32, tokens=200, servers=("sluice", "fastapi-boto3", "relay")),
     Scenario(rate=20, streams=128, tokens=40, servers=("sluice",)),
 )
-"""What the targets need, in under five minutes. LiteLLM takes most of them."""
+"""The scenarios that the targets need, in under five minutes. LiteLLM takes most of that."""
 
 
 def full() -> tuple[Scenario, ...]:
-    """Give every mode at every number of streams, for every server; some twenty minutes a round."""
+    """Return every mode at every number of streams, for every server; about twenty minutes a round."""
     found = []
     for streams in (1, 8, 32, 128):
         per_invocation = ("sluice-per-invocation",)

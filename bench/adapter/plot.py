@@ -1,4 +1,4 @@
-"""Plots as SVG, written by hand: they are small, and a plotting library is not."""
+"""Plots as SVG, written by hand: the plots are small, a plotting library is not."""
 
 import math
 from typing import Any

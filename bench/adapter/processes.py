@@ -1,4 +1,7 @@
-"""Child processes: started, found out about, ended. Linux: figures come from /proc and from the process clocks."""
+"""Child processes: their start, their figures and their end.
+
+On Linux the figures come from /proc and from the process clocks.
+"""
 
 import contextlib
 import os
@@ -10,13 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 PEERS = Path(".venv-bench/bin")
-"""What the group `bench` was installed into."""
+"""The programs of the environment with the group `bench`."""
 
 
 def start(
     command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, said: bool = False
 ) -> "subprocess.Popen[str]":
-    """Start a process. With `said`, its standard output is a pipe, on which it says its port; else it goes to `log`."""
+    """Start a process.
+
+    With `said`, its standard output is a pipe on which it prints its port; otherwise it goes to
+    `log`.
+    """
     with log.open("ab") as file:
         return subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE if said else file, stderr=file, text=True
@@ -24,18 +31,18 @@ def start(
 
 
 def port(process: "subprocess.Popen[str]") -> int:
-    """Read the port that a process says."""
+    """Read the port that a process prints."""
     assert process.stdout is not None  # noqa: S101 (asked for in `start`)
     return int(process.stdout.readline())
 
 
 def python(*arguments: str) -> list[str]:
-    """Give the command of this interpreter."""
+    """Return a command of this interpreter."""
     return [sys.executable, *arguments]
 
 
 def tree(pid: int) -> list[int]:
-    """Give a process and all its descendants."""
+    """Return the ids of a process and all its descendants."""
     found = [pid]
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -45,7 +52,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu(pids: Sequence[int]) -> float:
-    """Give the CPU seconds that processes and their descendants have used, kernel's and their own."""
+    """Return the CPU seconds of processes and their descendants, in the kernel and outside it."""
     total = 0.0
     for pid in pids:
         for member in tree(pid):
@@ -57,7 +64,7 @@ def cpu(pids: Sequence[int]) -> float:
 
 
 def resident(pids: Sequence[int]) -> float:
-    """Give the megabytes (10**6) resident of processes and their descendants."""
+    """Return the resident megabytes (10**6) of processes and their descendants."""
     total = 0
     for pid in pids:
         for member in tree(pid):
@@ -79,6 +86,6 @@ def stop(processes: Sequence["subprocess.Popen[str]"]) -> None:
 
 @contextlib.contextmanager
 def free_port() -> Iterator[int]:
-    """Give a port that is free now; it is let go on leaving."""
+    """Yield a port that is free; it is released at the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The floor: passes bytes on, both ways, and knows nothing of them. What an asyncio program costs that does no work.
+"""The lower bound: passes bytes on in both directions, at the cost of an asyncio program that does no work.
 
 python -m bench.adapter.relay HOST:PORT        prints its port
 """
@@ -8,10 +8,10 @@ import sys
 
 
 class Side(asyncio.Protocol):
-    """One side of a connection; what it receives, the other side writes."""
+    """One side of a connection. The other side writes what it receives."""
 
     def __init__(self, target: tuple[str, int] | None) -> None:
-        """With a `target`, the side of the client, which opens the other one."""
+        """With a `target` this is the client's side, which opens the other one."""
         self._target = target
         self._opening: asyncio.Task[None] | None = None
         self._early: list[bytes] = []
@@ -31,19 +31,19 @@ class Side(asyncio.Protocol):
             self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
-        """Pass on."""
+        """Pass the bytes on."""
         if self.other is None:
             self._early.append(data)
         elif self.other.transport is not None:
             self.other.transport.write(data)
 
     def pause_writing(self) -> None:
-        """Have the other side read no more."""
+        """Pause reading on the other side."""
         if self.other is not None and self.other.transport is not None:
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Have it read on."""
+        """Resume reading on the other side."""
         if self.other is not None and self.other.transport is not None:
             self.other.transport.resume_reading()
 
@@ -54,7 +54,7 @@ class Side(asyncio.Protocol):
 
 
 async def serve(target: tuple[str, int]) -> None:
-    """Listen on loopback, say where, serve until killed."""
+    """Listen on loopback, print the port, serve until killed."""
     server = await asyncio.get_running_loop().create_server(lambda: Side(target), "127.0.0.1", 0, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

@@ -123,7 +123,7 @@ def _replace(text: str, name: str, content: str) -> str:
 
 
 def main() -> int:
-    """Render what is there into the page."""
+    """Render the results that exist into the page."""
     rows: Rows = json.loads((RESULTS / "adapter.json").read_text())
     cold_file = RESULTS / "coldstart.json"
     cold = json.loads(cold_file.read_text()) if cold_file.exists() else None

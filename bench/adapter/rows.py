@@ -1,4 +1,4 @@
-"""What is run, and what it comes to: one row for each server, mode and number of streams."""
+"""The scenarios and their results: one row for each server, mode and number of streams."""
 
 import asyncio
 import gc
@@ -12,13 +12,15 @@ from bench.adapter.load import run
 from bench.adapter.servers import Server
 from bench.adapter.streams import percentile, read
 
-_OVER_CAPACITY = 0.95  # of the nominal rate: who gives less does not sustain it
-_AFTER_S = 0.05  # for what a server does after its last byte, such as settling
+_OVER_CAPACITY = 0.95  # share of the nominal rate; a server below it does not sustain the rate
+_AFTER_S = 0.05  # time for work after the last byte, such as settling
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """So many streams, each of so many answers of so many tokens, at so many tokens a second (0: flat out)."""
+    """A number of streams, of answers for each, of tokens in each, and a rate in tokens a second
+    (0: unlimited).
+    """
 
     rate: int
     streams: int
@@ -29,19 +31,19 @@ class Scenario:
 
     @property
     def mode(self) -> str | int:
-        """Give the row's `mode`."""
+        """The row's `mode`."""
         return self.rate or "flat"
 
     @property
     def name(self) -> str:
-        """Give what a person calls it."""
+        """The scenario's name for people."""
         pace = f"{self.rate} tokens/s" if self.rate else "flat out"
         return f"{self.streams} streams, {pace}" + (", merged records" if self.merged else "")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One round of one server. Times are milliseconds; `cpu` microseconds a token."""
+    """One round of one server. Times are in milliseconds, `cpu` in microseconds a token."""
 
     cpu: float
     ttft_p50: float
@@ -62,11 +64,11 @@ class Row:
     samples: list[Sample] = field(default_factory=list)
 
     def median(self, name: str) -> float:
-        """Give the median of a figure over the rounds."""
-        return statistics.median(getattr(sample, name) for sample in self.samples)
+        """Return the median of a figure over the rounds."""
+        return float(statistics.median(getattr(sample, name) for sample in self.samples))
 
     def as_json(self, own: "Row") -> dict[str, Any]:
-        """Give the row; `own` is the endpoint's, whose time to the first token is taken off."""
+        """Return the row; `own` is the endpoint's row, whose time to the first token is subtracted."""
         scenario = self.scenario
         capacity = scenario.rate * scenario.streams
         rate = self.median("tokens_per_s")
@@ -94,15 +96,16 @@ class Row:
 
 
 async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sample:
-    """Run a scenario once, and read what came after the clock has stopped.
+    """Run a scenario once, and read the recordings after the clock has stopped.
 
-    Just before, each client has one answer of one token: connections and threads are those of a server at work.
+    Before that, each client gets one answer of one token, so that connections and threads are those
+    of a busy server.
     """
     clients = await server.clients(scenario.streams, merged=scenario.merged)
     await run(clients, requests=1, tokens=1, rate=0, seconds=seconds)
     await asyncio.sleep(_AFTER_S)
     gc.collect()
-    gc.disable()  # the client's own pauses are nobody's latency
+    gc.disable()  # the client's own pauses must not count as latency
     before = processes.cpu(server.pids)
     recordings = await run(
         clients, requests=scenario.requests, tokens=scenario.tokens, rate=scenario.rate, seconds=seconds
@@ -131,7 +134,11 @@ async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sampl
 
 
 def _rate(scenario: Scenario, times: list[list[float]], began: float) -> float:
-    """Give tokens a second: flat out over all of the round; paced, of the streams while each runs, all together."""
+    """Return tokens a second.
+
+    Without a rate it is over the whole round; with one, it is the sum over the streams while each
+    runs.
+    """
     if not times:
         return 0.0
     if not scenario.rate:

@@ -1,4 +1,4 @@
-"""The servers under load: how each is started, reached and warmed."""
+"""The servers under load: how each is started, reached and warmed up."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ _AWS = {
 
 @dataclass
 class Setting:
-    """Where the stand-ins are, and where files go."""
+    """The addresses of the stand-ins, and the folder for files."""
 
     endpoint: int
     table: int
@@ -42,7 +42,7 @@ class Setting:
 
 
 def settings(setting: Setting) -> dict[str, str]:
-    """Give the stream function's environment variables."""
+    """Return the stream function's environment variables."""
     return {
         "PATH": os.environ["PATH"],
         **_AWS,
@@ -56,7 +56,7 @@ def settings(setting: Setting) -> dict[str, str]:
 
 @dataclass
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     name: str
     processes: "list[subprocess.Popen[str]]" = field(default_factory=list)
@@ -68,35 +68,38 @@ class Server:
 
     @property
     def pids(self) -> list[int]:
-        """Give the processes whose figures are the server's."""
+        """Return the processes whose figures are the server's."""
         return [process.pid for process in self.processes]
 
     async def clients(self, count: int, *, merged: bool = False) -> list[Client]:
-        """Give so many ways in."""
+        """Return a number of clients."""
         if self.idle is not None:
             return [LambdaClient(self.idle, merged=merged) for _ in range(count)]
         model = "merged" if merged else self.model
         return [await HttpClient.connect(self.port, path=self.path, model=model, merged=merged) for _ in range(count)]
 
     async def warm(self, streams: int) -> None:
-        """Have it serve so many streams once, until they are whole. Raises RuntimeError."""
+        """Send a number of streams through the server once, until they are complete.
+
+        Raises RuntimeError.
+        """
         for _ in range(2):
             clients = await self.clients(streams)
             recordings = await run(clients, requests=2, tokens=20, rate=0, seconds=60)
             for client in clients:
                 client.close()
         if not all(read(recording).complete for recording in recordings):
-            raise RuntimeError(f"{self.name} does not answer; its log says more")
+            raise RuntimeError(f"{self.name} does not answer; its log has the reason")
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the server."""
         for api in self.apis:
             api.stop()
         processes.stop(self.processes)
 
 
 async def direct(setting: Setting) -> Server:
-    """Give the endpoint itself, which says what is its own time."""
+    """Return the endpoint itself, which shows its own share of the time."""
     return Server("direct", port=setting.endpoint, path="/endpoints/lines/invocations-response-stream")
 
 
@@ -109,7 +112,7 @@ async def relay(setting: Setting) -> Server:
 
 
 async def sluice_uvicorn(setting: Setting) -> Server:
-    """Start our application under uvicorn."""
+    """Start the stream function's application under uvicorn."""
     return await _uvicorn("sluice-uvicorn", processes.python("-m", "uvicorn"), "bench.adapter.ours:app", setting)
 
 
@@ -155,13 +158,10 @@ async def litellm(setting: Setting) -> Server:
 
 
 async def sluice(setting: Setting, *, environments: int = 1, each: int = 128) -> Server:
-    """Start the deployed package's process, or many of them, on the local Runtime API.
+    """Start the deployed package's process, or several, on the local Runtime API.
 
-    Args:
-        setting: Where the stand-ins are.
-        environments: How many.
-        each: How many invocations one takes at once.
-
+    `setting` has the addresses of the stand-ins, `environments` is the number of processes, `each`
+    how many invocations one takes at once.
     """
     host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
     package = build(root=ROOT, target=host).path
@@ -169,7 +169,7 @@ async def sluice(setting: Setting, *, environments: int = 1, each: int = 128) ->
     for _ in range(environments):
         await environment(server, package, setting, each)
     async with asyncio.timeout(_READY_S):
-        # a queue tells nobody of its size
+        # a queue does not report its size
         while server.idle is not None and server.idle.qsize() < environments * each:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return server
@@ -216,12 +216,12 @@ async def _answers(server: Server) -> None:
             return
         except OSError:
             if time.monotonic() > until or any(process.poll() is not None for process in server.processes):
-                raise RuntimeError(f"{server.name} does not start; its log says more") from None
+                raise RuntimeError(f"{server.name} does not start; its log has the reason") from None
             await asyncio.sleep(0.1)
 
 
 async def start(name: str, setting: Setting, streams: int) -> Server:
-    """Start a server by its name, for so many streams at most."""
+    """Start a server by its name, for at most a number of streams."""
     if name == "sluice-per-invocation":
         return await sluice(setting, environments=streams, each=1)
     starters = {

@@ -1,4 +1,7 @@
-"""One stream as a client saw it: what came, and when. Reading it comes after the clock has stopped."""
+"""One stream as a client saw it: the bytes and their times.
+
+They are read after the clock has stopped.
+"""
 
 from dataclasses import dataclass, field
 
@@ -24,7 +27,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Seen:
-    """When each token came, whether all did, in order, and the answer had its end."""
+    """The time of each token, whether all tokens came in order, and whether the answer had its end."""
 
     asked: float
     times: list[float]
@@ -49,7 +52,7 @@ class _Body:
 
 
 def read(recording: Recording) -> Seen:
-    """Find the tokens and the times at which they were whole."""
+    """Return the tokens and the times at which they were complete."""
     body, answer, times = _Body(), bytearray(), list[float]()
     read_to = 0
     found: list[int] = []
@@ -70,6 +73,6 @@ def read(recording: Recording) -> Seen:
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """Give a percentile: the smallest value that so many percent do not exceed."""
+    """Return a percentile: the smallest value that this many percent do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, round(len(ordered) * percent / 100 + 0.5) - 1))]

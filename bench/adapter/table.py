@@ -1,13 +1,14 @@
-"""The stand-in DynamoDB: takes every write, at once. `python -m bench.adapter.table` prints its port.
+"""The stand-in DynamoDB, which accepts every write at once.
 
-Of accounts it keeps one, without limits, and what is in flight on it, because the meter reads that from the answer; of
-all else nothing. The tests hold the meter against a table that keeps everything. One thread over epoll, as the
-endpoint: the table must not be what is measured.
+`python -m bench.adapter.table` prints its port.
+
+It stores one account without limits, and that account's requests in flight, because the meter reads
+them from the response; it stores nothing else. The tests hold the meter against a table that stores
+everything. It is one thread over epoll, like the endpoint: the table must not be what is measured.
 """
 
 import select
 import socket
-import sys
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ class _Call(msgspec.Struct):
     Key: dict[str, dict[str, str]] = {}
     UpdateExpression: str = ""
     ReturnValues: str = ""
-    ExpressionAttributeNames: dict[str, str] = {}  # msgspec makes a new dict for each
+    ExpressionAttributeNames: dict[str, str] = {}  # msgspec makes a new dict for each request
     ExpressionAttributeValues: dict[str, dict[str, Any]] = {}
 
 
@@ -36,13 +37,13 @@ class Account:
     """The one account."""
 
     def __init__(self) -> None:
-        """Begin with nothing in flight."""
+        """Nothing is in flight."""
         self._in_flight: dict[str, dict[str, Any]] = {}
         self._item = wrap_all(accounts.new_account(KEY, name="bench", now=0))
         self._item["in_flight"] = {"M": self._in_flight}
 
     def take(self, body: bytes) -> bytes:
-        """Carry out a call; give the answer."""
+        """Carry out a call; return the response."""
         call = _decode(body)
         request = call.ExpressionAttributeNames.get("#request", "")
         if "REMOVE in_flight.#request" in call.UpdateExpression:
@@ -51,7 +52,7 @@ class Account:
             self._in_flight[request] = call.ExpressionAttributeValues[":entry"]
         if (
             not call.UpdateExpression and call.Key.get("sk") == _ACCOUNT
-        ):  # a read, by which an environment knows the key
+        ):  # a read, by which an environment verifies the key
             return self._answer("Item")
         return self._answer("Attributes") if call.ReturnValues == "ALL_NEW" else _NOTHING
 
@@ -61,16 +62,16 @@ class Account:
 
 
 class Connection:
-    """One connection; requests come one after another."""
+    """One connection. Its requests come one after another."""
 
     def __init__(self, sock: socket.socket, account: Account) -> None:
-        """Begin with nothing read."""
+        """Nothing has been read."""
         self._sock = sock
         self._account = account
         self._read = b""
 
     def answer(self) -> bool:
-        """Read, and answer a request that is whole; False at the end."""
+        """Read, and answer a complete request; return False at the end."""
         try:
             data = self._sock.recv(65536)
             if not data:
@@ -89,7 +90,7 @@ class Connection:
 
 
 def serve(listener: socket.socket) -> None:
-    """Serve what `listener` accepts until killed."""
+    """Serve connections that `listener` accepts until killed."""
     account = Account()
     connections: dict[int, tuple[socket.socket, Connection]] = {}
     epoll = select.epoll()
@@ -107,11 +108,11 @@ def serve(listener: socket.socket) -> None:
 
 
 def main() -> None:
-    """Listen on loopback, say where, serve."""
+    """Listen on loopback, print the port, serve."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     print(listener.getsockname()[1], flush=True)
     serve(listener)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

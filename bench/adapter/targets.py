@@ -1,4 +1,7 @@
-"""What the stream function is held to, computed from the rows. Ratios, because machines differ."""
+"""The targets of the stream function, computed from the rows.
+
+They are ratios, because machines differ.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One target: what it says, the figure, the bound, and whether it is met (None: a row is missing)."""
+    """One target: its text, the figure, the bound, and whether it is met (None: a row is missing)."""
 
     name: str
     figure: str
@@ -18,7 +21,7 @@ class Verdict:
 
 
 def verdicts(rows: Rows, cold: dict[str, Any] | None = None) -> list[Verdict]:
-    """Judge all targets of which the rows are there."""
+    """Return the verdicts on all targets whose rows exist."""
     found = list(_cpu(rows))
     found += _latency(rows)
     found.append(
@@ -33,7 +36,7 @@ def verdicts(rows: Rows, cold: dict[str, Any] | None = None) -> list[Verdict]:
 
 
 def find(rows: Rows, server: str, mode: str | int, streams: int) -> dict[str, Any] | None:
-    """Give the row with one chunk for each token."""
+    """Return the row with one chunk for each token."""
     wanted = (server, mode, streams, False)
     found = [row for row in rows if (row["server"], row["mode"], row["streams"], row["merged"]) == wanted]
     return found[-1] if found else None

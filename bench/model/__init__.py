@@ -1,1 +1,1 @@
-"""What the container's server costs: the engine alone against the same engine behind it."""
+"""The cost of the container's server: the engine alone against the same engine behind the server."""

@@ -36,13 +36,13 @@ ENVIRONMENT = {
 
 
 def main() -> int:
-    """Measure, write, print."""
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description="What the container's server costs.")
-    parser.add_argument("--quick", action="store_true", help="one round of two seconds, for a look; writes nothing")
+    parser.add_argument("--quick", action="store_true", help="one round of two seconds; writes no results")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0)
-    given = parser.parse_args()
-    rounds, seconds = (1, 2.0) if given.quick else (given.rounds, given.seconds)
+    args = parser.parse_args()
+    rounds, seconds = (1, 2.0) if args.quick else (args.rounds, args.seconds)
     rows: list[dict[str, Any]] = []
     for streams in STREAMS:
         found: dict[str, list[dict[str, float]]] = {"engine": [], "server": []}
@@ -53,7 +53,7 @@ def main() -> int:
         print("\n".join(_line(row) for row in rows[-2:]), file=sys.stderr, flush=True)
     table = _table(rows)
     print(table)
-    if not given.quick:
+    if not args.quick:
         content = {"machine": _machine(), "engine": "llama.cpp, demo model", "rounds": rounds, "seconds": seconds}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps({**content, "rows": rows}, indent=1) + "\n")
@@ -103,7 +103,7 @@ def _wait(port: int) -> None:
 
 
 def _cpu(pid: int) -> float:
-    """CPU seconds of a process so far."""
+    """Return the CPU seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -123,7 +123,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _machine() -> str:
-    """The machine, in words."""
+    """Return a description of the machine."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     cpu = names[0].partition(":")[2].strip() if names else platform.machine()
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"

@@ -1,4 +1,4 @@
-"""The same requests against a served container, by a client that does as little as it can."""
+"""The same requests against a served container, by a client that does as little as possible."""
 
 import asyncio
 import json
@@ -15,7 +15,10 @@ BODY = {
 
 @dataclass
 class Tally:
-    """What some streams got. Seconds of the wall, and of the CPU of the process that generates."""
+    """The results of some streams.
+
+    Seconds are of wall time, and of CPU time of the generating process.
+    """
 
     tokens: int = 0
     seconds: float = 0.0
@@ -23,7 +26,7 @@ class Tally:
     ttft: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, float]:
-        """The figures: tokens a second, milliseconds to the first token, CPU microseconds a token."""
+        """Return the figures: tokens a second, milliseconds to the first token, CPU microseconds a token."""
         cuts = statistics.quantiles(self.ttft, n=100) if len(self.ttft) > 1 else self.ttft * 99
         return {
             "tokens_s": round(self.tokens / self.seconds, 1),
@@ -35,7 +38,7 @@ class Tally:
 
 
 async def measure(port: int, streams: int, seconds: float) -> Tally:
-    """Keep so many streams open for so long; the last ones are read to their end."""
+    """Keep a number of streams open for a time; the last ones are read to their end."""
     tally = Tally()
     end = time.perf_counter() + seconds
     payload = json.dumps(BODY).encode()

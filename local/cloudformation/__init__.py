@@ -1,5 +1,6 @@
-"""CloudFormation of the local cloud: our own deployment of stacks, in front of the resources that moto keeps.
+"""CloudFormation of the local cloud: it deploys stacks and leaves the storage of resources to moto.
 
-moto parses the requests and keeps the stacks; `engine` creates, updates, replaces, deletes and rolls back their
-resources in order of dependency, with an event for each; one module a resource family adds the types moto lacks.
+moto parses the requests and stores the stacks. `engine` creates, updates, replaces, deletes and
+rolls back resources in order of dependency, and records an event for each. One module for each
+resource family adds the types that moto lacks.
 """

@@ -1,4 +1,4 @@
-"""Change sets: of one stack each, found by name within it, and never in the way of the next deployment."""
+"""Change sets. A change set belongs to one stack and is found there by its name."""
 
 import contextlib
 from typing import Any
@@ -11,21 +11,24 @@ from local.cloudformation.stacks import Stacks, find, read
 
 
 class NotFound(CloudFormationError):  # type: ignore[misc]  # moto is untyped here
-    """No such change set; the CDK CLI asks for one to see whether it is there."""
+    """The change set does not exist. The CDK CLI asks for one to find that out."""
 
     code = "ChangeSetNotFoundException"
 
 
 class ChangeSets:
-    """Answers to the API's four calls. `response` is moto's reading of a request."""
+    """The API's four calls about change sets. `response` is moto's view of a request."""
 
     def __init__(self, stacks: Stacks) -> None:
-        """`stacks` does the deploying."""
+        """`stacks` deploys the stacks."""
         self._stacks = stacks
         self._create: Any = CloudFormationBackend.create_change_set
 
     def create(self, backend: Any, stack_name: str, change_set_name: str, **options: Any) -> Any:
-        """Create one; its id and its stack's. A stack that only another change set has made is used again."""
+        """Create a change set; return its id and the id of its stack.
+
+        A stack that exists only because of another change set is used again.
+        """
         read(options["template"], options.get("parameters"))
         existing = find(backend, stack_name)
         if existing is None:
@@ -41,11 +44,11 @@ class ChangeSets:
         return made
 
     def describe(self, response: Any) -> Any:
-        """Describe one."""
+        """Return the description of a change set."""
         return ActionResult(_named(response))
 
     def execute(self, response: Any) -> Any:
-        """Deploy one."""
+        """Deploy a change set."""
         found = _named(response)
         if found.execution_status != "AVAILABLE":
             raise ValidationError(found.stack_id, message=f"ChangeSet [{found.change_set_id}] cannot be executed")
@@ -56,21 +59,21 @@ class ChangeSets:
         return EmptyResult()
 
     def delete(self, response: Any) -> Any:
-        """Delete one; one that is not there is no error."""
+        """Delete a change set. A missing one is no error."""
         with contextlib.suppress(NotFound):
             del response.cloudformation_backend.change_sets[_named(response).change_set_id]
         return EmptyResult()
 
 
 def forget(backend: Any, stack: Any, name: str | None = None) -> None:
-    """Drop the change sets of a stack, all or those of one name."""
+    """Forget the change sets of a stack, or only the one with a name."""
     for key, found in list(backend.change_sets.items()):
         if found.stack_id == stack.stack_id and name in {None, found.change_set_name}:
             del backend.change_sets[key]
 
 
 def _named(response: Any) -> Any:
-    """The change set that a request names: by ARN, or by its name within its stack."""
+    """Return the change set that a request names, by its ARN or by its name within its stack."""
     name, stack = response._get_param("ChangeSetName"), response._get_param("StackName")  # noqa: SLF001 - moto's own way
     for found in response.cloudformation_backend.change_sets.values():
         if found.change_set_id == name or (

@@ -1,6 +1,7 @@
-"""AWS::CloudFront::*: distributions and the policies they name.
+"""AWS::CloudFront::*: distributions and the policies that they name.
 
-They are kept in the exchange, not in moto: the edge reads CloudFormation's shape of a distribution's configuration.
+They are kept in the exchange and not in moto, because the edge reads CloudFormation's form of a
+distribution's configuration.
 """
 
 import secrets
@@ -14,51 +15,55 @@ _LETTERS = string.ascii_uppercase + string.digits
 
 
 class Distribution(Resource):
-    """A distribution, which the edge serves on a loopback port of its own: `DomainName` is localhost:PORT."""
+    """A distribution, which the edge serves on a loopback port. `DomainName` is localhost:PORT."""
 
     type = "AWS::CloudFront::Distribution"
 
     def create(self) -> None:
-        """Have the edge listen, and wait for its port."""
+        """Publish the distribution and wait until the edge reports its port."""
         self.physical_id = "E" + "".join(secrets.choice(_LETTERS) for _ in range(13))
         EXCHANGE.distributions[self.physical_id] = self.properties["DistributionConfig"]
         EXCHANGE.changed()
         seen = EXCHANGE.await_observed("distributions", self.physical_id, lambda _seen: True, APPLY_TIMEOUT_S)
         if seen is None or seen["reason"]:
             self.delete()
-            raise DeployError(seen["reason"] if seen else "the edge gave no answer")
+            raise DeployError(
+                seen["reason"]
+                if seen
+                else f"the edge of the local cloud did not start the distribution within {APPLY_TIMEOUT_S:g} s"
+            )
         self.port = seen["port"]
 
     def update(self, properties: Properties) -> None:
-        """Change the behaviours and origins; the port stays."""
+        """Change behaviours and origins. The port stays."""
         EXCHANGE.distributions[self.physical_id] = properties["DistributionConfig"]
         EXCHANGE.changed()
         EXCHANGE.settle()
 
     def delete(self) -> None:
-        """Stop listening."""
+        """Remove the distribution; the edge closes its port."""
         EXCHANGE.distributions.pop(self.physical_id, None)
         EXCHANGE.changed()
 
     def attribute(self, name: str) -> Any:
-        """DomainName and Id."""
+        """Return DomainName or Id."""
         if name == "DomainName":
             return f"localhost:{self.port}"
         return self.physical_id if name == "Id" else super().attribute(name)
 
 
 class _Policy(Resource):
-    """Something with an id that distributions refer to. Ref is the id."""
+    """A resource with an id that distributions refer to. Ref is the id."""
 
     config_property: str
 
     def create(self) -> None:
-        """Keep it."""
+        """Store the policy."""
         self.physical_id = "-".join(secrets.token_hex(size) for size in (4, 2, 2, 2, 6))
         self._keep(self.properties)
 
     def update(self, properties: Properties) -> None:
-        """Keep it anew."""
+        """Store the changed policy."""
         self._keep(properties)
 
     def _keep(self, properties: Properties) -> None:
@@ -66,16 +71,16 @@ class _Policy(Resource):
         EXCHANGE.changed()
 
     def delete(self) -> None:
-        """Forget it."""
+        """Remove the policy."""
         EXCHANGE.policies.pop(self.physical_id, None)
 
     def attribute(self, name: str) -> Any:
-        """Id."""
+        """Return Id."""
         return self.physical_id if name == "Id" else super().attribute(name)
 
 
 class CachePolicy(_Policy):
-    """What is cached; the edge caches nothing."""
+    """What is cached. The edge caches nothing."""
 
     type = "AWS::CloudFront::CachePolicy"
     config_property = "CachePolicyConfig"

@@ -1,4 +1,6 @@
-"""AWS::SageMaker::InferenceComponent: copies of a model on an endpoint whose variants have none of their own."""
+"""AWS::SageMaker::InferenceComponent: copies of a model on an endpoint whose variants have no
+model.
+"""
 
 from typing import Any
 
@@ -6,19 +8,19 @@ from local.cloudformation.resource import DeployError, Properties, Resource
 from local.moto import components
 from local.moto.exchange import EXCHANGE
 
-# The data plane gives up by the component's own start-up timeout, at most an hour.
+# The data plane gives up after the component's start-up timeout, which is at most an hour.
 _READY_TIMEOUT_S = 3900.0
 
 
 class InferenceComponent(Resource):
-    """A component. Ref is its ARN."""
+    """An inference component. Ref is its ARN."""
 
     type = "AWS::SageMaker::InferenceComponent"
     name_property = "InferenceComponentName"
     replaced_by = frozenset({"EndpointName", "VariantName"})
 
     def create(self) -> None:
-        """Start its copies and wait for them."""
+        """Start the copies and wait until they are in service."""
         members = {"VariantName": "AllTraffic", **self.properties, "InferenceComponentName": self.name}
         try:
             self.physical_id = components.create(members, self.context.region)
@@ -30,7 +32,7 @@ class InferenceComponent(Resource):
             raise
 
     def update(self, properties: Properties) -> None:
-        """Bring up what has changed beside the old, then switch."""
+        """Start the changed copies beside the old ones, then switch to them."""
         copies = properties.get("RuntimeConfig", {}).get("CopyCount")
         components.change(
             self.name, copies=None if copies is None else int(copies), specification=properties["Specification"]
@@ -50,10 +52,10 @@ class InferenceComponent(Resource):
 
         seen = EXCHANGE.await_observed("endpoints", f"{found['endpoint']}/{self.name}", over, _READY_TIMEOUT_S)
         if seen is None or seen["status"] == "Failed":
-            raise DeployError(seen["reason"] if seen else "the data plane gave no answer")
+            raise DeployError(seen["reason"] if seen else "SageMaker's data plane did not report the component in time")
 
     def attribute(self, name: str) -> Any:
-        """InferenceComponentArn, InferenceComponentName and InferenceComponentStatus."""
+        """Return InferenceComponentArn, InferenceComponentName or InferenceComponentStatus."""
         known = {
             "InferenceComponentArn": self.physical_id,
             "InferenceComponentName": self.name,

@@ -1,8 +1,11 @@
-"""AWS::DynamoDB::GlobalTable, which CDK's TableV2 makes. Only the replica of the stack's own region exists."""
+"""AWS::DynamoDB::GlobalTable, which CDK's TableV2 makes.
+
+Only the replica in the stack's region exists.
+"""
 
 from typing import Any
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
 
 
@@ -21,7 +24,7 @@ class GlobalTable(Resource):
         return next((item for item in replicas if item.get("Region") == self.context.region), {})
 
     def create(self) -> None:
-        """Create the table, and set what is set by calls of its own."""
+        """Create the table, then set what DynamoDB sets by separate calls."""
         properties = self.properties
         self._call(
             "create_table",
@@ -38,7 +41,7 @@ class GlobalTable(Resource):
         self._recovery(properties)
 
     def update(self, properties: Properties) -> None:
-        """Change indexes, protection, time to live and recovery."""
+        """Change indexes, deletion protection, time to live and recovery."""
         old = {index["IndexName"]: index for index in _indexes(self.properties)}
         new = {index["IndexName"]: index for index in _indexes(properties)}
         if len(old.keys() ^ new.keys()) > 1:
@@ -69,7 +72,7 @@ class GlobalTable(Resource):
         call_quietly("dynamodb", self.context.region, "delete_table", TableName=self.name)
 
     def attribute(self, name: str) -> Any:
-        """Arn, StreamArn and TableId."""
+        """Return Arn, StreamArn or TableId."""
         member = {"Arn": "TableArn", "StreamArn": "LatestStreamArn", "TableId": "TableId"}.get(name)
         return self._call("describe_table")["Table"][member] if member else super().attribute(name)
 
@@ -80,7 +83,7 @@ def _stream(properties: Properties) -> Properties | None:
 
 
 def _indexes(properties: Properties) -> list[Properties]:
-    # Capacity and insights are members of the index here, and calls of their own in the API.
+    # CloudFormation has capacity and insights as members of the index, the API has separate calls.
     wanted = ("IndexName", "KeySchema", "Projection")
     return [
         {key: index[key] for key in wanted if key in index} for index in properties.get("GlobalSecondaryIndexes", [])

@@ -1,7 +1,9 @@
-"""Deploys a stack: works out what changed, and creates, updates, replaces and deletes resources in order.
+"""Deploys a stack: finds what changed, and creates, updates, replaces and deletes resources in
+order.
 
-A resource is updated when its *resolved* properties differ, so that a replaced model reaches the endpoint
-configuration that names it. What fails is rolled back, as in CloudFormation, with the reason in the events.
+A resource is updated when its *resolved* properties differ, so that a replaced model reaches the
+endpoint configuration that names it. A failure is rolled back, as in CloudFormation, and the events
+have the reason.
 """
 
 import logging
@@ -16,19 +18,19 @@ from local.cloudformation.schemas import violations
 log = logging.getLogger("local.cloudformation")
 
 Template = dict[str, Any]
-# Makes the (not yet created) resource of a type.
+# Return the resource of a type, not created yet.
 Factory = Callable[[Context, Properties], Resource]
 # (logical id, physical id, type, status, reason)
 Events = Callable[[str, str, str, str, str | None], None]
 
 
 class Failed(Exception):
-    """A resource failed, and the stack was rolled back; the message is the first reason."""
+    """A resource failed and the stack was rolled back. The message is the first reason."""
 
 
 @dataclass
 class Services:
-    """What the engine needs from around it."""
+    """The functions that the engine needs from its surroundings."""
 
     make: Factory
     text: Callable[[str], str]
@@ -51,7 +53,9 @@ class Deployed:
 
 
 def parameter_values(template: Template, given: dict[str, str], read: Callable[[str], str]) -> dict[str, Any]:
-    """The values of a template's parameters. `read` gets a parameter of Systems Manager by its name.
+    """Return the values of a template's parameters.
+
+    `read` returns the value of a Systems Manager parameter by its name.
 
     Raises TemplateError for a parameter without a value.
     """
@@ -73,13 +77,13 @@ class Operation:
     """One creation, update or deletion of a stack."""
 
     def __init__(self, stack: Deployed, services: Services, events: Events) -> None:
-        """`stack.resources` and the rest change as the operation goes on."""
+        """The operation changes `stack` as it goes on."""
         self.stack = stack
         self.services = services
         self.events = events
 
     def deploy(self, template: Template, parameters: dict[str, str]) -> None:
-        """Make the stack what `template` says.
+        """Deploy `template`.
 
         Raises Failed after the rollback.
         """
@@ -88,7 +92,8 @@ class Operation:
             self._apply(template, parameters)
         except Exception as error:
             if not isinstance(error, (TemplateError, DeployError, Failed)):
-                # moto's own errors, and defects here: neither may leave a stack half made.
+                # Errors of moto and defects of the local cloud must not leave a stack half
+                # deployed.
                 log.exception("stack %s", self.stack.stack_name)
             reason = getattr(error, "message", None) or str(error) or type(error).__name__
             self.events("", "", "", "ROLLBACK", reason)
@@ -96,9 +101,9 @@ class Operation:
             raise Failed(reason) from error
 
     def delete(self) -> None:
-        """Delete all resources but those with a DeletionPolicy of Retain.
+        """Delete all resources whose DeletionPolicy is not Retain.
 
-        Raises Failed if one cannot be deleted; the others are gone then.
+        Raises Failed if one cannot be deleted; the others are deleted even then.
         """
         failure = self._remove(list(reversed(self._order(self.stack.template))))
         if failure:
@@ -236,7 +241,9 @@ def _check_name(old: Resource, kind: str, properties: Properties) -> None:
 
 
 class _reported:  # noqa: N801 - a context manager, used like a function
-    """Events around a change of one resource; every error becomes Failed with the reason in one line."""
+    """Record the events around a change of one resource, and turn every error into Failed with a
+    one-line reason.
+    """
 
     def __init__(self, operation: Operation, name: str, physical: Callable[[], str], kind: str, verb: str) -> None:
         self.operation, self.name, self.physical, self.kind, self.verb = operation, name, physical, kind, verb

@@ -1,6 +1,7 @@
-"""Which class makes a resource of which type.
+"""The registry of resource types: which class makes a resource of a type.
 
-Order: our own classes, then moto's models, then the notice that nobody handles the type.
+Classes of this package come first, then moto's models. For any other type the resource is stored
+and reported as not handled.
 """
 
 from importlib import import_module
@@ -8,43 +9,44 @@ from typing import Any
 
 from local.cloudformation.resource import Context, Kept, MotoResource, Properties, Resource, Unhandled
 
-# Types that CloudFormation makes nothing of, or of which nothing can be noticed here.
+# Types that CloudFormation makes nothing of, or that have no visible effect here.
 _KEPT = {"AWS::CDK::Metadata", "AWS::CloudFormation::WaitConditionHandle"}
 
 _MODULES = ("cloudfront", "components", "database", "functions", "identity", "inference", "monitoring", "storage")
 
 
-# What will not work without them; of any other type that nobody handles, whatever depends on it.
+# What does not work without a type. For all other types that are not handled: whatever depends on
+# them.
 _EFFECTS = {
-    "AWS::CertificateManager::Certificate": "none is issued; `sluice up --tls` brings one of its own",
+    "AWS::CertificateManager::Certificate": "no certificate is issued; `sluice up --tls` makes one for the local cloud",
     "AWS::CloudFront::Function": "its code does not run at the edge",
-    "AWS::CloudFront::KeyValueStore": "functions at the edge have no such store",
-    "AWS::CloudWatch::AnomalyDetector": "nothing is detected",
-    "AWS::CloudWatch::CompositeAlarm": "it never changes its state",
-    "AWS::EC2::VPCEndpoint": "there is no network that it could be in",
-    "AWS::IAM::ServiceLinkedRole": "the service acts without it",
-    "AWS::Lambda::CapacityProvider": "functions run on this machine, as many at once as it says elsewhere",
+    "AWS::CloudFront::KeyValueStore": "functions at the edge have no key value store",
+    "AWS::CloudWatch::AnomalyDetector": "no anomaly is detected",
+    "AWS::CloudWatch::CompositeAlarm": "the alarm never changes its state",
+    "AWS::EC2::VPCEndpoint": "the local cloud has no network to put it in",
+    "AWS::IAM::ServiceLinkedRole": "the service works without it",
+    "AWS::Lambda::CapacityProvider": "functions run on this machine; their own settings limit how many run at once",
     "AWS::Logs::QueryDefinition": "the query is not saved",
-    "AWS::Route53::RecordSet": "the name leads nowhere; use the address that is printed",
-    "AWS::SNS::Subscription": "nobody is told",
-    "AWS::SNS::TopicPolicy": "the topic takes messages from everybody",
-    "AWS::SQS::QueuePolicy": "the queue takes messages from everybody",
-    "AWS::SecretsManager::ResourcePolicy": "only the roles' own policies count",
+    "AWS::Route53::RecordSet": "the name is not resolved; use the address that `sluice up` prints",
+    "AWS::SNS::Subscription": "no message is sent",
+    "AWS::SNS::TopicPolicy": "the topic accepts messages from every caller",
+    "AWS::SQS::QueuePolicy": "the queue accepts messages from every caller",
+    "AWS::SecretsManager::ResourcePolicy": "only the policies of roles are evaluated",
     "AWS::SecretsManager::RotationSchedule": "the secret is never rotated",
-    "AWS::WAFv2::WebACL": "no request is looked at or blocked by it",
-    "AWS::WAFv2::WebACLAssociation": "no request is looked at or blocked by it",
+    "AWS::WAFv2::WebACL": "it inspects and blocks no request",
+    "AWS::WAFv2::WebACLAssociation": "it inspects and blocks no request",
 }
 
 
 def effect(kind: str) -> str:
-    """What will not work because nobody handles a type."""
+    """Return what does not work because a type is not handled."""
     if kind.startswith("Custom::") or kind == "AWS::CloudFormation::CustomResource":
         return "its function is not called, and its attributes are placeholders"
-    return _EFFECTS.get(kind, "what depends on it will not work")
+    return _EFFECTS.get(kind, "resources that depend on it will not work")
 
 
 class Families:
-    """The types this local cloud handles, and the resources of types it does not."""
+    """The types that the local cloud handles, and stand-in resources for all others."""
 
     def __init__(self) -> None:
         """Collect the classes. Importing moto's models takes about two seconds."""
@@ -57,11 +59,11 @@ class Families:
             self.own.update({cls.type: cls for cls in module.RESOURCES})
 
     def make(self, context: Context, properties: Properties) -> Resource:
-        """The resource, not created yet."""
+        """Return a resource that is not created yet."""
         if context.type in _KEPT:
             return Kept(context, properties)
         if context.type in self.own:
             return self.own[context.type](context, properties)
-        if context.type in self.moto and context.type not in _EFFECTS:  # moto keeps them, but nothing comes of it
+        if context.type in self.moto and context.type not in _EFFECTS:  # moto stores them without any effect
             return MotoResource(context, properties, self.moto[context.type])
         return Unhandled(context, properties)

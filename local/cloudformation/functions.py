@@ -4,14 +4,14 @@ import io
 import zipfile
 from typing import Any
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import Properties, Resource
 
 
 def _code(code: Properties) -> Properties:
     if "ZipFile" not in code:
         return code
-    # Here the text of one file; in the API the bytes of an archive.
+    # In CloudFormation this is the text of one file, in the API the bytes of an archive.
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("index.py", code["ZipFile"])
@@ -19,7 +19,10 @@ def _code(code: Properties) -> Properties:
 
 
 class Function(Resource):
-    """A function. moto's own class forgets layers, tags, architectures, and concurrency when it updates."""
+    """A function.
+
+    moto's class forgets layers, tags and architectures, and concurrency on an update.
+    """
 
     type = "AWS::Lambda::Function"
     name_property = "FunctionName"
@@ -29,7 +32,7 @@ class Function(Resource):
         return call("lambda", self.context.region, operation, FunctionName=self.name, **parameters)
 
     def create(self) -> None:
-        """Create it, and reserve its concurrency."""
+        """Create the function and reserve its concurrency."""
         properties = {key: value for key, value in self.properties.items() if key != "FunctionName"}
         tags = {tag["Key"]: tag["Value"] for tag in properties.pop("Tags", [])}
         self._call("create_function", **{**properties, "Code": _code(properties["Code"]), "Tags": tags})
@@ -51,11 +54,11 @@ class Function(Resource):
             self._call("put_function_concurrency", ReservedConcurrentExecutions=int(count))
 
     def delete(self) -> None:
-        """Delete it with all its versions."""
+        """Delete the function with all its versions."""
         call_quietly("lambda", self.context.region, "delete_function", FunctionName=self.name)
 
     def attribute(self, name: str) -> Any:
-        """Arn."""
+        """Return Arn."""
         if name == "Arn":
             return f"arn:aws:lambda:{self.context.region}:{self.context.account}:function:{self.name}"
         return super().attribute(name)
@@ -76,14 +79,17 @@ class Url(Resource):
         )
 
     def create(self) -> None:
-        """Give the function a URL."""
+        """Add the URL to the function."""
         answer = self._call("create_function_url_config", self.properties)
-        # AWS's addresses end in a slash, moto's do not.
+        # Function URLs of AWS end in a slash, moto's do not.
         self.url = answer["FunctionUrl"].rstrip("/") + "/"
         self.physical_id = self.properties["TargetFunctionArn"]
 
     def update(self, properties: Properties) -> None:
-        """Change authentication or mode; moto forgets the mode, so it is set by making the URL's settings anew."""
+        """Change authentication or mode.
+
+        moto forgets the mode, so the URL's settings are replaced.
+        """
         from moto.awslambda.models import lambda_backends
 
         function = lambda_backends[self.context.account][self.context.region].get_function(
@@ -92,19 +98,19 @@ class Url(Resource):
         function.url_config.config.update(properties)
 
     def delete(self) -> None:
-        """Take the URL away."""
+        """Remove the URL."""
         target = self.properties["TargetFunctionArn"]
         call_quietly("lambda", self.context.region, "delete_function_url_config", FunctionName=target)
 
     def attribute(self, name: str) -> Any:
-        """FunctionUrl and FunctionArn."""
+        """Return FunctionUrl or FunctionArn."""
         if name == "FunctionUrl":
             return self.url
         return self.physical_id if name == "FunctionArn" else super().attribute(name)
 
 
 class Permission(Resource):
-    """A statement of a function's own policy. Ref is its id."""
+    """A statement of a function's policy. Ref is its id."""
 
     type = "AWS::Lambda::Permission"
     replaced_by = frozenset(
@@ -122,25 +128,25 @@ class Permission(Resource):
 
 
 class Version(Resource):
-    """What a function is now, kept under a number. Ref is its ARN."""
+    """A published version of a function. Ref is its ARN."""
 
     type = "AWS::Lambda::Version"
     replaced_by = frozenset({"FunctionName"})
 
     def create(self) -> None:
-        """Publish it."""
+        """Publish the version."""
         answer = call("lambda", self.context.region, "publish_version", **self.properties)
         self.number, self.physical_id = answer["Version"], f"{answer['FunctionArn']}"
         if not self.physical_id.endswith(f":{self.number}"):
             self.physical_id += f":{self.number}"
 
     def delete(self) -> None:
-        """Delete it; the function itself stays."""
+        """Delete the version. The function itself stays."""
         name = self.properties["FunctionName"]
         call_quietly("lambda", self.context.region, "delete_function", FunctionName=name, Qualifier=self.number)
 
     def attribute(self, name: str) -> Any:
-        """Version and FunctionArn."""
+        """Return Version or FunctionArn."""
         known = {"Version": self.number, "FunctionArn": self.physical_id}
         return known[name] if name in known else super().attribute(name)
 
@@ -152,20 +158,20 @@ class Alias(Resource):
     replaced_by = frozenset({"FunctionName", "Name"})
 
     def create(self) -> None:
-        """Create it."""
+        """Create the alias."""
         self.physical_id = call("lambda", self.context.region, "create_alias", **self.properties)["AliasArn"]
 
     def update(self, properties: Properties) -> None:
-        """Point it elsewhere."""
+        """Point the alias to another version."""
         call("lambda", self.context.region, "update_alias", **properties)
 
     def delete(self) -> None:
-        """Delete it."""
+        """Delete the alias."""
         keys = {key: self.properties[key] for key in ("FunctionName", "Name")}
         call_quietly("lambda", self.context.region, "delete_alias", **keys)
 
     def attribute(self, name: str) -> Any:
-        """AliasArn."""
+        """Return AliasArn."""
         return self.physical_id if name == "AliasArn" else super().attribute(name)
 
 
@@ -176,16 +182,16 @@ class EventInvokeConfig(Resource):
     replaced_by = frozenset({"FunctionName", "Qualifier"})
 
     def create(self) -> None:
-        """Set them."""
+        """Set retries and destinations."""
         call("lambda", self.context.region, "put_function_event_invoke_config", **self.properties)
 
     def update(self, properties: Properties) -> None:
-        """Set them anew."""
+        """Replace retries and destinations."""
         self.delete()
         call("lambda", self.context.region, "put_function_event_invoke_config", **properties)
 
     def delete(self) -> None:
-        """Take them away."""
+        """Remove them."""
         name = self.properties["FunctionName"]
         call_quietly("lambda", self.context.region, "delete_function_event_invoke_config", FunctionName=name)
 

@@ -1,9 +1,9 @@
-"""AWS::IAM::Role. moto's own class forgets managed policies, and every policy when it updates."""
+"""AWS::IAM::Role. moto's class forgets managed policies, and forgets every policy on an update."""
 
 import json
 from typing import Any
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import Properties, Resource
 
 _DEFAULT_SESSION_S = 3600
@@ -20,7 +20,7 @@ class Role(Resource):
         return call("iam", self.context.region, operation, RoleName=self.name, **parameters)
 
     def create(self) -> None:
-        """Create it, then put and attach its policies."""
+        """Create the role, then put and attach its policies."""
         properties = self.properties
         self._call(
             "create_role",
@@ -34,7 +34,7 @@ class Role(Resource):
         self._policies({}, properties)
 
     def update(self, properties: Properties) -> None:
-        """Change all that can be changed."""
+        """Change trust, description, policies and boundary."""
         old = self.properties
         self._call("update_assume_role_policy", PolicyDocument=_text(properties["AssumeRolePolicyDocument"]))
         self._call(
@@ -62,7 +62,7 @@ class Role(Resource):
             self._call("attach_role_policy", PolicyArn=arn)
 
     def delete(self) -> None:
-        """Delete it with its policies."""
+        """Delete the role with its policies."""
         region = self.context.region
         for name in _inline(self.properties):
             call_quietly("iam", region, "delete_role_policy", RoleName=self.name, PolicyName=name)
@@ -71,7 +71,7 @@ class Role(Resource):
         call_quietly("iam", region, "delete_role", RoleName=self.name)
 
     def attribute(self, name: str) -> Any:
-        """Arn and RoleId."""
+        """Return Arn or RoleId."""
         if name in {"Arn", "RoleId"}:
             return self._call("get_role")["Role"][name]
         return super().attribute(name)
@@ -84,7 +84,7 @@ def _inline(properties: Properties) -> dict[str, str]:
 def _text(document: Any) -> str:
     if isinstance(document, str):
         return document
-    # IAM takes a document without a version, moto does not; a template's YAML reads a version as a date.
+    # IAM accepts a document without a version, moto does not. YAML reads a version as a date.
     return json.dumps({"Version": "2012-10-17", **document}, default=str)
 
 

@@ -1,29 +1,30 @@
 """AWS::SageMaker::Model, EndpointConfig and Endpoint.
 
-Creating an endpoint starts its container and waits until `/ping` answers; a failure fails the stack with the reason.
+Creating an endpoint starts its containers and waits until `/ping` answers. A failure fails the
+stack with the reason.
 """
 
 from typing import Any
 
 from moto.sagemaker.models import sagemaker_backends
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
 from local.moto.exchange import EXCHANGE
 
-# The data plane gives up by the variant's own start-up timeout, at most an hour; this only bounds a data plane that
-# died.
+# The data plane gives up after the variant's start-up timeout, which is at most an hour. This bound
+# is for a data plane that has died.
 _READY_TIMEOUT_S = 3900.0
 
 
 class _Named(Resource):
-    """Ref is the ARN; the name is an attribute."""
+    """A resource whose Ref is its ARN and whose name is an attribute."""
 
     operations: tuple[str, str]
     arn_member: str
 
     def create(self) -> None:
-        """Create it by the API."""
+        """Create it with an API call."""
         answer = call(
             "sagemaker",
             self.context.region,
@@ -33,11 +34,11 @@ class _Named(Resource):
         self.physical_id = answer[self.arn_member]
 
     def delete(self) -> None:
-        """Delete it by the API."""
+        """Delete it with an API call."""
         call_quietly("sagemaker", self.context.region, self.operations[1], **{self.name_property: self.name})
 
     def attribute(self, name: str) -> Any:
-        """The name."""
+        """Return the name."""
         return self.name if name == self.name_property else super().attribute(name)
 
 
@@ -54,7 +55,7 @@ class Model(_Named):
 
 
 class EndpointConfig(_Named):
-    """Variants: which model on how many instances."""
+    """Variants: which model runs on how many instances."""
 
     type = "AWS::SageMaker::EndpointConfig"
     name_property = "EndpointConfigName"
@@ -65,7 +66,10 @@ class EndpointConfig(_Named):
     arn_member = "EndpointConfigArn"
 
     def create(self) -> None:
-        """Create it; moto forgets the role that inference components run with."""
+        """Create the configuration.
+
+        moto forgets the role of inference components, so it is stored here.
+        """
         role = self.properties.get("ExecutionRoleArn")
         if role is None and any("ModelName" not in item for item in self.properties["ProductionVariants"]):
             raise DeployError("ExecutionRoleArn is required when a production variant has no ModelName.")
@@ -83,9 +87,10 @@ class Endpoint(_Named):
     arn_member = "EndpointArn"
 
     def create(self) -> None:
-        """Start the containers and wait for them."""
+        """Start the containers and wait until they are in service."""
         super().create()
-        # AWS writes the name in an endpoint's ARN in lower case, and policies are held against that.
+        # In an endpoint's ARN, AWS writes the name in lower case, and policies are compared with
+        # that.
         self.physical_id = self.physical_id.lower()
         try:
             self._await(self.properties["EndpointConfigName"])
@@ -94,7 +99,7 @@ class Endpoint(_Named):
             raise
 
     def update(self, properties: Properties) -> None:
-        """Bring up the new configuration beside the old one, then switch."""
+        """Start the new configuration beside the old one, then switch to it."""
         config = properties["EndpointConfigName"]
         if config == self.properties["EndpointConfigName"]:
             return
@@ -121,7 +126,7 @@ class Endpoint(_Named):
 
         seen = EXCHANGE.await_observed("endpoints", self.name, over, _READY_TIMEOUT_S)
         if seen is None or seen["status"] == "Failed":
-            raise DeployError(seen["reason"] if seen else "the data plane gave no answer")
+            raise DeployError(seen["reason"] if seen else "SageMaker's data plane did not report the endpoint in time")
 
 
 RESOURCES: list[type[Resource]] = [Model, EndpointConfig, Endpoint]

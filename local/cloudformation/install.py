@@ -1,6 +1,7 @@
-"""Puts our deployment of stacks in the place of moto's, behind moto's own reading of requests and writing of answers.
+"""Replaces moto's deployment of stacks; moto still reads the requests and writes the responses.
 
-Also what else of moto stands in the way of deployed stacks; each with its reason.
+It also patches other parts of moto that get in the way of deployed stacks. Each patch has its
+reason.
 """
 
 from enum import Enum
@@ -24,19 +25,21 @@ from local.cloudformation.template import LONGEST_BODY
 
 
 def install() -> None:
-    """Take over. Once, in the control plane's process."""
+    """Apply all patches. Call it once, in the control plane's process."""
     _stacks(Stacks())
     _endpoints()
-    # Younger than moto's list.
+    # These types are newer than moto's list.
     known = [(item.name, item.value) for item in scaling_models.ScalableDimensionValueSet]
     make: Any = Enum
     dimensions = make("dimensions", [*known, ("COPIES", "sagemaker:inference-component:DesiredCopyCount")])
     scaling_models.ScalableDimensionValueSet = scaling_responses.ScalableDimensionValueSet = dimensions
-    # moto reads a policy's statements without their conditions: a Deny of insecure transport would deny everything.
+    # moto ignores the conditions of a policy's statements: a Deny of insecure transport would deny
+    # every request.
     FakeBucket.get_permission = lambda _bucket, _action, _resource: PermissionResult.NEUTRAL
-    # moto keeps every instance of every model for ever, each version of each DynamoDB item included.
+    # moto keeps every instance of every model in memory, each version of each DynamoDB item
+    # included.
     BaseModel.__new__ = lambda cls, *_args, **_named: object.__new__(cls)
-    # moto looks through its folders at each request.
+    # moto searches its folders at each request.
     dispatcher = DomainDispatcherApplication
     dispatcher.get_backend_for_host = lru_cache(maxsize=1024)(dispatcher.get_backend_for_host)
 
@@ -76,7 +79,7 @@ def _stacks(stacks: Stacks) -> None:
     CloudFormationResponse.execute_change_set = lambda response: change_sets.execute(response)
     CloudFormationResponse.delete_change_set = lambda response: change_sets.delete(response)
     CloudFormationResponse.describe_change_set = lambda response: change_sets.describe(response)
-    # moto would create what it has not yet when asked to describe it.
+    # A description would make moto create what it has not created yet.
     Stack.stack_resources = property(
         lambda stack: [Described(name, item) for name, item in list(deployed_as(stack).resources.items())]
     )
@@ -101,7 +104,7 @@ def _endpoints() -> None:
     check_variants = SageMakerModelBackend.validate_production_variants
 
     def check(backend: Any, variants: list[dict[str, Any]]) -> None:
-        # A variant without a model takes inference components.
+        # A variant without a model hosts inference components.
         check_variants(backend, [variant for variant in variants if variant.get("ModelName")])
 
     SageMakerModelBackend.validate_production_variants = check
@@ -109,7 +112,7 @@ def _endpoints() -> None:
 
     def create(backend: Any, *args: Any, **named: Any) -> Any:
         endpoint = create_endpoint(backend, *args, **named)
-        # The data plane says when it is in service.
+        # The data plane reports when the endpoint is in service.
         endpoint.endpoint_status = "Creating"
         return endpoint
 

@@ -14,11 +14,11 @@ _SUBSTITUTION = re.compile(r"\$\{(!?)([^}]*)\}")
 
 
 class TemplateError(Exception):
-    """The template cannot be resolved; the message says where."""
+    """The template cannot be resolved. The message says where."""
 
 
 class _NoValue:
-    """What `AWS::NoValue` stands for: the property is left out."""
+    """The value of `AWS::NoValue`: the property is left out."""
 
 
 NO_VALUE = _NoValue()
@@ -26,10 +26,11 @@ NO_VALUE = _NoValue()
 
 @dataclass
 class Scope:
-    """All that a template's functions can refer to.
+    """Everything that a template's functions can refer to.
 
-    `attribute` is called with a logical id and an attribute's name (None for Ref) of a resource. `text` sees each
-    string last of all: dynamic references are resolved there, because they may be put together by Fn::Join.
+    `attribute` gets the logical id of a resource and the name of an attribute, None for Ref. `text`
+    gets each resulting string: dynamic references are resolved there, because Fn::Join may have put
+    them together.
     """
 
     values: Mapping[str, Any]
@@ -40,13 +41,13 @@ class Scope:
     text: Callable[[str], str] = str
 
     def condition(self, name: str) -> bool:
-        """The value of a named condition."""
+        """Return the value of a named condition."""
         if name not in self.conditions:
             raise TemplateError(f"the condition {name} is not defined")
         return self._test(self.conditions[name])
 
     def resolve(self, node: Any) -> Any:
-        """`node` with all functions replaced by their values."""
+        """Return `node` with all functions replaced by their values."""
         value = self._resolve(node)
         return None if value is NO_VALUE else self._finish(value)
 
@@ -146,7 +147,7 @@ class Scope:
 
 
 def references(node: Any) -> Iterator[str]:
-    """The names that `node` refers to: logical ids, parameters and pseudo parameters."""
+    """Yield the names that `node` refers to: logical ids, parameters and pseudo parameters."""
     if isinstance(node, list):
         for item in node:
             yield from references(item)
@@ -165,9 +166,9 @@ def references(node: Any) -> Iterator[str]:
 
 
 def in_order(resources: Mapping[str, Any]) -> list[str]:
-    """Logical ids, each after all that it refers to or names in DependsOn.
+    """Return the logical ids, each after all ids that it refers to or names in DependsOn.
 
-    Raises TemplateError naming the circle, if there is one.
+    Raises TemplateError that names the cycle, if there is one.
     """
     ordered: list[str] = []
     done: set[str] = set()

@@ -1,12 +1,11 @@
-"""Alarms, scaling and schedules: resources that are one API call to make and one to delete.
+"""Alarms, scaling and schedules: resources that one API call makes and one deletes.
 
-They are kept by moto and can be read there. Schedules fire (`local.lambda_.schedules`); that an alarm watches is not
-emulated.
+moto stores them. Schedules fire (`local.lambda_.schedules`); alarms watch nothing.
 """
 
 from typing import Any, ClassVar
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import Properties, Resource
 
 
@@ -20,7 +19,7 @@ class _Call(Resource):
     keys: ClassVar[tuple[str, ...]]
 
     def parameters(self, properties: Properties) -> Properties:
-        """The members of the call."""
+        """Return the members of the call."""
         named = {self.name_property: self.name} if self.name_property else {}
         return {**properties, **named}
 
@@ -33,7 +32,7 @@ class _Call(Resource):
         call(self.service, self.context.region, self.change, **self.parameters(properties))
 
     def _made(self, answer: Properties) -> None:
-        """Take the physical id from the answer."""
+        """Set the physical id from the response."""
 
     def delete(self) -> None:
         """Delete it."""
@@ -49,18 +48,18 @@ class Alarm(_Call):
     service, make, change, remove, keys = "cloudwatch", "put_metric_alarm", "put_metric_alarm", "delete_alarms", ()
 
     def delete(self) -> None:
-        """Delete it by the list of names that the call takes."""
+        """Delete the alarm; the call takes a list of names."""
         call_quietly(self.service, self.context.region, self.remove, AlarmNames=[self.name])
 
     def attribute(self, name: str) -> Any:
-        """Arn."""
+        """Return Arn."""
         if name == "Arn":
             return f"arn:aws:cloudwatch:{self.context.region}:{self.context.account}:alarm:{self.name}"
         return super().attribute(name)
 
 
 class ScalableTarget(_Call):
-    """What Application Auto Scaling may change. Ref is `ResourceId|Dimension|Namespace`."""
+    """A target of Application Auto Scaling. Ref is `ResourceId|Dimension|Namespace`."""
 
     type = "AWS::ApplicationAutoScaling::ScalableTarget"
     service = "application-autoscaling"
@@ -69,7 +68,7 @@ class ScalableTarget(_Call):
     replaced_by = frozenset(keys)
 
     def parameters(self, properties: Properties) -> Properties:
-        """The call takes tags as an object."""
+        """Return the members of the call, which takes tags as an object."""
         known = super().parameters(properties)
         if "Tags" in known:
             known["Tags"] = {tag["Key"]: tag["Value"] for tag in known["Tags"]}
@@ -81,7 +80,7 @@ class ScalableTarget(_Call):
         self._act(self.properties)
 
     def update(self, properties: Properties) -> None:
-        """Change it, and its scheduled actions."""
+        """Change the target and its scheduled actions."""
         super().update(properties)
         kept = {item["ScheduledActionName"] for item in properties.get("ScheduledActions", ())}
         for item in self.properties.get("ScheduledActions", ()):
@@ -90,7 +89,7 @@ class ScalableTarget(_Call):
         self._act(properties)
 
     def delete(self) -> None:
-        """Delete its scheduled actions with it."""
+        """Delete the target and its scheduled actions."""
         for item in self.properties.get("ScheduledActions", ()):
             self._scheduled("delete_scheduled_action", item)
         super().delete()
@@ -105,7 +104,7 @@ class ScalableTarget(_Call):
 
 
 class ScalingPolicy(_Call):
-    """How it is scaled. Ref is the policy's ARN."""
+    """A scaling policy. Ref is its ARN."""
 
     type = "AWS::ApplicationAutoScaling::ScalingPolicy"
     name_property = "PolicyName"
@@ -115,7 +114,7 @@ class ScalingPolicy(_Call):
     replaced_by = frozenset({"ScalingTargetId", "ResourceId", "ScalableDimension", "ServiceNamespace"})
 
     def parameters(self, properties: Properties) -> Properties:
-        """The target may be given as one id."""
+        """Return the members of the call. CloudFormation may name the target by one id."""
         known = super().parameters(properties)
         if "ScalingTargetId" in known:
             resource, dimension, namespace = known["ScalingTargetId"].split("|")
@@ -126,7 +125,7 @@ class ScalingPolicy(_Call):
         self.physical_id = answer["PolicyARN"]
 
     def attribute(self, name: str) -> Any:
-        """Arn and PolicyName."""
+        """Return Arn or PolicyName."""
         return {"Arn": self.physical_id, "PolicyName": self.name}.get(name) or super().attribute(name)
 
 
@@ -140,12 +139,12 @@ class Schedule(_Call):
     replaced_by = frozenset({"GroupName"})
 
     def delete(self) -> None:
-        """Delete it from its group."""
+        """Delete the schedule from its group."""
         group = self.properties.get("GroupName")
         call_quietly(self.service, self.context.region, self.remove, Name=self.name, GroupName=group)
 
     def attribute(self, name: str) -> Any:
-        """Arn."""
+        """Return Arn."""
         if name == "Arn":
             group = self.properties.get("GroupName", "default")
             return f"arn:aws:scheduler:{self.context.region}:{self.context.account}:schedule/{group}/{self.name}"
@@ -161,7 +160,7 @@ class ScheduleGroup(_Call):
     keys = ("Name",)
 
     def update(self, properties: Properties) -> None:
-        """Only tags can change."""
+        """Do nothing: only tags can change."""
 
 
 class MetricFilter(_Call):
@@ -174,13 +173,13 @@ class MetricFilter(_Call):
     replaced_by = frozenset({"LogGroupName"})
 
     def parameters(self, properties: Properties) -> Properties:
-        """The API's members begin with small letters."""
+        """Return the members of the call, whose names begin with small letters."""
         known = super().parameters(properties)
         rules = [{_small(key): value for key, value in rule.items()} for rule in known["MetricTransformations"]]
         return {_small(key): value for key, value in known.items()} | {"metricTransformations": rules}
 
     def update(self, properties: Properties) -> None:
-        """Put it anew; moto would keep both."""
+        """Replace the filter; moto would keep both."""
         self.delete()
         super().update(properties)
 

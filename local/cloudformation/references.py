@@ -11,15 +11,16 @@ from local.cloudformation.intrinsics import TemplateError
 
 _REFERENCE = re.compile(r"\{\{resolve:([a-z0-9-]+):(.*?)\}\}")
 
-# (secret id or ARN, version stage, version id) -> the secret's string; (parameter name, version) -> its value.
+# (secret id or ARN, version stage, version id) -> the secret's string; (parameter name, version) ->
+# its value.
 SecretReader = Callable[[str, str, str], str]
 ParameterReader = Callable[[str, str], str]
 
 
 def resolve(text: str, secret: SecretReader, parameter: ParameterReader) -> str:
-    """`text` with each dynamic reference replaced by its value.
+    """Return `text` with each dynamic reference replaced by its value.
 
-    Raises TemplateError for a service that has none, or a JSON key that is not in the secret.
+    Raises TemplateError for an unknown service, or for a JSON key that the secret does not have.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -35,7 +36,7 @@ def resolve(text: str, secret: SecretReader, parameter: ParameterReader) -> str:
 
 
 def _secret(rest: str, read: SecretReader) -> str:
-    # secret-id:SecretString:json-key:version-stage:version-id, where the id may be an ARN with six colons of its own.
+    # secret-id:SecretString:json-key:version-stage:version-id; an ARN as the id has six colons.
     parts = rest.split(":")
     ends = 7 if parts[0] == "arn" else 1
     secret_id = ":".join(parts[:ends])

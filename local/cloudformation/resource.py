@@ -1,4 +1,6 @@
-"""What the engine knows of a resource, and the three kinds that need no family of their own."""
+"""The interface of a resource to the engine, and the three kinds of resources that belong to no
+family.
+"""
 
 import re
 import secrets
@@ -11,12 +13,15 @@ Properties = dict[str, Any]
 
 
 class DeployError(Exception):
-    """A resource could not be created, updated or deleted; the message is the event's reason."""
+    """A resource could not be created, updated or deleted.
+
+    The message is the reason in its event.
+    """
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where a resource belongs."""
+    """The account, region and stack of a resource, and its type."""
 
     account: str
     region: str
@@ -29,8 +34,8 @@ class Context:
 class Resource(ABC):
     """One deployed resource.
 
-    `physical_id` is what Ref gives. A change of a property in `replaced_by` makes a new resource, and the
-    old one is deleted once the whole stack is updated, as in CloudFormation.
+    `physical_id` is the value of Ref. A change of a property in `replaced_by` makes a new resource;
+    the old one is deleted after the whole stack is updated, as in CloudFormation.
     """
 
     type: ClassVar[str]
@@ -38,7 +43,7 @@ class Resource(ABC):
     replaced_by: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, context: Context, properties: Properties) -> None:
-        """Take the resolved properties; nothing is created yet."""
+        """`properties` are resolved. Nothing is created yet."""
         self.context = context
         self.properties = properties
         self.name: str = properties.get(self.name_property) or generated_name(context)
@@ -46,35 +51,38 @@ class Resource(ABC):
 
     @abstractmethod
     def create(self) -> None:
-        """Create it, and set `physical_id` if that is not the name."""
+        """Create the resource. Set `physical_id` if it is not the name."""
 
-    def update(self, properties: Properties) -> None:  # noqa: B027 - most that can be noted only need no more
-        """Take over changed properties. The old ones are still in `self.properties`."""
+    def update(self, properties: Properties) -> None:  # noqa: B027 - resources that are only stored need no update
+        """Apply changed properties. `self.properties` still has the old ones."""
 
     @abstractmethod
     def delete(self) -> None:
-        """Delete it. Something already gone is no error."""
+        """Delete the resource. One that is already gone is no error."""
 
     def attribute(self, name: str) -> Any:
-        """The value of Fn::GetAtt."""
+        """Return the value of Fn::GetAtt."""
         raise DeployError(f"{self.context.type} has no attribute {name} in the local cloud")
 
 
 class Kept(Resource):
-    """A resource that is only noted: nothing reads it, or CloudFormation itself makes nothing of it."""
+    """A resource that is only stored: it is never read, or has no effect in CloudFormation either."""
 
     def create(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def delete(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class Unhandled(Kept):
-    """A resource of a type nobody handles. The stack deploys, and the status names it."""
+    """A resource of a type that is not handled.
+
+    The stack deploys, and the status lists the resource.
+    """
 
     def attribute(self, name: str) -> Any:
-        """A value that says what it is, wherever it turns up; an ARN where policies may hold it."""
+        """Return a placeholder that names the resource; where policies may contain it, an ARN."""
         if name == "Arn":
             kind = self.context.type.replace("::", "-")
             return f"arn:aws:unhandled:{self.context.region}:{self.context.account}:{kind}/{self.context.logical_id}"
@@ -82,7 +90,7 @@ class Unhandled(Kept):
 
 
 class MotoResource(Resource):
-    """A resource of a type that moto's own CloudFormation handles, through its model class."""
+    """A resource of a type that moto's CloudFormation handles with a model class."""
 
     def __init__(self, context: Context, properties: Properties, model: Any) -> None:
         """`model` is the CloudFormationModel of the type."""
@@ -103,7 +111,7 @@ class MotoResource(Resource):
         self.physical_id = getattr(instance, "physical_resource_id", None) or self.name
 
     def create(self) -> None:
-        """Create it by the model class."""
+        """Create it with the model class."""
         self._take(
             self.model.create_from_cloudformation_json(
                 self.name,
@@ -117,7 +125,10 @@ class MotoResource(Resource):
         )
 
     def update(self, properties: Properties) -> None:
-        """Update it by the model class; a class that cannot has it deleted and created again."""
+        """Update it with the model class.
+
+        If the class cannot update, the resource is deleted and created again.
+        """
         method = self.model.update_from_cloudformation_json
         if getattr(method, "__isabstractmethod__", False):
             self.delete()
@@ -135,32 +146,35 @@ class MotoResource(Resource):
         )
 
     def delete(self) -> None:
-        """Delete it by whichever of moto's two ways the class has."""
+        """Delete it in whichever of moto's two ways the class has."""
         own = getattr(self.instance, "delete", None)
         if own is not None:
             try:
                 own(self.context.account, self.context.region)
                 return
             except TypeError:
-                pass  # not CloudFormation's method of that name
+                pass  # a method of another meaning with the same name
         method = self.model.delete_from_cloudformation_json
         if not getattr(method, "__isabstractmethod__", False):
             method(self.physical_id, self._json(self.properties), self.context.account, self.context.region)
 
     def attribute(self, name: str) -> Any:
-        """Ask the model; some have no attributes but those that are properties."""
+        """Return the model's attribute, or the property of that name."""
         ask = getattr(self.instance, "get_cfn_attribute", None)
         if ask is None:
             return self.properties[name] if name in self.properties else super().attribute(name)
         value = ask(name)
         if self.context.type == "AWS::Logs::LogGroup" and name == "Arn":
-            # Policies rely on its end, which stands for all of the group's streams.
+            # The end of the ARN stands for all streams of the group, and policies rely on it.
             value = value.removesuffix(":*") + ":*"
         return value
 
 
 def generated_name(context: Context, limit: int = 63) -> str:
-    """A name as CloudFormation makes them, stack-logicalid-RANDOM, within the shortest limit of the services used."""
+    """Return a name as CloudFormation makes them: stack-logicalid-RANDOM.
+
+    It is no longer than the shortest limit of the services used.
+    """
     end = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(12))
     stack = re.sub(r"[^A-Za-z0-9-]", "-", context.stack_name)
     room = limit - len(end) - 2

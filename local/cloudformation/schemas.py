@@ -1,9 +1,9 @@
-"""What CloudFormation says to a resource's properties, by the schemas of its registry.
+"""CloudFormation's checks of a resource's properties, by the published schemas of its registry.
 
-The schemas are the published ones, as cfn-lint carries them; its rules are not used, for they take seconds to import.
-Of a schema these are held: types (with CloudFormation's conversions of strings), required and unknown properties,
-values of enumerations, least and greatest numbers. Patterns and combinations (`oneOf` and the like) are left to the
-services.
+cfn-lint carries the schemas. Its rules are not used, because they take seconds to import. Checked
+are types (with CloudFormation's conversions of strings), required and unknown properties,
+enumerations, and minimum and maximum numbers. Patterns and combinations (`oneOf` and the like) are
+left to the services.
 """
 
 import json
@@ -18,7 +18,10 @@ _REGION = "us-east-1"
 
 
 def violations(kind: str, properties: dict[str, Any]) -> str | None:
-    """Say in CloudFormation's words what is wrong with the resolved properties of a type; None if nothing is known."""
+    """Return CloudFormation's message about the resolved properties of a type.
+
+    Return None if they are valid or the type has no schema.
+    """
     schema = of(kind)
     if schema is None:
         return None
@@ -27,7 +30,7 @@ def violations(kind: str, properties: dict[str, Any]) -> str | None:
 
 
 def attributes(kind: str) -> frozenset[str] | None:
-    """The names that Fn::GetAtt may ask for; None if nothing is known of the type."""
+    """Return the names that Fn::GetAtt accepts; None if the type has no schema."""
     schema = of(kind)
     if schema is None:
         return None
@@ -45,7 +48,7 @@ def _index() -> tuple[Path, dict[str, str]]:
 
 @lru_cache(maxsize=256)
 def of(kind: str) -> Schema | None:
-    """The schema of a type, or None."""
+    """Return the schema of a type, or None."""
     folder, names = _index()
     if kind not in names:
         return None
@@ -100,7 +103,7 @@ def _scalar(schema: Schema, value: Any, path: str) -> Iterator[str]:
 
 
 def _is(kind: str, value: Any) -> bool:
-    """Whether a value is of a JSON type, as CloudFormation converts."""
+    """Return whether a value is of a JSON type, as CloudFormation converts."""
     match kind:
         case "object":
             return isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""The operations on stacks, each in a thread of its own, and where moto's answers read what came of them."""
+"""The operations on stacks, each in its own thread, and their results in moto's stacks."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import Event, Export, Stack
 from moto.cloudformation.utils import generate_stack_id
 
-from local.cloudformation.clients import call
+from local.cloudformation.calls import call
 from local.cloudformation.engine import Deployed, Failed, Operation, Services
 from local.cloudformation.families import Families, effect
 from local.cloudformation.intrinsics import TemplateError
@@ -22,8 +22,8 @@ from local.moto.exchange import EXCHANGE
 
 log = logging.getLogger("local.cloudformation")
 
-# An operation is waited for so long within the request that starts it: clients poll every 2 to 30 s, and most are
-# done at once.
+# The request that starts an operation waits this long for its end: clients poll every 2 to 30 s,
+# and most operations are done at once.
 _WAIT_S = 5.0
 
 
@@ -39,16 +39,17 @@ class _Output:
 
 
 class Stacks:
-    """The operations on stacks, one thread each."""
+    """The operations on stacks, one thread for each."""
 
     def __init__(self) -> None:
         """Collect what can be deployed."""
         self.families = Families()
 
     def start(self, backend: Any, stack: Any, verb: str, template: str = "", parameters: Any = None) -> None:
-        """Begin to create, update or delete a stack (`verb` CREATE, UPDATE, DELETE), and wait a little for the end.
+        """Begin to create, update or delete a stack (`verb` CREATE, UPDATE, DELETE), and wait a
+        little for the end.
 
-        Raises moto's ValidationError if the stack is busy.
+        Raises moto's ValidationError if another operation on the stack is in progress.
         """
         if stack.status.endswith("_IN_PROGRESS") and stack.status != "REVIEW_IN_PROGRESS":
             raise ValidationError(
@@ -56,7 +57,7 @@ class Stacks:
             )
         body = read(template, parameters or {}) if template else {}
         defaults = {key: str(slot["Default"]) for key, slot in body.get("Parameters", {}).items() if "Default" in slot}
-        given = {**defaults, **dict(parameters or {})}  # all are described, and kept by an update that says so
+        given = {**defaults, **dict(parameters or {})}  # an update may keep them, and a description lists them all
         stack.status = f"{verb}_IN_PROGRESS"
         stack._add_stack_event(stack.status, resource_status_reason="User Initiated")  # noqa: SLF001 - moto's own way
         thread = threading.Thread(target=self._run, args=(backend, stack, verb, template, body, given), daemon=True)
@@ -77,7 +78,7 @@ class Stacks:
             if reason:
                 log.warning("%s %s (%s): %s", status, logical_id, kind, reason)
             event = Event(stack.stack_id, stack.name, logical_id, physical_id, kind, status, reason, None)
-            # Clients sort by milliseconds, and much happens within one here.
+            # Clients sort by milliseconds, and several events may fall into one.
             event.timestamp = max(event.timestamp, stack.events[-1].timestamp + timedelta(milliseconds=1))
             stack.events.append(event)
 
@@ -93,7 +94,7 @@ class Stacks:
         except Failed as failure:
             reason = str(failure)
             status = {"CREATE": "ROLLBACK_COMPLETE", "UPDATE": "UPDATE_ROLLBACK_COMPLETE"}.get(verb, "DELETE_FAILED")
-        except Exception as error:  # a defect here must not leave the stack in progress for ever
+        except Exception as error:  # a defect here must not leave the stack in progress
             log.exception("%s stack %s", verb, stack.name)
             reason, status = f"the local cloud failed: {error}", f"{verb}_FAILED"
         _publish(backend, stack, deployed)
@@ -102,7 +103,7 @@ class Stacks:
             backend.deleted_stacks[stack.stack_id] = stack
         EXCHANGE.changed()
         if not EXCHANGE.settle():
-            log.warning("the data planes have not taken over stack %s yet", stack.name)
+            log.warning("the data planes have not applied stack %s yet", stack.name)
         stack._add_stack_event(status, resource_status_reason=reason)  # noqa: SLF001 - moto's own way
         stack.status = status
         log.info("%s %s", stack.name, status)
@@ -127,13 +128,16 @@ class Stacks:
 
 
 def read(text: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Parse a template that CloudFormation would take. Raises moto's ValidationError for another."""
+    """Return the template if CloudFormation would accept it.
+
+    Raises moto's ValidationError otherwise.
+    """
     kind = "JSON" if text.lstrip().startswith("{") else "YAML"
     try:
         if len(text.encode()) > LONGEST_TEMPLATE:
             raise TemplateError(f"Template may not exceed {LONGEST_TEMPLATE} bytes in size.")
         duplicates(text)
-        # moto reads JSON by its YAML parser, which takes seconds for a large template.
+        # moto parses JSON with its YAML parser, which takes seconds for a large template.
         body = json.loads(text) if kind == "JSON" else Stack.parse_template(text)
         if not isinstance(body, dict):
             raise TemplateError("Template format error: unsupported structure.")
@@ -147,7 +151,7 @@ def read(text: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def deployed_as(stack: Any) -> Deployed:
-    """What a stack of moto's consists of."""
+    """Return the deployed state of one of moto's stacks."""
     if not hasattr(stack, "deployed"):
         stack.deployed = Deployed(stack.account_id, stack.region_name, stack.name, stack.stack_id)
     found: Deployed = stack.deployed
@@ -155,7 +159,7 @@ def deployed_as(stack: Any) -> Deployed:
 
 
 def _publish(backend: Any, stack: Any, deployed: Deployed) -> None:
-    """Write what is deployed to where moto's answers are read from."""
+    """Write the deployed state to where moto's responses read it."""
     for name in [name for name, export in backend.exports.items() if export.exporting_stack_id == stack.stack_id]:
         del backend.exports[name]
     for key in [key for key in EXCHANGE.unhandled if key[0] == stack.name]:
@@ -175,33 +179,28 @@ def _publish(backend: Any, stack: Any, deployed: Deployed) -> None:
     backend.exports.update({export.name: export for export in outputs.exports})
     for logical_id, resource in deployed.resources.items():
         if isinstance(resource, Unhandled):
-            log.warning(
-                "stack %s: nothing here handles %s (%s): %s",
-                stack.name,
-                resource.context.type,
-                logical_id,
-                effect(resource.context.type),
-            )
-            EXCHANGE.unhandled[stack.name, logical_id] = resource.context.type
+            kind = resource.context.type
+            log.warning("stack %s: nothing here handles %s (%s): %s", stack.name, kind, logical_id, effect(kind))
+            EXCHANGE.unhandled[stack.name, logical_id] = (kind, effect(kind))
 
 
 class Described:
-    """A resource as moto's answers describe it."""
+    """A resource as moto's responses describe it."""
 
     def __init__(self, logical_id: str, resource: Any) -> None:
-        """Take what the answers show."""
+        """Copy what the responses show."""
         self.logical_resource_id = logical_id
         self.physical_resource_id = resource.physical_id
         self.cf_resource_type = resource.context.type
 
 
 def find(backend: Any, name: str) -> Any:
-    """The stack of that name or id that is not deleted, or None."""
+    """Return the stack with that name or id that is not deleted, or None."""
     return next((stack for stack in backend.stacks.values() if name in {stack.name, stack.stack_id}), None)
 
 
 def new(backend: Any, name: str, parameters: Any, tags: Any, role_arn: Any) -> Any:
-    """A stack of which nothing is deployed yet."""
+    """Return a stack in which nothing is deployed yet."""
     stack_id = generate_stack_id(name, backend.region_name, backend.account_id)
     stack = Stack(
         stack_id=stack_id,

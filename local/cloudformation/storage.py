@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from local.cloudformation.clients import call, call_quietly
+from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
 
-# GetRandomPassword's members; the others say where the password goes.
+# Members of GetRandomPassword. The other members say where the password goes.
 _PASSWORD = (
     "ExcludeCharacters",
     "ExcludeLowercase",
@@ -26,12 +26,12 @@ class BucketPolicy(Resource):
     replaced_by = frozenset({"Bucket"})
 
     def create(self) -> None:
-        """Put it."""
+        """Put the policy."""
         self._put(self.properties)
         self.physical_id = self.properties["Bucket"]
 
     def update(self, properties: Properties) -> None:
-        """Put it anew."""
+        """Replace the policy."""
         self._put(properties)
 
     def _put(self, properties: Properties) -> None:
@@ -39,18 +39,18 @@ class BucketPolicy(Resource):
         call("s3", self.context.region, "put_bucket_policy", Bucket=properties["Bucket"], Policy=policy)
 
     def delete(self) -> None:
-        """Delete it."""
+        """Delete the policy."""
         call_quietly("s3", self.context.region, "delete_bucket_policy", Bucket=self.properties["Bucket"])
 
 
 class Secret(Resource):
-    """A secret, given or generated. Ref is its ARN."""
+    """A secret with a fixed or a generated value. Ref is its ARN."""
 
     type = "AWS::SecretsManager::Secret"
     name_property = "Name"
 
     def create(self) -> None:
-        """Create it with its first value."""
+        """Create the secret with its first value."""
         answer = call(
             "secretsmanager",
             self.context.region,
@@ -63,7 +63,10 @@ class Secret(Resource):
         self.physical_id = answer["ARN"]
 
     def update(self, properties: Properties) -> None:
-        """A new value if what it is made from has changed, as in CloudFormation; else the value stays."""
+        """Set a new value if the properties that produce it have changed; keep the value otherwise.
+
+        CloudFormation does the same.
+        """
         made_from = ("SecretString", "GenerateSecretString")
         if any(properties.get(key) != self.properties.get(key) for key in made_from):
             value = self._value(properties)
@@ -90,7 +93,7 @@ class Secret(Resource):
         return json.dumps({**template, wanted["GenerateStringKey"]: password})
 
     def delete(self) -> None:
-        """Delete it for good: a name can be used again at once."""
+        """Delete the secret at once, so that its name can be used again."""
         call_quietly(
             "secretsmanager",
             self.context.region,
@@ -100,28 +103,28 @@ class Secret(Resource):
         )
 
     def attribute(self, name: str) -> Any:
-        """Id, which is the ARN."""
+        """Return Id, which is the ARN."""
         return self.physical_id if name == "Id" else super().attribute(name)
 
 
 class RotationSchedule(Resource):
     """When a secret is rotated, and by which function. Ref is the secret's ARN.
 
-    Kept only: nothing is rotated by itself here. Whoever invokes the function with the four steps rotates the secret.
+    The schedule is only stored. Invoke the function with the four steps to rotate the secret.
     """
 
     type = "AWS::SecretsManager::RotationSchedule"
     replaced_by = frozenset({"SecretId"})
 
     def create(self) -> None:
-        """Keep it."""
+        """Store the schedule."""
         self.physical_id = self.properties["SecretId"]
 
     def update(self, properties: Properties) -> None:
-        """Keep it."""
+        """Store the schedule."""
 
     def delete(self) -> None:
-        """Nothing is left of it."""
+        """Do nothing."""
 
 
 RESOURCES: list[type[Resource]] = [BucketPolicy, Secret, RotationSchedule]

@@ -1,7 +1,7 @@
-"""What CloudFormation refuses of a template before it touches a resource, in its words. Pure.
+"""The template errors that CloudFormation reports before it touches a resource, in its words. Pure.
 
-Sources: the CloudFormation user guide, "Template reference", "CloudFormation quotas"; the words as users report them,
-those of sections and keys that do not exist unconfirmed.
+Sources: the CloudFormation user guide, "Template reference" and "CloudFormation quotas". The words
+are as users report them; those for unknown sections and keys are unconfirmed.
 """
 
 import json
@@ -48,7 +48,10 @@ _FUNCTIONS = [
 
 
 def check(template: Node, parameters: Mapping[str, Any] | None = None) -> None:
-    """Raise TemplateError for a template that is refused. `parameters`, if they are known, must be those it has."""
+    """Raise TemplateError for a template that CloudFormation refuses.
+
+    `parameters`, unless None, must match the template's parameters.
+    """
     _sections(template)
     resources = template["Resources"]
     for name, node in resources.items():
@@ -69,7 +72,10 @@ def check(template: Node, parameters: Mapping[str, Any] | None = None) -> None:
 
 
 def duplicates(text: str) -> None:
-    """Raise TemplateError for JSON with a key twice in one object; other text is not looked at."""
+    """Raise TemplateError for JSON that has a key twice in one object.
+
+    Other text is not checked.
+    """
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in found]

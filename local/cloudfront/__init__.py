@@ -1,1 +1,3 @@
-"""CloudFront of the local cloud: one listener a distribution, doing what its configuration says."""
+"""CloudFront of the local cloud: one listener for each distribution, as its configuration describes
+it.
+"""

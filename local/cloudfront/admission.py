@@ -1,4 +1,4 @@
-"""What CloudFront refuses of a request, an answer or a configuration because of its size.
+"""Requests, responses and configurations that CloudFront refuses because of their size.
 
 Source: the rows `cloudfront_*` of `local.limits`.
 """
@@ -11,12 +11,12 @@ from aiohttp import web
 
 from local.limits import value
 
-# The listener reads more than the limits, so that it is the limits that refuse.
+# The listener reads more than the limits allow, so that the checks here refuse a request.
 READABLE = 65_536
 
 
 def refuse(request: web.Request) -> tuple[int, str] | None:
-    """Status and message, or None if it may pass."""
+    """Return the status and message of a refusal, or None if the request may pass."""
     size = len(request.method) + len(request.raw_path) + len("  HTTP/1.1") + _length(request.raw_headers)
     if len(request.raw_path) > value("cloudfront_url") or size > value("cloudfront_request"):
         return 413, "Request Entity Too Large: the URL or the header fields are too long."
@@ -26,17 +26,17 @@ def refuse(request: web.Request) -> tuple[int, str] | None:
 
 
 def too_long(upstream: aiohttp.ClientResponse) -> bool:
-    """Whether the head of an origin's answer is over the limit."""
+    """Return whether the head of an origin's response is over the limit."""
     return _length(upstream.raw_headers) > value("cloudfront_response_headers")
 
 
 def _length(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    # A colon, a space and a line end for each.
+    # A colon, a space and a line end for each header.
     return sum(len(name) + len(field) + 4 for name, field in headers)
 
 
 def bad_origin(item: dict[str, Any]) -> str | None:
-    """Why an origin of a DistributionConfig is not taken, in CloudFront's words, or None."""
+    """Return CloudFront's message about an invalid origin of a DistributionConfig, or None."""
     if float((item.get("CustomOriginConfig") or {}).get("OriginReadTimeout", 0)) > value("cloudfront_read_most"):
         return "The read timeout specified for the origin is not valid. (InvalidOriginReadTimeout)"
     if len(item.get("OriginCustomHeaders", [])) > value("cloudfront_custom_headers"):

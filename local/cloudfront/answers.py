@@ -1,4 +1,4 @@
-"""What a distribution makes of an answer on its way back: the response headers policy and the error pages. Pure.
+"""How a distribution changes a response: by the response headers policy and the error pages. Pure.
 
 Sources: the CloudFront developer guide, "Understand response headers policies", "Use managed response headers policies"
 and "Create a custom error page for specific HTTP status codes".
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 _DAYS_365 = 31_536_000
-# Where we are: there is no other point of presence.
+# The only point of presence there is.
 POP = "LOCAL1-P1"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 # The managed policies without CORS, by their published ids.
@@ -31,28 +31,28 @@ MANAGED: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class ErrorPage:
-    """What is shown instead of an error: the page's path at the distribution, and the status it is sent with."""
+    """The response in place of an error: the path of a page at the distribution, and its status."""
 
     path: str
     status: int
 
 
 def error_pages(config: dict[str, Any]) -> dict[int, ErrorPage]:
-    """The error pages of a DistributionConfig by the status that they stand for."""
+    """Return the error pages of a DistributionConfig by the status that they replace."""
     return {
         int(item["ErrorCode"]): ErrorPage(item["ResponsePagePath"], int(item.get("ResponseCode", item["ErrorCode"])))
         for item in config.get("CustomErrorResponses", [])
-        if item.get("ResponsePagePath")  # without one it is about caching
+        if item.get("ResponsePagePath")  # without a page the entry is about caching
     }
 
 
 def apply_policy(
     policy: dict[str, Any], headers: MutableMapping[str, str], viewer: Mapping[str, str] = NOTHING
 ) -> None:
-    """Change an answer's `headers` as a ResponseHeadersPolicyConfig says; names are found in any case.
+    """Change a response's `headers` as a ResponseHeadersPolicyConfig says. Names match in any case.
 
-    `viewer` are the request's headers. A header that is removed may be added anew. One that is there already stays,
-    unless the policy overrides it.
+    `viewer` are the request's headers. A header that the policy removes may be added again. A
+    header that is there stays, unless the policy overrides it.
     """
     for item in policy.get("RemoveHeadersConfig", {}).get("Items", []):
         headers.pop(item["Header"], None)
@@ -68,7 +68,11 @@ def apply_policy(
 
 
 def _share(cors: dict[str, Any], headers: MutableMapping[str, str], viewer: dict[str, str]) -> None:
-    """CORS: nothing for an origin that is not allowed; the origin's own headers, all or none, may come first."""
+    """Add the policy's CORS headers, if it allows the viewer's origin.
+
+    CORS headers of the origin server stay as they are, or with `OriginOverride` the policy's
+    replace all of them.
+    """
     origin = viewer.get("origin")
     own = [name for name in headers if name.lower().startswith("access-control-")]
     allowed = cors["AccessControlAllowOrigins"]["Items"]
@@ -82,7 +86,7 @@ def _share(cors: dict[str, Any], headers: MutableMapping[str, str], viewer: dict
         headers["Vary"] = ", ".join(filter(None, (headers.get("Vary"), "Origin")))
     if cors["AccessControlAllowCredentials"]:
         headers["Access-Control-Allow-Credentials"] = "true"
-    if "access-control-request-method" in viewer:  # the browser asks before it sends
+    if "access-control-request-method" in viewer:  # a preflight request of a browser
         headers["Access-Control-Allow-Methods"] = ", ".join(cors["AccessControlAllowMethods"]["Items"])
         headers["Access-Control-Allow-Headers"] = ", ".join(cors["AccessControlAllowHeaders"]["Items"])
         if "AccessControlMaxAgeSec" in cors:

@@ -1,4 +1,4 @@
-"""Which behaviour and origin a request belongs to, and what of it reaches the origin. Pure.
+"""Chooses the behaviour and origin of a request, and the parts of it that reach the origin. Pure.
 
 Sources: the CloudFront developer guide, "Cache behavior settings", "Use managed origin request policies" and "Request
 and response behavior for custom origins".
@@ -21,7 +21,7 @@ ALL_VIEWER = "216adef6-5c7f-47e4-b989-5492eafa07d3"
 ALL_VIEWER_EXCEPT_HOST_HEADER = "b689b0a8-53d0-40ab-baf2-68738e2966ac"
 _DEFAULT_METHODS = ("GET", "HEAD")
 _DEFAULT_READ_TIMEOUT_S = 30
-# What reaches an origin without any policy: no cookies, no query string, no Authorization.
+# Without a policy, neither cookies nor query string nor Authorization reach an origin.
 _ALWAYS = {
     "content-type",
     "content-length",
@@ -31,7 +31,7 @@ _ALWAYS = {
     "if-modified-since",
     "if-none-match",
 }
-# These CloudFront removes or makes itself.
+# CloudFront removes these headers or sets them itself.
 _REMOVED = {
     "connection",
     "keep-alive",
@@ -48,9 +48,9 @@ _REMOVED = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where requests go. `timeout` is the seconds to the first byte and between packets.
+    """An origin. `timeout` is in seconds, to the first byte and between packets.
 
-    `signed`: it has an origin access control by which requests to it are signed.
+    `signed` says that an origin access control signs its requests.
     """
 
     domain: str
@@ -64,7 +64,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What is done with the requests of one path pattern. `answers` is a ResponseHeadersPolicyConfig."""
+    """How requests of one path pattern are handled. `answers` is a ResponseHeadersPolicyConfig."""
 
     pattern: str
     methods: tuple[str, ...]
@@ -74,13 +74,18 @@ class Behaviour:
 
 
 class ConfigError(Exception):
-    """The distribution's configuration cannot be served; the message is the resource's failure reason."""
+    """The distribution's configuration cannot be served.
+
+    The message is the resource's failure reason.
+    """
 
 
 def behaviours(config: dict[str, Any], policies: dict[str, dict[str, Any]]) -> list[Behaviour]:
-    """The behaviours in the order in which they are tried, the default one last.
+    """Return the behaviours in the order in which they are tried, the default one last.
 
-    `config` is CloudFormation's DistributionConfig. Raises ConfigError.
+    `config` is CloudFormation's DistributionConfig.
+
+    Raises ConfigError.
     """
     for item in config.get("Origins", []):
         if reason := bad_origin(item):
@@ -134,27 +139,30 @@ def _policy(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[
 
 
 def choose(found: Iterable[Behaviour], path: str) -> Behaviour:
-    """The first behaviour whose pattern matches the path, query string excluded."""
+    """Return the first behaviour whose pattern matches the path, without the query string."""
     return next(item for item in found if _expression(item.pattern).fullmatch(path))
 
 
 @lru_cache
 def _expression(pattern: str) -> re.Pattern[str]:
-    # `*` is any number of characters, `?` exactly one; the leading slash may be left out.
+    # `*` matches any number of characters, `?` exactly one. The leading slash may be left out.
     absolute = pattern if pattern.startswith(("/", "*")) else "/" + pattern
     parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in absolute)
     return re.compile("".join(parts), re.DOTALL)
 
 
 def target(behaviour: Behaviour, raw_path: str) -> str:
-    """Path and query string as the origin sees them."""
+    """Return path and query string in the form in which the origin gets them."""
     parts = urlsplit(raw_path)
     kept = behaviour.policy.get("QueryStringsConfig", {}).get("QueryStringBehavior", "none") != "none"
     return behaviour.origin.path + parts.path + (f"?{parts.query}" if kept and parts.query else "")
 
 
 def to_origin(behaviour: Behaviour, viewer: Headers, viewer_ip: str, request_id: str, distribution: str) -> Headers:
-    """The headers of the origin's request. The distribution's custom headers replace the viewer's."""
+    """Return the headers of the request to the origin.
+
+    The distribution's custom headers replace the viewer's.
+    """
     config = behaviour.policy.get("HeadersConfig", {})
     mode = config.get("HeaderBehavior", "none")
     named = {name.lower() for name in config.get("Headers", [])}
@@ -186,5 +194,5 @@ def to_origin(behaviour: Behaviour, viewer: Headers, viewer_ip: str, request_id:
 
 
 def via(distribution: str) -> str:
-    """CloudFront's mark on requests and answers."""
+    """Return CloudFront's `Via` header."""
     return f"1.1 {distribution.lower()}.cloudfront.net (CloudFront)"

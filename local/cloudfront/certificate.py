@@ -1,7 +1,7 @@
-"""A certificate for `localhost`, so that the edge can speak TLS to clients that check it.
+"""A certificate for `localhost`, with which the edge speaks TLS to clients that verify it.
 
-The authority that signs it exists for that one signature: its key is never written, so that whoever trusts it trusts
-nothing else.
+An authority is made for each certificate and its key is never written, so that trusting the
+authority means trusting this certificate only.
 """
 
 import datetime
@@ -25,13 +25,13 @@ _NAMES = [
 
 @dataclass(frozen=True)
 class Certificate:
-    """Where it is: `authority` is what clients are to trust, `server` the chain and its key."""
+    """The files: `authority` is what clients must trust, `server` has the chain and its key."""
 
     authority: Path
     server: Path
 
     def context(self) -> ssl.SSLContext:
-        """For a server."""
+        """Return the TLS context of a server."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.server)
@@ -39,7 +39,10 @@ class Certificate:
 
 
 def ensure(directory: Path) -> Certificate:
-    """The certificate of the local cloud in `directory`, made anew if there is none or it is about to end."""
+    """Return the certificate of the local cloud in `directory`.
+
+    It is made if there is none or it is about to expire.
+    """
     folder = directory / "tls"
     found = Certificate(folder / "authority.pem", folder / "server.pem")
     if not _is_good(found):
@@ -63,7 +66,9 @@ def _now() -> datetime.datetime:
 
 
 def _make() -> tuple[bytes, bytes]:
-    """An authority's certificate; and a server's with its key, signed by it."""
+    """Return an authority's certificate, and a server's certificate with its key, signed by the
+    authority.
+    """
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root_name = _name("Sluice local cloud")
     root_id = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
@@ -96,7 +101,7 @@ def _name(common: str) -> x509.Name:
 def _unsigned(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     builder = builder.serial_number(x509.random_serial_number())
-    begins = _now() - datetime.timedelta(hours=1)  # clocks differ, if only between a machine and its containers
+    begins = _now() - datetime.timedelta(hours=1)  # clocks differ, at least between a machine and its containers
     return builder.not_valid_before(begins).not_valid_after(begins + datetime.timedelta(days=_DAYS))
 
 

@@ -1,7 +1,7 @@
-"""One distribution's requests: to the origin and back, nothing held in between.
+"""The requests of one distribution. They pass to the origin and back without being buffered.
 
-CloudFront's own errors are short HTML pages; an origin that falls silent after the answer has begun gets the viewer's
-connection cut.
+CloudFront's own errors are short HTML pages. If an origin falls silent after the response has
+begun, the viewer's connection is cut.
 """
 
 import base64
@@ -23,7 +23,7 @@ from local.limits import Limits
 
 log = logging.getLogger("local.cloudfront")
 
-# These belong to one connection, or are the edge's own.
+# These headers belong to one connection, or are the edge's own.
 _NOT_BACK = {
     "connection",
     "keep-alive",
@@ -42,7 +42,8 @@ _CONNECT_S = 10.0
 class Proxy:
     """Serves one distribution.
 
-    `behaviours`, `error_pages` (by status) and `root` (the default object) may be replaced at any time.
+    `behaviours`, `error_pages` (by status) and `root` (the default object) may be replaced at any
+    time.
     """
 
     def __init__(
@@ -57,9 +58,12 @@ class Proxy:
         s3_headers: Mapping[str, str],
         names: Collection[str],
     ) -> None:
-        """`distribution` is its id; function URLs are reached at `function_port` of loopback, buckets at `s3_url`.
+        """`distribution` is the id.
 
-        `hop` is what function URLs are told, `s3_headers` what S3 asks for; `names` are hosts beside those of loopback.
+        Function URLs are at `function_port` of loopback, buckets at `s3_url`.
+
+        `hop` is the secret for function URLs, `s3_headers` are the headers that S3 requires;
+        `names` are host names in addition to those of loopback.
         """
         self._names = names
         self._hop = hop
@@ -74,7 +78,7 @@ class Proxy:
         self.root = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one viewer request."""
+        """Answer one request of a viewer."""
         request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
         host = request.headers.get("Host", "")
         if not (trust.ours(host, trust.port_of(request.transport)) or trust.is_called(host, self._names)):
@@ -96,16 +100,16 @@ class Proxy:
             return self._error(403, message, request_id)
         base = self._address(behaviour.origin)
         if base is None:
-            return self._error(
-                502, f"The local cloud has nothing that stands for the origin {behaviour.origin.domain}.", request_id
-            )
+            return self._error(502, f"The local cloud cannot reach the origin {behaviour.origin.domain}.", request_id)
         raw_path = f"{path}?{query}" if query else path
         if await self._is_denied(behaviour.origin, request.method, path):
             return await self._page(403, request_id) or self._denied(request_id)
         return await self._forward(request, behaviour, base, raw_path, request_id)
 
     def _address(self, origin: Origin) -> str | None:
-        """Where the origin is here: function URLs, buckets, and loopback addresses over HTTP."""
+        """Return the local address of the origin: a function URL, a bucket, or a loopback address
+        over HTTP.
+        """
         if s3.bucket_of(origin) is not None:
             return self._s3_url()  # the bucket is in the Host header
         if _is_function_url(origin):
@@ -120,7 +124,7 @@ class Proxy:
         headers = to_origin(
             behaviour, list(request.headers.items()), request.remote or "", request_id, self._distribution
         )
-        if behaviour.origin.kind == "s3":  # the distribution's own signature takes its place
+        if behaviour.origin.kind == "s3":  # the distribution's signature replaces it
             headers = [(name, value) for name, value in headers if name.lower() != "authorization"]
             headers.extend(self._s3_headers.items())
         if _is_function_url(behaviour.origin):
@@ -165,7 +169,10 @@ class Proxy:
             return response
 
     async def _is_denied(self, origin: Origin, method: str, path: str) -> bool:
-        """Whether S3 refuses the distribution an object: by the bucket's policy, or because it is not there."""
+        """Return whether S3 refuses the object to the distribution.
+
+        The bucket's policy may deny it, or it does not exist.
+        """
         bucket = s3.bucket_of(origin)
         if bucket is None:
             return False
@@ -185,7 +192,7 @@ class Proxy:
             return answer.status == 404
 
     async def _page(self, status: int, request_id: str) -> web.Response | None:
-        """The error page that stands for a status, if there is one and it can be read."""
+        """Return the error page for a status, or None if there is none or it cannot be read."""
         if (page := self.error_pages.get(status)) is None:
             return None
         behaviour = choose(self.behaviours, page.path)
@@ -209,7 +216,7 @@ class Proxy:
         return answer
 
     def _denied(self, request_id: str) -> web.Response:
-        """S3's answer to whoever may not read an object."""
+        """Return S3's response to a caller that may not read an object."""
         response = web.Response(status=403, text=s3.DENIED, content_type="application/xml")
         response.headers["Server"] = "AmazonS3"
         self._mark(response, request_id, "Error from cloudfront")

@@ -1,9 +1,9 @@
 """S3 as an origin: what a distribution may read of a bucket, by the bucket's policy.
 
-A distribution signs its requests if its origin has an origin access control, and is then the service
-cloudfront.amazonaws.com on behalf of the distribution's ARN; otherwise it is nobody. Sources: the CloudFront developer
-guide, "Restrict access to an Amazon S3 origin"; the S3 API reference, GetObject (403 in place of 404 for whoever may
-not list the bucket).
+A distribution whose origin has an origin access control signs its requests, and is then the service
+cloudfront.amazonaws.com on behalf of the distribution's ARN; otherwise it is anonymous. Sources:
+the CloudFront developer guide, "Restrict access to an Amazon S3 origin"; the S3 API reference,
+GetObject (403 in place of 404 for a caller that may not list the bucket).
 """
 
 import json
@@ -19,7 +19,8 @@ from local.iam.policy import Context, Need, Principal, Verdict, evaluate, parse
 
 _DOMAIN = re.compile(r"(?P<bucket>.+?)\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?")
 _SERVICE = "cloudfront.amazonaws.com"
-# moto takes whoever signs for the owner, and does not check the signature: who may read what is decided here.
+# moto takes every signer for the owner and does not verify the signature: permissions are checked
+# here.
 SIGNATURE = {
     "Authorization": "AWS4-HMAC-SHA256 Credential=edge/20000101/us-east-1/s3/aws4_request, "
     "SignedHeaders=host, Signature=none"
@@ -31,7 +32,7 @@ DENIED = (
 
 
 def bucket_of(origin: Origin) -> str | None:
-    """The bucket of an S3 origin, None for others."""
+    """Return the bucket of an S3 origin, None for other origins."""
     found = _DOMAIN.fullmatch(origin.domain) if origin.kind == "s3" else None
     return found["bucket"] if found else None
 
@@ -39,14 +40,16 @@ def bucket_of(origin: Origin) -> str | None:
 async def policy_of(
     session: aiohttp.ClientSession, s3_url: str, headers: Mapping[str, str], bucket: str
 ) -> dict[str, Any]:
-    """A bucket's policy, empty if it has none."""
+    """Return a bucket's policy, empty if it has none."""
     async with session.get(f"{s3_url}/{bucket}?policy", headers=headers) as answer:
         found: dict[str, Any] = json.loads(await answer.read()) if answer.status == 200 else {}
         return found
 
 
 def allows(policy: dict[str, Any], action: str, resource: str, *, distribution: str, signed: bool) -> bool:
-    """Whether a bucket's policy lets a distribution (its id) do something, and does not deny it."""
+    """Return whether a bucket's policy allows an action to a distribution (its id) and does not
+    deny it.
+    """
     context: Context = {"aws:securetransport": ("true",)}
     if signed:
         source = f"arn:aws:cloudfront::{ACCOUNT}:distribution/{distribution}"

@@ -1,11 +1,11 @@
-"""What a distribution's configuration asks for and the edge does not do, by name. Pure."""
+"""Parts of a distribution's configuration that the edge does not emulate. Pure."""
 
 from collections.abc import Iterator
 from typing import Any
 
-# The managed policy that caches nothing, by its published id: what the edge does with every other one too.
+# The id of the managed policy that caches nothing. The edge treats every other policy alike.
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
-# Of a distribution and of a behaviour: members that change nothing here if they are set.
+# Members of a distribution and of a behaviour that have no effect here if they are set.
 _DISTRIBUTION = ("Aliases", "Logging", "OriginGroups", "Restrictions", "ViewerCertificate", "WebACLId")
 _BEHAVIOUR = (
     "Compress",
@@ -23,7 +23,10 @@ _ORIGIN = ("OriginShield", "VpcOriginConfig")
 
 
 def ignored(config: dict[str, Any]) -> list[str]:
-    """The paths of what is not done, such as `DefaultCacheBehavior.Compress`. `config` is a DistributionConfig."""
+    """Return the paths that are not emulated, such as `DefaultCacheBehavior.Compress`.
+
+    `config` is a DistributionConfig.
+    """
     return list(_ignored(config))
 
 

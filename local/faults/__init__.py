@@ -1,1 +1,3 @@
-"""Faults on demand: a plan that decides, and one file for each place that carries its decisions out."""
+"""Faults on demand: a plan decides which request is struck, and one module for each place carries
+it out.
+"""

@@ -13,7 +13,7 @@ from local.faults.plan import FaultError, Plan, parse
 
 
 def routes(plan: Plan) -> list[web.RouteDef]:
-    """The routes."""
+    """Return the routes of the API."""
 
     async def show(_request: web.Request) -> web.Response:
         return web.json_response({"faults": plan.listing()})

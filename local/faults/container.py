@@ -1,5 +1,6 @@
-"""Faults of a container and of the connections to both sides of the SageMaker plane. The container is not touched,
-but for being killed.
+"""Faults of a container and of the connections on both sides of the SageMaker endpoint.
+
+The container itself is not changed; one fault kills it.
 """
 
 import asyncio
@@ -13,34 +14,38 @@ from local.faults.plan import Strike
 log = logging.getLogger("local.faults")
 
 _GARBAGE_BYTES = 2000
-# Four times what the longest record may have.
+# Four times the longest record.
 _ENDLESS_BYTES = 16 * 1024 * 1024
 _PIECE = b"x" * 65_536
 _PAGE = "<html><body><h1>{status}</h1>The container is not well.</body></html>"
 
 
 class ErrorAnswer(Exception):
-    """The container answers with an error; `status` and `body` are the answer."""
+    """The container answers with an error; `status` and `body` are its response."""
 
     def __init__(self, status: int) -> None:
-        """Of that status."""
+        """`status` is the HTTP status."""
         super().__init__(f"status {status}")
         self.status, self.body = status, _PAGE.format(status=status)
 
 
 class CallerCut(Exception):
-    """The connection to the caller is lost; `told` says whether the container's is closed then."""
+    """The caller's connection is lost.
+
+    With `told` the container's connection is closed as well; without it the container does not
+    notice.
+    """
 
     def __init__(self, *, told: bool = True) -> None:
-        """Note it."""
+        """Note whether the container's connection is to be closed."""
         super().__init__("the caller's connection is lost")
         self.told = told
 
 
 async def before(strike: Strike | None, kill: Callable[[], None]) -> None:
-    """Do what is due before the container has answered.
+    """Carry out a fault that is due before the container has answered.
 
-    Raises ErrorAnswer, CallerCut, or as a lost connection does, aiohttp.ClientError.
+    Raises ErrorAnswer or CallerCut, or aiohttp.ClientError for a lost connection.
     """
     if strike is None:
         return
@@ -53,7 +58,10 @@ async def before(strike: Strike | None, kill: Callable[[], None]) -> None:
 
 
 async def spoil(strike: Strike | None, source: AsyncIterator[bytes], kill: Callable[[], None]) -> AsyncIterator[bytes]:
-    """The bytes of an answer, with what goes wrong after so many of them. Raises as `before`."""
+    """Yield the bytes of a response, with the fault after a number of them.
+
+    Raises as `before`.
+    """
     left = strike.after if strike else 0
     due = strike is not None
     async for data in source:

@@ -1,6 +1,7 @@
-"""Faults of tables: between the caller and the control plane, in DynamoDB's own error shapes.
+"""Faults of tables, between the caller and the control plane, as DynamoDB's own errors.
 
-Source: "Error handling with DynamoDB" of its developer guide, which has shape, statuses and words.
+Source: "Error handling with DynamoDB" of its developer guide, which has their shape, statuses and
+words.
 """
 
 import asyncio
@@ -20,12 +21,12 @@ log = logging.getLogger("local.faults")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Kill = Callable[[str], bool]
-"""Kills the function's environment that has these credentials' access key; whether there was one."""
+"""Kills the function environment that has an access key; returns whether there was one."""
 
 _KEY = re.compile(r"Credential=([^/,\s]+)/")
 _TARGET = "DynamoDB_20120810."
 _PREFIX = "com.amazonaws.dynamodb.v20120810#"
-# Bodies up to this are read to find their tables; an item has 400 kB at most.
+# Bodies up to this size are searched for table names; an item has 400 kB at most.
 _READ = 256 * 1024
 _THROTTLED = (
     "You exceeded your maximum allowed provisioned throughput for a table or for one or more global secondary indexes."
@@ -41,7 +42,7 @@ _ERRORS = {
 
 
 def around(plan: Plan, forward: Handler, kill: Kill) -> Handler:
-    """A handler that lets faults strike DynamoDB calls, and passes all else on."""
+    """Return a handler that lets faults strike DynamoDB calls and passes on all other requests."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         strike = await _strike(plan, request) if plan.watches("table") else None
@@ -67,7 +68,7 @@ async def _strike(plan: Plan, request: web.Request) -> Strike | None:
 
 
 def _tables(call: object) -> set[str]:
-    """The names in TableName, wherever it stands, and those that RequestItems has as keys."""
+    """Return all values of TableName at any depth, and the keys of RequestItems."""
     found: set[str] = set()
     if isinstance(call, list):
         found.update(*(_tables(item) for item in call))
@@ -98,11 +99,11 @@ async def _struck(strike: Strike, request: web.Request, forward: Handler, kill: 
 
 
 async def _killed(strike: Strike, request: web.Request, forward: Handler, kill: Kill) -> web.StreamResponse:
-    """A caller that is no function lives, and its call is made."""
+    """Kill the caller. A caller that is no function survives, and its call is made."""
     found = _KEY.search(request.headers.get("Authorization", ""))
     key = found[1] if found else ""
     if strike.kind == "caller-killed-before":
-        # what the function does beside this call goes on meanwhile
+        # the function's other work goes on meanwhile
         await asyncio.sleep(strike.fault.seconds)
         if kill(key):
             strike.landed()

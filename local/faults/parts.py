@@ -1,48 +1,51 @@
-"""Part boundaries of an event stream where a fault wants them. Pure; `local.sagemaker.parts` cuts all other answers."""
+"""Where a fault cuts an event stream into parts.
+
+Pure; `local.sagemaker.parts` cuts all other responses.
+"""
 
 from collections.abc import Iterator
 from typing import Protocol
 
 from local.faults.plan import Strike
 
-# Of a fault that does not say how many records a part has.
+# For a fault that does not set the number of records in a part.
 _RECORDS = 4
 
 
 class Cutting(Protocol):
-    """Cuts one answer."""
+    """Cuts one response into parts."""
 
     def cut(self, data: bytes) -> Iterator[bytes]:
-        """The parts that are complete with these bytes; none is empty."""
+        """Yield the parts that these bytes complete; none is empty."""
 
     def rest(self) -> bytes:
-        """What was held back, at the end."""
+        """Return the bytes that were held back, at the end."""
 
 
 class OneByte:
-    """One byte a part."""
+    """Makes each byte a part."""
 
     def cut(self, data: bytes) -> Iterator[bytes]:
-        """Each byte."""
+        """Yield each byte."""
         for at in range(len(data)):
             yield data[at : at + 1]
 
     def rest(self) -> bytes:
-        """Nothing."""
+        """Return no bytes."""
         return b""
 
 
 class Boundary:
-    """Two parts: the first has so many bytes, the second is the rest, held back until the end."""
+    """Makes two parts: a number of bytes, and the rest, which is held back until the end."""
 
     def __init__(self, after: int) -> None:
-        """At the start."""
+        """`after` is the number of bytes in the first part."""
         self._after = after
         self._held = bytearray()
         self._passed = False
 
     def cut(self, data: bytes) -> Iterator[bytes]:
-        """The first part, once it is whole."""
+        """Yield the first part, once it is complete."""
         self._held += data
         if not self._passed and len(self._held) >= self._after:
             self._passed = True
@@ -51,32 +54,32 @@ class Boundary:
             del self._held[: self._after]
 
     def rest(self) -> bytes:
-        """The second part."""
+        """Return the second part."""
         return bytes(self._held)
 
 
 class Joined:
-    """Several records a part."""
+    """Puts several records into a part."""
 
     def __init__(self, records: int) -> None:
-        """At the start."""
+        """`records` is the number of line feeds in a part."""
         self._records = records
         self._held = bytearray()
 
     def cut(self, data: bytes) -> Iterator[bytes]:
-        """All that is there, once it has enough line feeds."""
+        """Yield all held bytes, once they have enough line feeds."""
         self._held += data
         if self._held.count(b"\n") >= self._records:
             yield bytes(self._held)
             self._held.clear()
 
     def rest(self) -> bytes:
-        """What has fewer."""
+        """Return the held bytes, which have fewer line feeds."""
         return bytes(self._held)
 
 
 def cutting(strike: Strike | None) -> Cutting | None:
-    """How a fault wants an answer cut, None if it does not care."""
+    """Return how a fault cuts a response, None if it does not cut."""
     match strike.kind if strike else "":
         case "one-byte-parts":
             return OneByte()

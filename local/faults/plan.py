@@ -1,8 +1,9 @@
-"""Which fault strikes which request. Pure.
+"""Decides which fault strikes which request. Pure.
 
-A fault is of a kind, which fixes where it strikes (an endpoint's answers, a table's calls, a function's invocations),
-and has a scope (a pattern of names), a seed, and a bound: a count, a probability or both. It sees the requests in its
-scope one by one and decides about the n-th by its seed and n alone: neither other faults nor the clock change that.
+A fault has a kind, which fixes where it strikes (an endpoint's responses, a table's calls, a
+function's invocations), a scope (a pattern of names), a seed, and a bound: a count, a probability
+or both. It sees the requests in its scope one by one and decides about the n-th by its seed and n
+alone: other faults and the clock do not change that.
 """
 
 import math
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 Target = Literal["endpoint", "table", "function"]
 
-# Kind: where it strikes, what happens. `after`, `seconds` and `status` are the fault's.
+# Kind: where it strikes and what happens. `after`, `seconds` and `status` are members of the fault.
 KINDS: dict[str, tuple[Target, str]] = {
     "one-byte-parts": ("endpoint", "every part of the event stream has one byte"),
     "boundary": ("endpoint", "a part ends after `after` bytes, one further at each strike, and nowhere else"),
@@ -26,7 +27,10 @@ KINDS: dict[str, tuple[Target, str]] = {
     "container-garbage": ("endpoint", "2,000 random bytes after `after` bytes, then the rest"),
     "container-endless-line": ("endpoint", "16 MB without a line feed after `after` bytes, then the end"),
     "stream-cut": ("endpoint", "the caller's connection is lost after `after` bytes"),
-    "stream-left": ("endpoint", "the same, and the container is not told: its answer is read to the end for nobody"),
+    "stream-left": (
+        "endpoint",
+        "the same, but the container does not notice: its answer is read to the end and dropped",
+    ),
     "table-throttled": ("table", "ProvisionedThroughputExceededException"),
     "table-slow": ("table", "the call is passed on after `seconds`"),
     "table-down": ("table", "InternalServerError"),
@@ -42,17 +46,17 @@ KINDS: dict[str, tuple[Target, str]] = {
 
 
 class FaultError(ValueError):
-    """A description of a fault makes no sense; the message names the field."""
+    """The description of a fault is invalid; the message names the field."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """What goes wrong, where, and how often.
 
-    `scope` and `operation` are patterns with `*` and `?`; `operation` is a table's API call, such as PutItem, and
-    `containing` a text that such a call's JSON has, or an endpoint's request: it tells apart what an operation is used
-    for, and a request that is made from one that is taken back. `after` is drawn anew for each strike when `after_most`
-    is given, between the two.
+    `scope` and `operation` are patterns with `*` and `?`. `operation` is a table's API call, such
+    as PutItem. `containing` is a text in the JSON of such a call, or in an endpoint's request; it
+    tells apart the uses of an operation, and a request from its cancellation. With `after_most`,
+    each strike draws `after` between the two.
     """
 
     kind: str
@@ -80,7 +84,10 @@ _BOUNDS: dict[str, tuple[type, float, float]] = {
 
 
 def parse(found: object) -> Fault:
-    """A fault from JSON; without a count and a probability it strikes once. Raises FaultError."""
+    """Return a fault from JSON. Without a count and a probability it strikes once.
+
+    Raises FaultError.
+    """
     if not isinstance(found, Mapping):
         raise FaultError("a fault is a JSON object")
     given = {name: value for name, value in found.items() if value is not None}
@@ -110,7 +117,9 @@ def _check(name: str, value: object) -> None:
 
 @dataclass
 class Entry:
-    """A fault that is set, and what came of it: requests in its scope, those struck, those where it took effect."""
+    """A fault that is set, with its counts: requests in scope, strikes, and strikes that took
+    effect.
+    """
 
     id: str
     fault: Fault
@@ -119,7 +128,7 @@ class Entry:
     landed: int = 0
 
     def decide(self) -> "Strike | None":
-        """Whether the next request in scope is struck."""
+        """Return whether the next request in scope is struck."""
         chance = random.Random(f"{self.fault.seed}/{self.seen}")  # noqa: S311 - reproducible, not secret
         self.seen += 1
         spent = self.fault.count is not None and self.struck >= self.fault.count
@@ -133,7 +142,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Strike:
-    """One fault on one request, the `number`-th that it strikes, from 0. `chance` is seeded by both."""
+    """One fault on one request, its `number`-th strike, from 0. Both seed `chance`."""
 
     entry: Entry
     fault: Fault
@@ -147,27 +156,27 @@ class Strike:
         return self.fault.kind
 
     def landed(self) -> None:
-        """Note that it took effect: an answer may be over before its fault is due."""
+        """Count a strike that took effect: a response may end before its fault is due."""
         self.entry.landed += 1
 
 
 class Plan:
-    """The faults that are set, in the order in which they were."""
+    """The faults that are set, in the order in which they were set."""
 
     def __init__(self) -> None:
-        """Nothing goes wrong."""
+        """No fault is set."""
         self._entries: dict[str, Entry] = {}
         self._next = 1
 
     def set(self, fault: Fault) -> Entry:
-        """Add a fault."""
+        """Add a fault; return its entry."""
         entry = Entry(f"f{self._next}", fault)
         self._next += 1
         self._entries[entry.id] = entry
         return entry
 
     def clear(self, entry_id: str | None = None) -> bool:
-        """Take one fault away, or all; whether there was one."""
+        """Remove one fault, or all; return whether there was one."""
         if entry_id is not None:
             return self._entries.pop(entry_id, None) is not None
         there = bool(self._entries)
@@ -175,20 +184,21 @@ class Plan:
         return there
 
     def listing(self) -> list[dict[str, Any]]:
-        """All faults with their counts, as JSON."""
+        """Return all faults with their counts, as JSON."""
         return [
             {**asdict(entry.fault), "id": entry.id, "seen": entry.seen, "struck": entry.struck, "landed": entry.landed}
             for entry in self._entries.values()
         ]
 
     def watches(self, target: Target) -> bool:
-        """Whether any fault may strike there."""
+        """Return whether any fault may strike there."""
         return any(KINDS[entry.fault.kind][0] == target for entry in self._entries.values())
 
     def strike(self, target: Target, name: str, operation: str = "", text: str = "") -> Strike | None:
-        """The fault that strikes a request, or None. Each one in scope decides about it; the first to strike does.
+        """Return the fault that strikes a request, or None.
 
-        `text` is what `containing` is looked for in.
+        Each fault in scope decides about it, and the first to strike wins. `text` is what
+        `containing` is searched in.
         """
         decided = [
             entry.decide()

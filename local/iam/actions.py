@@ -1,7 +1,7 @@
-"""Operation -> IAM's actions and the ARNs they are checked on. Pure.
+"""Maps an operation to IAM's actions and the ARNs that they are checked on. Pure.
 
-The actions and resource types are those of AWS's service authorization reference. Of an operation that is not here
-nothing is known, and the gate refuses it.
+The actions and resource types are those of AWS's service authorization reference. The authorizer
+refuses an operation that is missing here.
 """
 
 import re
@@ -16,9 +16,10 @@ Members = dict[str, Any]
 
 
 def needs(call: Call) -> list[Need] | None:
-    """Give all that a call needs, which may be nothing; None if that is not known.
+    """Return the permissions that a call needs, perhaps none; None for an unknown operation.
 
-    Raises ValueError, KeyError, TypeError or AttributeError for members that are missing or of a wrong type.
+    Raises ValueError, KeyError, TypeError or AttributeError for members that are missing or have a
+    wrong type.
     """
     service = call.scope.service
     if service == "s3":
@@ -45,10 +46,10 @@ def _by_path(call: Call) -> list[Need] | None:
 
 
 def _function(given: str) -> str:
-    """Give the resource of a function, which is named or given by its ARN or a part of it.
+    """Return the ARN of a function that is given by its name, its ARN or a part of the ARN.
 
-    A qualifier belongs to it, as in "Referencing versions and aliases in permissions policies" of Lambda's guide;
-    `$LATEST` is the function itself.
+    A qualifier belongs to it, as in "Referencing versions and aliases in permissions policies" of
+    Lambda's guide; `$LATEST` is the function itself.
     """
     parts = given.split(":")
     named = parts[parts.index("function") + 1 :] if "function" in parts else parts
@@ -100,7 +101,7 @@ _ON_A_TABLE = {
     "Scan",
     "UpdateItem",
 }
-# The parts of a transaction are checked as what they are: there is no action for the whole.
+# The parts of a transaction are checked one by one: the whole has no action.
 _IN_A_TRANSACTION = {
     "Get": "GetItem",
     "Put": "PutItem",
@@ -114,7 +115,10 @@ _EQUALS = re.compile(r"([#\w]+)\s*=\s*(:\w+)")
 
 
 def _partition(name: str, members: Members) -> tuple[str, ...]:
-    """Give a call's `dynamodb:LeadingKeys`, of tables whose partition key is called `pk`: no schema is known here."""
+    """Return a call's `dynamodb:LeadingKeys`.
+
+    The partition key is taken to be `pk`, because the table's schema is not known here.
+    """
     if name != "Query":
         item = members.get("Key") or members.get("Item") or {}
         return tuple(item.get("pk", {}).values())
@@ -152,7 +156,8 @@ _SECRETS = {"DescribeSecret", "GetSecretValue", "ListSecretVersionIds", "PutSecr
 def _secretsmanager(call: Call, name: str, members: Members) -> Iterator[Need] | None:
     if name == "GetRandomPassword":
         return iter([Need(f"secretsmanager:{name}", "*")])
-    # A secret may be asked for by name or part of its ARN: the gate finds the ARN, with its six random characters.
+    # A request may name a secret by name or by part of its ARN: the authorizer finds the ARN with
+    # its six random characters.
     return iter([Need(f"secretsmanager:{name}", members["SecretId"])]) if name in _SECRETS else None
 
 
@@ -175,7 +180,9 @@ def _ssm(call: Call, name: str, members: Members) -> Iterator[Need] | None:
 
 
 def _logs(call: Call, name: str, members: Members) -> Iterator[Need] | None:
-    """ARNs as AWS's own refusals show them: the group's always go on with `:log-stream:`."""
+    """Return ARNs as AWS's own refusals show them: a group's ARN always goes on with
+    `:log-stream:`.
+    """
     group = members.get("logGroupName") or members.get("logGroupIdentifier", "").rpartition("log-group:")[2]
     stream = ""
     if name in {"CreateLogStream", "PutLogEvents", "GetLogEvents", "DeleteLogStream"}:
@@ -196,7 +203,7 @@ def _cloudwatch(call: Call, name: str, members: Members) -> Iterator[Need] | Non
 
 def _sts(call: Call, name: str, members: Members) -> Iterator[Need] | None:
     if name == "GetCallerIdentity":
-        return iter([])  # allowed to everybody, even against a Deny
+        return iter([])  # every caller may do this, even against a Deny
     return iter([Need("sts:AssumeRole", members["RoleArn"])]) if name == "AssumeRole" else None
 
 

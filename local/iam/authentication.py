@@ -1,7 +1,7 @@
-"""Who sent a request: by its access key, and by the signature that only the key's secret can make.
+"""Identifies the sender of a request, by its access key and by the signature of the key's secret.
 
-How far clocks may differ: the IAM user guide, "Signature Version 4 for API requests" (five minutes), and the S3 API
-reference, "Authenticating Requests" (fifteen).
+Clocks may differ as the IAM user guide, "Signature Version 4 for API requests" (five minutes), and
+the S3 API reference, "Authenticating Requests" (fifteen minutes), say.
 """
 
 import hashlib
@@ -17,33 +17,34 @@ from local.iam.refusals import Kind
 from local.iam.roles import Caller
 from local.iam.signature import Sent, Signature, SignatureError
 
-# What AssumeRole gives begins so.
+# Access keys of AssumeRole begin with this.
 _TEMPORARY = "ASIA"
 _SKEW_S = {"s3": 900.0}
 _USUAL_SKEW_S = 300.0
-# Of S3, shorter bodies are hashed; a longer one is passed on as it comes, and its hash is taken from the signature.
+# S3 bodies up to this size are hashed. Longer ones are streamed, and their hash is taken from the
+# signature.
 _SMALL = 256 * 1024
 
 
 class Refused(Exception):
-    """Nobody who is known; `message` is empty for the usual words of the kind."""
+    """The sender is not known. An empty `message` stands for the usual words of the kind."""
 
     def __init__(self, kind: Kind, service: str = "", message: str = "") -> None:
-        """`service` is the signature's, as far as it could be read."""
+        """`service` is the signature's service, as far as it can be read."""
         super().__init__(kind.name)
         self.kind, self.service, self.message = kind, service, message
 
 
 class Control(Protocol):
-    """Asks the control plane."""
+    """Requests to the control plane."""
 
     async def get_json(self, what: str, **query: str) -> Any:
-        """Whose key it is."""
+        """Return the role that a key belongs to."""
 
 
 @dataclass(frozen=True)
 class _Access:
-    """One access key. `caller` is None for the developer's."""
+    """One access key. `caller` is None for the developer's key."""
 
     secret_key: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
@@ -52,15 +53,18 @@ class _Access:
 
 
 class Authentication:
-    """Knows the developer's key, and those that AssumeRole gave out."""
+    """Knows the developer's key and the keys that AssumeRole issued."""
 
     def __init__(self, control: Control, keys: trust.Keys) -> None:
-        """`control` is asked about temporary keys, once for each."""
+        """`control` is asked once for each temporary key."""
         self._control = control
         self._known = {keys.access_key: _Access(keys.secret_key)}
 
     async def of(self, request: web.Request) -> tuple[Signature, Caller | None]:
-        """Return the signature, and the role whose it is; None for the developer. Raises Refused."""
+        """Return the signature and the role that it belongs to; None for the developer.
+
+        Raises Refused.
+        """
         headers = _joined(request)
         try:
             found = signature.read(headers, request.query)
@@ -116,9 +120,11 @@ def _joined(request: web.Request) -> dict[str, str]:
 
 
 async def _digest(request: web.Request, found: Signature, headers: dict[str, str]) -> str:
-    """Return the body's SHA-256, empty where the signature holds for any body. Raises Refused.
+    """Return the body's SHA-256; it is empty if the signature holds for any body.
 
-    The body is kept for whoever passes the request on: a stream can be read once.
+    The body is kept for the code that passes the request on, because a stream can be read once.
+
+    Raises Refused.
     """
     large = found.service == "s3" and (request.content_length or 0) > _SMALL
     if large or not signature.hashes_body(found, headers):

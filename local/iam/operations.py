@@ -1,4 +1,4 @@
-"""What a signed request asks for: its caller's key, its service, its operation and the operation's members. Pure."""
+"""Reads a signed request: its access key, service, operation and the operation's members. Pure."""
 
 import json
 import re
@@ -11,13 +11,13 @@ from local.iam.signature import Signature
 
 _CBOR = re.compile(r"/service/[^/]+/operation/(\w+)")
 
-# These have names of their own for IAM and for signatures.
+# IAM and signatures have different names for these services.
 _PREFIX = {"monitoring": "cloudwatch"}
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a signature says. `service` is IAM's prefix."""
+    """The scope of a signature. `service` is IAM's prefix."""
 
     key: str
     region: str
@@ -38,24 +38,27 @@ class Call:
     body: bytes
 
     def arn(self, resource: str) -> str:
-        """An ARN of the service in the caller's region and account."""
+        """Return an ARN of the service in the caller's region and account."""
         return f"arn:aws:{self.scope.service}:{self.scope.region}:{self.account}:{resource}"
 
 
 def scope(found: Signature) -> Scope:
-    """Return what a signature says in IAM's words."""
+    """Return the scope of a signature, with IAM's name of the service."""
     return Scope(found.key, found.region, _PREFIX.get(found.service, found.service))
 
 
 def needs_body(service: str, method: str, query: Mapping[str, str]) -> bool:
-    """Whether the body says what is asked for. S3's bodies, which may be large, do only in one operation."""
+    """Return whether the operation can only be read from the body.
+
+    S3's bodies, which may be large, name it in one operation only.
+    """
     return "delete" in query and method == "POST" if service == "s3" else service not in {"lambda", "sagemaker", "xray"}
 
 
 def operation(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """Give an operation's name and members, for the protocols that name them; None for others.
+    """Return an operation's name and members, for the protocols that name them; None for others.
 
-    Raises ValueError for a body that is not what it says it is.
+    Raises ValueError for a body that is not in its declared form.
     """
     if target := call.headers.get("x-amz-target"):
         members = json.loads(call.body or b"{}")
@@ -72,5 +75,5 @@ def operation(call: Call) -> tuple[str, dict[str, Any]] | None:
 
 
 def segments(path: str) -> list[str]:
-    """Give the decoded parts of a path."""
+    """Return the decoded parts of a path."""
     return [unquote(part) for part in path.strip("/").split("/")]

@@ -19,7 +19,7 @@ Context = Mapping[str, tuple[str, ...]]
 
 
 class Verdict(Enum):
-    """What policies say to a request."""
+    """The result of evaluating policies for a request."""
 
     ALLOWED = "allowed"
     SILENT = "silent"
@@ -28,7 +28,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Need:
-    """One permission that a request needs: IAM's action, on an ARN or `*`, in a context."""
+    """One permission that a request needs: an IAM action, on an ARN or `*`, in a context."""
 
     action: str
     resource: str
@@ -37,7 +37,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: the ARNs that name the caller, and its account. Nobody in particular has none."""
+    """The caller: the ARNs that name it, and its account. An anonymous caller has none."""
 
     arns: tuple[str, ...] = ()
     account: str = ""
@@ -45,7 +45,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement. Patterns are as they were written; `principals` is None in an identity's policy."""
+    """One statement. Patterns are as written; `principals` is None in a policy of an identity."""
 
     allow: bool
     actions: tuple[str, ...]
@@ -57,7 +57,7 @@ class Statement:
 
 
 def parse(document: str | Mapping[str, Any]) -> tuple[Statement, ...]:
-    """Give the statements of a policy document, which may be JSON text."""
+    """Return the statements of a policy document, which may be JSON text."""
     found = json.loads(document) if isinstance(document, str) else document
     return tuple(_statement(item) for item in _list(found.get("Statement", ())))
 
@@ -65,9 +65,10 @@ def parse(document: str | Mapping[str, Any]) -> tuple[Statement, ...]:
 def evaluate(
     statements: Iterable[Statement], need: Need, context: Context, principal: Principal | None = None
 ) -> Verdict:
-    """Judge: a Deny that matches wins over every Allow. `context` holds what is known of the caller and the request.
+    """Return the verdict: a Deny that matches wins over every Allow.
 
-    `principal` is asked for where the policy is a resource's, which names whom it concerns.
+    `context` has what is known of the caller and the request. `principal` is given for the policy
+    of a resource, which names whom it concerns.
     """
     known = {**context, **{name.lower(): values for name, values in need.context}}
     verdict = Verdict.SILENT
@@ -91,7 +92,7 @@ def _statement(item: Mapping[str, Any]) -> Statement:
         allow=item["Effect"] == "Allow",
         actions=tuple(_list(item.get("NotAction" if actions_negated else "Action", ()))),
         actions_negated=actions_negated,
-        # A role's trust policy has no resource: it is the role.
+        # A role's trust policy has no resource: its resource is the role.
         resources=tuple(_list(item.get("NotResource" if resources_negated else "Resource", "*"))),
         resources_negated=resources_negated,
         principals=_principals(item["Principal"]) if "Principal" in item else None,
@@ -124,7 +125,8 @@ def _concerns(statement: Statement, need: Need, context: Context, principal: Pri
 
 
 def _named(statement: Statement, principal: Principal) -> bool:
-    # NotPrincipal is not here: such a statement concerns everybody if it denies, and nobody if it allows.
+    # NotPrincipal is not evaluated: such a statement concerns every caller if it denies, and none
+    # if it allows.
     if statement.principals is None:
         return not statement.allow
     account = {principal.account, f"arn:aws:iam::{principal.account}:root"} if principal.account else set()
@@ -137,7 +139,7 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 
 
 def matches(pattern: str, value: str) -> bool:
-    """Whether a value is as a pattern says: `*` stands for any text, `?` for one character."""
+    """Return whether a value matches a pattern: `*` stands for any text, `?` for one character."""
     return _pattern(pattern).fullmatch(value) is not None
 
 
@@ -171,7 +173,8 @@ def _holds(allow: bool, operator: str, key: str, wanted: tuple[str, ...], contex
         return not allow
     matching, negated = test
     if not values:
-        # A negated operator holds where the key is missing, as ForAllValues does; any other does not.
+        # A negated operator holds if the key is missing, and so does ForAllValues; no other
+        # operator does.
         return if_exists or quantifier == "ForAllValues" or (negated and not quantifier)
     each = [any(matching(item, value) for item in wanted) != negated for value in values]
     return any(each) if quantifier == "ForAnyValue" else all(each)

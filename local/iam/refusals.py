@@ -1,4 +1,6 @@
-"""Refusals in the shape of each protocol: the codes of each API's common errors, the messages as AWS words them."""
+"""Refusals in the shape of each protocol, with the codes of each API's common errors and AWS's
+words.
+"""
 
 import json
 import uuid
@@ -9,7 +11,9 @@ from aiohttp import web
 
 
 class Kind(Enum):
-    """Why a request is refused: the error's code in JSON, in query answers and in S3's, and what is said."""
+    """The reason of a refusal: the error's code in JSON, in query responses and in S3's, and its
+    message.
+    """
 
     DENIED = ("AccessDeniedException", "AccessDenied", "AccessDenied", "")
     UNSIGNED = (
@@ -90,7 +94,7 @@ class Kind(Enum):
 
 
 def refuse(request: web.Request, service: str, kind: Kind, message: str = "") -> web.Response:
-    """Answer in the protocol that the request is written in: JSON, REST-JSON, S3's XML, or query."""
+    """Return the refusal in the protocol of the request: JSON, REST-JSON, S3's XML, or query."""
     rest, query, s3, usual = kind.value
     text = message or usual
     request_id = str(uuid.uuid4())

@@ -1,4 +1,7 @@
-"""What a role may do, by its own policies and those of a resource. Pure, but for a cache of its decisions."""
+"""What a role may do, by its own policies and those of a resource.
+
+Pure, except for a cache of decisions.
+"""
 
 import json
 from dataclasses import dataclass
@@ -7,13 +10,16 @@ from typing import Any
 from local.iam.policy import Context, Need, Principal, Statement, Verdict, evaluate, parse
 from local.state import Role
 
-# More decisions than a deployment has; beyond that the cache begins anew.
+# More decisions than a deployment has; beyond that the cache is emptied.
 _CACHED = 10_000
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody with the temporary credentials of a role. `session_policy` is what AssumeRole was given, or empty."""
+    """A holder of temporary credentials of a role.
+
+    `session_policy` is AssumeRole's policy, or empty.
+    """
 
     role: str
     session: str
@@ -40,16 +46,16 @@ class _Role:
 
 
 class Roles:
-    """All roles and buckets' policies, as deployed at one time."""
+    """All roles and bucket policies of one deployed state."""
 
     def __init__(self) -> None:
-        """There are none yet."""
+        """There are no roles yet."""
         self._roles: dict[str, _Role] = {}
         self._buckets: dict[str, tuple[Statement, ...]] = {}
         self._decided: dict[tuple[Caller, Need, str], str | None] = {}
 
     def apply(self, roles: tuple[Role, ...], buckets: dict[str, Any]) -> None:
-        """Take over what is deployed, and forget what was decided before."""
+        """Use a deployed state, and forget earlier decisions."""
         known = self._roles
         self._roles = {
             role.arn: known[role.arn] if role.arn in known and known[role.arn].stated == role else _parsed(role)
@@ -59,7 +65,7 @@ class Roles:
         self._decided.clear()
 
     def refusal(self, caller: Caller, need: Need, region: str) -> str | None:
-        """Say in AWS's words why the caller lacks a permission; None if it has it."""
+        """Return AWS's message if the caller lacks a permission; None if it has it."""
         asked = (caller, need, region)
         if asked not in self._decided:
             if len(self._decided) >= _CACHED:
@@ -68,7 +74,7 @@ class Roles:
         return self._decided[asked]
 
     def trusts(self, role: str, service: str, context: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> bool:
-        """Whether a service may assume a role."""
+        """Return whether a service may assume a role."""
         found = self._roles.get(role)
         need = Need("sts:AssumeRole", role, context)
         return found is not None and evaluate(found.trust, need, {}, Principal((service,))) is Verdict.ALLOWED
@@ -80,7 +86,7 @@ class Roles:
             "aws:principalarn": (caller.role,),
             "aws:principaltype": ("AssumedRole",),
             "aws:requestedregion": (region,),
-            # There is one account here, and the loopback interface stands for TLS.
+            # There is one account, and the loopback interface counts as TLS.
             "aws:resourceaccount": (caller.account,),
             "aws:securetransport": ("true",),
             "aws:sourceip": ("127.0.0.1",),
@@ -104,7 +110,8 @@ class Roles:
             if verdict is Verdict.DENIED:
                 article = "an" if source[0] == "i" else "a"
                 return _words(caller, need, f"with an explicit deny in {article} {source}")
-        # Within an account a resource's policy grants as well as an identity's; a role's trust only permits.
+        # Within an account a policy of a resource grants as well as one of an identity; a role's
+        # trust policy only permits.
         granted = identity is Verdict.ALLOWED or (resource is Verdict.ALLOWED and need.action != "sts:AssumeRole")
         if not granted:
             return _words(caller, need, f"because no identity-based policy allows the {need.action} action")

@@ -1,6 +1,7 @@
-"""S3's requests -> IAM's actions and ARNs. Pure.
+"""Maps S3's requests to IAM's actions and ARNs. Pure.
 
-S3 names operations by method and sub-resource. From "Required permissions for Amazon S3 API operations" in its guide.
+S3 names operations by method and sub-resource. Source: "Required permissions for Amazon S3 API
+operations" in its guide.
 """
 
 import re
@@ -44,7 +45,7 @@ _OBJECT = {
     ("PUT", ""): "PutObject",
     ("DELETE", ""): "DeleteObject",
 }
-# These change what an answer looks like, not what it is an answer to.
+# These parameters change the form of a response, not its operation.
 _PLAIN = {
     "continuation-token",
     "delimiter",
@@ -61,7 +62,7 @@ _PLAIN = {
 
 
 def needs(call: Call) -> list[Need] | None:
-    """Give what a request needs; None if that is not known."""
+    """Return the permissions that a request needs; None for an unknown operation."""
     bucket, key = address(call.host, call.path)
     if not bucket:
         return [Need("s3:ListAllMyBuckets", "*")] if call.method == "GET" else None
@@ -70,11 +71,11 @@ def needs(call: Call) -> list[Need] | None:
         return None
     sub = own[0] if own else ""
     bucket_arn = f"arn:aws:s3:::{bucket}"
-    # Everything is in the one account there is here.
+    # All resources are in the one account that exists here.
     owner = ("s3:ResourceAccount", (call.account,))
     if not key:
         if (call.method, sub) == ("POST", "delete"):
-            keys = [str(item.text) for item in ElementTree.fromstring(call.body).iter() if item.tag.endswith("Key")]  # noqa: S314 - the caller's own words, and only local
+            keys = [str(item.text) for item in ElementTree.fromstring(call.body).iter() if item.tag.endswith("Key")]  # noqa: S314 - the caller is local
             return [Need("s3:DeleteObject", f"{bucket_arn}/{item}", (owner,)) for item in keys]
         action = _BUCKET.get((call.method, sub))
         prefix = (("s3:prefix", (call.query["prefix"],)),) if "prefix" in call.query else ()
@@ -88,7 +89,10 @@ def needs(call: Call) -> list[Need] | None:
 
 
 def address(host: str, path: str) -> tuple[str, str]:
-    """Give bucket and key, the bucket being in the host's name or the first part of the path; either may be empty."""
+    """Return bucket and key; either may be empty.
+
+    The bucket is in the host's name or in the first part of the path.
+    """
     found = None if _LOCAL.fullmatch(host) else _VIRTUAL.fullmatch(host)
     parts = segments(path)
     if found:

@@ -1,8 +1,9 @@
-"""Whether a schedule may invoke its function.
+"""Decides whether a schedule may invoke its function.
 
-EventBridge Scheduler assumes the schedule's role, which has to trust it and to allow lambda:InvokeFunction; a rule of
-EventBridge needs a statement of the function's own policy. Sources: the EventBridge Scheduler user guide, "Setting up";
-the EventBridge user guide, "Using resource-based policies".
+EventBridge Scheduler assumes the schedule's role, which must trust it and allow
+lambda:InvokeFunction. A rule of EventBridge needs a statement in the function's policy. Sources:
+the EventBridge Scheduler user guide, "Setting up"; the EventBridge user guide, "Using
+resource-based policies".
 """
 
 from local.iam.policy import Need, Principal, Verdict, evaluate, parse
@@ -13,7 +14,10 @@ _SESSION = "sluice-local"
 
 
 def refusal(roles: Roles, schedule: Schedule, policy: str) -> str | None:
-    """Say why it may not; None if it may. `policy` is the function's own, JSON."""
+    """Return the reason why a schedule may not invoke its function; None if it may.
+
+    `policy` is the function's own, as JSON.
+    """
     account, region = schedule.arn.split(":")[4], schedule.arn.split(":")[3]
     source = (("aws:SourceArn", (schedule.arn,)), ("aws:SourceAccount", (account,)))
     need = Need("lambda:InvokeFunction", schedule.target, source)

@@ -1,7 +1,8 @@
-"""Signature Version 4: what a request's signature says, and whether a secret access key made it. Pure.
+"""Signature Version 4: reads a request's signature, and verifies it with a secret access key. Pure.
 
-Sources: the IAM user guide, "Create a signed AWS API request"; the S3 API reference, "Authenticating Requests (AWS
-Signature Version 4)". Chunks of a streamed S3 body carry signatures of their own, which are not checked.
+Sources: the IAM user guide, "Create a signed AWS API request"; the S3 API reference,
+"Authenticating Requests (AWS Signature Version 4)". Chunks of a streamed S3 body have their own
+signatures, which are not verified.
 """
 
 import hashlib
@@ -28,12 +29,15 @@ _LONGEST_S = 604_800
 
 
 class SignatureError(ValueError):
-    """There is a signature, and it is not in the form of one."""
+    """The request has a signature that is malformed."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a signature says. `time` is Unix time in seconds, `expires` how many a presigned address holds, or None."""
+    """The fields of a signature. `time` is Unix time in seconds.
+
+    `expires` is the lifetime of a presigned address in seconds, or None.
+    """
 
     key: str
     day: str
@@ -56,7 +60,10 @@ class Signature:
 
 @dataclass(frozen=True)
 class Sent:
-    """A request as it was sent: `path` and `query` undecoded, names of `headers` in lower case, each value once."""
+    """A request as it was sent.
+
+    `path` and `query` are not decoded; names of `headers` are in lower case, each with one value.
+    """
 
     method: str
     path: str
@@ -65,7 +72,10 @@ class Sent:
 
 
 def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | None:
-    """Read the signature of the headers, or of a presigned address; None if there is none. Raises SignatureError."""
+    """Return the signature of the headers or of a presigned address; None if there is none.
+
+    Raises SignatureError.
+    """
     if "authorization" in headers:
         found = _HEADER.fullmatch(headers["authorization"].strip())
         if "X-Amz-Signature" in query:
@@ -95,19 +105,23 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | No
 
 
 def unsigned(found: Signature, headers: Mapping[str, str]) -> str | None:
-    """Return a header that changes what is asked for and is not signed, None if all are."""
+    """Return the name of a header that affects the request but is not signed; None if all are
+    signed.
+    """
     return next((name for name in headers if name.startswith("x-amz-") and name not in found.signed), None)
 
 
 def hashes_body(found: Signature, headers: Mapping[str, str]) -> bool:
-    """Whether the signature holds for one body only. S3 lets it hold for any."""
+    """Return whether the signature holds for one body only. In S3 it may hold for any body."""
     if found.service != "s3":
         return True
     return bool(_DIGEST.fullmatch(headers.get("x-amz-content-sha256", "")))
 
 
 def payload(found: Signature, headers: Mapping[str, str], digest: str) -> str:
-    """Return what stands for the body in the canonical request; `digest` is the body's SHA-256, where it counts.
+    """Return the body's entry in the canonical request.
+
+    `digest` is the body's SHA-256 if that is needed.
 
     Raises SignatureError.
     """
@@ -124,7 +138,7 @@ def payload(found: Signature, headers: Mapping[str, str], digest: str) -> str:
 
 
 def matches(found: Signature, sent: Sent, payload_hash: str, secret: str) -> bool:
-    """Whether `secret` made the signature."""
+    """Return whether `secret` made the signature."""
     canonical = _canonical(found, sent, payload_hash)
     scope = f"{found.day}/{found.region}/{found.service}/aws4_request"
     text = f"{_ALGORITHM}\n{found.stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
@@ -141,7 +155,7 @@ def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
 
 
 def _canonical(found: Signature, sent: Sent, payload_hash: str) -> str:
-    # S3's keys are paths as they are; all other services' are encoded once more.
+    # S3's keys are used unchanged; the paths of all other services are encoded once more.
     path = sent.path if found.service == "s3" else quote(_normal(sent.path), safe="/~")
     lines = "".join(f"{name}:{' '.join(sent.headers.get(name, '').split())}\n" for name in found.signed)
     query = _query(sent.query) if sent.query else ""

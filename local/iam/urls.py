@@ -1,10 +1,11 @@
-"""A function's own policy, asked by its URL."""
+"""Checks a function's policy for access by its URL."""
 
 from functools import lru_cache
 
 from local.iam.policy import Need, Principal, Verdict, evaluate, parse
 
-# What AWS answers with, and since October 2025 needs: "Control access to Lambda function URLs" in Lambda's guide.
+# AWS's message, and the two actions that it requires since October 2025: "Control access to Lambda
+# function URLs" in Lambda's guide.
 FORBIDDEN = (
     "Forbidden. For troubleshooting Function URL authorization issues, see: "
     "https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
@@ -13,7 +14,10 @@ FORBIDDEN = (
 
 @lru_cache(maxsize=1024)
 def open_to_all(policy: str, function_arn: str) -> bool:
-    """Whether a function's policy (JSON) lets anybody come by a URL of auth type NONE: both actions are needed."""
+    """Return whether a function's policy (JSON) lets every caller use a URL of auth type NONE.
+
+    The policy must allow both actions.
+    """
     statements = parse(policy)
     needs = (
         Need("lambda:InvokeFunctionUrl", function_arn, (("lambda:FunctionUrlAuthType", ("NONE",)),)),

@@ -1,9 +1,11 @@
-"""What AWS writes on behalf of a role: log lines, metrics and traces. What the role is not granted does not get there.
+"""Writes log lines, metrics and traces on behalf of a role, and drops those that the role may not
+write.
 
-Lambda writes a function's log and traces as the function's role, SageMaker a container's log and metrics as the
-execution role. An item names its `role` and `session`; the rest is as in `local.moto.telemetry`. Sources: the
-Lambda developer guide, "Sending Lambda function logs to CloudWatch Logs" and "Visualize Lambda function invocations
-using AWS X-Ray"; the SageMaker developer guide, "CreateModel API: Execution Role Permissions".
+Lambda writes a function's log and traces as the function's role, SageMaker a container's log and
+metrics as the execution role. An item names its `role` and `session`; its other members are those
+of `local.moto.telemetry`. Sources: the Lambda developer guide, "Sending Lambda function logs to
+CloudWatch Logs" and "Visualize Lambda function invocations using AWS X-Ray"; the SageMaker
+developer guide, "CreateModel API: Execution Role Permissions".
 """
 
 import logging
@@ -19,27 +21,27 @@ Item = dict[str, Any]
 
 
 class Control(Protocol):
-    """Takes what is written, through the control plane."""
+    """Requests to the control plane."""
 
     async def get_json(self, what: str, **query: str) -> Any:
-        """Whether a log group exists."""
+        """Return whether a log group exists."""
 
     async def post(self, what: str, value: object) -> None:
-        """Items."""
+        """Send items."""
 
 
 class Writer:
-    """Passes on what roles may write; each refusal is a line of the local cloud's log."""
+    """Passes on the items that roles may write. Each refusal is a line in the local cloud's log."""
 
     def __init__(self, control: Control, roles: Roles) -> None:
-        """`roles` is what is deployed."""
+        """`roles` are the deployed ones."""
         self._control = control
         self._roles = roles
         self._groups: set[tuple[str, str]] = set()
         self._streams: set[tuple[str, str, str]] = set()
 
     async def send(self, items: list[Item]) -> None:
-        """Pass on what may be written."""
+        """Pass on the items that may be written."""
         refusals: dict[str, None] = {}
         allowed = []
         for item in items:

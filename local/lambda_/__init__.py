@@ -1,1 +1,3 @@
-"""Lambda functions of the local cloud: real processes on a real Runtime API, behind function URLs."""
+"""Lambda functions of the local cloud: processes of the deployed code on a real Runtime API, behind
+function URLs.
+"""

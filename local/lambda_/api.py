@@ -1,7 +1,7 @@
-"""lambda:Invoke, and events of schedules: a function's result as it is.
+"""lambda:Invoke, and events of schedules: they return the function's result unchanged.
 
-Source: API reference, Invoke. Asynchronous invocations are made once: failed ones are not repeated, and destinations
-and dead-letter queues are not served.
+Source: API reference, Invoke. An asynchronous invocation runs once: it is not repeated after a
+failure, and destinations and dead-letter queues do not exist.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ class Invoker:
     """Invokes functions by name or ARN."""
 
     def __init__(self, find: Callable[[str], Pool | None]) -> None:
-        """`find` gives the environments of a function by its name."""
+        """`find` returns the environments of a function by its name."""
         self._find = find
         self._background: set[asyncio.Task[None]] = set()
 
     async def stop(self) -> None:
-        """End asynchronous invocations."""
+        """Cancel the asynchronous invocations."""
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -58,13 +58,16 @@ class Invoker:
         return await _answer(pool, event)
 
     def later(self, pool: Pool, event: bytes) -> None:
-        """Invoke without waiting."""
+        """Invoke the function in the background."""
         task = asyncio.create_task(_quietly(pool, event))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
     def pool(self, target: str) -> Pool:
-        """The environments of the function of an ARN. Raises FunctionError if there is none."""
+        """Return the environments of the function of an ARN.
+
+        Raises FunctionError if there is none.
+        """
         pool = self._find(_name(target))
         if pool is None:
             raise FunctionError("ResourceNotFoundException", f"Function not found: {target}")
@@ -72,13 +75,16 @@ class Invoker:
 
 
 def _name(given: str) -> str:
-    """The name in a name, a partial ARN or an ARN, with or without a qualifier."""
+    """Return the function's name from a name, a partial ARN or an ARN, with or without a qualifier."""
     parts = given.split(":")
     return parts[parts.index("function") + 1] if "function" in parts else parts[0]
 
 
 async def result(pool: Pool, event: bytes, request_id: str = "") -> bytes:
-    """A function's result. Raises Throttled and FunctionError."""
+    """Return a function's result.
+
+    Raises Throttled and FunctionError.
+    """
     trace_id = tracing.header(pool.function)
     invocation = Invocation(request_id or str(uuid.uuid4()), event, 0, pool.function.arn, trace_id, raw=True)
     await pool.invoke(invocation)

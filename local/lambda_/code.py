@@ -16,11 +16,14 @@ class Codes(Protocol):
     """Reads code through the control plane."""
 
     async def get(self, what: str, **query: str) -> bytes:
-        """Bytes."""
+        """Return the bytes of a function's zip."""
 
 
 async def unpack(codes: Codes, function: Function, directory: Path) -> Path:
-    """The folder that stands for /var/task. Raises OSError, zipfile.BadZipFile, and what `codes` raises."""
+    """Return the folder that serves as /var/task.
+
+    Raises OSError, zipfile.BadZipFile, and the errors of `codes`.
+    """
     folder = directory / "code" / hashlib.sha256(function.code_sha256.encode()).hexdigest()[:32]
     if not folder.exists():
         body = await codes.get("code", function=function.name, region=function.region)
@@ -29,7 +32,7 @@ async def unpack(codes: Codes, function: Function, directory: Path) -> Path:
 
 
 def _unpack(body: bytes, folder: Path) -> None:
-    # Beside the place and then moved: a folder that exists is complete.
+    # The code is unpacked beside its place and then moved: a folder that exists is complete.
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """One execution environment: a process of the deployed code and its Runtime API.
 
-An environment without an invocation is frozen: every process of its group is stopped (SIGSTOP) until the next one.
+An environment without an invocation is frozen: every process of its group is stopped (SIGSTOP)
+until the next invocation.
 """
 
 import asyncio
@@ -18,15 +19,15 @@ from local.lambda_.response import FunctionError, Invocation
 from local.lambda_.runtime_api import RuntimeApi
 from local.lambda_.telemetry import LogStream, Report, peak
 
-# Output that is still in the pipe when an invocation ends comes before its REPORT line.
+# An invocation's REPORT line waits this long for output that is still in the pipe.
 _REPORT_AFTER_S = 0.02
-# What a killed process had printed is waited for so long: something it left behind may hold its output open.
+# How long the output of a killed process is read: a process that it started may keep it open.
 _OUTPUT_S = 0.5
 
 
 @dataclass
 class _Running:
-    """An invocation that the process has in hand."""
+    """An invocation that the process is handling."""
 
     invocation: Invocation
     began: float
@@ -37,7 +38,8 @@ class _Running:
 class Environment:
     """One environment, for `launch.concurrency` invocations at a time.
 
-    `on_idle` is called whenever it asks for a further invocation, `on_end` once when its process is gone.
+    `on_idle` is called whenever the process asks for a further invocation, `on_end` once when it
+    has ended.
     """
 
     def __init__(
@@ -76,13 +78,15 @@ class Environment:
 
     @property
     def at_rest(self) -> bool:
-        """Whether it has nothing in hand."""
+        """Whether no invocation is in progress."""
         return not self._running
 
     async def start(self) -> None:
-        """Start the process and wait until it asks for its first invocation. Raises FunctionError.
+        """Start the process and wait until it asks for its first invocation.
 
-        An initialisation that takes too long is made once more, within the function's own time.
+        An initialisation that takes too long is repeated once, within the function's own timeout.
+
+        Raises FunctionError.
         """
         limits = self._launch.limits
         if await self._initialise(limits.seconds("lambda_init")):
@@ -128,7 +132,7 @@ class Environment:
         return False
 
     def invoke(self, invocation: Invocation) -> None:
-        """Hand over an invocation; only while it waits for one. Its time begins now."""
+        """Pass an invocation to the process, which must be waiting for one. Its time begins now."""
         self._write_reports()
         timeout = self._launch.limits.real(self.function.timeout)
         invocation.deadline = int((time.time() + timeout) * 1000)
@@ -144,17 +148,23 @@ class Environment:
         self._api.offer(invocation)
 
     def kill(self) -> None:
-        """SIGKILL the process, whatever it has in hand."""
+        """Send SIGKILL to the process, even during an invocation."""
         self._signal(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stop all of its processes until the next invocation. One for several invocations is never frozen."""
+        """Stop all of its processes until the next invocation.
+
+        An environment for several invocations is never frozen.
+        """
         if self._launch.concurrency == 1 and not self.frozen:
             self._signal(signal.SIGSTOP)
             self.frozen = True
 
     def check_memory(self, used: Mapping[int, int]) -> None:
-        """Kill it if its processes together have more memory than the function's; `used` is by process group."""
+        """Kill the environment if its processes together exceed the function's memory.
+
+        `used` is the memory in bytes by process group.
+        """
         if self._process is None or self.frozen:
             return
         now = used.get(self._process.pid, 0)
@@ -163,7 +173,7 @@ class Environment:
             self._kill(FunctionError("Runtime.OutOfMemory", "Runtime exited with error: signal: killed"))
 
     async def stop(self) -> None:
-        """Kill the process: a Lambda function without extensions is given no time either."""
+        """Kill the process at once, as Lambda does with a function without extensions."""
         for one in self._running.values():
             one.timer.cancel()
         if self._process is not None:
@@ -187,7 +197,7 @@ class Environment:
             self._on_idle(self)
 
     def _finish(self, one: _Running, error: FunctionError | None) -> None:
-        """An invocation is over: `error` is set if its process was killed or died."""
+        """Note the end of an invocation; `error` is set if its process was killed or died."""
         one.timer.cancel()
         del self._running[one.invocation.id]
         error = error or one.invocation.response.error
@@ -220,7 +230,7 @@ class Environment:
         error = FunctionError("Sandbox.Timedout", f"Task timed out after {self.function.timeout:.2f} seconds")
         self._log.timed_out(request_id, self.function.timeout)
         if self._launch.concurrency > 1:
-            # What becomes of the process's other invocations is not documented: they go on.
+            # What happens to the process's other invocations is not documented: here they go on.
             self._running[request_id].invocation.response.fail(error)
             return
         self._signal(signal.SIGSTOP)

@@ -1,7 +1,8 @@
 """The event of a function URL's invocation: payload format 2.0. Pure.
 
-Source: "Request payload format" of the Lambda developer guide. Which bodies arrive in base64 is not documented there in
-full: here, as observed of AWS by others, all but text, JSON, XML and JavaScript. A function must understand both.
+Source: "Request payload format" of the Lambda developer guide. It does not list in full which
+bodies arrive in base64: here all but text, JSON, XML and JavaScript, as others have observed. A
+function must understand both.
 """
 
 import base64
@@ -16,7 +17,10 @@ _TEXT = ("text/", "json", "xml", "javascript")
 
 @dataclass(frozen=True)
 class UrlRequest:
-    """A request to a function URL. `path` and `query` are as on the wire; header names may be in any case."""
+    """A request to a function URL.
+
+    `path` and `query` are as on the wire; header names may be in any case.
+    """
 
     method: str
     path: str
@@ -29,7 +33,7 @@ class UrlRequest:
 
 
 def build(request: UrlRequest, request_id: str, trace_id: str) -> bytes:
-    """The event, as JSON."""
+    """Return the event as JSON."""
     headers: dict[str, str] = {}
     cookies: list[str] = []
     for name, value in request.headers:

@@ -1,7 +1,8 @@
-"""Faults of functions: the process is killed at a chosen point of its answer.
+"""Faults of functions: the process is killed at a chosen point of its response.
 
-What the runtime sends is seen here as the rest of the local cloud sees it, so the points are those of the Runtime API:
-`/response` has begun, so many bytes of it have come, it is whole and `/next` has not been asked for.
+A response is observed as the rest of the local cloud sees it, so the points are those of the
+Runtime API: `/response` has begun, a number of its bytes has come, or it is complete and `/next`
+has not been called.
 """
 
 import asyncio
@@ -16,13 +17,13 @@ log = logging.getLogger("local.faults")
 
 
 def response(plan: Plan, function: str) -> Response:
-    """The answer of an invocation, doomed if a fault strikes it."""
+    """Return the response of an invocation; it is doomed if a fault strikes it."""
     strike = plan.strike("function", function)
     return DoomedResponse(strike) if strike else Response()
 
 
 class DoomedResponse(Response):
-    """An answer whose function is killed on the way. What comes after that is dropped, as if it had not been sent."""
+    """A response whose function is killed on the way. Bytes that come after that are dropped."""
 
     def __init__(self, strike: Strike) -> None:
         """Nothing has come yet."""
@@ -33,20 +34,20 @@ class DoomedResponse(Response):
         self._dead = False
 
     def taken(self, kill: Callable[[], None]) -> None:
-        """An environment has the invocation."""
+        """An environment has taken the invocation."""
         self._kill = kill
         if self._strike.kind == "function-killed-at-start":
             asyncio.get_running_loop().call_later(self._strike.fault.seconds, self._end)
 
     def begin(self, head: Head) -> None:
-        """Status and headers."""
+        """Receive status and headers."""
         if self._strike.kind == "function-killed-at-response":
             self._end()
         if not self._dead:
             super().begin(head)
 
     def feed(self, data: bytes, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        """Part of the body."""
+        """Receive a part of the body."""
         if self._dead:
             return
         if self._strike.kind != "function-killed-in-response":
@@ -58,9 +59,10 @@ class DoomedResponse(Response):
         self._left -= len(data)
 
     def finish(self) -> None:
-        """The whole answer is here."""
+        """Receive the end of the response."""
         if self._dead:
-            # It was on its way already; the end of the process will no longer be told to this invocation.
+            # The response was already on its way; the end of the process no longer affects this
+            # invocation.
             super().fail(FunctionError("Runtime.ExitError", "killed by a fault on demand"))
             return
         super().finish()

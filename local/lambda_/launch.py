@@ -1,4 +1,4 @@
-"""How an execution environment is started: its command and its variables."""
+"""How an execution environment is started: its command and its environment variables."""
 
 import sys
 from collections.abc import Mapping
@@ -9,9 +9,10 @@ from local.limits import Limits
 from local.shipper import Shipper
 from local.state import Function
 
-# The interpreter of the machine, not of our virtual environment: what the package lacks is missing, as on AWS.
+# The machine's interpreter and not the virtual environment's: a package that the zip lacks is
+# missing, as on AWS.
 INTERPRETER: str = getattr(sys, "_base_executable", sys.executable)
-# What AWS gives a wrapper after the interpreter's path.
+# The arguments that AWS passes to a wrapper after the interpreter's path.
 _BOOTSTRAP = "/var/runtime/bootstrap.py"
 TASK_ROOT = "/var/task"
 _LOOP = Path(__file__).with_name("managed_runtime.py")
@@ -19,7 +20,7 @@ _LOOP = Path(__file__).with_name("managed_runtime.py")
 
 @dataclass(frozen=True)
 class Launch:
-    """All that a new environment of a function needs."""
+    """Everything that a new environment of a function needs."""
 
     function: Function
     code: Path
@@ -32,7 +33,7 @@ class Launch:
 
 
 def unsupported(function: Function) -> str | None:
-    """Why the function cannot be run here, or None."""
+    """Return the reason why the function cannot run here, or None."""
     if "AWS_LAMBDA_EXEC_WRAPPER" not in function.environment and not function.runtime.startswith("python"):
         return (
             f"the local cloud cannot run {function.name}: it runs functions of a Python runtime, or with "
@@ -42,13 +43,13 @@ def unsupported(function: Function) -> str | None:
 
 
 def command(environment: Mapping[str, str]) -> list[str]:
-    """What to run: the exec wrapper, or the managed runtime's loop."""
+    """Return the command of the process: the exec wrapper, or the managed runtime's loop."""
     wrapper = environment.get("AWS_LAMBDA_EXEC_WRAPPER")
     return [wrapper, INTERPRETER, _BOOTSTRAP] if wrapper else [INTERPRETER, str(_LOOP)]
 
 
 def variables(launch: Launch, runtime_api: str, group: str, stream: str) -> dict[str, str]:
-    """The environment of the process: the deployed variables and AWS's own, nothing of ours."""
+    """Return the process's environment: the deployed variables and AWS's, and none of this process."""
     function = launch.function
     deployed = {name: _mapped(value, launch.code) for name, value in function.environment.items()}
     return {

@@ -1,8 +1,11 @@
-"""The managed Python runtime's loop: runs the handler that `_HANDLER` names, one buffered answer an invocation.
+"""The managed Python runtime's loop: runs the handler that `_HANDLER` names, with one buffered
+response for each invocation.
 
-Run as a script by the machine's own interpreter, so that it uses the standard library only and sees what the package
-brings. What AWS's runtime adds to it (boto3) is not there.
-Source: "Building a custom runtime" and "Define Lambda function handler in Python" of the Lambda developer guide.
+The machine's interpreter runs it as a script, so it uses the standard library only and sees what
+the package brings. It lacks boto3, which AWS's runtime has.
+
+Source: "Building a custom runtime" and "Define Lambda function handler in Python" of the Lambda
+developer guide.
 """
 
 import importlib
@@ -21,7 +24,7 @@ _API = f"http://{os.environ.get('AWS_LAMBDA_RUNTIME_API', '')}/2018-06-01/runtim
 
 @dataclass
 class Context:
-    """What a handler is told beside the event."""
+    """The context object of a handler."""
 
     aws_request_id: str
     invoked_function_arn: str
@@ -33,7 +36,7 @@ class Context:
     log_stream_name: str = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
 
     def get_remaining_time_in_millis(self) -> int:
-        """Until the invocation's deadline."""
+        """Return the milliseconds until the invocation's deadline."""
         return max(0, self.deadline_ms - int(time.time() * 1000))
 
 
@@ -62,7 +65,7 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a pipe, which is the log
     try:
         handler = _load()
-    except Exception as error:  # noqa: BLE001 - whatever the package's import raises
+    except Exception as error:  # noqa: BLE001 - any error of the package's import
         _post("init/error", _error(error))
         sys.exit(1)
     while True:
@@ -73,7 +76,7 @@ def main() -> None:
         arn, deadline = headers["Lambda-Runtime-Invoked-Function-Arn"], int(headers["Lambda-Runtime-Deadline-Ms"])
         try:
             body = json.dumps(handler(event, Context(request_id, arn, deadline))).encode()
-        except Exception as error:  # noqa: BLE001 - whatever the handler raises
+        except Exception as error:  # noqa: BLE001 - any error of the handler
             _post(f"invocation/{request_id}/error", _error(error))
             continue
         _post(f"invocation/{request_id}/response", body)

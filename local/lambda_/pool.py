@@ -1,4 +1,6 @@
-"""The environments of one function: reused when warm, started when none is, never more than its concurrency."""
+"""The environments of one function: reused when warm, started when none is, and never more than its
+concurrency.
+"""
 
 import asyncio
 import logging
@@ -15,9 +17,11 @@ from local.state import Function
 
 log = logging.getLogger("local.lambda_")
 
-# Starting is CPU work: more at once would only make all of them late. Waiting invocations take what becomes free first.
+# A start is CPU work: more starts at once would only delay all of them. Waiting invocations take
+# what becomes free first.
 _STARTS_AT_ONCE = 2 * (os.cpu_count() or 1)
-# An environment that has given its answer asks for the next invocation within a moment: worth waiting for.
+# An environment that has finished its response asks for the next invocation within a moment, so it
+# is worth waiting for.
 _FINISHING_S = 0.02
 # AWS keeps idle environments for minutes; here the memory is the developer's.
 IDLE_S = 60.0
@@ -28,14 +32,14 @@ class Throttled(Exception):
 
 
 class Pool:
-    """Environments of one function as deployed at one time."""
+    """The environments of one deployed version of a function."""
 
     _starts = asyncio.Semaphore(_STARTS_AT_ONCE)
 
     def __init__(
         self, function: Function, launch: Callable[[Function], Awaitable[Launch]], concurrency: int = 1
     ) -> None:
-        """`launch` gathers what a new environment needs, and may raise FunctionError.
+        """`launch` collects what a new environment needs, and may raise FunctionError.
 
         `concurrency` is how many invocations one environment takes at once.
         """
@@ -43,10 +47,10 @@ class Pool:
         self._concurrency = concurrency
         self._launch = launch
         self._environments: set[Environment] = set()
-        # An environment is in it once for each further invocation it would take.
+        # An environment is in this list once for each further invocation that it can take.
         self._idle: list[Environment] = []
         self._waiting: deque[tuple[Invocation, asyncio.Future[None]]] = deque()
-        # Of those that are being started, the ones whose process is on its way.
+        # Of the environments that are being started, those whose process exists.
         self._launching = 0
         self._starting: set[asyncio.Task[None]] = set()
         self._stopping: set[asyncio.Task[None]] = set()
@@ -54,7 +58,7 @@ class Pool:
         self._reaper: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """Environments that run or are being started."""
+        """Return the number of environments that run or are being started."""
         return len(self._environments) + len(self._starting)
 
     @property
@@ -63,11 +67,14 @@ class Pool:
         return value("lambda_account_concurrency") if reserved is None else reserved
 
     def set_concurrency(self, function: Function) -> None:
-        """Take over a change that needs no new environments."""
+        """Apply a change that needs no new environments."""
         self.function = function
 
     async def invoke(self, invocation: Invocation) -> None:
-        """Have an environment take the invocation; returns when one has. Raises Throttled and FunctionError."""
+        """Pass the invocation to an environment; return when one has taken it.
+
+        Raises Throttled and FunctionError.
+        """
         busy = sum(one.busy for one in self._environments)
         if busy + len(self._waiting) >= self._limit:
             raise Throttled
@@ -83,7 +90,10 @@ class Pool:
         await taken
 
     async def retire(self) -> None:
-        """Take no more: what is idle is stopped now, what is busy when it has finished."""
+        """Take no further invocations.
+
+        Idle environments stop now, busy ones when they have finished.
+        """
         self._retired = True
         idle, self._idle = self._idle, []
         await asyncio.gather(*(environment.stop() for environment in set(idle) if environment.at_rest))
@@ -94,12 +104,12 @@ class Pool:
         return any(not environment.frozen for environment in self._environments)
 
     def check_memory(self, used: Mapping[int, int]) -> None:
-        """Kill what has more memory than the function's; `used` is by process group."""
+        """Kill environments that exceed the function's memory; `used` is by process group."""
         for environment in list(self._environments):
             environment.check_memory(used)
 
     def kill(self, access_key: str) -> bool:
-        """SIGKILL the environment that has these credentials; whether there is one."""
+        """Send SIGKILL to the environment with these credentials; return whether there is one."""
         found = [environment for environment in self._environments if environment.access_key == access_key]
         for environment in found:
             environment.kill()
@@ -122,7 +132,8 @@ class Pool:
             if any(one.finishing for one in self._environments):
                 await asyncio.sleep(_FINISHING_S)
             async with self._starts:
-                # Launches under way will take as many of those that wait: one more would find nothing to do.
+                # The launches in progress will take as many of the waiting invocations: one more
+                # would find nothing to do.
                 if len(self._waiting) <= self._launching * self._concurrency:
                     return
                 if len(self) > self._limit:
@@ -185,7 +196,7 @@ class Pool:
 
 
 def same_environment(one: Function, other: Function) -> bool:
-    """Whether the environments of one deployment may go on for the other."""
+    """Return whether the environments of one deployment may serve the other."""
     return replace(one, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy="") == replace(
         other, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
     )

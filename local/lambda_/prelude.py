@@ -1,8 +1,8 @@
-"""What a function answers, read as it arrives. Pure.
+"""Reads the response of a function as it arrives. Pure.
 
-Streamed with the content type application/vnd.awslambda.http-integration-response: a JSON object with status, headers
-and cookies, eight NUL bytes, the body. Streamed otherwise: the body. Not streamed: one JSON value, "Response payload
-format" of the Lambda developer guide.
+Streamed with the content type application/vnd.awslambda.http-integration-response: a JSON object
+with status, headers and cookies, eight NUL bytes, the body. Streamed otherwise: the body. Not
+streamed: one JSON value, "Response payload format" of the Lambda developer guide.
 """
 
 import base64
@@ -12,17 +12,17 @@ from typing import Any
 
 HTTP_INTEGRATION = "application/vnd.awslambda.http-integration-response"
 _END = b"\0" * 8
-# Far above what HTTP servers take as headers.
+# Far more than HTTP servers accept as headers.
 _LONGEST = 1 << 20
 
 
 class InvalidResponse(Exception):
-    """The function's answer cannot be read: AWS answers 502."""
+    """The function's response cannot be read. AWS answers 502."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """Status and headers; a cookie is the value of one Set-Cookie."""
+    """Status and headers. Each cookie is the value of one Set-Cookie."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -37,7 +37,9 @@ class PreludeParser:
         self._seen = bytearray()
 
     def feed(self, data: bytes) -> tuple[Head, bytes] | None:
-        """The head and the first bytes of the body, once the prelude is complete; not to be called after that.
+        """Return the head and the first bytes of the body once the prelude is complete, else None.
+
+        It must not be called after that.
 
         Raises InvalidResponse.
         """
@@ -71,7 +73,7 @@ def _from_object(found: dict[str, Any]) -> Head:
 
 
 def whole(result: bytes) -> tuple[Head, bytes]:
-    """Head and body of an answer that was not streamed.
+    """Return head and body of a response that was not streamed.
 
     Raises InvalidResponse.
     """

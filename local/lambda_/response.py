@@ -1,4 +1,4 @@
-"""A function's answer on its way from the Runtime API to the caller, with bounded memory."""
+"""A function's response on its way from the Runtime API to the caller, with bounded memory."""
 
 import asyncio
 import contextlib
@@ -8,23 +8,29 @@ from dataclasses import dataclass, field
 
 from local.lambda_.prelude import Head
 
-# More than this of an answer is not held: the function's connection is not read until the caller has taken some.
+# No more than this many bytes are held: the function's connection is not read until the caller has
+# taken some.
 _HIGH_WATER = 256 * 1024
 _LOW_WATER = 64 * 1024
 
 
 class FunctionError(Exception):
-    """The invocation failed: before the answer had begun it becomes a status, after that the connection is cut."""
+    """The invocation failed.
+
+    Before the response has begun it becomes a status, after that the connection is cut.
+    """
 
     def __init__(self, kind: str, message: str, payload: bytes = b"") -> None:
-        """`kind` is Lambda's error type, such as Runtime.ExitError; `payload` the runtime's own error object."""
+        """`kind` is Lambda's error type, such as Runtime.ExitError; `payload` is the runtime's
+        error object.
+        """
         super().__init__(f"{kind}: {message}")
         self.kind = kind
         self.payload = payload
 
 
 class Response:
-    """One answer: written by the Runtime API's connection, read by the URL's handler."""
+    """One response: the Runtime API's connection writes it, the URL's handler reads it."""
 
     def __init__(self) -> None:
         """Nothing has come yet."""
@@ -44,19 +50,25 @@ class Response:
 
     @property
     def started(self) -> bool:
-        """Whether the caller has been told a status, or a failure instead."""
+        """Whether the caller has received a status, or a failure instead."""
         return self.head.done()
 
     def taken(self, kill: Callable[[], None]) -> None:
-        """An environment has the invocation; `kill` ends its process, which only faults on demand do."""
+        """An environment has taken the invocation.
+
+        `kill` ends its process, for faults on demand.
+        """
 
     def begin(self, head: Head) -> None:
-        """Status and headers."""
+        """Receive status and headers."""
         if not self.head.done():
             self.head.set_result(head)
 
     def feed(self, data: bytes, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        """Part of the body. `pause` is called if that is enough for now, `resume` when there is room again."""
+        """Receive a part of the body.
+
+        `pause` is called when enough is held, `resume` when there is room again.
+        """
         if self._discarded or not data:
             return
         self._chunks.append(data)
@@ -67,30 +79,33 @@ class Response:
             pause()
 
     def finish(self) -> None:
-        """The whole answer is here."""
+        """Receive the end of the response."""
         self.over = True
         self._ready.set()
 
     def fail(self, error: FunctionError) -> None:
-        """No more will come. What came before is still delivered."""
+        """End the response with an error. Bytes that came before are still delivered."""
         if self.over:
             return
         self._error, self.over = error, True
         if not self.head.done():
             self.head.set_exception(error)
-            # The caller may be gone; that nobody asks is no defect.
+            # The caller may be gone, and then the exception is never retrieved.
             self.head.exception()
         self._ready.set()
 
     def discard(self) -> None:
-        """The caller is gone: whatever comes is read and dropped, because the function is not told."""
+        """Read and drop the rest for a caller that is gone. The function does not notice."""
         self._discarded = True
         self._chunks.clear()
         self._size = 0
         self._let_more_in()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, joined as far as it is here. Raises FunctionError when it was cut off."""
+        """Yield the body, joined as far as it has arrived.
+
+        Raises FunctionError when it was cut.
+        """
         while True:
             await self._ready.wait()
             if self._chunks:
@@ -115,9 +130,10 @@ class Response:
 
 @dataclass
 class Invocation:
-    """One event and its answer. `deadline`, in milliseconds since 1970, is set when an environment takes it.
+    """One event and its response.
 
-    `raw` is for callers that want the function's result as it is, not as the answer of a URL.
+    `deadline`, in milliseconds since 1970, is set when an environment takes it. `raw` is for
+    callers that want the function's result unchanged, not as the response of a URL.
     """
 
     id: str

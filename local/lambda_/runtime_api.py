@@ -1,7 +1,7 @@
-"""Lambda's Runtime API for one execution environment, on a loopback port of its own.
+"""Lambda's Runtime API for one execution environment, on its own loopback port.
 
-Stock runtimes can bring no secret: AWS_LAMBDA_RUNTIME_API is host and port. So the kernel is asked whose process has
-connected, and what is a web page's is refused.
+Stock runtimes cannot send a secret: AWS_LAMBDA_RUNTIME_API is host and port. So the kernel is asked
+which user's process has connected, and requests of web pages are refused.
 
 GET  /2018-06-01/runtime/invocation/next
 POST /2018-06-01/runtime/invocation/{id}/response      whole, or streamed with trailers
@@ -18,7 +18,10 @@ from local.lambda_.runtime_connection import Connection
 
 
 class RuntimeApi:
-    """The listener. `on_next` is called when the runtime asks for work, `on_init_error` when it cannot start."""
+    """The listener of the Runtime API.
+
+    `on_next` is called when the runtime asks for work, `on_init_error` when it cannot start.
+    """
 
     def __init__(self, on_next: Callable[[], None], on_init_error: Callable[[str], None], concurrency: int = 1) -> None:
         """Nothing listens yet. `concurrency` is how many invocations the runtime may ask for at once."""
@@ -32,7 +35,7 @@ class RuntimeApi:
         self._connections: set[Connection] = set()
 
     async def start(self) -> int:
-        """Listen; the port."""
+        """Listen; return the port."""
         self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), "127.0.0.1", 0)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self.port
@@ -45,7 +48,7 @@ class RuntimeApi:
             connection.abort()
 
     def offer(self, invocation: Invocation) -> None:
-        """Give an invocation to the runtime, which has asked for one."""
+        """Send an invocation to the runtime, which has asked for one."""
         if not self._waiting:
             invocation.response.fail(FunctionError("Runtime.ExitError", "the runtime no longer waits for invocations"))
             return
@@ -53,23 +56,26 @@ class RuntimeApi:
         self._waiting.popleft().give(invocation)
 
     def fail(self, error: FunctionError) -> None:
-        """The runtime is gone: whatever it was working on fails."""
+        """Fail all invocations in progress, because the runtime has ended."""
         for invocation in self.active.values():
             invocation.response.fail(error)
         self.active.clear()
 
     def opened(self, connection: Connection) -> None:
-        """A connection was made."""
+        """Add a connection."""
         self._connections.add(connection)
 
     def closed(self, connection: Connection) -> None:
-        """A connection is gone."""
+        """Remove a connection."""
         self._connections.discard(connection)
         if connection in self._waiting:
             self._waiting.remove(connection)
 
     def asked(self, connection: Connection) -> bool:
-        """A connection waits for an invocation; False if the runtime has as many as it may and answers none."""
+        """Note that a connection waits for an invocation.
+
+        Return False if the runtime already has as many as it may, and has answered none.
+        """
         if len(self._waiting) + len(self.active) >= self._concurrency:
             return False
         self._waiting.append(connection)

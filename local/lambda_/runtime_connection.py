@@ -1,6 +1,6 @@
 """One connection of a runtime to its Runtime API.
 
-Own protocol code because of the trailers of a streamed response, which HTTP libraries drop.
+The protocol is implemented here because HTTP libraries drop the trailers of a streamed response.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import httptools
 from multidict import CIMultiDict
 
-from local import peers, trust
+from local import trust
+from local.lambda_ import peers
 from local.lambda_.prelude import HTTP_INTEGRATION, Head, InvalidResponse, PreludeParser, whole
 from local.lambda_.response import FunctionError, Invocation, Response
 from local.limits import value
@@ -26,10 +27,13 @@ _MAX_STREAMED = value("lambda_streamed_response")
 
 
 class Connection(asyncio.Protocol):
-    """One connection; requests come one after another. The parser calls the methods that begin with `on_`."""
+    """One connection. Its requests come one after another.
+
+    The parser calls the methods that begin with `on_`.
+    """
 
     def __init__(self, api: "RuntimeApi") -> None:
-        """For one environment's API."""
+        """`api` is the Runtime API of one environment."""
         self._api = api
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
@@ -60,7 +64,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._api.closed(self)
         if self._streams and self._invocation is not None and self._in_body:
-            # A response that ends without its last chunk.
+            # The response ended without its last chunk.
             self._invocation.response.fail(
                 FunctionError("Runtime.TruncatedResponse", "the runtime closed the connection within its response")
             )
@@ -151,7 +155,7 @@ class Connection(asyncio.Protocol):
         else:
             self._answer(404)
 
-    # What the requests mean
+    # The meaning of the requests
 
     def _refusal(self) -> str | None:
         if self._stranger:
@@ -236,7 +240,7 @@ def _error(kind: str, message: str) -> bytes:
 
 
 def _message(body: bytes) -> str:
-    """The message of an error object, or the text itself."""
+    """Return the message of an error object, or the text itself."""
     try:
         found = json.loads(body)
         return f"{found.get('errorType', '')} {found.get('errorMessage', '')}".strip()

@@ -1,7 +1,10 @@
-"""Schedules: EventBridge Scheduler's, and rules of EventBridge with an expression, whose target is a function.
+"""Schedules of EventBridge Scheduler, and rules of EventBridge with an expression, whose target is
+a function.
 
-`rate(...)`, `cron(...)` and `at(...)` in UTC. A schedule's clock starts when it is deployed and runs at the time scale.
-Flexible windows are not waited for, a failed invocation is not repeated.
+`rate(...)`, `cron(...)` and `at(...)` in UTC. A schedule's clock starts when it is deployed and
+runs at the time scale. Flexible windows are not waited for, and a failed invocation is not
+repeated.
+
 Source: "Schedule types" of the EventBridge Scheduler user guide.
 """
 
@@ -20,18 +23,21 @@ log = logging.getLogger("local.lambda_")
 _UNITS = {"minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-# A cron expression that says nothing within so long says nothing.
+# A cron expression without a time within this long never fires.
 _HORIZON = timedelta(days=366 * 4)
 
 Fire = Callable[[Schedule, bytes], Awaitable[None]]
 
 
 class BadExpression(ValueError):
-    """An expression that cannot be read."""
+    """The expression cannot be parsed."""
 
 
 def next_time(expression: str, after: datetime) -> datetime | None:
-    """When a schedule fires next; None if never. Pure. Raises BadExpression."""
+    """Return when a schedule fires next; None if never. Pure.
+
+    Raises BadExpression.
+    """
     if found := re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression):
         return after + timedelta(seconds=int(found[1]) * _UNITS[found[2]])
     if found := re.fullmatch(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)", expression):
@@ -83,16 +89,18 @@ def _number(text: str, names: tuple[str, ...], least: int) -> int:
 
 
 class Schedules:
-    """All schedules, each a task."""
+    """All schedules; each has a task."""
 
     def __init__(self, fire: Fire, limits: Limits) -> None:
-        """`fire` invokes a schedule's function with an event, and may raise any Exception of the data plane."""
+        """`fire` invokes a schedule's function with an event, and may raise any Exception of the
+        data plane.
+        """
         self._fire = fire
         self._limits = limits
         self._tasks: dict[Schedule, asyncio.Task[None]] = {}
 
     def apply(self, wanted: Iterable[Schedule]) -> None:
-        """Take over what is deployed; a changed schedule starts anew."""
+        """Use the deployed schedules. A changed schedule starts again."""
         active = {schedule for schedule in wanted if schedule.enabled}
         for schedule in [one for one in self._tasks if one not in active]:
             self._tasks.pop(schedule).cancel()
@@ -100,7 +108,7 @@ class Schedules:
             self._tasks[schedule] = asyncio.create_task(self._run(schedule))
 
     async def stop(self) -> None:
-        """End all."""
+        """Cancel all schedules."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -123,7 +131,7 @@ class Schedules:
             log.info("schedule %s fires", schedule.arn)
             try:
                 await self._fire(schedule, _event(schedule, moment))
-            except Exception as error:  # noqa: BLE001 - whatever it was, the schedule goes on
+            except Exception as error:  # noqa: BLE001 - the schedule goes on after any error
                 log.warning("schedule %s: %r", schedule.arn, error)
 
 

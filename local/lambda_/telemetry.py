@@ -1,7 +1,9 @@
-"""What Lambda writes to CloudWatch Logs for an execution environment: the process's output, and lines of its own.
+"""What Lambda writes to CloudWatch Logs for an execution environment: the process's output, and
+Lambda's own lines.
 
-Log group and stream, START, END and REPORT lines (or platform events, with the JSON log format) as in "Log formats" of
-the Lambda developer guide. Billed Duration includes the initialisation. `Status: error` and its type are unconfirmed.
+Log group and stream, START, END and REPORT lines (or platform events, with the JSON log format) as
+in "Log formats" of the Lambda developer guide. Billed Duration includes the initialisation.
+`Status: error` and its type are unconfirmed.
 """
 
 import asyncio
@@ -19,14 +21,18 @@ from local.lambda_ import tracing
 from local.shipper import Shipper
 from local.state import Function
 
-# A line that is longer is cut, as CloudWatch Logs does with an event of over 256 KB.
+# A longer line is cut, as CloudWatch Logs cuts an event of over 256 KB.
 _LONGEST = 256 * 1024
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
 class Report:
-    """One invocation's end. Times are seconds; `status` is success, error or timeout; `initialised` only once."""
+    """The end of one invocation.
+
+    Times are in seconds; `status` is success, error or timeout; `initialised` is set for the first
+    invocation only.
+    """
 
     duration: float
     status: str
@@ -36,7 +42,7 @@ class Report:
 
 
 class LogStream:
-    """The log stream of one environment; the same bytes also go to a file."""
+    """The log stream of one environment. The same bytes also go to a file."""
 
     def __init__(self, function: Function, file: Path, shipper: Shipper) -> None:
         """`file` is appended to."""
@@ -48,7 +54,7 @@ class LogStream:
         self._json = function.log_format == "JSON"
 
     async def copy(self, output: asyncio.StreamReader) -> None:
-        """Take the process's output line by line until its end."""
+        """Copy the process's output line by line until it ends."""
         rest = b""
         with self._file.open("ab", buffering=0) as file:
             while data := await output.read(65536):
@@ -67,7 +73,7 @@ class LogStream:
             self.write(line[:_LONGEST].decode(errors="replace"))
 
     def write(self, message: str) -> None:
-        """A line."""
+        """Write a line."""
         self._shipper.add(
             {
                 "role": self._function.role,
@@ -81,23 +87,23 @@ class LogStream:
         )
 
     def traced(self, trace: str, request_id: str, seconds: float, *, failed: bool) -> None:
-        """Pass on the trace of an invocation that took so long until now."""
+        """Send the trace of an invocation that ended now, after `duration` seconds."""
         for item in tracing.items(self._function, trace, request_id, time.time() - seconds, failed=failed):
             self._shipper.add(item)
 
     def started(self, request_id: str) -> None:
-        """An invocation begins."""
+        """Write the line of an invocation that begins."""
         if self._json:
             self._event("platform.start", {"requestId": request_id, "version": "$LATEST"})
         else:
             self.write(f"START RequestId: {request_id} Version: $LATEST")
 
     def timed_out(self, request_id: str, seconds: float) -> None:
-        """An invocation was ended by its deadline."""
+        """Write the line of an invocation that its deadline ended."""
         self.write(f"{_now()} {request_id} Task timed out after {seconds:.2f} seconds")
 
     def ended(self, request_id: str, report: Report) -> None:
-        """An invocation is over."""
+        """Write the lines of an invocation that ended."""
         duration = report.duration * 1000
         initialised = (report.initialised or 0.0) * 1000
         billed = math.ceil(duration + initialised)
@@ -131,7 +137,7 @@ class LogStream:
         self.write("\t".join(fields) + "\t")
 
     def initialisation_timed_out(self, seconds: float) -> None:
-        """The initialisation took too long and is made again."""
+        """Write the line of an initialisation that took too long and is repeated."""
         self.write(f"INIT_REPORT Init Duration: {seconds * 1000:.2f} ms\tPhase: init\tStatus: timeout")
 
     def _event(self, kind: str, record: dict[str, Any]) -> None:
@@ -143,11 +149,15 @@ def _now() -> str:
 
 
 def resident_by_group() -> dict[int, int]:
-    """Bytes of memory that each process group has now, by its leader; empty where the system does not say."""
+    """Return the bytes of memory of each process group, by its leader.
+
+    The result is empty where the system does not tell.
+    """
     found: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            # After the name in brackets, which may be anything: state, parent, group, ..., resident pages as the 22nd.
+            # After the name in brackets, which may have any characters: state, parent, group, ...,
+            # resident pages as the 22nd.
             fields = path.read_text().rpartition(")")[2].split()
             group = int(fields[2])
             found[group] = found.get(group, 0) + int(fields[21]) * _PAGE
@@ -155,7 +165,7 @@ def resident_by_group() -> dict[int, int]:
 
 
 def peak(pid: int) -> int:
-    """The most bytes it has had; 0 where the system does not say."""
+    """Return the most bytes of memory that a process has had; 0 where the system does not tell."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

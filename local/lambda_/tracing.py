@@ -14,13 +14,15 @@ from local.state import Function
 
 
 def header(function: Function) -> str:
-    """What an invocation is given as its trace."""
+    """Return the trace header of an invocation."""
     root = f"Root=1-{int(time.time()):x}-{secrets.token_hex(12)}"
     return f"{root};Parent={secrets.token_hex(8)};Sampled=1" if function.tracing == "Active" else root
 
 
 def items(function: Function, trace: str, request_id: str, began: float, *, failed: bool) -> list[dict[str, Any]]:
-    """What the X-Ray daemon sends after an invocation: its records of itself, then both segments."""
+    """Return what the X-Ray daemon sends after an invocation: its records of itself, then both
+    segments.
+    """
     fields = dict(part.split("=", 1) for part in trace.split(";"))
     if fields.get("Sampled") != "1":
         return []

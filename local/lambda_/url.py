@@ -1,4 +1,4 @@
-"""Function URLs: one listener for all of them, told apart by the Host header."""
+"""Function URLs: one listener for all of them, which the Host header tells apart."""
 
 import asyncio
 import json
@@ -23,9 +23,10 @@ from local.limits import Limits, value
 log = logging.getLogger("local.lambda_")
 
 _MAX_BODY = value("lambda_request")
-# Of CloudFront's own addresses: here viewer and edge have the same, which they never have there.
+# An address of CloudFront. Here viewer and edge have the same address, which they never have on
+# AWS.
 _EDGE = "130.176.0.1"
-# The listener decides these itself.
+# The listener sets these headers itself.
 _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive", "date"}
 
 
@@ -36,7 +37,10 @@ def _refuse(status: int, message: str) -> web.Response:
 def handler(
     find: Callable[[str], Pool | None], faults: Plan, limits: Limits, hop: str
 ) -> Callable[[web.Request], "object"]:
-    """The request handler; `find` gives the function of a URL's host name. With `hop` a request comes by the edge."""
+    """Return the request handler.
+
+    `find` returns the function of a URL's host name. A request with `hop` comes from the edge.
+    """
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if not trust.same(request.headers.get(trust.HOP), hop) and (reason := trust.from_page(request.headers)):
@@ -106,7 +110,7 @@ async def _invoke(
 
 
 class _Pace:
-    """Lambda's bandwidth: what comes after the first 6 MB of a response waits."""
+    """Lambda's bandwidth: bytes after the first 6 MB of a response wait."""
 
     def __init__(self, limits: Limits) -> None:
         self._left = value("lambda_stream_burst")

@@ -1,5 +1,5 @@
-"""The control plane of the local cloud: moto with our CloudFormation, in a process of its own.
+"""Extensions of moto, which is the control plane of the local cloud and runs in a separate process.
 
-Its Python time therefore never stalls a stream. What is deployed goes to the data planes by a long poll of its state,
-and what they observe (an endpoint's status, a distribution's port) comes back as a report: see `exchange`.
+Its Python time therefore never delays a stream. The data planes fetch the deployed state by a long
+poll, and report what they observe (an endpoint's status, a distribution's port): see `exchange`.
 """

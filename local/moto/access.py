@@ -1,4 +1,4 @@
-"""What moto knows of permissions: roles, the policies of resources, and whose a temporary key is."""
+"""What moto knows of permissions: roles, policies of resources, and the roles of temporary keys."""
 
 import json
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ from moto.s3.models import s3_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sts.models import sts_backends
 
-# What Lambda sets for a Python function on Managed Instances that says nothing: 16 for each vCPU, and there is at
-# least one.
+# Lambda's default for a Python function on Managed Instances: 16 for each vCPU, of which there is
+# at least one.
 _MANAGED_CONCURRENCY = 16
 
 
@@ -26,7 +26,7 @@ def _document(found: Any) -> Any:
 
 
 def roles() -> list[dict[str, Any]]:
-    """All roles, as `local.state.Role`."""
+    """Return all roles, as `local.state.Role`."""
     return [_role(backend, role) for backend in _each(iam_backends) for role in list(backend.roles.values())]
 
 
@@ -36,7 +36,7 @@ def _role(backend: Any, role: Any) -> dict[str, Any]:
     boundary = None
     if role.permissions_boundary_arn:
         policy = backend.managed_policies.get(role.permissions_boundary_arn)
-        # One that is gone allows nothing.
+        # A deleted policy allows nothing.
         boundary = _default_version(policy) if policy else {"Statement": []}
     return {
         "arn": role.arn,
@@ -51,7 +51,7 @@ def _default_version(policy: Any) -> Any:
 
 
 def bucket_policies() -> dict[str, Any]:
-    """The policies of the buckets that have one, by the bucket's name."""
+    """Return the policies of the buckets that have one, by the bucket's name."""
     return {
         name: _document(bucket.policy)
         for backend in _each(s3_backends)
@@ -61,12 +61,17 @@ def bucket_policies() -> dict[str, Any]:
 
 
 def function_policy(function: Any) -> str:
-    """A function's own policy, as AWS writes it; moto leaves what a statement says of URLs beside its conditions."""
+    """Return a function's policy as AWS writes it.
+
+    moto keeps what a statement says about URLs outside its conditions.
+    """
     return json.dumps({"Statement": [_permission(statement) for statement in function.policy.statements]})
 
 
 def concurrency(function: Any) -> int | None:
-    """How many invocations one environment takes, of a function on a capacity provider; None for others."""
+    """Return how many invocations one environment of a function on a capacity provider takes; None
+    for others.
+    """
     found = getattr(function, "capacity", None)
     if not found:
         return None
@@ -84,7 +89,11 @@ def _permission(statement: dict[str, Any]) -> dict[str, Any]:
 
 
 def caller(key: str) -> dict[str, Any] | None:
-    """Who was given a temporary access key, and what belongs to it: its secret, its token, its end in Unix seconds."""
+    """Return the role of a temporary access key, with its secret, its token and its end in Unix
+    seconds.
+
+    Return None for an unknown key.
+    """
     for backend in _each(sts_backends):
         if found := backend.get_assumed_role_from_access_key(key):
             return {
@@ -99,7 +108,7 @@ def caller(key: str) -> dict[str, Any] | None:
 
 
 def secret_arn(name: str, region: str) -> str | None:
-    """The ARN of the secret that a name, or an ARN without its random end, means."""
+    """Return the ARN of a secret that is given by its name, or by an ARN without its random end."""
     for secret in list(secretsmanager_backends[DEFAULT_ACCOUNT_ID][region].secrets.values()):
         if name == secret.name or secret.arn.rpartition("-")[0] == name:
             return str(secret.arn)

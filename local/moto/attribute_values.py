@@ -1,8 +1,9 @@
-"""What makes moto's DynamoDB slow without need.
+"""Patch moto to skip redundant work on DynamoDB's attribute values.
 
-It keeps attribute values as the JSON that they came as, and yet has its serializer walk botocore's model for every one
-of them: most of the time of a call that returns an item. Binary values still take that way. And it parses each update
-expression anew, though the placeholders make the text the same.
+moto keeps attribute values as the JSON in which they arrived, and yet its serializer walks
+botocore's model for each of them, which is most of the time of a call that returns an item. Binary
+values still take that way. moto also parses each update expression again, though placeholders make
+the text the same.
 """
 
 from functools import lru_cache
@@ -13,7 +14,9 @@ from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 
 
 def install() -> None:
-    """Let moto's serializer pass attribute values through, and keep what was parsed: validation works on copies."""
+    """Pass attribute values through moto's serializer, and cache parsed expressions: validation
+    works on copies.
+    """
     if BaseJSONSerializer._serialize_type_structure.__name__ == "pass_through":  # noqa: SLF001 (moto's own, pinned)
         return
     UpdateExpressionParser.make = lru_cache(maxsize=1024)(UpdateExpressionParser.make)
@@ -29,7 +32,7 @@ def install() -> None:
 
 
 def _plain(value: dict[str, Any]) -> bool:
-    """Whether a value holds no binary data."""
+    """Return whether a value holds no binary data."""
     for kind, content in value.items():
         if kind in ("B", "BS"):
             return False

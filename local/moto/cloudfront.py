@@ -1,4 +1,6 @@
-"""CloudFront's GetDistributionConfig for distributions kept in the exchange: their origins and timeouts only."""
+"""CloudFront's GetDistributionConfig for distributions in the exchange: their origins and timeouts
+only.
+"""
 
 import re
 from typing import Any
@@ -14,7 +16,7 @@ _DEFAULTS = {"HTTPPort": 80, "HTTPSPort": 443, "OriginReadTimeout": 30, "OriginK
 
 
 def config(path: str) -> bytes | None:
-    """The answer's body, None if the path is not that of a distribution here."""
+    """Return the response body, or None if the path is not that of a distribution."""
     found = _PATH.fullmatch(path)
     distribution = EXCHANGE.distributions.get(found[1]) if found else None
     return _xml(found[1], distribution) if found and distribution is not None else None

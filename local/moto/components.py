@@ -1,7 +1,9 @@
-"""SageMaker's inference components, which moto does not have: kept in the exchange, run by the data plane.
+"""SageMaker's inference components, which moto lacks: stored in the exchange, run by the data
+plane.
 
-Operations: Create, Describe, List, Delete and UpdateInferenceComponentRuntimeConfig. Each copy of a component is a
-container on its endpoint; CopyCount 0 is none. `version` changes with whatever needs new containers.
+Operations: Create, Describe, List, Delete and UpdateInferenceComponentRuntimeConfig. Each copy of a
+component is a container on its endpoint; CopyCount 0 is none. `version` changes with every change
+that needs new containers.
 """
 
 import json
@@ -20,11 +22,14 @@ _SCOPE = re.compile(r"Credential=[^/]*/[^/]*/([^/]*)/sagemaker/")
 
 
 class Refused(Exception):
-    """The call is not possible; the message is AWS's."""
+    """The call is not possible. The message is AWS's."""
 
 
 def create(members: Members, region: str) -> str:
-    """Make one; its ARN. Raises Refused."""
+    """Create a component; return its ARN.
+
+    Raises Refused.
+    """
     name, endpoint = members["InferenceComponentName"], members["EndpointName"]
     backend = sagemaker_backends[DEFAULT_ACCOUNT_ID][region]
     if endpoint not in backend.endpoints:
@@ -49,7 +54,10 @@ def create(members: Members, region: str) -> str:
 
 
 def change(name: str, *, copies: int | None = None, specification: Members | None = None) -> None:
-    """Change the number of copies, or what they run. Raises Refused."""
+    """Change the number of copies, or what they run.
+
+    Raises Refused.
+    """
     found = _found(name)
     new = {
         "copies": found["copies"] if copies is None else copies,
@@ -61,19 +69,19 @@ def change(name: str, *, copies: int | None = None, specification: Members | Non
 
 
 def delete(name: str) -> None:
-    """Stop its copies. One that is not there is no error."""
+    """Stop the component's copies. A missing component is no error."""
     if EXCHANGE.components.pop(name, None) is not None:
         EXCHANGE.changed()
         EXCHANGE.settle()
 
 
 def arn(name: str, region: str) -> str:
-    """A component's ARN."""
+    """Return a component's ARN."""
     return f"arn:aws:sagemaker:{region}:{DEFAULT_ACCOUNT_ID}:inference-component/{name}"
 
 
 def observed(name: str) -> Members | None:
-    """What the data plane reports of it, if that is of its present version."""
+    """Return the data plane's report on a component, if it is about the present version."""
     found = EXCHANGE.components[name]
     seen = EXCHANGE.observed["endpoints"].get(f"{found['endpoint']}/{name}")
     return seen if seen and seen["config"] == f"{name}-{found['version']}" else None
@@ -146,7 +154,7 @@ _OPERATIONS: dict[str, Callable[[Members, str], Members]] = {
 
 
 def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
-    """Answer a call of the API; None if it is another's."""
+    """Answer a call of the API; return None for a call of another API."""
     found = _TARGET.fullmatch(environ.get("HTTP_X_AMZ_TARGET", ""))
     operation = _OPERATIONS.get(found[1]) if found else None
     if operation is None:

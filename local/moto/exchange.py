@@ -1,7 +1,8 @@
-"""Where the control plane and the data planes meet, inside the control plane's process.
+"""The meeting point of the control plane and the data planes, inside the control plane's process.
 
-Desired state has a version. The data planes fetch it by a long poll, apply it, and report what they observe together
-with the version they have applied; whoever changed something can wait for that.
+Desired state has a version. The data planes fetch it by a long poll, apply it, and report what they
+observe together with the version that they have applied. The code that changed something can wait
+for that.
 """
 
 import threading
@@ -9,12 +10,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# A data plane that does not answer for so long is stuck; deploying goes on and says so.
+# A data plane that does not report within this time is stuck; the deployment goes on and logs that.
 APPLY_TIMEOUT_S = 15.0
 
 
 class Exchange:
-    """Versions, and what the data planes last reported. Safe to use from several threads."""
+    """Versions of the state, and the last report of the data planes.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self) -> None:
         """Nothing is deployed yet."""
@@ -22,39 +26,44 @@ class Exchange:
         self.version = 1
         self.applied = 0
         self.observed: dict[str, dict[str, Any]] = {"endpoints": {}, "distributions": {}}
-        # What moto has no place for.
+        # State that moto has no place for.
         self.distributions: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, dict[str, Any]] = {}
         # Inference components by name, as `local.moto.components` describes them.
         self.components: dict[str, dict[str, Any]] = {}
-        self.unhandled: dict[tuple[str, str], str] = {}
+        # Resources that nothing here handles, by stack and logical id: their type, and what does not work without them.
+        self.unhandled: dict[tuple[str, str], tuple[str, str]] = {}
 
     def changed(self) -> None:
-        """Say that the desired state may have changed."""
+        """Note that the desired state may have changed."""
         with self._condition:
             self.version += 1
             self._condition.notify_all()
 
     def wait_newer(self, version: int, timeout: float) -> bool:
-        """Wait until the state is newer than `version`; False if it is not within `timeout` seconds."""
+        """Wait until the state is newer than `version`; return False if it is not within `timeout`
+        seconds.
+        """
         with self._condition:
             return self._condition.wait_for(lambda: self.version > version, timeout)
 
     def report(self, applied: int, observed: dict[str, dict[str, Any]]) -> None:
-        """Take what the data planes observe, as of a version."""
+        """Store what the data planes observe, as of a version."""
         with self._condition:
             self.applied = applied
             self.observed = observed
             self._condition.notify_all()
 
     def settle(self, timeout: float = APPLY_TIMEOUT_S) -> bool:
-        """Wait until the data planes have applied everything up to now."""
+        """Wait until the data planes have applied the present version; return whether they have."""
         with self._condition:
             version = self.version
             return self._condition.wait_for(lambda: self.applied >= version, timeout)
 
     def await_observed(self, kind: str, name: str, wanted: Callable[[dict[str, Any]], bool], timeout: float) -> Any:
-        """Wait until the report on a resource is as `wanted`; the report, or None after `timeout` seconds."""
+        """Wait until the report on a resource is as `wanted`; return it, or None after `timeout`
+        seconds.
+        """
         ends = time.monotonic() + timeout
         with self._condition:
             while True:

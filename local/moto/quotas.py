@@ -1,7 +1,7 @@
-"""What the services refuse at deployment and moto takes: environments that are too large.
+"""Environments that are too large, which the services refuse at deployment and moto accepts.
 
-Also keeps a function's LoggingConfig and CapacityProviderConfig, which moto forgets. Sources: the rows
-`*_environment*` of `local.limits`.
+This also keeps a function's LoggingConfig and CapacityProviderConfig, which moto forgets. Sources:
+the rows `*_environment*` of `local.limits`.
 """
 
 import json
@@ -16,7 +16,7 @@ from local.limits import value
 
 
 def install() -> None:
-    """Take over. Once, in the control plane's process."""
+    """Apply the patches. Call it once, in the control plane's process."""
     create_function = LambdaBackend.create_function
     update_function = LambdaBackend.update_function_configuration
     create_model = SageMakerModelBackend.create_model

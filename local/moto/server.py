@@ -11,7 +11,7 @@
     GET  /_control/log_group?name=NAME&region=REGION           whether it exists
     GET  /_control/secret?id=NAME&region=REGION                a secret's ARN, or null
 
-It listens on loopback, and answers only who has the token that the local cloud is told on standard output.
+It listens on loopback, and answers only requests with the token that its process prints on standard output.
 """
 
 import json
@@ -31,16 +31,16 @@ from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from local import trust
-from local.cloudformation.clients import INTERNAL_HEADER, client
 from local.moto import access, cloudfront, components
+from local.moto.clients import INTERNAL_HEADER, client
 from local.moto.exchange import EXCHANGE
 from local.moto.state import snapshot
 from local.moto.telemetry import take
 
 _POLL_S = 25.0
-# An environment keeps its credentials for as long as it lives. The longest that AssumeRole has.
+# An environment keeps its credentials for its whole life. This is the longest time of AssumeRole.
 _KEPT_S = 12 * 3600
-# Services whose changes the data planes have to see.
+# Services whose changes the data planes must see.
 _WATCHED = {"lambda", "sagemaker", "cloudfront", "iam", "scheduler", "events"}
 # A signature names the service fourth: key, date, region, service.
 _SCOPE = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
@@ -60,7 +60,7 @@ class Application:
     """
 
     def __init__(self, token: str) -> None:
-        """Make moto's application; each service's part is made at its first request."""
+        """Make moto's application. Each service's part is loaded at its first request."""
         self._token = token
         self.moto = DomainDispatcherApplication(create_backend_app)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -68,7 +68,12 @@ class Application:
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         """Answer one request."""
         if not trust.same(environ.get(_ENVIRON_TOKEN), self._token):
-            return _answer(start_response, "403 Forbidden", b"the local cloud's own\n", "text/plain")
+            return _answer(
+                start_response,
+                "403 Forbidden",
+                b"only the local cloud itself may call the control plane\n",
+                "text/plain",
+            )
         path = environ.get("PATH_INFO", "")
         if path == "/_control/telemetry":
             lines = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
@@ -96,7 +101,7 @@ class Application:
 
 
 def _service(environ: Environ) -> str:
-    """The service that a request is signed for; what is not signed in a header is S3's, as for moto."""
+    """Return the service that a request is signed for; S3 if no header has a signature, as in moto."""
     found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     return found[1] if found else "s3"
 
@@ -161,16 +166,22 @@ def _answer(start_response: Start, status: str, body: bytes, kind: str = "applic
 
 
 class _Handler(MotoRequestHandler):  # type: ignore[misc] # moto is untyped here
-    """Keeps connections open (the gateway has a bounded pool of them), and logs failures only."""
+    """Keeps connections open, because the gateway has a bounded pool of them, and logs failures
+    only.
+    """
 
     protocol_version = "HTTP/1.1"
-    # A request line and its answer are small: without this each would wait for the other side's delayed ACK.
+    # Requests and responses are small: without this each would wait for the delayed ACK of the
+    # other side.
     disable_nagle_algorithm = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing about what went well."""
+        """Log nothing about a request that succeeded."""
 
 
 def bind(token: str) -> BaseWSGIServer:
-    """A server on a free loopback port; `port` says which, `serve_forever` runs it. `token` lets requests in."""
+    """Return a server on a free loopback port, which is its `port`; `serve_forever` runs it.
+
+    Requests must have `token`.
+    """
     return make_server("127.0.0.1", 0, Application(token), threaded=True, request_handler=_Handler)

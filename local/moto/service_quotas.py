@@ -1,7 +1,9 @@
-"""Service Quotas: what a new account has, for the quotas that a deployment needs. moto knows those of VPC only.
+"""Service Quotas: the values of a new account, for the quotas that a deployment needs. moto has
+those of VPC only.
 
-Sources: the quota pages of SageMaker and Lambda; that a new account has no GPU instance for endpoints, and may run ten
-functions at once, is what users report. Concurrency is the local cloud's own, so that what it says is what it does.
+Sources: the quota pages of SageMaker and Lambda. Users report that a new account has no GPU
+instance for endpoints and may run ten functions at once. Concurrency is the local cloud's own
+limit, so that the quota says what happens.
 """
 
 import json
@@ -19,7 +21,7 @@ _SIZES = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24
 
 
 def install() -> None:
-    """Take over. Once, in the control plane's process."""
+    """Apply the patch. Call it once, in the control plane's process."""
     known = ServiceQuotasBackend.get_service_quota
 
     def get(backend: Any, service_code: str, quota_code: str) -> dict[str, Any]:
@@ -60,5 +62,5 @@ def _quota(service: str, code: str, name: str, most: float) -> dict[str, Any]:
 
 
 def _code(name: str) -> str:
-    """A code for an instance type; AWS's own are random."""
+    """Return a code for an instance type; AWS's own are random."""
     return re.sub(r"[^A-Z0-9]", "", name.upper())

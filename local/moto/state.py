@@ -1,4 +1,4 @@
-"""The desired state, read from moto's backends: what the data planes have to run.
+"""The desired state, read from moto's backends: everything that the data planes run.
 
 The shapes are those of `local.state`; values are JSON.
 """
@@ -11,13 +11,12 @@ from moto.events.models import events_backends
 from moto.sagemaker.models import sagemaker_backends
 from moto.scheduler.models import scheduler_backends
 
-from local.cloudformation.families import effect
 from local.moto import access
 from local.moto.exchange import EXCHANGE
 
 
 def snapshot() -> dict[str, Any]:
-    """All functions, endpoints and distributions, with the version they belong to."""
+    """Return all functions, endpoints and distributions, with the version they belong to."""
     version = EXCHANGE.version
     return {
         "version": version,
@@ -40,8 +39,8 @@ def snapshot() -> dict[str, Any]:
         "bucket_policies": access.bucket_policies(),
         "schedules": [*_schedules(), *_rules()],
         "unhandled": [
-            {"stack": stack, "logical_id": logical_id, "type": kind, "effect": effect(kind)}
-            for (stack, logical_id), kind in list(EXCHANGE.unhandled.items())
+            {"stack": stack, "logical_id": logical_id, "type": kind, "effect": effect}
+            for (stack, logical_id), (kind, effect) in list(EXCHANGE.unhandled.items())
         ],
     }
 
@@ -118,7 +117,7 @@ def _endpoint(account: str, region: str, backend: Any, endpoint: Any) -> dict[st
 
 
 def _component(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    """A component as an endpoint of its own: its copies are the instances of its one variant."""
+    """Return a component as an endpoint: its copies are the instances of its one variant."""
     backend = sagemaker_backends[found["account"]][found["region"]]
     specification = found["specification"]
     given = {
@@ -136,8 +135,8 @@ def _component(name: str, found: dict[str, Any]) -> dict[str, Any]:
         variant["model_data"] = container.get("ArtifactUrl", variant["model_data"])
     endpoint = backend.endpoints.get(found["endpoint"])
     config = backend.endpoint_configs.get(endpoint.endpoint_config_name) if endpoint else None
-    # Without a model the role is the one of the endpoint's configuration.
-    if variant["role"] in {"", "arn:test"}:  # moto's word for none
+    # Without a model the role is that of the endpoint's configuration.
+    if variant["role"] in {"", "arn:test"}:  # moto's value for none
         variant["role"] = getattr(config, "execution_role_arn", None) or ""
     return {
         "account": found["account"],

@@ -1,9 +1,11 @@
-"""What the data planes write: log lines to CloudWatch Logs in moto, metrics to CloudWatch, segments to X-Ray.
+"""Stores what the data planes write: log lines in CloudWatch Logs, metrics in CloudWatch, segments
+in X-Ray.
 
-A log line: {"region", "group", "stream", "timestamp" (ms), "message"}; one in the embedded metric format becomes
-metrics too. Metrics: {"region", "namespace", "data"}, as PutMetricData takes them. A segment: {"region", "segment"},
-JSON text. Of the X-Ray daemon's records of itself, {"region", "records"}, nothing can be read. Source: "Specification:
-Embedded metric format" of the CloudWatch user guide.
+A log line: {"region", "group", "stream", "timestamp" (ms), "message"}; one in the embedded metric
+format becomes metrics too. Metrics: {"region", "namespace", "data"}, as PutMetricData takes them. A
+segment: {"region", "segment"}, JSON text. The X-Ray daemon's records of itself, {"region",
+"records"}, cannot be read back. Source: "Specification: Embedded metric format" of the CloudWatch
+user guide.
 """
 
 import json
@@ -20,12 +22,12 @@ from moto.xray.models import xray_backends
 log = logging.getLogger("local.moto")
 
 Line = dict[str, Any]
-# Older traces are forgotten.
+# Older traces are dropped.
 _TRACES = 1000
 
 
 def take(items: list[Line]) -> None:
-    """Put items where AWS would, making log groups and streams as they are needed."""
+    """Store items, and make log groups and streams as they are needed."""
     for item in items:
         if "namespace" in item:
             data = [{"Timestamp": None, **one} for one in item["data"]]
@@ -38,7 +40,7 @@ def take(items: list[Line]) -> None:
 def _segment(item: Line) -> None:
     backend = xray_backends[DEFAULT_ACCOUNT_ID][item["region"]]
     backend.process_segment(item["segment"])
-    traces = backend._segment_collection._traces  # noqa: SLF001 - moto keeps them all for ever
+    traces = backend._segment_collection._traces  # noqa: SLF001 - moto never drops them
     while len(traces) > _TRACES:
         del traces[next(iter(traces))]
 
@@ -60,7 +62,7 @@ def _lines(lines: list[Line]) -> None:
 
 
 def metrics(message: str) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Namespace and data of the metrics in one line; none if it is not in the format."""
+    """Return namespace and data of the metrics in one line; none if it is not in the format."""
     if '"_aws"' not in message:
         return []
     try:

@@ -1,7 +1,7 @@
-"""Containers for real: an endpoint's image, run by docker or podman as SageMaker runs it.
+"""Runs an endpoint's image with docker or podman, as SageMaker runs it.
 
-Sources: the SageMaker developer guide, "Custom Inference Code with Hosting Services" (`docker run IMAGE serve`, port
-8080, SIGTERM and 30 s later SIGKILL, /opt/ml/model read-only).
+Sources: the SageMaker developer guide, "Custom Inference Code with Hosting Services" (`docker run
+IMAGE serve`, port 8080, SIGTERM and 30 s later SIGKILL, /opt/ml/model read-only).
 """
 
 import asyncio
@@ -16,21 +16,23 @@ from local.sagemaker.runner import TOKEN, Container, Running, free_port
 MODEL_FOLDER = "/opt/ml/model"
 PORT = 8080
 GRACE_S = 30
-# The engine's own time for a command, on top of what the container takes.
+# Time that the engine itself needs for a command, in addition to the container's.
 _ENGINE_S = 20.0
 
 
 class ContainerRunner:
-    """Runs the image that a model names, which the engine must have already: nothing is pulled."""
+    """Runs the image that a model names. The engine must have it already: nothing is pulled."""
 
     def __init__(self, engine: str, directory: Path) -> None:
-        """`engine` is docker or podman; containers are labelled with `directory`, the local cloud's."""
+        """`engine` is docker or podman; containers get a label with `directory`, the local cloud's."""
         self._engine = engine
         self._directory = directory
         engines.remember(directory, engine)
 
     async def start(self, container: Container) -> Running:
-        """Start it. What the engine itself has to complain about is in the container's log, with an exit status.
+        """Start the container.
+
+        Complaints of the engine itself are in the container's log, with an exit status.
 
         Raises OSError if the engine cannot be run.
         """
@@ -48,13 +50,14 @@ class ContainerRunner:
             *("--label", f"{engines.LABEL}.container={container.name}"),
             *("--publish", f"127.0.0.1:{port}:{PORT}"),
             *("--mount", f"type=bind,source={container.weights},target={MODEL_FOLDER},readonly"),
-            # A folder of the machine cannot be read under SELinux otherwise, without relabelling it.
+            # With SELinux, a folder of the machine cannot be read otherwise, except after
+            # relabelling it.
             *("--security-opt", "label=disable"),
             *("--stop-signal", "SIGTERM"),
             *("--stop-timeout", str(GRACE_S)),
-            *("--log-driver", "none"),  # its output goes to our file alone
+            *("--log-driver", "none"),  # its output goes only to the log file here
             *(part for key, value in container.environment.items() for part in ("--env", f"{key}={value}")),
-            # By its name only: other users see a command's arguments.
+            # The variable's value stays out of the command, which other users can see.
             *("--env", TOKEN),
             container.image,
             "serve",
@@ -70,7 +73,7 @@ class ContainerRunner:
 
 
 class _Running:
-    """A container by its name, and the engine's client that is attached to it and ends with it."""
+    """A container by its name, and the engine's client, which is attached to it and ends with it."""
 
     def __init__(self, engine: str, name: str, client: asyncio.subprocess.Process, port: int, token: str) -> None:
         self._engine = engine
@@ -83,7 +86,8 @@ class _Running:
         return await self._client.wait()
 
     def kill(self) -> None:
-        # the client hands SIGKILL to nobody: the engine is asked, and nobody waits for it
+        # the client passes SIGKILL to no container, so the engine is asked; its answer is not
+        # awaited
         self._killing = asyncio.ensure_future(self._ask("kill", self.name))
 
     async def stop(self) -> None:
@@ -91,12 +95,13 @@ class _Running:
             await self._ask("stop", self.name)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._client.wait(), _ENGINE_S)
-        # A client that is gone may have left its container, and one that is not may be about to make it.
+        # A client that ended may have left its container, and one that runs may be about to start
+        # it.
         await processes.stop(self._client, grace=0)
         await self._ask("rm", "--force", self.name)
 
     async def _ask(self, *arguments: str) -> None:
-        """Have the engine do something; a container that is not there is no failure."""
+        """Run an engine's command; a missing container is no failure."""
         process = await processes.start(
             [self._engine, *arguments],
             environment=engines.client_environment(),
@@ -110,6 +115,9 @@ class _Running:
 
 
 def _let_read(folder: Path) -> None:
-    """Let the image's user, who is nobody here, read the weights whatever our umask is."""
+    """Make the weights readable for the image's user, who has no rights here.
+
+    The umask does not matter.
+    """
     for path in (folder, *folder.rglob("*")):
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))

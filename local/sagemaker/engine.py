@@ -1,4 +1,6 @@
-"""The container engine of this machine: which one answers, and what a local cloud that was killed left in it."""
+"""The container engine of this machine: which one answers, and which containers a killed local
+cloud left in it.
+"""
 
 import os
 import shutil
@@ -7,24 +9,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ENGINES = ("docker", "podman")
-# Either names the engine; the second one is what the CDK CLI goes by when it builds image assets.
+# Both variables name the engine. The CDK CLI uses the second one to build image assets.
 NAMED_BY = ("SLUICE_CONTAINER_ENGINE", "CDK_DOCKER")
-# On each container: the folder of the local cloud that started it.
+# A label of each container: the folder of the local cloud that started it.
 LABEL = "sluice.local"
-# In that folder, as long as containers of an engine may be there.
+# A file in that folder while an engine may have containers of this local cloud.
 _MARK = "engine"
-# An engine that has just been started may need some seconds for its first answer.
+# An engine that was just started may need some seconds for its first answer.
 _ANSWER_S = 30.0
 
 
 class EngineError(Exception):
-    """There is no engine to run containers with; the message is one line."""
+    """No engine can run containers. The message is one line."""
 
 
 def find(environment: Mapping[str, str] = os.environ) -> str:
-    """The engine that is named in `environment`, else docker or podman, whichever answers first.
+    """Return the engine that `environment` names, else docker or podman, whichever answers first.
 
-    Raises EngineError with each one's own reason.
+    Raises EngineError with the reason of each.
     """
     named = next((environment[name] for name in NAMED_BY if environment.get(name)), None)
     reasons = []
@@ -39,7 +41,7 @@ def find(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def refusal(engine: str) -> str | None:
-    """Why an engine cannot be used, None if it can."""
+    """Return the reason why an engine cannot be used, None if it can."""
     if shutil.which(engine) is None:
         return "not installed"
     try:
@@ -52,7 +54,10 @@ def refusal(engine: str) -> str | None:
 
 
 def client_environment() -> dict[str, str]:
-    """What the engine's own command sees of ours: no AWS, and no proxies, which it would hand on to containers."""
+    """Return the environment of the engine's own command.
+
+    It has no AWS variables, and no proxies, which the engine would pass on to containers.
+    """
     return {
         name: value
         for name, value in os.environ.items()
@@ -61,14 +66,18 @@ def client_environment() -> dict[str, str]:
 
 
 def remember(directory: Path, engine: str) -> None:
-    """Note that containers of `engine` may be left over if the local cloud in `directory` is killed."""
+    """Note that containers of `engine` may be left over if the local cloud in `directory` is
+    killed.
+    """
     (directory / _MARK).write_text(engine)
 
 
 def sweep(directory: Path) -> int:
-    """Remove the containers that a local cloud in `directory` left behind; how many there were.
+    """Remove the containers that a local cloud in `directory` left behind; return their number.
 
-    Raises EngineError if the engine that has them does not do it. None may be running there.
+    The local cloud must not be running.
+
+    Raises EngineError if their engine does not remove them.
     """
     mark = directory / _MARK
     if not mark.exists():

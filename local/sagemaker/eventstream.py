@@ -17,7 +17,7 @@ _STRING = 7
 
 
 def encode(headers: Mapping[str, str], payload: bytes) -> bytes:
-    """One frame."""
+    """Return one frame."""
     block = b"".join(_header(name.encode(), value.encode()) for name, value in headers.items())
     return _frame(block, payload)
 
@@ -44,11 +44,13 @@ _PAYLOAD_PART = b"".join(
 
 
 def payload_part(payload: bytes) -> bytes:
-    """A part of a SageMaker endpoint's answer."""
+    """Return the frame of a part of a SageMaker endpoint's response."""
     return _frame(_PAYLOAD_PART, payload)
 
 
 def exception(kind: str, message: str, **members: str) -> bytes:
-    """A failure within the stream: `ModelStreamError` (with ErrorCode) or `InternalStreamFailure`."""
+    """Return the frame of a failure within the stream: `ModelStreamError` (with ErrorCode) or
+    `InternalStreamFailure`.
+    """
     headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
     return encode(headers, json.dumps({"Message": message, **members}).encode())

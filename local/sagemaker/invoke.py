@@ -1,7 +1,7 @@
 """InvokeEndpoint and InvokeEndpointWithResponseStream.
 
-Errors have the status and shape that the API reference gives them and that botocore reads. What AWS does when the
-caller goes away is unconfirmed; here the container's request is closed.
+Errors have the status and shape of the API reference, which botocore reads. What AWS does when the
+caller disconnects is unconfirmed; here the container's request is closed.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _TIMED_OUT = (
     "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for "
     "each container in Amazon CloudWatch, resolve the issue, and try again."
 )
-# As users report them.
+# As users report these messages.
 _NO_COMPONENT = (
     "Inference Component Name header is required for endpoints to which you plan to deploy inference components. "
     "Please include Inference Component Name header or consider using SageMaker models."
@@ -39,13 +39,13 @@ _NO_CAPACITY = (
     "Inference Component has no capacity to process this request. ApplicationAutoScaling may be in-progress (if "
     "configured) or try to increase the capacity by invoking UpdateInferenceComponentRuntimeConfig API."
 )
-# An error of the container is read so far; AWS's OriginalMessage is bounded too.
+# At most this much of a container's error is read; AWS's OriginalMessage is bounded too.
 _ERROR_BYTES: Final = 65_536
 _unread: Final[set[asyncio.Task[None]]] = set()
 
 
 class ApiError(Exception):
-    """An error answer of the runtime API."""
+    """An error response of the runtime API."""
 
     def __init__(self, status: int, code: str, message: str, **members: object) -> None:
         """`code` is the error's name in the API; `members` are those of its shape."""
@@ -53,7 +53,7 @@ class ApiError(Exception):
         self.status, self.code, self.message, self.members = status, code, message, members
 
     def response(self) -> web.Response:
-        """As HTTP."""
+        """Return the error as an HTTP response."""
         body = json.dumps({"Message": self.message, **self.members}).encode()
         headers = {"x-amzn-ErrorType": self.code}
         return web.Response(status=self.status, body=body, content_type="application/json", headers=headers)
@@ -212,14 +212,16 @@ async def _stream(
 async def _read_out(
     answer: aiohttp.ClientResponse, open_answer: contextlib.AsyncExitStack, instance: Instance, ends: float
 ) -> None:
-    """Read an answer for nobody: the container is not told that its caller has left."""
+    """Read a response to its end and drop it: the container does not notice that its caller has
+    left.
+    """
     instance.outstanding += 1
     try:
         async with open_answer, asyncio.timeout_at(ends):
             async for _ in answer.content.iter_any():
                 pass
     except (aiohttp.ClientError, TimeoutError) as error:
-        log.info("an answer that nobody reads ended: %r", error)
+        log.info("an answer without a reader ended: %r", error)
     finally:
         instance.outstanding -= 1
 

@@ -1,4 +1,6 @@
-"""Reads a model's data, and looks after its image, with the rights of its execution role, as SageMaker does."""
+"""Reads a model's data, and checks access to its image, with the rights of its execution role, as
+SageMaker does.
+"""
 
 import logging
 import re
@@ -15,29 +17,41 @@ _PULL = ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer
 
 
 class RoleReader:
-    """S3 through the control plane, for `local.sagemaker.weights`: a query's `role` has to be allowed what is asked."""
+    """S3 through the control plane, for `local.sagemaker.weights`.
+
+    The role in a query's `role` must be allowed to read.
+    """
 
     def __init__(self, objects: Objects, roles: Roles, region: str) -> None:
-        """`objects` reads anything; `roles` is what is deployed."""
+        """`objects` reads everything; `roles` are the deployed ones."""
         self._objects = objects
         self._roles = roles
         self._region = region
 
     async def get(self, what: str, **query: str) -> bytes:
-        """Give an object's bytes. Raises WeightsError if the role may not read it."""
+        """Return an object's bytes.
+
+        Raises WeightsError if the role may not read it.
+        """
         path = f"{query['bucket']}/{query['key']}"
         self._check(query.pop("role"), f"s3://{path}", Need("s3:GetObject", f"arn:aws:s3:::{path}"))
         return await self._objects.get(what, **query)
 
     async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
-        """List what is at an address. Raises WeightsError if the role may not list its bucket with that prefix."""
+        """Return the list of objects below an address.
+
+        Raises WeightsError if the role may not list its bucket with that prefix.
+        """
         bucket, _, prefix = query["uri"].removeprefix("s3://").partition("/")
         need = Need("s3:ListBucket", f"arn:aws:s3:::{bucket}", (("s3:prefix", (prefix,)),))
         self._check(query.pop("role"), query["uri"], need)
         return await self._objects.get_json(what, **query)
 
     def pull(self, image: str, role: str) -> None:
-        """Look whether a role may pull an image from ECR. Raises WeightsError; an image from elsewhere is public."""
+        """Check that a role may pull an image from ECR; any other image is public.
+
+        Raises WeightsError.
+        """
         found = _ECR.fullmatch(image)
         if found is None:
             return

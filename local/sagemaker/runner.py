@@ -1,4 +1,4 @@
-"""How a container is run: the seam between a process and an image run by an engine."""
+"""How a container is run: the interface of processes and of images in an engine."""
 
 import asyncio
 import os
@@ -12,9 +12,10 @@ from typing import Protocol
 from local import processes, trust
 from local.third_party import server_of
 
-# SageMaker gives 30 s between SIGTERM and SIGKILL; on a laptop nobody waits that long.
+# SageMaker waits 30 s between SIGTERM and SIGKILL; on a laptop that is too long.
 _GRACE_S = 5.0
-# By this the container knows its callers; the setting of ours, AWS's images ignore it.
+# The container knows its callers by this token. It is a setting of this project's container; AWS's
+# images ignore it.
 TOKEN = "SLUICE_CALLER_TOKEN"  # noqa: S105 - a variable's name
 
 
@@ -30,32 +31,38 @@ class Container:
 
 
 class Running(Protocol):
-    """A started container, listening on loopback or about to. Each request to it needs `headers`."""
+    """A started container that listens on loopback, or is about to.
+
+    Each request to it needs `headers`.
+    """
 
     port: int
     headers: dict[str, str]
 
     async def ended(self) -> int:
-        """Wait for its end; its exit status."""
+        """Wait until the container ends; return its exit status."""
 
     def kill(self) -> None:
-        """SIGKILL, without waiting for its end."""
+        """Send SIGKILL without waiting for the end."""
 
     async def stop(self) -> None:
-        """Stop it: SIGTERM, then SIGKILL."""
+        """Stop the container with SIGTERM, then with SIGKILL."""
 
 
 class Runner(Protocol):
     """Starts containers."""
 
     async def start(self, container: Container) -> Running:
-        """Start one. Raises OSError."""
+        """Start a container.
+
+        Raises OSError.
+        """
 
 
 class ProcessRunner:
-    """Runs a command instead of the image, with the environment of the model and nothing of ours.
+    """Runs a command in place of the image, with the model's environment and none of this process.
 
-    Of one of AWS's images, that is the stand-in of the server in it.
+    For one of AWS's images the command is the stand-in of its server.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -65,8 +72,8 @@ class ProcessRunner:
     async def start(self, container: Container) -> Running:
         """Start the process.
 
-        A process has no mounts of its own, so the folder with the weights is named by SLUICE_MODEL_DIR, and no network
-        of its own, so it is told to listen on loopback.
+        A process has no mounts, so SLUICE_MODEL_DIR names the folder with the weights, and no
+        network namespace, so it is told to listen on loopback.
         """
         port = free_port()
         token = trust.token()
@@ -77,7 +84,8 @@ class ProcessRunner:
             **container.environment,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SLUICE_MODEL_DIR": str(container.weights),
-            # A container's network of its own is not here either, and whoever shares ours could call it.
+            # A container has its own network, a process does not: every process of this machine
+            # could call it.
             "SLUICE_HOST": "127.0.0.1",
             TOKEN: token,
         }
@@ -110,7 +118,7 @@ class _Process:
 
 
 def free_port() -> int:
-    """A loopback port that nobody has now."""
+    """Return a loopback port that is free now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

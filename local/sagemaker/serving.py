@@ -1,4 +1,4 @@
-"""One configuration of an endpoint, being served: its instances, their health, and which one is next."""
+"""One endpoint configuration that serves: its instances, their health, and which one is next."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from local.state import Endpoint, Variant
 
 log = logging.getLogger("local.sagemaker")
 
-# SageMaker's default is 600 s of start-up health checks for a variant that says nothing.
+# SageMaker's default for the start-up health check of a variant is 600 s.
 DEFAULT_STARTUP_S = 600
 # A container has 2 s to answer /ping.
 _PING_S = 2.0
@@ -25,14 +25,14 @@ _RESTART_LAST_S = 30.0
 
 
 class ServingError(Exception):
-    """The endpoint could not be brought up; the message is its failure reason."""
+    """The endpoint could not be started. The message is its failure reason."""
 
 
 class Instance:
-    """One container of a variant, started anew when it ends."""
+    """One container of a variant. It is started again when it ends."""
 
     def __init__(self, variant: Variant, number: int, folder: Path, log_file: Path) -> None:
-        """`folder` takes the weights."""
+        """`folder` gets the weights."""
         self.variant = variant
         self.number = number
         self.weights = folder
@@ -42,18 +42,18 @@ class Instance:
         self.healthy = False
 
     def kill(self) -> None:
-        """SIGKILL; it is started anew."""
+        """Send SIGKILL; the container is started again."""
         if self.running is not None:
             self.running.kill()
 
     @property
     def port(self) -> int | None:
-        """Where it listens, while it can be invoked."""
+        """The port, while the container can be invoked; else None."""
         return self.running.port if self.running and self.healthy else None
 
     @property
     def headers(self) -> dict[str, str]:
-        """What it asks of its callers."""
+        """The headers that the container requires of its callers."""
         return self.running.headers if self.running else {}
 
 
@@ -69,7 +69,10 @@ class Serving:
         session: aiohttp.ClientSession,
         add: Add,
     ) -> None:
-        """Nothing is started yet; `directory` is the local cloud's. `add` takes log lines and metrics."""
+        """Nothing is started yet.
+
+        `directory` is the local cloud's; `add` takes log lines and metrics.
+        """
         self._add = add
         self._tails: list[Tail] = []
         self.endpoint = endpoint
@@ -90,7 +93,10 @@ class Serving:
         ]
 
     async def start(self) -> None:
-        """Fetch the weights, start all instances and wait until each answers. Raises ServingError."""
+        """Fetch the weights, start all instances and wait until each answers.
+
+        Raises ServingError.
+        """
         endpoint = self.endpoint
         if not self.instances and not endpoint.hosts_components and not endpoint.component:
             raise ServingError(f"The endpoint configuration {self.endpoint.config} has no variant with an instance.")
@@ -124,16 +130,19 @@ class Serving:
         await asyncio.gather(*(tail.stop() for tail in self._tails))
 
     def invoked(self, variant: Variant, status: int, seconds: float) -> None:
-        """Measure an invocation that was answered with `status` (0: not at all) after so long."""
+        """Record an invocation that was answered with `status` (0: not at all) after a time."""
         self._add(invocation(self.endpoint, variant, status, seconds))
 
     def least_busy(self) -> Instance | None:
-        """The healthy instance with the fewest invocations under way, or None."""
+        """Return the healthy instance with the fewest invocations in progress, or None."""
         ready = [instance for instance in self.instances if instance.port is not None]
         return min(ready, key=lambda instance: instance.outstanding, default=None)
 
     async def _bring_up(self, instance: Instance) -> None:
-        """Start it and wait for its first good /ping. Raises ServingError with the last lines of its log."""
+        """Start the instance and wait for its first good /ping.
+
+        Raises ServingError with the last lines of its log.
+        """
         variant = instance.variant
         limit = variant.startup_timeout or DEFAULT_STARTUP_S
         instance.healthy = False
@@ -184,7 +193,7 @@ class Serving:
             return False
 
     async def _keep(self, instance: Instance) -> None:
-        """Start it again whenever it ends, waiting longer after each failure."""
+        """Start the instance again whenever it ends, after a wait that grows with each failure."""
         delay = _RESTART_FIRST_S
         while True:
             assert instance.running is not None  # noqa: S101 - it was brought up

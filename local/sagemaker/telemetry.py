@@ -1,8 +1,9 @@
-"""What SageMaker writes of an endpoint as its execution role: the containers' output, and metrics of the invocations.
+"""What SageMaker writes about an endpoint as its execution role: the containers' output, and
+metrics of invocations.
 
-Log group /aws/sagemaker/Endpoints/NAME, a stream an instance; metrics in AWS/SageMaker by endpoint and variant.
-Sources: the SageMaker developer guide, "Log groups and streams that Amazon SageMaker AI logs" and "SageMaker AI
-endpoint invocation metrics".
+Log group /aws/sagemaker/Endpoints/NAME, a stream for each instance; metrics in AWS/SageMaker by
+endpoint and variant. Sources: the SageMaker developer guide, "Log groups and streams that Amazon
+SageMaker AI logs" and "SageMaker AI endpoint invocation metrics".
 """
 
 import asyncio
@@ -15,9 +16,9 @@ from typing import Any
 
 from local.state import Endpoint, Variant
 
-# A container writes to a file, which is looked at so often.
+# Interval at which the file that a container writes to is read.
 _EVERY_S = 0.25
-# A line that is longer is cut, as CloudWatch Logs does with an event of over 256 KB.
+# A longer line is cut, as CloudWatch Logs cuts an event of over 256 KB.
 _LONGEST = 256 * 1024
 
 Add = Callable[[dict[str, Any]], None]
@@ -28,7 +29,9 @@ def _common(endpoint: Endpoint, variant: Variant) -> dict[str, Any]:
 
 
 def invocation(endpoint: Endpoint, variant: Variant, status: int, seconds: float) -> dict[str, Any]:
-    """The metrics of one invocation: `status` is the container's, `seconds` until its answer began."""
+    """Return the metrics of one invocation: `status` is the container's, `seconds` the time until
+    its response began.
+    """
     dimensions = [{"Name": "EndpointName", "Value": endpoint.name}, {"Name": "VariantName", "Value": variant.name}]
     if endpoint.component:
         dimensions = [{"Name": "InferenceComponentName", "Value": endpoint.component}]
@@ -46,10 +49,10 @@ def invocation(endpoint: Endpoint, variant: Variant, status: int, seconds: float
 
 
 class Tail:
-    """Sends on what is added to a container's log file."""
+    """Sends on what a container adds to its log file."""
 
     def __init__(self, endpoint: Endpoint, variant: Variant, number: int, file: Path, add: Add) -> None:
-        """From the file's present end on."""
+        """Begin at the present end of the file."""
         self._add = add
         self._file = file
         self._read = file.stat().st_size if file.exists() else 0
@@ -64,7 +67,7 @@ class Tail:
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Send what is left, and end."""
+        """Send the rest, and end."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._take()

@@ -10,30 +10,33 @@ from urllib.parse import urlsplit
 
 
 class WeightsError(Exception):
-    """The weights cannot be fetched; the message is the endpoint's failure reason."""
+    """The weights cannot be fetched. The message is the endpoint's failure reason."""
 
 
 class Objects(Protocol):
     """Reads S3 through the control plane."""
 
     async def get(self, what: str, **query: str) -> bytes:
-        """Bytes of an object."""
+        """Return the bytes of an object."""
 
     async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
-        """A listing."""
+        """Return a listing."""
 
 
 class Access(Objects, Protocol):
-    """The same, and what else an execution role has to be allowed."""
+    """Reads S3, and checks the other rights of an execution role."""
 
     def pull(self, image: str, role: str) -> None:
-        """Raises WeightsError if the role may not pull the image."""
+        """Raise WeightsError if the role may not pull the image."""
 
 
 async def fetch(objects: Objects, address: str | None, folder: Path, role: str) -> None:
-    """Fill `folder` with what is at an S3 address: all objects below a prefix, or the content of one tar.gz.
+    """Fill `folder` with the contents of an S3 address: all objects below a prefix, or the content
+    of one tar.gz.
 
-    They are read as `role`. Raises WeightsError if there is nothing, or nothing for that role.
+    They are read as `role`.
+
+    Raises WeightsError if there is nothing, or if the role may not read it.
     """
     await asyncio.to_thread(_empty, folder)
     if address is None:

@@ -1,9 +1,11 @@
-"""Stand-ins of the servers in AWS's containers, for the local cloud, which cannot run those images.
+"""Stand-ins for the third-party servers in AWS's containers, whose images the local cloud cannot
+run.
 
-They speak each server's dialect and are as strict about requests, but have no model: they say what they were told.
+They speak each server's dialect and check requests as strictly, but have no model: they answer what
+the prompt tells them.
 """
 
-# The image's repository -> the server in it.
+# The repository of an image -> the server in it.
 REPOSITORIES = {
     "vllm": "vllm",
     "sglang": "sglang",
@@ -13,6 +15,6 @@ REPOSITORIES = {
 
 
 def server_of(image: str) -> str | None:
-    """The server in one of AWS's images, None for any other image."""
+    """Return the server in one of AWS's images, None for any other image."""
     registry, _, rest = image.partition("/")
     return REPOSITORIES.get(rest.partition(":")[0]) if ".dkr.ecr." in registry else None

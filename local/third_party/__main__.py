@@ -1,4 +1,6 @@
-"""`python -m local.third_party SERVER serve`: a stand-in, on the port that SAGEMAKER_BIND_TO_PORT names."""
+"""`python -m local.third_party SERVER serve`: the stand-in of a server, on the port of
+SAGEMAKER_BIND_TO_PORT.
+"""
 
 import asyncio
 import json
@@ -8,10 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
-from local.third_party.shapes import FAILURES, SERVERS, Body, refusal, told
+from local.third_party.shapes import FAILURES, SERVERS, Body, refusal, reply
 from local.trust import callers
 
-# Between two records, so that answers are streams.
+# A pause between two records, so that responses are streams.
 _GAP_S = 0.002
 _KNOWN = {
     "frequency_penalty", "inputs", "logit_bias", "logprobs", "max_tokens", "messages", "n", "parallel_tool_calls",
@@ -21,18 +23,18 @@ _KNOWN = {
 
 
 class Server:
-    """One server's stand-in."""
+    """The stand-in of one server."""
 
     def __init__(self, name: str) -> None:
         """`name` is one of SERVERS."""
         self._name = name
 
     async def ping(self, request: web.Request) -> web.Response:
-        """Healthy."""
+        """Return 200: the server is healthy."""
         return web.Response()
 
     async def invoke(self, request: web.Request) -> web.StreamResponse:
-        """Answer, or refuse as the server does: what it does not know, and what it cannot take."""
+        """Answer, or refuse an unknown field or a wrong value as the server does."""
         body: Body = json.loads(await request.read())
         if wrong := self._wrong(body):
             status = 422 if self._name == "tgi" else 400
@@ -42,7 +44,7 @@ class Server:
         response = web.StreamResponse(headers={"Content-Type": kind})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        answer = told(_prompt(body), _limit(body))
+        answer = reply(_prompt(body), _limit(body))
         for number, record in enumerate(SERVERS[self._name](answer, body)):
             if number == answer.die_after:
                 os._exit(9)
@@ -63,7 +65,7 @@ class Server:
             return "this stand-in only streams"
         if self._name == "tgi" and isinstance(body.get("stop"), str):
             return "invalid type: string, expected a sequence"
-        return told(_prompt(body), None).refuse
+        return reply(_prompt(body), None).refuse
 
 
 def _prompt(body: Body) -> str:

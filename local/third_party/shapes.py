@@ -1,4 +1,5 @@
-"""What each server writes for one answer, chunk by chunk, and what it says of a request it does not take.
+"""The chunks that each server writes for one answer, and its errors for requests that it does not
+accept.
 
 After the servers' sources: vLLM and SGLang `serving_chat.py`, DJL Serving `output_formatter.py` and
 `lmi_vllm/request_response_utils.py`, TGI `chat.rs` and `server.rs`.
@@ -13,8 +14,8 @@ Body = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a stand-in is to answer: the pieces, each a token, and how it ends."""
+class Reply:
+    """What a stand-in answers: the pieces, each a token, and how it ends."""
 
     pieces: list[str]
     prompt_tokens: int
@@ -24,8 +25,11 @@ class Told:
     refuse: str | None = None
 
 
-def told(prompt: str, limit: int | None) -> Told:
-    """Read the prompt: a JSON object with `say`, as for our scripted engine, or else text, which is said again."""
+def reply(prompt: str, limit: int | None) -> Reply:
+    """Return what the prompt asks for.
+
+    A prompt is a JSON object with `say`, as for the scripted engine, or text, which is repeated.
+    """
     try:
         script = json.loads(prompt)
         pieces = [str(piece) for piece in script["say"]]
@@ -34,7 +38,7 @@ def told(prompt: str, limit: int | None) -> Told:
     reason = "stop"
     if limit is not None and len(pieces) > limit:
         pieces, reason = pieces[:limit], "length"
-    return Told(
+    return Reply(
         pieces,
         prompt_tokens=script.get("prompt_tokens", len(prompt.split())),
         reason=reason,
@@ -49,11 +53,11 @@ def _line(value: object) -> bytes:
 
 
 def sse(value: object, gap: bytes = b" ") -> bytes:
-    """One server-sent event."""
+    """Return one server-sent event."""
     return b"data:" + gap + (value if isinstance(value, bytes) else _line(value)) + b"\n\n"
 
 
-def _usage(answer: Told, tokens: int) -> Body:
+def _usage(answer: Reply, tokens: int) -> Body:
     prompt = answer.prompt_tokens
     return {"prompt_tokens": prompt, "total_tokens": prompt + tokens, "completion_tokens": tokens}
 
@@ -67,8 +71,8 @@ def _choice(delta: Body, reason: str | None = None, **more: Any) -> Body:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
 
 
-def _openai(answer: Told, options: Body, nothing: Body) -> Iterator[Body]:
-    """The chunks that vLLM and SGLang have alike; `nothing` is what a delta holds besides."""
+def _openai(answer: Reply, options: Body, nothing: Body) -> Iterator[Body]:
+    """Yield the chunks that vLLM and SGLang have alike; `nothing` is what a delta holds besides."""
     running = options.get("continuous_usage_stats", False)
 
     def usage(tokens: int) -> Body:
@@ -82,21 +86,23 @@ def _openai(answer: Told, options: Body, nothing: Body) -> Iterator[Body]:
         yield _chunk([], usage=_usage(answer, len(answer.pieces)))
 
 
-def vllm(answer: Told, body: Body) -> Iterator[bytes]:
-    """vLLM: server-sent events and `[DONE]`."""
+def vllm(answer: Reply, body: Body) -> Iterator[bytes]:
+    """Yield vLLM's server-sent events and `[DONE]`."""
     yield from map(sse, _openai(answer, body.get("stream_options") or {}, {}))
     yield sse(b"[DONE]")
 
 
-def sglang(answer: Told, body: Body) -> Iterator[bytes]:
-    """SGLang: the same, with nulls for all that a delta does not hold."""
+def sglang(answer: Reply, body: Body) -> Iterator[bytes]:
+    """Yield SGLang's events: vLLM's, with null for each member that a delta lacks."""
     nothing = {"role": None, "content": None, "reasoning_content": None, "tool_calls": None}
     yield from map(sse, _openai(answer, body.get("stream_options") or {}, nothing))
     yield sse(b"[DONE]")
 
 
-def lmi(answer: Told, body: Body) -> Iterator[bytes]:
-    """LMI: JSON lines, chunks for messages and tokens for `inputs`, a blank line at the end."""
+def lmi(answer: Reply, body: Body) -> Iterator[bytes]:
+    """Yield LMI's JSON lines: chunks for messages, tokens for `inputs`, and a blank line at the
+    end.
+    """
     if "messages" in body:
         for chunk in _openai(answer, body.get("stream_options") or {}, {}):
             yield _line(chunk) + b"\n"
@@ -105,7 +111,7 @@ def lmi(answer: Told, body: Body) -> Iterator[bytes]:
     yield b"\n"
 
 
-def _tokens(answer: Told, *, generated: int) -> Iterator[Body]:
+def _tokens(answer: Reply, *, generated: int) -> Iterator[Body]:
     last = len(answer.pieces)
     for number, piece in enumerate(answer.pieces, 1):
         token = {"id": number, "text": piece, "logprob": -0.25}
@@ -121,8 +127,10 @@ def _tokens(answer: Told, *, generated: int) -> Iterator[Body]:
         yield record
 
 
-def tgi(answer: Told, body: Body) -> Iterator[bytes]:
-    """TGI: server-sent events without the space, the role in each chunk, usage at the end."""
+def tgi(answer: Reply, body: Body) -> Iterator[bytes]:
+    """Yield TGI's server-sent events, without the space, with the role in each chunk and usage at
+    the end.
+    """
     said = {"role": "assistant", "tool_call_id": None}
     for piece in answer.pieces:
         yield sse(_chunk([_choice({**said, "content": piece})], usage=None), b"")
@@ -143,7 +151,7 @@ FAILURES: dict[str, bytes] = {
 
 
 def refusal(server: str, status: int, message: str) -> Body:
-    """A request's refusal as the server writes it."""
+    """Return the error for a request as the server writes it."""
     if server == "tgi":
         return {"error": message, "error_type": "validation"}
     if server == "lmi":

@@ -1,4 +1,4 @@
-"""The engines there are, by name. Only the one that is used is imported."""
+"""The engines of the container. Only the one that the settings name is imported."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 from model.errors import StartError
+from model.settings import ENGINES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from model.engines.base import Engine
     from model.settings import Settings
 
-ENGINES: Mapping[str, str] = {
-    "llama_cpp": "model.engines.llama_cpp:LlamaCppEngine",
-    "scripted": "model.engines.scripted:ScriptedEngine",
-    "vllm": "model.engines.vllm:VllmEngine",
-}
-
 
 def create(settings: Settings) -> Engine:
-    """The engine that the settings name, not started. Raises StartError if what it needs is not installed."""
+    """Return the engine that the settings name, not started.
+
+    Raises StartError if it cannot be imported.
+    """
     module, _, name = ENGINES[settings.engine].partition(":")
     try:
         factory = getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""Events from threads to one reader on the event loop, through a bounded buffer."""
+"""Passes events from threads to one reader on the event loop, through a bounded buffer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 class Bridge:
-    """Made on the loop; `writers` threads write and end, one task reads.
+    """A bounded buffer, made on the loop; `writers` threads write and end, one task reads.
 
-    Where the buffer holds `bound` events, a writer waits until the reader takes them or leaves. The loop is woken once
-    for all that is written before it runs, so a busy loop gets larger batches, not more wake-ups.
+    While the buffer holds `bound` events, a writer waits until the reader takes them or leaves. The
+    loop is woken once for everything that is written before it runs, so a busy loop gets larger
+    batches, not more wake-ups.
     """
 
     def __init__(self, writers: int, bound: int) -> None:
@@ -30,11 +31,11 @@ class Bridge:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody reads any more: a writer need not begin."""
+        """Whether the reader has left, so that a writer need not begin."""
         return self._closed
 
     def put(self, events: list[Event]) -> bool:
-        """From a thread: hand over, waiting for room; false if the reader has left."""
+        """Write from a thread, and wait for room; return false if the reader has left."""
         with self._room:
             self._room.wait_for(lambda: self._closed or len(self._events) < self._bound)
             if self._closed:
@@ -45,7 +46,7 @@ class Bridge:
             return True
 
     def end(self, error: ModelError | None = None) -> None:
-        """From a thread: it writes no more; the first error is the reader's."""
+        """Note from a thread that it writes no more. The reader gets the first error."""
         with self._room:
             self._writers -= 1
             self._error = self._error or error
@@ -56,7 +57,11 @@ class Bridge:
         self._loop.call_soon_threadsafe(self._ready.set)
 
     async def take(self) -> list[Event]:
-        """All that has come, waiting for something; empty when every writer has ended. Raises a writer's error."""
+        """Return all events that have come, after waiting for some; empty when every writer has
+        ended.
+
+        Raises a writer's error.
+        """
         while True:
             await self._ready.wait()
             with self._room:
@@ -65,13 +70,13 @@ class Bridge:
                 self._room.notify_all()
                 if events or (self._writers == 0 and self._error is None):
                     if self._error is not None or self._writers == 0:
-                        self._ready.set()  # there is an end to be read after these
+                        self._ready.set()  # an end follows these
                     return events
                 if self._error is not None:
                     raise self._error
 
     def close(self) -> None:
-        """The reader leaves; waiting writers go on and are told."""
+        """Note that the reader leaves. Waiting writers go on and learn of it."""
         with self._room:
             self._closed = True
             self._events = []

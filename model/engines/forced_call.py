@@ -1,8 +1,8 @@
-"""Calls that a request requires, for engines that can guide by a JSON schema. Pure.
+"""Tool calls that a request requires, for engines that guide by a JSON schema. Pure.
 
-llama.cpp's own grammar for a required tool lets a model talk for as long as it likes before it begins the call, and a
-small one never does. So the answer is guided to be the call from its first token on, `{"name":...,"arguments":{...}}`,
-and is read back into OpenAI's pieces as it comes.
+llama.cpp's own grammar for a required tool lets a model write any amount of text before the call,
+and a small model never begins it. So the answer is guided to be the call from its first token on,
+`{"name":...,"arguments":{...}}`, and is translated back into OpenAI's pieces as it comes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
-_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # names to schemas
-_DATA = ("const", "enum", "default", "example", "examples")  # hold values: what looks like a reference is none
+_NAMED = (
+    "properties",
+    "patternProperties",
+    "$defs",
+    "definitions",
+    "dependentSchemas",
+)  # these members map names to schemas
+_DATA = (
+    "const",
+    "enum",
+    "default",
+    "example",
+    "examples",
+)  # these members hold values: what looks like a reference there is none
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*')
 _TAIL = re.compile(r"\s*\}?\s*\Z")
 
 
 def schema(functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The schema of a call of one of these functions: OpenAI's objects with `name` and perhaps `parameters`."""
+    """Return the schema of a call of one of these functions.
+
+    The functions are OpenAI's objects with `name` and perhaps `parameters`.
+    """
     definitions: dict[str, Any] = {}
     calls = []
     for number, function in enumerate(functions):
@@ -34,7 +49,10 @@ def schema(functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _moved(value: Any, base: str, *, names: bool = False) -> Any:
-    """A schema whose references into itself still hold below `base`; with `names`, a mapping of names to schemas."""
+    """Return a schema whose references into itself still hold below `base`.
+
+    With `names` it is a mapping of names to schemas.
+    """
     if isinstance(value, list):
         return [_moved(inner, base) for inner in value]
     if not isinstance(value, dict):
@@ -51,7 +69,7 @@ def _moved(value: Any, base: str, *, names: bool = False) -> Any:
 
 
 class CallReader:
-    """The text of one guided answer, to the pieces of one tool call."""
+    """Turns the text of one guided answer into the pieces of one tool call."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -59,7 +77,7 @@ class CallReader:
         self._began_arguments = False
 
     def feed(self, text: str) -> list[Mapping[str, Any]]:
-        """The pieces that this text completes."""
+        """Return the pieces that this text completes."""
         self._text = self._text + text if self._began_arguments else (self._text + text).lstrip()
         pieces: list[Mapping[str, Any]] = []
         if not self._began:
@@ -67,11 +85,11 @@ class CallReader:
             if head is None:
                 return []
             self._began = True
-            self._text = self._text[head.end() :]  # the white space before the arguments is gone with it
+            self._text = self._text[head.end() :]  # this also drops the white space before the arguments
             function = {"name": head.group(1), "arguments": ""}
             call_id = f"call_{secrets.token_hex(12)}"
             pieces.append({"index": 0, "id": call_id, "type": "function", "function": function})
-        held = _TAIL.search(self._text)  # may close the call itself, not its arguments
+        held = _TAIL.search(self._text)  # this bracket may close the call itself, not its arguments
         place = held.start() if held is not None else len(self._text)
         if place:
             self._began_arguments = True

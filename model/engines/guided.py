@@ -1,8 +1,9 @@
-"""JSON schemas of callers to grammars, and how large one of llama.cpp's own may be. Pure.
+"""Makes grammars from callers' JSON schemas, and limits the size of llama.cpp's own grammars. Pure.
 
-Schemas are guided by llguidance, which is part of llama.cpp here: it takes any number of strings in an `enum` as one
-automaton, where llama.cpp's own grammars compare every alternative with the whole vocabulary at every token. Tools that
-a model may call as it likes are the exception: llama.cpp makes a grammar of its own from them.
+Schemas are guided by llguidance, which is part of llama.cpp here. It takes any number of strings in
+an `enum` as one automaton, where llama.cpp's own grammars compare every alternative with the whole
+vocabulary at every token. Tools that a model may call are the exception: llama.cpp makes its own
+grammar from them.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
 
 MAX_DEPTH = 64
-MAX_TOOL_ALTERNATIVES = 512  # at one place of the parameters of tools that may be called: see above
+MAX_TOOL_ALTERNATIVES = 512  # alternatives at one place of the parameters of tools that may be called: see above
 
-# What llguidance does not know is ignored, as llama.cpp does; white space is bounded, because small models love it.
+# Members that llguidance does not know are ignored, as llama.cpp does. White space is bounded,
+# because small models write much of it.
 _OPTIONS = {"lenient": True, "coerce_one_of": True, "whitespace_pattern": " |\\n{1,2}[ \\t]{0,20}"}
 _ANY_OBJECT = {"type": "object"}
 
 
 def schema_of(request: ChatRequest) -> dict[str, Any] | None:
-    """The schema that guides the answer from its first token on; None leaves it free."""
+    """Return the schema that guides the answer from its first token on; None for a free answer."""
     if request.must_call:
         tools = [tool.model_dump(exclude_none=True)["function"] for tool in request.visible_tools]
         return forced_call.schema(tools)
@@ -40,7 +42,10 @@ def schema_of(request: ChatRequest) -> dict[str, Any] | None:
 
 
 def check(request: ChatRequest) -> None:
-    """Raise InvalidRequestError for tools whose grammar would hold up every step: `schema_guard` checked the rest."""
+    """Raise InvalidRequestError for tools whose grammar would slow down every step.
+
+    `schema_guard` has checked the rest.
+    """
     if schema_of(request) is not None:
         return
     for tool in request.visible_tools:
@@ -53,13 +58,16 @@ def check(request: ChatRequest) -> None:
 
 
 def _alternatives(schema: dict[str, Any]) -> int:
-    """The most forms that llama.cpp's grammar has to follow at once at any place, counted no further than too many."""
+    """Return the most forms that llama.cpp's grammar has to follow at once at any place.
+
+    Counting stops once there are too many.
+    """
     known: dict[int, int] = {}
 
     def count(value: Any, depth: int) -> int:
         if not isinstance(value, dict):
             return 1
-        if depth > MAX_DEPTH:  # a chain of references that leads nowhere, or back
+        if depth > MAX_DEPTH:  # a chain of references that ends nowhere, or is a cycle
             return MAX_TOOL_ALTERNATIVES + 1
         if id(value) not in known:
             known[id(value)] = min(one(value, depth), MAX_TOOL_ALTERNATIVES + 1)
@@ -77,7 +85,7 @@ def _alternatives(schema: dict[str, Any]) -> int:
 
 
 def _values(schema: dict[str, Any]) -> Iterator[Any]:
-    """Every value, without recursion."""
+    """Yield every value, without recursion."""
     waiting: list[Any] = [schema]
     while waiting:
         value = waiting.pop()
@@ -86,5 +94,5 @@ def _values(schema: dict[str, Any]) -> Iterator[Any]:
 
 
 def grammar_of(schema: dict[str, Any]) -> str:
-    """The grammar of a schema that was checked, in the form that llama.cpp hands to llguidance."""
+    """Return the grammar of a checked schema, in the form that llama.cpp passes to llguidance."""
     return "%llguidance {}\nstart: %json " + json.dumps({**llguidance.rewritten(schema), "x-guidance": _OPTIONS})

@@ -1,12 +1,17 @@
-"""llama.cpp in this process, through xllamacpp: the engine for CPUs and for the demo model. It loads any GGUF file.
+"""llama.cpp in this process, through xllamacpp: the engine for CPUs and for the demo model.
 
-llama.cpp batches continuously over `parallel` slots, each with a context of its own, so that answers do not depend on
-their neighbours. A request is a blocking call in a thread; llama.cpp hands its chunks to a callback there.
+It loads any GGUF file.
 
-- It samples on while a callback waits, up to the end of the answer: for a slow reader it holds at most one context of
-  chunks itself, beside the bounded buffer here.
-- A request ends early when its callback says so, that is at its next chunk: one token, or one batch of the prompt.
-- With n choices it counts the tokens of one only, so every choice is a call of its own, and its counts are exact.
+llama.cpp batches continuously over `parallel` slots. Each slot has its own context, so that answers
+do not depend on their neighbours. A request is a blocking call in a thread, and llama.cpp passes
+its chunks to a callback there.
+
+- llama.cpp goes on sampling while a callback waits, up to the end of the answer: for a slow reader
+  it holds at most one context of chunks, in addition to the bounded buffer here.
+- A request ends early when its callback asks for that, which is at its next chunk: one token, or
+  one batch of the prompt.
+- With n choices llama.cpp counts the tokens of one only, so every choice is a separate call, and
+  its counts are exact.
 """
 
 from __future__ import annotations
@@ -42,9 +47,10 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
     from model.settings import Settings
 
-# Events held for a reader: about a second of the demo model. A waiting callback costs nothing but its thread.
+# Events held for a reader: about a second of the demo model. A waiting callback costs only its
+# thread.
 BUFFERED_EVENTS = 256
-_PAIRS = 3  # of messages by which the template is measured; they fit the smallest context
+_PAIRS = 3  # messages that measure the template; they fit the smallest context
 _LOG_ERROR = re.compile(r"^\S+ E .*?: (.*)$", re.MULTILINE)
 
 
@@ -66,11 +72,11 @@ class LlamaCppEngine:
 
     @property
     def healthy(self) -> bool:
-        """False while a step goes on for too long, as before the start and after the end."""
+        """False while a step takes too long, before the start and after the end."""
         return self._up and not self.steps.stalled
 
     async def metrics(self) -> bytes:
-        """llama.cpp's own counts. It answers between two steps."""
+        """Return llama.cpp's own metrics. It answers between two steps."""
         text: str = await asyncio.to_thread(self._server.handle_metrics)
         return text.encode()
 
@@ -89,7 +95,7 @@ class LlamaCppEngine:
             server = xllamacpp.Server(self._params(weights))
         except RuntimeError:
             server = self._load_and_log(weights)
-        # A server that never served hangs when it is destroyed.
+        # A server that never served a request hangs when it is destroyed.
         request = {"messages": [{"role": "user", "content": "."}], "max_tokens": 1}
         try:
             server.handle_chat_completions(json.dumps(request), lambda chunk: False)
@@ -98,7 +104,9 @@ class LlamaCppEngine:
         return server
 
     def _measured_message(self) -> int:
-        """How many tokens the model's template makes of a message that has no content; at least 1."""
+        """Return how many tokens the model's template makes of a message without content; at least
+        1.
+        """
 
         def prompt_tokens(pairs: int) -> int:
             turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": "."}] * pairs
@@ -114,7 +122,7 @@ class LlamaCppEngine:
 
         try:
             few, many = prompt_tokens(0), prompt_tokens(_PAIRS)
-        except (ValueError, RuntimeError):  # a template that takes no such conversation
+        except (ValueError, RuntimeError):  # the template does not accept such a conversation
             return 1
         return max(1, (many - few) // (2 * _PAIRS) - 1)
 
@@ -127,10 +135,10 @@ class LlamaCppEngine:
         params.kv_unified = False
         params.cpuparams.n_threads = settings.engine_threads
         params.cpuparams_batch.n_threads = settings.engine_threads
-        params.fit_params = False  # what does not fit fails, and is not made smaller unasked
-        params.cache_ram_mib = 0  # would keep up to 8 GiB of old prompts
+        params.fit_params = False  # weights that do not fit fail, and are not silently reduced
+        params.cache_ram_mib = 0  # without this it would keep up to 8 GiB of old prompts
         params.verbosity = -1  # its log may quote prompts
-        # It insists on a listener of its own: one that nobody else can reach.
+        # llama.cpp always opens a listener: this one cannot be reached by others.
         params.hostnames = [str(self._folder / f"{secrets.token_hex(4)}.sock")]
         params.api_keys = [secrets.token_hex(16)]
         params.ui = False
@@ -139,19 +147,19 @@ class LlamaCppEngine:
         return params
 
     def _load_and_log(self, weights: Path) -> Any:
-        """Load once more, because llama.cpp says only in its log why it could not."""
+        """Load once more, because llama.cpp reports the reason of a failure only in its log."""
         params = self._params(weights)
         params.verbosity = 1
         with _captured_stderr(self._folder / "log") as log:
             try:
                 return xllamacpp.Server(params)
             except RuntimeError:
-                time.sleep(0.2)  # a thread that cannot be waited for writes the log
+                time.sleep(0.2)  # a thread that cannot be joined writes the log
         found = _LOG_ERROR.search(log.read_text(errors="replace"))
         raise StartError(f"{weights}: {found.group(1) if found else 'llama.cpp cannot load it'}")
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
-        """The events of all choices, as they come."""
+        """Yield the events of all choices, as they come."""
         bodies = await self._checked(request)
         bridge = Bridge(request.n, BUFFERED_EVENTS)
         self._bridges.add(bridge)
@@ -162,7 +170,8 @@ class LlamaCppEngine:
             for choice, body in enumerate(bodies)
             for reader in [_reader(request, choice, guided="grammar" in body)]
         ]
-        # Counted until llama.cpp has let go, which may be after the reader has.
+        # The request counts until llama.cpp has released it, which may be after the reader has
+        # left.
         asyncio.gather(*calls, return_exceptions=True).add_done_callback(lambda _: self._ended(bridge))
         prompt_tokens: int | None = None
         completion_tokens = 0
@@ -184,7 +193,7 @@ class LlamaCppEngine:
             bridge.close()
 
     async def _checked(self, request: ChatRequest) -> list[dict[str, Any]]:
-        """The bodies of all choices, whose grammar has been tried apart from what serves others."""
+        """Return the bodies of all choices, after their grammar was tried in a separate process."""
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
         guided.check(request)
         bodies = [request_body(request, choice) for choice in range(request.n)]
@@ -198,12 +207,12 @@ class LlamaCppEngine:
         self.active -= 1
 
     def _call(self, body: dict[str, Any], bridge: Bridge, reader: ChunkReader) -> None:
-        """One choice, in a thread, from its first chunk to its last."""
+        """Run one choice in a thread, from its first chunk to its last."""
         failures: list[ModelError] = []
         sampling = self.steps.begin(guided=guiding(body) is not None, weight=weight(body))
 
         def receive(chunk: str) -> bool:
-            # Returns whether to stop. Nothing may be raised through llama.cpp.
+            # Return whether to stop. No exception may pass through llama.cpp.
             try:
                 read = json.loads(chunk)
                 if (timings := read.get("timings")) is not None and timings["predicted_n"] > 0:
@@ -215,8 +224,8 @@ class LlamaCppEngine:
                     return not bridge.put(events)
             except ModelError as error:
                 failures.append(error)
-            except Exception as error:  # noqa: BLE001 - told to the request's reader, as any failure here
-                failures.append(EngineError(f"llama.cpp sent what cannot be read ({type(error).__name__})"))
+            except Exception as error:  # noqa: BLE001 - the request's reader gets every failure
+                failures.append(EngineError(f"llama.cpp sent a malformed chunk ({type(error).__name__})"))
             return True
 
         try:
@@ -230,7 +239,7 @@ class LlamaCppEngine:
         bridge.end(failures[0] if failures else None)
 
     async def close(self) -> None:
-        """Stop what runs, then the server."""
+        """Stop running requests, then the server."""
         self._up = False
         await self._trials.close()
         for bridge in list(self._bridges):
@@ -240,7 +249,7 @@ class LlamaCppEngine:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _destroy(self) -> None:
-        self._server = None  # the last reference: waits for llama.cpp's loop to end
+        self._server = None  # dropping the last reference waits for llama.cpp's loop to end
 
 
 def _reader(request: ChatRequest, choice: int, *, guided: bool) -> ChunkReader:
@@ -261,7 +270,7 @@ def _weights(folder: Path) -> Path:
 
 
 def _known(weights: Path) -> str | None:
-    """The checksum of the demo model, where these are said to be its weights."""
+    """Return the checksum of the demo model, if the weights are in its place."""
     return SHA256 if weights.name == WEIGHTS.name else None
 
 
@@ -280,7 +289,7 @@ def _check_sum(weights: Path, expected: str) -> None:
 
 @contextlib.contextmanager
 def _captured_stderr(path: Path) -> Iterator[Path]:
-    """What the process writes to file descriptor 2 goes to `path`."""
+    """Redirect what the process writes to file descriptor 2 to `path`."""
     kept = os.dup(2)
     file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     os.dup2(file, 2)

@@ -1,4 +1,7 @@
-"""llama.cpp's requests and chunks, to and from ours. Pure; the shapes are those of llama.cpp's own OpenAI server."""
+"""Translates requests for llama.cpp, and its chunks into events.
+
+Pure; the shapes are those of llama.cpp's OpenAI server.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from model.engines import forced_call, guided
-from model.engines.messages import template_message
 from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
     from model.schema import ChatRequest
 
-_RANDOM_SEED = 2**32 - 1  # llama.cpp's word for "choose one"
-_LARGEST = 2**32  # characters; over those of any grammar
+_RANDOM_SEED = 2**32 - 1  # llama.cpp's value for "choose one"
+_LARGEST = 2**32  # in characters; larger than any grammar
 _PASSED_ON = (
     "temperature",
     "top_p",
@@ -28,13 +30,16 @@ _PASSED_ON = (
 
 
 def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
-    """The body for one choice. What the request leaves open is llama.cpp's default (temperature 0.8, min_p 0.05)."""
+    """Return the body for one choice.
+
+    Values that the request leaves open have llama.cpp's defaults (temperature 0.8, min_p 0.05).
+    """
     body: dict[str, Any] = {
-        "messages": [template_message(message) for message in request.messages],
+        "messages": [message.for_template() for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        "return_progress": True,  # the first chunk says the length of the prompt before anything is sampled
-        "timings_per_token": True,  # every chunk says how many tokens were sampled so far
+        "return_progress": True,  # the first chunk has the length of the prompt, before anything is sampled
+        "timings_per_token": True,  # every chunk has the number of tokens sampled so far
         "stop": list(request.stops),
     }
     body.update({name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None})
@@ -43,7 +48,7 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     if request.seed is not None:
         body["seed"] = (request.seed + choice) % _RANDOM_SEED
     if request.logprobs:
-        # 0 would mean none at all.
+        # 0 would mean no candidates at all.
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}
     schema = guided.schema_of(request)
     if tools := request.visible_tools:
@@ -58,31 +63,37 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
 
 
 def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The fields of a body from which llama.cpp makes a grammar, to be tried apart; None where it makes none."""
+    """Return the fields of a body from which llama.cpp makes a grammar, for a trial; None if it
+    makes none.
+    """
     if "grammar" in body:
         return {"grammar": body["grammar"]}
     if "tools" not in body:
         return None
     tools = [
-        {"type": "function", "function": {**tool["function"], "description": ""}}  # no part of the grammar
+        {"type": "function", "function": {**tool["function"], "description": ""}}  # not a part of the grammar
         for tool in body["tools"]
     ]
     return {"tools": tools, "tool_choice": "required", "parallel_tool_calls": body["parallel_tool_calls"]}
 
 
 def weight(body: Mapping[str, Any]) -> int:
-    """How likely the grammar of a body is the slow one: tools that may be called come first, then the largest."""
+    """Return how likely the grammar of a body is the slow one.
+
+    Tools that may be called come first, then the largest grammar.
+    """
     if "grammar" in body:
         return len(body["grammar"])
     return _LARGEST + len(json.dumps(body["tools"])) if "tools" in body else 0
 
 
-# What follows the last whole token of JSON that ends too early: the beginning of a constant or a number.
+# The text after the last whole token of JSON that ends too early: the beginning of a constant or a
+# number.
 _CUT = re.compile(r"\s*(?:-|\.|[eE][-+]?|t|tr|tru|f|fa|fal|fals|n|nu|nul)?")
 
 
 class ChunkReader:
-    """The chunks of one choice, in order, to events."""
+    """Turns the chunks of one choice, in order, into events."""
 
     def __init__(
         self, choice: int, top_logprobs: int, *, must_call: bool = False, guided: bool = False, stops: bool = False
@@ -98,7 +109,10 @@ class ChunkReader:
         self.whole = False
 
     def events(self, chunk: Mapping[str, Any]) -> list[Event]:
-        """Raises what an error chunk says."""
+        """Return the events of a chunk.
+
+        Raises the error that an error chunk reports.
+        """
         if (error := chunk.get("error")) is not None:
             raise error_of(error)
         if (progress := chunk.get("prompt_progress")) is not None:
@@ -144,10 +158,10 @@ class ChunkReader:
 
 
 def _check_guided(text: str, *, cut: bool) -> None:
-    """Raise EngineError for an answer that ended by itself and is no JSON.
+    """Raise EngineError for an answer that ended by itself and is not JSON.
 
-    llguidance may give up in the midst of an answer. It says so in its log only, and llama.cpp samples on as it likes.
-    With `cut` a stop string may have ended the answer anywhere.
+    llguidance may give up within an answer. It reports that only in its log, and llama.cpp then
+    samples freely. With `cut`, a stop string may have ended the answer at any place.
     """
     try:
         json.loads(text, parse_int=str, parse_float=str)  # numbers may be longer than Python reads
@@ -168,9 +182,11 @@ def _logprob(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def error_of(error: Mapping[str, Any] | Exception) -> ModelError:
-    """Both forms in which llama.cpp fails a request: an error object, and an exception of the binding."""
+    """Return the error of a failed request, for both forms in llama.cpp: an error object, and an
+    exception of the binding.
+    """
     if isinstance(error, ValueError):
-        return InvalidRequestError(str(error))  # a schema, template or tool that it cannot compile
+        return InvalidRequestError(str(error))  # a schema, template or tool that does not compile
     if isinstance(error, Exception):
         return EngineError(f"llama.cpp: {error}")
     if error.get("type") == "exceed_context_size_error":

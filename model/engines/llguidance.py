@@ -1,8 +1,9 @@
-"""JSON schemas of callers in the form that llguidance takes: what they say, or less, and never what it fails at. Pure.
+"""Rewrites callers' JSON schemas for llguidance: with the same meaning or a wider one, and without
+what it fails at. Pure.
 
-Objects have the properties that they name and no others, unless they say so themselves. So it is with llama.cpp; a
-small model would invent more and more of them. An object that is put together of several schemas stays open: closed,
-none of them would take the others' properties.
+Objects have the properties that they name and no others, unless the schema allows others. So it is
+with llama.cpp: a small model would invent more and more of them. An object that is composed of
+several schemas stays open: if they were closed, none of them would accept the others' properties.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_ITEMS = 5000  # as many optional items take 0.1 s to prepare, 100,000 take more than 10 s
-# What llguidance reads; all else is left out, and its own options with it.
+# Members that llguidance reads. All others are left out, and so are llguidance's own options.
 _READ = frozenset(
     {
         *("type", "enum", "const", "format", "pattern", "minLength", "maxLength", "required"),
@@ -38,7 +39,7 @@ def rewritten(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Rewriter:
-    """One schema, and the definitions that it needs."""
+    """Rewrites one schema and the definitions that it needs."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
@@ -53,7 +54,7 @@ class _Rewriter:
         return {**root, "$defs": definitions} if definitions else root
 
     def _one(self, schema: Any, *, joined: bool) -> Any:
-        """Return one schema; `joined` says that its value has to fit others too."""
+        """Return one rewritten schema; `joined` says that its value has to fit others too."""
         if not isinstance(schema, dict):
             return schema
         given = {key: value for key, value in schema.items() if value is not None or key == "const"}
@@ -94,7 +95,7 @@ class _Rewriter:
 
 
 def target(schema: Any, reference: str) -> Any:
-    """Return what a reference names; None where it leads nowhere."""
+    """Return the schema that a reference names; None if there is none."""
     if not reference.startswith("#"):
         return None
     value = schema
@@ -110,7 +111,9 @@ def target(schema: Any, reference: str) -> Any:
 
 
 def _bounds(schema: dict[str, Any]) -> None:
-    """Leave out bounds that llguidance cannot count to, and say those of draft 4 as later drafts do."""
+    """Leave out bounds that llguidance cannot count to, and write those of draft 4 as later drafts
+    do.
+    """
     for strict, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(schema.get(strict), bool) and schema.pop(strict) and bound in schema:
             schema[strict] = schema.pop(bound)
@@ -124,7 +127,7 @@ def _bounds(schema: dict[str, Any]) -> None:
 
 
 def _beyond(value: Any, sign: int) -> bool:
-    """Whether digits run out on the way from this bound to infinity."""
+    """Return whether the digits run out between this bound and infinity."""
     return isinstance(value, int | float) and value * sign >= 10**15
 
 
@@ -139,7 +142,10 @@ def _pattern(schema: dict[str, Any]) -> None:
 
 
 def _pattern_properties(schema: dict[str, Any]) -> None:
-    """Names by patterns; where one cannot be said, all names that are left may have any value."""
+    """Add properties by pattern.
+
+    If one cannot be expressed, all remaining names may have any value.
+    """
     given = schema.pop("patternProperties", None)
     if not given:
         return

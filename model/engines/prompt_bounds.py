@@ -1,7 +1,9 @@
-"""What of a prompt is refused before an engine's template and tokenizer see it. Pure; linear in the request's size.
+"""Refuses prompts that are too large before an engine's template and tokenizer see them.
 
-Both are native code that cannot be stopped, and far dearer than this count: llama.cpp takes 0.3 ms a message and about
-a second for a megabyte.
+Pure; linear in the request's size.
+
+Both are native code that cannot be stopped, and far slower than this count: llama.cpp takes 0.3 ms
+for a message and about a second for a megabyte.
 """
 
 from __future__ import annotations
@@ -14,16 +16,17 @@ from model.errors import ContextLengthError, InvalidRequestError
 if TYPE_CHECKING:
     from model.schema import ChatRequest
 
-BYTES_PER_TOKEN = 32  # no text of words has so many; a run of spaces may
+BYTES_PER_TOKEN = 32  # no text of words has so many characters in a token; a run of spaces may
 MAX_ARGUMENTS_DEPTH = 64
-# A string, perhaps without its end, or a bracket outside of one.
+# A string, perhaps unterminated, or a bracket outside of a string.
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
 
 def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> None:
-    """Raise ContextLengthError where the prompt cannot fit, InvalidRequestError where it would end native code.
+    """Raise ContextLengthError if the prompt cannot fit, InvalidRequestError if it would end native
+    code.
 
-    `message_tokens` is the least that the model's template makes of a message without content.
+    `message_tokens` is the minimum that the model's template makes of a message without content.
     """
     size = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
     size += sum(len((tool.function.description or "").encode("utf-8", "replace")) for tool in request.visible_tools)
@@ -41,7 +44,9 @@ def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> Non
 
 
 def _deep(text: str) -> bool:
-    """Whether brackets stand within each other deeper than allowed, in JSON or in what only looks like it."""
+    """Return whether brackets are nested deeper than allowed, in JSON or in text that only looks
+    like it.
+    """
     if text.count("[") + text.count("{") <= MAX_ARGUMENTS_DEPTH:
         return False
     depth = 0

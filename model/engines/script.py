@@ -1,4 +1,4 @@
-"""The little language of the scripted engine: what the last user message says is what the engine does. Pure.
+"""The language of the scripted engine: the last user message tells it what to do. Pure.
 
 A JSON object with any of these keys; anything else is echoed, word by word.
 
@@ -36,7 +36,7 @@ Seconds = Annotated[float, Field(ge=0, le=600)]
 
 
 class ScriptedCall(BaseModel):
-    """One tool call; the parts of its arguments arrive one by one."""
+    """One tool call. The parts of its arguments arrive one by one."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ class ScriptedCall(BaseModel):
 
 
 class Script(BaseModel):
-    """What the module's text says, checked."""
+    """A script in the form that the module describes, checked."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,7 +65,7 @@ class Script(BaseModel):
     die_after: Count | None = None
 
     def tokens(self) -> list[str | Mapping[str, Any]]:
-        """Text tokens, then OpenAI's parts of tool calls."""
+        """Return the text tokens, then OpenAI's parts of tool calls."""
         tokens: list[str | Mapping[str, Any]] = [*self.say]
         tokens += (self.repeat.replace("{i}", str(number)) for number in range(self.count))
         for index, call in enumerate(self.tool_calls):
@@ -76,17 +76,20 @@ class Script(BaseModel):
 
     @property
     def reason(self) -> FinishReason:
-        """The finish reason of an answer that nothing cuts short."""
+        """The finish reason of an answer that is not cut short."""
         return self.finish or ("tool_calls" if self.tool_calls else "stop")
 
 
 def words(text: str) -> list[str]:
-    """The text in tokens: every word with the space before it. Joined they are the text."""
+    """Return the text in tokens: every word with the space before it. Joined they are the text."""
     return _WORD.findall(text)
 
 
 def parse(text: str) -> Script:
-    """The script in a message. Raises InvalidRequestError for an object that is no script."""
+    """Return the script in a message.
+
+    Raises InvalidRequestError for an object that is no script.
+    """
     if not text.lstrip().startswith("{"):
         return Script(say=words(text))
     try:
@@ -102,14 +105,16 @@ def parse(text: str) -> Script:
 
 @dataclass(slots=True)
 class StopFilter:
-    """Keeps stop strings out of a text that comes in pieces, and holds back what may become one."""
+    """Removes stop strings from a text that comes in pieces, and holds back a possible beginning of
+    one.
+    """
 
     stops: tuple[str, ...]
     stopped: bool = False
     _held: str = field(default="")
 
     def feed(self, piece: str) -> str:
-        """What of the text so far may be shown now; `stopped` is set once a stop string is complete."""
+        """Return the text that may be shown now; `stopped` is set once a stop string is complete."""
         text = self._held + piece
         found = [place for place in (text.find(stop) for stop in self.stops) if place >= 0]
         if found:
@@ -121,11 +126,11 @@ class StopFilter:
         return text[: len(text) - keep]
 
     def rest(self) -> str:
-        """What was held back when the text ended."""
+        """Return the text that was held back until the end."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` begin `stop`."""
+    """Return how many characters at the end of `text` may begin `stop`."""
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,6 +1,8 @@
-"""An engine for tests that need exact answers and exact timing: it does what the request says (`model.engines.script`).
+"""An engine for tests that need exact answers and timing: it follows the script in the request
+(`model.engines.script`).
 
-One piece of text is one token. A step samples one token for every choice; all choices say the same.
+One piece of text is one token. A step samples one token for every choice, and all choices have the
+same text.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
     from model.settings import Settings
 
-# Steps sampled ahead of a slow reader; then sampling waits for it.
+# Steps sampled ahead of a slow reader; then sampling waits for the reader.
 BUFFERED_STEPS = 256
 KILLED = 137  # the exit code of a container that was killed
 
@@ -36,19 +38,19 @@ class ScriptedEngine:
         self._context_tokens = settings.context_tokens
 
     async def metrics(self) -> bytes:
-        """It has none of its own."""
+        """Return no metrics."""
         return b""
 
     async def start(self) -> None:
-        """There is nothing to load."""
+        """Do nothing: there are no weights."""
         self.healthy = True
 
     async def close(self) -> None:
-        """There is nothing to give back."""
+        """Do nothing: there are no resources."""
         self.healthy = False
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
-        """The scripted events."""
+        """Yield the scripted events."""
         script = parse(next((m.text for m in reversed(request.messages) if m.role == "user"), ""))
         prompt_tokens = script.prompt_tokens
         if prompt_tokens is None:
@@ -94,7 +96,10 @@ async def _misbehave(script: Script, sampled: int, clock: _Clock) -> None:
 
 
 class _Clock:
-    """When steps are due. Without a rate one step is due whenever somebody waits for one."""
+    """The times at which steps are due.
+
+    Without a rate, a step is due whenever a reader waits for one.
+    """
 
     def __init__(self, script: Script) -> None:
         self._period = None if script.rate is None else 1 / script.rate
@@ -103,11 +108,11 @@ class _Clock:
         self._ahead = 0
 
     def delay(self, seconds: float) -> None:
-        """Nothing was sampled for so long."""
+        """Note that nothing was sampled for a time."""
         self._next = max(self._next, self._next + seconds)
 
     async def wait(self) -> None:
-        """Until a step is due."""
+        """Wait until a step is due."""
         now = self._now()
         if self._ahead >= BUFFERED_STEPS:
             self._next = max(self._next, now)  # the buffer was full: sampling had stopped
@@ -115,7 +120,7 @@ class _Clock:
         await asyncio.sleep(max(0.0, self._next - now))
 
     def take(self) -> int | None:
-        """The Unix time in ns at which the next step was sampled; None if it is not due yet."""
+        """Return the Unix time in ns at which the next step was sampled; None if it is not due yet."""
         late = self._now() - self._next
         if self._ahead >= BUFFERED_STEPS or (self._ahead and self._period is None):
             return None
@@ -138,7 +143,7 @@ class _Answer:
         self._choices = range(request.n)
         self._stop = StopFilter(request.stops)
         self._logprobs: list[Mapping[str, Any]] | None = [] if request.logprobs else None
-        self._unsaid = 0  # tokens whose text is held back
+        self._unsaid = 0  # the number of tokens whose text is held back
         self._set_reason()
 
     def _set_reason(self) -> None:
@@ -150,7 +155,7 @@ class _Answer:
             self.reason = "length"
 
     def step(self, sampled_at: int) -> list[Event]:
-        """Sample the next token."""
+        """Sample the next token; return its events."""
         token = self._tokens[self.sampled]
         self.sampled += 1
         self._unsaid += 1
@@ -166,7 +171,9 @@ class _Answer:
         return events
 
     def rest(self) -> list[Event]:
-        """What was held back for a stop string that did not come, and the count of what it swallowed."""
+        """Return the text held back for a stop string that did not come, and the count of its
+        tokens.
+        """
         return self._delta(self._stop.rest(), last=True)
 
     def _delta(self, text: str, calls: tuple[Mapping[str, Any], ...] = (), *, last: bool = False) -> list[Event]:

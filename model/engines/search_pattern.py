@@ -1,4 +1,7 @@
-"""Patterns of JSON schemas in the form that llguidance takes: anchored at both ends, without look-around. Pure."""
+"""Rewrites patterns of JSON schemas for llguidance: anchored at both ends, without look-around.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ import re
 # One element of a pattern: an escape, brackets, how a group opens, or a single character.
 _ELEMENT = re.compile(r"\\.|\[\^?(?:\\.|[^\\\]])*\]|\(\?(?:P?<?[=!]|:|P?<\w+>)?|.", re.DOTALL)
 _OPENS = re.compile(r"\((?:\?(?::|P?<\w+>))?")
-_UNKNOWN_ESCAPES = frozenset("bBkGAzZ123456789")  # of places in a text, and of what a group has matched
-_SET_OPERATORS = ("--", "&&", "~~")  # within brackets; elsewhere they are two signs
+_UNKNOWN_ESCAPES = frozenset("bBkGAzZ123456789")  # escapes for positions in a text, and for the text of groups
+_SET_OPERATORS = ("--", "&&", "~~")  # within brackets only; elsewhere they are two characters
 _ANY = "(?s:.*)"
 
 
 def anchored(pattern: str) -> str | None:
-    """Return a pattern for whole strings that takes those in which `pattern` is found; None where there is none."""
+    """Return a pattern for whole strings that accepts those in which `pattern` is found.
+
+    Return None if there is no such pattern.
+    """
     alternatives: list[list[str]] = [[]]
     depth = 0
     for element in _ELEMENT.findall(pattern):
@@ -29,7 +35,7 @@ def anchored(pattern: str) -> str | None:
 
 
 def _unsaid(element: str) -> bool:
-    """Whether llguidance has nothing for it, or something else."""
+    """Return whether llguidance cannot express an element, or reads it differently."""
     if element.startswith("("):
         return not _OPENS.fullmatch(element)
     if element.startswith("\\"):
@@ -38,7 +44,7 @@ def _unsaid(element: str) -> bool:
 
 
 def _whole(elements: list[str]) -> str | None:
-    """Return one alternative, with what may stand before and behind it in a string."""
+    """Return one alternative, with what may come before and after it in a string."""
     before = behind = _ANY
     if elements[:1] == ["^"]:
         before, elements = "", elements[1:]

@@ -1,9 +1,10 @@
-"""How long the steps of a batch take, and whose grammar may be why.
+"""Measures the steps of a batch, and ends the request whose grammar is likely to slow them.
 
-A step samples one token for every running answer, and cannot be interrupted: a grammar that is slow in it slows all. So
-for a step over its budget one request ends at its next chunk: the one whose grammar is most likely why. The others go
-on, and where that was not it, the next such step ends another one. A step in which a prompt is read is not judged: it
-may well be long.
+A step samples one token for every running answer and cannot be interrupted: a grammar that is slow
+in it slows all answers. So after a step over its budget, one request ends at its next chunk: the
+one whose grammar is most likely the cause. The others go on, and if that was not the cause, the
+next such step ends another one. A step in which a prompt is read is not judged: it may well be
+long.
 """
 
 from __future__ import annotations
@@ -21,37 +22,43 @@ if TYPE_CHECKING:
 
 BUDGET_SECONDS = 1.0
 STALLED_SECONDS = 10.0
-USUAL = 10  # a step may take so many times the usual one, where that is more: large models on CPUs are slow
-_WEIGHT = 0.05  # of one step in the usual one
+USUAL = 10  # the budget of a step as a multiple of the usual one, if that is more: large models on CPUs are slow
+_WEIGHT = 0.05  # the share of one step in the usual time
 
 
 @dataclass(slots=True, eq=False)
 class Sampling:
     """One choice, from its prompt to its end."""
 
-    weight: int  # how likely its grammar is the slow one; 0 has none
+    weight: int  # how likely its grammar is the slow one; 0 means that it has none
     reading: bool = True
-    began: float = 0.0  # when its first token was sampled, less the milliseconds up to there
+    began: float = 0.0  # when its first token was sampled, minus the milliseconds until then
     tokens: int = 0
     milliseconds: float = 0.0
-    prompts: int = 0  # how often a prompt had begun or ended at its last chunk
-    seen: float = 0.0  # when that was; infinite while its reader holds it back
-    refused: float | None = None  # seconds of the step for which it is to end
+    prompts: int = 0  # how many prompts had begun or ended at its last chunk
+    seen: float = 0.0  # the time of that chunk; infinite while its reader holds it back
+    refused: float | None = None  # the seconds of the step because of which it has to end
 
 
 class Steps:
-    """Used from the threads of all requests; `observe` is told the seconds of each step as each answer saw it."""
+    """The measurement, used from the threads of all requests.
+
+    `observe` gets the seconds of each step as each answer saw it.
+    """
 
     def __init__(self) -> None:
         self.observe: Callable[[float], None] = lambda seconds: None
         self._lock = threading.Lock()
-        self._running: dict[Sampling, None] = {}  # the newest last
+        self._running: dict[Sampling, None] = {}  # the newest sampling is the last
         self._prompts = 0
         self._usual = 0.0
-        self._judged = 0.0  # when the last step ended for which a request ends
+        self._judged = 0.0  # the end of the last step because of which a request ends
 
     def begin(self, *, guided: bool, weight: int = 1) -> Sampling:
-        """A prompt is to be read. Of those with a grammar the one with the largest `weight` is suspected first."""
+        """Begin a sampling whose prompt is about to be read.
+
+        Of those with a grammar, the one with the largest `weight` is suspected first.
+        """
         sampling = Sampling(weight if guided else 0)
         with self._lock:
             self._running[sampling] = None
@@ -59,13 +66,16 @@ class Steps:
         return sampling
 
     def end(self, sampling: Sampling) -> None:
-        """It has left the batch."""
+        """Note that a sampling has left the batch."""
         with self._lock:
             self._running.pop(sampling, None)
             self._prompts += sampling.reading
 
     def chunk(self, sampling: Sampling, tokens: int, milliseconds: float) -> None:
-        """What was sampled so far, and for how long. Raise InvalidRequestError where it has to end."""
+        """Note what a sampling has sampled so far, and in what time.
+
+        Raises InvalidRequestError if it has to end.
+        """
         with self._lock:
             if sampling.reading:
                 sampling.reading = False
@@ -86,17 +96,20 @@ class Steps:
             )
 
     def _judge(self, seconds: float, ended: float) -> None:
-        """`ended` is the time of the step, not of its chunk: a chunk is late where its reader is slow."""
+        """Judge a step.
+
+        `ended` is the time of the step, not of its chunk: a slow reader makes the chunk late.
+        """
         if seconds <= self._most(BUDGET_SECONDS):
             self._usual += _WEIGHT * (seconds - self._usual)
             return
         middle = ended - seconds / 2
-        if middle <= self._judged:  # each answer in it reports the same step
+        if middle <= self._judged:  # each answer in the batch reports the same step
             return
         suspects = [each for each in self._running if each.weight and each.refused is None and each.began <= middle]
         if suspects:
             self._judged = ended
-            # Among equals the newest: the others have been in steps that were not slow.
+            # Among equals the newest one ends: the others have been in steps that were not slow.
             max(reversed(suspects), key=lambda each: each.weight).refused = seconds
 
     def _most(self, seconds: float) -> float:
@@ -104,7 +117,9 @@ class Steps:
 
     @contextlib.contextmanager
     def held(self, sampling: Sampling) -> Iterator[None]:
-        """Its reader may be slow: within, that no chunk of it comes says nothing about steps."""
+        """Note, within the block, that a slow reader may delay chunks: their absence says nothing
+        about steps.
+        """
         sampling.seen = float("inf")
         try:
             yield
@@ -113,7 +128,7 @@ class Steps:
 
     @property
     def stalled(self) -> bool:
-        """Whether a step goes on for so long that the engine may never come back."""
+        """Return whether a step takes so long that the engine may never continue."""
         with self._lock:
             if any(each.reading for each in self._running):
                 return False

@@ -1,8 +1,10 @@
-"""The process in which grammars are tried: `python -m model.engines.trial_child`, started by `model.engines.trials`.
+"""The process in which grammars are tried: `python -m model.engines.trial_child`, started by
+`model.engines.trials`.
 
-It has llama.cpp with the demo model, 40 MB in all, so that what is tried is the very code that serves. Requests come on
-standard input and verdicts leave on standard output, each four bytes of length and JSON. It ends with its input, and
-by a timer where a try takes more CPU time than its request says, or so long that nobody can wait for it any more.
+It has llama.cpp with the demo model, 40 MB in all, so that a trial runs the code that serves.
+Requests come on standard input and verdicts leave on standard output, each as four bytes of length
+and JSON. The process ends with its input. A timer ends it if a trial takes more CPU time than its
+request allows, or longer than a caller waits.
 """
 
 from __future__ import annotations
@@ -27,31 +29,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ADDRESS_SPACE = 512 * 1024 * 1024
-MAX_OUTPUT = 1024 * 1024  # what native code may write, in bytes
-START_SECONDS = 30  # the parent kills after twenty
-LAST_SECONDS = 10  # the parent kills after five
+MAX_OUTPUT = 1024 * 1024  # the maximum that native code may write, in bytes
+START_SECONDS = 30  # in seconds; the parent kills it after twenty
+LAST_SECONDS = 10  # in seconds; the parent kills it after five
 _TOKENS = 8
-_NO_JSON = "65"  # the demo model's token "_", with which no JSON begins
+_NO_JSON = "65"  # the demo model's token "_", which begins no JSON
 _CONTEXT = 8192
 _ERROR = re.compile(r"(?:llg error|Warning|error parsing grammar): (?:at \d+\(\d+\): )?(.+)")
 
 
 def limit() -> None:
-    """Bound memory and files before any native code is loaded."""
+    """Limit memory and files before any native code is loaded."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_OUTPUT, MAX_OUTPUT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class Trier:
-    """A server of one slot, whose output is caught."""
+    """A server of one slot, whose log is captured."""
 
     def __init__(self, folder: Path, output: BinaryIO) -> None:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
         params.model.path = str(WEIGHTS)
-        # Tools are shown by name only: their descriptions would have to be read at every try.
+        # The template shows only the names of tools: their descriptions would have to be read at
+        # every trial.
         params.chat_template = TEMPLATE.replace("tool | tojson", "tool['function']['name']")
         params.n_parallel = 1
         params.n_ctx = _CONTEXT
@@ -60,7 +63,7 @@ class Trier:
         params.fit_params = False
         params.cache_ram_mib = 0
         params.warmup = False
-        params.verbosity = 1  # errors: the reason of a refusal
+        params.verbosity = 1  # errors: the reason is in this message
         params.hostnames = [str(folder / "trial.sock")]
         params.api_keys = [secrets.token_hex(16)]
         params.ui = False
@@ -69,14 +72,16 @@ class Trier:
         self._output = output
 
     def verdict(self, body: dict[str, Any]) -> dict[str, Any]:
-        """`error` says why llama.cpp cannot guide by this, or is None."""
+        """Return the verdict on a trial: `error` is the reason why llama.cpp cannot guide by this,
+        or None.
+        """
         text, error = self._answer(body)
         if "grammar" in body and text.startswith("_"):
             error = error or "it cannot be compiled"
             self._wait_for_reason()
         said = self._said()
         if error is None and "grammar" not in body:
-            said = ""  # a grammar of llama.cpp's own fails by an error
+            said = ""  # llama.cpp's own grammars fail with an error
         found = _ERROR.search(said)
         return {"error": found.group(1)[:500] if found else error}
 
@@ -88,7 +93,7 @@ class Trier:
             "stream": True,
             "max_tokens": _TOKENS,
             "temperature": 0,
-            "logit_bias": {_NO_JSON: 100},  # so that an answer that nothing guides is told apart
+            "logit_bias": {_NO_JSON: 100},  # this tells apart an answer that is not guided
         }
 
         def receive(chunk: str) -> bool:
@@ -106,13 +111,13 @@ class Trier:
         return text, failed[0] if failed else None
 
     def _wait_for_reason(self) -> None:
-        """llama.cpp writes its log from a thread of its own."""
+        """Wait for the log, which llama.cpp writes in a thread."""
         until = time.monotonic() + 0.2
         while time.monotonic() < until and os.fstat(self._output.fileno()).st_size == 0:
             time.sleep(0.002)
 
     def _said(self) -> str:
-        """What native code has written since the last call."""
+        """Return what native code has logged since the last call."""
         self._output.seek(0)
         said = self._output.read().decode("utf-8", "replace")
         self._output.truncate(0)
@@ -129,7 +134,7 @@ def main() -> None:
     limit()
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     folder = Path(tempfile.mkdtemp(prefix="sluice-trial-"))
-    # Removed while it runs: a killed process leaves nothing behind.
+    # The file is removed at once, so that a killed process leaves nothing behind.
     with tempfile.TemporaryFile(mode="a+b") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
@@ -143,12 +148,12 @@ def main() -> None:
         _send(sink, ready)
         for asked in _requests(source):
             signal.alarm(LAST_SECONDS)
-            signal.setitimer(signal.ITIMER_PROF, asked["seconds"])  # its signal, and the alarm's, end the process
+            signal.setitimer(signal.ITIMER_PROF, asked["seconds"])  # this signal, and the alarm's, end the process
             verdict = trier.verdict(asked["body"])
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
             _send(sink, verdict)
-    os._exit(0)  # llama.cpp need not be taken down in order
+    os._exit(0)  # llama.cpp need not be shut down in order
 
 
 def _send(sink: BinaryIO, verdict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The processes in which grammars are tried, as their parent sees them, and one that is always ready."""
+"""The parent's side of the processes in which grammars are tried, with one that is always ready."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ _INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "HOME", "SYSTEMROOT")
 
 
 class TooSlowError(Exception):
-    """A try took too much CPU time, or its process did not live to its end."""
+    """A trial took too much CPU time, or its process died."""
 
 
 class Process:
-    """One process that tries; made by `started`."""
+    """One process that tries grammars, made by `started`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
     async def started(cls) -> Process:
-        """A process that is ready. Raises EngineError."""
+        """Return a process that is ready.
+
+        Raises EngineError.
+        """
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         known = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         process = cls(
@@ -41,7 +44,8 @@ class Process:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                # Nothing secret; and few memory arenas, which would take up the address space.
+                # The environment has no secrets, and few memory arenas, which would take up the
+                # address space.
                 env={**known, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"},
             )
         )
@@ -58,22 +62,25 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended, as far as is known."""
+        """Whether the process has not ended, as far as is known."""
         return self._process.returncode is None
 
     def ask(self, body: bytes, cpu_seconds: float) -> None:
-        """Have this tried within so much CPU time."""
+        """Send a trial that may take a number of seconds of CPU time."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe
         asked = b'{"seconds":%.3f,"body":%b}' % (cpu_seconds, body)
         self._process.stdin.write(len(asked).to_bytes(4, "big") + asked)
 
     async def verdict(self, seconds: float) -> dict[str, Any]:
-        """What was asked came to this. Raises TooSlowError, and NotReadyError after `seconds` of wall time."""
+        """Return the verdict on the trial.
+
+        Raises TooSlowError, and NotReadyError after `seconds` of wall time.
+        """
         assert self._process.stdout is not None  # noqa: S101 - a pipe
         try:
             async with asyncio.timeout(seconds):
@@ -86,10 +93,12 @@ class Process:
             raise TooSlowError from None
 
     async def stop(self) -> None:
-        """Kill it and wait for its end, so that no zombie is left."""
+        """Kill the process and wait for its end, so that no zombie is left."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)  # process.kill would wait for it too, beside the loop's own wait
+                os.kill(
+                    self.pid, signal.SIGKILL
+                )  # process.kill would wait for it too, in addition to the loop's own wait
         await self._process.wait()
 
 
@@ -102,21 +111,24 @@ class Spare:
         self._closed = False
 
     async def take(self) -> Process:
-        """The process that is ready, or the next one; another is started then. Raises EngineError."""
+        """Return the process that is ready, or the next one, and start another.
+
+        Raises EngineError.
+        """
         async with self._turn:
             if self._closed:
                 raise EngineError("the engine is closed")
             if self._next is None:
                 self._next = asyncio.create_task(Process.started())
             starting = self._next
-            await asyncio.wait([starting])  # whoever waits may be cancelled, the start goes on
+            await asyncio.wait([starting])  # a waiting caller may be cancelled; the start goes on
             if self._closed:
                 raise EngineError("the engine is closed")
             self._next = asyncio.create_task(Process.started())
             return starting.result()
 
     async def close(self) -> None:
-        """Stop it, however far it is."""
+        """Stop the spare process, even if it is still starting."""
         self._closed = True
         if self._next is not None:
             self._next.cancel()

@@ -1,13 +1,16 @@
-"""Grammars are tried in processes of their own before the engine gets them, so that a bad one costs one request.
+"""Grammars are tried in separate processes before the engine gets them, so that a bad one costs one
+request.
 
-Native code that makes a grammar or guides by it cannot be interrupted, and may take all memory. So each grammar is
-first used for a few tokens in `model.engines.trial_child`, which has little memory and ends after some CPU time. There
-are two lanes with a process each: what is not done in the first within `QUICK_SECONDS` begins anew in the second, so
-that an ordinary request never stands behind a hostile one for longer than that. A third process is ready to take the
-place of one that ended. Time is judged as the CPU time of the try: a busy machine is no fault of a schema.
+Native code that makes a grammar or guides by it cannot be interrupted, and may take all memory. So
+each grammar is first used for a few tokens in `model.engines.trial_child`, which has little memory
+and ends after some CPU time. There are two lanes with one process each: a trial that is not done in
+the first within `QUICK_SECONDS` begins again in the second, so that an ordinary request never waits
+longer than that for a hostile one. A third process is ready to replace one that ended. Trials are
+judged by their CPU time: a busy machine is no fault of a schema.
 
-Callers take turns: one grammar of each is tried at a time, and after one that took too long none of the same caller's
-new ones for `PAUSE_SECONDS`. So a flood of slow schemas delays its own sender and hardly anybody else.
+Callers take turns: one grammar of each is tried at a time, and after one that took too long, no new
+one of the same caller is tried for `PAUSE_SECONDS`. So a flood of slow schemas delays its sender
+and hardly any other caller.
 """
 
 from __future__ import annotations
@@ -27,18 +30,21 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 QUICK_SECONDS = 0.25  # of CPU, as `CPU_SECONDS`
-CPU_SECONDS = 0.5  # of a grammar that is served: its making stops everybody's answers for about so long
-WALL_SECONDS = 5.0  # for a try on a busy machine; over it, the request may be repeated
-PAUSE_SECONDS = 5.0  # of wall time: what a caller of a slow grammar waits before the next new one
-REMEMBERED_SECONDS = 60.0  # of wall time: a grammar that took too much is not tried again for so long
-MAX_WAITING = 64  # tries before the first lane; more are a 429
+CPU_SECONDS = 0.5  # CPU time of a grammar that is served: compiling it stops all answers for about as long
+WALL_SECONDS = 5.0  # wall time of a trial on a busy machine; after it, the request may be repeated
+PAUSE_SECONDS = 5.0  # wall time that a caller of a slow grammar waits before the next new one
+REMEMBERED_SECONDS = 60.0  # wall time for which a grammar that took too much is not tried again
+MAX_WAITING = 64  # trials that wait for the first lane; more are a 429
 _TOO_MUCH = f"it takes more than {CPU_SECONDS:g} s of CPU or too much memory to prepare; simplify it"
-_NO_MEMORY = "bad_alloc"  # native code's word for it, where the child outlived it
-_KEPT = 512  # verdicts by the digest of what was tried, and callers who pause
+_NO_MEMORY = "bad_alloc"  # native code's message, if the child survived
+_KEPT = 512  # verdicts by the digest of a trial, and callers that pause
 
 
 class Lane:
-    """Tries one after the other, within so much CPU time each; `most` may wait."""
+    """Runs trials one after the other, with a limit of CPU time each.
+
+    At most `most` trials wait.
+    """
 
     def __init__(self, seconds: float, most: int, spare: Spare) -> None:
         self.waiting = 0
@@ -52,11 +58,14 @@ class Lane:
 
     @property
     def pid(self) -> int | None:
-        """The process that is there now."""
+        """The id of the present process."""
         return self._process.pid if self._process is not None else None
 
     async def start(self) -> Process:
-        """Have a process that is ready. Raises EngineError."""
+        """Start a process and wait until it is ready.
+
+        Raises EngineError.
+        """
         if self._process is None or not self._process.alive:
             await self.stop()
             self._process = await self._spare.take()
@@ -64,7 +73,10 @@ class Lane:
         return self._process
 
     async def verdict(self, body: bytes) -> dict[str, Any]:
-        """What the try came to. Raises TooSlowError, OverloadedError, NotReadyError, EngineError."""
+        """Return the verdict on a trial.
+
+        Raises TooSlowError, OverloadedError, NotReadyError or EngineError.
+        """
         if self.waiting >= self._most:
             raise OverloadedError("too many schemas wait to be tried; try again shortly")
         self.waiting += 1
@@ -83,44 +95,52 @@ class Lane:
             done = True
             return verdict
         finally:
-            if not done:  # too slow, or the request was cancelled: its answer would be taken for the next one's
+            if (
+                not done
+            ):  # the trial was too slow or the request was cancelled: its verdict would be taken for the next one's
                 await self.stop()
                 self._next = asyncio.create_task(self._started_again())
 
     async def _started_again(self) -> None:
-        """Have the next process before somebody waits for it."""
+        """Replace the process before the next trial waits for it."""
         async with self._turn:
-            with contextlib.suppress(EngineError):  # told to the next who asks
+            with contextlib.suppress(EngineError):  # the next trial gets the error
                 await self.start()
 
     async def stop(self) -> None:
-        """End its process."""
+        """End the process."""
         process, self._process = self._process, None
         if process is not None:
             await process.stop()
 
     async def close(self) -> None:
-        """End for good, after the spare; who still waits for a verdict gets EngineError."""
+        """End for good, after the spare. Waiting trials get EngineError."""
         await self.stop()
         if self._next is not None:
             await self._next
 
 
 class Trials:
-    """Tries what is new for requests that hold `places` of the engine, and remembers the last verdicts."""
+    """Tries new grammars for requests that hold `places` of the engine, and remembers the last
+    verdicts.
+    """
 
     def __init__(self, places: int = MAX_WAITING) -> None:
         self._spare = Spare()
-        # What was too slow once may hold half of the places at most: the others are for what is ordinary.
+        # Grammars that were too slow once may hold at most half of the places: the others are for
+        # ordinary requests.
         second = max(1, min(places, MAX_WAITING) // 2)
         self.lanes = (Lane(QUICK_SECONDS, MAX_WAITING, self._spare), Lane(CPU_SECONDS, second, self._spare))
-        self._known: OrderedDict[bytes, tuple[str | None, float]] = OrderedDict()  # and until when
+        self._known: OrderedDict[bytes, tuple[str | None, float]] = OrderedDict()  # and the time until which they count
         self._turns: dict[str, asyncio.Lock] = {}
-        self._open: Counter[str] = Counter()  # tries that run or wait, by caller
-        self._paused: OrderedDict[str, float] = OrderedDict()  # until when, by caller
+        self._open: Counter[str] = Counter()  # trials that run or wait, by caller
+        self._paused: OrderedDict[str, float] = OrderedDict()  # the end of the pause, by caller
 
     async def start(self) -> None:
-        """Start the processes, so that the first request need not wait for them. Raises StartError."""
+        """Start the processes, so that the first request need not wait for them.
+
+        Raises StartError.
+        """
         try:
             for lane in self.lanes:
                 await lane.start()
@@ -152,7 +172,7 @@ class Trials:
 
     @contextlib.asynccontextmanager
     async def _turn(self, caller: str) -> AsyncGenerator[None, None]:
-        """Wait for the caller's own earlier tries."""
+        """Wait for the caller's earlier trials."""
         self._open[caller] += 1
         try:
             async with self._turns.setdefault(caller, asyncio.Lock()):

@@ -1,10 +1,13 @@
-"""vLLM in this process: the engine for GPUs, over `AsyncLLM`, whose core runs in processes of its own.
+"""vLLM in this process: the engine for GPUs, over `AsyncLLM`, whose core runs in separate
+processes.
 
-Made for the version that `VLLM_VERSION` names; tests/support/vllm_stand_in holds what is used of it against its source.
-vLLM renders the chat template, counts the prompt, samples, stops, guides, and parses tool calls and reasoning; this
-file puts one request through that and gives its events.
+It is written for the version in `VLLM_VERSION`; tests/support/vllm_stand_in checks the parts of
+vLLM that it uses against vLLM's source. vLLM renders the chat template, counts the prompt, samples,
+stops, guides, and parses tool calls and reasoning. This file passes one request through that and
+yields its events.
 
-- vLLM merges what is not taken: for a slow reader it holds one output, with at most one context of text.
+- vLLM merges outputs that are not read: for a slow reader it holds one output, with at most one
+  context of text.
 - A request ends when its generator is closed: vLLM's scheduler leaves it out of its next step.
 """
 
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY, generate_latest
 
-os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # there are threads by then
+os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # threads exist by then
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 import vllm
@@ -71,23 +74,23 @@ class VllmEngine:
 
     @property
     def healthy(self) -> bool:
-        """False from the moment in which vLLM notices that a process of its engine has died."""
+        """False from the moment at which vLLM notices that a process of its engine has died."""
         return self._llm is not None and not self._closed and not self._llm.errored
 
     @property
     def cache_usage(self) -> float | None:
-        """The share of cache blocks in use, as vLLM's own gauge has it."""
+        """The share of cache blocks in use, from vLLM's own gauge."""
         for family in REGISTRY.collect():
             if family.name == "vllm:kv_cache_usage_perc":
                 return max((sample.value for sample in family.samples), default=None)
         return None
 
     async def metrics(self) -> bytes:
-        """What vLLM registers with the same library, and what that says of this process."""
+        """Return what vLLM registers with the same library, and its figures of this process."""
         return await asyncio.to_thread(generate_latest, REGISTRY)
 
     async def start(self) -> None:
-        """Load the weights onto the GPUs; minutes for large ones."""
+        """Load the weights onto the GPUs, which takes minutes for large ones."""
         settings = self._settings
         if vllm.__version__ != VLLM_VERSION:
             output.say(f"made for vLLM {VLLM_VERSION}, this is {vllm.__version__}")
@@ -111,11 +114,11 @@ class VllmEngine:
                 tool_parser=settings.tool_parser,
                 reasoning_parser=settings.reasoning_parser,
             )
-        except Exception as error:  # noqa: BLE001 - told to who started it, whatever it is
+        except Exception as error:  # noqa: BLE001 - every failure is reported to the caller
             raise StartError(f"vLLM cannot serve {arguments['model']}: {reason_of(error)}") from None
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
-        """The events of all choices, as they come."""
+        """Yield the events of all choices, as they come."""
         adapter = self._adapter(request.model)
         if request.visible_tools and self._settings.tool_parser is None:
             raise InvalidRequestError("tools: this model calls none here (SLUICE_TOOL_PARSER is not set)", "tools")
@@ -123,7 +126,7 @@ class VllmEngine:
         prompt_bounds.check(request, self._settings.context_tokens, 1)
         self.active += 1
         began = False
-        request_id = uuid.uuid4().hex  # a caller's id may come back while vLLM still ends the request before
+        request_id = uuid.uuid4().hex  # a caller may use an id again while vLLM still ends the earlier request
         self._running.add(request_id)
         try:
             chat, prompt = await self._rendered(request)
@@ -159,7 +162,10 @@ class VllmEngine:
             self.active -= 1
 
     def _adapter(self, name: str | None) -> Any:
-        """The adapter of that name; None is the model itself, which any name means where there are no adapters."""
+        """Return the adapter of that name, or None for the model itself.
+
+        Without adapters every name means the model.
+        """
         if not self._adapters or name in (None, self._settings.model_name):
             return None
         if name not in self._adapters:
@@ -167,7 +173,10 @@ class VllmEngine:
         return self._adapters[name]
 
     async def _rendered(self, request: ChatRequest) -> tuple[Any, Any]:
-        """The request as vLLM has it, and the prompt in tokens. Rendering sets what guides the answer in it."""
+        """Return vLLM's form of the request, and the prompt in tokens.
+
+        Rendering also sets in it what guides the answer.
+        """
         chat = ChatCompletionRequest.model_validate(request_body(request))
         rendered = await self._renderer.render_chat(chat)
         if not isinstance(rendered, tuple):  # an ErrorResponse
@@ -202,7 +211,7 @@ class VllmEngine:
         )
 
     def _reasoning(self, chat: Any, prompt_ids: list[int]) -> dict[str, Any]:
-        """Whether a guided answer is guided from its first token, or only after the reasoning before it."""
+        """Return vLLM's fields for a guided answer that may begin with reasoning, which is free."""
         parser = self._parser(chat)
         kwargs = None
         if parser is not None and parser.reasoning_parser is not None:
@@ -213,7 +222,7 @@ class VllmEngine:
         }
 
     async def close(self) -> None:
-        """Stop what runs, then vLLM's processes."""
+        """Stop running requests, then vLLM's processes."""
         self._closed = True
         if self._llm is not None:
             await self._llm.abort(list(self._running))

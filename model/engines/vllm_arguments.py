@@ -1,4 +1,4 @@
-"""Our settings to vLLM's."""
+"""Translates the container's settings into vLLM's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def engine_arguments(settings: Settings, gpus: int) -> dict[str, Any]:
-    """The fields of AsyncEngineArgs that the settings say. Raises StartError for one that does not exist."""
+    """Return the fields of AsyncEngineArgs that the settings determine.
+
+    Raises StartError for an unknown field.
+    """
     arguments: dict[str, Any] = {
         "model": settings.model_id or str(settings.model_dir),
         "max_model_len": settings.context_tokens,
@@ -39,7 +42,7 @@ def engine_arguments(settings: Settings, gpus: int) -> dict[str, Any]:
     known = {item.name for item in dataclasses.fields(AsyncEngineArgs)}
     for name in settings.vllm_args or {}:
         if name in arguments:
-            raise StartError(f"SLUICE_VLLM_ARGS: {name} has a setting of its own")
+            raise StartError(f"SLUICE_VLLM_ARGS: {name} has its own setting; use that instead")
         if name not in known:
             raise StartError(f"SLUICE_VLLM_ARGS: vLLM has no argument {name}")
     return arguments | dict(settings.vllm_args or {})

@@ -1,4 +1,7 @@
-"""Failures of vLLM to ours. Some of what it refuses comes as a plain ValueError, or wrapped in an engine error."""
+"""Translates vLLM's failures into the container's errors.
+
+Some refusals come as a plain ValueError, or wrapped in an engine error.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from model.errors import ContextLengthError, EngineError, InvalidRequestError, M
 
 
 def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelError:
-    """`began`: vLLM has taken the request, so that what is wrong now is not the request."""
+    """Return the container's error.
+
+    `began` says that vLLM has accepted the request, so that the request is not at fault.
+    """
     cause = error.__cause__ if isinstance(error, EngineGenerateError) else error
     if isinstance(cause, VLLMValidationError) and cause.parameter in ("input_tokens", "input_text"):
         unit = "tokens" if cause.parameter == "input_tokens" else "characters"
@@ -27,12 +33,12 @@ def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelErro
     if isinstance(cause, GracefulHTTPError):
         return OverloadedError(str(cause))
     if isinstance(cause, VLLMClientError) or (isinstance(cause, (ValueError, TemplateError)) and not began):
-        return InvalidRequestError(str(cause))  # a template, schema or grammar that it refuses
+        return InvalidRequestError(str(cause))  # vLLM refuses a template, schema or grammar
     return EngineError(f"vLLM: {type(cause).__name__}")
 
 
 def reason_of(error: Exception) -> str:
-    """Why vLLM cannot start, in one line of at most 300 characters; its log has the rest."""
+    """Return why vLLM cannot start, in one line of at most 300 characters. Its log has the rest."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         text = f"{'.'.join(map(str, first['loc']))} {first['msg'].removeprefix('Value error, ')}"

@@ -1,10 +1,12 @@
-"""vLLM's requests and outputs, from and to ours. Pure; the shapes are those of vLLM's own OpenAI server."""
+"""Translates requests for vLLM, and its outputs into events.
+
+Pure; the shapes are those of vLLM's OpenAI server.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from model.engines.messages import template_message
 from model.errors import EngineError
 from model.events import Delta, Event, Finish, FinishReason
 
@@ -21,9 +23,12 @@ _LEAST_LOGPROB = -9999.0  # JSON has no minus infinity
 
 
 def request_body(request: ChatRequest) -> dict[str, Any]:
-    """The body of vLLM's request. Its token limit is not in it: vLLM refuses one over the context, we clamp it."""
+    """Return the body of vLLM's request.
+
+    The token limit is not in it: vLLM refuses one over the context, the container reduces it.
+    """
     body: dict[str, Any] = {
-        "messages": [template_message(message) for message in request.messages],
+        "messages": [message.for_template() for message in request.messages],
         "stream": True,  # DELTA output
         "n": request.n,
         "stop": list(request.stops),
@@ -31,10 +36,8 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
     }
     body.update({name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None})
     if request.n > 1 and request.temperature is not None and request.temperature < _GREEDY_BELOW:
-        body |= {
-            "temperature": _LEAST_TEMPERATURE,
-            "top_k": 1,
-        }  # the same choices: vLLM takes n > 1 for random ones only
+        # The choices stay the same: vLLM accepts n > 1 for random sampling only.
+        body |= {"temperature": _LEAST_TEMPERATURE, "top_k": 1}
     if request.logprobs:
         body["top_logprobs"] = request.top_logprobs or 0
     if request.response_format is not None:
@@ -48,7 +51,10 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
 
 
 class ChoiceReader:
-    """The outputs of one choice, in order, to events. `processor` is vLLM's ChatStreamProcessor."""
+    """Turns the outputs of one choice, in order, into events.
+
+    `processor` is vLLM's ChatStreamProcessor.
+    """
 
     def __init__(self, index: int, processor: Any, top_logprobs: int | None) -> None:
         self.tokens = 0
@@ -56,12 +62,15 @@ class ChoiceReader:
         self._index = index
         self._processor = processor
         self._top_logprobs = top_logprobs
-        self._unsaid = 0  # tokens whose text is held back, or was hidden
+        self._unsaid = 0  # the number of tokens whose text is held back, or was hidden
         self._logprobs: list[Mapping[str, Any]] = []
         self._called = False
 
     def events(self, output: Any, prompt_token_ids: Sequence[int] | None) -> list[Event]:
-        """What a CompletionOutput adds. Raises EngineError for a sequence that vLLM gave up."""
+        """Return the events of a CompletionOutput.
+
+        Raises EngineError for a sequence that vLLM gave up.
+        """
         if self.finished or (not output.token_ids and output.finish_reason is None):
             return []
         if output.finish_reason in ("error", "abort"):
@@ -83,7 +92,7 @@ class ChoiceReader:
         reasoning = (delta.reasoning or "") if delta is not None else ""
         calls = tuple(map(_call, delta.tool_calls)) if delta is not None else ()
         self._called = self._called or bool(calls)
-        # What has no text waits for some: one token ends an answer and never has any.
+        # Tokens without text wait for some: the token that ends an answer never has any.
         if not (content or reasoning or calls or self._logprobs or (last and self._unsaid > 1)):
             return []
         tokens, self._unsaid = self._unsaid, 0
@@ -92,14 +101,17 @@ class ChoiceReader:
 
     def _reason(self, reason: str) -> FinishReason:
         if self._called and reason == "stop":
-            return "tool_calls"  # vLLM says "stop" after a call that was forced by name
+            return "tool_calls"  # vLLM's reason is "stop" after a call that was forced by name
         if reason not in _REASONS:
             raise EngineError(f"vLLM ended the answer early ({reason})")
         return _REASONS[reason]
 
 
 def _call(part: Any) -> dict[str, Any]:
-    """One part of a tool call. The part that begins it has arguments for clients to add to."""
+    """Return one part of a tool call.
+
+    The first part of a call has arguments, which clients append to.
+    """
     call: dict[str, Any] = part.model_dump(exclude_none=True)
     if "id" in call:
         call.setdefault("function", {}).setdefault("arguments", "")
@@ -107,7 +119,9 @@ def _call(part: Any) -> dict[str, Any]:
 
 
 def logprob_entry(token_id: int, tops: Mapping[int, Any], most: int) -> dict[str, Any]:
-    """OpenAI's entry of one token, from the candidates by id; the sampled one is always among them."""
+    """Return OpenAI's entry of one token, from the candidates by id; the sampled one is always
+    among them.
+    """
     ranked = sorted(
         (top for top in tops.values() if top.rank is not None and top.rank <= most), key=lambda top: top.rank
     )

@@ -1,6 +1,8 @@
-"""Whether a folder holds a whole Hugging Face model, found out without loading it: reads headers only.
+"""Checks that a folder holds a complete Hugging Face model without loading it: it reads headers
+only.
 
-vLLM says such things in the log of a process of its own, under a stack trace, after it has taken the GPU's memory.
+vLLM reports such problems in the log of another process, under a stack trace, after it has taken
+the GPU's memory.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from model.errors import StartError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MOST_HEADER = 100_000_000  # the format's own limit
+_MOST_HEADER = 100_000_000  # the limit of the format
 
 
 def check(folder: Path) -> None:
-    """Raises StartError that names what is missing, cut off or corrupt."""
+    """Raise StartError that names what is missing, truncated or corrupt."""
     try:
         names = {path.name for path in folder.iterdir()}
     except OSError as error:
@@ -48,7 +50,11 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _check_tensors(path: Path) -> None:
-    """Eight bytes of length, a JSON header, and the data whose places the header has: nothing else."""
+    """Check a safetensors file.
+
+    It has eight bytes of length, a JSON header, and the data at the places in the header, and
+    nothing else.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -61,4 +67,4 @@ def _check_tensors(path: Path) -> None:
     ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
     whole = 8 + length + max(ends, default=0)
     if size != whole:
-        raise StartError(f"{path}: {size} bytes, where its header says {whole}: cut off or corrupt")
+        raise StartError(f"{path}: {size} bytes, where its header says {whole}: truncated or corrupt")

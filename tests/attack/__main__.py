@@ -21,18 +21,19 @@ import boto3
 import httpx
 from rich.markup import escape
 
-from cli.lib import cdk, local_keys
-from cli.lib.terminal import columns, console, step
+from cli.lib import local_keys
+from cli.lib.terminal import columns, console
 from local.cloud import LocalCloud, LocalCloudError
 from tests.attack.kinds import admin, bodies, origins, readers, schemas, texts, wire
 from tests.attack.kinds import keys as guesses
 from tests.attack.target import Findings, Target
 from tests.attack.watch import MEMORY, Neighbour, Watch, planted
+from tests.support import gates
 
 KINDS = {module.KIND: module.attack for module in (schemas, bodies, guesses, texts, wire, readers, admin, origins)}
 
 ADDRESS_SPACE = 4 * 2**30
-"""Of each process of the cloud. What would take the machine gets a MemoryError instead."""
+"""The limit of each process of the cloud: a process that exceeds it gets a MemoryError."""
 
 NEIGHBOUR_WAITS_S = 8.0
 """The longest that the neighbour may wait for a chunk. At rest that is 0.03 s; it was 14 to 18 s when one key could
@@ -40,7 +41,7 @@ stop all others, and a busy machine of half the speed stays well below."""
 
 
 def main() -> int:
-    """Deploy, attack, report; the exit status."""
+    """Deploy, attack and report; return the exit status."""
     parser = argparse.ArgumentParser(description="Hostile inputs over the local cloud.")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"one of: {', '.join(KINDS)} (default: all)")
     parser.add_argument("--minutes", type=float, default=3, help="give up after so long")
@@ -65,7 +66,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _limited_memory() -> Iterator[None]:
-    """Limit processes that are started meanwhile to `ADDRESS_SPACE`."""
+    """Limit processes that are started within the block to `ADDRESS_SPACE`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, hard))
     try:
@@ -75,19 +76,8 @@ def _limited_memory() -> Iterator[None]:
 
 
 def _deploy(cloud: LocalCloud, folder: Path) -> Target:
-    aws = cloud.aws_environment()
-    log = folder / "deploy.txt"
-    with step("Deploying the demo model") as detail:
-        account = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-        cdk.cdk(["bootstrap", account, "--app", ""], aws=aws, log=log, detail=detail)
-        context = {"stage": "local", "tokens_per_second": "40"}
-        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
-    options = {
-        "endpoint_url": cloud.endpoint_url,
-        "region_name": aws["AWS_REGION"],
-        "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
-    }
+    outputs = gates.deploy(cloud, folder, "the demo model", tokens_per_second="40")
+    options = cloud.client_options()
     table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
     secret = boto3.client("secretsmanager", **options).get_secret_value(SecretId=outputs["AdminSecretArn"])
     return Target(

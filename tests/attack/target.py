@@ -1,4 +1,4 @@
-"""What is attacked: one deployment in a local cloud of its own, and how a kind of attack says what it found."""
+"""The target: one deployment in a new local cloud, and the findings of each kind of attack."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,10 @@ class Target:
 
     @contextlib.asynccontextmanager
     async def client(self, key: str | None = "own") -> AsyncIterator[httpx.AsyncClient]:
-        """Open a client of the public API. `key` is "own" for the attacker's, None for none, else a key's text."""
+        """Return a client of the public API.
+
+        `key` is "own" for the attacker's, None for none, else a key's text.
+        """
         headers = {} if key is None else {"authorization": f"Bearer {self.key if key == 'own' else key}"}
         async with httpx.AsyncClient(
             base_url=self.origin, headers=headers, timeout=ANSWER_WITHIN_S, limits=httpx.Limits(max_connections=64)

@@ -21,7 +21,9 @@ HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 @pytest.mark.parametrize("server", ["direct", "relay", "sluice-uvicorn", "sluice"])
 async def test_a_server_gives_every_token(server: str, tmp_path: Path) -> None:
-    """Each of our servers starts on the stand-ins and gives whole answers, one chunk a token and merged."""
+    """Each of the project's servers starts on the stand-ins and returns whole answers, one chunk a
+    token and merged.
+    """
     setting, stand_ins = servers.stand_ins(tmp_path)
     started = None
     try:
@@ -37,14 +39,18 @@ async def test_a_server_gives_every_token(server: str, tmp_path: Path) -> None:
 
 
 async def test_a_reader_that_does_not_read_costs_little(tmp_path: Path) -> None:
-    """Streams that nobody reads hold at most 256 kB each in the function's process, whatever the model sends."""
+    """Streams that are not read hold at most 256 kB each in the function's process, for any amount
+    that the model sends.
+    """
     result = await memory.measure(tmp_path, streams=320, slow=24)
     assert 0 < result["slow_reader_kb"] <= 256
 
 
 @given(cuts=st.lists(st.integers(0, 4000), max_size=8), tokens=st.integers(1, 20))
 def test_reading_finds_every_token_however_cut(cuts: list[int], tokens: int) -> None:
-    """A recording gives its tokens however it was cut; one that lacks any, or its end, is not complete."""
+    """A recording has all tokens for any cut of the bytes; one that lacks a token, or its end, is
+    incomplete.
+    """
     parts, ending = answer("lines", tokens)
     data = HEAD + b"".join(parts) + ending
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]

@@ -1,8 +1,11 @@
-"""Chaos: the stream function is killed at every stage of a request, the table goes away, the sweeper is killed, the
-rollups are deleted. Afterwards the books have to be exact: accounts = ledger = rollups = the container's own log.
+"""Chaos: functions and sweepers are killed, the table fails, rollups are deleted.
 
-    stages   where a function can be killed, as faults of the local cloud
-    ground   a deployment to do it in, and what can be asked of it
-    load     streams of stock clients
-    proof    the books held against each other
+The stream function is killed at every stage of a request, the table is taken away, the sweeper is
+killed, and the rollups are deleted. Afterwards the records must be exact: accounts = ledger =
+rollups = the container's own log.
+
+    stages       where a function can be killed, as faults of the local cloud
+    deployment   the deployment under chaos, with its accounts, ledger and logs
+    load         streams of stock clients
+    proof        the comparison of all records
 """

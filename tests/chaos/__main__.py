@@ -1,8 +1,8 @@
-"""Kill, break and delete what can be, and prove that the books are exact afterwards.
+"""Kill functions, break the table and delete rollups, and prove that the accounts are exact afterwards.
 
     python -m tests.chaos [--requests 500] [--seed 1]
 
-A local cloud of its own, the scripted engine, stock clients. Exits with 1 when anything is wrong.
+It uses a new local cloud, the scripted engine and stock clients. Exits with 1 when anything is wrong.
 """
 
 import argparse
@@ -13,13 +13,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from cli.lib import cdk, local_keys
-from cli.lib.terminal import console, step
+from cli.lib import local_keys
+from cli.lib.terminal import console
 from local.cloud import LocalCloud
 from tests.chaos import parts
-from tests.chaos.ground import Ground
+from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.stages import STAGES
-from tests.support import leftovers
+from tests.support import gates, leftovers
 
 OVERDUE = 20
 OUTAGE_S = 30.0
@@ -27,17 +27,17 @@ _KEYS = 3
 
 
 def main() -> int:
-    """Deploy, do harm, prove; the exit status."""
+    """Deploy, do harm and prove; return the exit status."""
     parser = argparse.ArgumentParser(description="Chaos, and the books exact afterwards.")
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--at-once", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    args = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         cloud = LocalCloud.start(Path(folder))
         try:
-            wrong = asyncio.run(_run(_deploy(cloud, Path(folder)), given))
+            wrong = asyncio.run(_run(_deploy(cloud, Path(folder)), args))
         finally:
             cloud.stop()
             left = leftovers.processes(cloud.pid)
@@ -49,48 +49,44 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _deploy(cloud: LocalCloud, folder: Path) -> Ground:
-    aws = cloud.aws_environment()
-    log = folder / "deploy.log"
-    with step("Deploying the scripted engine") as detail:
-        account = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-        cdk.cdk(["bootstrap", account, "--app", ""], aws=aws, log=log, detail=detail)
-        context = {
-            "stage": "local",
-            "engine": "scripted",
-            "tokens_per_second": "0",
-            "parallel": "64",
-            "overdue_seconds": str(OVERDUE),
-        }
-        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
-    ground = Ground(cloud, outputs, outputs["ModelName"], OVERDUE)
-    ground.keys = [local_keys.create(ground.boto, name=f"chaos-{number}") for number in range(_KEYS)]
-    return ground
+def _deploy(cloud: LocalCloud, folder: Path) -> ChaosDeployment:
+    outputs = gates.deploy(
+        cloud,
+        folder,
+        "the scripted engine",
+        engine="scripted",
+        tokens_per_second="0",
+        parallel="64",
+        overdue_seconds=str(OVERDUE),
+    )
+    deployment = ChaosDeployment(cloud, outputs, outputs["ModelName"], OVERDUE)
+    deployment.keys = [local_keys.create(deployment.boto, name=f"chaos-{number}") for number in range(_KEYS)]
+    return deployment
 
 
-async def _run(ground: Ground, given: argparse.Namespace) -> list[str]:
+async def _run(deployment: ChaosDeployment, args: argparse.Namespace) -> list[str]:
     waves = parts.Waves()
 
     def say(line: str) -> None:
         console.print(f"  {line}", highlight=False)
 
     wrong: list[str] = []
-    console.print(f"Killing the function at {len(STAGES)} stages, {given.requests} requests")
+    console.print(f"Killing the function at {len(STAGES)} stages, {args.requests} requests")
     wrong += await parts.kills(
-        ground, STAGES, waves, say, requests=given.requests, at_once=given.at_once, seed=given.seed
+        deployment, STAGES, waves, say, requests=args.requests, at_once=args.at_once, seed=args.seed
     )
     console.print("Killing the sweeper, and sweeping")
-    wrong += await parts.broken_sweepers(ground, say, times=8)
-    wrong += await parts.sweep_all(ground, say)
-    wrong += await parts.prove(ground, waves, say)
-    wrong += await parts.sweep_twice(ground, say)
+    wrong += await parts.broken_sweepers(deployment, say, times=8)
+    wrong += await parts.sweep_all(deployment, say)
+    wrong += await parts.prove(deployment, waves, say)
+    wrong += await parts.sweep_twice(deployment, say)
     console.print(f"Taking the table away for {OUTAGE_S:g} s, and replaying the log")
-    wrong += await parts.outage(ground, waves, say, seconds=OUTAGE_S, requests=60)
-    wrong += await parts.sweep_all(ground, say)
-    wrong += await parts.prove(ground, waves, say)
+    wrong += await parts.outage(deployment, waves, say, seconds=OUTAGE_S, requests=60)
+    wrong += await parts.sweep_all(deployment, say)
+    wrong += await parts.prove(deployment, waves, say)
     console.print("Deleting the rollups")
-    wrong += await parts.rollups(ground, say)
-    wrong += await parts.prove(ground, waves, say)
+    wrong += await parts.rollups(deployment, say)
+    wrong += await parts.prove(deployment, waves, say)
     return wrong
 
 

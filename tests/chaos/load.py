@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import openai
 
-from tests.chaos.ground import Ground
+from tests.chaos.deployment import ChaosDeployment
 
 # A stream that has not ended by then hangs.
 _HANGS_S = 120.0
@@ -18,34 +18,29 @@ _HANGS_S = 120.0
 
 @dataclass(frozen=True)
 class Seen:
-    """How a stream ended, and its request's id if the client was told."""
+    """How a stream ended, and its request's id if the client received one."""
 
     request_id: str
     end: str
 
 
 async def streams(
-    ground: Ground, count: int, script: Mapping[str, Any], *, at_once: int, apart: float = 0.0
+    deployment: ChaosDeployment, count: int, script: Mapping[str, Any], *, at_once: int, apart: float = 0.0
 ) -> list[Seen]:
-    """Run `count` streams that say what `script` tells the engine, each key in its turn.
+    """Run `count` streams with the script `script`, each key in its turn; return how they ended.
 
-    Args:
-        ground: Where.
-        count: How many.
-        script: What the scripted engine does.
-        at_once: How many are on their way at most.
-        apart: Seconds between two beginnings.
-
+    At most `at_once` streams run at a time, and `apart` seconds pass between two starts.
     """
     room = asyncio.Semaphore(at_once)
     clients = [
-        openai.AsyncOpenAI(base_url=ground.origin, api_key=key, max_retries=0, timeout=_HANGS_S) for key in ground.keys
+        openai.AsyncOpenAI(base_url=deployment.origin, api_key=key, max_retries=0, timeout=_HANGS_S)
+        for key in deployment.keys
     ]
 
     async def one(number: int) -> Seen:
         await asyncio.sleep(number * apart)
         async with room:
-            return await _stream(clients[number % len(clients)], ground.model, script)
+            return await _stream(clients[number % len(clients)], deployment.model, script)
 
     try:
         return await asyncio.gather(*(one(number) for number in range(count)))
@@ -78,5 +73,5 @@ async def _stream(client: openai.AsyncOpenAI, model: str, script: Mapping[str, A
 
 
 def counts(seen: list[Seen]) -> str:
-    """How they ended, in words."""
+    """Return how they ended, in words."""
     return ", ".join(f"{count} {end}" for end, count in Counter(one.end for one in seen).most_common())

@@ -1,4 +1,7 @@
-"""The parts of a chaos run. Each does its harm, has it repaired, and gives what is wrong afterwards, in words."""
+"""The parts of a chaos run.
+
+Each does its harm, has it repaired, and returns what is wrong afterwards, in words.
+"""
 
 import asyncio
 import time
@@ -10,43 +13,50 @@ from lambda_fn.metering import hours
 from lambda_fn.reporting.replay import ReplayResult, replay
 from lambda_fn.reporting.rollups import advance, rebuild
 from tests.chaos import load, proof
-from tests.chaos.ground import Ground
+from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.stages import SHORT, Stage
 
 Say = Callable[[str], None]
-# A killed function's container has noticed by then.
+# The container of a killed function has noticed the death after this time.
 _SETTLED_S = 20.0
 _SWEEPS = 20
 
 
 @dataclass
 class Waves:
-    """When requests of which pace were sent."""
+    """The rates of requests over time."""
 
     known: list[tuple[float, float]] = field(default_factory=list)
 
     def begin(self, rate: float) -> None:
-        """From now on requests have this pace."""
+        """Note that requests from now on have this rate."""
         self.known.append((time.time(), rate))
 
     def rate(self, moment: float) -> float:
-        """The pace of a request of a time."""
+        """Return the rate of a request of a time."""
         return next((rate for began, rate in reversed(self.known) if began <= moment + 0.01), 1.0)
 
 
 async def kills(
-    ground: Ground, stages: Sequence[Stage], waves: Waves, say: Say, *, requests: int, at_once: int, seed: int
+    deployment: ChaosDeployment,
+    stages: Sequence[Stage],
+    waves: Waves,
+    say: Say,
+    *,
+    requests: int,
+    at_once: int,
+    seed: int,
 ) -> list[str]:
-    """Kill the function in half of the requests of each stage."""
+    """Kill the function in half of the requests of each stage; return what is wrong."""
     wrong = []
     for number, stage in enumerate(stages):
-        before = proof.leftovers(ground.items())
+        before = proof.leftovers(deployment.items())
         count = requests * (number + 1) // len(stages) - requests * number // len(stages)
-        fault = ground.set_fault(count=(count + 1) // 2, seed=seed + number, **stage.fault)
+        fault = deployment.set_fault(count=(count + 1) // 2, seed=seed + number, **stage.fault)
         waves.begin(stage.rate)
-        seen = await load.streams(ground, count, stage.script, at_once=at_once)
-        struck = ground.clear_fault(fault)["landed"]
-        left = proof.leftovers(ground.items())
+        seen = await load.streams(deployment, count, stage.script, at_once=at_once)
+        struck = deployment.clear_fault(fault)["landed"]
+        left = proof.leftovers(deployment.items())
         left.counts.subtract(before.counts)
         left.counts = +left.counts
         say(f"{stage.name}: {count} requests, {struck} kills; clients: {load.counts(seen)}; left: {left}")
@@ -56,53 +66,56 @@ async def kills(
     return wrong
 
 
-async def sweep_all(ground: Ground, say: Say) -> list[str]:
-    """Sweep until nothing is left, once everything is overdue."""
-    await asyncio.sleep(ground.overdue + 2)
+async def sweep_all(deployment: ChaosDeployment, say: Say) -> list[str]:
+    """Sweep until nothing is left, once everything is overdue; return what is wrong."""
+    await asyncio.sleep(deployment.overdue + 2)
     for number in range(_SWEEPS):
-        counts = await asyncio.to_thread(ground.sweep)
+        counts = await asyncio.to_thread(deployment.sweep)
         say(f"sweep {number + 1}: {counts}")
         if counts.get("Overdue") == 0 and not counts["Unfinished"]:
             return []
     return [f"{_SWEEPS} sweeps are not enough"]
 
 
-async def broken_sweepers(ground: Ground, say: Say, *, times: int) -> list[str]:
-    """Kill the sweeper in the middle of its work, again and again, while there is something to sweep."""
-    await asyncio.sleep(ground.overdue + 2)
+async def broken_sweepers(deployment: ChaosDeployment, say: Say, *, times: int) -> list[str]:
+    """Kill the sweeper in the middle of its work, repeatedly; return what is wrong."""
+    await asyncio.sleep(deployment.overdue + 2)
     killed = 0
     for number in range(times):
         call = ("caller-killed-before", "caller-killed-after")[number % 2]
         operation = ("UpdateItem", "PutItem", "UpdateItem", "GetItem")[number % 4]
-        fault = ground.set_fault(kind=call, operation=operation, probability=0.2, count=1, seed=number, seconds=0)
-        await asyncio.to_thread(ground.sweep)
-        killed += ground.clear_fault(fault)["landed"]
-    say(f"{killed} of {times} sweepers killed half-way; left: {proof.leftovers(ground.items())}")
+        fault = deployment.set_fault(kind=call, operation=operation, probability=0.2, count=1, seed=number, seconds=0)
+        await asyncio.to_thread(deployment.sweep)
+        killed += deployment.clear_fault(fault)["landed"]
+    say(f"{killed} of {times} sweepers killed half-way; left: {proof.leftovers(deployment.items())}")
     return [] if killed else ["no sweeper was killed"]
 
 
-async def sweep_twice(ground: Ground, say: Say) -> list[str]:
-    """Sweep when there is nothing to do: nothing may change."""
-    before = ground.snapshot()
-    counts = [await asyncio.to_thread(ground.sweep) for _ in range(2)]
-    same = ground.snapshot() == before
+async def sweep_twice(deployment: ChaosDeployment, say: Say) -> list[str]:
+    """Sweep when there is nothing to do, which must change nothing; return what is wrong."""
+    before = deployment.snapshot()
+    counts = [await asyncio.to_thread(deployment.sweep) for _ in range(2)]
+    same = deployment.snapshot() == before
     say(
         f"two more sweeps: {[one.get('Overdue') for one in counts]} overdue, table {'unchanged' if same else 'CHANGED'}"
     )
     return [] if same else ["a sweep with nothing to do changed the table"]
 
 
-async def prove(ground: Ground, waves: Waves, say: Say, *, recovered: bool = True) -> list[str]:
-    """Hold the books against each other and against the container; `recovered` says whether any may be."""
+async def prove(deployment: ChaosDeployment, waves: Waves, say: Say, *, recovered: bool = True) -> list[str]:
+    """Compare accounts, ledger, rollups and the container's log; return what is wrong.
+
+    `recovered` says whether recovered requests are allowed.
+    """
     ends = time.monotonic() + _SETTLED_S
-    while True:  # a container's last lines are on their way for a moment
-        items = ground.items()
+    while True:  # the last lines of a container may still be on their way
+        items = deployment.items()
         ledger = [item for item in items if item["pk"].startswith("LEDGER#")]
-        compared = proof.compare(ledger, proof.generated(ground), waves.rate)
+        compared = proof.compare(ledger, proof.generated(deployment), waves.rate)
         if not compared.wrong or time.monotonic() > ends:
             break
         await asyncio.sleep(0.5)
-    report = await proof.reconciled(ground)
+    report = await proof.reconciled(deployment)
     say(f"ledger against the container's log: {compared}")
     for one in report.keys:
         say(f"{one.key}: account {one.account}, ledger {one.ledger}, rollups {one.rollups}, {one.refused} refused")
@@ -112,19 +125,21 @@ async def prove(ground: Ground, waves: Waves, say: Say, *, recovered: bool = Tru
     return wrong
 
 
-async def outage(ground: Ground, waves: Waves, say: Say, *, seconds: float, requests: int) -> list[str]:
-    """Take the table away in the middle of a run, and replay the log afterwards."""
+async def outage(deployment: ChaosDeployment, waves: Waves, say: Say, *, seconds: float, requests: int) -> list[str]:
+    """Take the table away in the middle of a run, and replay the log afterwards; return what is
+    wrong.
+    """
     script = {**SHORT, "count": 150, "rate": 25}
     waves.begin(script["rate"])
-    running = asyncio.create_task(load.streams(ground, requests, script, at_once=requests, apart=0.1))
+    running = asyncio.create_task(load.streams(deployment, requests, script, at_once=requests, apart=0.1))
     await asyncio.sleep(requests * 0.1)
-    fault = ground.set_fault(kind="table-down", probability=1)
+    fault = deployment.set_fault(kind="table-down", probability=1)
     await asyncio.sleep(seconds)
-    struck = ground.clear_fault(fault)["struck"]
+    struck = deployment.clear_fault(fault)["struck"]
     seen = await running
     say(f"the table was down for {seconds:g} s ({struck} calls failed); clients: {load.counts(seen)}")
     await asyncio.sleep(1)
-    first, second = [await _replayed(ground) for _ in range(2)]
+    first, second = [await _replayed(deployment) for _ in range(2)]
     say(f"replay: {first.settled} settled, {first.corrected} corrected, {first.already} already")
     say(f"replay again: {second.settled} settled, {second.corrected} corrected, {second.already} already")
     wrong = [f"replay failed: {name}" for name in first.failed + first.malformed]
@@ -135,31 +150,35 @@ async def outage(ground: Ground, waves: Waves, say: Say, *, seconds: float, requ
     return wrong
 
 
-async def _replayed(ground: Ground) -> ReplayResult:
+async def _replayed(deployment: ChaosDeployment) -> ReplayResult:
     client = Client()
     try:
-        return await replay(ground.table(client), ground.lines("function-*"))
+        return await replay(deployment.table(client), deployment.lines("function-*"))
     finally:
         client.close()
 
 
-async def rollups(ground: Ground, say: Say) -> list[str]:
-    """Roll what there is, as the sweeper will once the hour is closed; delete all rollups, and have them made again."""
+async def rollups(deployment: ChaosDeployment, say: Say) -> list[str]:
+    """Roll up what there is, as the sweeper will once the hour is closed; delete all rollups and
+    rebuild them.
+
+    Return what is wrong.
+    """
     client = Client()
-    table = ground.table(client)
+    table = deployment.table(client)
     now = time.time()
     since, until = hours.hour_at(now - 86_400), hours.hour_at(now + 3600)
     try:
-        count = await advance(table, now=now + 2 * 3600, longest=ground.overdue, stop=lambda: False)
-        before = ground.snapshot("USAGE#")
-        rows = [item for item in ground.items() if item["pk"].startswith("USAGE#")]
+        count = await advance(table, now=now + 2 * 3600, longest=deployment.overdue, stop=lambda: False)
+        before = deployment.snapshot("USAGE#")
+        rows = [item for item in deployment.items() if item["pk"].startswith("USAGE#")]
         for item in rows:
-            ground.boto.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
-        empty = ground.snapshot("USAGE#") == "[]"
+            deployment.boto.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
+        empty = deployment.snapshot("USAGE#") == "[]"
         await rebuild(table, since, until)
     finally:
         client.close()
-    same = ground.snapshot("USAGE#") == before
+    same = deployment.snapshot("USAGE#") == before
     found = "the same" if same else "OTHERS"
     say(f"{count} hours rolled; {len(rows)} rollups, {len(before)} bytes, deleted and rebuilt: {found}")
     return [] if rows and empty and same else ["the rebuilt rollups are not the same, byte for byte"]

@@ -1,4 +1,6 @@
-"""The books, held against each other and against what the container says that it generated."""
+"""Compares the accounts, the ledger and the rollups with each other and with the container's own
+log.
+"""
 
 import json
 from collections import Counter
@@ -10,16 +12,17 @@ from lambda_fn import limits
 from lambda_fn.http.client import Client
 from lambda_fn.ids import request_time
 from lambda_fn.reporting.reconcile import Report, reconcile
-from tests.chaos.ground import Ground
+from tests.chaos.deployment import ChaosDeployment
 
-# Until the container has noticed that its caller was killed, and a checkpoint has arrived, on a busy machine.
+# Time until the container has noticed that its caller was killed, and a checkpoint has arrived, on
+# a busy machine.
 NOTICED_S = 2.0
 Item = dict[str, Any]
 
 
 @dataclass
 class Leftovers:
-    """What killed functions left, by the kinds of the table in `lambda_fn.metering.settlements`."""
+    """What killed functions left, by the cases of `lambda_fn.metering.settlements`."""
 
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -29,7 +32,7 @@ class Leftovers:
 
 
 def leftovers(items: Iterable[Item]) -> Leftovers:
-    """Say what is OPEN or in flight."""
+    """Return what is OPEN or in flight."""
     flying: set[str] = set()
     ledger: dict[str, Item] = {}
     for item in items:
@@ -49,20 +52,23 @@ def leftovers(items: Iterable[Item]) -> Leftovers:
     return found
 
 
-def generated(ground: Ground) -> dict[str, Item]:
-    """What the container logged of each request id."""
+def generated(deployment: ChaosDeployment) -> dict[str, Item]:
+    """Return the container's log entries by request id."""
     found = {}
-    for line in ground.lines("endpoint-*"):
+    for line in deployment.lines("endpoint-*"):
         if '"generated"' in line:
             entry = json.loads(line[line.index("{") :])
-            if entry["request_id"] and request_time(entry["request_id"]) >= ground.since:
+            if entry["request_id"] and request_time(entry["request_id"]) >= deployment.since:
                 found[entry["request_id"]] = entry
     return found
 
 
 @dataclass
 class Comparison:
-    """The ledger against the container's log. `behind` are seconds of generation that a recovered request lost."""
+    """The ledger compared with the container's log.
+
+    `behind` are the seconds of generation that recovered requests lost.
+    """
 
     exact: int = 0
     recovered: int = 0
@@ -76,10 +82,11 @@ class Comparison:
 
 
 def compare(items: Iterable[Item], container: dict[str, Item], rate: Callable[[float], float]) -> Comparison:
-    """Hold each settled request against the container's log; `rate` gives the tokens a second of requests of a time.
+    """Compare each settled request with the container's log; `rate` returns the tokens a second of
+    requests of a time.
 
-    What its function settled is right to the token. What the sweeper settled may lack what was generated since the last
-    checkpoint, never have more.
+    A settlement by the function is exact to the token. A settlement by the sweeper may lack the
+    tokens since the last checkpoint, and never has more.
     """
     result = Comparison()
     slowest = limits.CHECKPOINT + NOTICED_S
@@ -103,14 +110,14 @@ def compare(items: Iterable[Item], container: dict[str, Item], rate: Callable[[f
     return result
 
 
-async def reconciled(ground: Ground) -> Report:
-    """The report of accounts, ledger and rollups, of its keys."""
+async def reconciled(deployment: ChaosDeployment) -> Report:
+    """Return the reconciliation report on the keys of the deployment."""
     client = Client()
     try:
-        report = await reconcile(ground.table(client))
+        report = await reconcile(deployment.table(client))
     finally:
         client.close()
-    mine = ground.key_ids
+    mine = deployment.key_ids
     return Report(
         [one for one in report.keys if one.key in mine],
         [one for one in report.differences if one.key in mine],
@@ -119,7 +126,7 @@ async def reconciled(ground: Ground) -> Report:
 
 
 def exact(report: Report, items: Iterable[Item]) -> list[str]:
-    """What is not as it has to be after a sweep."""
+    """Return what is wrong after a sweep."""
     wrong = [str(difference) for difference in report.differences]
     wrong += [
         f"{one.key}: {one.open} open, {one.in_flight} in flight" for one in report.keys if one.open or one.in_flight

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-# So long a call is held before its function is killed: what goes on beside it is done by then.
+# A call is held for this long before its function is killed: concurrent work is done by then.
 _HELD_S = 0.15
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One place to be killed at. `script` is what the engine is told by every request of the stage."""
+    """One stage at which a function is killed.
+
+    `script` is the script of all requests of the stage.
+    """
 
     name: str
     fault: dict[str, Any]
@@ -22,7 +25,7 @@ class Stage:
 
 
 SHORT: dict[str, Any] = {"repeat": " w{i}", "count": 12, "rate": 100, "first_after": 0.1}
-# Two checkpoints and more, at the interval of `lambda_fn.limits`.
+# More than two checkpoints, at the interval of `lambda_fn.limits`.
 LONG: dict[str, Any] = {"repeat": " w{i}", "count": 300, "rate": 25, "first_after": 0.1}
 _RESERVE = {"operation": "UpdateItem", "containing": "in_flight.#request = :entry"}
 _OPEN = {"operation": "PutItem", "containing": '"OPEN"'}

@@ -27,7 +27,7 @@ WRONG_PORT = {"SLUICE_ENGINE": "scripted", "SAGEMAKER_BIND_TO_PORT": "9090"}
 
 @pytest.fixture(scope="session")
 def doomed(aws: dict[str, str], image: str) -> str:
-    """The name of a stack whose container never answers /ping, being created; it takes its minute meanwhile."""
+    """Return the name of a stack whose container never answers /ping, being created; it takes its minute meanwhile."""
     variant = {
         "VariantName": "v",
         "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
@@ -66,13 +66,13 @@ def doomed(aws: dict[str, str], image: str) -> str:
 
 
 def _policy(*actions: str, **more: Any) -> dict[str, Any]:
-    """A policy that allows these actions."""
+    """Return a policy that allows these actions."""
     return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), **more}]}
 
 
 @pytest.fixture
 def running(engine: Engine, deployed: Deployed, doomed: str) -> dict[str, Any]:
-    """What the engine says of the deployed endpoint's container."""
+    """Return the engine's description of the deployed endpoint's container."""
     name = f"{deployed.outputs['EndpointName']}-primary-0"
     found = engine.containers(deployed.cloud.directory)
     [container] = [one for one in found if one["Config"]["Labels"]["sluice.local.container"] == name]
@@ -112,7 +112,7 @@ def test_container_gets_what_sagemaker_gives(engine: Engine, running: dict[str, 
 
 
 def test_weights_are_mounted_read_only(engine: Engine, running: dict[str, Any]) -> None:
-    """The weights lie below /opt/ml/model, where nobody can write, and the image's own user can read them."""
+    """The weights are below /opt/ml/model, read-only, and the image's own user can read them."""
     assert engine.ask("exec", running["Id"], "id", "-u").strip() == "1000"
     assert ".gguf" in engine.ask("exec", running["Id"], "ls", "/opt/ml/model")
     write = "open('/opt/ml/model/x', 'w')"
@@ -146,7 +146,9 @@ async def _start(
 
 
 async def test_says_why_it_cannot_start(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
-    """A container that cannot start says why at /ping and in one line of its log, and ends when it is told to."""
+    """A container that cannot start reports why at /ping and in one line of its log, and ends on
+    SIGTERM.
+    """
     running, ping = await _start(engine, image, tmp_path, "vllm", 503)
     reason = "cannot start: the engine vllm cannot be imported: No module named 'vllm'"
     assert ping.json()["error"]["message"] == reason
@@ -184,7 +186,9 @@ RUN python3 -c "import site; open(site.getsitepackages()[0] + '/ours.pth', 'w').
 
 
 async def test_gpu_target(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
-    """The target for GPUs builds on an image like vLLM's, has no root user, and says there that vLLM is missing."""
+    """The target for GPUs builds on an image like vLLM's, has no root user, and reports that vLLM
+    is missing.
+    """
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "Dockerfile").write_text(GPU_BASE.format(image=image))
     engine.ask("build", "--tag", "localhost/sluice-gpu-base", str(tmp_path / "base"))

@@ -20,7 +20,10 @@ Message = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def server() -> xllamacpp.Server:
-    """The engine with one slot and one thread; its own listener stays on loopback, behind a key that nobody knows."""
+    """Yield the engine with one slot and one thread.
+
+    Its own listener is on loopback, with a random key.
+    """
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(WEIGHTS)
     parameters.n_ctx = CONTEXT
@@ -36,7 +39,10 @@ def server() -> xllamacpp.Server:
 
 
 def complete(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> dict[str, Any]:
-    """The whole reply to `asked`: texts are user messages. Greedy unless `options` say otherwise."""
+    """Return the whole reply to `asked`, whose texts are user messages.
+
+    It is greedy unless `options` differ.
+    """
     messages = [{"role": "user", "content": item} if isinstance(item, str) else item for item in asked]
     request = {"messages": messages, "temperature": 0.0, "max_tokens": 400, **options}
     reply: dict[str, Any] = server.handle_chat_completions(request)
@@ -45,7 +51,7 @@ def complete(server: xllamacpp.Server, *asked: str | Message, **options: Any) ->
 
 
 def answer(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> str:
-    """The text of the reply to `asked`, which must have ended of itself."""
+    """Return the text of the reply to `asked`, which must have ended of itself."""
     choice = complete(server, *asked, **options)["choices"][0]
     assert choice["finish_reason"] == "stop"
     text: str = choice["message"]["content"]
@@ -53,7 +59,7 @@ def answer(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> s
 
 
 def metadata(path: Path) -> dict[str, Any]:
-    """The strings and numbers of a GGUF file's header; arrays are skipped."""
+    """Return the strings and numbers of a GGUF file's header; arrays are skipped."""
     plain = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
     with path.open("rb") as file:
 
@@ -186,7 +192,7 @@ def test_the_whole_context_works(server: xllamacpp.Server, seed: int) -> None:
 
 
 def test_a_seed_repeats_an_answer(server: xllamacpp.Server) -> None:
-    """The same seed gives the same story, at a temperature that gives different ones without it."""
+    """The same seed produces the same story, at a temperature that varies it without a seed."""
     told = [answer(server, "Tell me a story.", temperature=1.0, seed=seed) for seed in (1, 1, 2, 3)]
     assert told[0] == told[1]
     assert len(set(told)) > 1

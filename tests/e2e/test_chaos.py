@@ -13,7 +13,7 @@ import pytest
 from cli.lib import local_keys
 from local.cloud import LocalCloud
 from tests.chaos import parts
-from tests.chaos.ground import Ground
+from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.stages import LONG, SHORT, STAGES
 from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
 
@@ -42,15 +42,15 @@ async def test_killed_at_every_stage(
     cloud: LocalCloud, scripted: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is left OPEN or in flight, accounts, ledger and rollups agree, and with the container to the token."""
-    ground = Ground(cloud, scripted.outputs, SCRIPTED_MODEL, OVERDUE)
-    ground.keys = [local_keys.create(scripted.table, name="chaos") for _ in range(2)]
+    deployment = ChaosDeployment(cloud, scripted.outputs, SCRIPTED_MODEL, OVERDUE)
+    deployment.keys = [local_keys.create(scripted.table, name="chaos") for _ in range(2)]
     waves = parts.Waves()
     # of the long streams one is enough here, as long as a checkpoint and a little more
     stages = [stage for stage in STAGES if stage.script["count"] == SHORT["count"]]
     stages += [replace(one, script={**LONG, "count": 150}) for one in STAGES if one.name == "after a checkpoint"]
     with overdue(cloud, scripted, OVERDUE):
-        wrong = await parts.kills(ground, stages, waves, print, requests=2 * len(stages), at_once=2, seed=1)
-        wrong += await parts.sweep_all(ground, print)
-        wrong += await parts.prove(ground, waves, print)
-        wrong += await parts.sweep_twice(ground, print)
+        wrong = await parts.kills(deployment, stages, waves, print, requests=2 * len(stages), at_once=2, seed=1)
+        wrong += await parts.sweep_all(deployment, print)
+        wrong += await parts.prove(deployment, waves, print)
+        wrong += await parts.sweep_twice(deployment, print)
     assert wrong == []

@@ -15,7 +15,7 @@ from tests.support.local_cloud import CONTAINER, Client, Stacks
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """A running local cloud."""
+    """Yield a running local cloud."""
     running = LocalCloud.start(tmp_path_factory.mktemp("cloud"), container=CONTAINER)
     yield running
     running.stop()
@@ -23,7 +23,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="session")
 def client(cloud: LocalCloud) -> Iterator[Client]:
-    """Makes stock boto3 clients of the local cloud."""
+    """Yield a function that makes stock boto3 clients of the local cloud."""
     made: dict[str, Any] = {}
 
     def make(service: str) -> Any:
@@ -45,7 +45,7 @@ def client(cloud: LocalCloud) -> Iterator[Client]:
 
 @pytest.fixture
 def stacks(client: Client) -> Iterator[Stacks]:
-    """Stacks that are deleted after the test."""
+    """Yield stacks that are deleted after the test."""
     made = Stacks(client)
     yield made
     for name in list(made.names):
@@ -54,6 +54,6 @@ def stacks(client: Client) -> Iterator[Stacks]:
 
 @pytest.fixture
 async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    """The data plane of functions, with the small one deployed."""
+    """Yield the data plane of functions, with the small function deployed."""
     async with started(tmp_path) as made:
         yield made

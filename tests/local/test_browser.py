@@ -1,6 +1,6 @@
 """A hostile page in a real Chromium, against every listener of a local cloud: nothing is read, nothing is done.
 
-The page is on another port of loopback, or is given one of ours under its own name, as by DNS rebinding. What a page
+The page is on another port of loopback, or its own name leads to a listener here, as by DNS rebinding. What a page
 can send without being asked for leave is sent: fetch with and without CORS, forms, images, frames, WebSockets.
 """
 
@@ -77,7 +77,7 @@ ATTACK = """
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A local cloud with every kind of listener."""
+    """Yield a local cloud with every kind of listener."""
     if shutil.which(chromium.NAME) is None:
         pytest.fail(chromium.INSTALL)
     with deployed(tmp_path_factory.mktemp("browser")) as found:
@@ -93,7 +93,7 @@ class Own:
         self.came: list[tuple[str, bool]] = []
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Note what came, and let every page read the answer."""
+        """Record the request, and allow every page to read the response."""
         if request.path == "/page":
             return web.Response(text="<html></html>", content_type="text/html")
         self.came.append((request.method, "upgrade" in request.headers.get("Connection", "").lower()))
@@ -102,7 +102,7 @@ class Own:
 
 @pytest.fixture
 async def own() -> AsyncIterator[Own]:
-    """Started, on loopback."""
+    """Yield the attacker's server, started on loopback."""
     made = Own()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", made.handle)
@@ -115,14 +115,16 @@ async def own() -> AsyncIterator[Own]:
 
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[chromium.Page]:
-    """A browser for which the attacker's name, and what ends in it, is loopback."""
+    """Yield a page in a browser that resolves the attacker's name, and names below it, to loopback."""
     rules = f"MAP {EVIL} 127.0.0.1, MAP *.{EVIL} 127.0.0.1"
     async with chromium.page(tmp_path / "profile", resolve=rules) as found:
         yield found
 
 
 def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[str, str]]:
-    """What is attacked, by a host's name: the finding's own calls, and every listener's own paths."""
+    """Return what is attacked, by the name of the host: known targets, and every listener's own
+    paths.
+    """
     secret = CREDENTIAL.format("secretsmanager")
     cloudformation = CREDENTIAL.format("cloudformation")
     paths = {
@@ -154,7 +156,7 @@ def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[
 
 
 def harm(running: Deployed) -> dict[str, Any]:
-    """What there is of the attack: stacks, faults, and invocations of function and endpoint."""
+    """Return the effects of an attack: stacks, faults, and invocations of function and endpoint."""
     made = [running.client(service) for service in ("cloudformation", "logs")]
     stacks, logs = made
     events = logs.filter_log_events(logGroupName="/aws/lambda/listens")["events"]
@@ -190,7 +192,7 @@ async def test_a_page_of_another_port(running: Deployed, page: chromium.Page, ow
 
 
 async def test_rebound_names(running: Deployed, page: chromium.Page) -> None:
-    """A page whose own name is pointed at a listener of ours, so that both are one origin, gets refusals only."""
+    """A page whose own name points at a listener, so that both are one origin, gets refusals only."""
     before = await asyncio.to_thread(harm, running)
     for name, port in running.ports.items():
         await page.open(f"http://{EVIL}:{port}/ping")

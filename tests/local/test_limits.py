@@ -1,4 +1,7 @@
-"""The limit table: each row has a test that trips it; those of the endpoints' times are here."""
+"""The limit table: each row has a test that trips it.
+
+The tests of the endpoints' times are here.
+"""
 
 import ast
 import asyncio
@@ -32,35 +35,35 @@ TRIPPED_BY = {
     "sagemaker_environment_key": "test_limits.py::test_environments_of_models",
     "sagemaker_environment_value": "test_limits.py::test_environments_of_models",
     "sagemaker_environment_entries": "test_limits.py::test_environments_of_models",
-    "lambda_request": "lambda_/test_plane.py::test_other_refusals",
+    "lambda_request": "lambda_/test_server.py::test_other_refusals",
     "lambda_buffered_response": "lambda_/test_environment.py::test_buffered_response_over_6_mb",
     "lambda_streamed_response": "lambda_/test_environment.py::test_streamed_response_over_200_mb",
     "lambda_stream_burst": "lambda_/test_environment.py::test_bandwidth_after_the_first_6_mb",
     "lambda_stream_rate": "lambda_/test_environment.py::test_bandwidth_after_the_first_6_mb",
     "lambda_timeout": "lambda_/test_environment.py::test_deadline",
     "lambda_memory": "lambda_/test_environment.py::test_memory",
-    "lambda_reserved_concurrency": "lambda_/test_plane.py::test_reserved_concurrency",
+    "lambda_reserved_concurrency": "lambda_/test_server.py::test_reserved_concurrency",
     "lambda_account_concurrency": "lambda_/test_environment.py::test_account_concurrency",
     "lambda_init": "lambda_/test_environment.py::test_slow_initialisation_is_made_again",
     "lambda_environment": "test_limits.py::test_environments_of_functions",
-    "cloudfront_read": "cloudfront/test_plane.py::test_timeout_to_the_first_byte",
-    "cloudfront_gap": "cloudfront/test_plane.py::test_broken_within_the_answer",
-    "cloudfront_custom_headers": "cloudfront/test_plane.py::test_origins_over_the_limits",
-    "cloudfront_read_most": "cloudfront/test_plane.py::test_origins_over_the_limits",
-    "cloudfront_methods": "cloudfront/test_plane.py::test_methods",
-    "cloudfront_url": "cloudfront/test_plane.py::test_lengths",
-    "cloudfront_request": "cloudfront/test_plane.py::test_lengths",
-    "cloudfront_get_body": "cloudfront/test_plane.py::test_lengths",
-    "cloudfront_response_headers": "cloudfront/test_plane.py::test_lengths",
-    "cloudfront_header_name": "cloudfront/test_plane.py::test_origins_over_the_limits",
-    "cloudfront_header_value": "cloudfront/test_plane.py::test_origins_over_the_limits",
+    "cloudfront_read": "cloudfront/test_server.py::test_timeout_to_the_first_byte",
+    "cloudfront_gap": "cloudfront/test_server.py::test_broken_within_the_answer",
+    "cloudfront_custom_headers": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
+    "cloudfront_read_most": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
+    "cloudfront_methods": "cloudfront/test_server.py::test_methods",
+    "cloudfront_url": "cloudfront/test_server.py::test_lengths",
+    "cloudfront_request": "cloudfront/test_server.py::test_lengths",
+    "cloudfront_get_body": "cloudfront/test_server.py::test_lengths",
+    "cloudfront_response_headers": "cloudfront/test_server.py::test_lengths",
+    "cloudfront_header_name": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
+    "cloudfront_header_value": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
     "idle_connection": "lambda_/test_environment.py::test_peers_drop_the_idle_connections_of_a_frozen_environment",
 }
 
 
 @pytest.mark.parametrize("row", sorted({*TABLE, *TRIPPED_BY}))
 def test_each_row_has_a_test(row: str) -> None:
-    """A row of the table names a test that exists, and says where it comes from; no test is named for a row gone."""
+    """A row of the table names a test that exists, and its source; every named test has a row."""
     assert TABLE[row].source
     file, _, name = TRIPPED_BY[row].partition("::")
     tree = ast.parse((Path(__file__).parent / file).read_text())
@@ -92,7 +95,7 @@ class _Instance:
 
 
 class _Serving:
-    """An endpoint of one container."""
+    """An endpoint of one container, which listens on `port`."""
 
     def __init__(self, port: int) -> None:
         """Its container's port."""
@@ -100,11 +103,11 @@ class _Serving:
         self._instance = _Instance(port)
 
     def least_busy(self) -> _Instance:
-        """The one."""
+        """Return the only instance."""
         return self._instance
 
     def invoked(self, variant: Variant, status: int, seconds: float) -> None:
-        """Nobody measures."""
+        """Do nothing."""
 
 
 async def _container(request: web.Request) -> web.StreamResponse:
@@ -132,7 +135,7 @@ class _Scaled(Limits):
 
 @pytest.fixture
 async def runtime(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
-    """A stock client of an endpoint at which the time of the limit that is the parameter goes by 480 times as fast."""
+    """Yield a stock client of an endpoint at which the time of one limit, the parameter, passes 480 times as fast."""
     app = web.Application()
     app.router.add_post("/invocations", _container)
     sock = listeners.bind([0])

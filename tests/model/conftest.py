@@ -11,7 +11,7 @@ from tests.support.model import LONG, Serve, serving
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let trials of grammars take as long as they take on a busy machine."""
+    """Set no time limit on trials of grammars, for busy machines."""
     monkeypatch.setattr(trials, "WALL_SECONDS", 60.0)
 
 

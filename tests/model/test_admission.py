@@ -13,7 +13,7 @@ from model.events import Delta, Event
 
 
 class Holder:
-    """Holds places until told to let go."""
+    """Holds places until it is released."""
 
     def __init__(self, admission: Admission, count: int = 1) -> None:
         self.entered = asyncio.Event()
@@ -26,13 +26,13 @@ class Holder:
             await self._leave.wait()
 
     async def let_go(self) -> None:
-        """Give the places back."""
+        """Release the places."""
         self._leave.set()
         await self.task
 
 
 async def settle() -> None:
-    """Let every task that can go on do so."""
+    """Wait until every task has gone as far as it can."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -78,7 +78,9 @@ async def test_more_than_there_is() -> None:
 
 @pytest.mark.parametrize("admitted", [False, True])
 async def test_cancelled_while_waiting(admitted: bool) -> None:
-    """A cancelled request leaves the queue, or gives the place back that it has just got; who is next goes on."""
+    """A cancelled request leaves the queue, or releases the place that it has just got; the next
+    one goes on.
+    """
     admission = Admission(1, 9)
     first = admission.places(1)
     await first.__aenter__()
@@ -97,7 +99,7 @@ async def test_cancelled_while_waiting(admitted: bool) -> None:
 
 
 def deltas(count: int) -> list[Event]:
-    """So many events."""
+    """Return a number of events."""
     return [Delta(0, 1, str(number)) for number in range(count)]
 
 
@@ -144,7 +146,9 @@ async def test_bridge_waits_for_all_writers() -> None:
 
 
 async def test_bridge_full() -> None:
-    """A writer waits while the buffer is full, goes on when it is read, and is told when the reader has left."""
+    """A writer waits while the buffer is full, goes on when it is read, and learns when the reader
+    has left.
+    """
     bridge = Bridge(1, 2)
     loop = asyncio.get_running_loop()
     assert bridge.put(deltas(2))

@@ -16,7 +16,7 @@ from tests.support.model import LONG, Serve, scripted, until
 
 
 async def test_tokens_arrive_as_they_are_sampled(serve: Serve, permits: asyncio.Semaphore) -> None:
-    """Every token is with the client before the next one is sampled, in a record of its own."""
+    """Every token is with the client before the next one is sampled, in its own record."""
     async with (
         serve() as container,
         container.client.stream("POST", "/invocations", json=scripted(count=10, rate=1 / LONG)) as answer,

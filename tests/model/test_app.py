@@ -70,7 +70,7 @@ async def test_whole_failure(serve: Serve) -> None:
 
 
 async def test_models_and_ping(serve: Serve) -> None:
-    """The container says what it serves, and that it is up."""
+    """The container lists its models, and reports that it is up."""
     async with serve(model_name="a-model") as container:
         models = (await container.client.get("/v1/models")).json()
         assert (await container.client.get("/ping")).status_code == 200

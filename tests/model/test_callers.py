@@ -19,7 +19,9 @@ from model.server import Front
 )
 @pytest.mark.parametrize("path", ["/ping", "/invocations", "/metrics", "/v1/chat/completions"])
 async def test_who_is_answered(token: str | None, sent: dict[str, str], status: int, path: str) -> None:
-    """With a token only who sends it gets past the front, on every path; without one, whoever comes."""
+    """With a token, only requests that have it pass the front, on every path; without one, every
+    request does.
+    """
     transport = httpx.ASGITransport(Front("the engine is starting", token))
     async with httpx.AsyncClient(transport=transport, base_url="http://container") as client:
         answer = await client.post(path, headers=sent)

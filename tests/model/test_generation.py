@@ -35,7 +35,7 @@ async def test_leaving_before_the_first_token(serve: Serve) -> None:
 
 
 async def test_cancel(serve: Serve) -> None:
-    """A running request is cancelled by its id, and says so; an unknown id is not."""
+    """A running request is cancelled by its id, and reports that; an unknown id is not found."""
     async with (
         serve(timing=Timing(cancel=0.05)) as container,
         container.client.stream(
@@ -135,7 +135,9 @@ async def test_deadline_of_its_own(serve: Serve) -> None:
 
 
 async def test_cancel_that_overtakes_its_request(serve: Serve) -> None:
-    """A cancel waits a while for a request that is not here: when it comes it ends at once, and all are told."""
+    """A cancel waits a while for its request: when the request comes it ends at once, and every
+    cancel succeeds.
+    """
     body = {**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
     cancel = {"sluice": {"v": 1, "cancel": "r1"}}
     async with serve(timing=Timing(cancel=30)) as container:
@@ -152,7 +154,9 @@ async def test_cancel_that_overtakes_its_request(serve: Serve) -> None:
 
 
 async def test_cancels_that_wait_are_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over so many that wait, and when the container stops, an unknown id is answered at once."""
+    """Over the limit of waiting cancels, and when the container stops, an unknown id is answered at
+    once.
+    """
     monkeypatch.setattr("model.generation._EXPECTED_MOST", 1)
     async with serve() as container:
         first = asyncio.create_task(container.generation.cancel("r1", 30))

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """The process with these variables beside the machine's own."""
+    """Return the process with these variables beside the machine's own."""
     return subprocess.Popen(
         [sys.executable, "-m", "model", *arguments],
         cwd=ROOT,
@@ -40,7 +40,7 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 @pytest.fixture(params=["scripted", "llama_cpp"])
 def container(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running container and its address."""
+    """Yield a running container and its address."""
     port = free_port()
     process = command(
         "serve",
@@ -156,7 +156,7 @@ def test_refuses_to_start(environment: dict[str, str], reason: str) -> None:
 
 
 async def test_ends_by_itself_when_it_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has to stop a container that cannot start."""
+    """A container that cannot start ends by itself."""
     monkeypatch.setattr("model.__main__.LINGER_SECONDS", 0.05)
 
     assert await serve({"SLUICE_ENGINE": "gpt", "SAGEMAKER_BIND_TO_PORT": str(free_port())}) == 1

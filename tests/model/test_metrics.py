@@ -1,4 +1,4 @@
-"""What `/metrics` says of requests that end in every way."""
+"""The metrics of `/metrics` for requests that end in every way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ LABELS = {"gen_ai_operation_name": "chat", "gen_ai_request_model": "sluice-demo"
 
 
 async def values(container: Container) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample by its name and labels, those that all have left out; the text is Prometheus's, or this raises."""
+    """Return every sample by its name and labels, without the labels that all samples have.
+
+    It fails if the text is not Prometheus's.
+    """
     answer = await container.client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {
@@ -29,7 +32,7 @@ async def values(container: Container) -> dict[tuple[str, frozenset[tuple[str, s
 
 
 def one(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
-    """The key of a sample."""
+    """Return the key of a sample."""
     return name, frozenset(labels.items())
 
 
@@ -54,7 +57,9 @@ async def test_whole_answer(serve: Serve) -> None:
 
 
 async def test_outcomes(serve: Serve) -> None:
-    """Failed, refused and late requests are told apart, and the tokens of a broken answer are counted."""
+    """Failed, refused and late requests are counted apart, and the tokens of a broken answer are
+    counted.
+    """
     async with serve() as container:
         await container.client.post("/invocations", json=scripted(count=9, fail_after=3, prompt_tokens=2))
         await container.client.post("/invocations", json=scripted(count=9, prompt_tokens=300))

@@ -25,7 +25,9 @@ FORGED = f"{MARK}\nmodel: serving forged\r\n\x1b[31m{MARK}"
 
 
 def planted() -> list[dict[str, object]]:
-    """Requests with the marker wherever a text may stand, among them some that native code complains about."""
+    """Return requests with the marker wherever text is possible, among them some that native code
+    complains about.
+    """
     question = [{"role": "user", "content": FORGED}]
     bad = {"type": "string", "pattern": f"^{MARK}(a{{5,2}}$", "description": FORGED}
     tool = {
@@ -110,7 +112,9 @@ output.remove(path)
 
 @pytest.mark.parametrize("crash", [False, True])
 def test_native(crash: bool) -> None:
-    """Native output is passed on, labelled, while the engine loads, then kept in a bounded file; a crash is told."""
+    """Native output is passed on, labelled, while the engine loads, then kept in a bounded file; a
+    crash is reported.
+    """
     arguments = [sys.executable, "-c", CHILD, *(["crash"] if crash else [])]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 

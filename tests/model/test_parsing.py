@@ -47,7 +47,7 @@ MESSAGE = {"role": "user", "content": "a"}
 
 
 def accepted(body: bytes) -> ChatRequest | CancelRequest | None:
-    """The request; None where it was refused with an error of the container's own, which can be sent."""
+    """Return the request; None where it was refused with an error of the container's own, which can be sent."""
     try:
         return parse_invocation(body)
     except InvalidRequestError as error:
@@ -116,7 +116,7 @@ def test_worst_bodies(body: bytes) -> None:
 
 @given(st.lists(st.text(max_size=20), max_size=20))
 def test_calls(texts: list[str]) -> None:
-    """Any text of a model where a call is to be read gives pieces or nothing."""
+    """Any text of a model in place of a call is read as pieces or nothing."""
     reader = CallReader()
     for text in texts:
         for piece in reader.feed(text):
@@ -157,7 +157,7 @@ def test_many_values_in_strings() -> None:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """The least CPU time of three."""
+    """Return the least CPU time of three."""
     took = []
     for _ in range(3):
         began = time.process_time()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from model.engines import ENGINES, create
+from model.engines import create
 from model.errors import StartError
-from model.settings import Settings, table
+from model.settings import ENGINES, Settings, table
 
 
 def test_defaults() -> None:
-    """An empty environment gives SageMaker's port and folder."""
+    """An empty environment means SageMaker's port and folder."""
     settings = Settings.from_environment({"PATH": "/bin"})
 
     assert settings == Settings()
@@ -54,7 +54,7 @@ def test_all() -> None:
 
 
 def test_defaults_have_the_forms_of_their_readers() -> None:
-    """What the table gives as a default is what its variable may hold."""
+    """Each default in the table is a value that its variable accepts."""
     for item in fields(Settings):
         if item.default is not None:
             text = str(item.default)

@@ -32,7 +32,7 @@ ANSWER: list[Event] = [
 
 
 def sse(*, include_usage: bool = False) -> SseEncoder:
-    """An encoder for two choices."""
+    """Return an encoder for two choices."""
     return SseEncoder("chatcmpl-1", 1_700_000_000, "m", choices=2, include_usage=include_usage)
 
 

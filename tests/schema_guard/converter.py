@@ -28,7 +28,10 @@ class Converter:
         self._process = process
 
     def convert(self, schema: object) -> dict[str, Any]:
-        """Say what came of a schema: `error`, or None; `seconds` of CPU; an error also when the process died."""
+        """Convert a schema; return `error`, or None, and `seconds` of CPU.
+
+        A dead process is an error too.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -43,7 +46,7 @@ class Converter:
 
 @contextlib.contextmanager
 def converter() -> Iterator[Converter]:
-    """Start the child process, and end it."""
+    """Yield a converter in a child process."""
     command = [sys.executable, "-m", "tests.schema_guard.converter"]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

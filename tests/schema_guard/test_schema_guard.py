@@ -1,6 +1,7 @@
 """What guides a model's output is checked before an engine sees it: what is refused, what is not, and at what cost."""
 
 import contextlib
+import itertools
 import json
 import sys
 import time
@@ -21,12 +22,12 @@ ENGINES: "tuple[Any, ...]" = ("llama.cpp", "llguidance")
 
 
 def pattern(text: str) -> dict[str, Any]:
-    """A string of a pattern."""
+    """Return a string of a pattern."""
     return {"type": "string", "pattern": text}
 
 
 def nested(levels: int, **fields: Any) -> dict[str, Any]:
-    """Arrays within arrays."""
+    """Return arrays within arrays."""
     schema: dict[str, Any] = {"type": "integer"}
     for _ in range(levels):
         schema = {"type": "array", "items": schema, **fields}
@@ -34,17 +35,17 @@ def nested(levels: int, **fields: Any) -> dict[str, Any]:
 
 
 def defs(root: str, **named: Any) -> dict[str, Any]:
-    """A schema that is one of its definitions."""
+    """Return a schema that is one of its definitions."""
     return {"$ref": f"#/$defs/{root}", "$defs": named}
 
 
 def names(count: int) -> dict[str, Any]:
-    """Properties."""
+    """Return a number of properties."""
     return {f"p{number}": STRING for number in range(count)}
 
 
 def clashing(count: int) -> dict[str, Any]:
-    """Properties whose names are one to llama.cpp."""
+    """Return properties whose names are the same to llama.cpp."""
     return {chr(0x4E00 + number): STRING for number in range(count)}
 
 
@@ -52,14 +53,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     **{
         f"{low} over {high}": ({low: 5, high: 2}, f"s.{low}")
         for low, high in [
-            ("minItems", "maxItems"),
-            ("minLength", "maxLength"),
-            ("minProperties", "maxProperties"),
-            ("minContains", "maxContains"),
-            ("minimum", "maximum"),
-            ("minimum", "exclusiveMaximum"),
-            ("exclusiveMinimum", "maximum"),
-            ("exclusiveMinimum", "exclusiveMaximum"),
+            *((f"min{count}", f"max{count}") for count in ("Items", "Length", "Properties", "Contains")),
+            *itertools.product(("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")),
         ]
     },
     **{f"minItems {value!r:.20}": ({"minItems": value}, "s.minItems") for value in (-1, 1e9, 5.0, True, None, "5", 2**31, 10**4000)},
@@ -209,7 +204,7 @@ def test_all_schemas_of_a_request_count_together() -> None:
 
 
 def test_a_path_is_cut_and_printable() -> None:
-    """Names of any length and with any characters give a path of 200 printable characters at most."""
+    """Names of any length and with any characters make a path of at most 200 printable characters."""
     with pytest.raises(SchemaRefused) as refusal:
         check([(("s",), {"properties": {"\x1b[2J\n" + "n" * 5000: {"minItems": 5, "maxItems": 2}}})])
     assert len(refusal.value.path) == 200
@@ -236,7 +231,7 @@ def test_forms_take_no_less(schema: Any) -> None:
 
 
 def steps(schema: Any) -> int:
-    """How many lines of the package run for a schema."""
+    """Return how many lines of the package run for a schema."""
     count = 0
 
     def trace(frame: Any, event: str, _: Any) -> Any:
@@ -275,13 +270,13 @@ def test_the_work_is_linear(grown: Any) -> None:
 
 
 def branches(count: int, target: Any) -> dict[str, Any]:
-    """Alternatives, two by two, that all refer to one schema."""
+    """Return alternatives, two by two, that all refer to one schema."""
     pairs = {f"p{number}": {"anyOf": [{"$ref": "#/$defs/d"}] * 2} for number in range(count)}
     return {"$defs": {"d": target, **pairs}}
 
 
 def seconds(schema: Any) -> float:
-    """CPU time of the check, the least of three."""
+    """Return the CPU time of the check, the minimum of three."""
     spent = []
     for _ in range(3):
         began = time.process_time()
@@ -309,7 +304,7 @@ def test_one_large_schema_costs_once_however_many_refer_to_it(large: Any) -> Non
 
 @pytest.fixture(scope="module")
 def engine() -> Any:
-    """llama.cpp, in a process with little memory."""
+    """Yield llama.cpp in a process with little memory."""
     with converter() as child:
         yield child
 
@@ -330,7 +325,7 @@ def test_usual_schemas_convert(engine: Converter, name: str) -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas)
 def test_what_is_accepted_converts(engine: Converter, schema: Any) -> None:
-    """Whatever is accepted, llama.cpp converts with 512 MB and in little time."""
+    """llama.cpp converts every accepted schema with 512 MB and in little time."""
     try:
         check([(("s",), schema)])
     except SchemaRefused:
@@ -339,7 +334,7 @@ def test_what_is_accepted_converts(engine: Converter, schema: Any) -> None:
 
 
 def table() -> str:
-    """The limits as docs/reference/api.md has them."""
+    """Return the limits as docs/reference/api.md has them."""
     found = [limit for limit in vars(limits).values() if isinstance(limit, limits.Limit)]
     return "\n".join(f"| {limit.counts} | {limit.most:,} | {limit.measured} |" for limit in found)
 

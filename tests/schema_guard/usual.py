@@ -11,7 +11,7 @@ SAFE = 2**53 - 1
 
 
 def closed(**properties: Any) -> dict[str, Any]:
-    """An object as strict structured outputs want it."""
+    """Return an object as strict structured outputs want it."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 

@@ -22,13 +22,13 @@ import boto3
 import httpx2
 import openai
 
-from cli.lib import cdk, local_keys
+from cli.lib import local_keys
 from cli.lib.terminal import console, step
 from local.cloud import LocalCloud
 from tests.soak import accounting
-from tests.support import leftovers
+from tests.support import gates, leftovers
 
-# What goes wrong, each by a chance of its own for every answer, table call or invocation in its way.
+# The faults. Each strikes an answer, a table call or an invocation with its own probability.
 FAULTS: list[dict[str, Any]] = [
     {"kind": "one-byte-parts", "probability": 0.03},
     {"kind": "joined-parts", "probability": 0.05},
@@ -54,13 +54,13 @@ MODEL = "sluice-demo"
 # A stream that has not ended by then hangs.
 _HANGS_S = 60.0
 _QUIET_S = 60.0
-# Bytes that moto keeps of a stream: its ledger item, log lines, trace.
+# Bytes that moto keeps for each stream: its ledger item, log lines, trace.
 _STORED = 10_000
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is under load."""
+    """The deployment under load."""
 
     cloud: LocalCloud
     origin: str
@@ -71,23 +71,25 @@ class Target:
     """The stream function's name."""
 
     def renew_environments(self) -> None:
-        """Have the function's environments replaced, as a deployment would: the old ones end once they are idle."""
+        """Replace the function's environments, as a deployment does: the old ones end once they are
+        idle.
+        """
         memory = self.functions.get_function_configuration(FunctionName=self.function)["MemorySize"]
         self.functions.update_function_configuration(FunctionName=self.function, MemorySize=memory + 1)
 
 
 def main() -> int:
-    """Deploy, run, account; the exit status."""
+    """Deploy, run and account; return the exit status."""
     parser = argparse.ArgumentParser(description="Streams under random faults.")
     parser.add_argument("--streams", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=10, help="stop sending after so long")
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cloud = LocalCloud.start(Path(folder))
         try:
-            wrong = _soak(_deploy(cloud, Path(folder)), given)
+            wrong = _soak(_deploy(cloud, Path(folder)), args)
         finally:
             cloud.stop()
             left = leftovers.processes(cloud.pid)
@@ -99,35 +101,26 @@ def main() -> int:
 
 
 def _deploy(cloud: LocalCloud, folder: Path) -> Target:
-    aws = cloud.aws_environment()
-    log = folder / "deploy.log"
-    with step("Deploying the scripted engine") as detail:
-        account = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-        cdk.cdk(["bootstrap", account, "--app", ""], aws=aws, log=log, detail=detail)
-        context = {"stage": "local", "engine": "scripted", "tokens_per_second": "0", "parallel": "64"}
-        outputs = cdk.deploy(context=context, aws=aws, outputs=folder / "outputs.json", log=log, detail=detail)
-    options = {
-        "endpoint_url": cloud.endpoint_url,
-        "region_name": aws["AWS_REGION"],
-        "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
-    }
+    outputs = gates.deploy(
+        cloud, folder, "the scripted engine", engine="scripted", tokens_per_second="0", parallel="64"
+    )
+    options = cloud.client_options()
     table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
     key = local_keys.create(table, name="soak")
     origin = f"http://{outputs['DistributionDomain']}/v1"
     return Target(cloud, origin, key, table, boto3.client("lambda", **options), outputs["FunctionName"])
 
 
-def _soak(target: Target, given: argparse.Namespace) -> list[str]:
+def _soak(target: Target, args: argparse.Namespace) -> list[str]:
     with step("Warming up"):
-        warm, first = asyncio.run(_run(target, given, given.streams // 10, given.seed - 1))
+        warm, first = asyncio.run(_run(target, args, args.streams // 10, args.seed - 1))
         before = _at_rest(target)
-    with step(f"{given.streams} streams, {given.concurrency} at once, seed {given.seed}"):
-        found, second = asyncio.run(_run(target, given, given.streams, given.seed))
+    with step(f"{args.streams} streams, {args.concurrency} at once, seed {args.seed}"):
+        found, second = asyncio.run(_run(target, args, args.streams, args.seed))
     console.print("  clients: " + _counts(found))
     console.print("  faults: " + ", ".join(f"{one['landed'] or one['struck']} {one['kind']}" for one in second))
     with step("Waiting until all is quiet"):
-        after = _at_rest(target, before, stored=given.streams * _STORED)
+        after = _at_rest(target, before, stored=args.streams * _STORED)
     for role in after:
         console.print(f"  {role}: {before.get(role)} -> {after[role]}")
     seen = warm + found
@@ -135,11 +128,11 @@ def _soak(target: Target, given: argparse.Namespace) -> list[str]:
     with step("Accounting"):
         summary, wrong = accounting.check(target.table, seen, accounting.logged(target.cloud.directory / "logs"), kills)
     console.print(f"  {summary}")
-    if len(found) < given.streams:
-        wrong.append(f"only {len(found)} of {given.streams} streams in {given.minutes:g} minutes")
+    if len(found) < args.streams:
+        wrong.append(f"only {len(found)} of {args.streams} streams in {args.minutes:g} minutes")
     return [
         *(f"{one.request_id}: {one.wrong}" for one in seen if one.wrong),
-        *leftovers.grown(before, after, stored=given.streams * _STORED),
+        *leftovers.grown(before, after, stored=args.streams * _STORED),
         *wrong,
     ]
 
@@ -149,10 +142,13 @@ def _counts(found: list[accounting.Seen]) -> str:
 
 
 async def _run(
-    target: Target, given: argparse.Namespace, streams: int, seed: int
+    target: Target, args: argparse.Namespace, streams: int, seed: int
 ) -> tuple[list[accounting.Seen], list[dict[str, Any]]]:
-    """Send streams under faults; what the clients saw, and the faults with their counts. Afterwards there are none."""
-    ends = time.monotonic() + given.minutes * 60
+    """Send streams under faults; return what the clients saw, and the faults with their counts.
+
+    Afterwards no fault is set.
+    """
+    ends = time.monotonic() + args.minutes * 60
     for number, fault in enumerate(FAULTS):
         body = {"seed": seed * 1000 + number, "scope": "*sluice-local*", **fault}
         target.cloud.ask("faults", method="POST", body=body)
@@ -168,17 +164,17 @@ async def _run(
                     break
                 seen.append(await _stream(client, random.Random(f"{seed}/{number}")))
                 if seen[-1].turned_away:
-                    await asyncio.sleep(1)  # as its retry-after says
+                    await asyncio.sleep(1)  # the response's retry-after is one second
             return seen
 
-        found = [one for some in await asyncio.gather(*(send() for _ in range(given.concurrency))) for one in some]
+        found = [one for some in await asyncio.gather(*(send() for _ in range(args.concurrency))) for one in some]
     listing = target.cloud.ask("faults")["faults"]
     target.cloud.ask("faults", method="DELETE")
     return found, listing
 
 
 async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounting.Seen:
-    """One client's stream, and what it saw."""
+    """Run one client's stream; return what it saw."""
     count = chance.randrange(1, 60)
     said = "".join(f" ö{number}" for number in range(count))
     script = json.dumps({"repeat": " ö{i}", "count": count, "rate": chance.choice([50, 200, 1000])})
@@ -214,7 +210,10 @@ async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounti
 
 
 def _at_rest(target: Target, like: leftovers.State | None = None, *, stored: int = 0) -> leftovers.State:
-    """What there is once no environment of the function is left; waits for what is only late."""
+    """Return what processes hold once no environment of the function is left.
+
+    It waits for what is only late.
+    """
     target.renew_environments()
     ends = time.monotonic() + _QUIET_S
     state = leftovers.state(target.cloud.pid)

@@ -12,7 +12,9 @@ OUTCOMES = {"complete", "cut", "failed", "cancelled"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client saw: the request's id if it was told one, how it ended, and what is wrong with that."""
+    """What a client saw: the request's id, if it received one, how the stream ended, and what is
+    wrong with that.
+    """
 
     request_id: str
     end: str
@@ -25,7 +27,7 @@ class Seen:
 
 
 def logged(folder: Path) -> dict[str, set[str]]:
-    """Give the events that the function logged of each request id."""
+    """Return the events that the function logged of each request id."""
     found: dict[str, set[str]] = {}
     for path in folder.glob("function-*.log"):
         for line in path.read_text(errors="replace").splitlines():
@@ -44,7 +46,7 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
     Args:
         table: boto3's UsageTable, at rest.
         seen: What the clients saw.
-        log: As `logged` gives it.
+        log: The result of `logged`.
         kills: How many functions were killed.
 
     Returns:

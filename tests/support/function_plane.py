@@ -10,7 +10,7 @@ import aiohttp
 
 from local.faults.plan import Plan
 from local.lambda_.environment import Environment
-from local.lambda_.plane import Functions
+from local.lambda_.server import Functions
 from local.state import Function
 from tests.support import function_code
 

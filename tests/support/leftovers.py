@@ -66,7 +66,7 @@ def state(root: int) -> State:
 def _role(is_root: bool, command: list[str]) -> str:
     if is_root:
         return "cloud"
-    if "local.moto" in command:
+    if "local.control_plane" in command:
         return "control"
     return "container" if "serve" in command else "function"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import boto3
 
-from local.cloud import REGION, LocalCloud
-from tests.support import function_code
+from local.cloud import LocalCloud
+from tests.support import function_code, resources
 from tests.support.local_cloud import CONTAINER, Stacks
 
 BUCKET = "sluice-listeners"
@@ -29,19 +29,8 @@ def _role(service: str) -> dict[str, Any]:
     }
 
 
-def _permission(action: str, **condition: Any) -> dict[str, Any]:
-    properties = {"FunctionName": {"Ref": "Function"}, "Action": action, "Principal": "*", **condition}
-    return {"Type": "AWS::Lambda::Permission", "Properties": properties}
-
-
 def template() -> dict[str, Any]:
     """The resources."""
-    origin = {
-        "Id": "function",
-        "DomainName": {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": ["Url", "FunctionUrl"]}]}]},
-        "CustomOriginConfig": {"OriginProtocolPolicy": "https-only"},
-    }
-    code = {"S3Bucket": BUCKET, "S3Key": "code.zip"}
     variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap"}
     container = {"Image": "image:tag", "Environment": {}}
     variant = {
@@ -54,43 +43,13 @@ def template() -> dict[str, Any]:
     return {
         "Secret": {"Type": "AWS::SecretsManager::Secret", "Properties": {"Name": "admin", "SecretString": SECRET}},
         "Role": _role("lambda"),
-        "Function": {
-            "Type": "AWS::Lambda::Function",
-            "Properties": {
-                "FunctionName": "listens",
-                "Code": code,
-                "Handler": "main.handler",
-                "Runtime": "python3.14",
-                "Timeout": 30,
-                "Role": {"Fn::GetAtt": ["Role", "Arn"]},
-                "Environment": {"Variables": variables},
-            },
-        },
-        "Url": {
-            "Type": "AWS::Lambda::Url",
-            "Properties": {
-                "TargetFunctionArn": {"Ref": "Function"},
-                "AuthType": "NONE",
-                "InvokeMode": "RESPONSE_STREAM",
-            },
-        },
-        "Open": _permission("lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE"),
-        "OpenToo": _permission("lambda:InvokeFunction", InvokedViaFunctionUrl=True),
-        "Distribution": {
-            "Type": "AWS::CloudFront::Distribution",
-            "Properties": {
-                "DistributionConfig": {
-                    "Enabled": True,
-                    "Origins": [origin],
-                    "DefaultCacheBehavior": {
-                        "TargetOriginId": "function",
-                        "ViewerProtocolPolicy": "https-only",
-                        "AllowedMethods": ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"],
-                        "OriginRequestPolicyId": "b689b0a8-53d0-40ab-baf2-68738e2966ac",
-                    },
-                }
-            },
-        },
+        **resources.streaming(
+            BUCKET,
+            origin={"CustomOriginConfig": {"OriginProtocolPolicy": "https-only"}},
+            FunctionName="listens",
+            Timeout=30,
+            Environment={"Variables": variables},
+        ),
         "ModelRole": _role("sagemaker"),
         "Model": {
             "Type": "AWS::SageMaker::Model",
@@ -114,13 +73,7 @@ class Deployed:
 
     def client(self, service: str) -> Any:
         """A stock client with the cloud's own keys."""
-        return boto3.client(
-            service,
-            region_name=REGION,
-            endpoint_url=self.cloud.endpoint_url,
-            aws_access_key_id=self.cloud.keys.access_key,
-            aws_secret_access_key=self.cloud.keys.secret_key,
-        )
+        return boto3.client(service, **self.cloud.client_options())
 
 
 NAMED = "host.docker.internal"
@@ -156,7 +109,7 @@ def deployed(directory: Path) -> Iterator[Deployed]:
         }
         owners = listening(cloud.pid)
         known = set(ports.values())
-        [ports["control plane"]] = [port for port, command in owners.items() if "local.moto" in command]
+        [ports["control plane"]] = [port for port, command in owners.items() if "local.control_plane" in command]
         [ports["runtime API"]] = [
             port for port, command in owners.items() if "-m local --dir" in command and port not in known
         ]

@@ -1,1 +1,1 @@
-"""The adapters beside ours. They run in .venv-bench, which has what the group `bench` names."""
+"""The other adapters. They run in .venv-bench, which has the packages of the group `bench`."""

@@ -1,8 +1,8 @@
-"""FastAPI, boto3 and sse-starlette, put together as the tutorials do.
+"""FastAPI, boto3 and sse-starlette, combined as the tutorials do.
 
-Patterns: "Elevating the generative AI experience: Introducing streaming support in Amazon SageMaker hosting" (AWS
-machine learning blog) for reading the event stream by lines, FastAPI's and sse-starlette's documentation for the
-answer. It has no keys, no metering and no limits.
+Patterns: "Elevating the generative AI experience: Introducing streaming support in Amazon SageMaker
+hosting" (AWS machine learning blog) for reading the event stream by lines, FastAPI's and
+sse-starlette's documentation for the response. It has no keys, no metering and no limits.
 """
 
 import io
@@ -21,14 +21,14 @@ client = boto3.client("sagemaker-runtime")
 
 
 class ChatRequest(BaseModel):
-    """What a client sends."""
+    """The request of a client."""
 
     messages: list[dict[str, Any]]
     max_tokens: int = 512
 
 
 class LineIterator:
-    """Collects the parts of an event stream and gives whole lines."""
+    """Joins the parts of an event stream and yields whole lines."""
 
     def __init__(self, stream: Any) -> None:
         """Take the `Body` of boto3's answer."""
@@ -37,11 +37,11 @@ class LineIterator:
         self.read_pos = 0
 
     def __iter__(self) -> "LineIterator":
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __next__(self) -> bytes:
-        """Give the next line."""
+        """Return the next line."""
         while True:
             self.buffer.seek(self.read_pos)
             line = self.buffer.readline()

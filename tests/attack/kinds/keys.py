@@ -1,4 +1,4 @@
-"""Keys that are invented, wrong, odd or too many; nobody's ledger gets an item by them."""
+"""Keys that are invented, wrong, odd or too many. They make no ledger items."""
 
 import asyncio
 from typing import Any

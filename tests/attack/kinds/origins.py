@@ -54,7 +54,7 @@ async def attack(target: Target, findings: Findings) -> None:
             for path in _PATHS:
                 request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{line or ''}\r\n"
                 status = _status(await raw(("127.0.0.1", port), request.encode(), seconds=5))
-                # the edge answers its own 401 and 404 to a page, and has nothing to give without a key
+                # the edge answers a page with 401 and 404, and reveals nothing without a key
                 least = 400 if port == edge else 401
                 findings.check(f"{name}, {path}", status is None or least <= status < 500, f"port {port}: {status}")
     unsigned = (

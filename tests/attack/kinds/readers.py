@@ -1,4 +1,4 @@
-"""Clients that do not read, leave, or ask for more than anybody needs."""
+"""Clients that do not read, that leave, or that ask for far too much."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Intrinsic functions, dynamic references and the order of resources."""
+"""Intrinsic functions and the order of resources."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def _scope(**changes: Any) -> Scope:
     ],
 )
 def test_functions(node: Any, value: Any) -> None:
-    """Each intrinsic function gives its value."""
+    """Each intrinsic function has its value."""
     conditions = {
         "Yes": {"Fn::And": [{"Fn::Equals": [{"Ref": "Name"}, "x"]}, {"Fn::Not": [{"Condition": "No"}]}]},
         "No": {"Fn::Or": [{"Fn::Equals": ["1", "2"]}]},
@@ -67,38 +67,6 @@ def test_a_circle_is_named() -> None:
     """A circular dependency is an error that names its members."""
     with pytest.raises(TemplateError, match=r"\[A, B\]"):
         in_order({"A": {"DependsOn": "B"}, "B": {"DependsOn": ["A"]}})
-
-
-ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:name-AbCdEf"
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("{{resolve:secretsmanager:name}}", "name//"),
-        ("{{resolve:secretsmanager:name:SecretString}}", "name//"),
-        (f"{{{{resolve:secretsmanager:{ARN}:SecretString:::}}}}", f"{ARN}//"),
-        ("a{{resolve:secretsmanager:json:SecretString:key}}b{{resolve:ssm:/p/q:3}}", "avalueb/p/q@3"),
-        ("{{resolve:secretsmanager:name:SecretString::AWSPREVIOUS:v1}}", "name/AWSPREVIOUS/v1"),
-        ("{{resolve:ssm-secure:p}}", "p@"),
-        ("nothing {{here}}", "nothing {{here}}"),
-    ],
-)
-def test_dynamic_references(text: str, value: str) -> None:
-    """References are replaced wherever they stand in a string, ARNs and JSON keys included."""
-    found = resolve(
-        text,
-        lambda name, stage, version: '{"key": "value"}' if name == "json" else f"{name}/{stage}/{version}",
-        lambda name, version: f"{name}@{version}",
-    )
-    assert found == value
-
-
-@pytest.mark.parametrize("text", ["{{resolve:s4:x}}", "{{resolve:secretsmanager:x:SecretString:missing}}"])
-def test_bad_dynamic_references(text: str) -> None:
-    """A reference to nothing is an error."""
-    with pytest.raises(TemplateError):
-        resolve(text, lambda *_: "{}", lambda *_: "")
 
 
 def test_references_put_together_by_join() -> None:

@@ -1,4 +1,4 @@
-"""Stacks themselves: failures, change sets, exports, and types that nobody handles."""
+"""Stacks: failures, change sets, exports, and types that are not handled."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ def test_unhandled_type_is_named(cloud: LocalCloud, stacks: Stacks) -> None:
     """A resource of an unknown type deploys, and the status and the log name it until it is gone."""
     stack = stacks.create({"Thing": {"Type": "AWS::Unheard::Of", "Properties": {}}, "Topic": TOPIC})
     assert stacks.status(stack) == "CREATE_COMPLETE"
-    effect = "what depends on it will not work"
+    effect = "resources that depend on it will not work"
     named = {"stack": stack, "logical_id": "Thing", "type": "AWS::Unheard::Of", "effect": effect}
     assert named in _status(cloud)["unhandled"]
     assert f"AWS::Unheard::Of (Thing): {effect}" in (cloud.directory / "logs" / "control.log").read_text()
@@ -139,7 +139,7 @@ def test_properties_that_the_api_refuses_fail_the_stack(stacks: Stacks) -> None:
 
 
 def test_a_named_resource_is_not_replaced(client: Client, stacks: Stacks) -> None:
-    """A change that would replace a resource with a name of its own fails, and the resource stays."""
+    """A change that would replace a resource with an explicit name fails, and the resource stays."""
 
     def template(key: str) -> dict[str, Any]:
         properties = {

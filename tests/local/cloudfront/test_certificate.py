@@ -1,4 +1,4 @@
-"""TLS at the edge, with a certificate of the local cloud's own."""
+"""TLS at the edge, with a certificate of the local cloud."""
 
 import ssl
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from cli.lib.trust import bundle
 from local.cloudfront.certificate import ensure
-from local.cloudfront.plane import Edge
+from local.cloudfront.server import Edge
 from local.state import Distribution
 
 
@@ -18,7 +18,9 @@ def _config() -> dict[str, object]:
 
 
 async def test_viewers_check_the_certificate(tmp_path: Path) -> None:
-    """Whoever trusts the local authority, however strictly, is answered over HTTPS; whoever does not refuses."""
+    """A client that trusts the local authority gets HTTPS, however strictly it checks; any other
+    client refuses.
+    """
     certificate = ensure(tmp_path)
     edge = Edge(lambda: 0, tls=certificate.context())
     await edge.start()
@@ -37,7 +39,10 @@ async def test_viewers_check_the_certificate(tmp_path: Path) -> None:
 
 
 def test_certificate_is_kept(tmp_path: Path) -> None:
-    """The next start has the same certificate; its key is for its owner alone, and the authority's is nowhere."""
+    """The next start has the same certificate.
+
+    Only its owner can read its key, and the authority's key is not stored.
+    """
     first = ensure(tmp_path)
     content = first.server.read_bytes()
     assert ensure(tmp_path).server.read_bytes() == content

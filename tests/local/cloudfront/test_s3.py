@@ -5,11 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
-from aiohttp import web
-from multidict import CIMultiDict
 
 from local.cloud import ACCOUNT
-from local.cloudfront.answers import MANAGED, apply_policy
 from local.cloudfront.behaviours import ConfigError, behaviours
 from local.cloudfront.s3 import allows
 from tests.support.local_cloud import Client, Stacks
@@ -20,7 +17,7 @@ SOURCE = f"arn:aws:cloudfront::{ACCOUNT}:distribution/{ID}"
 
 
 def _statement(**changed: Any) -> dict[str, Any]:
-    """CDK's own statement for an origin access control."""
+    """Return CDK's own statement for an origin access control."""
     return {
         "Effect": "Allow",
         "Action": "s3:GetObject",
@@ -49,99 +46,12 @@ def _statement(**changed: Any) -> dict[str, Any]:
     ],
 )
 def test_who_may_read_a_bucket(changed: dict[str, Any], signed: bool, expected: bool) -> None:
-    """A distribution reads what the bucket's policy lets it, signed as the distribution that it is, or as anybody."""
+    """A distribution reads what the bucket's policy allows it, as itself if it signs and else
+    anonymously.
+    """
     statement = {"Sid": "Also", **_statement(**changed)}
     policy = {"Statement": [_statement(), statement] if changed.get("Effect") else [statement]}
     assert allows(policy, "s3:GetObject", "arn:aws:s3:::b/a.html", distribution=ID, signed=signed) is expected
-
-
-def test_headers_of_a_policy() -> None:
-    """A policy removes headers, adds others, and overrides those that are there only where it says so."""
-    policy = {
-        "RemoveHeadersConfig": {"Items": [{"Header": "x-powered-by"}]},
-        "CustomHeadersConfig": {
-            "Items": [
-                {"Header": "X-A", "Value": "policy", "Override": True},
-                {"Header": "X-B", "Value": "policy", "Override": False},
-            ]
-        },
-        "SecurityHeadersConfig": {
-            "StrictTransportSecurity": {"AccessControlMaxAgeSec": 60, "IncludeSubdomains": True, "Override": True},
-            "ContentSecurityPolicy": {"ContentSecurityPolicy": "default-src 'self'", "Override": True},
-        },
-    }
-    headers = CIMultiDict({"X-Powered-By": "x", "x-a": "origin", "x-b": "origin"})
-    apply_policy(policy, headers)
-    assert {name.lower(): value for name, value in headers.items()} == {
-        "x-a": "policy",
-        "x-b": "origin",
-        "strict-transport-security": "max-age=60; includeSubDomains",
-        "content-security-policy": "default-src 'self'",
-    }
-
-
-CORS = {
-    "CorsConfig": {
-        "AccessControlAllowOrigins": {"Items": ["https://*.example.org"]},
-        "AccessControlAllowMethods": {"Items": ["GET", "POST"]},
-        "AccessControlAllowHeaders": {"Items": ["authorization"]},
-        "AccessControlExposeHeaders": {"Items": ["x-request-id"]},
-        "AccessControlAllowCredentials": False,
-        "AccessControlMaxAgeSec": 60,
-        "OriginOverride": False,
-    }
-}
-
-
-@pytest.mark.parametrize(
-    ("viewer", "own", "added"),
-    [
-        ({}, {}, {}),
-        ({"Origin": "https://evil.org"}, {}, {}),
-        ({"Origin": "https://a.example.org"}, {"access-control-allow-origin": "*"}, {}),
-        (
-            {"Origin": "https://a.example.org"},
-            {},
-            {
-                "access-control-allow-origin": "https://a.example.org",
-                "access-control-expose-headers": "x-request-id",
-                "vary": "Origin",
-            },
-        ),
-        (
-            {"Origin": "https://a.example.org", "Access-Control-Request-Method": "POST"},
-            {},
-            {
-                "access-control-allow-origin": "https://a.example.org",
-                "access-control-allow-methods": "GET, POST",
-                "access-control-allow-headers": "authorization",
-                "access-control-max-age": "60",
-                "vary": "Origin",
-            },
-        ),
-    ],
-)
-def test_cors(viewer: dict[str, str], own: dict[str, str], added: dict[str, str]) -> None:
-    """CORS headers are added for origins that a policy allows, unless the origin's answer has its own."""
-    headers = CIMultiDict(own)
-    apply_policy(CORS, headers, viewer)
-    assert {name.lower(): value for name, value in headers.items()} == {**own, **added}
-
-
-def test_server_timing() -> None:
-    """A policy with Server-Timing for all requests says where the answer came from."""
-    headers: CIMultiDict[str] = CIMultiDict()
-    apply_policy({"ServerTimingHeadersConfig": {"Enabled": True, "SamplingRate": 100}}, headers)
-    assert headers["Server-Timing"].startswith('cdn-cache-miss,cdn-pop;desc="')
-
-
-def test_managed_security_headers() -> None:
-    """The managed policy of security headers adds its five."""
-    response = web.Response()
-    apply_policy(MANAGED["67f7725c-6f97-4210-82d7-5512b31e9d03"], response.headers)
-    assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
-    assert response.headers["X-XSS-Protection"] == "1; mode=block"
-    assert {"X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy"} <= response.headers.keys()
 
 
 @pytest.mark.parametrize("name", ["OriginAccessControlId", "ResponseHeadersPolicyId"])
@@ -207,7 +117,10 @@ def _template(*, allowed: bool) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def site(client: Client) -> Iterator[tuple[Stacks, str, str]]:
-    """A deployed distribution over a bucket that it may not read yet: stacks, the stack's name and the address."""
+    """Yield a deployed distribution over a bucket that it may not read yet.
+
+    The values are the stacks, the stack's name and the distribution's address.
+    """
     stacks = Stacks(client)
     outputs = {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}}
     stack = stacks.create(_template(allowed=False), outputs)
@@ -235,7 +148,7 @@ def test_static_files(site: tuple[Stacks, str, str]) -> None:
     assert (home.status_code, home.text, home.headers["x-own"]) == (200, "home", "yes")
     part = httpx.get(f"{url}/a%20b.txt", headers={"range": "bytes=2-4"})
     assert (part.status_code, part.text) == (206, "234")
-    # Nobody may list the bucket, so that a missing object is a 403 of S3.
+    # No caller may list the bucket, so that a missing object is a 403 of S3.
     lost = httpx.get(f"{url}/missing")
     assert (lost.status_code, lost.text, lost.headers["content-type"]) == (404, "lost", "text/html")
     assert httpx.head(f"{url}/index.html").headers["content-length"] == "4"

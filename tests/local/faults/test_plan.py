@@ -1,19 +1,10 @@
-"""Which fault strikes which request, and where answers are cut."""
+"""Which fault strikes which request."""
 
-import contextlib
-import json
-from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError
 
-from local.cloud import LocalCloud
-from local.faults import dynamodb
-from local.faults.parts import Boundary, Cutting, Joined, OneByte
 from local.faults.plan import KINDS, FaultError, Plan, parse
-from tests.support.local_cloud import Client
 
 
 def _struck(plan: Plan, requests: int = 200) -> list[tuple[int, int]]:
@@ -51,7 +42,9 @@ def test_faults_do_not_disturb_each_other() -> None:
 
 
 def test_scope_and_count() -> None:
-    """A fault strikes names in its scope, calls that it names, and so many times; without a bound once."""
+    """A fault strikes names in its scope, and calls that it names, as often as its count; without a
+    bound once.
+    """
     plan = _plan({"kind": "table-down", "scope": "sluice-*", "operation": "Put*", "count": 2})
     assert plan.strike("table", "other", "PutItem") is None
     assert plan.strike("table", "sluice-a", "UpdateItem") is None
@@ -80,43 +73,10 @@ def test_scope_and_count() -> None:
         ({"kind": "table-slow", "often": 1}, "often"),
     ],
 )
-def test_a_fault_that_makes_no_sense(wrong: object, named: str) -> None:
-    """A description that makes no sense is refused, and the message names the field."""
+def test_an_invalid_fault(wrong: object, named: str) -> None:
+    """An invalid description is refused, and the message names the field."""
     with pytest.raises(FaultError, match=named):
         parse(wrong)
-
-
-@pytest.mark.parametrize("size", [1, 5, 40])
-def test_parts(size: int) -> None:
-    """However the bytes come, a fault's parts end where it says, and joined they are the bytes."""
-    data = "".join(f'{{"n": {number}, "text": "ä😀"}}\n' for number in range(10)).encode()
-
-    def parts(cutter: Cutting) -> list[bytes]:
-        pieces = (data[at : at + size] for at in range(0, len(data), size))
-        found = [part for piece in pieces for part in cutter.cut(piece)]
-        return [part for part in [*found, cutter.rest()] if part]
-
-    assert parts(OneByte()) == [data[at : at + 1] for at in range(len(data))]
-    for after in range(1, len(data)):
-        assert parts(Boundary(after)) == [data[:after], data[after:]]
-    joined = parts(Joined(4))
-    assert b"".join(joined) == data
-    assert all(part.count(b"\n") >= 4 for part, _ in pairwise(joined))
-
-
-@pytest.mark.parametrize(
-    ("call", "tables"),
-    [
-        ({"TableName": "a", "Item": {"TableName": {"S": "b"}}}, {"a"}),
-        ({"TableName": "arn:aws:dynamodb:us-east-1:1:table/a"}, {"a"}),
-        ({"RequestItems": {"a": [], "b": []}}, {"a", "b"}),
-        ({"TransactItems": [{"Put": {"TableName": "a"}}, {"Update": {"TableName": "b"}}]}, {"a", "b"}),
-        ({}, set()),
-    ],
-)
-def test_tables_of_a_call(call: dict[str, Any], tables: set[str]) -> None:
-    """The tables of every form of call are found."""
-    assert dynamodb._tables(json.loads(json.dumps(call))) == tables
 
 
 def test_every_kind_is_told_apart_by_its_place() -> None:
@@ -124,44 +84,3 @@ def test_every_kind_is_told_apart_by_its_place() -> None:
     for kind, (target, _) in KINDS.items():
         plan = _plan({"kind": kind})
         assert [place for place in ("endpoint", "table", "function") if plan.watches(place)] == [target]
-
-
-@contextlib.contextmanager
-def _fault(cloud: LocalCloud, **fields: object) -> Iterator[None]:
-    cloud.ask("faults", method="POST", body=fields)
-    yield
-    cloud.ask("faults", method="DELETE")
-
-
-@pytest.mark.parametrize(
-    ("kind", "code", "status"),
-    [("table-throttled", "ProvisionedThroughputExceededException", 400), ("table-down", "InternalServerError", 500)],
-)
-def test_dynamodbs_own_errors(cloud: LocalCloud, client: Client, kind: str, code: str, status: int) -> None:
-    """Stock boto3 reads a table's fault as DynamoDB's own error; other tables and calls go on."""
-    dynamodb = client("dynamodb")
-    with _fault(cloud, kind=kind, scope="struck", operation="Put*"):
-        with pytest.raises(ClientError) as caught:
-            dynamodb.put_item(TableName="struck", Item={"pk": {"S": "1"}})
-        answer = caught.value.response
-        assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
-        for call in (dynamodb.put_item, dynamodb.get_item):
-            argument = "Item" if call == dynamodb.put_item else "Key"
-            with pytest.raises(dynamodb.exceptions.ResourceNotFoundException):
-                call(TableName="other", **{argument: {"pk": {"S": "1"}}})
-
-
-def test_a_lost_answer(cloud: LocalCloud, client: Client) -> None:
-    """A call whose answer is lost was made, one that did not arrive was not."""
-    dynamodb = client("dynamodb")
-    dynamodb.create_table(
-        TableName="lost",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    for kind in ("table-answer-lost", "table-unreachable"):
-        with _fault(cloud, kind=kind, scope="lost"), pytest.raises(ConnectionClosedError):
-            dynamodb.put_item(TableName="lost", Item={"pk": {"S": kind}})
-    assert [item["pk"]["S"] for item in dynamodb.scan(TableName="lost")["Items"]] == ["table-answer-lost"]
-    dynamodb.delete_table(TableName="lost")

@@ -9,20 +9,16 @@ from hypothesis import strategies as st
 from moto.iam.access_control import IAMPolicy, PermissionResult
 
 from local.iam.policy import Need, Principal, Verdict, evaluate, parse
-from local.iam.roles import Caller, Roles
-from local.iam.urls import open_to_all
-from local.state import Role
 
 ALLOW = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"}
 DENY = {**ALLOW, "Effect": "Deny"}
 NEED = Need("s3:GetObject", "arn:aws:s3:::b/k")
 ROLE = "arn:aws:iam::123456789012:role/path/r"
-CALLER = Caller(ROLE, "session")
 NOT_JUDGED = {"DateLessThan": {"aws:CurrentTime": "2999-01-01"}}
 
 
 def verdict(*statements: dict[str, Any], **context: tuple[str, ...]) -> Verdict:
-    """Judge NEED."""
+    """Return the verdict of statements on NEED."""
     return evaluate(
         parse({"Statement": list(statements)}), NEED, {key.replace("_", ":"): v for key, v in context.items()}
     )
@@ -49,7 +45,9 @@ def verdict(*statements: dict[str, Any], **context: tuple[str, ...]) -> Verdict:
     ],
 )
 def test_statements(statements: list[dict[str, Any]], expected: Verdict) -> None:
-    """An Allow grants, a Deny wins, wildcards match as AWS says, and what cannot be judged never grants."""
+    """An Allow grants, a Deny wins, wildcards match as on AWS, and what cannot be evaluated never
+    grants.
+    """
     assert verdict(*statements) is expected
 
 
@@ -76,7 +74,9 @@ def test_statements(statements: list[dict[str, Any]], expected: Verdict) -> None
     ],
 )
 def test_conditions(condition: dict[str, Any], holds: bool) -> None:
-    """All of a statement's conditions must hold, each with any of its values; a missing key is as AWS says."""
+    """All of a statement's conditions must hold, each with any of its values; a missing key counts
+    as on AWS.
+    """
     context = {"k_one": ("a",), "k_two": ("a", "b"), "k_flag": ("true",), "k_arn": (ROLE,)}
     assert verdict({**ALLOW, "Condition": condition}, **context) is (Verdict.ALLOWED if holds else Verdict.SILENT)
 
@@ -98,69 +98,6 @@ def test_principals(principal: Any, named: bool) -> None:
     statements = parse({"Statement": {**ALLOW, "Principal": principal}})
     found = evaluate(statements, NEED, {}, Principal((ROLE,), "123456789012"))
     assert (found is Verdict.ALLOWED) is named
-
-
-def refusal(
-    identity: Any = (), bucket: Any = (), boundary: Any = None, session: Any = None, need: Need = NEED, trust: Any = ()
-) -> str:
-    """Give the end of a refusal, or nothing."""
-    roles = Roles()
-    limits = None if boundary is None else {"Statement": boundary}
-    roles.apply(
-        (Role(ROLE, ({"Statement": list(identity)},), limits, {"Statement": list(trust)}),),
-        {"b": {"Statement": list(bucket)}},
-    )
-    caller = Caller(ROLE, "session", json.dumps({"Statement": session}) if session is not None else "")
-    words = roles.refusal(caller, need, "us-east-1")
-    return words.partition(need.resource)[2].lstrip('" ') if words else ""
-
-
-def test_which_policies_count() -> None:
-    """Identity or bucket grants within an account, any Deny wins, and boundary and session policy only limit."""
-    of_bucket = {"Principal": "*", **ALLOW}
-    assert refusal() == "because no identity-based policy allows the s3:GetObject action"
-    assert refusal([ALLOW]) == ""
-    assert refusal([], [of_bucket]) == ""
-    assert refusal([ALLOW], [{**of_bucket, "Effect": "Deny"}]) == "with an explicit deny in a resource-based policy"
-    assert refusal([DENY], [of_bucket]) == "with an explicit deny in an identity-based policy"
-    assert refusal([ALLOW], boundary=[ALLOW]) == ""
-    assert refusal([ALLOW], boundary=[]) == "because no permissions boundary allows the s3:GetObject action"
-    assert refusal([ALLOW], session=[]) == "because no session policy allows the s3:GetObject action"
-    insecure = {**of_bucket, "Effect": "Deny", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
-    assert refusal([ALLOW], [insecure]) == ""
-    assume = Need("sts:AssumeRole", ROLE)
-    grant = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
-    assert refusal([grant], need=assume, trust=[{**grant, "Principal": {"AWS": "123456789012"}}]) == ""
-    assert "no resource-based policy" in refusal([grant], need=assume)
-
-
-def test_refusal_is_worded_as_on_aws() -> None:
-    """A refusal names the caller, the action, the resource and the kind of policy."""
-    need = Need("dynamodb:PutItem", "arn:aws:dynamodb:us-east-1:123456789012:table/t")
-    assert Roles().refusal(CALLER, need, "us-east-1") == (
-        "User: arn:aws:sts::123456789012:assumed-role/r/session is not authorized to perform: dynamodb:PutItem on "
-        "resource: arn:aws:dynamodb:us-east-1:123456789012:table/t because no identity-based policy allows the "
-        "dynamodb:PutItem action"
-    )
-
-
-def test_url_needs_both_actions() -> None:
-    """A function URL of type NONE is open only if the function's policy grants both actions to everybody."""
-    function = "arn:aws:lambda:us-east-1:123456789012:function:f"
-    by_url = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl", "Resource": function}
-    invoke = {
-        **by_url,
-        "Action": "lambda:InvokeFunction",
-        "Condition": {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}},
-    }
-    signed = {**by_url, "Condition": {"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}}}
-    for statements, is_open in (
-        ([by_url, invoke], True),
-        ([by_url], False),
-        ([invoke], False),
-        ([signed, invoke], False),
-    ):
-        assert open_to_all(json.dumps({"Statement": statements}), function) is is_open
 
 
 # moto's evaluator is right about Effect, Action, NotAction, Resource and `*`. It is not about conditions, `?`,
@@ -189,7 +126,7 @@ def _statements(draw: st.DrawFn) -> dict[str, Any]:
     st.builds("arn:aws:s:::{}/{}".format, st.text("ab", max_size=2), st.text("ab", max_size=2)),
 )
 def test_moto_decides_the_same(statements: list[dict[str, Any]], action: str, resource: str) -> None:
-    """Whatever the statements, moto's own evaluator comes to the same decision."""
+    """For any statements, moto's own evaluator comes to the same decision."""
     document = {"Version": "2012-10-17", "Statement": statements}
     theirs = IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
     same = {

@@ -50,7 +50,7 @@ def read(sent: Sent) -> Signature:
 
 
 def right(sent: Sent, body: bytes = b"", secret: str = SECRET) -> bool:
-    """Whether a request's signature is found right."""
+    """Return whether a request's signature is found right."""
     found = read(sent)
     claimed = signature.payload(found, sent.headers, hashlib.sha256(body).hexdigest())
     return signature.matches(found, sent, claimed, secret)
@@ -82,7 +82,7 @@ def test_what_botocore_signs(
 
 @pytest.mark.parametrize("service", sorted(QUERY_AUTHS))
 def test_presigned_addresses(service: str) -> None:
-    """A presigned address is found right, whatever comes in its body where the service is S3."""
+    """A presigned address is valid, and for S3 with any body."""
     sent = signed(service, "GET", "http://localhost:4566/bucket/a%20key?Action=GetCallerIdentity", query=True)
     assert right(sent)
     assert read(sent).expires == 3600
@@ -152,7 +152,7 @@ def test_malformed_signatures(text: str) -> None:
 
 @pytest.fixture
 def made() -> Iterator[list[Any]]:
-    """Clients that are closed after the test."""
+    """Yield a list of clients that are closed after the test."""
     clients: list[Any] = []
     yield clients
     for one in clients:

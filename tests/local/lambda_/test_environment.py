@@ -1,4 +1,6 @@
-"""The life of an execution environment: frozen, thawed, killed at a limit, logged; and who invokes it."""
+"""The life of an execution environment: frozen, thawed, killed at a limit, logged; and its
+invocations.
+"""
 
 import asyncio
 import json
@@ -33,7 +35,7 @@ def _with(**environment: str) -> Any:
 
 
 async def _until(plane: Plane, *wanted: str) -> list[str]:
-    """Wait until each of `wanted` is found in some log line; all lines."""
+    """Wait until each of `wanted` is in some log line; return all lines."""
     async with asyncio.timeout(60):
         while True:
             lines = [line["message"] for line in plane.control.lines]
@@ -240,14 +242,16 @@ async def test_several_invocations_in_one_environment(tmp_path: Path) -> None:
 
 
 async def test_concurrency_of_the_function_itself(tmp_path: Path) -> None:
-    """A function on a capacity provider says itself how many invocations its environments take."""
+    """A function on a capacity provider sets itself how many invocations its environments take."""
     async with started(tmp_path, replace(FUNCTION, concurrency=8), concurrency=2) as plane:
         _, text = await plane.text("/environment")
         assert json.loads(text)["variables"]["AWS_LAMBDA_MAX_CONCURRENCY"] == "8"
 
 
 async def test_managed_runtime(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler of a function without a wrapper is run by a loop of our own; what it raises is a function error."""
+    """The local cloud's loop runs the handler of a function without a wrapper; an exception is a
+    function error.
+    """
     monkeypatch.setattr(function_code, "MAIN", HANDLER)
     monkeypatch.setattr(function_code.zipped, "__defaults__", (HANDLER,))
     await plane.functions.apply(

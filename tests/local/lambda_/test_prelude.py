@@ -1,14 +1,11 @@
-"""What a function answers, as pure bytes; and the event it is given."""
+"""The answer of a function, as bytes."""
 
-import base64
-import json
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.lambda_.event import UrlRequest, build
 from local.lambda_.prelude import Head, InvalidResponse, PreludeParser, whole
 
 PRELUDE = b'{"statusCode":201,"headers":{"a":"b"},"cookies":["c=1"]}' + b"\0" * 8
@@ -31,7 +28,7 @@ def test_prelude_at_any_cuts(cuts: list[int]) -> None:
 
 
 def test_prelude_byte_by_byte() -> None:
-    """One byte at a time gives the same."""
+    """Bytes that come one at a time have the same result."""
     assert _feed(PRELUDE + BODY, list(range(len(PRELUDE + BODY)))) == (Head(201, {"a": "b"}, ("c=1",)), BODY)
 
 
@@ -73,51 +70,3 @@ def test_bad_whole_answers(result: bytes) -> None:
     """An answer that is no JSON, or has a body that is no string, is refused."""
     with pytest.raises(InvalidResponse):
         whole(result)
-
-
-def _event(**changes: object) -> dict[str, object]:
-    values = {
-        "method": "POST",
-        "path": "/a%20b",
-        "query": "x=1&x=2&y=%C3%A4",
-        "headers": (("Content-Type", "application/json"), ("X-A", "1"), ("x-a", "2"), ("Cookie", "a=1; b=2")),
-        "body": b'{"a":"\xc3\xa4"}',
-        "source_ip": "127.0.0.1",
-        "host": "id.lambda-url.us-east-1.on.aws",
-        "received": 1700000000.5,
-    }
-    found: dict[str, object] = json.loads(build(UrlRequest(**{**values, **changes}), "rid", "Root=1"))  # type: ignore[arg-type]
-    return found
-
-
-def test_event() -> None:
-    """The event is payload format 2.0: raw path, joined lower-case headers, cookies apart, text bodies as text."""
-    event = _event()
-    assert event["version"] == "2.0"
-    assert (event["rawPath"], event["rawQueryString"]) == ("/a%20b", "x=1&x=2&y=%C3%A4")
-    assert event["queryStringParameters"] == {"x": "1,2", "y": "ä"}
-    assert event["cookies"] == ["a=1", "b=2"]
-    headers = event["headers"]
-    assert isinstance(headers, dict)
-    assert headers["x-a"] == "1,2"
-    assert headers["host"] == "id.lambda-url.us-east-1.on.aws"
-    assert "cookie" not in headers
-    assert (event["body"], event["isBase64Encoded"]) == ('{"a":"ä"}', False)
-    context = event["requestContext"]
-    assert isinstance(context, dict)
-    assert context["requestId"] == "rid"
-    assert context["timeEpoch"] == 1700000000500
-    assert context["time"] == "14/Nov/2023:22:13:20 +0000"
-    assert context["http"]["method"] == "POST"
-
-
-@pytest.mark.parametrize(("kind", "body"), [("application/octet-stream", b"abc"), ("application/json", b"\xff")])
-def test_binary_bodies(kind: str, body: bytes) -> None:
-    """A body that is not text arrives in base64."""
-    event = _event(headers=(("content-type", kind),), body=body)
-    assert (event["body"], event["isBase64Encoded"]) == (base64.b64encode(body).decode(), True)
-
-
-def test_no_body() -> None:
-    """Without a body the event has none."""
-    assert "body" not in _event(body=b"")

@@ -18,7 +18,7 @@ PRELUDE = b'{"statusCode":200,"headers":{"a":"b"}}'
 
 
 class Runtime:
-    """A runtime's side: raw bytes on connections of its own."""
+    """A runtime's side: raw bytes on its own connections."""
 
     def __init__(self) -> None:
         """Not started yet."""
@@ -29,13 +29,13 @@ class Runtime:
         self._writers: list[asyncio.StreamWriter] = []
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A new connection."""
+        """Return a new connection."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self._writers.append(writer)
         return reader, writer
 
     async def next(self) -> tuple[Invocation, bytes]:
-        """Ask for an invocation and get one; the invocation and the answer's bytes."""
+        """Ask for an invocation and get one; return the invocation and the response's bytes."""
         self.asked.clear()
         reader, writer = await self.open()
         writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
@@ -54,7 +54,7 @@ class Runtime:
 
 @pytest.fixture
 async def runtime() -> AsyncIterator[Runtime]:
-    """A started one."""
+    """Yield a started runtime."""
     made = Runtime()
     made.port = await made.api.start()
     made.api.port = NAMED
@@ -89,7 +89,7 @@ async def test_next(runtime: Runtime) -> None:
 
 
 async def test_streamed_response_at_every_cut(runtime: Runtime) -> None:
-    """A streamed response cut in two at any byte gives the same head and body, and 202."""
+    """A streamed response that is cut in two at any byte has the same head and body, and 202."""
     request = _post("invocation/id-1/response", _chunked(PRELUDE + b"\0" * 3, b"\0" * 5 + b"he", b"llo"), STREAMED)
     reader, writer = await runtime.open()
     for cut in range(1, len(request)):
@@ -185,7 +185,9 @@ async def test_errors(runtime: Runtime) -> None:
 
 
 async def test_backpressure(runtime: Runtime) -> None:
-    """While nobody takes the answer, the runtime's connection is not read; what was sent arrives whole later."""
+    """While the response is not taken, the runtime's connection is not read; the bytes arrive
+    complete later.
+    """
     invocation, _ = await runtime.next()
     _, writer = await runtime.open()
     writer.write(_post("invocation/id-1/response", b"", STREAMED))
@@ -236,7 +238,9 @@ async def test_a_runtime_that_hung_up(runtime: Runtime) -> None:
     ],
 )
 async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
-    """A web page gets no invocation, can answer none, and cannot end the environment, under whatever name it comes."""
+    """A web page gets no invocation, can answer none, and cannot end the environment, under any
+    name.
+    """
     invocation, _ = await runtime.next()
     for request in ("GET {}invocation/next", "POST {}invocation/id-1/response", "POST {}init/error"):
         reader, writer = await runtime.open()
@@ -247,7 +251,7 @@ async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
 
 
 async def test_other_users_are_refused(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection of another user's process is refused, and one of our own is not."""
+    """A connection of another user's process is refused, and one of this user's is not."""
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     reader, writer = await runtime.open()
     writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())

@@ -94,7 +94,7 @@ TEMPLATE: dict[str, Any] = {
 
 @pytest.fixture
 def scaled(tmp_path: Path) -> Iterator[Client]:
-    """Clients of a local cloud in which a minute takes three seconds."""
+    """Yield clients of a local cloud in which a minute takes three seconds."""
     cloud = LocalCloud.start(tmp_path, options=["--time-scale", "20"])
     made: dict[str, Any] = {}
 

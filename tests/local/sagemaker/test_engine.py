@@ -10,7 +10,7 @@ from local.sagemaker.engine import EngineError, find
 
 @pytest.fixture
 def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole PATH."""
+    """Return a folder that is the whole PATH."""
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("SLUICE_CONTAINER_ENGINE", "CDK_DOCKER"):
         monkeypatch.delenv(name, raising=False)
@@ -40,7 +40,7 @@ def test_the_named_engine_is_used_or_none(bin_folder: Path) -> None:
 
 
 def test_up_without_an_engine_fails(bin_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`sluice up --container` says what each engine lacks, and starts nothing."""
+    """`sluice up --container` reports what each engine lacks, and starts nothing."""
     _install(bin_folder, "docker", "echo 'no daemon' >&2; exit 1")
     assert main.main(["up", "--container"]) == 1
     printed = capsys.readouterr()

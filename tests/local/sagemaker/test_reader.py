@@ -13,19 +13,19 @@ ROLE = "arn:aws:iam::123456789012:role/model"
 
 
 class Objects:
-    """Everything is there."""
+    """A bucket that has every object."""
 
     async def get(self, what: str, **query: str) -> bytes:
-        """No object is asked for here."""
-        raise NotImplementedError
+        """Return the bytes of any object."""
+        return b"weights"
 
     async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
-        """One object."""
+        """Return a listing of one object."""
         return [{"key": "one/model.gguf"}]
 
 
 def reader(prefix: str) -> RoleReader:
-    """One whose role may list the bucket `models` where keys begin so."""
+    """Return a reader whose role may list the bucket `models` where keys begin with `prefix`."""
     statement: dict[str, Any] = {
         "Effect": "Allow",
         "Action": "s3:ListBucket",
@@ -39,7 +39,13 @@ def reader(prefix: str) -> RoleReader:
 
 @pytest.mark.parametrize("uri", ["s3://models/one/model.gguf", "s3://models/one/"])
 async def test_a_bucket_is_listed_where_the_role_may(uri: str) -> None:
-    """The condition s3:prefix sees the key, or the prefix, that is looked for."""
+    """The condition s3:prefix sees the key or the prefix of the request."""
     assert await reader("one/*").get_json("objects", uri=uri, role=ROLE)
     with pytest.raises(WeightsError, match="s3:ListBucket"):
         await reader("two/*").get_json("objects", uri=uri, role=ROLE)
+
+
+async def test_an_object_is_read_where_the_role_may() -> None:
+    """A role that may list a bucket only, may not read an object of it."""
+    with pytest.raises(WeightsError, match="s3:GetObject"):
+        await reader("one/*").get("object", bucket="models", key="one/model.gguf", role=ROLE)

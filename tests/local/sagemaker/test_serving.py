@@ -67,7 +67,7 @@ OUTPUTS = {"Name": {"Fn::GetAtt": ["Endpoint", "EndpointName"]}}
 
 @pytest.fixture(scope="module")
 def endpoint(client: Client) -> Iterator[str]:
-    """The name of an endpoint in service, with weights from S3."""
+    """Yield the name of an endpoint in service, with weights from S3."""
     s3 = client("s3")
     s3.create_bucket(Bucket=WEIGHTS)
     s3.put_object(Bucket=WEIGHTS, Key="m/a.gguf", Body=b"weights")
@@ -113,7 +113,9 @@ def test_parts_arrive_as_they_are_written(client: Client, endpoint: str) -> None
 
 
 def test_whole_answers(client: Client, endpoint: str) -> None:
-    """InvokeEndpoint gives the whole body; the container has the model's environment and weights, none of ours."""
+    """InvokeEndpoint returns the whole body; the container has only the model's environment and
+    weights.
+    """
     answer = client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=b"environment")
     found = json.loads(answer["Body"].read())
     assert found["environment"]["OWN"] == "value"
@@ -176,7 +178,9 @@ def _until_in_service(client: Client, endpoint: str) -> None:
 
 
 def test_death_of_the_container(client: Client, endpoint: str) -> None:
-    """A container's death in mid-stream is an exception, before its answer a ModelError; it is started anew."""
+    """A container's death in mid-stream is an exception, before its response a ModelError; it is
+    started again.
+    """
     with pytest.raises(EventStreamError, match="ModelStreamError"):
         _stream(client, endpoint, chunks=["one", "two"], die=True)
     _until_in_service(client, endpoint)

@@ -1,4 +1,4 @@
-"""What every engine does, whichever it is: `model.engines.base.Engine` in tests."""
+"""What every engine does: `model.engines.base.Engine` in tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from model.engines import ENGINES
 from model.errors import ContextLengthError
 from model.events import Delta, Event, Finish, Start, Usage
+from model.settings import ENGINES
 from tests.support.model import asked, scripted, settings_for, started, until
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=list(ENGINES))
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    """Every engine of the registry."""
+    """Yield every engine of the registry."""
     async with started(settings_for(request.param)) as running:
         yield running
 
 
 def saying(engine: Engine, text: str, **more: Any) -> ChatRequest:
-    """A request that makes this engine say `text`, in more than one token."""
+    """Return a request whose answer is `text`, in more than one token."""
     if type(engine).__name__ == "ScriptedEngine":
         return asked(scripted(say=list(text)), **more)
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"const": text}}}
@@ -37,7 +37,7 @@ def saying(engine: Engine, text: str, **more: Any) -> ChatRequest:
 
 
 def talking(engine: Engine, **more: Any) -> ChatRequest:
-    """A request whose answer goes on until something ends it."""
+    """Return a request whose answer goes on until something ends it."""
     if type(engine).__name__ == "ScriptedEngine":
         return asked(scripted(repeat=" w{i}", count=100_000), **more)
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
@@ -46,18 +46,18 @@ def talking(engine: Engine, **more: Any) -> ChatRequest:
 
 
 async def whole(engine: Engine, request: ChatRequest) -> list[Event]:
-    """All events of a request."""
+    """Return all events of a request."""
     async with contextlib.aclosing(engine.generate(request)) as batches:
         return [event async for batch in batches for event in batch]
 
 
 def text_of(events: list[Event], index: int = 0) -> str:
-    """What a choice said."""
+    """Return what a choice said."""
     return "".join(event.content for event in events if isinstance(event, Delta) and event.index == index)
 
 
 def usage_of(events: list[Event]) -> Usage:
-    """The last event."""
+    """Return the last event."""
     assert isinstance(events[-1], Usage)
     return events[-1]
 
@@ -110,7 +110,7 @@ async def test_prompt_too_long(engine: Engine) -> None:
 
 
 async def test_answer_fills_the_context(engine: Engine) -> None:
-    """An answer without a limit of its own ends with reason "length" where the context does."""
+    """An answer without its own limit ends with reason "length" where the context does."""
     events = await whole(engine, talking(engine, max_tokens=10_000))
 
     assert Finish(0, "length") in events
@@ -181,7 +181,7 @@ async def test_characters_stay_whole(engine: Engine) -> None:
 
 
 async def test_seed(engine: Engine) -> None:
-    """The same seed gives the same answer."""
+    """The same seed produces the same answer."""
     request = asked({"messages": [{"role": "user", "content": "Tell me a story."}]}, seed=7, max_tokens=40)
 
     assert text_of(await whole(engine, request)) == text_of(await whole(engine, request)) != ""

@@ -21,19 +21,19 @@ ENUM = [f"value {number * 7919 % 100_003} of {number}" for number in range(3000)
 
 
 def form(number: int) -> dict[str, Any]:
-    """A structured answer out of 3,000 strings, another schema every time."""
+    """Return a structured answer out of 3,000 strings, another schema every time."""
     schema = {"enum": ENUM, "title": str(number)}
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
 
 
 def tool(number: int) -> dict[str, Any]:
-    """A call whose argument is one of as many strings as may be, another schema every time."""
+    """Return a call whose argument is one of as many strings as may be, another schema every time."""
     parameters = {"properties": {"a": {"enum": ENUM[:512]}}, "required": ["a"], "title": str(number)}
     return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
 
 
 def bounds(number: int) -> dict[str, Any]:
-    """A tool whose grammar takes all memory there is."""
+    """Return a tool whose grammar takes all memory there is."""
     parameters = {
         "properties": {"a": {"type": "array", "items": {}, "minItems": 5, "maxItems": 2}},
         "title": str(number),
@@ -42,7 +42,7 @@ def bounds(number: int) -> dict[str, Any]:
 
 
 async def gaps(engine: Any, number: int) -> list[float]:
-    """CPU seconds between the tokens of an honest answer."""
+    """Return CPU seconds between the tokens of an honest answer."""
     found: list[float] = []
     request = asked(
         {"messages": [{"role": "user", "content": f"Count to {number}."}]},
@@ -62,7 +62,7 @@ async def gaps(engine: Any, number: int) -> list[float]:
 
 
 async def together(engine: Any) -> list[float]:
-    """The same of all honest answers at once."""
+    """Return the same of all honest answers at once."""
     found = await asyncio.gather(*(gaps(engine, number) for number in range(HONEST)))
     return [gap for each in found for gap in each]
 
@@ -80,7 +80,7 @@ async def attack(engine: Any, hostile: Any) -> None:
 
 
 def p95(values: list[float]) -> float:
-    """The value that 95 of 100 do not exceed."""
+    """Return the value that 95 of 100 do not exceed."""
     return sorted(values)[int(len(values) * 0.95)]
 
 

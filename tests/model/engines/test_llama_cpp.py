@@ -24,13 +24,13 @@ QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Any]:
-    """The engine with the demo model."""
+    """Yield the engine with the demo model."""
     async with started(settings_for("llama_cpp", context_tokens=2048)) as running:
         yield running
 
 
 async def answer(engine: Any, **more: Any) -> str:
-    """The text of the answer to the question."""
+    """Return the text of the answer to the question."""
     async with contextlib.aclosing(engine.generate(asked(QUESTION, **more))) as batches:
         return "".join([event.content async for batch in batches for event in batch if isinstance(event, Delta)])
 
@@ -112,7 +112,7 @@ async def test_stop_string_in_json(engine: Any) -> None:
 
 @pytest.mark.parametrize("text", ['{"a":1}', ' [1.5e300, "é", null]\n', "1" * 5000, "[" * 9000 + "]" * 9000])
 def test_whole_json(text: str) -> None:
-    """A guided answer that is JSON ends as it is, whatever its numbers and depth."""
+    """A guided answer that is JSON ends normally, with any numbers and any depth."""
     assert guided_end(text) == [Delta(0, 1, text), Finish(0, "stop")]
 
 
@@ -134,7 +134,7 @@ def test_cut_json() -> None:
 
 
 def guided_end(text: str, *, stops: bool = False) -> list[Event]:
-    """The events of a guided answer that has this text and stops."""
+    """Return the events of a guided answer that has this text and stops."""
     reader = ChunkReader(0, 0, guided=True, stops=stops)
     said = {"choices": [{"index": 0, "delta": {"content": text}}], "timings": {"predicted_n": 1}}
     return reader.events(said) + reader.events({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
@@ -154,7 +154,7 @@ TOOLS = [
 
 
 async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, Any]]], str, str]:
-    """The tool calls of an answer with their arguments, its text, and its finish reason."""
+    """Return the tool calls of an answer with their arguments, its text, and its finish reason."""
     calls: dict[int, list[str]] = {}
     text = reason = ""
     request = asked({"messages": [{"role": "user", "content": "What is the weather in Rome?"}]}, tools=TOOLS, **more)
@@ -173,7 +173,7 @@ async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, An
 
 
 async def test_required_tool(engine: Any) -> None:
-    """A required call is made, with arguments of the tool's schema, whatever form the text was to have."""
+    """A required call is made, with arguments of the tool's schema, for any response format."""
     calls, text, reason = await called(engine, tool_choice="required", response_format={"type": "json_object"})
 
     assert (text, reason) == ("", "tool_calls")
@@ -301,7 +301,7 @@ async def test_cut_weights(tmp_path: Path) -> None:
     [("sluice-demo.gguf", {}), ("mine.gguf", {"weights_sha256": "0" * 64})],
 )
 async def test_other_weights(tmp_path: Path, name: str, more: dict[str, str]) -> None:
-    """Weights that are not the ones whose checksum is known do not start, and the reason says both checksums."""
+    """Weights that differ from a known checksum do not start, and the reason has both checksums."""
     (tmp_path / name).write_bytes(b"GGUF")
     engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path, **more))
 
@@ -328,7 +328,7 @@ async def test_two_weights(tmp_path: Path) -> None:
 
 
 def test_body() -> None:
-    """What a request leaves open is left to llama.cpp; every choice has a seed of its own."""
+    """What a request leaves open is left to llama.cpp; every choice has its own seed."""
     request = asked(QUESTION, seed=-1, n=2, stop="x", logprobs=True)
 
     bodies = [request_body(request, choice) for choice in range(2)]

@@ -1,4 +1,6 @@
-"""Schemas in llguidance's form: what they say, or less, and nothing at which it fails."""
+"""Schemas rewritten for llguidance: with the same meaning or a wider one, and nothing at which it
+fails.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,7 @@ REWRITTEN: dict[str, Any] = {
 
 @pytest.fixture
 async def tried() -> AsyncIterator[Trials]:
-    """Two children that are ready."""
+    """Yield two children that are ready."""
     running = Trials()
     await running.start()
     yield running
@@ -74,7 +76,7 @@ async def tried() -> AsyncIterator[Trials]:
 
 
 def bodies(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The requests that this schema may be part of."""
+    """Return the requests that this schema may be part of."""
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
     return {
@@ -97,7 +99,7 @@ async def test_rewritten(tried: Trials, use: str) -> None:
 
 
 async def refused(tried: Trials, cases: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """The requests whose schema is refused, and why."""
+    """Return the requests whose schema is refused, and why."""
     found = {}
     for name, more in cases.items():
         body = guiding(request_body(asked(QUESTION, **more), 0))
@@ -110,7 +112,9 @@ async def refused(tried: Trials, cases: dict[str, dict[str, Any]]) -> dict[str, 
 
 
 def test_closed() -> None:
-    """Objects have the properties that they name, unless the schema says so itself, or joins several."""
+    """Objects have only the properties that they name, unless the schema allows others or joins
+    several.
+    """
     schema = {
         "x-guidance": {"lenient": False},
         "properties": {

@@ -12,7 +12,7 @@ from tests.support.model import asked, settings_for, started
 
 
 def call(arguments: str) -> dict[str, Any]:
-    """A request whose conversation has a call with these arguments."""
+    """Return a request whose conversation has a call with these arguments."""
     made = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
     return {"messages": [{"role": "assistant", "tool_calls": [made]}, {"role": "user", "content": "."}]}
 

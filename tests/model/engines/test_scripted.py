@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Any]:
-    """The engine, with a context for long scripts."""
+    """Yield the engine, with a context for long scripts."""
     async with started(settings_for("scripted", context_tokens=100_000)) as running:
         yield running
 
 
 async def events_of(engine: Any, **script: Any) -> list[Event]:
-    """All events of a script."""
+    """Return all events of a script."""
     async with contextlib.aclosing(engine.generate(asked(scripted(**script)))) as batches:
         return [event async for batch in batches for event in batch]
 
 
 async def test_exact(engine: Any) -> None:
-    """A script says its tokens, one delta each, and counts them exactly."""
+    """A script produces its tokens, one delta each, and counts them exactly."""
     assert await events_of(engine, say=["a", "é", "😀"], prompt_tokens=5, finish="length") == [
         Start(5),
         Delta(0, 1, "a"),

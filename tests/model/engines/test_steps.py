@@ -30,7 +30,7 @@ def test_slow_step() -> None:
 
 
 def ended(watched: Steps, each: Sampling, tokens: int, milliseconds: float) -> bool:
-    """Whether this chunk ends its request."""
+    """Return whether this chunk ends its request."""
     try:
         watched.chunk(each, tokens, milliseconds)
     except InvalidRequestError:
@@ -40,9 +40,10 @@ def ended(watched: Steps, each: Sampling, tokens: int, milliseconds: float) -> b
 
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_suspect(first: int) -> None:
-    """Whoever reports a slow step first, one request ends for it: that with the heaviest grammar, of equals the newest.
+    """After a slow step one request ends, whichever reports it first: the one with the heaviest
+    grammar, of equals the newest.
 
-    Where steps go on to be slow without it, the next one ends.
+    If steps remain slow without it, the next one ends.
     """
     watched = Steps()
     running = [watched.begin(guided=True, weight=weight) for weight in (1, 2, 2)]
@@ -64,7 +65,7 @@ def test_suspect(first: int) -> None:
 
 
 def test_late_report() -> None:
-    """A slow step that a slow reader's request reports late ends nobody who came after it."""
+    """A slow step that a slow reader's request reports late ends no request that came after it."""
     watched = Steps()
     slow = watched.begin(guided=False)
     watched.chunk(slow, 1, 0.0)

@@ -1,4 +1,6 @@
-"""What contains a grammar that native code cannot bear: a process of its own, and bounds before that."""
+"""The containment of grammars that native code cannot bear: a separate process, and limits before
+that.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ HOSTILE: list[dict[str, Any]] = [
 
 @pytest.fixture
 async def tried() -> AsyncIterator[Trials]:
-    """Two children that are ready."""
+    """Yield two children that are ready."""
     running = Trials()
     await running.start()
     yield running
@@ -44,17 +46,17 @@ async def tried() -> AsyncIterator[Trials]:
 
 
 def tool(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The fields of a request whose answer may be a call."""
+    """Return the fields of a request whose answer may be a call."""
     return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}], **more}
 
 
 def form(schema: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a request whose answer has this schema."""
+    """Return the fields of a request whose answer has this schema."""
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
 
 
 def tried_of(**more: Any) -> dict[str, Any]:
-    """What is tried of a request."""
+    """Return what is tried of a request."""
     found = guiding(request_body(asked(QUESTION, **more), 0))
     assert found is not None
     return found
@@ -117,7 +119,7 @@ async def test_known(tried: Trials) -> None:
 
 
 async def test_own_death(tried: Trials) -> None:
-    """A child that somebody kills is replaced by the next request, and leaves no zombie."""
+    """A child that is killed from outside is replaced by the next request, and leaves no zombie."""
     pid = tried.lanes[0].pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -129,7 +131,7 @@ async def test_own_death(tried: Trials) -> None:
 
 
 def zombies() -> list[str]:
-    """The ended children of this process for which nobody has waited."""
+    """Return the ended children of this process whose exit status is not collected."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -152,7 +154,7 @@ async def test_beside_a_hostile_one(tried: Trials) -> None:
 
 
 async def test_cancelled(tried: Trials) -> None:
-    """A request that is cancelled while its schema is tried gets nobody else's verdict."""
+    """A request that is cancelled while its schema is tried gets no verdict of another request."""
     task = asyncio.create_task(tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools"))
     await until(lambda: tried.lanes[0].waiting == 1)
     task.cancel()
@@ -174,7 +176,7 @@ async def test_bounded_queue(tried: Trials) -> None:
 
 
 def dear(number: int) -> dict[str, Any]:
-    """What takes seconds of CPU time to prepare, another schema every time."""
+    """Return what takes seconds of CPU time to prepare, another schema every time."""
     return tried_of(**form({"type": "integer", "multipleOf": 1_000_003 + 2 * number}))
 
 
@@ -239,7 +241,7 @@ async def test_callers_take_turns(tried: Trials, monkeypatch: pytest.MonkeyPatch
 
 
 async def too_slow_no_more(_: bytes) -> dict[str, Any]:
-    """The verdict of a try that is well."""
+    """Return the verdict of a try that is well."""
     return {"error": None}
 
 

@@ -48,23 +48,23 @@ ENDLESS = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
 
 
 def guided(schema: dict[str, Any]) -> dict[str, Any]:
-    """A response format."""
+    """Return a response format."""
     return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
 
 
 async def whole(engine: Any, **more: Any) -> list[Event]:
-    """All events of the question's answer."""
+    """Return all events of the question's answer."""
     async with contextlib.aclosing(engine.generate(asked(QUESTION, **more))) as batches:
         return [event async for batch in batches for event in batch]
 
 
 def text_of(events: list[Event]) -> str:
-    """The text of an answer."""
+    """Return the text of an answer."""
     return "".join(event.content for event in events if isinstance(event, Delta))
 
 
 def calls_of(events: list[Event]) -> list[tuple[str, Any]]:
-    """The tool calls of an answer."""
+    """Return the tool calls of an answer."""
     calls: dict[int, list[str]] = {}
     for part in (part for event in events if isinstance(event, Delta) for part in event.tool_calls):
         assert "id" not in part or "arguments" in part["function"]
@@ -105,12 +105,12 @@ def test_other_arguments() -> None:
     assert engine_arguments(settings_for("vllm", vllm_args={"enforce_eager": True}), 1)["enforce_eager"] is True
     with pytest.raises(StartError, match="no argument enforce_eagre"):
         engine_arguments(settings_for("vllm", vllm_args={"enforce_eagre": True}), 1)
-    with pytest.raises(StartError, match="max_model_len has a setting of its own"):
+    with pytest.raises(StartError, match="max_model_len has its own setting"):
         engine_arguments(settings_for("vllm", vllm_args={"max_model_len": 9}), 1)
 
 
 def folder(tmp_path: Path, **files: bytes | str) -> Path:
-    """A folder with these files; two underscores stand for a dot, one for itself."""
+    """Return a folder with these files; two underscores stand for a dot, one for itself."""
     for name, content in files.items():
         data = content if isinstance(content, bytes) else content.encode()
         (tmp_path / name.replace("__", ".")).write_bytes(data)
@@ -127,7 +127,7 @@ TENSORS = (hugging_face_model() / "model.safetensors").read_bytes()
         ({"config__json": "{"}, r"config\.json: not readable as JSON"),
         ({"config__json": "[]"}, "not a JSON object"),
         ({"config__json": "{}"}, "no weights"),
-        ({"config__json": "{}", "model__safetensors": TENSORS[:-1]}, "cut off or corrupt"),
+        ({"config__json": "{}", "model__safetensors": TENSORS[:-1]}, "truncated or corrupt"),
         ({"config__json": "{}", "model__safetensors": b"\0" * 64}, "corrupt, or not a safetensors file"),
         ({"config__json": "{}", "model__safetensors": b""}, "corrupt, or not a safetensors file"),
         (
@@ -158,7 +158,7 @@ async def test_bad_weights(tmp_path: Path, files: dict[str, Any], reason: str) -
     ],
 )
 async def test_cannot_start(more: dict[str, Any], reason: str) -> None:
-    """What vLLM refuses at its start is one line, the first of its own."""
+    """What vLLM refuses at its start is one line, the first of vLLM's own."""
     engine = create(settings_for("vllm", **more))
 
     with pytest.raises(StartError, match=reason):
@@ -214,7 +214,7 @@ async def test_reasoning() -> None:
 
 
 async def test_adapters(tmp_path: Path, serve: Serve) -> None:
-    """An adapter is a model of its own name; a name that is neither is a 404."""
+    """An adapter is a model with its own name; an unknown name is a 404."""
     folder(tmp_path, adapter_config__json="{}")
     async with serve("vllm", lora_adapters={"sql": str(tmp_path)}) as container:
         texts = {}
@@ -321,7 +321,7 @@ async def test_cancel_frees_the_sequence(serve: Serve, monkeypatch: pytest.Monke
 
 
 async def test_slow_reader_loses_nothing() -> None:
-    """What comes while nobody reads comes merged, with all of its tokens."""
+    """Events that come while they are not read come merged, with all of their tokens."""
     async with started(settings_for("vllm", context_tokens=2048)) as engine:
         llm = engine._llm  # type: ignore[attr-defined]
         batches: list[list[Event]] = []
@@ -384,7 +384,9 @@ async def test_close() -> None:
     ],
 )
 def test_errors(error: Exception, began: bool, kind: type[ModelError], message: str) -> None:
-    """Each of vLLM's failures is one of ours, and the request's fault only where it may be."""
+    """Each of vLLM's failures maps to one of the container's, and is the request's fault only where
+    it may be.
+    """
     found = error_of(error, 256, began=began)
 
     assert type(found) is kind
@@ -392,7 +394,7 @@ def test_errors(error: Exception, began: bool, kind: type[ModelError], message: 
 
 
 def test_wrapped_errors() -> None:
-    """What vLLM wraps is told by its cause."""
+    """The cause of an error that vLLM wraps is reported."""
     wrapped = values.EngineGenerateError()
     wrapped.__cause__ = ValueError("LoRA is not enabled")
 
@@ -400,14 +402,14 @@ def test_wrapped_errors() -> None:
 
 
 def output(text: str, tokens: list[int], finish: str | None = None) -> Any:
-    """One output of vLLM's."""
+    """Return one output of vLLM's."""
     return CompletionOutput(
         index=0, text=text, token_ids=tokens, cumulative_logprob=None, logprobs=None, finish_reason=finish
     )
 
 
 def reader() -> ChoiceReader:
-    """A reader of a plain chat."""
+    """Return a reader of a plain chat."""
     request = chat.ChatCompletionRequest.model_validate({"messages": []})
     return ChoiceReader(0, chat.ChatStreamProcessor(request, None, enable_auto_tools=False, parser_cls=None), None)
 

@@ -27,7 +27,7 @@ STAND_INS = {
 
 
 def kind_of(method: Any) -> str:
-    """What it is, in the words of the file."""
+    """Return what it is, in the words of the file."""
     if isinstance(method, property):
         return "property"
     method = inspect.unwrap(getattr(method, "__func__", method))
@@ -153,7 +153,7 @@ class AsyncLLM(EngineClient):
 
 
 def source(changed: str = "", to: str = "") -> dict[str, Any]:
-    """The signatures of a small source, in which a text may be changed."""
+    """Return the signatures of a small source, in which a text may be changed."""
     assert changed in SOURCE
     module = "vllm.v1.engine.async_llm"
     found = {module: USED[module]}

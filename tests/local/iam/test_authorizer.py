@@ -1,4 +1,6 @@
-"""The gate: stock boto3 with a role's temporary credentials, and what each request is held to need."""
+"""The authorizer: stock boto3 with a role's temporary credentials, and the permissions that each
+request needs.
+"""
 
 import json
 import urllib.error
@@ -13,160 +15,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local.cloud import ACCOUNT, REGION, LocalCloud
-from local.iam.actions import needs
-from local.iam.operations import Call, Scope
 from tests.support.local_cloud import Client
-
-TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/t"
-LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
-JSON = {"content-type": "application/x-amz-json-1.0"}
-
-
-def call(service: str, method: str = "POST", path: str = "/", **members: Any) -> Call:
-    """A request; `headers`, `query` and `body` among the members are what they say."""
-    return Call(
-        scope=Scope("ASIAX", REGION, service),
-        account=ACCOUNT,
-        method=method,
-        host=members.get("host", "localhost:1"),
-        path=path,
-        query=members.get("query", {}),
-        headers=members.get("headers", {}),
-        body=members.get("body", b""),
-    )
-
-
-def operation(service: str, name: str, **members: Any) -> Call:
-    """A request of a JSON protocol."""
-    return call(service, headers={**JSON, "x-amz-target": f"X.{name}"}, body=json.dumps(members).encode())
-
-
-def form(service: str, body: str) -> Call:
-    """A request of the query protocol."""
-    return call(
-        service, headers={"content-type": "application/x-www-form-urlencoded; charset=utf-8"}, body=body.encode()
-    )
-
-
-@pytest.mark.parametrize(
-    ("request_", "expected"),
-    [
-        (operation("dynamodb", "PutItem", TableName="t"), [("dynamodb:PutItem", TABLE)]),
-        (operation("dynamodb", "GetItem", TableName=TABLE), [("dynamodb:GetItem", TABLE)]),
-        (operation("dynamodb", "Query", TableName="t", IndexName="i"), [("dynamodb:Query", f"{TABLE}/index/i")]),
-        (
-            operation("dynamodb", "BatchWriteItem", RequestItems={"t": [], TABLE + "2": []}),
-            [("dynamodb:BatchWriteItem", TABLE), ("dynamodb:BatchWriteItem", TABLE + "2")],
-        ),
-        (
-            operation(
-                "dynamodb",
-                "TransactWriteItems",
-                TransactItems=[
-                    {kind: {"TableName": "t"}} for kind in ("Put", "ConditionCheck", "Update", "Delete", "Put")
-                ],
-            ),
-            [(f"dynamodb:{name}Item", TABLE) for name in ("Put", "ConditionCheck", "Update", "Delete")],
-        ),
-        (operation("dynamodb", "ExecuteStatement", Statement="SELECT"), None),
-        (
-            call("sagemaker", path="/endpoints/My-End/invocations-response-stream"),
-            [("sagemaker:InvokeEndpointWithResponseStream", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/my-end")],
-        ),
-        (
-            call("lambda", path="/2015-03-31/functions/f/invocations"),
-            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
-        ),
-        (
-            call("lambda", path="/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A1%3Afunction%3Af/invocations"),
-            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
-        ),
-        (
-            call("lambda", path="/2015-03-31/functions/1:function:f/invocations"),
-            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
-        ),
-        (
-            call("lambda", path="/2015-03-31/functions/f:$LATEST/invocations"),
-            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
-        ),
-        (
-            call("lambda", path="/2015-03-31/functions/f:live/invocations"),
-            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f:live")],
-        ),
-        (
-            call("lambda", path="/2015-03-31/functions/f/invocations", query={"Qualifier": "3"}),
-            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f:3")],
-        ),
-        (
-            call("lambda", path="/2015-03-31/functions/f/invocations", query={"Qualifier": "$LATEST"}),
-            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
-        ),
-        (
-            call("sagemaker", path="/endpoints/e/invocations"),
-            [("sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e")],
-        ),
-        (call("sagemaker", path="/endpoints/e/other"), None),
-        (call("xray", path="/TraceSegments"), [("xray:PutTraceSegments", "*")]),
-        (
-            operation("logs", "PutLogEvents", logGroupName="/g", logStreamName="s"),
-            [("logs:PutLogEvents", f"{LOGS}:/g:log-stream:s")],
-        ),
-        (operation("logs", "CreateLogGroup", logGroupName="/g"), [("logs:CreateLogGroup", f"{LOGS}:/g:log-stream:")]),
-        (operation("cloudwatch", "PutMetricData", Namespace="n"), [("cloudwatch:PutMetricData", "*")]),
-        (
-            operation("ssm", "GetParameters", Names=["/a/b", "c"]),
-            [("ssm:GetParameters", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name}") for name in ("a/b", "c")],
-        ),
-        (form("sts", "Action=GetCallerIdentity&Version=2011-06-15"), []),
-        (form("sts", "Action=AssumeRole&RoleArn=arn%3Ar"), [("sts:AssumeRole", "arn:r")]),
-        (form("iam", "Action=CreateRole"), None),
-        (
-            form("cloudformation", "Action=CreateChangeSet&StackName=s&RoleARN=arn%3Ar"),
-            [
-                ("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/s/*"),
-                ("iam:PassRole", "arn:r"),
-            ],
-        ),
-        (call("s3", "GET", "/b/a%20k/x"), [("s3:GetObject", "arn:aws:s3:::b/a k/x")]),
-        (call("s3", "GET", "/k", host="b.localhost:1"), [("s3:GetObject", "arn:aws:s3:::b/k")]),
-        (call("s3", "GET", "/b", query={"list-type": "2", "prefix": "p"}), [("s3:ListBucket", "arn:aws:s3:::b")]),
-        (call("s3", "PUT", "/b/k", query={"partNumber": "1", "uploadId": "u"}), [("s3:PutObject", "arn:aws:s3:::b/k")]),
-        (
-            call("s3", "PUT", "/b/k", headers={"x-amz-copy-source": "/c/o%20ld?versionId=1"}),
-            [("s3:PutObject", "arn:aws:s3:::b/k"), ("s3:GetObject", "arn:aws:s3:::c/o ld")],
-        ),
-        (
-            call("s3", "POST", "/b", query={"delete": ""}, body=b"<D><Object><Key>k</Key></Object></D>"),
-            [("s3:DeleteObject", "arn:aws:s3:::b/k")],
-        ),
-        (call("s3", "PUT", "/b", query={"policy": ""}), None),
-        (call("s3", "PUT", "/b/k", query={"acl": ""}), None),
-    ],
-    ids=str,
-)
-def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | None) -> None:
-    """Each operation needs IAM's own actions on real ARNs; of one that is not known nothing is said."""
-    found = needs(request_)
-    assert (None if found is None else [(need.action, need.resource) for need in found]) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "members"),
-    [
-        ("DeleteItem", {"Key": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}}}),
-        ("GetItem", {"Key": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}}}),
-        ("PutItem", {"Item": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}, "n": {"N": "1"}}}),
-        ("Query", {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": "USAGE"}}}),
-    ],
-)
-def test_the_partition_of_an_item_is_known_to_policies(name: str, members: dict[str, Any]) -> None:
-    """A call on items tells their partition, which policies may have a condition on."""
-    [need] = needs(operation("dynamodb", name, TableName="t", **members)) or iter(())
-    assert need.context == (("dynamodb:LeadingKeys", ("USAGE",)),)
 
 
 class Assumed:
-    """Somebody with the credentials of a role."""
+    """A holder of a role's credentials."""
 
     def __init__(self, cloud: LocalCloud, role: str, credentials: dict[str, Any]) -> None:
         """`role` is its name."""
@@ -174,7 +27,7 @@ class Assumed:
         self.made: list[Any] = []
 
     def client(self, service: str) -> Any:
-        """A stock client."""
+        """Return a stock client."""
         one = boto3.client(
             service,
             region_name=REGION,
@@ -193,7 +46,7 @@ Assume = Callable[..., Assumed]
 
 @pytest.fixture
 def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
-    """Makes a role with statements, and gives somebody who has assumed it."""
+    """Yield a function that makes a role with statements and returns a holder of its credentials."""
     made: list[Assumed] = []
 
     def make(*statements: dict[str, Any]) -> Assumed:
@@ -212,12 +65,12 @@ def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
 
 
 def document(*statements: dict[str, Any]) -> str:
-    """A policy."""
+    """Return a policy."""
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
 def allow(action: str, resource: str = "*") -> dict[str, Any]:
-    """A statement."""
+    """Return a statement."""
     return {"Effect": "Allow", "Action": action, "Resource": resource}
 
 
@@ -277,7 +130,9 @@ def test_a_change_of_policy_holds_at_once(client: Client, assume: Assume) -> Non
 
 
 def test_policy_of_a_bucket(client: Client, assume: Assume) -> None:
-    """A bucket's policy grants to a role of its account, and its Deny of insecure transport shuts nobody out here."""
+    """A bucket's policy grants to a role of its account, and its Deny of insecure transport denies
+    no request here.
+    """
     s3, bucket = client("s3"), f"b{uuid.uuid4().hex[:8]}"
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="a b", Body=b"text")
@@ -311,7 +166,9 @@ def test_functions_are_invoked_by_who_may(assume: Assume) -> None:
 
 @pytest.mark.parametrize("path", ["/endpoints/e/invocations", "/2015-03-31/functions/f/invocations"])
 def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str) -> None:
-    """A data plane's call that is signed for another service is refused, whatever the role may do there."""
+    """A data plane's call that is signed for another service is refused, even if the role may do
+    everything there.
+    """
     key = assume(allow("s3:*")).credentials["AccessKeyId"]
     signed = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{REGION}/s3/aws4_request, SignedHeaders=host, Signature=0"
     request = urllib.request.Request(cloud.endpoint_url + path, b"{}", {"Authorization": signed})  # noqa: S310 - loopback
@@ -320,7 +177,7 @@ def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str
 
 
 def test_who_is_not_known(cloud: LocalCloud) -> None:
-    """A temporary key that was never given out is refused, and so is a request without a signature."""
+    """A temporary key that was never issued is refused, and so is a request without a signature."""
     options = {"region_name": REGION, "endpoint_url": cloud.endpoint_url, "aws_secret_access_key": "x"}
     with pytest.raises(ClientError, match="UnrecognizedClientException"):
         boto3.client("dynamodb", aws_access_key_id="ASIAUNKNOWN", **options).list_tables()

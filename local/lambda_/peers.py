@@ -1,7 +1,8 @@
-"""Which user of the machine is at the other end of a loopback connection.
+"""Finds the user of the machine at the other end of a loopback connection.
 
-Linux says so in /proc/net/tcp ("proc(5)"): a line a socket, with its own address, its peer's, and the user as the
-eighth field. Where that is missing nothing is known, and everybody passes.
+Linux lists its sockets in /proc/net/tcp ("proc(5)"): one line for each, with its own address, its
+peer's, and the user as the eighth field. On a system without that file every connection is
+accepted.
 """
 
 import os
@@ -14,7 +15,7 @@ _TABLE = Path("/proc/net/tcp")
 
 
 def is_ours(transport: Any) -> bool:
-    """Whether a connection over IPv4 comes from a process of our own user."""
+    """Return whether a connection over IPv4 comes from a process of this process's user."""
     if not _TABLE.exists():
         return True
     here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
@@ -24,6 +25,6 @@ def is_ours(transport: Any) -> bool:
 
 
 def _address(found: tuple[str, int]) -> str:
-    # The kernel prints the address as a number in the machine's own byte order.
+    # The kernel prints the address as a number in the machine's byte order.
     number = int.from_bytes(socket.inet_aton(found[0]), sys.byteorder)
     return f"{number:08X}:{found[1]:04X}"

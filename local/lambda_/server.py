@@ -1,4 +1,6 @@
-"""The data plane of Lambda functions: their environments at the desired state, and the listener of their URLs."""
+"""The data plane of Lambda functions: their environments in the desired state, and the listener of
+their URLs.
+"""
 
 import asyncio
 import logging
@@ -25,20 +27,20 @@ from local.state import Function, Schedule
 
 log = logging.getLogger("local.lambda_")
 
-# How often the memory of the environments at work is looked at.
+# Interval at which the memory of busy environments is checked.
 _MEMORY_S = 0.25
-# A distribution lets as much through.
+# A distribution passes heads of the same size.
 _LONGEST_HEAD = 65_536
 
 
 class Control(Codes, Protocol):
-    """Reads code and credentials through the control plane."""
+    """Requests to the control plane."""
 
     async def get_json(self, what: str, **query: str) -> dict[str, Any]:
-        """Credentials."""
+        """Return credentials."""
 
     async def post(self, what: str, value: object) -> None:
-        """Log lines."""
+        """Send log lines."""
 
 
 class Functions:
@@ -56,12 +58,13 @@ class Functions:
         permitted: Callable[[Schedule, str], str | None] = lambda _schedule, _policy: None,
         send: Callable[[list[dict[str, Any]]], Awaitable[None]] | None = None,
     ) -> None:
-        """`endpoint_url` is what the functions use for AWS; `concurrency` over 1 is as on Managed Instances.
+        """`endpoint_url` is the address of AWS for the functions; `concurrency` over 1 is as on
+        Managed Instances.
 
-        `permitted` says why a schedule may not invoke a function with a policy (JSON), or None; `send` takes log lines
-        and traces.
+        `permitted` returns the reason why a schedule may not invoke a function with a policy
+        (JSON), or None. `send` takes log lines and traces.
         """
-        # What the edge says to the URLs, so that they know who was let in there.
+        # The secret by which URLs know requests that came through the edge.
         self.hop = trust.token()
         self._faults = faults
         self._limits = limits or Limits()
@@ -89,7 +92,7 @@ class Functions:
         app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type] # returns a coroutine
         sock = listeners.bind([0])
         self._port = int(sock.getsockname()[1])
-        # A client that goes away does not end its invocation: see url._send.
+        # A client that disconnects does not end its invocation: see url._send.
         self._runner = await listeners.serve(app, sock, cancel=False, longest_head=_LONGEST_HEAD)
         self._memory = asyncio.create_task(self._watch_memory())
 
@@ -106,20 +109,20 @@ class Functions:
             await self._runner.cleanup()
 
     def port(self) -> int:
-        """Where the URLs are served."""
+        """Return the port of the function URLs."""
         return self._port
 
     @property
     def invoke(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Answers lambda:Invoke."""
+        """Answer lambda:Invoke."""
         return self._invoker.handle
 
     def kill(self, access_key: str) -> bool:
-        """SIGKILL the environment that was given an access key; whether there is one."""
+        """Send SIGKILL to the environment with an access key; return whether there is one."""
         return any(pool.kill(access_key) for pool in (*self._pools.values(), *self._retired))
 
     def schedule(self, wanted: tuple[Schedule, ...]) -> None:
-        """Take over the deployed schedules."""
+        """Use the deployed schedules."""
         self._schedules.apply(wanted)
 
     async def _fire(self, schedule: Schedule, event: bytes) -> None:
@@ -130,7 +133,9 @@ class Functions:
         self._invoker.later(pool, event)
 
     async def apply(self, wanted: tuple[Function, ...]) -> None:
-        """Take over what is deployed: changed functions get new environments, deleted ones lose theirs."""
+        """Use the deployed functions: a changed function gets new environments, a deleted one loses
+        them.
+        """
         by_arn = {function.arn: function for function in wanted}
         self._retired = [pool for pool in self._retired if len(pool)]
         for arn, pool in list(self._pools.items()):
@@ -154,7 +159,7 @@ class Functions:
         self._hosts.update({pool.function.host: pool for pool in self._pools.values() if pool.function.host})
 
     def status(self) -> list[dict[str, Any]]:
-        """For `/_local/status`."""
+        """Return the functions for `/_local/status`."""
         return [
             {"name": pool.function.name, "url": pool.function.url, "environments": len(pool)}
             for pool in self._pools.values()
@@ -191,7 +196,8 @@ class Functions:
                 pool.check_memory(used)
 
     async def _role(self, function: Function) -> dict[str, str]:
-        # each environment has its own, as on AWS: so a call tells which one made it
+        # each environment has its own credentials, as on AWS, so a call identifies the environment
+        # that made it
         got = await self._control.get_json("credentials", role=function.role, session=function.name)
         return {
             "AWS_ACCESS_KEY_ID": got["AccessKeyId"],

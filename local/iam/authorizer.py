@@ -1,8 +1,8 @@
-"""The gate: who calls, what that needs, whether it may. It stands before the control plane and before the data planes.
+"""The authorizer decides on each request before the control plane and the data planes see it.
 
-A caller is known by the access key that its request is signed with, and by the signature. Keys of AssumeRole belong to
-their role; there is one other, the developer's, who is the account's administrator. Policies come with the deployed
-state, so that a change holds once the call that makes it has returned.
+The access key and the signature of a request identify the caller. Keys of AssumeRole belong to
+their role; the one other key is the developer's, who is the account's administrator. Policies come
+with the deployed state, so that a change holds as soon as the call that makes it has returned.
 """
 
 import logging
@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from local import bodies, trust
-from local.gateway import Handler
 from local.iam import operations
 from local.iam.actions import needs
 from local.iam.authentication import Authentication, Refused
@@ -23,26 +22,26 @@ from local.state import State
 
 log = logging.getLogger("local.iam")
 
-# By the path of their calls: what a data plane answers, and the service that it has to be signed for.
+# The data planes' calls by their path, and the service that they must be signed for.
 _INVOCATIONS = {
     "sagemaker": re.compile(r"/endpoints/[^/]+/invocations(-response-stream)?"),
     "lambda": re.compile(r"/2015-03-31/functions/[^/]+/invocations"),
 }
 _NOT_OWNER = (
-    "This is for the owner of the local cloud: send the token that is in cloud.json in its folder as a bearer token, "
+    "The request has no valid token. Send the token of cloud.json in the local cloud's folder as a bearer token, "
     "as LocalCloud.ask does."
 )
 _WHOLE_SECRET = re.compile(r"arn:aws:secretsmanager:.+-[A-Za-z0-9]{6}")
 
 
 class Control(Protocol):
-    """Asks the control plane."""
+    """Requests to the control plane."""
 
     async def get_json(self, what: str, **query: str) -> Any:
-        """Whose key it is; the ARN of a secret."""
+        """Return the role of a key, or the ARN of a secret."""
 
 
-class Gate:
+class Authorizer:
     """Decides on every request."""
 
     def __init__(self, control: Control, keys: trust.Keys) -> None:
@@ -53,12 +52,12 @@ class Gate:
         self.roles = Roles()
 
     def apply(self, state: State) -> None:
-        """Take over the policies that are deployed."""
+        """Use the policies of a deployed state."""
         self.roles.apply(state.roles, state.bucket_policies)
 
     @web.middleware
-    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let a request through, or answer it with a refusal."""
+    async def middleware(self, request: web.Request, handler: trust.Handler) -> web.StreamResponse:
+        """Pass a request on, or answer it with a refusal."""
         if request.path.startswith("/_local/"):
             if not trust.same(request.headers.get("Authorization"), f"Bearer {self._token}"):
                 return web.json_response({"message": _NOT_OWNER}, status=403)
@@ -71,7 +70,8 @@ class Gate:
         if caller is None:
             return await handler(request)
         scope = operations.scope(signature)
-        # The data plane is found by the path: another service's name in the signature must not get by the check.
+        # The path selects the data plane: the name of another service in the signature must not
+        # bypass the check.
         if request.method == "POST" and any(
             path.fullmatch(request.path) for service, path in _INVOCATIONS.items() if service != scope.service
         ):
@@ -122,5 +122,5 @@ class Gate:
         if _WHOLE_SECRET.fullmatch(need.resource):
             return need
         found = await self._control.get_json("secret", id=need.resource, region=region)
-        # One that does not exist is judged by the name that was asked for.
+        # A secret that does not exist is checked under the requested name.
         return Need(need.action, found or need.resource)

@@ -1,6 +1,6 @@
-"""Runs the control plane: `python -m local.moto`. Prints its port and token as a line of JSON.
+"""Runs the control plane: `python -m local.control_plane`. Prints its port and token as a line of JSON.
 
-It ends when its input does.
+The process ends when its standard input is closed.
 """
 
 import json
@@ -11,22 +11,22 @@ import threading
 
 
 def main() -> None:
-    """Serve until standard input is closed, which is when the process that started this one is gone."""
+    """Serve until standard input is closed, which happens when the parent process ends."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s control %(levelname)s %(message)s", stream=sys.stderr)
-    # Set before moto is imported: it reads them once.
+    # moto reads these when it is imported.
     os.environ.update(
         {
             "MOTO_LAMBDA_STUB_ECR": "true",
-            # No page is to read an answer, whoever asks.
+            # A web page must not read a response.
             "MOTO_DISABLE_GLOBAL_CORS": "true",
             "MOTO_ENABLE_ISO_REGIONS": "false",
-            # AdministratorAccess and the like, which CDK's bootstrap template attaches.
+            # CDK's bootstrap template attaches AdministratorAccess and similar policies.
             "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         }
     )
     from local import trust
-    from local.cloudformation import clients, install
-    from local.moto import attribute_values, quotas, server, service_quotas
+    from local.cloudformation import install
+    from local.moto import attribute_values, clients, quotas, server, service_quotas
 
     token = trust.token()
     httpd = server.bind(token)

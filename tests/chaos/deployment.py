@@ -1,4 +1,4 @@
-"""A deployment in a local cloud to be hard on, and what can be asked of it."""
+"""A deployment in a local cloud for the chaos run, and its accounts, ledger and logs."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from botocore.config import Config
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
-from local.cloud import LocalCloud
+from local.cloud import REGION, LocalCloud
 
 # A sweep may take as long as its function.
 _PATIENCE = Config(read_timeout=300, retries={"total_max_attempts": 1})
@@ -19,10 +19,11 @@ _STRIKES_S = 1.0
 
 
 @dataclass
-class Ground:
-    """One deployment, of which only requests with `keys` matter.
+class ChaosDeployment:
+    """One deployment, of which only requests with `keys` count.
 
-    `overdue` is after how many seconds its sweeper takes a request for lost, `since` when all of it began.
+    `overdue` is the number of seconds after which its sweeper treats a request as lost, `since` the
+    time at which the run began.
     """
 
     cloud: LocalCloud
@@ -38,31 +39,21 @@ class Ground:
         return f"http://{self.outputs['DistributionDomain']}/v1"
 
     def client(self, service: str) -> Any:
-        """A stock client of the local cloud."""
-        return boto3.client(service, config=_PATIENCE, **self._options)
+        """Return a stock client of the local cloud."""
+        return boto3.client(service, config=_PATIENCE, **self.cloud.client_options())
 
     @property
     def boto(self) -> Any:
         """The usage table, as stock boto3 sees it."""
-        return boto3.resource("dynamodb", **self._options).Table(self.outputs["UsageTableName"])
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        aws = self.cloud.aws_environment()
-        return {
-            "endpoint_url": self.cloud.endpoint_url,
-            "region_name": aws["AWS_REGION"],
-            "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
-            "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
-        }
+        return boto3.resource("dynamodb", **self.cloud.client_options()).Table(self.outputs["UsageTableName"])
 
     def table(self, client: Client) -> Table:
-        """The usage table, as the functions see it."""
+        """Return the usage table, as the functions see it."""
         keys = Credentials(self.cloud.keys.access_key, self.cloud.keys.secret_key, "")
         return Table(
             client,
             url=self.cloud.endpoint_url,
-            region=self._options["region_name"],
+            region=REGION,
             name=self.outputs["UsageTableName"],
             credentials=lambda: keys,
         )
@@ -73,7 +64,7 @@ class Ground:
         return {key.split("-")[1] for key in self.keys}
 
     def items(self) -> list[dict[str, Any]]:
-        """The accounts of its keys, their ledger, and all rollups."""
+        """Return the accounts of its keys, their ledger, and all rollups."""
         mine = self.key_ids
         return [
             item
@@ -91,24 +82,28 @@ class Ground:
         return sorted(found, key=lambda item: (item["pk"], item["sk"]))
 
     def snapshot(self, begin: str = "") -> str:
-        """All items, or those of the partitions that begin so, as one text that shows every difference."""
+        """Return all items, or those of the partitions that begin so, as one text that shows every difference."""
         return json.dumps([one for one in self.items() if one["pk"].startswith(begin)], sort_keys=True, default=str)
 
     def sweep(self) -> dict[str, Any]:
-        """Invoke the deployed sweeper; its counts, or `{"killed": ...}` when it died."""
+        """Invoke the deployed sweeper.
+
+        Return its counts, or `{"killed": ...}` when it died.
+        """
         answer = self.client("lambda").invoke(FunctionName=self.outputs["SweeperName"])
         found: dict[str, Any] = json.loads(answer["Payload"].read())
         return {"killed": found["errorType"]} if "FunctionError" in answer else found
 
     def set_fault(self, **fault: Any) -> str:
-        """Set a fault of this deployment; its id."""
+        """Set a fault of this deployment; return its id."""
         scope = self.outputs["FunctionName" if fault["kind"].startswith("function") else "UsageTableName"]
         return str(self.cloud.ask("faults", method="POST", body={"scope": scope, **fault})["id"])
 
     def clear_fault(self, fault_id: str) -> dict[str, Any]:
-        """Take a fault away; what it did.
+        """Clear a fault; return it with its counts.
 
-        A client has its whole answer before the function is killed that settles it, so that strikes are waited for.
+        A client has its whole answer before the function that settles it is killed, so the strikes
+        are waited for.
         """
         ends = time.monotonic() + _STRIKES_S
         while True:
@@ -120,7 +115,7 @@ class Ground:
         return dict(found)
 
     def lines(self, *patterns: str) -> list[str]:
-        """The log lines of its functions (`function-*`) or containers (`endpoint-*`)."""
+        """Return the log lines of its functions (`function-*`) or containers (`endpoint-*`)."""
         logs = self.cloud.directory / "logs"
         files = sorted({path for pattern in patterns for path in logs.glob(f"{pattern}.log")})
         return [line for path in files for line in path.read_text(errors="replace").splitlines()]

@@ -20,16 +20,17 @@ from local.state import Endpoint
 
 log = logging.getLogger("local.sagemaker")
 
-# Shorter than any server's own, so that a pooled connection is never used when the container has just closed it.
+# Shorter than the timeout of any server, so that a pooled connection is never used when the
+# container has just closed it.
 _KEEPALIVE_S = 2.0
 
 
 async def _nowhere(items: list[dict[str, Any]]) -> None:
-    """Forget log lines and metrics."""
+    """Drop log lines and metrics."""
 
 
 class _Entry:
-    """One endpoint: what is wanted, what serves, and what is being done about the difference."""
+    """One endpoint: the desired configuration, the one that serves, and the change in progress."""
 
     def __init__(self, wanted: Endpoint) -> None:
         self.wanted = wanted
@@ -53,7 +54,9 @@ class Endpoints:
         limits: Limits | None = None,
         send: Callable[[list[dict[str, Any]]], Awaitable[None]] = _nowhere,
     ) -> None:
-        """`on_change` is called when `observe` has something new; `send` takes log lines and metrics."""
+        """`on_change` is called when `observe` has a new result; `send` takes log lines and
+        metrics.
+        """
         self._shipper = Shipper(send)
         self._faults = faults
         self._limits = limits or Limits()
@@ -81,7 +84,9 @@ class Endpoints:
             await self._session.close()
 
     async def apply(self, wanted: tuple[Endpoint, ...]) -> None:
-        """Begin whatever is needed: containers start in the background, and those not wanted are stopped first."""
+        """Begin all changes: unwanted containers are stopped first, new ones start in the
+        background.
+        """
         by_name = {endpoint.key: endpoint for endpoint in wanted}
         gone = [name for name in self._entries if name not in by_name]
         await asyncio.gather(*(self._remove(self._entries.pop(name)) for name in gone))
@@ -97,14 +102,16 @@ class Endpoints:
             entry.task = asyncio.create_task(self._bring_up(entry))
 
     def observe(self) -> dict[str, dict[str, Any]]:
-        """Status, reason and configuration of each endpoint."""
+        """Return status, reason and configuration of each endpoint."""
         return {
             name: {"status": entry.status, "reason": entry.reason, "config": entry.wanted.config}
             for name, entry in self._entries.items()
         }
 
     def status(self) -> list[dict[str, Any]]:
-        """For `/_local/status`: with the containers that serve, and the headers that each asks of its callers."""
+        """Return the endpoints for `/_local/status`, with their containers and the headers that
+        each requires.
+        """
         return [
             {
                 "name": name,
@@ -130,7 +137,7 @@ class Endpoints:
         endpoint = entry.wanted
         old = entry.serving
         if old is not None and old.endpoint.config == endpoint.config:
-            entry.status = "InService"  # an update that failed is taken back
+            entry.status = "InService"  # an update that failed is undone
         else:
             assert self._session is not None  # noqa: S101 - start() has made it
             serving = Serving(endpoint, self._directory, self._runner, self._objects, self._session, self._shipper.add)

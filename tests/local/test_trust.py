@@ -39,7 +39,7 @@ PAGES = (
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A local cloud with every kind of listener."""
+    """Yield a local cloud with every kind of listener."""
     with deployed(tmp_path_factory.mktemp("listeners")) as found:
         yield found
 
@@ -115,7 +115,9 @@ def test_what_is_no_name_is_refused_at_the_start(name: str, tmp_path: Path) -> N
 
 
 def test_nobody_without_a_secret(running: Deployed) -> None:
-    """A program without key, token or signature gets nothing, but of the edge and of its own Runtime API."""
+    """A program without key, token or signature is refused, except at the edge and at its own
+    Runtime API.
+    """
     for name, port in running.ports.items():
         if name not in {"edge", "runtime API"}:
             for path in PATHS:

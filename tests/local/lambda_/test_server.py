@@ -1,4 +1,4 @@
-"""Functions as real processes of a small hand-written package, behind their URL."""
+"""Functions as processes of a small hand-written package, behind their URL."""
 
 import asyncio
 import base64
@@ -185,7 +185,7 @@ async def test_deleted_function(plane: Plane) -> None:
 
 
 async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment nobody has used for a while is stopped."""
+    """An environment that was not used for a while is stopped."""
     monkeypatch.setattr(pool, "IDLE_S", 0.1)
     await plane.text("/")
     async with asyncio.timeout(60):
@@ -194,7 +194,7 @@ async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.M
 
 
 async def test_functions_of_other_runtimes_are_refused_clearly(plane: Plane) -> None:
-    """A function that needs a runtime of AWS's that is not Python's is refused with a message that says so."""
+    """A function of a runtime other than Python's is refused with a message that names the reason."""
     await plane.functions.apply((replace(FUNCTION, environment={}, runtime="nodejs24.x"),))
     status, text = await plane.text("/")
     assert status == 501

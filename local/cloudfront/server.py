@@ -1,4 +1,6 @@
-"""The data plane of CloudFront distributions: a listener each, kept at the deployed configuration."""
+"""The data plane of CloudFront distributions: one listener for each, with the deployed
+configuration.
+"""
 
 import logging
 import ssl
@@ -20,7 +22,7 @@ from local.state import Distribution
 
 log = logging.getLogger("local.cloudfront")
 
-# The same address again after each start, as long as nobody else has it.
+# A distribution gets the same address after each start, unless another program has taken it.
 PREFERRED_PORT = 8787
 # CloudFront keeps a connection to a custom origin for 5 s.
 _KEEPALIVE_S = 5.0
@@ -28,7 +30,7 @@ _KEEPALIVE_S = 5.0
 
 @dataclass
 class _Served:
-    """A distribution that listens, and a reason if it cannot be served."""
+    """A distribution with its listener, and the reason if it cannot be served."""
 
     proxy: Proxy
     port: int
@@ -51,10 +53,12 @@ class Edge:
         s3_headers: Mapping[str, str] = NOTHING,
         names: Collection[str] = (),
     ) -> None:
-        """`function_port` says where function URLs are served, `s3_url` where S3 is; `tls` is spoken to viewers.
+        """`function_port` returns the port of function URLs, `s3_url` the address of S3.
 
-        `hop` is what function URLs are told, `s3_headers` what S3 asks for beside a signature. `names` are hosts that
-        distributions have beside those of loopback.
+        `tls` is for viewers.
+
+        `hop` is the secret for function URLs, `s3_headers` are the headers that S3 requires beside
+        a signature. `names` are host names of distributions in addition to those of loopback.
         """
         self._names = frozenset(names)
         self._hop = hop
@@ -85,7 +89,7 @@ class Edge:
             await self._session.close()
 
     async def apply(self, wanted: tuple[Distribution, ...], policies: dict[str, dict[str, Any]]) -> None:
-        """Listen for new distributions, change others, and close those not wanted."""
+        """Add listeners for new distributions, change others, and close those that are gone."""
         ids = {distribution.id for distribution in wanted}
         for key in [key for key in self._served if key not in ids]:
             await _close(self._served.pop(key))
@@ -125,17 +129,17 @@ class Edge:
         app.router.add_route("*", "/{path:.*}", proxy.handle)
         sock = listeners.bind([PREFERRED_PORT, 0])
         port = int(sock.getsockname()[1])
-        # A viewer that goes away ends the origin's request.
+        # A viewer that disconnects ends the request to the origin.
         runner = await listeners.serve(app, sock, cancel=True, longest_head=admission.READABLE, tls=self._tls)
         log.info("distribution %s: listening at %s://localhost:%d", distribution.id, self._scheme, port)
         return _Served(proxy, port, None, runner, distribution.config)
 
     def observe(self) -> dict[str, dict[str, Any]]:
-        """Port and failure of each distribution."""
+        """Return port and failure reason of each distribution."""
         return {key: {"port": served.port, "reason": served.reason} for key, served in self._served.items()}
 
     def status(self) -> list[dict[str, Any]]:
-        """For `/_local/status`."""
+        """Return the distributions for `/_local/status`."""
         return [
             {"id": key, "domain": f"localhost:{served.port}", "url": f"{self._scheme}://localhost:{served.port}"}
             for key, served in self._served.items()

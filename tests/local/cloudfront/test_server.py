@@ -1,10 +1,9 @@
-"""Distributions: which behaviour, what reaches the origin, and what happens when the origin is slow or gone."""
+"""Distributions on loopback: streams, errors, and what happens when the origin is slow or gone."""
 
 import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
@@ -12,92 +11,13 @@ from aiohttp import web
 from yarl import URL
 
 from local import listeners
-from local.cloudfront.behaviours import (
-    ALL_VIEWER_EXCEPT_HOST_HEADER,
-    ConfigError,
-    behaviours,
-    choose,
-    target,
-    to_origin,
-)
-from local.cloudfront.plane import Edge
-from local.cloudfront.unsupported import ignored
+from local.cloudfront.server import Edge
 from local.state import Distribution
-
-ALL = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"]
-
-
-def _config(port: Any = 80, *, read_s: float = 60, **default: Any) -> dict[str, Any]:
-    origin = {
-        "Id": "o",
-        "DomainName": "localhost",
-        "CustomOriginConfig": {"OriginProtocolPolicy": "http-only", "HTTPPort": port, "OriginReadTimeout": read_s},
-        "OriginCustomHeaders": [{"HeaderName": "X-Secret", "HeaderValue": "s"}],
-    }
-    behaviour = {
-        "TargetOriginId": "o",
-        "AllowedMethods": ALL,
-        "OriginRequestPolicyId": ALL_VIEWER_EXCEPT_HOST_HEADER,
-        **default,
-    }
-    return {"Enabled": True, "Origins": [origin], "DefaultCacheBehavior": behaviour}
-
-
-def test_behaviours_by_pattern() -> None:
-    """The first pattern that matches the path decides; the default one takes the rest."""
-    config = _config()
-    config["CacheBehaviors"] = [
-        {"PathPattern": pattern, "TargetOriginId": "o"} for pattern in ("/v1/*", "img?.png", "/admin", "*.css")
-    ]
-    found = behaviours(config, {})
-    chosen = [
-        choose(found, path).pattern
-        for path in ("/v1/", "/v1/a/b", "/img1.png", "/admin", "/x/y.css", "/admin/", "/V1/")
-    ]
-    assert chosen == ["/v1/*", "/v1/*", "img?.png", "/admin", "*.css", "*", "*"]
-    assert found[0].methods == ("GET", "HEAD")
-
-
-def test_headers_to_the_origin() -> None:
-    """With all viewer headers but Host: custom headers win over the viewer's, Host is the origin's."""
-    (behaviour,) = behaviours(_config(), {})
-    viewer = [
-        ("Host", "d"),
-        ("Authorization", "B"),
-        ("x-secret", "forged"),
-        ("Connection", "x"),
-        ("X-Forwarded-For", "9"),
-    ]
-    headers = to_origin(behaviour, viewer, "127.0.0.1", "id", "EXX")
-    found = {name.lower(): value for name, value in headers}
-    assert found["authorization"] == "B"
-    assert [value for name, value in headers if name.lower() == "x-secret"] == ["s"]
-    assert found["host"] == "localhost"
-    assert found["x-forwarded-for"] == "9, 127.0.0.1"
-    assert found["x-amz-cf-id"] == "id"
-    assert "connection" not in found
-    assert target(behaviour, "/a%20b?q=%2F") == "/a%20b?q=%2F"
-
-
-def test_without_a_policy_little_is_forwarded() -> None:
-    """Without an origin request policy no Authorization, cookies or query string reach the origin."""
-    (behaviour,) = behaviours(_config(OriginRequestPolicyId=None), {})
-    viewer = [("Host", "d"), ("Authorization", "B"), ("Cookie", "c"), ("Content-Type", "t")]
-    names = {name.lower() for name, _ in to_origin(behaviour, viewer, "", "id", "E")}
-    assert "content-type" in names
-    assert not names & {"authorization", "cookie"}
-    assert target(behaviour, "/a?b") == "/a"
-
-
-@pytest.mark.parametrize("change", [{"TargetOriginId": "none"}, {"OriginRequestPolicyId": "unknown"}])
-def test_bad_configurations(change: dict[str, Any]) -> None:
-    """An origin or a policy that does not exist is an error."""
-    with pytest.raises(ConfigError):
-        behaviours(_config(**change), {})
+from tests.support.distributions import config
 
 
 class Origin:
-    """An origin that does what the path says."""
+    """An origin whose behaviour the path selects."""
 
     def __init__(self) -> None:
         """Nothing has been asked yet."""
@@ -106,7 +26,7 @@ class Origin:
         self.received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer."""
+        """Answer a request."""
         if request.path == "/echo":
             body = await request.text()
             return web.json_response(
@@ -149,7 +69,7 @@ class Site:
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    """One for which every origin is quick enough."""
+    """Yield a site for which every origin is quick enough."""
     origin = Origin()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", origin.handle)
@@ -158,7 +78,7 @@ async def site() -> AsyncIterator[Site]:
     port = sock.getsockname()[1]
     edge = Edge(lambda: 0)
     await edge.start()
-    await edge.apply((Distribution("E1", _config(port)),), {})
+    await edge.apply((Distribution("E1", config(port)),), {})
     async with aiohttp.ClientSession(max_field_size=65_536, max_line_size=65_536) as session:
         yield Site(origin, edge, session, port)
     await edge.stop()
@@ -225,7 +145,7 @@ async def test_connections_are_kept(site: Site) -> None:
 
 async def test_timeout_to_the_first_byte(site: Site) -> None:
     """An origin that does not answer in time is a 504."""
-    await site.edge.apply((Distribution("E1", _config(site.origin_port, read_s=0.1)),), {})
+    await site.edge.apply((Distribution("E1", config(site.origin_port, read_s=0.1)),), {})
     async with site.session.get(f"{site.url}/silent") as answer:
         assert answer.status == 504
         assert "x-amz-cf-id" in answer.headers
@@ -234,7 +154,7 @@ async def test_timeout_to_the_first_byte(site: Site) -> None:
 @pytest.mark.parametrize("path", ["/held", "/cut"])
 async def test_broken_within_the_answer(site: Site, path: str) -> None:
     """An origin that falls silent or is cut off after the first bytes gets the viewer's connection cut."""
-    await site.edge.apply((Distribution("E1", _config(site.origin_port, read_s=1)),), {})
+    await site.edge.apply((Distribution("E1", config(site.origin_port, read_s=1)),), {})
     async with site.session.get(f"{site.url}{path}") as answer:
         assert answer.status == 200
         assert await answer.content.readany() == b"one"
@@ -252,20 +172,20 @@ async def test_the_viewer_leaving_closes_the_origins_connection(site: Site) -> N
 
 async def test_methods(site: Site) -> None:
     """A method that the behaviour does not allow is a 403 of the edge."""
-    await site.edge.apply((Distribution("E1", _config(site.origin_port, AllowedMethods=["GET", "HEAD"])),), {})
+    await site.edge.apply((Distribution("E1", config(site.origin_port, AllowedMethods=["GET", "HEAD"])),), {})
     async with site.session.post(f"{site.url}/echo") as answer:
         assert answer.status == 403
         assert "cachable requests" in await answer.text()
 
 
 async def test_origins_that_are_not_there(site: Site) -> None:
-    """An origin that refuses connections, or that nothing here stands for, is a 502."""
-    await site.edge.apply((Distribution("E1", _config(1)),), {})
+    """An origin that refuses connections, or that does not exist in the local cloud, is a 502."""
+    await site.edge.apply((Distribution("E1", config(1)),), {})
     async with site.session.get(site.url) as answer:
         assert answer.status == 502
-    config = _config()
-    config["Origins"][0]["DomainName"] = "example.com"
-    await site.edge.apply((Distribution("E1", config),), {})
+    changed = config()
+    changed["Origins"][0]["DomainName"] = "example.com"
+    await site.edge.apply((Distribution("E1", changed),), {})
     async with site.session.get(site.url) as answer:
         assert answer.status == 502
         assert "example.com" in await answer.text()
@@ -281,7 +201,7 @@ async def test_removed_distribution(site: Site) -> None:
 
 async def test_bad_configuration_is_reported(site: Site) -> None:
     """A configuration that cannot be served is reported with its reason."""
-    await site.edge.apply((Distribution("E1", _config(TargetOriginId="none")),), {})
+    await site.edge.apply((Distribution("E1", config(TargetOriginId="none")),), {})
     assert "none" in site.edge.observe()["E1"]["reason"]
 
 
@@ -304,32 +224,3 @@ async def test_lengths(
         assert answer.status == status
         if status == 413:
             assert answer.headers["Connection"] == "close"
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"CustomOriginConfig": {"OriginReadTimeout": 121}}, "InvalidOriginReadTimeout"),
-        ({"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": ""}] * 31}, "TooManyOriginCustomHeaders"),
-        ({"OriginCustomHeaders": [{"HeaderName": "x" * 257, "HeaderValue": ""}]}, "HeaderName"),
-        ({"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": "v" * 1784}]}, "HeaderValue"),
-    ],
-)
-def test_origins_over_the_limits(change: dict[str, Any], reason: str) -> None:
-    """A read timeout, or a custom header's name or value, over CloudFront's limits is refused at deployment."""
-    config = _config()
-    config["Origins"][0].update(change)
-    with pytest.raises(ConfigError, match=reason):
-        behaviours(config, {})
-
-
-def test_what_is_not_emulated_is_named() -> None:
-    """Each member of a configuration that changes nothing here is named with its place."""
-    config = _config(Compress=True, CachePolicyId="658327ea-f89d-4fab-a63d-7e88639e58f6", FunctionAssociations=[])
-    config["WebACLId"] = "arn"
-    assert ignored(_config()) == []
-    assert ignored(config) == [
-        "WebACLId",
-        "DefaultCacheBehavior.Compress",
-        "DefaultCacheBehavior.CachePolicyId (nothing is cached)",
-    ]

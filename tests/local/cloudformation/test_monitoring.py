@@ -1,0 +1,133 @@
+"""Alarms, scaling, schedules and metric filters: created, updated and deleted by templates, read by boto3."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.local_cloud import Client, Stacks
+
+
+def _follow(stacks: Stacks, template: Callable[[int], dict[str, Any]], seen: Callable[[str], list[Any]]) -> list[Any]:
+    """Create, update and delete the resources of `template(3)` and `template(4)`; return what is seen after each.
+
+    `seen` gets the physical id of the resource `One`.
+    """
+    stack = stacks.create(template(3), {"One": {"Ref": "One"}})
+    assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
+    name = stacks.outputs(stack)["One"]
+    found = [seen(name)]
+    stacks.update(stack, template(4), {"One": {"Ref": "One"}})
+    assert stacks.status(stack) == "UPDATE_COMPLETE", stacks.reasons(stack)
+    found.append(seen(name))
+    stacks.delete(stack)
+    return [*found, seen(name)]
+
+
+def test_alarms(client: Client, stacks: Stacks) -> None:
+    """An alarm is made, changed and deleted."""
+
+    def template(number: int) -> dict[str, Any]:
+        metric = {"MetricName": "m", "Namespace": "n", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1}
+        properties = {**metric, "Threshold": number, "ComparisonOperator": "GreaterThanThreshold"}
+        return {"One": {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}}
+
+    def seen(name: str) -> list[Any]:
+        alarms = client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
+        return [alarm["Threshold"] for alarm in alarms]
+
+    assert _follow(stacks, template, seen) == [[3.0], [4.0], []]
+
+
+def _target(service: str, dimension: str, resource: str, **properties: Any) -> dict[str, Any]:
+    scaled = {"ServiceNamespace": service, "ScalableDimension": f"{service}:{dimension}", "ResourceId": resource}
+    return {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": {**scaled, **properties}}
+
+
+def test_scaling(client: Client, stacks: Stacks) -> None:
+    """A scalable target is made, changed and deleted, and with it its scheduled action and its policy."""
+    scaling = client("application-autoscaling")
+
+    def template(number: int) -> dict[str, Any]:
+        action = {"ScheduledActionName": f"a{number}", "Schedule": "cron(0 1 * * ? *)"}
+        tracking = {
+            "TargetValue": number,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "LambdaProvisionedConcurrencyUtilization"},
+        }
+        policy = {
+            "PolicyName": "p",
+            "PolicyType": "TargetTrackingScaling",
+            "ScalingTargetId": {"Ref": "One"},
+            "TargetTrackingScalingPolicyConfiguration": tracking,
+        }
+        bounds = {"MinCapacity": 1, "MaxCapacity": number, "ScheduledActions": [action]}
+        return {
+            "One": _target("lambda", "function:ProvisionedConcurrency", "function:f:a", **bounds),
+            "Policy": {"Type": "AWS::ApplicationAutoScaling::ScalingPolicy", "Properties": policy},
+        }
+
+    def seen(_: str) -> list[Any]:
+        targets = scaling.describe_scalable_targets(ServiceNamespace="lambda")["ScalableTargets"]
+        policies = scaling.describe_scaling_policies(ServiceNamespace="lambda")["ScalingPolicies"]
+        actions = scaling.describe_scheduled_actions(ServiceNamespace="lambda")["ScheduledActions"]
+        return [
+            *(target["MaxCapacity"] for target in targets),
+            *(policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] for policy in policies),
+            *(action["ScheduledActionName"] for action in actions),
+        ]
+
+    assert _follow(stacks, template, seen) == [[3, 3.0, "a3"], [4, 4.0, "a4"], []]
+
+
+def test_scaling_of_inference_components(client: Client, stacks: Stacks) -> None:
+    """The copies of an inference component may be scaled to none."""
+
+    def template(number: int) -> dict[str, Any]:
+        bounds = {"MinCapacity": 0, "MaxCapacity": number}
+        return {
+            "One": _target("sagemaker", "inference-component:DesiredCopyCount", "inference-component/c", **bounds),
+        }
+
+    def seen(_: str) -> list[Any]:
+        found = client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+        return [target["MaxCapacity"] for target in found["ScalableTargets"]]
+
+    assert _follow(stacks, template, seen) == [[3], [4], []]
+
+
+def test_schedules(client: Client, stacks: Stacks) -> None:
+    """A schedule is made, changed and deleted."""
+    api = client("scheduler")
+
+    def template(number: int) -> dict[str, Any]:
+        target = {
+            "Arn": "arn:aws:lambda:us-east-1:123456789012:function:f",
+            "RoleArn": "arn:aws:iam::123456789012:role/r",
+        }
+        expression = f"rate({number} minutes)"
+        properties = {"FlexibleTimeWindow": {"Mode": "OFF"}, "ScheduleExpression": expression, "Target": target}
+        return {"One": {"Type": "AWS::Scheduler::Schedule", "Properties": properties}}
+
+    def seen(_: str) -> list[Any]:
+        listed = api.list_schedules()["Schedules"]
+        return [api.get_schedule(Name=item["Name"])["ScheduleExpression"] for item in listed]
+
+    assert _follow(stacks, template, seen) == [["rate(3 minutes)"], ["rate(4 minutes)"], []]
+
+
+def test_metric_filters(client: Client, stacks: Stacks) -> None:
+    """A metric filter of a log group is made, changed and deleted."""
+
+    def template(number: int) -> dict[str, Any]:
+        properties = {
+            "LogGroupName": {"Ref": "Group"},
+            "FilterPattern": f"a{number}",
+            "MetricTransformations": [{"MetricName": "m", "MetricNamespace": "n", "MetricValue": "1"}],
+        }
+        return {
+            "Group": {"Type": "AWS::Logs::LogGroup"},
+            "One": {"Type": "AWS::Logs::MetricFilter", "Properties": properties},
+        }
+
+    def seen(_: str) -> list[Any]:
+        return [item["filterPattern"] for item in client("logs").describe_metric_filters()["metricFilters"]]
+
+    assert _follow(stacks, template, seen) == [["a3"], ["a4"], []]

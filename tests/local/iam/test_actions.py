@@ -1,0 +1,161 @@
+"""Which of IAM's actions a request needs, and on which ARNs."""
+
+import json
+from typing import Any
+
+import pytest
+
+from local.cloud import ACCOUNT, REGION
+from local.iam.actions import needs
+from local.iam.operations import Call, Scope
+
+TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/t"
+
+
+LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
+
+
+JSON = {"content-type": "application/x-amz-json-1.0"}
+
+
+def call(service: str, method: str = "POST", path: str = "/", **members: Any) -> Call:
+    """Return a request; `headers`, `query` and `body` among the members are its own."""
+    return Call(
+        scope=Scope("ASIAX", REGION, service),
+        account=ACCOUNT,
+        method=method,
+        host=members.get("host", "localhost:1"),
+        path=path,
+        query=members.get("query", {}),
+        headers=members.get("headers", {}),
+        body=members.get("body", b""),
+    )
+
+
+def operation(service: str, name: str, **members: Any) -> Call:
+    """Return a request of a JSON protocol."""
+    return call(service, headers={**JSON, "x-amz-target": f"X.{name}"}, body=json.dumps(members).encode())
+
+
+def form(service: str, body: str) -> Call:
+    """Return a request of the query protocol."""
+    return call(
+        service, headers={"content-type": "application/x-www-form-urlencoded; charset=utf-8"}, body=body.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (operation("dynamodb", "PutItem", TableName="t"), [("dynamodb:PutItem", TABLE)]),
+        (operation("dynamodb", "GetItem", TableName=TABLE), [("dynamodb:GetItem", TABLE)]),
+        (operation("dynamodb", "Query", TableName="t", IndexName="i"), [("dynamodb:Query", f"{TABLE}/index/i")]),
+        (
+            operation("dynamodb", "BatchWriteItem", RequestItems={"t": [], TABLE + "2": []}),
+            [("dynamodb:BatchWriteItem", TABLE), ("dynamodb:BatchWriteItem", TABLE + "2")],
+        ),
+        (
+            operation(
+                "dynamodb",
+                "TransactWriteItems",
+                TransactItems=[
+                    {kind: {"TableName": "t"}} for kind in ("Put", "ConditionCheck", "Update", "Delete", "Put")
+                ],
+            ),
+            [(f"dynamodb:{name}Item", TABLE) for name in ("Put", "ConditionCheck", "Update", "Delete")],
+        ),
+        (operation("dynamodb", "ExecuteStatement", Statement="SELECT"), None),
+        (
+            call("sagemaker", path="/endpoints/My-End/invocations-response-stream"),
+            [("sagemaker:InvokeEndpointWithResponseStream", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/my-end")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/f/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A1%3Afunction%3Af/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/1:function:f/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/f:$LATEST/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/f:live/invocations"),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f:live")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/f/invocations", query={"Qualifier": "3"}),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f:3")],
+        ),
+        (
+            call("lambda", path="/2015-03-31/functions/f/invocations", query={"Qualifier": "$LATEST"}),
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
+        (
+            call("sagemaker", path="/endpoints/e/invocations"),
+            [("sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e")],
+        ),
+        (call("sagemaker", path="/endpoints/e/other"), None),
+        (call("xray", path="/TraceSegments"), [("xray:PutTraceSegments", "*")]),
+        (
+            operation("logs", "PutLogEvents", logGroupName="/g", logStreamName="s"),
+            [("logs:PutLogEvents", f"{LOGS}:/g:log-stream:s")],
+        ),
+        (operation("logs", "CreateLogGroup", logGroupName="/g"), [("logs:CreateLogGroup", f"{LOGS}:/g:log-stream:")]),
+        (operation("cloudwatch", "PutMetricData", Namespace="n"), [("cloudwatch:PutMetricData", "*")]),
+        (
+            operation("ssm", "GetParameters", Names=["/a/b", "c"]),
+            [("ssm:GetParameters", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name}") for name in ("a/b", "c")],
+        ),
+        (form("sts", "Action=GetCallerIdentity&Version=2011-06-15"), []),
+        (form("sts", "Action=AssumeRole&RoleArn=arn%3Ar"), [("sts:AssumeRole", "arn:r")]),
+        (form("iam", "Action=CreateRole"), None),
+        (
+            form("cloudformation", "Action=CreateChangeSet&StackName=s&RoleARN=arn%3Ar"),
+            [
+                ("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/s/*"),
+                ("iam:PassRole", "arn:r"),
+            ],
+        ),
+        (call("s3", "GET", "/b/a%20k/x"), [("s3:GetObject", "arn:aws:s3:::b/a k/x")]),
+        (call("s3", "GET", "/k", host="b.localhost:1"), [("s3:GetObject", "arn:aws:s3:::b/k")]),
+        (call("s3", "GET", "/b", query={"list-type": "2", "prefix": "p"}), [("s3:ListBucket", "arn:aws:s3:::b")]),
+        (call("s3", "PUT", "/b/k", query={"partNumber": "1", "uploadId": "u"}), [("s3:PutObject", "arn:aws:s3:::b/k")]),
+        (
+            call("s3", "PUT", "/b/k", headers={"x-amz-copy-source": "/c/o%20ld?versionId=1"}),
+            [("s3:PutObject", "arn:aws:s3:::b/k"), ("s3:GetObject", "arn:aws:s3:::c/o ld")],
+        ),
+        (
+            call("s3", "POST", "/b", query={"delete": ""}, body=b"<D><Object><Key>k</Key></Object></D>"),
+            [("s3:DeleteObject", "arn:aws:s3:::b/k")],
+        ),
+        (call("s3", "PUT", "/b", query={"policy": ""}), None),
+        (call("s3", "PUT", "/b/k", query={"acl": ""}), None),
+    ],
+    ids=str,
+)
+def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | None) -> None:
+    """Each operation needs IAM's own actions on real ARNs; of one that is not known nothing is said."""
+    found = needs(request_)
+    assert (None if found is None else [(need.action, need.resource) for need in found]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("DeleteItem", {"Key": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}}}),
+        ("GetItem", {"Key": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}}}),
+        ("PutItem", {"Item": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}, "n": {"N": "1"}}}),
+        ("Query", {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": "USAGE"}}}),
+    ],
+)
+def test_the_partition_of_an_item_is_known_to_policies(name: str, members: dict[str, Any]) -> None:
+    """A call on items tells their partition, which policies may have a condition on."""
+    [need] = needs(operation("dynamodb", name, TableName="t", **members)) or iter(())
+    assert need.context == (("dynamodb:LeadingKeys", ("USAGE",)),)
