@@ -1,9 +1,25 @@
 """Stage 6: events -> bytes, pure. The wire forms of an answer; none of them knows of sockets or time."""
 
-from lambda_fn.encode.base import Encoder, Head
+from collections.abc import Callable
+
+from lambda_fn.encode.base import Encoder, Form, Head
 from lambda_fn.encode.chat_body import ChatBody
 from lambda_fn.encode.chat_stream import ChatStream
 from lambda_fn.encode.completions import CompletionBody, CompletionStream
 from lambda_fn.encode.plain_text import PlainText
 
-__all__ = ["ChatBody", "ChatStream", "CompletionBody", "CompletionStream", "Encoder", "Head", "PlainText"]
+_ENCODERS: dict[Form, Callable[[Head], Encoder]] = {
+    "chat_stream": ChatStream,
+    "chat_body": ChatBody,
+    "completion_stream": CompletionStream,
+    "completion_body": CompletionBody,
+    "plain_text": PlainText,
+}
+
+
+def encoder_of(head: Head) -> Encoder:
+    """Return a new encoder of the form that the head names."""
+    return _ENCODERS[head.form](head)
+
+
+__all__ = ["ChatBody", "ChatStream", "CompletionBody", "CompletionStream", "Encoder", "Head", "PlainText", "encoder_of"]

@@ -1,7 +1,7 @@
 """What every wire form is, and what they share."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -9,13 +9,16 @@ from lambda_fn import limits
 from lambda_fn.errors import AnswerTooLarge, APIError, UpstreamFailed
 from lambda_fn.events import Delta, Event, Usage
 
+Form = Literal["chat_stream", "chat_body", "completion_stream", "completion_body", "plain_text"]
+
 
 class Head(msgspec.Struct, frozen=True):
-    """What is the same in every piece of an answer.
+    """What an encoder needs beside the events. The same head and events give the same bytes, in any process.
 
     `answer_id` is the request's id without a prefix, `created` Unix seconds, `model` the public name, `choices` how
     many were asked for; `service_tier` is named only where the request named one. `most` is how many bytes of it are
-    held where it is not streamed.
+    held where it is not streamed. `form` names the encoder, and the rest are its options: whether a stream
+    ends with a usage chunk, whether its chunks are padded, and the prompt that a completion repeats.
     """
 
     answer_id: str
@@ -25,6 +28,10 @@ class Head(msgspec.Struct, frozen=True):
     fingerprint: str | None = None
     service_tier: str | None = None
     most: int = limits.MAX_WHOLE
+    form: Form = "chat_stream"
+    include_usage: bool = False
+    obfuscate: bool = True
+    echo: str = ""
 
 
 class Encoder(Protocol):

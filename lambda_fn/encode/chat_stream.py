@@ -23,16 +23,12 @@ class ChatStream:
 
     content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
-    def __init__(self, head: Head, *, include_usage: bool = False, obfuscate: bool = True) -> None:
+    def __init__(self, head: Head) -> None:
         """Put together what is the same in every chunk.
 
-        Args:
-            head: What is the same in every chunk.
-            include_usage: Whether a usage chunk ends the answer; every other one then has `"usage": null`.
-            obfuscate: Whether chunks are padded.
-
+        With `include_usage` a usage chunk ends the stream, and every other one has `"usage": null`.
         """
-        self._include_usage = include_usage
+        self._include_usage = head.include_usage
         fields = {
             "id": f"chatcmpl-{head.answer_id}",
             "object": "chat.completion.chunk",
@@ -43,8 +39,8 @@ class ChatStream:
         if head.service_tier is not None:
             fields["service_tier"] = head.service_tier
         self._head = b"data: " + _json(fields)[:-1] + b',"choices":['
-        self._tails = tails(include_usage, obfuscate)
-        self._delta_tails = delta_tails(include_usage, obfuscate)
+        self._tails = tails(head)
+        self._delta_tails = delta_tails(self._tails)
         self._open_delta = [self._head + b'{"index":%d,"delta":' % index for index in range(head.choices)]
 
     def begin(self) -> bytes:

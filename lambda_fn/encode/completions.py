@@ -19,12 +19,12 @@ class CompletionStream:
 
     content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
-    def __init__(self, head: Head, *, include_usage: bool = False, obfuscate: bool = True, echo: str = "") -> None:
-        """Put together what is the same in every chunk; the arguments are those of `ChatStream`, and what to repeat."""
-        self._include_usage = include_usage
-        self._echo = echo
+    def __init__(self, head: Head) -> None:
+        """Put together what is the same in every chunk."""
+        self._include_usage = head.include_usage
+        self._echo = head.echo
         self._head = b"data: " + _json(_fields(head))[:-1] + b',"choices":['
-        self._tails = tails(include_usage, obfuscate)
+        self._tails = tails(head)
         self._choices = [_Text() for _ in range(head.choices)]
 
     def begin(self) -> bytes:
@@ -67,11 +67,11 @@ class CompletionBody:
 
     content_type: ClassVar[str] = "application/json"
 
-    def __init__(self, head: Head, *, echo: str = "") -> None:
+    def __init__(self, head: Head) -> None:
         """Begin with what is to be repeated."""
         self._head = head
         self._choices = [_Text() for _ in range(head.choices)]
-        self._texts = [[echo] for _ in range(head.choices)]
+        self._texts = [[head.echo] for _ in range(head.choices)]
         self._logprobs: list[dict[str, bytearray]] = [{} for _ in range(head.choices)]
         self._whole = Whole(head.most)
         self._reasons: list[str | None] = [None] * head.choices

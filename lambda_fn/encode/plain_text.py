@@ -13,7 +13,7 @@ either.
 from collections.abc import Iterable
 from typing import ClassVar
 
-from lambda_fn.encode.base import read_delta
+from lambda_fn.encode.base import Head, read_delta
 from lambda_fn.errors import APIError
 from lambda_fn.events import Delta, End, Event
 
@@ -26,8 +26,8 @@ class PlainText:
 
     content_type: ClassVar[str] = "text/plain; charset=utf-8"
 
-    def __init__(self) -> None:
-        """Begin with no text."""
+    def __init__(self, head: Head) -> None:
+        """Begin with no text. Nothing of the head has a place in it."""
         self._said = False
 
     def begin(self) -> bytes:

@@ -1,1 +1,1 @@
-"""The public API function: admits a request, invokes the model and streams its answer."""
+"""The public API function: it admits a request, invokes the model and streams the response."""

@@ -1,9 +1,11 @@
-"""Stage 2: may it. The key is checked and the reservation taken in one conditional write, beside it the ledger item
-is opened; both are awaited before anything is spent. A secret that was not right here before is first compared by a
-read: a key that nobody has, and a wrong secret, write nothing.
+"""Stage 2: admission control.
 
-When DynamoDB does not answer, the request is refused. A setting may open the meter: then a key that this environment
-itself admitted a short while ago is served all the same, and what it came to is recorded at its end.
+One conditional write checks the key and takes the reservation. The ledger item is put beside it, and both are awaited
+before anything is spent. A secret that this environment has not verified is first compared by a read, so that a wrong
+secret or a key that does not exist writes nothing.
+
+When DynamoDB does not answer, the request is refused. A setting makes the meter fail open: then a key that this
+environment admitted a short while ago is served all the same, and its usage is recorded at the end.
 """
 
 import asyncio
@@ -26,15 +28,15 @@ from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.rejections import Contended, KeyUnknown, Rejection, key_rejection, rejection, running_repeat
 from lambda_fn.metering.windows import expired
 from lambda_fn.networks import ANYWHERE, admits
-from lambda_fn.stream.key_cache import Known
+from lambda_fn.stream.key_cache import KeyCache
 from lambda_fn.stream.rate_limit_errors import public, rate_headers, wrong_network
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """A request that may begin.
+    """A request that was admitted.
 
-    `account` is the account as it is with this request in flight, and `entry` the request's entry there. Both are None
-    of a request that is served because the meter is open. `opened`: the ledger item is there.
+    `account` is the account with this request in flight, and `entry` is the request's entry there. Both are None if
+    the request is served because the meter fails open. `opened` tells whether the ledger item was written.
     """
 
     opening: Opening
@@ -46,33 +48,35 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class Gate:
-    """Lets requests in."""
+    """Authenticates and admits requests."""
 
     def __init__(self, table: Table, *, meter_open: bool = False) -> None:
-        """Take the usage table; `meter_open` is the setting."""
+        """Take the usage table. With `meter_open` the meter fails open."""
         self._table = table
-        self._open = meter_open
-        self._known = Known()
+        self._fail_open = meter_open
+        self._keys = KeyCache()
 
     async def authenticate(self, caller: Caller) -> None:
-        """Check a key before anything of its request is read: by a read, unless it was right here before and its
-        networks have the caller's address.
+        """Check a key before the body of its request is read.
 
-        What a caller without a key can make the function do does not grow with what it sends, then. Of a key that is
-        known here, `admit` compares the secret again in the write that reserves.
+        It costs a read, unless the key's secret was verified here before and its networks have the caller's address.
+        So a caller without a key costs the function the same, however large its body is. For a key that was verified
+        before, `admit` compares the secret again in the write that reserves.
 
         Raises:
             AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
 
         """
-        if not self._known.right(caller) or not self._known.admits(caller):
+        if not self._keys.is_verified(caller) or not self._keys.admits(caller):
             await self.check_key(caller)
 
     async def check_key(self, caller: Caller) -> Account:
-        """Authenticate a call that spends nothing: by a read, which costs the key nothing of what its item can carry.
+        """Authenticate a call that spends nothing, and return the account.
+
+        It costs a read, and none of the writes per second that the key's item can take.
 
         Raises:
-            AuthenticationFailed: nobody has the key.
+            AuthenticationFailed: there is no such key, or its secret is another.
             PermissionDenied: the key is disabled, expired or replaced, or may not be used from the caller's address.
             Unavailable: DynamoDB does not answer.
 
@@ -84,11 +88,11 @@ class Gate:
             raise _unavailable() from None
         wrong = key_rejection(item, caller.key_hash, now=now)
         if item is None or wrong is not None:
-            self._known.wrong(caller)
+            self._keys.forget(caller)
             raise public(wrong or KeyUnknown(), model="", when=now, now=now)
-        self._known.authenticated(caller)
+        self._keys.authenticated(caller)
         account = Account.of(item)
-        self._known.restricted(caller, account.networks)
+        self._keys.set_networks(caller, account.networks)
         if not admits(account.networks, caller.address):
             raise wrong_network()
         return account
@@ -96,18 +100,18 @@ class Gate:
     async def admit(
         self, caller: Caller, opening: Opening, *, fingerprint: str = "", repeat: bool = False
     ) -> Admission:
-        """Open a request; a `repeat` is refused while the same one is in flight.
+        """Admit a request. A `repeat` is refused while the request with the same fingerprint is in flight.
 
         Raises:
             RequestRunning: the request that is repeated still runs.
             AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
             NotFound: the key may not use the model.
-            PermissionDenied: also where the key has a budget of cost, and the model no price.
-            RateLimited, InsufficientQuota: a limit of the key does not allow it.
+            PermissionDenied: also if the key has a budget of cost, and the model has no price.
+            RateLimited, InsufficientQuota: a limit of the key does not allow the request.
 
         """
         await self.authenticate(caller)
-        in_ledger = asyncio.ensure_future(self._open_ledger(opening))  # beside the reservation, which goes first
+        in_ledger = asyncio.ensure_future(self._open_ledger(opening))  # the reservation is sent first
         try:
             account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
             opened = await in_ledger
@@ -115,14 +119,14 @@ class Gate:
             in_ledger.cancel()
             raise
         if isinstance(account, Account):
-            self._known.admitted(caller)
+            self._keys.admitted(caller)
             entry = account.in_flight[opening.request_id]
             if repeat and (same := running_repeat(account, opening.request_id, fingerprint)) is not None:
                 await self._undo(opening, entry)
                 if opened:
                     await self._close_refused(opening)
                 raise self._public(same, opening)
-            if opened or self._open:
+            if opened or self._fail_open:
                 now = time.time()
                 return Admission(
                     opening,
@@ -135,7 +139,7 @@ class Gate:
             await self._undo(opening, entry)
             raise _unavailable()
         if account is None:
-            if self._open and self._known.recent(caller):
+            if self._fail_open and self._keys.is_recent(caller):
                 log("admitted_open", request_id=opening.request_id, key=opening.key_id)
                 return Admission(opening, opened=opened)
             raise _unavailable()
@@ -146,7 +150,7 @@ class Gate:
     async def _reserve(
         self, caller: Caller, opening: Opening, fingerprint: str, *, repeat: bool
     ) -> Account | Rejection | None:
-        """Give the account with the reservation in it, why there is none, or None when that is not known."""
+        """Return the account with the reservation in it, why it was refused, or None if DynamoDB does not answer."""
         request_id, now = opening.request_id, int(time.time())
         reservation = HoldRequest(
             request_id,
@@ -156,30 +160,31 @@ class Gate:
             fingerprint,
             opening.overdue,
             opening.priced,
-            self._known.networks(caller),
+            self._keys.networks(caller),
         )
         try:
             update = holds.place(caller.key_id, caller.key_hash, reservation, now=now)
-            # Not retried when throttled: captures have to come first.
-            item = await self._table.update(update, return_item=True, retry_on_throttle=False)
+            item = await self._table.update(
+                update, return_item=True, retry_on_throttle=False
+            )  # a throttled key needs its releases first
         except ConditionFailed as failed:
             if failed.item is not None and request_id in failed.item["in_flight"]:
-                item = failed.item  # our own write, of a try whose answer was lost
+                item = failed.item  # our own write: its response was lost, and it was sent again
             else:
                 wrong = key_rejection(failed.item, caller.key_hash, now=now)
                 if wrong is None:
-                    self._known.refused(caller)
+                    self._keys.refused(caller)
                 else:
-                    self._known.wrong(caller)
+                    self._keys.forget(caller)
                 networks = ANYWHERE if failed.item is None else failed.item.get("networks", ANYWHERE)
                 if wrong is None and networks != reservation.networks and admits(networks, caller.address):
-                    # They are others by now: once more, on condition that these still hold.
-                    self._known.restricted(caller, networks)
+                    # The networks have changed since they were cached: try once more with these.
+                    self._keys.set_networks(caller, networks)
                     return await self._reserve(caller, opening, fingerprint, repeat=repeat)
                 if repeat and wrong is None and failed.item is not None:
                     same = running_repeat(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:
-                        return same  # rather than that the request which it repeats leaves no room for it
+                        return same  # a clearer reason than the limit that the running request uses up
                 return rejection(failed.item, caller.key_hash, reservation, now=now)
         except Throttled:
             return Contended()
@@ -191,19 +196,19 @@ class Gate:
         try:
             await self._table.put(ledger.opening_item(opening), condition=ledger.NEW)
         except ConditionFailed:
-            return True  # ids do not repeat: this is our own write, of a try whose answer was lost
+            return True  # ids are unique: this is our own write, which was sent again
         except MeterUnavailable:
             return False
         return True
 
     async def _undo(self, opening: Opening, entry: Hold) -> None:
-        """Give a reservation back at once; when that fails, the sweeper finds it."""
+        """Release a reservation at once. If that fails, the sweeper does it."""
         update = holds.void(opening.key_id, opening.request_id, entry, now=time.time())
         with contextlib.suppress(MeterError):
             await self._table.update(update, max_attempts=1)
 
     async def _close_refused(self, opening: Opening) -> None:
-        """Settle a request that was refused; when that fails, the sweeper does it."""
+        """Settle a request that was refused. If that fails, the sweeper does it."""
         update = ledger.settle(opening.request_id, ledger.REFUSED, prices=opening.prices, attempt=None, now=time.time())
         with contextlib.suppress(MeterError):
             await self._table.update(update)

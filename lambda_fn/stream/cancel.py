@@ -1,9 +1,9 @@
-"""Takes back what was asked of a model, when its answer was left before the end.
+"""Cancels a request at the model's container, when its response was left before the end.
 
-Whether SageMaker tells the container that nobody reads its answer is not known, so the container is told by a call of
-its own, which frees the sequence within one step. Such a call reaches one instance of several: one with the fewest
-requests under way, so rather not the one at work. The container keeps a call that it cannot place for a second, in
-which it counts as a request there. So the next calls, sent meanwhile, reach the others, until one says that it was it.
+It is not known whether SageMaker tells the container that a response is read no further. So the container gets a
+separate call, which frees the sequence within one step. Of several instances, such a call reaches the one with the
+fewest requests under way, which is rarely the right one. The container holds a call that it cannot place for a second,
+and the call counts as a request there. So the next calls reach the other instances, until one confirms the cancel.
 """
 
 import asyncio
@@ -17,53 +17,55 @@ from lambda_fn.errors import APIError
 from lambda_fn.log import log
 from lambda_fn.stream.invoke import Invocation
 
-_MAX_ANSWER = 1_000
+_MAX_RESPONSE = 1_000
 
 
-class _Answer(msgspec.Struct):
+class _Response(msgspec.Struct):
     cancelled: bool = False
 
 
 async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
-    """Cancel a request, wherever it runs; give whether an instance says that it had it. Never raises.
+    """Cancel a request on whichever instance runs it. Return whether an instance confirmed it. It never raises.
 
     Args:
-        invoke: Prepares the call that cancels, anew for each try.
-        request_id: For the log.
+        invoke: Prepares a new call that cancels.
+        request_id: Names the request in the log.
 
     """
-    asked: set[asyncio.Task[bool]] = set()
-    tries, cancelled = 0, False
+    calls: set[asyncio.Task[bool]] = set()
+    attempts, cancelled = 0, False
     began = time.monotonic()
     try:
-        while not cancelled and (asked or tries < limits.CANCEL_TRIES):
+        while not cancelled and (calls or attempts < limits.CANCEL_TRIES):
             now = time.monotonic()
-            left = began + limits.CANCEL_PATIENCE - now
-            pause = began + tries * limits.CANCEL_EVERY - now if tries < limits.CANCEL_TRIES else left
-            if left <= 0:
+            remaining = began + limits.CANCEL_PATIENCE - now
+            pause = began + attempts * limits.CANCEL_EVERY - now if attempts < limits.CANCEL_TRIES else remaining
+            if remaining <= 0:
                 break
             if pause <= 0:
-                tries += 1
-                asked.add(asyncio.create_task(_ask(invoke())))
-            elif not asked:
-                await asyncio.sleep(min(pause, left))
+                attempts += 1
+                calls.add(asyncio.create_task(_call(invoke())))
+            elif not calls:
+                await asyncio.sleep(min(pause, remaining))
             else:
-                done, asked = await asyncio.wait(asked, timeout=min(pause, left), return_when=asyncio.FIRST_COMPLETED)
+                done, calls = await asyncio.wait(
+                    calls, timeout=min(pause, remaining), return_when=asyncio.FIRST_COMPLETED
+                )
                 cancelled = any(task.result() for task in done)
     finally:
-        for task in asked:
+        for task in calls:
             task.cancel()
-    log("cancel", request_id=request_id, cancelled=cancelled, tries=tries)
+    log("cancel", request_id=request_id, cancelled=cancelled, tries=attempts)
     return cancelled
 
 
-async def _ask(invocation: Invocation) -> bool:
-    answer = b""
+async def _call(invocation: Invocation) -> bool:
+    body = b""
     try:
         async with invocation:
-            until = time.monotonic() + limits.CANCEL_PATIENCE
-            while (data := await invocation.read(until)) and len(answer) < _MAX_ANSWER:
-                answer += data
-        return msgspec.json.decode(answer, type=_Answer).cancelled
+            deadline = time.monotonic() + limits.CANCEL_PATIENCE
+            while (data := await invocation.read(deadline)) and len(body) < _MAX_RESPONSE:
+                body += data
+        return msgspec.json.decode(body, type=_Response).cancelled
     except (APIError, msgspec.DecodeError):
         return False

@@ -1,128 +1,114 @@
-"""The way of one answer: the container's bytes in, the client's out, and what happens when nothing comes.
+"""Sends the batches of any source to one client: encoded, and with heartbeats while there is nothing to send.
 
-States: WAITING, in which a failure still has its own HTTP status, until there is something to send or
-`FIRST_EVENT_WAIT` is over; then STARTED, in which a failure is said in the answer's own form.
+A delivery neither produces nor cancels anything. The pipeline decides whether the source goes on after the client has
+left.
 """
 
 import asyncio
+import enum
 import time
-
-from starlette.types import Send
+from collections.abc import Awaitable, Callable
 
 from lambda_fn import limits
-from lambda_fn.dialects.jsonl import Decoder
 from lambda_fn.encode import Encoder
-from lambda_fn.errors import NO_RETRY, APIError, Cancelled, UpstreamTimeout, from_container
-from lambda_fn.events import GARBLED, Event, Failure
-from lambda_fn.stream.invoke import Invocation
-from lambda_fn.stream.settle import Tally
-from lambda_fn.transform import Buffer
+from lambda_fn.errors import APIError
+from lambda_fn.events import End, Event, Failed
+from lambda_fn.stream.event_log import Source, error_of
+from lambda_fn.stream.sinks import Sink
 
 
-class AnswerBroken(Exception):
-    """An answer has begun and cannot be ended in its own form: whoever carries it must break the connection."""
+class State(enum.Enum):
+    """How far a delivery is."""
+
+    WAITING = enum.auto()
+    """Nothing was sent, so a failure still has its own HTTP status. This state ends with the first bytes to send, and
+    after `FIRST_EVENT_WAIT` at the latest.
+    """
+    STARTED = enum.auto()
+    """The status 200 was sent, so a failure ends the response in its own form."""
 
 
-class Answer:
-    """One answer."""
+class Delivery:
+    """One client's response."""
 
-    def __init__(
-        self,
-        invocation: Invocation,
-        decoder: Decoder,
-        encoder: Encoder,
-        tally: Tally,
-        *,
-        seconds: float,
-        transform: Buffer | None = None,
-        heartbeat: float | None = None,
-    ) -> None:
-        """Join the two ends; the answer must be over in `seconds`, and not silent for longer than `heartbeat`."""
-        self._heartbeat = limits.HEARTBEAT if heartbeat is None else heartbeat
-        self._transform = transform
-        self._invocation = invocation
-        self._decoder = decoder
+    def __init__(self, encoder: Encoder, sink: Sink, *, heartbeat: float | None = None) -> None:
+        """Join an encoder to a sink, which is not left silent for longer than `heartbeat` seconds."""
         self._encoder = encoder
-        self._tally = tally
-        self._seconds = seconds
+        self._sink = sink
+        self._heartbeat = limits.HEARTBEAT if heartbeat is None else heartbeat
         self._quiet_at = time.monotonic() + min(limits.FIRST_EVENT_WAIT, self._heartbeat)
-        self._started = False
-        self._deadline: asyncio.Timeout | None = None
-        self._cancelled = False
+        self._state = State.WAITING
+        self._patience: asyncio.Timeout | None = None
+        self._failure: APIError | None = None
 
-    def cancel(self) -> None:
-        """End the answer now, wherever it stands, because its end was asked for. One that is over stays as it is."""
-        if self._deadline is not None and not self._deadline.expired() and not self._tally.complete:
-            self._cancelled = self._tally.cancelled = True
-            self._deadline.reschedule(asyncio.get_running_loop().time())
-
-    async def send(self, send: Send) -> None:
-        """Send the whole answer, or what there is of it and an error.
+    async def run(self, source: Source) -> None:
+        """Send the whole response, or what there is of it and an error.
 
         Raises:
             APIError: it failed before anything was sent.
-            AnswerBroken: it failed later, and its form cannot say so.
+            ResponseBroken: it failed later, and its form cannot say so, or its client did not take the end.
+            Exception: whatever the sink raises when the client has left.
 
         """
         try:
-            # sending counts too: a client that does not read must not hold the model, or the settlement, for ever
-            async with asyncio.timeout(self._seconds) as self._deadline:
+            async with asyncio.timeout(None) as self._patience:
                 try:
-                    await self._carry(send)
-                finally:
-                    self._deadline = None
+                    await self._carry(source)
+                except APIError as error:
+                    if self._state is State.WAITING:
+                        raise
+                    await self._fail(error)
         except TimeoutError:
-            await self._fail(send, self._late())
-        except APIError as error:
-            await self._fail(send, error)
+            if self._failure is None:
+                raise
+            if self._state is State.WAITING:
+                raise self._failure from None
+            self._abort(self._failure)
+        finally:
+            self._patience = self._failure = None  # an error refers to its frames, and they refer to this
 
-    def _late(self) -> APIError:
-        if self._cancelled:
-            return Cancelled("This answer was cancelled by the operator of this service.", headers=NO_RETRY)
-        return UpstreamTimeout("The answer took longer than it may, and was ended.")
+    def hasten(self, failure: APIError) -> None:
+        """Allow the client `LAST_WRITE` seconds to take the rest, because the response has failed."""
+        if self._patience is not None and self._failure is None:
+            self._failure = failure
+            self._patience.reschedule(asyncio.get_running_loop().time() + limits.LAST_WRITE)
 
-    async def _carry(self, send: Send) -> None:
-        read, count, encode = self._invocation.read, self._tally.count, self._encoder.encode
-        complete = False
-        while not complete:
-            received = await read(self._quiet_at)
-            events: list[Event] = []
-            data = b""
-            if received is not None:
-                events = self._decoder.feed(received) if received else self._decoder.close()
-                count(events)
-                complete = self._tally.complete
-                if complete:
-                    self._invocation.over = True
-                data = encode(events if self._transform is None else self._transform.feed(events))
-            if not data and time.monotonic() >= self._quiet_at:
+    async def _carry(self, source: Source) -> None:
+        read, encode, sink, waiting = source.read, self._encoder.encode, self._sink, State.WAITING
+        events: list[Event]
+        while True:
+            batch = await read(self._quiet_at)
+            events = [] if batch is None else batch[1]
+            data = encode(events)
+            last = type(events[-1]) if events else None
+            if not data and last is not Failed and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
-            if data or complete:
-                await self._write(send, data, more=not complete)  # the end goes out with the last data
-            if events and type(failure := events[-1]) is Failure:
-                self._invocation.over = failure.code != GARBLED
-                raise from_container(failure.code, failure.message)
+            if data or last is End:
+                write = sink.end if last is End else sink.write  # the end goes out with the last data
+                if self._state is waiting:
+                    await self._start(write, data)
+                else:
+                    await write(data)
+                if last is End:
+                    return
+                self._quiet_at = time.monotonic() + self._heartbeat
+            if last is Failed:
+                raise error_of(events[-1])  # type: ignore[arg-type]
 
-    async def _fail(self, send: Send, error: APIError) -> None:
-        if not self._started:
-            raise error from None
+    async def _start(self, write: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
+        self._state = State.STARTED
+        content_type = self._encoder.content_type.encode()
+        headers = [(b"content-type", content_type), (b"cache-control", b"no-cache, no-transform")]
+        await self._sink.start(200, headers)
+        await write(self._encoder.begin() + data)
+
+    async def _fail(self, error: APIError) -> None:
         ending = self._encoder.fail(error)
         if ending is None:
-            raise AnswerBroken(error.error_code) from None
-        try:
-            async with asyncio.timeout(limits.LAST_WRITE):
-                await self._write(send, ending, more=False)
-        except TimeoutError:
-            raise AnswerBroken(error.error_code) from None
+            self._abort(error)
+        else:
+            self.hasten(error)
+            await self._sink.end(ending)
 
-    async def _write(self, send: Send, data: bytes, *, more: bool) -> None:
-        if not self._started:
-            self._started = True
-            headers = [
-                (b"content-type", self._encoder.content_type.encode()),
-                (b"cache-control", b"no-cache, no-transform"),
-            ]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            data = self._encoder.begin() + data
-        await send({"type": "http.response.body", "body": data, "more_body": more})
-        self._quiet_at = time.monotonic() + self._heartbeat
+    def _abort(self, error: APIError) -> None:
+        self._sink.abort(error.error_code or error.type)

@@ -1,8 +1,7 @@
-"""Stage 3: the only one that talks to SageMaker.
+"""Stage 3: invokes the SageMaker endpoint.
 
-Nothing is retried here: once the request has left, the model may be generating, and a repeat would be generated and
-paid twice. Whether closing the stream reaches the container is not known of SageMaker; what bounds the container is
-in the request.
+Nothing is retried: once the request was sent the model may be generating, and a retry would be generated and paid
+twice. It is not known whether closing the stream reaches the container. The request has the limits that bound it.
 """
 
 import asyncio
@@ -27,8 +26,10 @@ _NO_CAPACITY = "no capacity to process"
 
 
 class Invocation:
-    """One call of the endpoint, as an asynchronous context manager; leaving it closes the call, wherever it
-    stands.
+    """One call of the endpoint, as an asynchronous context manager. Leaving the context closes the call.
+
+    `over` is set when the container has ended its work. The call sees the end of the response and a refusal itself. The
+    reader sets it when it has seen the last record.
     """
 
     def __init__(
@@ -44,10 +45,10 @@ class Invocation:
         refusal: Callable[[int, str], APIError],
         component: str | None = None,
     ) -> None:
-        """Prepare the call; entering the context sends it.
+        """Prepare the call. Entering the context sends it.
 
-        `refusal` reads the container's own error, by its status and body; `component` is the inference component to
-        invoke, where the endpoint has some.
+        `refusal` makes a public error of the status and body of the container's own error. `component` is the
+        inference component to invoke, for an endpoint that has components.
         """
         self._client = client
         self._url = url
@@ -55,7 +56,7 @@ class Invocation:
         self._region = region
         self._credentials = credentials
         self._body = body
-        self._request_id = request_id
+        self.request_id = request_id
         self._read_refusal = refusal
         self._component = {} if component is None else {"x-amzn-sagemaker-inference-component": component}
         self._sent: Exchange | None = None
@@ -69,14 +70,11 @@ class Invocation:
 
     @property
     def left(self) -> bool:
-        """Whether the container may still be at work on what was sent.
-
-        Its answer's end and its refusal are seen here; what its last record says, whoever reads that notes in `over`.
-        """
+        """Whether the container may still be at work on the request."""
         return self._sent is not None and self._sent.made and not self.over
 
     async def __aenter__(self) -> Self:
-        """Send the request, without waiting for an answer."""
+        """Send the request, without waiting for a response."""
         headers = sign(
             credentials=self._credentials,
             region=self._region,
@@ -97,7 +95,7 @@ class Invocation:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the call; one that was read to its end leaves its connection for the next."""
+        """Close the call. The connection of one that was read to its end is used again."""
         if self._timer is not None:
             self._timer.cancel()
         if self._sent is not None:
@@ -106,13 +104,13 @@ class Invocation:
             self._sent.close()
 
     async def read(self, until: float) -> bytes | None:
-        """Give the bytes that the container sent: all that have come, at least one.
+        """Return all bytes that the container has sent since the last call, and wait for at least one.
 
         Args:
-            until: How long to wait for some, in `time.monotonic`'s seconds.
+            until: How long to wait, as a time of `time.monotonic`.
 
         Returns:
-            `b""` at the end, None when nothing came until then; then it may be called again.
+            `b""` at the end. None if nothing came until then, or if `wake` was called; it may be called again.
 
         Raises:
             APIError: the endpoint refused, the container answered with an error, or the stream broke.
@@ -139,13 +137,18 @@ class Invocation:
                 if payload := self._payload(data):
                     return payload
         except (TransportError, eventstream.EventStreamError) as error:
-            log("upstream", request_id=self._request_id, error=str(error))
+            log("upstream", request_id=self.request_id, error=str(error))
             if not self._answered:
                 raise UpstreamFailed("The model did not answer.") from None
             raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut") from None
 
+    def wake(self) -> None:
+        """Wake a pending `read`, which then returns without data."""
+        if self._sent is not None:
+            self._sent.nudge()
+
     def _wait_until(self, exchange: Exchange, when: float) -> None:
-        """Have the response nudged then. One timer serves many readings: one that rings too early is set anew."""
+        """Wake the reader then. One timer serves many reads: one that rings too early is set again."""
         self._until = when
         if self._timer is not None and self._timer.when() > when:
             self._timer.cancel()
@@ -166,7 +169,7 @@ class Invocation:
                 while await exchange.read() != b"":
                     pass
         except (TimeoutError, TransportError):
-            return  # it is closed then, and that is all
+            return  # the connection is not used again
 
     def _payload(self, data: bytes) -> bytes:
         parts = []
@@ -175,15 +178,15 @@ class Invocation:
                 parts.append(frame.payload)
             elif frame.headers.get(":message-type") != "event":
                 kind = frame.headers.get(":exception-type") or frame.headers.get(":error-code", "")
-                log("upstream", request_id=self._request_id, error=kind)
+                log("upstream", request_id=self.request_id, error=kind)
                 self._failed = UpstreamFailed("The model failed while it answered.", code="upstream_cut")
-                break  # raised at the next reading, so that nothing before it is lost
+                break  # the next read raises it, so that no bytes before it are lost
         if self._frames.damaged:
             self._failed = self._failed or UpstreamFailed("The model's answer was cut off.", code="upstream_cut")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _first(self, exchange: Exchange) -> bytes | None:
-        """Wait for the answer's head, then for its first bytes; None as `read` gives it. Raises the refusal."""
+        """Wait for the response's head, then for its first bytes. Return None as `read` does, and raise a refusal."""
         if not await exchange.head():
             return None
         self._heard = time.monotonic()
@@ -191,25 +194,25 @@ class Invocation:
             self._answered = True
             return await exchange.read()
         if self._timer is not None:
-            self._timer.cancel()  # there is no answer to have heartbeats beside
+            self._timer.cancel()  # no heartbeat is due beside a refusal
             self._timer = None
         try:
             async with asyncio.timeout(limits.META_TIMEOUT):
-                answer = await exchange.read_all(_MAX_ERROR)
+                body = await exchange.read_all(_MAX_ERROR)
         except (TimeoutError, TransportError):
-            answer = b""  # the status alone must do
+            body = b""  # the status alone must do
         kind = exchange.headers.get("x-amzn-errortype", "").partition(":")[0]
-        raise self._refusal(exchange.status, kind, answer)
+        raise self._refusal(exchange.status, kind, body)
 
-    def _refusal(self, status: int, kind: str, answer: bytes) -> APIError:
+    def _refusal(self, status: int, kind: str, body: bytes) -> APIError:
         try:
-            fields = msgspec.json.decode(answer, type=dict[str, Any])
+            fields = msgspec.json.decode(body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError):
             fields = {}
         kind = kind or str(fields.get("__type", "")).rpartition("#")[2]
         original = fields.get("OriginalStatusCode")
-        log("upstream", request_id=self._request_id, status=status, error=kind, original_status=original)
-        # 0 is SageMaker's own, for a container that has not answered in time
+        log("upstream", request_id=self.request_id, status=status, error=kind, original_status=original)
+        # SageMaker says 0 for a container that has not answered in time
         self.over = bool(original) if status == 424 else True
         if status == 424 or kind == "ModelError":
             status = original if isinstance(original, int) else 500
@@ -222,6 +225,6 @@ class Invocation:
                 code="model_starting",
                 retry_after=60,
             )
-        if status < 500:  # not deployed, or not allowed: the log says which
+        if status < 500:  # not deployed, or not permitted: the log tells which
             return Unavailable("The model is not available.")
         return Unavailable("The model is not available now. Try again.", retry_after=1)

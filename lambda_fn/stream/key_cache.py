@@ -1,4 +1,4 @@
-"""Which secrets one environment of the function has seen right, and the networks of their keys."""
+"""Per-environment cache of verified secrets, and of the networks of their keys."""
 
 import time
 
@@ -6,36 +6,37 @@ from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.networks import ANYWHERE, admits
 
-_MOST = 10_000
+_MAX = 10_000
+"""Entries of each kind. A full cache is emptied."""
 
 
-class Known:
-    """The secrets that were right here, at most `_MOST`; of those that were wrong nothing is kept.
+class KeyCache:
+    """The secrets that this environment has verified. Nothing is kept of a wrong one.
 
-    The account's write authenticates, but one that fails is charged as one that does not, and beside it a ledger item
-    is put. So only a secret that was right here before goes that way at once: any other is first compared by a read,
-    and one that nobody has leaves nothing behind, neither in the table nor here.
+    The account's write authenticates, but a write that fails is charged like one that does not, and a ledger item is
+    put beside it. So only a secret that was verified before goes to that write at once. Any other is compared by a
+    read first, and a key that does not exist leaves nothing behind, neither in the table nor here.
     """
 
     def __init__(self) -> None:
-        """Know nobody."""
+        """Begin empty."""
         self._admitted: dict[str, float] = {}
-        """Hash of a secret -> when a request was last admitted by it; 0 when its last answer was a refusal."""
+        """Hash of a secret -> when its last request was admitted; 0 if that request was refused."""
         self._networks: dict[str, str] = {}
-        """Id of a key -> its networks, of those that have any."""
+        """Id of a key -> its networks, for keys that have any."""
 
-    def right(self, caller: Caller) -> bool:
-        """Tell whether the secret was right when it last came here."""
+    def is_verified(self, caller: Caller) -> bool:
+        """Tell whether the secret was right when it was last used here."""
         return caller.key_hash in self._admitted
 
-    def recent(self, caller: Caller) -> bool:
-        """Tell whether the last request of this key was admitted, a short while ago."""
+    def is_recent(self, caller: Caller) -> bool:
+        """Tell whether the key's last request was admitted, at most `OPEN_MEMORY` seconds ago."""
         return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.OPEN_MEMORY
 
     def networks(self, caller: Caller) -> str:
         """Return the networks that the key had when it was last seen here, if the caller's address is in them.
 
-        It is a guess, which saves a write: the account's write holds whatever it has now.
+        They may have changed since. The account's write checks the networks that the key has now.
         """
         return self._networks.get(caller.key_id, ANYWHERE) if self.admits(caller) else ANYWHERE
 
@@ -43,33 +44,33 @@ class Known:
         """Tell whether the caller's address is in the networks that the key had when it was last seen here."""
         return admits(self._networks.get(caller.key_id, ANYWHERE), caller.address)
 
-    def restricted(self, caller: Caller, networks: str) -> None:
-        """Note a key's networks."""
+    def set_networks(self, caller: Caller, networks: str) -> None:
+        """Keep a key's networks."""
         self._networks.pop(caller.key_id, None)
-        if len(self._networks) >= _MOST:
+        if len(self._networks) >= _MAX:
             self._networks.clear()
-            self._admitted.clear()  # so that no key is served unasked whose networks are forgotten
+            self._admitted.clear()  # no key may be served unread after its networks are forgotten
         if networks != ANYWHERE:
             self._networks[caller.key_id] = networks
 
     def admitted(self, caller: Caller) -> None:
-        """Note that a request was admitted."""
-        self._note(caller, time.time())
+        """Record that the secret was right and its request admitted."""
+        self._set(caller, time.time())
 
     def refused(self, caller: Caller) -> None:
-        """Note that the secret was right, and the request was refused."""
-        self._note(caller, 0.0)
+        """Record that the secret was right and its request refused."""
+        self._set(caller, 0.0)
 
     def authenticated(self, caller: Caller) -> None:
-        """Note that the secret was right, of a call that was not to be admitted."""
+        """Record that the secret was right, for a call that needed no admission."""
         if caller.key_hash not in self._admitted:
-            self._note(caller, 0.0)
+            self._set(caller, 0.0)
 
-    def wrong(self, caller: Caller) -> None:
-        """Forget a secret: it is not right, or not any more."""
+    def forget(self, caller: Caller) -> None:
+        """Forget a secret that is wrong, or no longer right."""
         self._admitted.pop(caller.key_hash, None)
 
-    def _note(self, caller: Caller, when: float) -> None:
-        if len(self._admitted) >= _MOST and caller.key_hash not in self._admitted:
+    def _set(self, caller: Caller, when: float) -> None:
+        if len(self._admitted) >= _MAX and caller.key_hash not in self._admitted:
             self._admitted.clear()
         self._admitted[caller.key_hash] = when

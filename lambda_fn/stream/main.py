@@ -1,4 +1,4 @@
-"""Where the process begins: reads the environment, puts the application together, serves."""
+"""The process entry: reads the environment, builds the application and serves it."""
 
 import asyncio
 import gc
@@ -17,22 +17,22 @@ from lambda_fn.stream.app import create_app
 
 
 async def run() -> int:
-    """Serve until the Runtime API is gone; give the exit status."""
+    """Serve until the Runtime API is gone, and return the exit status."""
     api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
         limits.check()
         settings = Settings.from_environment(os.environ)
         concurrency = int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY") or "1")
         if settings.sagemaker_url.startswith("https:"):
-            tls_context()  # now, where a cold start has most CPU, and not on the way to the first token
+            tls_context()  # now, when a cold start has most CPU, and not before the first token
     except (SettingsError, ValueError) as error:
         log("fault", error=str(error))
         await api.fail_init("Runtime.InvalidSettings", str(error))
         return 1
-    credentials = Credentials.from_environment(os.environ)  # what a process is given does not change while it runs
+    credentials = Credentials.from_environment(os.environ)  # they do not change while the process runs
     app = create_app(settings, Client(), lambda: credentials)
-    gc.set_threshold(10_000, 20, 20)  # a request leaves few cycles; looking for them 15 times for each costs more
-    gc.freeze()  # what was imported stays: the collector need not look through it again and again
+    gc.set_threshold(10_000, 20, 20)  # a request leaves few cycles, and looking for them 15 times in each costs more
+    gc.freeze()  # modules stay: the collector need not look through them
     try:
         await serve(app, api, concurrency=concurrency)
     except TransportError as error:

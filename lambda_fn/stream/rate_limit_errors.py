@@ -1,6 +1,6 @@
-"""What a caller is told of its limits: OpenAI's `x-ratelimit-*` headers, and refusals in OpenAI's words.
+"""What a caller is told of its limits: OpenAI's `x-ratelimit-*` headers, and rejections in OpenAI's words.
 
-Windows begin with the clock's minute, so what is left is back all at once when it ends.
+A window is a minute of the clock, so the whole limit is available again when the minute ends.
 """
 
 import math
@@ -36,20 +36,20 @@ _NANO = 10**9
 
 
 def rate_headers(account: Account, *, when: float, now: float) -> dict[str, str]:
-    """Give the headers that say what is left of the minute that `when` is in; of a limit that the key has not, none."""
+    """Return the headers with what remains of the minute that `when` is in. A limit that the key lacks has none."""
     headers = {}
     for window in windows_of(when)[:2]:
-        most = getattr(account.limits, window.limit)
-        if most < UNLIMITED:
+        maximum = getattr(account.limits, window.limit)
+        if maximum < UNLIMITED:
             what = window.limit.partition("_")[0]
-            headers[f"x-ratelimit-limit-{what}"] = str(most)
+            headers[f"x-ratelimit-limit-{what}"] = str(maximum)
             headers[f"x-ratelimit-remaining-{what}"] = str(max(0, account.remaining(window)))
             headers[f"x-ratelimit-reset-{what}"] = duration(max(0.0, window.ends - now))
     return headers
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as OpenAI does: `1m0s`, `17.2s`, `204ms`."""
+    """Return seconds as OpenAI writes them: `1m0s`, `17.2s`, `204ms`."""
     milliseconds = math.ceil(seconds * 1000)
     if milliseconds < 1000:
         return f"{milliseconds}ms"
@@ -58,7 +58,7 @@ def duration(seconds: float) -> str:
 
 
 def public(rejection: Rejection, *, model: str, when: float, now: float) -> APIError:
-    """Give the error that a refused caller gets."""
+    """Return the error that a rejected caller gets."""
     match rejection:
         case KeyUnknown():
             return wrong_key()
@@ -85,13 +85,15 @@ def public(rejection: Rejection, *, model: str, when: float, now: float) -> APIE
 
 
 def wrong_network() -> PermissionDenied:
-    """Return the error for a key that is used from outside of its networks."""
-    text = "This API key may not be used from the address that the request came from. Its `networks` say from where"
-    return PermissionDenied(f"{text}; whoever made it can change them.", code="network_not_allowed")
+    """Return the error for a key that is used from outside its networks."""
+    text = "This API key may not be used from the address that the request came from"
+    return PermissionDenied(
+        f"{text}. Use an address in its `networks`, or ask its operator to change them.", code="network_not_allowed"
+    )
 
 
 def no_model(name: str) -> NotFound:
-    """Give the one answer for a model that is not there, and for one that the key may not use."""
+    """Return the error for a model that does not exist. A model that the key may not use has the same."""
     return NotFound(
         f"The model '{name[:80]}' does not exist or you do not have access to it.",
         param="model",
@@ -131,10 +133,10 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
 
 
 def _held(account: Account, window: Window) -> int:
-    """Give what running requests have reserved of a window: they may give it back."""
+    """Return what running requests have reserved of a window, and may release."""
     held = 0
-    for request_id, hold in account.in_flight.items():
+    for request_id, entry in account.in_flight.items():
         if window in windows_of(request_time(request_id)):
-            amount: int = amount_in(window, 1, hold.tokens, hold.cost)
+            amount: int = amount_in(window, 1, entry.tokens, entry.cost)
             held += amount
     return held

@@ -1,87 +1,39 @@
-"""Stage 7: what it came to. Counts while the answer goes out, and writes it down once, whatever happened."""
+"""Stage 8: settlement. Checkpoints while a response is produced, and one settlement at its end, however it ends."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
-from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 from lambda_fn.log import log
 from lambda_fn.metering import ledger, settlements
 from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.stream.admit import Admission
-
-
-class Tally:
-    """The running count of one request. What the model says at its end replaces what was counted on the way."""
-
-    def __init__(self) -> None:
-        """Start the clock."""
-        self._started = time.monotonic()
-        self._first_token: float | None = None
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
-        self.finish_reason: str | None = None
-        self.cancelled = False
-        self.complete = False
-
-    def count(self, events: Iterable[Event]) -> None:
-        """Take note of events that are about to be sent."""
-        for event in events:
-            if type(event) is Delta:
-                self.completion_tokens += event.tokens
-                if self._first_token is None:
-                    self._first_token = time.monotonic()
-            elif type(event) is Finish:
-                self.finish_reason = self.finish_reason or event.finish_reason
-            elif type(event) is Start:
-                self.prompt_tokens = event.prompt_tokens
-            elif type(event) is Usage:
-                self.prompt_tokens, self.completion_tokens = event.prompt_tokens, event.completion_tokens
-            elif type(event) is End:
-                self.complete = True
-
-    def settlement(self) -> ledger.Settlement:
-        """Give what the request came to, as of now."""
-        outcome: ledger.Outcome = "failed"
-        if self.complete:
-            outcome = "complete"
-        elif self.cancelled:
-            outcome = "cancelled"
-        elif self._first_token is not None:
-            outcome = "cut"
-        return ledger.Settlement(
-            outcome=outcome,
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            finish_reason=self.finish_reason if self.complete else None,
-            ttft_ms=None if self._first_token is None else round((self._first_token - self._started) * 1000),
-            duration_ms=round((time.monotonic() - self._started) * 1000),
-        )
+from lambda_fn.stream.usage_counter import UsageCounter
 
 
 class Checkpoints:
-    """Notes the progress of a stream every `limits.CHECKPOINT` seconds while its context lasts, and sees whether its
-    end was asked for: in the item as the write gives it, or, when there is nothing new to note, by a read.
+    """Writes the progress of a response to its ledger item every `limits.CHECKPOINT` seconds while the context lasts.
 
-    Nothing waits for a checkpoint, and one that arrives after the settlement changes nothing.
+    It also sees whether the response's end was requested: in the item that the write returns, or by a read when there
+    is nothing new to write. No token waits for a checkpoint, and one that arrives after the settlement changes nothing.
     """
 
-    def __init__(self, table: Table, request_id: str, tally: Tally, cancel: Callable[[], None]) -> None:
-        """Note what `tally` says; `cancel` is called once when the end is asked for."""
+    def __init__(self, table: Table, request_id: str, counter: UsageCounter, cancel: Callable[[], None]) -> None:
+        """Write what `counter` says; `cancel` is called once when the end is requested."""
         self._table = table
         self._request_id = request_id
-        self._tally = tally
+        self._counter = counter
         self._cancel = cancel
         self._task: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        """Begin; an answer that is over before the first checkpoint costs a timer and no task."""
+        """Begin. A response that ends before the first checkpoint costs a timer and no task."""
         self._timer = asyncio.get_running_loop().call_later(limits.CHECKPOINT, self._begin)
 
     def __exit__(self, *_: object) -> None:
@@ -91,29 +43,29 @@ class Checkpoints:
             self._task.cancel()
 
     def _begin(self) -> None:
-        self._task = asyncio.ensure_future(self._note())
+        self._task = asyncio.ensure_future(self._repeat())
 
-    async def _note(self) -> None:
-        noted = (0, 0)
+    async def _repeat(self) -> None:
+        written = (0, 0)
         while True:
-            now = (self._tally.prompt_tokens, self._tally.completion_tokens)
+            counts = (self._counter.prompt_tokens, self._counter.completion_tokens)
             try:
-                item = await self._look(None if now == noted else now)
-                noted = now
+                item = await self._look(None if counts == written else counts)
+                written = counts
             except MeterUnavailable:
-                pass  # the next one says more
+                pass  # the next checkpoint has these tokens too
             except ConditionFailed:
-                return  # somebody has settled it
+                return  # the request has been settled
             else:
                 if item is None:
-                    return  # it was opened without the meter
+                    return  # it was admitted without the meter, and has no ledger item
                 if "cancel" in item:
                     self._cancel()
                     return
             await asyncio.sleep(limits.CHECKPOINT)
 
     async def _look(self, counts: tuple[int, int] | None) -> Item | None:
-        """Give the ledger item, with `counts` noted in it when there are some."""
+        """Return the ledger item, after `counts` were written to it if there are any."""
         if counts is None:
             return await self._table.get(ledger_key(self._request_id))
         update = ledger.checkpoint(
@@ -122,12 +74,20 @@ class Checkpoints:
         return await self._table.update(update, max_attempts=1, return_item=True)
 
 
-async def settle(table: Table, admission: Admission, tally: Tally) -> None:
-    """Settle a request that was admitted: the ledger first, then the account. Never raises for the meter's sake.
+async def settle(table: Table, admission: Admission, counter: UsageCounter) -> None:
+    """Settle a request that was admitted: the ledger first, then the account.
 
-    What could not be written becomes one line of the log that has every figure, from which it can be recorded later.
+    It raises nothing when the meter fails. What could not be written becomes one line of the log with every figure,
+    from which the settlement can be replayed.
     """
-    settlement = tally.settlement()
+    settlement = ledger.Settlement(
+        outcome=counter.outcome,
+        prompt_tokens=counter.prompt_tokens,
+        completion_tokens=counter.completion_tokens,
+        finish_reason=counter.finish_reason,
+        ttft_ms=counter.ttft_ms,
+        duration_ms=counter.duration_ms,
+    )
     opening = admission.opening
     now = time.time()
     figures = {
@@ -152,7 +112,7 @@ async def settle(table: Table, admission: Admission, tally: Tally) -> None:
                 )
             else:
                 await settlements.replay(table, opening, settlement, now=now)
-    except BaseException as error:  # whatever it is, also the end of the process: the figures are known only here
+    except BaseException as error:  # the end of the process too: the figures are in no other place
         reason = str(error) if isinstance(error, MeterUnavailable) else type(error).__name__
         log("settlement_unsaved", **figures, **unsaved(opening, now), reason=reason)
         if not isinstance(error, Exception):
@@ -162,7 +122,7 @@ async def settle(table: Table, admission: Admission, tally: Tally) -> None:
 
 
 def unsaved(opening: Opening, now: float) -> dict[str, object]:
-    """Give what a settlement's line needs beside its figures, so that `books.record` can be called with it."""
+    """Return what a settlement's log line needs beside its figures, so that the settlement can be replayed."""
     return {
         "reserved": opening.reserved,
         "reserved_cost": opening.reserved_cost,

@@ -1,4 +1,4 @@
-"""The most that a request can come to, known before it begins. The container is told, and keeps it."""
+"""Upper bounds of a request's tokens, known before it begins. The container gets them and enforces them."""
 
 import hashlib
 
@@ -14,7 +14,7 @@ _TEMPLATE_WITH_TOOLS = 1024
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Tokens: of the prompt, which counts once, and of each choice."""
+    """Upper bounds in tokens: of the prompt, which counts once, and of each choice."""
 
     prompt: int
     completion: int
@@ -22,20 +22,20 @@ class Bounds(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, request: ChatRequest, model: Model, *, size: int) -> "Bounds":
-        """Give the bounds of a request whose body has `size` bytes.
+        """Return the bounds of a request whose body has `size` bytes.
 
-        No tokenizer makes more than a token of a byte, so twice the body's bytes and something for what the chat
-        template adds, more of it where it explains tools, hold every prompt; the context holds it anyhow.
+        No tokenizer makes more than one token of a byte. Twice the body's bytes leave room for what the chat template
+        repeats, and a constant for what it adds, which is more if it explains tools. The context bounds every prompt.
         """
-        asked = request.max_completion_tokens or request.max_tokens or model.default_max_tokens
+        requested = request.max_completion_tokens or request.max_tokens or model.default_max_tokens
         return cls(
             prompt=min(model.context_tokens, 2 * size + (_TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE)),
-            completion=min(model.context_tokens, asked),
+            completion=min(model.context_tokens, requested),
             choices=request.n or 1,
         )
 
     def opening(self, request_id: str, *, key_id: str, name: str, model: Model, overdue: float) -> Opening:
-        """Give what is reserved, at the model's prices; without prices it costs nothing."""
+        """Return what is reserved, at the model's prices. A model without prices costs nothing."""
         prices = Prices(model.prompt_price or 0, model.completion_price or 0)
         completion = self.completion * self.choices
         return Opening(
@@ -50,10 +50,10 @@ class Bounds(msgspec.Struct, frozen=True):
         )
 
     def applied(self, request: ChatRequest) -> ChatRequest:
-        """Give the request with the bound of its answer said."""
+        """Return the request with `max_tokens` set."""
         return msgspec.structs.replace(request, max_tokens=self.completion, max_completion_tokens=None)
 
 
 def fingerprint(body: bytes, idempotency_key: str = "") -> str:
-    """Give what the same request sent again has in common with it: 16 hex digits."""
+    """Return a fingerprint that is equal for a retry of the same request: 16 hex digits."""
     return hashlib.sha256(idempotency_key.encode() + b"\n" + body).hexdigest()[:16]

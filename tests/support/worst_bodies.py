@@ -37,6 +37,7 @@ from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream import app as application
+from lambda_fn.stream import pipeline
 from lambda_fn.stream.admit import Admission
 from tests.support.corpus import BODIES, COMPLETIONS, PLAIN, SIZE
 
@@ -117,7 +118,7 @@ def stubbed_app() -> Iterator[Any]:
         dynamodb_url="http://d",
         sagemaker_url="http://s",
     )
-    with patch.multiple(application, Gate=Gate, settle=_settled):
+    with patch.object(application, "Gate", Gate), patch.object(pipeline, "settle", _settled):
         yield application.create_app(settings, Peer(), lambda: Credentials("AKID", "SECRET", ""))  # type: ignore[arg-type]
 
 

@@ -1,1 +1,1 @@
-"""The endpoints of the public API beside the completions."""
+"""The endpoints of the public API other than the completions."""

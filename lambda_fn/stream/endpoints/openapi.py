@@ -1,6 +1,6 @@
-"""The OpenAPI document of the public API, made from the very types that requests are checked against.
+"""The OpenAPI document of the public API, made of the types that requests are validated against.
 
-It is imported and made when somebody first asks for it: a cold start on the way to a first token pays nothing for it.
+It is imported by the first request for it, so that a cold start on the way to a first token does not pay for it.
 """
 
 from collections.abc import Iterable
@@ -40,21 +40,21 @@ _SCHEMAS: dict[str, Any] = {
     },
 }
 _REFUSALS = {
-    "400": "The request makes no sense, or asks for what cannot be honoured; `param` names the field.",
-    "401": "No key, or a wrong one.",
-    "403": "The key is disabled, expired or replaced.",
-    "404": "There is no such model, or the key may not use it.",
-    "409": "The same request, sent before, still runs.",
+    "400": "The request is invalid, or asks for something that is not supported. `param` names the field.",
+    "401": "The API key is missing or wrong.",
+    "403": "The API key is disabled, expired or replaced, or may not be used from this address.",
+    "404": "The model does not exist, or the key may not use it.",
+    "409": "The request is a retry of one that is still running.",
     "413": "The body is too large.",
-    "429": "A limit of the key is reached, or the model has no room.",
+    "429": "A limit of the key is reached, or the model is at capacity.",
     "502": "The model failed.",
-    "503": "A part that is needed is not there now.",
-    "504": "The model took longer than it may.",
+    "503": "A dependency is unavailable. Try again later.",
+    "504": "The model took longer than allowed.",
 }
 
 
 def document(models: Iterable[str]) -> bytes:
-    """Give the document, for a deployment with these models, as JSON."""
+    """Return the document of a deployment with these models, as JSON."""
     kinds = (ChatRequest, CompletionRequest)
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     for kind in kinds:
@@ -63,22 +63,22 @@ def document(models: Iterable[str]) -> bytes:
         "/v1/chat/completions": {
             "post": _operation(
                 "createChatCompletion",
-                "Answer a chat, streamed or whole.",
+                "Create a chat completion, streamed or whole.",
                 request="ChatRequest",
-                answers=("application/json", "text/event-stream", "text/plain"),
+                kinds=("application/json", "text/event-stream", "text/plain"),
             )
         },
         "/v1/completions": {
             "post": _operation(
                 "createCompletion",
-                "Go on from a prompt: the form before chat.",
+                "Create a text completion of a prompt.",
                 request="CompletionRequest",
-                answers=("application/json", "text/event-stream"),
+                kinds=("application/json", "text/event-stream"),
             )
         },
-        "/v1/models": {"get": _operation("listModels", "The models that the key may use.")},
+        "/v1/models": {"get": _operation("listModels", "List the models that the key may use.")},
         "/v1/models/{model}": {
-            "get": _operation("retrieveModel", "One model."),
+            "get": _operation("retrieveModel", "Retrieve one model."),
             "parameters": [
                 {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             ],
@@ -99,15 +99,15 @@ def document(models: Iterable[str]) -> bytes:
 
 
 def _operation(
-    name: str, summary: str, *, request: str | None = None, answers: Iterable[str] = ("application/json",)
+    name: str, summary: str, *, request: str | None = None, kinds: Iterable[str] = ("application/json",)
 ) -> dict[str, Any]:
     refusals = _REFUSALS if request else {status: _REFUSALS[status] for status in ("401", "403", "404", "503")}
-    told: dict[str, Any] = {
+    responses: dict[str, Any] = {
         status: {"description": text, "content": {"application/json": {"schema": _ERROR}}}
         for status, text in refusals.items()
     }
-    told["200"] = {"description": "The answer.", "content": {kind: {} for kind in answers}}
-    operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": told}
+    responses["200"] = {"description": "The response.", "content": {kind: {} for kind in kinds}}
+    operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": responses}
     if request is not None:
         schema = {"$ref": f"#/components/schemas/{request}"}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -1,7 +1,7 @@
-"""`GET /v1/usage`: what a key may use, has left and has used, for whoever holds the key.
+"""`GET /v1/usage`: the limits, balances and usage of a key, for its holder.
 
-Limits, what is left and the totals come with the write that authenticates, and are exact to the moment. The rows by day
-and model are the rollups of closed hours: `complete_until` says how far. That is one write and a short query a day.
+Limits, balances and totals come with the read that authenticates, and are exact. The rows by day and model are rollups
+of closed hours, and `complete_until` tells how far those go. A call costs one read and one short query a day.
 """
 
 import re
@@ -27,38 +27,40 @@ from lambda_fn.reporting.usage_rows import UsageRow, grouped, stored_rows
 from lambda_fn.stream.admit import Gate
 
 _DAYS = 7
-_DAYS_MOST = 31
+_MAX_DAYS = 31
 _ROWS = 100
-_ROWS_MOST = 1000
-_KNOWN = ("since", "until", "limit", "after")
+_MAX_ROWS = 1000
+_PARAMETERS = ("since", "until", "limit", "after")
 _AMOUNTS = ("requests", "prompt_tokens", "completion_tokens")
 _ROLLED = Query("pk = :pk AND sk = :sk", {f":{name}": value for name, value in WATERMARK_KEY.items()})
 
 
-class OwnUsage:
+class KeyUsage:
     """The endpoint."""
 
     def __init__(self, table: Table, gate: Gate) -> None:
-        """Take the usage table, and who checks keys."""
+        """Take the usage table, and the gate that checks keys."""
         self._table = table
         self._gate = gate
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one request."""
+        """Serve one request."""
         caller = read_key(request.headers, request.scope.get("client"))
         account = await self._gate.check_key(caller)
         now = time.time()
-        given = _given(request)
-        since, until = _range(given, now)
-        limit = _limit(given.get("limit"))
-        # The token's secret comes from the key: that of another key is refused without asking anybody.
-        pages, query = Pages(bytes.fromhex(caller.key_hash)), {"since": since, "until": given.get("until")}
-        behind = pages.position(query, given["after"]) if "after" in given else ["", ""]
+        params = _query(request)
+        since, until = _range(params, now)
+        limit = _limit(params.get("limit"))
+        # A page token is signed with the key's hash, so the token of another key is refused without a read.
+        pages, query = Pages(bytes.fromhex(caller.key_hash)), {"since": since, "until": params.get("until")}
+        position = pages.position(query, params["after"]) if "after" in params else ["", ""]
         try:
-            rows, rolled = await self._rows(caller, since, until)
+            rows, complete_until = await self._rows(caller, since, until)
         except MeterUnavailable:
-            raise Unavailable("Usage cannot be read now. Try again.", retry_after=5) from None
-        rows = [row for row in rows if [row.hour, row.model] > behind]
+            raise Unavailable(
+                "The usage table does not answer, so usage cannot be read now. Try again.", retry_after=5
+            ) from None
+        rows = [row for row in rows if [row.hour, row.model] > position]
         page = rows[:limit]
         after = pages.token(query, [page[-1].hour, page[-1].model]) if len(rows) > limit else None
         return json_response(
@@ -67,7 +69,7 @@ class OwnUsage:
                 **_account(account, now),
                 "since": since[:10],
                 "until": until,
-                "complete_until": rolled,
+                "complete_until": complete_until,
                 "data": [_row(row) for row in page],
                 "has_more": after is not None,
                 "next": after,
@@ -84,27 +86,27 @@ class OwnUsage:
         return grouped(found, ("day", "model")), rolled
 
 
-def _given(request: Request) -> Mapping[str, str]:
+def _query(request: Request) -> Mapping[str, str]:
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
-        if name not in _KNOWN:
+        if name not in _PARAMETERS:
             raise InvalidRequest(
-                f"There is no parameter '{name[:40]}'. There are: {', '.join(_KNOWN)}.", param=name[:40]
+                f"Unknown parameter '{name[:40]}'. Supported: {', '.join(_PARAMETERS)}.", param=name[:40]
             )
         if names.count(name) > 1:
-            raise InvalidRequest(f"'{name}' is given twice.", param=name)
+            raise InvalidRequest(f"'{name}' is given twice. Send it once.", param=name)
     return request.query_params
 
 
-def _range(given: Mapping[str, str], now: float) -> tuple[str, str]:
-    """Give the first hour, and the one after the last."""
+def _range(params: Mapping[str, str], now: float) -> tuple[str, str]:
+    """Return the first hour, and the hour after the last."""
     first = hours.hour_at(now - (_DAYS - 1) * 86_400)[:10]
-    since = _day(given["since"], "since") if "since" in given else f"{first}T00"
-    until = _day(given["until"], "until") if "until" in given else hours.following(hours.hour_at(now))
+    since = _day(params["since"], "since") if "since" in params else f"{first}T00"
+    until = _day(params["until"], "until") if "until" in params else hours.following(hours.hour_at(now))
     if since >= until:
         raise InvalidRequest("'since' must be before 'until'.", param="since")
-    if hours.begins(until) - hours.begins(since) > _DAYS_MOST * 86_400:
-        raise InvalidRequest(f"At most {_DAYS_MOST} days are shown at once.", param="since")
+    if hours.begins(until) - hours.begins(since) > _MAX_DAYS * 86_400:
+        raise InvalidRequest(f"The range is too long: at most {_MAX_DAYS} days are returned at once.", param="since")
     return since, until
 
 
@@ -121,8 +123,8 @@ def _day(text: str, name: str) -> str:
 def _limit(text: str | None) -> int:
     if text is None:
         return _ROWS
-    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= _ROWS_MOST:
-        raise InvalidRequest(f"'limit' must be a whole number from 1 to {_ROWS_MOST}.", param="limit")
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= _MAX_ROWS:
+        raise InvalidRequest(f"'limit' must be a whole number from 1 to {_MAX_ROWS}.", param="limit")
     return int(text)
 
 

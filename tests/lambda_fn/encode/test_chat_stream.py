@@ -39,7 +39,7 @@ TOOLS: list[Event] = [
 
 def stream(events: list[Event], *, choices: int = 1, include_usage: bool = False) -> list[str]:
     """Encode, and split into the data of the events, which must be nothing but `data:` lines."""
-    encoder = ChatStream(Head("1", 7, "m", choices), include_usage=include_usage)
+    encoder = ChatStream(Head("1", 7, "m", choices, include_usage=include_usage))
     text = (encoder.begin() + encoder.encode(events)).decode()
     blocks = text.split("\n\n")
     assert blocks.pop() == ""
@@ -96,7 +96,7 @@ def test_chunks_are_padded_unless_that_is_declined() -> None:
     lines = stream([*said, delta({"content": " t"}, logprobs=LOGPROBS), Finish("stop")])
     assert len({len(line.encode()) for line in lines[1:4]}) == 1
     assert all("obfuscation" in json.loads(line) for line in lines)
-    encoder = ChatStream(Head("1", 7, "m"), obfuscate=False)
+    encoder = ChatStream(Head("1", 7, "m", obfuscate=False))
     assert b"obfuscation" not in encoder.begin() + encoder.encode(TEXT) + encoder.heartbeat()
 
 

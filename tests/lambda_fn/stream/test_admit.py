@@ -1,4 +1,4 @@
-"""The meter over the whole application: limits under concurrency, what it costs and delays, and when it is down."""
+"""The meter over the whole application: limits under concurrency, its cost and delay, and an outage."""
 
 import asyncio
 import contextlib
@@ -43,12 +43,12 @@ pytestmark = pytest.mark.usefixtures("account")
 
 
 def limited(items: Any, **most: int) -> None:
-    """Give the key limits."""
+    """Set the key's limits."""
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**most)))
 
 
 async def begun(reply: Reply) -> None:
-    """Wait until an answer has begun."""
+    """Wait until a response has begun."""
     while not reply.chunks:
         reply.grown.clear()
         await reply.grown.wait()
@@ -69,7 +69,7 @@ async def test_two_hundred_at_once_on_a_budget_for_fifty(
     replies = [Reply() for _ in range(200)]
     running = [asyncio.ensure_future(call(body=body, reply=reply)) for reply in replies]
     await asyncio.gather(*(begun(reply) for reply in replies))
-    # nothing has been given back yet: whoever was let in is still being served
+    # nothing has been released yet: every admitted request is still being served
     assert Counter(reply.status for reply in replies) == {200: 50, 429: 150}
     assert {reply.error["code"] for reply in replies if reply.status == 429} == {"rate_limit_exceeded"}
     balance = items.get_item(Key=account)["Item"]["balance"]
@@ -102,12 +102,12 @@ async def test_settlements_at_once_lose_nothing(
 
 
 class Spy:
-    """Notes the calls that the application's table makes, and when."""
+    """Records the calls of the application's table, and when they are made."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, sagemaker: StandIn) -> None:
         """Watch every table that is made from now on."""
         self.calls: list[tuple[str, bool]] = []
-        """The operation, and whether the model had been asked by then."""
+        """The operation, and whether the model had been invoked by then."""
         self.at_once = 0
         self.most_at_once = 0
         inner = Table._call
@@ -125,8 +125,8 @@ class Spy:
 
 
 async def test_four_writes_and_no_read(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request makes two writes at once before the model is asked, two after its end, and no read; before the first
-    with a key in an environment, its account is read.
+    """A request makes two writes at once before the model is invoked, two after its end, and no read. Before the first
+    request with a key in an environment, the account is read.
     """
     spy = Spy(monkeypatch, sagemaker)
     await call(body=STREAM)
@@ -174,10 +174,10 @@ async def test_what_a_request_costs(
     assert one < 1024 - 2 * 80  # two requests in flight still fit into one unit
 
 
-async def test_progress_is_noted_and_delays_nothing(
+async def test_a_checkpoint_delays_nothing(
     call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tokens go out, and the settlement is made, while a checkpoint is on its way that does not come back."""
+    """Tokens are sent, and the request is settled, while a checkpoint hangs."""
     monkeypatch.setattr(limits, "CHECKPOINT", 0.01)
     stuck, inner = asyncio.Event(), Table.update
 
@@ -196,23 +196,23 @@ async def test_progress_is_noted_and_delays_nothing(
     async with asyncio.timeout(60):
         await stuck.wait()
         await reply.until(lambda: b"Hello" in reply.body)
-        noted = ledger_item(items, reply)
-        assert (noted["state"], noted["prompt_tokens"], noted["completion_tokens"]) == ("OPEN", 4, 1)
+        item = ledger_item(items, reply)
+        assert (item["state"], item["prompt_tokens"], item["completion_tokens"]) == ("OPEN", 4, 1)
         go_on.set()
         await running
     item = ledger_item(items, reply)
     assert (item["state"], item["completion_tokens"], "checkpointed" in item) == ("SETTLED", 2, False)
 
 
-async def test_what_a_caller_is_told_of_its_rates(call: Call, items: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers and refusals say what is left of the minute in OpenAI's headers; a key without limits is told nothing."""
+async def test_rate_limit_headers(call: Call, items: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Responses and refusals have what remains of the minute in OpenAI's headers. A key without limits gets none."""
     assert not any(name.startswith("x-ratelimit") for name in (await call(body=STREAM)).headers)
     now = time.time() // 60 * 60 + 42.75
     monkeypatch.setattr(time, "time", lambda: now)
     limited(items, requests_minute=1, tokens_minute=500)
     served, refused = await call(body={**STREAM, "max_tokens": 2}), await call(body=STREAM)
-    told = {name: value for name, value in served.headers.items() if name.startswith("x-ratelimit")}
-    assert told == {
+    headers = {name: value for name, value in served.headers.items() if name.startswith("x-ratelimit")}
+    assert headers == {
         "x-ratelimit-reset-requests": "17.25s",
         "x-ratelimit-reset-tokens": "17.25s",
         "x-ratelimit-limit-requests": "1",
@@ -238,15 +238,15 @@ def test_durations() -> None:
     ]
 
 
-async def test_what_can_never_fit_is_not_tried_again(call: Call, items: Any) -> None:
-    """A request over the whole minute's limit, and a spent budget, tell clients not to try again."""
+async def test_a_request_that_can_never_fit_is_not_retried(call: Call, items: Any) -> None:
+    """A request that exceeds the whole minute's limit tells clients not to retry it."""
     limited(items, tokens_minute=50)
     over = await call(body=STREAM)
     assert (over.status, over.error["code"], over.headers["x-should-retry"]) == (429, "rate_limit_exceeded", "false")
 
 
 async def test_a_budget_of_cost_needs_prices(make_call: Callable[..., Call], sagemaker: StandIn, items: Any) -> None:
-    """A key with a budget of cost is refused where the model has no price, and served where its price is 0."""
+    """A key with a budget of cost is refused if the model has no price, and served if its price is 0."""
     for limit in ("cost_day", "cost_month"):
         limited(items, **{limit: 0})
         for prompt, completion in ((None, None), (1, None), (None, 1)):
@@ -264,7 +264,7 @@ async def test_a_budget_of_cost_needs_prices(make_call: Callable[..., Call], sag
 
 
 async def test_the_default_answer_length_is_reserved_and_enforced(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """Without `max_tokens` the model's default is reserved and told to the container, as is the prompt's bound."""
+    """Without `max_tokens` the model's default is reserved and sent to the container, as is the prompt's bound."""
     reply = await call(body=STREAM)
     assert sagemaker.bodies[0]["max_tokens"] == 100  # the default of 1024, within the context
     assert sagemaker.bodies[0]["sluice"]["max_prompt_tokens"] == 100
@@ -274,24 +274,24 @@ async def test_the_default_answer_length_is_reserved_and_enforced(call: Call, sa
 
 
 async def test_a_cut_answer_without_usage_counts_its_deltas(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """What was generated of an answer that broke off is booked, with its cost."""
+    """The tokens of a response that broke off are booked, with their cost."""
     sagemaker.script = [part(lines(START, HELLO, WORLD)), None]
     item = ledger_item(items, await call(body=STREAM))
     assert (item["outcome"], item["prompt_tokens"], item["completion_tokens"], item["cost"]) == ("cut", 4, 2, 0)
 
 
 async def test_models_that_a_key_may_use(call: Call, items: Any) -> None:
-    """A key sees the models it may use, and no others: not in the list, not by name, not to talk to."""
+    """A key can list, retrieve and use the models that it is allowed, and no others."""
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["other"]))
     assert json.loads((await call("GET", "/v1/models")).body)["data"] == []
     for reply in (await call("GET", "/v1/models/m"), await call(body=STREAM)):
         assert (reply.status, reply.error["code"]) == (404, "model_not_found")
 
 
-async def test_an_open_meter_serves_whom_it_knows(
+async def test_a_meter_that_fails_open_serves_recent_keys(
     make_call: Callable[..., Call], items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the meter open a key that was served before is served while DynamoDB is down, and booked at its end."""
+    """A meter that fails open serves a key that was served before while DynamoDB is down, and books it at the end."""
     monkeypatch.setattr(limits, "META_TRIES", 1)
     call = make_call(meter_open=True)
     stranger = ids.new_key()
@@ -333,7 +333,7 @@ async def test_an_unsaved_settlement_can_be_replayed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The line of a settlement that could not be written has all that recording it later takes."""
+    """The log line of a settlement that could not be written has all that a replay needs."""
     inner = Table.update
 
     async def update(table: Table, update: Update, **options: Any) -> Any:
@@ -363,7 +363,7 @@ async def test_an_unsaved_settlement_can_be_replayed(
 async def test_no_settlement_is_lost(
     call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: BaseException
 ) -> None:
-    """Whatever ends a settlement, also a damaged item or the end of the process, its figures go to the log."""
+    """Whatever ends a settlement, a damaged item or the end of the process too, its figures go to the log."""
 
     async def close(*_: Any, **__: Any) -> None:
         raise failure

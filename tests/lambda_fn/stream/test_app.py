@@ -1,4 +1,4 @@
-"""The application over all its stages, called as its server calls it: answers, refusals, what it says of itself."""
+"""The application over all its stages, called as its server calls it: responses, refusals and documents."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("account")
 
 
 async def test_whole_way(call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]) -> None:
-    """A stream comes whole, the container is told what it needs, and the books say what was used."""
+    """A stream comes whole, the container gets what it needs, and the ledger and the account have the usage."""
     reply = await call(body=STREAM)
     assert (reply.status, text(reply), events(reply)[-1]) == (200, "Hello world", "[DONE]")
     assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -55,7 +55,7 @@ async def test_whole_way(call: Call, sagemaker: StandIn, items: Any, account: di
 
 
 async def test_one_json_body(call: Call) -> None:
-    """Without `stream` the answer is one object."""
+    """Without `stream` the response is one object."""
     reply = await call(body=CHAT)
     body = json.loads(reply.body)
     assert reply.status == 200
@@ -64,7 +64,7 @@ async def test_one_json_body(call: Call) -> None:
 
 
 async def test_other_shapes(call: Call) -> None:
-    """A completion of the form before chat, and bare text, go the same way."""
+    """Text completions and bare text pass the same stages."""
     reply = await call(path="/v1/completions", body={"model": "m", "prompt": "Hi", "stream": True})
     assert "".join(event["choices"][0]["text"] for event in events(reply)[:-1]) == "Hello world"
     reply = await call(body=CHAT, more={"accept": "text/plain"})
@@ -73,14 +73,14 @@ async def test_other_shapes(call: Call) -> None:
 
 
 async def test_buffered_words(call: Call) -> None:
-    """With buffering no chunk ends within a word."""
+    """With buffering by line no chunk ends within a line."""
     reply = await call(body=STREAM, more={"x-sluice-buffer": "line"})
     said = [event["choices"][0]["delta"].get("content") for event in events(reply)[:-1]]
     assert said == ["", "Hello world", None]
 
 
 async def test_first_token_is_not_held_back(call: Call, sagemaker: StandIn) -> None:
-    """A token goes out when it came, while the container is silent after it."""
+    """A token is sent as soon as it comes, while the container is silent after it."""
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
     reply = Reply()
@@ -93,14 +93,14 @@ async def test_first_token_is_not_held_back(call: Call, sagemaker: StandIn) -> N
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
-async def test_parts_are_no_records(call: Call, sagemaker: StandIn, size: int) -> None:
-    """However SageMaker cuts the container's bytes into parts, the answer is the same."""
+async def test_parts_need_not_be_records(call: Call, sagemaker: StandIn, size: int) -> None:
+    """However SageMaker cuts the container's bytes into parts, the response is the same."""
     sagemaker.script = [part(WHOLE[start : start + size]) for start in range(0, len(WHOLE), size)]
     assert text(await call(body=STREAM)) == "Hello world"
 
 
 async def test_heartbeat_is_a_setting() -> None:
-    """A deployment may have heartbeats sooner than the limits say, never later than after 15 s."""
+    """A deployment may set heartbeats from 1 s to 15 s."""
     environment = {
         "AWS_REGION": "eu-west-1",
         "SLUICE_MODELS": '{"m":{"endpoint":"e","context_tokens":9}}',
@@ -115,14 +115,14 @@ async def test_heartbeat_is_a_setting() -> None:
 
 
 async def test_connection_to_the_endpoint_is_kept(call: Call, sagemaker: StandIn) -> None:
-    """Answers that came whole leave their connection for the next, streamed or not."""
+    """The connection of a response that came whole is used for the next one, streamed or not."""
     for body in (STREAM, CHAT, STREAM):
         assert (await call(body=body)).status == 200
     assert len(sagemaker.connections) == 1
 
 
 async def test_guesses_leave_nothing(call: Call, items: Any) -> None:
-    """Requests with keys that nobody has, and with wrong secrets for one that somebody has, change no item."""
+    """Requests with keys that do not exist, and with wrong secrets of one that does, change no item."""
 
     def everything() -> list[Any]:
         found: list[Any] = items.scan(ConsistentRead=True)["Items"]
@@ -160,14 +160,14 @@ async def test_guesses_leave_nothing(call: Call, items: Any) -> None:
     ids=range(17),
 )
 async def test_refusals(call: Call, sagemaker: StandIn, options: dict[str, Any], status: int, code: str | None) -> None:
-    """What makes no sense or may not is refused in OpenAI's shape, and the model is not invoked."""
+    """An invalid or forbidden request is refused in OpenAI's shape, and the model is not invoked."""
     reply = await call(**{"body": STREAM, **options})
     assert (reply.status, reply.error["code"]) == (status, code)
     assert sagemaker.bodies == []
 
 
 async def test_previous_origin_secret_still_counts(call: Call) -> None:
-    """While the secret is rotated, both are accepted."""
+    """While the origin secret is rotated, both are accepted."""
     assert (await call(body=CHAT, origin="previous")).status == 200
 
 
@@ -203,7 +203,7 @@ async def test_openapi_document(call: Call) -> None:
 
 
 async def test_the_openapi_document_is_made_once(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for the document without a key costs no more than its bytes."""
+    """The document needs no key, and is not made again for each request."""
     first = await call("GET", "/v1/openapi.json", key=None)
     monkeypatch.setattr("lambda_fn.stream.endpoints.openapi.document", None)
     assert (await call("GET", "/v1/openapi.json", key=None)).body == first.body

@@ -1,15 +1,15 @@
-"""The application over all its stages when something on the way fails, is late or stays silent."""
+"""The application over all its stages when one of them fails, is late or stays silent."""
 
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lambda_fn import errors, limits
-from lambda_fn.stream.delivery import AnswerBroken
+from lambda_fn.stream.producer import Producer
+from lambda_fn.stream.sinks import ResponseBroken
 from tests.support.function import (
     END,
     FINISH,
@@ -91,7 +91,7 @@ async def test_slow_whole_answer_is_kept_alive(call: Call, sagemaker: StandIn, m
         await reply.until_chunks(3)
         go_on.set()
         if ending == [None]:
-            with pytest.raises(AnswerBroken):
+            with pytest.raises(ResponseBroken):
                 await running
         else:
             await running
@@ -144,21 +144,22 @@ async def test_heartbeats_in_silence(call: Call, sagemaker: StandIn, monkeypatch
 
 @pytest.fixture
 def come(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Give what makes the deadline of the answer come at once."""
-    timers: list[asyncio.Timeout] = []
+    """Return what makes the deadline of the one response come at once."""
+    producers: list[Producer] = []
+    enter = Producer.__aenter__
 
-    def timeout(seconds: float) -> asyncio.Timeout:
-        timers.append(asyncio.timeout(seconds))
-        return timers[-1]
+    async def noted(producer: Producer) -> Producer:
+        producers.append(producer)
+        return await enter(producer)
 
     def now() -> None:
-        assert timers[0].when() == pytest.approx(
+        [producer] = producers
+        assert producer._timer.when() == pytest.approx(
             asyncio.get_running_loop().time() + limits.STREAM_DEADLINE + limits.STREAM_GRACE, abs=60
         )
-        timers[0].reschedule(0)
+        producer._timer._run()
 
-    clocked = SimpleNamespace(timeout=timeout, get_running_loop=asyncio.get_running_loop)
-    monkeypatch.setattr("lambda_fn.answer.asyncio", clocked)
+    monkeypatch.setattr(Producer, "__aenter__", noted)
     return now
 
 
@@ -198,7 +199,7 @@ async def test_client_that_does_not_read_is_given_up(
     running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))
     await reply.until_chunks(1)
     come()
-    with pytest.raises(AnswerBroken):
+    with pytest.raises(ResponseBroken):
         await running
     assert ledger_item(items, reply)["outcome"] == "cut"
 

@@ -1,4 +1,4 @@
-"""A request that comes again: refused while the first one runs, run after its end, or not asked for at all."""
+"""A request that is sent again: refused while the first one runs, run after its end, or not sent by SDKs."""
 
 import asyncio
 from typing import Any
@@ -54,7 +54,7 @@ async def test_a_repeat_of_what_still_runs_is_refused(call: Call, sagemaker: Sta
 async def test_what_is_a_repeat(
     call: Call, sagemaker: StandIn, first: dict[str, str], second: dict[str, str], runs: bool
 ) -> None:
-    """The same request twice is no repeat unless its sender says so, by a count or by the same Idempotency-Key."""
+    """The same request twice is a repeat only if its sender says so, by a count or by the same Idempotency-Key."""
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
     replies = [Reply(), Reply()]
@@ -73,8 +73,8 @@ async def test_a_repeat_after_the_end_runs(call: Call, sagemaker: StandIn) -> No
     assert (await call(body=STREAM, more={"x-stainless-retry-count": "2"})).status == 200
 
 
-async def test_what_was_generated_is_not_asked_for_again(call: Call, sagemaker: StandIn) -> None:
-    """An answer that fails after tokens tells SDKs not to repeat it; one that never began does not."""
+async def test_sdks_do_not_repeat_what_was_generated(call: Call, sagemaker: StandIn) -> None:
+    """A response that fails after tokens tells SDKs not to repeat the request. One that never began does not."""
     for script, header in (([part(lines(START, HELLO)), None], "false"), ([None], None)):
         sagemaker.script = script
         reply = await call(body=CHAT)

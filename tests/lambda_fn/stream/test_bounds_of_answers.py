@@ -1,4 +1,4 @@
-"""What an answer may hold: its size while it is put together, and the characters that reach a terminal."""
+"""Bounds of a response: its size while it is put together, and the characters that reach a terminal."""
 
 import json
 import tracemalloc
@@ -22,16 +22,14 @@ DELTA = b'{"content":" word0"}'
 
 
 def deltas() -> Iterator[Delta]:
-    """Give tokens of eight choices with twenty log probabilities each, until they pass the bound."""
+    """Yield tokens of eight choices with twenty log probabilities each, until they pass the bound."""
     for number in range(limits.MAX_WHOLE // (len(LOGPROBS) + len(DELTA)) + 1):
         yield Delta(msgspec.Raw(bytes(DELTA)), number % 8, 1, msgspec.Raw(bytes(bytearray(LOGPROBS))))
 
 
 @pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
 def test_a_whole_answer_is_bounded(kind: type[ChatBody] | type[CompletionBody]) -> None:
-    """An answer that is held until its end is refused once it passes the bound; until there it takes no more than that
-    in memory.
-    """
+    """A response that is held until its end fails once it passes the bound, and takes no more memory than that."""
     encoder = kind(HEAD)
     *held, last = deltas()
     tracemalloc.start()
@@ -46,7 +44,7 @@ def test_a_whole_answer_is_bounded(kind: type[ChatBody] | type[CompletionBody]) 
 
 @pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
 def test_a_whole_answer_up_to_the_bound_is_given(kind: type[ChatBody] | type[CompletionBody]) -> None:
-    """Just under the bound the answer is whole, and putting it together takes at most four times its size."""
+    """A response just under the bound is whole, and putting it together takes at most four times its size."""
     encoder, all_deltas = kind(HEAD), list(deltas())[:-1]
     tracemalloc.start()
     for delta in all_deltas:
@@ -65,7 +63,7 @@ def test_a_whole_answer_up_to_the_bound_is_given(kind: type[ChatBody] | type[Com
     [("512", "", limits.MAX_WHOLE), ("128", "1", limits.MAX_WHOLE), ("512", "16", 2**22), ("2048", "64", 2**22)],
 )
 def test_the_whole_answers_of_an_environment_are_bounded(memory: str, concurrency: str, most: int) -> None:
-    """Where one environment serves many at once, their whole answers take at most half of its memory together."""
+    """The whole responses of an environment that serves many at once take at most half of its memory."""
     environment = {
         "AWS_REGION": "eu-west-1",
         "SLUICE_MODELS": '{"m":{"endpoint":"e","context_tokens":1}}',
@@ -83,7 +81,7 @@ def test_the_whole_answers_of_an_environment_are_bounded(memory: str, concurrenc
 
 @pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
 def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(kind: type[ChatBody] | type[CompletionBody]) -> None:
-    """An answer is refused at the bound of its environment, which the refusal names."""
+    """A response fails at the bound of its environment, which the error names."""
     encoder = kind(Head("1", 1, "m", most=1000))
     delta = Delta(msgspec.Raw(msgspec.json.encode({"content": "x" * 400})))
     assert encoder.encode([delta, delta]) == b""
@@ -92,9 +90,9 @@ def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(kind: type[ChatBody]
 
 
 def test_bare_text_has_no_controls() -> None:
-    """Of control characters, bare text has line feeds and tabs only: no terminal is told to do anything."""
+    """Bare text has no control characters but line feeds and tabs, so that it cannot command a terminal."""
     said = "".join(map(chr, range(0x100))) + "\x1b]0;title\x07\x9b31mred"
-    text = PlainText().encode([Delta(msgspec.Raw(msgspec.json.encode({"content": said})))]).decode()
+    text = PlainText(HEAD).encode([Delta(msgspec.Raw(msgspec.json.encode({"content": said})))]).decode()
     assert {character for character in text if ord(character) < 32 or 127 <= ord(character) < 160} == {"\n", "\t"}
     assert "red" in text
     assert "é" in text
@@ -102,7 +100,7 @@ def test_bare_text_has_no_controls() -> None:
 
 @pytest.mark.parametrize("make", [LineDecoder, lambda: StreamDecoder(done=True)])
 def test_a_record_in_small_parts_is_put_together_once(make: type[LineDecoder]) -> None:
-    """A record that comes in parts is held in little more than its size, and read when it is whole."""
+    """A record that comes in parts is held in little more than its size, and read once it is whole."""
     decoder = make()
     part = b"x" * 64
     tracemalloc.start()

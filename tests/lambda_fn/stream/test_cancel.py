@@ -1,4 +1,4 @@
-"""A request that was left is taken back from the model: when, how often, and what waits for it."""
+"""A request whose response was left early is cancelled at the model: when, how often, and what waits for it."""
 
 import asyncio
 import itertools
@@ -51,10 +51,10 @@ GARBLED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
     ],
     ids=["whole", "failed", "ended", "reset", "cut", "exception", "damaged", "garbled", "silent"],
 )
-async def test_what_may_still_run_is_taken_back(
+async def test_what_may_still_run_is_cancelled(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch, script: Sequence[Any], left: bool
 ) -> None:
-    """An answer that was left before the container's own end is cancelled by its id, once that is enough."""
+    """A response that was left before the container's own end is cancelled by its id, and once if that is confirmed."""
     monkeypatch.setattr(limits, "UPSTREAM_SILENCE", 0.2)
     sagemaker.script = script
     reply = await call(body=STREAM)
@@ -73,7 +73,7 @@ async def test_what_may_still_run_is_taken_back(
     ],
 )
 async def test_a_refusal_ends_it(call: Call, sagemaker: StandIn, status: int, original: int | None, left: bool) -> None:
-    """A request that was refused does not run; one that SageMaker gave up waiting for may."""
+    """A request that was refused does not run. One that SageMaker has stopped waiting for may still run."""
     sagemaker.status = status
     sagemaker.script = [json.dumps({"OriginalStatusCode": original, "OriginalMessage": ""}).encode()]
     assert (await call(body=CHAT)).status >= 400
@@ -81,13 +81,13 @@ async def test_a_refusal_ends_it(call: Call, sagemaker: StandIn, status: int, or
 
 
 async def test_an_endpoint_that_was_never_reached(make_call: Callable[..., Call], sagemaker: StandIn) -> None:
-    """What was not sent is not taken back."""
+    """A request that was not sent is not cancelled."""
     assert (await make_call(sagemaker_url="http://127.0.0.1:9")(body=CHAT)).status == 502
     assert sagemaker.cancelled == []
 
 
-async def test_servers_that_know_no_cancel(make_call: Callable[..., Call], sagemaker: StandIn) -> None:
-    """A server of another dialect is asked nothing: closing its stream is all there is."""
+async def test_backends_without_a_cancel(make_call: Callable[..., Call], sagemaker: StandIn) -> None:
+    """A backend whose dialect has no cancel gets no call: closing its stream must do."""
     models = {"m": Model(endpoint="endpoint-1", context_tokens=100, dialect="openai")}
     sagemaker.script = [None]
     assert (await make_call(models=models)(body=CHAT)).status == 502
@@ -95,7 +95,7 @@ async def test_servers_that_know_no_cancel(make_call: Callable[..., Call], sagem
 
 
 async def test_a_caller_that_cannot_be_written_to(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """When Lambda breaks the response off, the model is told."""
+    """The model is told when Lambda breaks the response off. Without a log, leaving cancels."""
     taken = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), taken, part(lines(WORLD)), asyncio.Event()]
 
@@ -142,10 +142,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def test_it_is_repeated_until_it_arrives(
+async def test_it_is_repeated_until_it_is_confirmed(
     call: Call, sagemaker: StandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Instances that do not have the request are passed over; they need not have answered before the next is asked."""
+    """Instances that do not run the request are passed over. The next call does not wait for their response."""
     monkeypatch.setattr(limits, "CANCEL_PATIENCE", 60)
     never = asyncio.Event()
 
@@ -163,14 +163,14 @@ async def test_it_is_repeated_until_it_arrives(
     assert len(set(sagemaker.cancelled)) == 1
 
 
-async def test_it_is_not_repeated_for_ever(
+async def test_it_is_not_repeated_without_end(
     call: Call,
     sagemaker: StandIn,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """When no instance has it, none answers, or SageMaker refuses, that is the end after some tries, with pauses."""
+    """If no instance confirms it, none answers, or SageMaker refuses, it ends after some attempts with pauses."""
     monkeypatch.setattr(limits, "CANCEL_PATIENCE", 0.3)
     sagemaker.script = [None]
     for what in ("not here", "silent", "refused"):
@@ -196,8 +196,8 @@ async def test_it_is_not_repeated_for_ever(
         assert (said["cancelled"], said["tries"]) == (False, limits.CANCEL_TRIES)
 
 
-async def test_nobody_waits_for_it(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The caller has its answer, whole, before the model has said that it knows."""
+async def test_no_response_waits_for_it(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has its whole response before the model has confirmed the cancel."""
     answered = asyncio.Event()
     reply = Reply()
 
@@ -216,7 +216,7 @@ async def test_nobody_waits_for_it(call: Call, sagemaker: StandIn, monkeypatch: 
 
 
 async def test_another_request_goes_on(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one request is taken back another is served."""
+    """While one request is cancelled another one is served."""
     asked, release = asyncio.Event(), asyncio.Event()
 
     async def cancel(_: int) -> bool:

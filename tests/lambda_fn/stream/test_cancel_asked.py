@@ -1,4 +1,4 @@
-"""The end of a running request is asked for in its ledger item: how its answer ends, and what it costs to see it."""
+"""The end of a running request is requested in its ledger item: how the response ends, and what seeing it costs."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.metering import settlements
 from lambda_fn.metering.keys import account_key
-from lambda_fn.stream.delivery import AnswerBroken
+from lambda_fn.stream.sinks import ResponseBroken
 from tests.support.function import (
     END,
     FINISH,
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("account")
 
 
 class Marked:
-    """Has the end of requests asked for, as the admin API does, with checkpoints that come often."""
+    """Requests the end of what runs, as the admin API does. Checkpoints come often."""
 
     def __init__(self, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
         """Take the usage table."""
@@ -39,12 +39,12 @@ class Marked:
         monkeypatch.setattr(limits, "CHECKPOINT", 0.02)
 
     async def now(self) -> None:
-        """Ask for the end of all that the key has in flight, which is one request."""
+        """Request the end of all that the key has in flight, which is one request."""
         assert len(await settlements.cancel_all(self._table, KEY_ID, now=time.time())) == 1
 
 
 class Silence(asyncio.Event):
-    """A step of the model that does not end, and tells when it is reached."""
+    """A step of the model that does not end, and whose `reached` is set when it begins."""
 
     def __init__(self) -> None:
         """Begin before it."""
@@ -59,16 +59,14 @@ class Silence(asyncio.Event):
 
 @pytest.fixture
 def marked(table: Table, monkeypatch: pytest.MonkeyPatch) -> Marked:
-    """Give a way to have requests ended."""
+    """Return a way to end requests."""
     return Marked(table, monkeypatch)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
-async def test_the_end_of_a_stream_is_asked_for(
-    call: Call, sagemaker: StandIn, items: Any, marked: Marked, path: str
-) -> None:
-    """A stream whose end is asked for ends in an error event `cancelled`, is taken back from the model, and is booked
-    with what was sampled.
+async def test_a_stream_is_ended(call: Call, sagemaker: StandIn, items: Any, marked: Marked, path: str) -> None:
+    """A stream that is ended has an error event `cancelled`, is cancelled at the model, and is booked with what was
+    sampled.
     """
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     body = STREAM if path.endswith("chat/completions") else {"model": "m", "prompt": "Hi", "stream": True}
@@ -88,10 +86,8 @@ async def test_the_end_of_a_stream_is_asked_for(
     assert items.get_item(Key=account_key(KEY_ID))["Item"]["in_flight"] == {}
 
 
-async def test_the_end_of_a_whole_answer_is_asked_for(
-    call: Call, sagemaker: StandIn, items: Any, marked: Marked
-) -> None:
-    """A whole answer whose end is asked for is 499 while nothing of it was sent, and no client tries it again."""
+async def test_a_whole_response_is_ended(call: Call, sagemaker: StandIn, items: Any, marked: Marked) -> None:
+    """A whole response that is ended before its first byte is a 499, and no client retries it."""
     silence = Silence()
     sagemaker.script = [part(lines(START, HELLO)), silence]
     running = asyncio.ensure_future(call(body=CHAT))
@@ -104,10 +100,10 @@ async def test_the_end_of_a_whole_answer_is_asked_for(
     assert len(sagemaker.cancelled) == 1
 
 
-async def test_the_end_of_a_whole_answer_that_has_begun(
+async def test_a_whole_response_that_has_begun_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once heartbeats of a whole answer went out, its connection is broken."""
+    """Once a whole response has sent heartbeats, its connection is broken."""
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     reply = Reply()
@@ -115,13 +111,13 @@ async def test_the_end_of_a_whole_answer_that_has_begun(
     await reply.until_chunks(1)
     await marked.now()
     async with asyncio.timeout(60):
-        with pytest.raises(AnswerBroken, match="cancelled"):
+        with pytest.raises(ResponseBroken, match="cancelled"):
             await running
     assert (reply.whole, ledger_item(items, reply)["outcome"]) == (False, "cancelled")
 
 
-async def test_the_end_of_silence_is_asked_for(call: Call, sagemaker: StandIn, items: Any, marked: Marked) -> None:
-    """The end is seen also where nothing was counted: the item is read where there is nothing to write."""
+async def test_a_silent_response_is_ended(call: Call, sagemaker: StandIn, items: Any, marked: Marked) -> None:
+    """A response without tokens is ended too: the item is read if there is nothing to write."""
     silence = Silence()
     sagemaker.script = [silence]
     running = asyncio.ensure_future(call(body=STREAM))
@@ -134,10 +130,10 @@ async def test_the_end_of_silence_is_asked_for(call: Call, sagemaker: StandIn, i
     assert (item["outcome"], item["completion_tokens"], "checkpointed" in item) == ("cancelled", 0, False)
 
 
-async def test_the_end_of_what_no_client_reads_is_asked_for(
+async def test_a_response_that_its_client_does_not_read_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that waits for a client that reads no further is ended, too."""
+    """A response that waits for a client that reads no further is ended too."""
     monkeypatch.setattr(limits, "LAST_WRITE", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
@@ -145,21 +141,21 @@ async def test_the_end_of_what_no_client_reads_is_asked_for(
     await reply.until_chunks(1)
     await marked.now()
     async with asyncio.timeout(60):
-        with pytest.raises(AnswerBroken, match="cancelled"):
+        with pytest.raises(ResponseBroken, match="cancelled"):
             await running
     assert ledger_item(items, reply)["outcome"] == "cancelled"
 
 
-async def test_an_answer_that_is_over_is_not_cancelled(
+async def test_a_response_that_is_over_is_not_cancelled(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An end that is asked for when the model has ended its answer changes nothing of it."""
-    asked = asyncio.Event()
+    """An end that is requested after the model has ended its response changes nothing."""
+    requested = asyncio.Event()
 
     async def close(*given: Any, **named: Any) -> None:
-        if not asked.is_set():
+        if not requested.is_set():
             await marked.now()
-            asked.set()
+            requested.set()
         await closing(*given, **named)
 
     closing = settlements.settle
@@ -170,10 +166,10 @@ async def test_an_answer_that_is_over_is_not_cancelled(
     assert (item["outcome"], item["completion_tokens"], "cancel" in item) == ("complete", 2, False)
 
 
-async def test_what_looking_for_an_end_costs(
+async def test_the_cost_of_looking_for_an_end(
     call: Call, sagemaker: StandIn, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In each period there is one call: a write where something was counted since the last one, else a read."""
+    """Each period has one call: a write if there are new tokens, else a read."""
     made: list[str] = []
     inner = Table._call
     enough = asyncio.Event()

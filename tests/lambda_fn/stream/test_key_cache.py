@@ -1,4 +1,4 @@
-"""What guesses at a secret, and calls that spend nothing, cost the account that they name."""
+"""The cost of guessed secrets, and of calls that spend nothing, to the account that they name."""
 
 import hmac
 
@@ -20,11 +20,11 @@ from tests.support.one_request import CALLER
 
 ADMITTED = ["UpdateItem", "PutItem"]
 FIRST = ["GetItem", *ADMITTED]
-"""Of the first request with a key in an environment."""
+"""The calls of the first request with a key in an environment."""
 
 
 class Place:
-    """One environment's gate, and what it sends."""
+    """One environment's gate, and the calls that it makes."""
 
     def __init__(self) -> None:
         """Make the table."""
@@ -35,19 +35,19 @@ class Place:
         create_table("known")
 
     def fate(self, target: str) -> Fate:
-        """Throttle one update, when that is wanted."""
+        """Throttle the next update if `throttled` is set."""
         throttled, self.throttled = self.throttled and target.endswith("UpdateItem"), False
         return Fate.THROTTLED if throttled else Fate.WELL
 
     async def admit(self, caller: Caller = CALLER) -> list[str]:
-        """Begin a request; give the calls that were made."""
+        """Begin a request, and return the calls that were made."""
         self.network.calls.clear()
         self.opening = Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1))
         await self.gate.admit(caller, self.opening)
         return self.network.calls
 
     async def guess(self) -> list[str]:
-        """Begin a request with a wrong secret; give the calls that were made."""
+        """Begin a request with a wrong secret, and return the calls that were made."""
         with pytest.raises(AuthenticationFailed):
             await self.admit(Caller(KEY_ID, ids.hash_key(ids.new_key(KEY_ID))))
         return self.network.calls
@@ -55,14 +55,14 @@ class Place:
 
 @pytest.fixture
 async def place() -> Place:
-    """Give an environment, and a key with one stream at once."""
+    """Return an environment, and make a key with at most two streams at once."""
     made = Place()
     await made.table.put(accounts.new_account(KEY, name="n", now=1, limits=Limits(max_streams=2)))
     return made
 
 
 async def test_guesses_only_read(place: Place) -> None:
-    """Whoever guesses at a key's secret makes one read each time, and the key itself goes on as ever, without any."""
+    """Each guess at a key's secret costs one read, and the key's own requests still cost none."""
     assert await place.admit() == FIRST
     for _ in range(3):
         assert await place.guess() == ["GetItem"]
@@ -71,12 +71,12 @@ async def test_guesses_only_read(place: Place) -> None:
         await place.admit()
     with pytest.raises(RateLimited):
         await place.admit()
-    assert "GetItem" not in place.network.calls  # over its limit it still is the same key
+    assert "GetItem" not in place.network.calls  # a request over the limit leaves the secret verified
 
 
 async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that nobody has, a wrong secret, a deleted and a disabled key are refused by the same work: one read and
-    the same comparisons. The first three have one answer.
+    """An unknown key, a wrong secret, a deleted and a disabled key are refused by the same work: one read and the same
+    comparisons. The first three get the same response.
     """
     compared: list[tuple[int, int]] = []
     inner = hmac.compare_digest
@@ -104,7 +104,7 @@ async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_secret_is_read_once(place: Place) -> None:
-    """A secret that was right is not read again, whatever it was used for; one that was refused since is."""
+    """A verified secret is not read again, whatever it was used for, until a request with it is refused."""
     await place.gate.authenticate(CALLER)
     assert place.network.calls[1:] == ["GetItem"]
     await place.gate.authenticate(CALLER)
@@ -120,7 +120,7 @@ async def test_a_secret_is_read_once(place: Place) -> None:
 
 
 async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
-    """The next request of a key that was disabled is refused in every environment, also in those that know it well."""
+    """The next request of a disabled key is refused in every environment, also in those that have it cached."""
     gates = [Gate(place.table) for _ in range(3)]
     for gate in gates[1:]:
         await gate.authenticate(CALLER)
@@ -132,20 +132,20 @@ async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
             await gate.admit(CALLER, Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1)))
 
 
-async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment remembers some secrets that were right, and none that were wrong."""
-    monkeypatch.setattr(key_cache, "_MOST", 3)
-    kept = key_cache.Known()
+async def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache keeps a bounded number of verified secrets, and no wrong one."""
+    monkeypatch.setattr(key_cache, "_MAX", 3)
+    kept = key_cache.KeyCache()
     callers = [Caller("a" * 12, f"{number:064}") for number in range(10)]
     for caller in callers:
-        kept.wrong(caller)
+        kept.forget(caller)
         kept.admitted(caller)
-        assert sum(map(kept.right, callers)) <= 3
-    assert kept.right(callers[-1])
+        assert sum(map(kept.is_verified, callers)) <= 3
+    assert kept.is_verified(callers[-1])
 
 
 async def test_calls_that_spend_nothing_only_read(place: Place) -> None:
-    """A list of models, or a malformed request, takes nothing of what the key's item can carry."""
+    """A list of models, or a malformed request, writes nothing to the key's item."""
     await place.gate.check_key(CALLER)
     with pytest.raises(AuthenticationFailed):
         await place.gate.check_key(Caller(KEY_ID, "0" * 64))
@@ -153,7 +153,7 @@ async def test_calls_that_spend_nothing_only_read(place: Place) -> None:
 
 
 async def test_a_throttled_reservation_gives_way(place: Place) -> None:
-    """A reservation that is throttled is refused at once, so that releases come first; it leaves nothing behind."""
+    """A throttled reservation is refused at once, so that releases come first, and leaves nothing behind."""
     await place.gate.authenticate(CALLER)
     place.throttled = True
     with pytest.raises(Unavailable, match="several keys") as refused:

@@ -1,4 +1,4 @@
-"""The other shapes: completions of the form before chat, and bare text."""
+"""The other forms of a response: text completions, and bare text."""
 
 import json
 from typing import Any
@@ -7,10 +7,11 @@ import msgspec
 import pytest
 from openai.types import Completion
 
-from lambda_fn.encode import Head
+from lambda_fn import limits
+from lambda_fn.encode import Encoder, encoder_of
 from lambda_fn.errors import InvalidRequest, UpstreamFailed
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
-from lambda_fn.stream.negotiate import Asked, read_chat, read_completion
+from lambda_fn.stream.negotiate import ReadRequest, read_chat, read_completion
 
 TEXT = {"accept": "text/plain"}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -26,13 +27,18 @@ def delta(text: str, index: int = 0, tokens: list[str] | None = None) -> Delta:
     return Delta(msgspec.Raw(json.dumps({"content": text}).encode()), index=index, tokens=1, logprobs=logprobs)
 
 
-def answer(asked: Asked, events: list[Event]) -> bytes:
-    """Encode an answer."""
-    encoder = asked.encoder(Head("1", 7, "m", asked.request.n or 1))
+def encoder_for(read: ReadRequest) -> Encoder:
+    """Return the encoder of a request's response."""
+    return encoder_of(read.head(answer_id="1", created=7, fingerprint=None, most=limits.MAX_WHOLE))
+
+
+def answer(read: ReadRequest, events: list[Event]) -> bytes:
+    """Encode a response."""
+    encoder = encoder_for(read)
     return encoder.begin() + encoder.encode(events)
 
 
-def completion(change: dict[str, Any]) -> Asked:
+def completion(change: dict[str, Any]) -> ReadRequest:
     """Read a completion request."""
     return read_completion(json.dumps({**PROMPT, **change}).encode(), {})
 
@@ -55,7 +61,7 @@ WHOLE: list[Event] = [Start(2), delta(" upon"), delta(" a"), Finish("length"), U
 
 
 def test_streamed() -> None:
-    """Text, the finish reason, the usage when it is asked for, `[DONE]`; one id throughout."""
+    """A stream has text, the finish reason, the usage if requested, and `[DONE]`, under one id."""
     found = chunks(answer(completion({"stream": True, "stream_options": {"include_usage": True}}), WHOLE))
     assert [chunk.choices[0].text for chunk in found[:-1]] == [" upon", " a", ""]
     assert [chunk.choices[0].finish_reason for chunk in found[:-1]] == [None, None, "length"]
@@ -64,7 +70,7 @@ def test_streamed() -> None:
 
 
 def test_whole() -> None:
-    """One object says the same."""
+    """One object has the same content."""
     found = Completion.model_validate_json(answer(completion({}), WHOLE), strict=True)
     assert (found.choices[0].text, found.choices[0].finish_reason) == (" upon a", "length")
     assert found.usage is not None
@@ -85,7 +91,7 @@ def test_echo_and_choices(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_logprobs(stream: bool) -> None:
-    """Log probabilities have this form's own shape, with offsets into the text."""
+    """Log probabilities have the shape of text completions, with offsets into the text."""
     events: list[Event] = [delta("ab", tokens=["a", "b"]), delta("c", tokens=["c"]), Finish("stop"), End()]
     data = answer(completion({"logprobs": 1, "stream": stream}), events)
     found = (
@@ -101,7 +107,7 @@ def test_logprobs(stream: bool) -> None:
 
 
 def test_prompt_is_a_users_message() -> None:
-    """The model is asked with the prompt as a user's message, for sixteen tokens unless more are asked for."""
+    """The prompt becomes a user's message, with sixteen tokens for the response unless the request says otherwise."""
     for prompt in ("Once", ["Once"]):
         request = completion({"prompt": prompt}).request
         assert [(type(message).__name__, message.content) for message in request.messages] == [("User", "Once")]  # type: ignore[union-attr]
@@ -135,27 +141,27 @@ def test_prompt_is_a_users_message() -> None:
     ids=range(19),
 )
 def test_wrong_completions(change: dict[str, Any], param: str) -> None:
-    """What makes no sense or cannot be honoured is named."""
+    """An invalid or unsupported field is named."""
     with pytest.raises(InvalidRequest) as refusal:
         completion(change)
     assert refusal.value.param == param
 
 
 def test_text() -> None:
-    """`Accept: text/plain` gets the text and nothing else; what could pass for our own marks is left out of it."""
-    asked = read_chat(json.dumps(CHAT).encode(), TEXT)
+    """`Accept: text/plain` gets the text alone, without the characters that Sluice uses as marks."""
+    read = read_chat(json.dumps(CHAT).encode(), TEXT)
     events: list[Event] = [Start(1), delta("Grüße\x1e"), delta("\x16 🚰\n"), Finish("stop"), Usage(1, 2), End()]
-    assert answer(asked, events).decode() == "Grüße 🚰\n"
+    assert answer(read, events).decode() == "Grüße 🚰\n"
 
 
 def test_empty_text() -> None:
-    """A streamed body cannot be empty: a text of nothing is a line end."""
+    """A streamed body cannot be empty, so a response without text is a line end."""
     assert answer(read_chat(json.dumps(CHAT).encode(), TEXT), [Finish("stop"), Usage(1, 0), End()]) == b"\n"
 
 
 def test_text_that_breaks_off() -> None:
     """The trailer line is the last one, begins with a record separator, and holds the error object."""
-    encoder = read_chat(json.dumps(CHAT).encode(), TEXT).encoder(Head("1", 7, "m"))
+    encoder = encoder_for(read_chat(json.dumps(CHAT).encode(), TEXT))
     data = encoder.encode([delta("Half")]) + encoder.heartbeat() + (encoder.fail(UpstreamFailed("m")) or b"")
     text, mark, trailer = data.decode().partition("\n\x1e")
     assert (text.replace("\x16", ""), mark) == ("Half", "\n\x1e")
@@ -175,23 +181,23 @@ def test_text_that_breaks_off() -> None:
     ],
 )
 def test_accept(accept: str, text: bool) -> None:
-    """Only who names text and nothing that the API otherwise gives is given text; axios and stock SDKs are not."""
-    encoder = read_chat(json.dumps(CHAT).encode(), {"accept": accept}).encoder(Head("1", 7, "m"))
+    """A caller that accepts text, and neither JSON nor events, gets text. Axios and stock SDKs do not."""
+    encoder = encoder_for(read_chat(json.dumps(CHAT).encode(), {"accept": accept}))
     assert encoder.content_type.startswith("text/plain") == text
 
 
 @pytest.mark.parametrize(
     "change", [{"n": 2}, {"logprobs": True}, {"tools": [{"type": "function", "function": {"name": "f"}}]}]
 )
-def test_what_text_cannot_say(change: dict[str, Any]) -> None:
-    """What has no place in a text is refused by name."""
+def test_what_text_cannot_hold(change: dict[str, Any]) -> None:
+    """A field that has no place in a text is refused by name."""
     with pytest.raises(InvalidRequest) as refusal:
         read_chat(json.dumps({**CHAT, **change}).encode(), TEXT)
     assert refusal.value.param == next(iter(change))
 
 
-def test_buffering_is_asked_for() -> None:
-    """By the request, by a header, or not at all; a whole answer has none."""
+def test_where_buffering_comes_from() -> None:
+    """Buffering is requested by the body or by a header. A whole response has none."""
     body = json.dumps({**CHAT, "stream": True}).encode()
     assert read_chat(body, {}).transform() is None
     assert read_chat(body, {"x-sluice-buffer": "Word"}).transform() is not None

@@ -1,4 +1,4 @@
-"""What callers try on the side of requests: bodies that do not come, lengths, headers, and what reaches the log."""
+"""Hostile requests: bodies that do not arrive, wrong lengths, odd headers, and what of them reaches the log."""
 
 import asyncio
 import base64
@@ -18,43 +18,43 @@ from tests.support.replies import CHAT, STREAM
 
 
 class Sender:
-    """Sends a body in parts, and counts how many were asked for."""
+    """Sends a body in parts, and counts how many were read."""
 
     def __init__(self, part: bytes, count: int) -> None:
-        """Send so many of these."""
-        self.part, self.count, self.asked = part, count, 0
+        """Send `part` `count` times."""
+        self.part, self.count, self.read = part, count, 0
 
     async def __call__(self) -> dict[str, Any]:
-        """Give the next part."""
-        self.asked += 1
-        return {"type": "http.request", "body": self.part, "more_body": self.asked < self.count}
+        """Return the next part."""
+        self.read += 1
+        return {"type": "http.request", "body": self.part, "more_body": self.read < self.count}
 
 
 async def test_a_body_is_bounded_while_it_is_read() -> None:
-    """No part beyond the bound is asked for."""
+    """No part beyond the bound is read."""
     sender = Sender(b"x" * 1000, 10**9)
     with pytest.raises(BodyTooLarge):
         await read_body(sender, {})
-    assert sender.asked == limits.MAX_BODY // 1000 + 1
+    assert sender.read == limits.MAX_BODY // 1000 + 1
 
 
 @pytest.mark.parametrize("length", [str(limits.MAX_BODY + 1), "9" * 5000, "9" * 1_000_000])
 async def test_a_declared_length_is_believed(length: str) -> None:
-    """A body that is said to be too large is not read at all, however the length is written."""
+    """A body whose declared length is too large is not read at all, however the length is written."""
     sender = Sender(b"x", 1)
     with pytest.raises(BodyTooLarge):
         await read_body(sender, {"content-length": length})
-    assert sender.asked == 0
+    assert sender.read == 0
 
 
 @pytest.mark.parametrize("length", ["", "-1", "0005", "1e9", "²", "5, 5", str(limits.MAX_BODY)])
-async def test_other_lengths_are_not(length: str) -> None:
-    """What else is said of the length changes nothing."""
+async def test_other_declared_lengths_are_ignored(length: str) -> None:
+    """A declared length that is small or malformed changes nothing."""
     assert await read_body(Sender(b"hello", 1), {"content-length": length}) == b"hello"
 
 
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that stops on its way is given up."""
+    """A body that stops arriving is given up."""
     monkeypatch.setattr(limits, "BODY_PATIENCE", 0.01)
 
     async def receive() -> dict[str, Any]:
@@ -66,8 +66,8 @@ async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("size", [limits.MAX_BODY - 1, limits.MAX_BODY, limits.MAX_BODY + 1, 6_000_000])
 @pytest.mark.parametrize("binary", [False, True])
-async def test_no_more_of_an_event_is_decoded(size: int, *, binary: bool) -> None:
-    """Of a body that is too large just enough is decoded to see that; one that is not comes whole."""
+async def test_a_body_over_the_limit_is_not_decoded_whole(size: int, *, binary: bool) -> None:
+    """A body that is too large is decoded just far enough to see that. Any other is decoded whole."""
     text = base64.b64encode(b"x" * size).decode() if binary else "x" * size
     event = {"requestContext": {"http": {"method": "POST"}}, "body": text, "isBase64Encoded": binary}
     data = to_scope(json.dumps(event).encode())[1]
@@ -75,7 +75,7 @@ async def test_no_more_of_an_event_is_decoded(size: int, *, binary: bool) -> Non
 
 
 def test_a_name_ends_where_it_says() -> None:
-    """A line feed at the end of a name, or of a token's number, is none of its characters."""
+    """A line feed at the end of a name, or of a token's number, is refused."""
     for change in ({"tools": [function("f\n")]}, {"logit_bias": {"5\n": 1}}):
         with pytest.raises(InvalidRequest):
             parse_chat(body(change))
@@ -95,8 +95,8 @@ def test_a_name_ends_where_it_says() -> None:
         ("/v1/chat/completions/", b"", True),
     ],
 )
-async def test_no_answer_is_sniffed(call: Call, path: str, given: Any, *, key: bool) -> None:
-    """Each response, a refusal too, tells browsers to take it for what it says it is."""
+async def test_no_response_is_sniffed(call: Call, path: str, given: Any, *, key: bool) -> None:
+    """Each response, a refusal too, tells browsers to keep to its content type."""
     options = {} if key else {"key": None}
     method = "POST" if path.endswith("completions") else "GET"
     assert (await call(method, path, given, **options)).headers["x-content-type-options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""What the worst bodies cost, and what callers without a key do; `worst_bodies` says how it is measured."""
+"""The cost of the worst bodies, and of callers without a key. `worst_bodies` says how it is measured."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def measured() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS])
 def test_no_body_costs_more_than_its_size(measured: dict[str, dict[str, Any]], name: str) -> None:
-    """Whatever a body holds, its answer takes a bounded multiple of the time to decode it and of its size in memory."""
+    """Any body costs a bounded multiple of the time to decode it, and of its size in memory."""
     found = measured[name]
     assert "failed" not in found
     assert found["status"] in {200, 400}, found
@@ -42,7 +42,7 @@ def test_no_body_costs_more_than_its_size(measured: dict[str, dict[str, Any]], n
 
 @pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS])
 def test_refusals_are_short(measured: dict[str, dict[str, Any]], name: str) -> None:
-    """A refusal names the field in at most 200 characters, and is itself short, however long what was sent is."""
+    """A refusal names the field in at most 200 characters, however long the request is."""
     if measured[name]["status"] == 400:
         error = json.loads(measured[name]["answer"])["error"]
         assert error.keys() == {"message", "type", "param", "code"}
@@ -50,16 +50,16 @@ def test_refusals_are_short(measured: dict[str, dict[str, Any]], name: str) -> N
 
 
 def test_a_caller_without_a_key_costs_the_same_with_any_body(measured: dict[str, dict[str, Any]]) -> None:
-    """What is done for a key that nobody has does not grow with the body."""
+    """The cost of a request without a valid key does not grow with its body."""
     small, large = measured["unknown"]["1000"], measured["unknown"][str(limits.MAX_BODY)]
     assert large < 3 * small
 
 
-async def test_a_body_is_not_asked_for_without_a_key() -> None:
-    """Of a request whose key nobody has, not one byte of the body is taken."""
+async def test_a_body_is_not_read_without_a_key() -> None:
+    """Not one byte of the body is read of a request whose key does not exist."""
 
     async def receive() -> dict[str, Any]:
-        raise AssertionError("the body was asked for")
+        raise AssertionError("the body was read")
 
     sent: list[Any] = []
 
@@ -96,7 +96,7 @@ _BODIES = (
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(body=_BODIES, path=st.sampled_from(PATHS))
 def test_any_body_is_answered_or_refused(body: bytes, path: str) -> None:
-    """Any bytes are a good request, or a 4xx in OpenAI's shape."""
+    """Any bytes are a valid request, or get a 4xx in OpenAI's shape."""
     with stubbed_app() as app:
         status, said = asyncio.run(call(app, body, path=path))
     assert status == 200 or 400 <= status < 500
@@ -105,5 +105,5 @@ def test_any_body_is_answered_or_refused(body: bytes, path: str) -> None:
 
 
 def test_the_plain_body_is_answered(measured: dict[str, dict[str, Any]]) -> None:
-    """What the others are held against is an ordinary request."""
+    """The body that the others are compared with is an ordinary request."""
     assert (measured["plain"]["status"], len(PLAIN) > 0.99 * limits.MAX_BODY) == (200, True)

@@ -1,4 +1,4 @@
-"""`GET /v1/usage`: what whoever holds a key is shown."""
+"""`GET /v1/usage`: what the holder of a key sees."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,23 +11,23 @@ from starlette.routing import Route
 from lambda_fn.http.responses import EXCEPTION_HANDLERS
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.endpoints import usage
-from lambda_fn.stream.endpoints.usage import OwnUsage
+from lambda_fn.stream.endpoints.usage import KeyUsage
 from tests.support.admin import NOW, Admin
 
 
 @pytest.fixture
 async def client(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of the endpoint, at the time at which the keys were used."""
+    """Yield a client of the endpoint, at the time at which the keys were used."""
     monkeypatch.setattr(usage, "time", type("Clock", (), {"time": staticmethod(lambda: NOW)}))
     table = admin.services.table
-    endpoint = OwnUsage(table, Gate(table)).__call__
+    endpoint = KeyUsage(table, Gate(table)).__call__
     app = Starlette(routes=[Route("/v1/usage", endpoint)], exception_handlers=EXCEPTION_HANDLERS)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stream") as found:
         yield found
 
 
 async def shown(client: httpx.AsyncClient, secret: str, **query: Any) -> dict[str, Any]:
-    """Give what the holder of a key is shown."""
+    """Return what the holder of a key sees."""
     answer = await client.get("/v1/usage", params=query, headers={"authorization": f"Bearer {secret}"})
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
@@ -37,7 +37,7 @@ async def shown(client: httpx.AsyncClient, secret: str, **query: Any) -> dict[st
 async def test_limits_and_totals_are_exact_and_rows_as_far_as_rolled(
     client: httpx.AsyncClient, admin: Admin, used: dict[str, Any]
 ) -> None:
-    """What is spent and left is of this moment; rows by day and model are of closed hours, and it says how far."""
+    """Spent and remaining amounts are current. Rows by day and model are of closed hours, and their end is given."""
     await admin.ok("PATCH", f"/keys/{used['first']}", {"limits": {"tokens_per_day": 100}})
     found = await shown(client, used["first_secret"])
     assert found["key"]["id"] == used["first"]
@@ -59,7 +59,7 @@ async def test_limits_and_totals_are_exact_and_rows_as_far_as_rolled(
 
 
 async def test_pages_are_of_one_key(client: httpx.AsyncClient, admin: Admin, used: dict[str, Any]) -> None:
-    """Rows come page by page; the token of another key, or of another time, is refused."""
+    """Rows come page by page. A page token of another key, or of another range, is refused."""
     await admin.ok("POST", "/rollups/rebuild", {"since": "2026-11-20", "until": "2026-11-21T06"})
     admin.boto.put_item(Item={"pk": "USAGE", "sk": "ROLLED", "since": "2026-11-20T00", "until": "2026-11-21T06"})
     page = await shown(client, used["first_secret"], limit=2)
@@ -75,8 +75,8 @@ async def test_pages_are_of_one_key(client: httpx.AsyncClient, admin: Admin, use
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_page_token")
 
 
-async def test_only_who_has_a_key_is_told_anything(client: httpx.AsyncClient, used: dict[str, Any]) -> None:
-    """A wrong query of somebody without a key is a 401; with one it is a 400 that names the parameter."""
+async def test_the_key_is_checked_before_the_query(client: httpx.AsyncClient, used: dict[str, Any]) -> None:
+    """A wrong query without a key is a 401. With a key it is a 400 that names the parameter."""
     for headers in ({}, {"authorization": "Bearer sk-wrong"}):
         answer = await client.get("/v1/usage", params={"colour": "blue"}, headers=headers)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")

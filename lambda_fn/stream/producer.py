@@ -1,0 +1,139 @@
+"""Makes the numbered events of one response: what the model sends, decoded, counted, transformed and logged.
+
+A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from lambda_fn.dialects.jsonl import Decoder
+from lambda_fn.errors import NO_RETRY, APIError, Cancelled, ServerError, UpstreamTimeout, from_container
+from lambda_fn.events import GARBLED, End, Failure
+from lambda_fn.log import log
+from lambda_fn.stream.event_log import Batch, EventLog, failed_by
+from lambda_fn.stream.invoke import Invocation
+from lambda_fn.stream.usage_counter import UsageCounter
+from lambda_fn.transform import Transform
+
+
+class Producer:
+    """One response's producer, as an asynchronous context manager around its invocation.
+
+    It is a source for one delivery, which reads it directly: there is no task and no queue between them. Leaving the
+    context before the terminal event ends the response.
+    """
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        decoder: Decoder,
+        counter: UsageCounter,
+        event_log: EventLog,
+        *,
+        seconds: float,
+        transform: Transform | None = None,
+        on_stop: Callable[[APIError], None] | None = None,
+    ) -> None:
+        """Join the stages.
+
+        Args:
+            invocation: The call of the model; entering the producer's context sends it.
+            decoder: Makes events of its bytes.
+            counter: Counts the tokens that the model sampled, before anything is held back or changed.
+            event_log: It has been opened, and gets every batch before the batch is returned.
+            seconds: After how long the response is ended as failed.
+            transform: Changes the events.
+            on_stop: Is called when the response is stopped by `cancel` or by its time, so that a client that reads no
+                further cannot hold it.
+
+        """
+        self._invocation = invocation
+        self._decoder = decoder
+        self._counter = counter
+        self._log = event_log
+        self._seconds = seconds
+        self._transform = transform
+        self._on_stop = on_stop
+        self._next = 0
+        self._stopped: APIError | None = None
+        self.ended = False
+
+    async def __aenter__(self) -> Self:
+        """Send the invocation."""
+        await self._invocation.__aenter__()
+        late = UpstreamTimeout("The answer took longer than it may, and was ended.")
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._stop, late)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the invocation, and end the response if it has not ended."""
+        self._timer.cancel()
+        try:
+            if not self.ended:
+                await self._fail(self._stopped or Cancelled("The response was left before its end."))
+        finally:
+            await self._invocation.__aexit__(kind, error, traceback)
+
+    def cancel(self) -> None:
+        """End the response now, because its end was requested. One that has ended stays as it is."""
+        if not self.ended and self._stopped is None:
+            self._counter.cancelled = True
+            self._stop(Cancelled("This answer was cancelled by the operator of this service.", headers=NO_RETRY))
+
+    def _stop(self, error: APIError) -> None:
+        if self._stopped is None:
+            self._stopped = error
+            self._invocation.wake()
+            if self._on_stop is not None:
+                self._on_stop(error)
+
+    async def read(self, until: float) -> Batch | None:
+        """Return the next batch, None if nothing came until then. It never raises: see `Source.read`."""
+        try:
+            received = None if self._stopped is not None else await self._invocation.read(until)
+            if self._stopped is not None:
+                return await self._fail(self._stopped)
+            if received is None:
+                return None
+            events = self._decoder.feed(received) if received else self._decoder.close()
+            if not events:
+                return None
+            self._counter.count(events)
+            last = events[-1]
+            if self._transform is not None:
+                events = self._transform.feed(events)
+                if not events:
+                    return None
+            if type(last) is Failure:
+                self._invocation.over = last.code != GARBLED
+                events[-1] = failed_by(from_container(last.code, last.message))
+            elif type(last) is End:
+                self._invocation.over = True
+            batch = (self._next, events)
+            await self._log.append(batch)
+            self._next += len(events)
+            if type(last) is End or type(last) is Failure:
+                await self._end()
+            return batch
+        except APIError as error:
+            return await self._fail(self._stopped or error)
+        except Exception as error:  # noqa: BLE001 (the boundary: the response ends in an event, whatever is wrong)
+            log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
+            return await self._fail(ServerError("An internal error. The request id names it."))
+
+    async def _fail(self, error: APIError) -> Batch:
+        batch: Batch = (self._next, [failed_by(error)])
+        with contextlib.suppress(Exception):  # the client gets the error even if the log does not
+            await self._log.append(batch)
+        await self._end()
+        return batch
+
+    async def _end(self) -> None:
+        self.ended = True
+        with contextlib.suppress(Exception):
+            await self._log.end()

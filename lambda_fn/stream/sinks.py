@@ -1,0 +1,59 @@
+"""Where the bytes of a response go."""
+
+from collections.abc import Awaitable
+from typing import NoReturn, Protocol
+
+from starlette.types import Send
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class ResponseBroken(Exception):
+    """A response has begun and cannot end in its own form. Its carrier must break the connection."""
+
+
+class Sink(Protocol):
+    """One client's end of a response: `start` once, then `write`s, then `end` or `abort`.
+
+    A method returns when the client can take more, and raises what its carrier raises when the client has left.
+    """
+
+    def start(self, status: int, headers: Headers) -> Awaitable[None]:
+        """Send the status and the headers."""
+        ...
+
+    def write(self, data: bytes) -> Awaitable[None]:
+        """Send a piece of the body."""
+        ...
+
+    def end(self, data: bytes) -> Awaitable[None]:
+        """Send the last piece of the body, perhaps an empty one."""
+        ...
+
+    def abort(self, code: str) -> None:
+        """Break the response off, so that no client takes it for whole. `code` is the code of the error."""
+        ...
+
+
+class AsgiSink:
+    """The response of an ASGI application. Its methods return what `send` returns: no coroutine is added to a token."""
+
+    def __init__(self, send: Send) -> None:
+        """Take the application's `send`."""
+        self._send = send
+
+    def start(self, status: int, headers: Headers) -> Awaitable[None]:
+        """Send the status and the headers."""
+        return self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def write(self, data: bytes) -> Awaitable[None]:
+        """Send a piece of the body."""
+        return self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    def end(self, data: bytes) -> Awaitable[None]:
+        """Send the last piece of the body."""
+        return self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    def abort(self, code: str) -> NoReturn:
+        """Raise ResponseBroken: ASGI has no message for this, and a server breaks off what its application leaves."""
+        raise ResponseBroken(code)

@@ -1,0 +1,45 @@
+"""The protocol of a transform, and the chain that runs several of them as one."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from lambda_fn.events import Event
+
+
+class Transform(Protocol):
+    """Changes the events of one response, and keeps the state that this needs between two calls.
+
+    A transform is pure: it reads no clock and does no input or output. It never raises. The events of one choice stay
+    in order. Everything that is held of a choice goes out before the choice's `Finish`, and everything that is held
+    at all before an `End` or a `Failure`, which stays the last event: no further call is needed to empty a transform.
+    """
+
+    def feed(self, events: Iterable[Event]) -> list[Event]:
+        """Return the events that may go out now, after these have come in."""
+        ...
+
+
+class Chain:
+    """Several transforms in a row: each is fed with what the one before it returns."""
+
+    def __init__(self, members: Iterable[Transform]) -> None:
+        """Take the members, the one that is nearest to the model first."""
+        self._members = tuple(members)
+
+    def feed(self, events: Iterable[Event]) -> list[Event]:
+        """Return what the last member returns."""
+        passed = list(events)
+        for member in self._members:
+            passed = member.feed(passed)
+        return passed
+
+
+def chain(*members: Transform | None) -> Transform | None:
+    """Return one transform for all members that are not None, or None if there are none.
+
+    A single member is returned as it is, so that it costs no further call a batch of events.
+    """
+    present = [member for member in members if member is not None]
+    if len(present) > 1:
+        return Chain(present)
+    return present[0] if present else None

@@ -1,0 +1,477 @@
+"""The seam between what produces a response and what delivers it, over all logs, sinks and forms."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import math
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_fn import limits
+from lambda_fn.dialects.jsonl import LineDecoder
+from lambda_fn.encode import Head, encoder_of
+from lambda_fn.encode.base import Form
+from lambda_fn.errors import APIError, Cancelled, UpstreamFailed
+from lambda_fn.events import Delta, End, Event, Failed, Start
+from lambda_fn.stream.delivery import Delivery
+from lambda_fn.stream.event_log import EventLog, MemoryLog, NoLog, error_of, failed_by
+from lambda_fn.stream.producer import Producer
+from lambda_fn.stream.sinks import ResponseBroken, Sink
+from lambda_fn.stream.usage_counter import UsageCounter
+from lambda_fn.transform import Buffer, Transform
+from tests.support.seam import (
+    HANG,
+    ListSink,
+    Rebatched,
+    RecordingAsgiSink,
+    ScriptedInvocation,
+    TailSink,
+    pump,
+)
+
+FORM_OPTIONS: list[tuple[Form, int, dict[str, Any]]] = [
+    ("chat_stream", 2, {"include_usage": True, "service_tier": "default"}),
+    ("chat_body", 2, {}),
+    ("completion_stream", 2, {"include_usage": True, "echo": "Once"}),
+    ("completion_body", 2, {"echo": "Once"}),
+    ("plain_text", 1, {}),
+]
+HEADS = {
+    form: Head("01h00000000000000000000000", 1_700_000_000, "m", choices, "fp", form=form, **options)
+    for form, choices, options in FORM_OPTIONS
+}
+FORMS = list(HEADS)
+ENTRY = {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []}
+
+
+def delta(content: str, index: int = 0, **more: Any) -> dict[str, Any]:
+    """Make a delta record of the container."""
+    return {"type": "delta", "index": index, "delta": {"content": content}, "tokens": 1, **more}
+
+
+def records(choices: int) -> list[dict[str, Any]]:
+    """Make the records of a whole response."""
+    others = [delta("Zwei ", 1), {"type": "finish", "index": 1, "finish_reason": "length"}] if choices > 1 else []
+    return [
+        {"type": "start", "prompt_tokens": 4},
+        delta("H"),
+        delta("é", logprobs={"content": [ENTRY], "refusal": None}),
+        *others,
+        delta("llo\n🚰 wörld "),
+        delta(""),
+        delta("x" * 40),
+        {"type": "finish", "index": 0, "finish_reason": "stop"},
+        {"type": "usage", "prompt_tokens": 4, "completion_tokens": 6},
+        {"type": "end"},
+    ]
+
+
+def script(form: Form) -> list[bytes]:
+    """Make the lines of a whole response, one a step."""
+    return [json.dumps(record).encode() + b"\n" for record in records(HEADS[form].choices)]
+
+
+def producer_of(
+    steps: Iterable[Any],
+    log: EventLog,
+    *,
+    choices: int = 1,
+    transform: Transform | None = None,
+    seconds: float = 60,
+    **options: Any,
+) -> Producer:
+    """Make a producer of a scripted invocation."""
+    invocation: Any = ScriptedInvocation(steps)
+    decoder, counter = LineDecoder(choices), UsageCounter()
+    return Producer(invocation, decoder, counter, log, seconds=seconds, transform=transform, **options)
+
+
+def events_of(form: Form, *, word: bool = False) -> list[Event]:
+    """Return the events of a whole response, as the encoder gets them."""
+    choices = HEADS[form].choices
+    events = LineDecoder(choices).feed(b"".join(script(form)))
+    return Buffer("word", choices).feed(events) if word else events
+
+
+def whole(form: Form, *, word: bool = False) -> bytes:
+    """Return the bytes of a whole response."""
+    encoder = encoder_of(HEADS[form])
+    return encoder.begin() + encoder.encode(events_of(form, word=word))
+
+
+def wire_places(form: Form, body: bytes) -> list[int]:
+    """Return the length of the body up to each wire number: a chunk, a byte of a text, all of a whole."""
+    if form == "plain_text":
+        return list(range(len(body) + 1))
+    if form.endswith("body"):
+        return [0, len(body)]
+    chunks = body.split(b"\n\n")[:-1]
+    return [sum(len(chunk) + 2 for chunk in chunks[:count]) for count in range(len(chunks) + 1)]
+
+
+def test_every_form_is_here() -> None:
+    """The suite runs over every form that an encoder has."""
+    assert set(FORMS) == set(get_args(Form))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("log", [NoLog, MemoryLog])
+@pytest.mark.parametrize("sink", [ListSink, RecordingAsgiSink])
+@pytest.mark.parametrize("word", [False, True], ids=["as it comes", "by word"])
+async def test_a_response_is_the_same_over_every_log_and_sink(
+    form: Form, log: type[Any], sink: type[Any], word: bool
+) -> None:
+    """What a client gets does not depend on whether it is delivered while it is produced or from a log."""
+    head, kept, out = HEADS[form], log(), sink()
+    transform = Buffer("word", head.choices) if word else None
+    await kept.open(head)
+    delivery = Delivery(encoder_of(head), out)
+    async with producer_of(script(form), kept, choices=head.choices, transform=transform) as producer:
+        if log is NoLog:
+            await delivery.run(producer)
+        else:
+            await asyncio.gather(pump(producer), delivery.run(kept.read(-1)))
+            assert kept.events == events_of(form, word=word)
+            assert kept.ended
+    assert (out.body, out.ends) == (whole(form, word=word), 1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_stream_that_is_resumed_goes_on_where_it_broke_off(form: Form) -> None:
+    """Resumed at every wire number, the rest is the tail of the whole, from a head that was stored as JSON."""
+    log, body = MemoryLog(), whole(form)
+    await log.open(HEADS[form])
+    async with producer_of(script(form), log, choices=HEADS[form].choices) as producer:
+        await pump(producer)
+    stored = msgspec.json.decode(msgspec.json.encode(log.head), type=Head)
+    for place in wire_places(form, body):
+        for source in (log.read(-1), Rebatched(log.events)):
+            sink = TailSink(place)
+            await Delivery(encoder_of(stored), sink).run(source)
+            assert (sink.body, sink.ends) == (body[place:], 1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_stream_is_resumed_while_it_runs(form: Form) -> None:
+    """A reader that comes when any number of events is there gets them and those that follow, and the end once."""
+    steps, body = script(form), whole(form)
+    for count in range(len(steps) + 1):
+        log = MemoryLog()
+        async with producer_of(steps, log, choices=HEADS[form].choices) as producer:
+            while len(log.events) < count:
+                await producer.read(math.inf)
+            sink = ListSink()
+            await asyncio.gather(Delivery(encoder_of(HEADS[form]), sink).run(log.read(-1)), pump(producer))
+        assert (sink.body, sink.ends) == (body, 1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(cuts=st.lists(st.integers(0, 10_000), max_size=12), again=st.lists(st.integers(0, 100), max_size=12))
+def test_cuts_change_nothing(form: Form, cuts: list[int], again: list[int]) -> None:
+    """However the model's bytes and the log's events are cut, the response is the same and its events count up."""
+
+    async def deliver() -> None:
+        data = b"".join(script(form))
+        places = sorted({0, *(cut % len(data) for cut in cuts), len(data)})
+        log, sink = MemoryLog(), ListSink()
+        steps = [data[start:end] for start, end in pairwise(places)]
+        async with producer_of(steps, log, choices=HEADS[form].choices) as producer:
+            batches = await pump(producer)
+        assert [first for first, _ in batches] == [
+            sum(len(events) for _, events in batches[:number]) for number in range(len(batches))
+        ]
+        await Delivery(encoder_of(HEADS[form]), sink).run(Rebatched(log.events, again))
+        assert sink.body == whole(form)
+
+    asyncio.run(deliver())
+
+
+def test_another_process_makes_the_same_bytes() -> None:
+    """Head and events that were stored as JSON have the same bytes, padding included, in another process."""
+    code = (
+        "import sys, msgspec; from lambda_fn import encode, events as e\n"
+        "for line in sys.stdin:\n"
+        "    events = e.Start | e.Delta | e.Finish | e.Usage | e.End\n"
+        "    head, found = msgspec.json.decode(line, type=tuple[encode.Head, list[events]])\n"
+        "    encoder = encode.encoder_of(head)\n"
+        "    sys.stdout.buffer.write(encoder.begin() + encoder.encode(found))\n"
+    )
+    stored = b"\n".join(msgspec.json.encode((HEADS[form], events_of(form))) for form in FORMS)
+    done = subprocess.run([sys.executable, "-c", code], input=stored, capture_output=True, check=True)
+    assert done.stdout == b"".join(map(whole, FORMS))
+
+
+async def test_a_log_is_read_from_any_event() -> None:
+    """A reader gets the events above the number that it names, and waits for those to come."""
+    log = MemoryLog()
+    events = events_of("chat_stream")
+    await log.append((0, events[:-1]))
+    for after in range(-1, len(events) - 2):
+        assert await log.read(after).read(0) == (after + 1, events[after + 1 : -1])
+    reader = log.read(len(events) - 2)
+    assert await reader.read(time.monotonic()) is None
+    waiting = asyncio.ensure_future(reader.read(math.inf))
+    await asyncio.sleep(0)
+    await log.append((len(events) - 1, events[-1:]))
+    assert await waiting == (len(events) - 1, [End()])
+    with pytest.raises(ValueError, match="does not follow"):
+        await log.append((0, events))
+    with pytest.raises(LookupError):
+        NoLog().read(-1)
+
+
+# What fails
+
+
+class Raises:
+    """A stage that raises at its second call."""
+
+    def __init__(self) -> None:
+        """Begin before the first call."""
+        self._calls = 0
+
+    def feed(self, events: Any) -> Any:
+        """Pass the first events on."""
+        self._calls += 1
+        if self._calls > 1:
+            raise RuntimeError("a fault of ours")
+        return list(events)
+
+
+class FullLog(MemoryLog):
+    """A log that takes one batch of tokens, and then only the end."""
+
+    async def append(self, batch: Any) -> None:
+        """Refuse a second batch."""
+        if batch[0] >= 2 and type(batch[1][-1]) is not Failed:
+            raise OSError("full")
+        await super().append(batch)
+
+
+START = b'{"type":"start","prompt_tokens":4}\n'
+HELLO = json.dumps(delta("Hello")).encode() + b"\n"
+ERROR = b'{"type":"error","code":"engine_error","message":"secret detail"}\n'
+FAILURES: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
+    "died before a token": ([START, lambda: UpstreamFailed("The model did not answer.")], {}, "upstream_error"),
+    "died after a token": ([START, HELLO, lambda: UpstreamFailed("cut", code="upstream_cut")], {}, "upstream_cut"),
+    "said that it failed": ([START, HELLO + ERROR], {}, "upstream_error"),
+    "cut": ([START, HELLO], {}, "upstream_cut"),
+    "cut within a record": ([START, HELLO[:9]], {}, "upstream_cut"),
+    "garbled": ([START + HELLO + b"no record\n", HELLO], {}, "upstream_error"),
+    "silent until its time is over": ([START, HELLO, HANG], {"seconds": 0.02}, "upstream_timeout"),
+    "a transform's fault": ([START, HELLO, HELLO], {"transform": Raises()}, "internal_error"),
+    "a fault below": ([START, HELLO, lambda: RuntimeError("a fault of ours")], {}, "internal_error"),
+    "a full log": ([START, HELLO, HELLO, HELLO], {}, "internal_error"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+async def test_a_producer_ends_in_one_event(name: str) -> None:
+    """Whatever fails, a producer raises nothing, and its log ends in exactly one event that says what the client is
+    told, and nothing of the inside.
+    """
+    steps, options, code = FAILURES[name]
+    log = FullLog() if name == "a full log" else MemoryLog()
+    if "transform" in options:
+        options = {"transform": Raises()}
+    async with producer_of(steps, log, **options) as producer:
+        await pump(producer)
+    ends = [event for event in log.events if isinstance(event, End | Failed)]
+    assert ends == log.events[-1:]
+    assert isinstance(ends[0], Failed)
+    assert ends[0].code == code
+    assert log.ended
+    assert "secret" not in ends[0].message
+    assert "ours" not in ends[0].message
+
+
+@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("log", [NoLog, MemoryLog])
+async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> None:
+    """A client that has begun to read is told once, in its own form or by a broken connection; others get a status."""
+    steps, options, code = FAILURES[name]
+    kept: Any = FullLog() if name == "a full log" else log()
+    sink = ListSink()
+    delivery = Delivery(encoder_of(HEADS[form]), sink)
+    if "transform" in options:
+        options = {"transform": Raises()}
+    async with producer_of(steps, kept, on_stop=delivery.hasten, **options) as producer:
+        source = producer if log is NoLog else kept.read(-1)
+        if log is MemoryLog:
+            await pump(producer)
+        refused: str | None = None
+        try:
+            await delivery.run(source)
+        except APIError as error:
+            refused = error.error_code
+    if sink.status == 0:
+        assert refused == code
+        return
+    assert (refused, sink.status, sink.ends) == (None, 200, 1)
+    told = sink.body.count(b'{"error":')
+    assert (told, sink.aborted) == ((1, None) if "body" not in form else (0, code))
+    assert b"[DONE]" not in sink.body
+
+
+@pytest.mark.parametrize("name", ["whole", *FAILURES])
+async def test_a_response_leaves_no_cycle(name: str) -> None:
+    """A response is freed when it is over, however it ended: what it holds does not wait for the garbage collector."""
+    steps, options, _ = FAILURES.get(name, (script("plain_text"), {}, None))
+    delivery = Delivery(encoder_of(HEADS["plain_text"]), ListSink())
+    producer = producer_of(steps, NoLog(), on_stop=delivery.hasten, **options)
+    freed = weakref.ref(delivery), weakref.ref(producer)
+    gc.disable()
+    try:
+        with contextlib.suppress(APIError):
+            async with producer:
+                await delivery.run(producer)
+        del delivery, producer
+        assert [ref() for ref in freed] == [None, None]
+    finally:
+        gc.enable()
+
+
+async def test_a_producer_is_cancelled_once() -> None:
+    """A producer that is cancelled ends in one event, at once, and is not cancelled twice or after its end."""
+    log = MemoryLog()
+    async with producer_of([START, HELLO, HANG], log) as producer:
+        asyncio.get_running_loop().call_later(0.01, producer.cancel)
+        await pump(producer)
+        producer.cancel()
+    assert log.events[-1] == failed_by(
+        Cancelled("This answer was cancelled by the operator of this service.", headers={"x-should-retry": "false"})
+    )
+    assert sum(isinstance(event, Failed) for event in log.events) == 1
+    complete = MemoryLog()
+    async with producer_of(script("plain_text"), complete) as producer:
+        await pump(producer)
+        producer.cancel()
+    assert complete.events[-1] == End()
+
+
+async def test_a_client_that_leaves_cancels_nothing() -> None:
+    """A delivery whose sink breaks raises, and leaves its source alone: another one gets the whole response."""
+    log = MemoryLog()
+    async with producer_of(script("plain_text"), log) as producer:
+        pumping = asyncio.ensure_future(pump(producer))
+        with pytest.raises(ConnectionError):
+            await Delivery(encoder_of(HEADS["plain_text"]), ListSink(room=1)).run(log.read(-1))
+        await pumping
+    sink = ListSink()
+    await Delivery(encoder_of(HEADS["plain_text"]), sink).run(log.read(-1))
+    assert (sink.body, log.events[-1]) == (whole("plain_text"), End())
+
+
+@pytest.mark.parametrize("broken", ["sink", "task"])
+async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
+    """Who leaves a producer before its end, by an error or because its task is cancelled, ends its log and its call."""
+    log = MemoryLog()
+    invocation: Any = ScriptedInvocation([START, HELLO, HELLO, HANG])
+    sink = ListSink(room=1 if broken == "sink" else 9)
+
+    async def run() -> None:
+        producer = Producer(invocation, LineDecoder(1), UsageCounter(), log, seconds=60)
+        async with producer:
+            await Delivery(encoder_of(HEADS["plain_text"]), sink).run(producer)
+
+    running = asyncio.ensure_future(run())
+    if broken == "task":
+        await sink.started.wait()
+        running.cancel()
+    with pytest.raises(ConnectionError if broken == "sink" else asyncio.CancelledError):
+        await running
+    assert [type(event) for event in log.events].count(Failed) == 1
+    assert isinstance(log.events[-1], Failed)
+    assert log.events[-1].kind == "Cancelled"
+    assert invocation.closed
+
+
+async def test_an_encoders_error_is_its_clients_alone() -> None:
+    """A response that one form cannot hold fails there; its log, and other readers, have it whole."""
+    log, sink, head = MemoryLog(), ListSink(), msgspec.structs.replace(HEADS["chat_body"], choices=1, most=3)
+    async with producer_of(script("plain_text"), log) as producer:
+        await pump(producer)
+    with pytest.raises(APIError) as raised:
+        await Delivery(encoder_of(head), sink).run(log.read(-1))
+    assert (raised.value.error_code, sink.status) == ("answer_too_large", 0)
+    sink = ListSink()
+    await Delivery(encoder_of(HEADS["plain_text"]), sink).run(log.read(-1))
+    assert sink.body == whole("plain_text")
+
+
+async def test_a_client_that_reads_no_further_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a log, a producer whose time is over gives a client that takes nothing a moment, and is free then."""
+    monkeypatch.setattr(limits, "LAST_WRITE", 0.02)
+
+    class Stuck(RecordingAsgiSink):
+        async def _receive(self, message: Any) -> None:
+            await super()._receive(message)
+            if self.kept.pieces:
+                await asyncio.Event().wait()
+
+    log, sink = MemoryLog(), Stuck()
+    delivery = Delivery(encoder_of(HEADS["plain_text"]), sink)
+    with pytest.raises(ResponseBroken, match="upstream_timeout"):
+        async with producer_of([START, HELLO, HELLO], log, seconds=0.02, on_stop=delivery.hasten) as producer:
+            await delivery.run(producer)
+    assert [type(event) for event in log.events] == [Start, Delta, Failed]
+
+
+async def test_what_is_hidden_is_in_no_log() -> None:
+    """Transforms run before the log, and tokens are counted before the transforms."""
+
+    class Hide:
+        def feed(self, events: Iterable[Event]) -> list[Event]:
+            hidden = msgspec.Raw(b'{"content":"***"}')
+            return [msgspec.structs.replace(it, delta=hidden, tokens=0) if type(it) is Delta else it for it in events]
+
+    log, counter = MemoryLog(), UsageCounter()
+    invocation: Any = ScriptedInvocation(script("plain_text")[:-2])
+    async with Producer(invocation, LineDecoder(1), counter, log, seconds=60, transform=Hide()) as producer:
+        await pump(producer)
+    assert b"rld" not in msgspec.json.encode(log.events)
+    assert counter.completion_tokens == 5
+    assert sum(event.tokens for event in log.events if type(event) is Delta) == 0
+
+
+def test_an_error_comes_back_from_its_event() -> None:
+    """Every error has an event with all that a client is told; an unknown one is a server error."""
+
+    def kinds(kind: type[APIError]) -> Iterable[type[APIError]]:
+        yield kind
+        for one in kind.__subclasses__():
+            yield from kinds(one)
+
+    for kind in kinds(APIError):
+        error = kind("m", param="p", code="c", retry_after=3, headers={"a": "b"})
+        again = error_of(msgspec.json.decode(msgspec.json.encode(failed_by(error)), type=Failed))
+        assert (type(again), vars(again)) == (kind, vars(error))
+    assert error_of(Failed("Newer", "m")).status == 500
+
+
+def test_the_relay_knows_no_database() -> None:
+    """What produces and delivers a response imports neither DynamoDB nor the meter."""
+    names = ("producer", "event_log", "delivery", "sinks", "usage_counter")
+    imports = ", ".join(f"lambda_fn.stream.{name}" for name in names)
+    code = f"import sys, {imports}; print([it for it in sys.modules if 'dynamodb' in it or 'metering' in it])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
+
+
+def _is_a_sink(sink: Sink) -> Sink:
+    """Return the sink; mypy checks it against the protocol."""
+    return sink
+
+
+_is_a_sink(ListSink())
