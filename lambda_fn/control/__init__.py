@@ -1,4 +1,5 @@
-"""The control function: the admin API (FastAPI, carried by Mangum), and what rotates its secret.
+"""The control function: the admin API (FastAPI, run by Mangum), and the rotation of its secret.
 
-It has a package and a role of its own. It makes keys and reads usage; it can call no model.
+Its package and its role are not those of the stream function. It creates keys and reads usage; it
+cannot call a model.
 """

@@ -1,1 +1,1 @@
-"""The write side of the meter: keys, budgets, reservations, the ledger and its settlements."""
+"""The write side of the meter: keys, budgets, holds, the ledger and its settlements."""

@@ -164,7 +164,7 @@ class Gate:
         )
         try:
             update = holds.place(caller.key_id, caller.key_hash, reservation, now=now)
-            # Not retried when throttled: captures have to come first.
+            # A throttled key needs its captures first, so this is not attempted again.
             item = await self._table.update(update, return_item=True, retry_on_throttle=False)
         except ConditionFailed as failed:
             if failed.item is not None and request_id in failed.item["in_flight"]:

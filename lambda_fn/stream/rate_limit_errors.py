@@ -135,8 +135,8 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
 def _held(account: Account, window: Window) -> int:
     """Return what running requests have reserved of a window, and may release."""
     held = 0
-    for request_id, hold in account.in_flight.items():
+    for request_id, entry in account.in_flight.items():
         if window in windows_of(request_time(request_id)):
-            amount: int = amount_in(window, 1, hold.tokens, hold.cost)
+            amount: int = amount_in(window, 1, entry.tokens, entry.cost)
             held += amount
     return held

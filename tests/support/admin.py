@@ -10,7 +10,10 @@ from openapi_schema_validator import OAS31Validator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_fn import ids
-from lambda_fn.control.app import PREFIX
+from lambda_fn.auth import Caller
+from lambda_fn.control.app import PREFIX, Middleware
+from lambda_fn.control.auth import Gate
+from lambda_fn.control.rights import Right
 from lambda_fn.control.services import WHO, Services
 from lambda_fn.control.trail import Who
 from lambda_fn.metering import holds, ledger, settlements
@@ -97,3 +100,40 @@ async def request(admin: Admin, key: dict[str, Any], *, at: float, model: str = 
     done = Settlement("complete", 7, tokens, "stop", 12, 400)
     await settlements.settle(table, opening, done, hold=entry, now=at + 8)
     return request_id
+
+
+def caller(secret: str) -> Caller:
+    """Return who presents a key."""
+    key_id = ids.key_id_of(secret)
+    assert key_id is not None
+    return Caller(key_id=key_id, key_hash=ids.hash_key(secret))
+
+
+async def reserve(admin: Admin, secret: str, request_id: str, *, tokens: int = 100, cost: int = 5) -> Any:
+    """Take a reservation for a request, as the stream function does."""
+    who = caller(secret)
+    reservation = holds.HoldRequest(request_id, tokens, cost, "demo")
+    update = holds.place(who.key_id, who.key_hash, reservation, now=int(NOW))
+    item = await admin.services.table.update(update, return_item=True)
+    return Account.of(item).in_flight[request_id]
+
+
+async def entries(admin: Admin, **query: Any) -> list[dict[str, Any]]:
+    """List the trail, the newest first."""
+    found: list[dict[str, Any]] = (await admin.ok("GET", "/audit", **query))["data"]
+    return found
+
+
+def stored(admin: Admin) -> list[dict[str, Any]]:
+    """Return the items of the trail."""
+    return [item for item in admin.boto.scan()["Items"] if item["pk"].startswith("AUDIT#")]
+
+
+def through(api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | None = None) -> httpx.AsyncClient:
+    """Return a client of the whole application, whose requests come by such an event."""
+    middleware = Middleware(api, Gate(None, ("origin",), right), admin.services.trail)
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        await middleware({**scope, "aws.event": event}, receive, send)
+
+    return httpx.AsyncClient(transport=httpx.ASGITransport(run), base_url=f"http://admin{PREFIX}")

@@ -70,13 +70,13 @@ class Case:
         return await settlements.replay(self.table, self.opening, TRUTH, now=START)
 
     async def item(self) -> Item:
-        """Give the ledger item."""
+        """Return the ledger item."""
         item = await self.table.get(ledger_key(self.request_id))
         assert item is not None
         return item
 
     async def booked(self) -> tuple[int, int, int, int, int]:
-        """Give the account's totals, and how many requests are in flight."""
+        """Return the account's totals, and how many requests are in flight."""
         item = await self.table.get(account_key(KEY_ID))
         assert item is not None
         account = accounts.Account.of(item)

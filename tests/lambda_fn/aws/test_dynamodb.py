@@ -1,4 +1,4 @@
-"""What the table sends, and what it makes of answers that DynamoDB would not give."""
+"""What the table sends, and what it makes of responses that are not DynamoDB's."""
 
 import asyncio
 from typing import Any
@@ -15,9 +15,7 @@ from tests.support.network import Answer
 
 
 class Scripted:
-    """Stands for `lambda_fn.http.client.Client`: gives the same answer to every call, and keeps
-    what was sent.
-    """
+    """A client that returns the same response to every call, and keeps what was sent."""
 
     def __init__(self, body: bytes) -> None:
         """Take the answer."""
@@ -30,7 +28,7 @@ class Scripted:
         return Answer(200, self._body)
 
     def table(self) -> Table:
-        """Give a table behind it."""
+        """Return a table behind it."""
         return Table(
             self,  # type: ignore[arg-type] # as far as the table needs a client
             url="https://host",
@@ -42,8 +40,8 @@ class Scripted:
 
 @pytest.mark.parametrize("body", [b"", b"<html>a proxy</html>", b"[]", b'{"Item":'])
 async def test_an_answer_that_is_not_dynamodbs(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 200 that is no JSON object is tried again and then no answer: it does not say that nothing
-    is there.
+    """A 200 whose body is not a JSON object is retried and then unavailable: it does not mean that
+    no item exists.
     """
     monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
     client = Scripted(body)
@@ -55,9 +53,7 @@ async def test_an_answer_that_is_not_dynamodbs(body: bytes, monkeypatch: pytest.
 
 
 async def test_writes_without_a_condition_ask_for_nothing_about_one() -> None:
-    """`ReturnValuesOnConditionCheckFailure` goes out with conditions only: nowhere is it said to be
-    taken without.
-    """
+    """`ReturnValuesOnConditionCheckFailure` is sent with conditions only."""
     client = Scripted(b"{}")
     await client.table().put({"pk": "a", "sk": "b"})
     await client.table().delete({"pk": "a", "sk": "b"})
@@ -67,7 +63,7 @@ async def test_writes_without_a_condition_ask_for_nothing_about_one() -> None:
 
 
 async def test_throttling_is_waited_out(http: Client) -> None:
-    """A throttled write is made again, a few times; then the meter is unavailable."""
+    """A throttled write is retried a few times; then the meter is unavailable."""
     answers = [b'{"__type":"com.amazonaws#ThrottlingException"}'] * 3
     tries = 0
 
@@ -92,7 +88,7 @@ async def test_throttling_is_waited_out(http: Client) -> None:
 
 
 async def test_meter_that_is_not_there(http: Client) -> None:
-    """Nobody listening is an unavailable meter, not a hang."""
+    """An address where nothing listens is an unavailable meter, and not a hang."""
     table = Table(
         http, url="http://127.0.0.1:9", region="eu-west-1", name=TABLE, credentials=lambda: Credentials("a", "b", "")
     )

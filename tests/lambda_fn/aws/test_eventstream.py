@@ -1,4 +1,4 @@
-"""Frames come out as botocore reads them, however the bytes are cut."""
+"""Frames are those that botocore reads, however the bytes are cut."""
 
 import struct
 from itertools import pairwise
@@ -40,13 +40,13 @@ def test_frames_are_botocores(messages: list[tuple[dict[str, str], bytes]], cuts
 
 
 def test_byte_by_byte() -> None:
-    """Single bytes give the same frames."""
+    """Single bytes yield the same frames."""
     data = encode({":event-type": "PayloadPart"}, b"hello") + encode({":message-type": "exception"}, b"{}")
     assert decode(data, list(range(len(data)))) == decode(data, [])
 
 
 def test_other_header_types_are_passed_over() -> None:
-    """Headers that are no strings are skipped by their size."""
+    """Headers that are not strings are skipped by their size."""
     block = b"\x01a\x00\x01b\x04\x00\x00\x00\x07\x01c\x06\x00\x02xy\x01d\x09" + bytes(16) + b"\x01e\x07\x00\x01z"
     prelude = struct.pack(">II", 16 + len(block), len(block))
     message = prelude + struct.pack(">I", crc32(prelude)) + block
@@ -55,7 +55,7 @@ def test_other_header_types_are_passed_over() -> None:
 
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_damage_is_noticed(position: int, bit: int) -> None:
-    """One flipped bit anywhere never gives a frame."""
+    """One flipped bit anywhere never yields a frame."""
     data = bytearray(encode({":event-type": "PayloadPart"}, b"some payload"))
     data[position % len(data)] ^= 1 << bit
     decoder = Decoder()
@@ -67,7 +67,7 @@ def test_damage_is_noticed(position: int, bit: int) -> None:
 
 
 def test_absurd_length_is_refused() -> None:
-    """A frame that says it is huge is refused before it is waited for."""
+    """A frame with too large a length is refused before its bytes arrive."""
     prelude = struct.pack(">II", 2**31, 0)
     with pytest.raises(EventStreamError):
         Decoder().feed(prelude + struct.pack(">I", crc32(prelude)))

@@ -1,4 +1,4 @@
-"""Our signatures are botocore's."""
+"""Signatures are the same as botocore's."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""What every request of the admin API passes first: who may come in, and how much of it is read."""
+"""The middleware of the admin API: who is let in, and how much of a body is read."""
 
 import json
 from typing import Any, cast
@@ -14,7 +14,7 @@ from lambda_fn.control.trail import Trail, Who
 
 
 class Secret:
-    """Knows one secret."""
+    """An admin secret with one value."""
 
     async def accepts(self, given: str) -> str | None:
         """Return its version."""
@@ -32,12 +32,12 @@ class Read:
     """A request whose body is counted as it is read."""
 
     def __init__(self, body: bytes) -> None:
-        """Have it ready in parts."""
+        """Split the body into parts."""
         self._parts = [body[start : start + 1000] for start in range(0, len(body), 1000)] or [b""]
         self.count = 0
 
     async def __call__(self) -> Message:
-        """Give the next part."""
+        """Return the next part."""
         part = self._parts[self.count]
         self.count += 1
         return {"type": "http.request", "body": part, "more_body": self.count < len(self._parts)}
@@ -45,7 +45,7 @@ class Read:
 
 @pytest.fixture(scope="module")
 def front() -> Middleware:
-    """Give the whole application, without a table: nothing here comes so far."""
+    """Return the whole application, without a table: no request here reaches it."""
     api = create_api(Services(cast("Any", None), ("demo",)))
     return Middleware(api, Gate(cast("AdminSecret", Secret()), ("o",)), cast("Trail", Refusals()))
 
@@ -80,7 +80,7 @@ async def call(
 
 
 def keys(count: int) -> bytes:
-    """Make an object of so many unknown fields."""
+    """Return an object with `count` unknown fields."""
     return json.dumps({f"k{number}": 1 for number in range(count)}, separators=(",", ":")).encode()
 
 
@@ -102,8 +102,8 @@ def keys(count: int) -> bytes:
     ],
 )
 async def test_a_body_is_bounded(front: Middleware, path: str, body: bytes, status: int, code: str | None) -> None:
-    """A body is refused by its size, or by how many values it has, before it is parsed; no more of
-    it is read.
+    """A body is refused by its size or its number of values before it is parsed, and no more of it
+    is read.
     """
     found, error, _, count = await call(front, body, path=path)
     assert found == status, error
@@ -114,19 +114,19 @@ async def test_a_body_is_bounded(front: Middleware, path: str, body: bytes, stat
 
 @pytest.mark.parametrize("length", [sizes.QUERY + 1, 6_000_000])
 async def test_a_query_is_bounded(front: Middleware, length: int) -> None:
-    """A query string that is too long is refused, and the body is not read."""
+    """Too long a query string is refused, and the body is not read."""
     status, error, _, count = await call(front, b"", query=b"a&" * (length // 2 + 1), method="GET")
     assert (status, error["code"], count) == (400, "query_too_long", 0)
 
 
 async def test_the_secret_comes_before_the_body(front: Middleware) -> None:
-    """Of a request without the admin secret, not one byte of the body is read."""
+    """No byte of the body is read of a request without the admin secret."""
     status, _, _, count = await call(front, b" " * 6_000_000, bearer="wrong")
     assert (status, count) == (401, 0)
 
 
 async def test_the_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for the document, which takes no secret, costs no more than its bytes."""
+    """The document, which takes no secret, is made once and then only sent."""
     api = create_api(Services(cast("Any", None), ("demo",)))
     front = Middleware(api, Gate(None, ("o",)), cast("Trail", Refusals()))
     assert (await call(front, b"", path="/openapi.json", method="GET"))[0] == 200
@@ -145,6 +145,6 @@ async def test_the_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 async def test_no_answer_is_sniffed(front: Middleware, path: str, secret: str, method: str) -> None:
-    """Each response, a refusal too, tells browsers to take it for what it says it is."""
+    """Each response, also an error, tells browsers not to guess its type."""
     _, _, headers, _ = await call(front, b"", path=path, bearer=secret, method=method)
     assert headers["x-content-type-options"] == "nosniff"

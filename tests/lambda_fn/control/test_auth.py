@@ -1,9 +1,7 @@
 """The admin secret: which versions are accepted, and how often they are read."""
 
-import uuid
 from typing import Any
 
-import boto3
 import pytest
 
 from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
@@ -15,7 +13,7 @@ from tests.support.function import CREDENTIALS
 
 
 class Counting(SecretsManager):
-    """Secrets Manager, with a count of what was read of it."""
+    """Secrets Manager, with a count of its reads."""
 
     reads = 0
 
@@ -25,27 +23,14 @@ class Counting(SecretsManager):
         return await super().version(secret, stage)
 
 
-@pytest.fixture
-def stored(moto_url: str) -> tuple[Any, str]:
-    """Give stock boto3, and the ARN of a secret."""
-    api = boto3.client(
-        "secretsmanager",
-        endpoint_url=moto_url,
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
-    return api, api.create_secret(Name=f"admin-{uuid.uuid4()}", SecretString="one")["ARN"]
-
-
 def manager(url: str, http: Client) -> Counting:
-    """Give the function's own client."""
+    """Return a client that counts reads."""
     return Counting(http, url=url, region="eu-west-1", credentials=lambda: CREDENTIALS)
 
 
 async def test_current_and_previous_are_accepted(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """After a rotation both are good, after another the oldest is not; what is fresh is not read
-    again.
+    """After a rotation both versions are valid, after another one the oldest is not; fresh versions
+    are not read again.
     """
     api, arn = stored
     now = 0.0
@@ -67,8 +52,8 @@ async def test_current_and_previous_are_accepted(moto_url: str, http: Client, st
 
 
 async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """What was read before holds for an hour, without asking at each request; who read nothing yet
-    lets nobody in.
+    """Versions that were read hold for an hour without a read at each request; without any, all
+    secrets are refused.
     """
     now = 0.0
     secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
@@ -89,8 +74,8 @@ async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, store
 
 
 async def test_access_that_was_taken_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """When Secrets Manager refuses, what was read before is good no more; given back, the secret is
-    read again.
+    """When Secrets Manager denies access, versions that were read are not valid any more; once it
+    is granted, they are read again.
     """
     now = 0.0
     secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
@@ -111,7 +96,7 @@ async def test_access_that_was_taken_away(moto_url: str, http: Client, stored: t
 
 
 async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """By URL both secrets are needed; by IAM none; where there is no admin secret, only IAM leads
+    """By URL both secrets are needed, through IAM none; without an admin secret only IAM leads
     in.
     """
     gate = Gate(AdminSecret(manager(moto_url, http), stored[1]), ("origin",))

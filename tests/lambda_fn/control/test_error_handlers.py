@@ -8,7 +8,7 @@ from tests.support.admin import Admin, Make
 
 
 async def test_the_table_that_does_not_answer_is_a_503(admin: Admin) -> None:
-    """It is said so, in the form of all errors, and nothing of the inside."""
+    """A table that does not answer is a 503 in the common shape, without internals."""
     table = admin.services.table
     admin.services.table = Table(Client(), url="http://127.0.0.1:9", region="eu-west-1", name="t", credentials=_nobody)
     error = await admin.refused(503, "GET", "/keys")
@@ -21,7 +21,7 @@ def _nobody() -> Credentials:
 
 
 async def test_a_body_that_is_no_json(admin: Admin) -> None:
-    """It is a 400 with a code of its own."""
+    """A body that is not JSON is a 400 with the code `invalid_json`."""
     long = b'{"name": "x", "limits": {"tokens_per_day": ' + b"9" * 5000 + b"}}"
     for content in (b"{", b"\xff\xfe", b'{"name": "n"', b"[" * 100_000, long):
         answer = await admin.client.post(

@@ -18,8 +18,8 @@ from lambda_fn.control.invocation import as_url_event
     ],
 )
 def test_an_event_is_bounded(event: dict[str, Any]) -> None:
-    """Whatever a caller that IAM let in writes becomes a request that can be refused, and no more
-    of it is kept.
+    """Whatever an invoker's event has becomes a request that can be refused, cut to the size
+    limits.
     """
     found = as_url_event(event)
     assert len(json.dumps(found)) < 3 * sizes.REPLAY_BODY
@@ -29,7 +29,7 @@ def test_an_event_is_bounded(event: dict[str, Any]) -> None:
 
 
 def test_an_event_that_is_nested_deeply() -> None:
-    """A body that cannot be written as JSON is refused as one that is none."""
+    """A body that cannot be written as JSON is refused as invalid JSON."""
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]

@@ -1,26 +1,15 @@
-"""What the callers of each function that IAM leads to may do."""
+"""The operations of each right."""
 
 from typing import Any
 
-import httpx
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from lambda_fn import ids
-from lambda_fn.control.app import PREFIX, Middleware
-from lambda_fn.control.auth import INVOKED, Gate
+from lambda_fn.control.app import PREFIX
+from lambda_fn.control.auth import INVOKED
 from lambda_fn.control.rights import OPERATIONS, RIGHTS, Right
-from tests.support.admin import Admin, Make
-
-
-def through(api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | None = None) -> httpx.AsyncClient:
-    """Give a client of the whole application, whose requests come by such an event."""
-    front = Middleware(api, Gate(None, ("origin",), right), admin.services.trail)
-
-    async def run(scope: Scope, receive: Receive, send: Send) -> None:
-        await front({**scope, "aws.event": event}, receive, send)
-
-    return httpx.AsyncClient(transport=httpx.ASGITransport(run), base_url=f"http://admin{PREFIX}")
+from tests.support.admin import Admin, Make, through
 
 
 @pytest.mark.parametrize("right", RIGHTS)
@@ -50,8 +39,8 @@ async def test_a_right_has_its_operations_and_no_other(admin: Admin, api: ASGIAp
 
 @pytest.mark.parametrize("limits", [{"tokens_per_day": 5}, {"tokens_per_day": None}, {"concurrent_streams": 200}, {}])
 async def test_who_makes_keys_sets_no_limits(admin: Admin, make: Make, limits: dict[str, Any]) -> None:
-    """With the right to keys a key has the defaults, and a 403 names the rights that may give it
-    other limits.
+    """With the right `keys` a key has the default limits, and a 403 names the rights that may set
+    others.
     """
     admin.services.right = "keys"
     made = await make()

@@ -8,12 +8,12 @@ from schema_guard import more_values
 
 
 def keys(count: int) -> bytes:
-    """Make an object of so many unknown fields."""
+    """Return an object with `count` unknown fields."""
     return json.dumps({f"k{number}": 1 for number in range(count)}, separators=(",", ":")).encode()
 
 
 def test_the_largest_body_that_makes_sense_is_taken() -> None:
-    """A hundred keys to reconcile, with the largest figures, are within the bounds."""
+    """A hundred keys to reconcile, with the largest figures, are within the limits."""
     most = 10**18
     figures = Booked(requests=most, prompt_tokens=most, completion_tokens=most, cost=most)
     past = KeyPast(key="a" * 12, ledger=figures, rollups=figures, refused=most, open=most, in_flight=most)

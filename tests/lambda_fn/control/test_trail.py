@@ -7,24 +7,11 @@ import pytest
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.control.trail import Trail, Who
-from tests.support.admin import NOW, Admin, Make
-
-
-async def entries(admin: Admin, **query: Any) -> list[dict[str, Any]]:
-    """List the trail, the newest first."""
-    found: list[dict[str, Any]] = (await admin.ok("GET", "/audit", **query))["data"]
-    return found
-
-
-def stored(admin: Admin) -> list[dict[str, Any]]:
-    """Give the items of the trail."""
-    return [item for item in admin.boto.scan()["Items"] if item["pk"].startswith("AUDIT#")]
+from tests.support.admin import NOW, Admin, Make, entries, stored
 
 
 async def test_entries_are_kept_for_their_time_and_never_written_over(admin: Admin, make: Make) -> None:
-    """Each has the time after which DynamoDB removes it, and what is put once more stays what it
-    was.
-    """
+    """Each item has the time at which DynamoDB removes it; a second put does not replace it."""
     await make()
     items = stored(admin)
     assert {int(item["ttl"]) for item in items} == {NOW + 400 * 86_400}
@@ -44,8 +31,8 @@ async def test_environments_share_a_minute(admin: Admin) -> None:
 
 
 async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
-    """Of a minute's refusals each actor's and each error's first one is there, whichever function
-    wrote before.
+    """The first refusal in a minute of each actor and error has an entry, whichever function wrote
+    before.
     """
     trails = [Trail(admin.services.table, days=1, now=lambda: NOW) for _ in range(3)]
     kinds = [("unknown", "invalid_admin_secret"), ("unknown", "url_only"), ("iam:usage", "right_missing")]
@@ -62,8 +49,8 @@ async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
 
 @pytest.mark.parametrize("away", ["minute taken", "no table"])
 async def test_attempts_without_an_entry_are_in_the_next_one(admin: Admin, away: str) -> None:
-    """What another environment's entry, or a table that did not answer, kept out is counted in the
-    next entry.
+    """Refusals without an entry, because of another environment or a failed write, are counted in
+    the next entry.
     """
     minute = NOW - NOW % 60
     moments = iter([minute, minute + 1, minute + 60])

@@ -1,4 +1,6 @@
-"""What an admin changes of an account, late, twice and at the wrong moment, on moto's DynamoDB."""
+"""Changes of an account by an admin: late, repeated, concurrent and at midnight, on moto's
+DynamoDB.
+"""
 
 import time
 from typing import Any
@@ -26,7 +28,7 @@ MIDNIGHT = 1_796_083_200.0
 
 
 class Key:
-    """One key."""
+    """An account, and changes of it."""
 
     def __init__(self) -> None:
         """Make the table."""
@@ -34,7 +36,7 @@ class Key:
         create_table("changes")
 
     async def item(self) -> dict[str, Any]:
-        """Give the account's item."""
+        """Return the account's item."""
         item = await self.table.get(account_key(KEY_ID))
         assert item is not None
         return item
@@ -69,15 +71,15 @@ def opening() -> Opening:
 
 @pytest.fixture
 async def key() -> Key:
-    """Give a key."""
+    """Return a key."""
     made = Key()
     await made.table.put(accounts.new_account(KEY, name="n", now=1, limits=LIMITS))
     return made
 
 
 async def test_a_late_rotation_brings_no_secret_back(key: Key) -> None:
-    """A try of a rotation that is carried out after a later one changes nothing: what was revoked
-    stays so.
+    """An attempt of a rotation that is carried out after a later change changes nothing: a revoked
+    secret stays revoked.
     """
     first, second = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
     rotation = await key.rotation(first, now=int(START), grace=0)
@@ -89,7 +91,9 @@ async def test_a_late_rotation_brings_no_secret_back(key: Key) -> None:
 
 
 async def test_a_late_change_of_limits_undoes_nothing(key: Key) -> None:
-    """A try of a raise that is carried out after the limit was lowered again changes nothing."""
+    """An attempt to raise a limit that is carried out after the limit was lowered changes
+    nothing.
+    """
     await key.table.update(await key.change(cost_day=5))
     raised = await key.change(cost_day=10**9)
     await key.table.update(raised)
@@ -100,8 +104,8 @@ async def test_a_late_change_of_limits_undoes_nothing(key: Key) -> None:
 
 
 async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
-    """Whose answer was lost and who rotates again keeps all the grace that the secret in use was
-    promised.
+    """When a rotation with a lost answer is repeated, the secret in use keeps its whole grace
+    period.
     """
     lost, held = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
     for number, secret in enumerate((lost, held)):
@@ -113,8 +117,8 @@ async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
 
 
 async def test_secrets_in_grace_are_few(key: Key) -> None:
-    """A key has few older secrets at once; when their time is over, or all are to end, they are in
-    nobody's way.
+    """A key has few older secrets at once; expired ones, and a rotation without grace, make
+    room.
     """
     for _ in range(account_changes.MAX_OLD_SECRETS):
         await key.table.update(await key.rotation(ids.new_key(KEY_ID), now=int(START), grace=60))
@@ -127,8 +131,8 @@ async def test_secrets_in_grace_are_few(key: Key) -> None:
 
 @pytest.mark.parametrize("opened", ["before it was read", "after it was read"])
 async def test_a_budget_lowered_at_midnight_holds(key: Key, opened: str) -> None:
-    """A month's budget that is lowered while the month begins holds for the whole of it, whoever
-    opens the month.
+    """A monthly budget that is lowered as the month begins holds for the whole month, whichever
+    clock opens it.
     """
     change = None
     if opened == "after it was read":
@@ -143,14 +147,14 @@ async def test_a_budget_lowered_at_midnight_holds(key: Key, opened: str) -> None
 
 
 async def test_changes_of_an_idle_key_open_no_windows(key: Key) -> None:
-    """However often limits of a key are changed that nobody uses, its item does not grow."""
+    """The item of an unused key does not grow, however often its limits change."""
     for minute in range(5):
         await key.table.update(await key.change(now=START + 60 * minute, requests_minute=minute + 1, cost_day=minute))
     assert (await key.item())["balance"] == {}
 
 
 async def test_the_longest_change_is_short_enough(key: Key) -> None:
-    """All limits at once, around the month's end, with every window open, are within DynamoDB's 4
+    """A change of all limits at the end of a month, with every window open, is within DynamoDB's 4
     kB.
     """
     near = [window.name for seconds in range(-120, 121, 60) for window in windows_of(MIDNIGHT + seconds)]
@@ -160,8 +164,8 @@ async def test_the_longest_change_is_short_enough(key: Key) -> None:
 
 
 async def test_changing_a_limit_in_mid_window(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A changed limit counts at once, with what was used before, and only if it still was the old
-    one.
+    """A changed limit counts at once, including what was used before, and only if the account is as
+    it was read.
     """
     old, new = accounts.Limits(tokens_day=150), accounts.Limits(tokens_day=250, tokens_month=1000)
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=old))

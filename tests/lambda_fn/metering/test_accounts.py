@@ -27,7 +27,7 @@ NOW = time.time()
 
 
 def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:
-    """Make what a new request is opened with."""
+    """Return what a new request is opened with."""
     return Opening(new_request_id(NOW), KEY_ID, "m", reserved, cost, PRICES)
 
 
@@ -42,9 +42,7 @@ def test_key_has_256_random_bits_and_a_public_id() -> None:
 
 
 async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A request is reserved and in flight, then settled, booked and given back, once however often
-    it is repeated.
-    """
+    """A request is held, then settled, booked and captured, once however often that is repeated."""
     begin = opening()
     admission = await Gate(table).admit(CALLER, begin, fingerprint="f" * 16)
     item = items.get_item(Key=account)["Item"]
@@ -66,7 +64,7 @@ async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict
 
 
 def test_an_entry_reads_as_it_was_written() -> None:
-    """An entry is short text, and is read back the same, with and without a correction."""
+    """A hold is read as it was written."""
     plain = Hold(1, 100, 5000, "f" * 16, "m")
     assert plain.text == '[1,100,5000,"ffffffffffffffff","m"]'
     for entry in (plain, Hold(7, 0, 0, "", "m", correction(Spend(1, 2, 3, 4)))):

@@ -69,7 +69,7 @@ async def fill(ground: Ground) -> None:
 
 
 async def test_every_item_has_a_version_and_declared_attributes(ground: Ground) -> None:
-    """Items of each kind are put with `v`, which costs three bytes, and with declared attributes."""
+    """Each item is put with `v`, which costs three bytes, and with declared attributes only."""
     await fill(ground)
     items = ground.items()
     kinds = {item["pk"].partition("#")[0] for item in items} | {item["sk"].partition("#")[0] for item in items}
@@ -81,7 +81,7 @@ async def test_every_item_has_a_version_and_declared_attributes(ground: Ground) 
 
 
 async def test_items_without_a_version_are_read_as_version_0(ground: Ground) -> None:
-    """Items from before versions are settled, swept, rolled, reported and compared as the others."""
+    """Items without a version are settled, swept, rolled, reported and compared as others."""
     await fill(ground)
     for item in ground.items():
         ground.boto.put_item(Item={name: value for name, value in item.items() if name != "v"})

@@ -9,8 +9,8 @@ from tests.support.one_request import START, Case
 
 
 async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
-    """A request served while the meter was open by a server that tells its prompt's tokens at the
-    end only is booked with what it generated.
+    """A request that was served with fail-open metering, by a backend that counts the prompt only
+    at its end, is booked with what it generated.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     await case.table.put(ledger.opening_item(case.opening))
@@ -20,9 +20,7 @@ async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
 
 
 async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
-    """What a key has in flight can be marked for its end, by nobody but that key, and only until it
-    is settled.
-    """
+    """A running request can be cancelled by its own key only, and only until it is settled."""
     admission = await case.begin()
     with pytest.raises(ConditionFailed):
         await case.table.update(ledger.cancel(case.request_id, key_id="a" * 12, now=START))

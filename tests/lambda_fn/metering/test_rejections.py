@@ -28,14 +28,12 @@ NOW = time.time()
 
 
 def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:
-    """Make what a new request is opened with."""
+    """Return what a new request is opened with."""
     return Opening(new_request_id(NOW), KEY_ID, "m", reserved, cost, PRICES)
 
 
 async def test_unknown_disabled_expired_replaced(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A key that nobody has, a wrong secret, a disabled, an expired and a replaced key reserve
-    nothing.
-    """
+    """An unknown key, and a wrong, disabled, expired or replaced one, reserve nothing."""
     gate = Gate(table)
 
     async def code(caller: Caller = CALLER) -> str | None:
@@ -91,9 +89,7 @@ async def test_each_limit_alone(table: Table, items: Any, account: dict[str, str
 async def test_a_budget_is_spent_when_nobody_holds_it(
     table: Table, items: Any, account: dict[str, str], limit: str
 ) -> None:
-    """What running requests hold of a budget may come back, so it is worth another try; what is
-    spent is not.
-    """
+    """A budget that running requests hold is worth another attempt; a spent budget is not."""
     most = 300 if limit.startswith("tokens") else 15_000
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most})))
     gate = Gate(table)
@@ -108,7 +104,7 @@ async def test_a_budget_is_spent_when_nobody_holds_it(
 
 
 async def test_models_of_a_key(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A key that has a list of models may use those, and to it others are not there."""
+    """A key with a list of models may use those; others do not exist for it."""
     del account
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["m", "other"]))
     gate = Gate(table)

@@ -1,9 +1,9 @@
-"""The books against a reference in memory: whatever is lost, late, throttled or killed between any
-two calls, in the end every request is booked exactly once.
+"""Account and ledger compared with a reference in memory: whatever is lost, late, throttled or
+killed between any two calls, every request is booked exactly once in the end.
 
-moto's DynamoDB carries out the real calls of the real `Table`; what goes wrong on the way to it is
-drawn. A write may be lost, carried out without an answer, carried out late (after its caller has
-long gone on), or throttled, and the process may end before or after any of them.
+moto's DynamoDB carries out the real calls of the real `Table`; Hypothesis draws what goes wrong on
+the way to it. A write may be lost, carried out without an answer, carried out late (after its
+caller has continued), or throttled, and the process may end before or after any of them.
 """
 
 import asyncio
@@ -75,8 +75,8 @@ class World:
         create_table(self.name)
 
     def run(self, work: Any, fates: list[Fate]) -> Any:
-        """Run one step of one process under the fates of its calls. Gives its result, or the
-        exception it ended in.
+        """Run one step of one process under the fates of its calls. Return its result, or the
+        exception that ended it.
         """
         self.fates = list(fates)
         self.network.revive()
@@ -93,14 +93,14 @@ class World:
             self.fates = []
 
     def items(self, prefix: str) -> list[Item]:
-        """Give all items of a kind."""
+        """Return all items of a kind."""
         table = dynamodb_backends["123456789012"][REGION].tables[self.name]
         found = [unwrap_all(item.to_json()["Attributes"]) for item in table.all_items()]
         return [item for item in found if item["pk"].startswith(prefix)]
 
     @property
     def account(self) -> Account:
-        """Give the account."""
+        """Return the account."""
         [item] = self.items("KEY#")
         return Account.of(item)
 
@@ -144,13 +144,13 @@ class Books(RuleBasedStateMachine):
             assert fates
 
     def running(self) -> list[Request]:
-        """Give the requests whose function is alive."""
+        """Return the requests whose function is alive."""
         return [request for request in self.requests if request.running]
 
     @precondition(lambda self: self.running())
     @rule(which=st.integers(0, 9), tokens=st.integers(1, 100), fates=fates)
     def checkpoint(self, which: int, tokens: int, fates: list[Fate]) -> None:
-        """A stream has got on, and its progress is noted, once."""
+        """A stream continues, and its progress is noted once."""
         request = self.pick(self.running(), which)
         request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
         update = ledger.checkpoint(
@@ -166,7 +166,7 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: self.running())
     @rule(which=st.integers(0, 9), tokens=st.integers(0, 100), whole=st.booleans(), fates=fates)
     def end(self, which: int, tokens: int, whole: bool, fates: list[Fate]) -> None:
-        """A stream ends, and is settled; or that becomes a line of the log; or the process ends."""
+        """A stream ends, and is settled or logged as unsaved, or its process is killed."""
         request = self.pick(self.running(), which)
         request.running = False
         request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
@@ -191,7 +191,7 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: any(request.truth for request in self.requests))
     @rule(which=st.integers(0, 9), fates=fates | late_fates)
     def replay(self, which: int, fates: list[Fate]) -> None:
-        """A line of the log is replayed; also one that is in the books already."""
+        """A line of the log is replayed, perhaps one that is booked already."""
         self.replay_one(self.pick([request for request in self.requests if request.truth], which), fates)
 
     def replay_one(self, request: Request, fates: list[Fate]) -> None:
@@ -206,12 +206,12 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: any(not request.running for request in self.requests))
     @rule(which=st.integers(0, 9), fates=fates)
     def sweep(self, which: int, fates: list[Fate]) -> None:
-        """The sweeper comes by a request that no function has."""
+        """The sweeper finds a request that no function serves."""
         gone = [request for request in self.requests if not request.running]
         self.sweep_one(self.pick(gone, which), fates)
 
     def sweep_one(self, request: Request, fates: list[Fate]) -> None:
-        """Let the sweeper look at one request."""
+        """Recover one request as the sweeper does."""
         self.world.run(
             settlements.recover(self.world.table, KEY_ID, request.opening.request_id, now=self.world.now), fates
         )
@@ -229,18 +229,18 @@ class Books(RuleBasedStateMachine):
 
     @staticmethod
     def pick(among: list[Request], which: int) -> Request:
-        """Choose one."""
+        """Return one of the requests."""
         return among[which % len(among)]
 
     @invariant()
     def nothing_is_overdrawn(self) -> None:
-        """No balance is ever below nothing, and no key has more streams than it may."""
+        """No balance is below 0, and no key has more streams than its limit."""
         account = self.world.account
         assert all(left >= 0 for left in account.balance.values())
         assert len([entry for entry in account.in_flight.values() if entry.tokens]) <= LIMITS.max_streams
 
     def teardown(self) -> None:
-        """In the end everything is in the books, once."""
+        """In the end every request is booked once."""
         try:
             self.close_the_books()
         finally:
@@ -248,7 +248,7 @@ class Books(RuleBasedStateMachine):
             dynamodb_backends["123456789012"][REGION].delete_table(self.world.name)
 
     def close_the_books(self) -> None:
-        """Let all that is late arrive, replay every line, sweep, and count."""
+        """Carry out all late calls, replay every line, sweep, and count."""
         world = self.world
         for request in self.requests:
             request.running = False
@@ -271,7 +271,7 @@ class Books(RuleBasedStateMachine):
         self.weigh(account, counted)
 
     def compare(self, settled: list[Item]) -> None:
-        """Hold each ledger item against what the reference knows."""
+        """Compare each ledger item with the reference."""
         by_id = {item["sk"]: item for item in settled}
         for request in self.requests:
             item = by_id.get(request.opening.request_id)
@@ -285,7 +285,7 @@ class Books(RuleBasedStateMachine):
                 assert request.at_least <= item["completion_tokens"] <= request.at_most
 
     def weigh(self, account: Account, counted: list[Item]) -> None:
-        """Hold what is left of this day and month against what was spent in it."""
+        """Compare what is left of this day and month with what was spent in it."""
         spent = {window.name: 0 for window in windows_of(self.world.now)}
         for item in counted:
             for window in windows_of(ids.request_time(item["sk"])):

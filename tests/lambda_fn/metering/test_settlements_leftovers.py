@@ -1,4 +1,4 @@
-"""What a function can leave behind, each case made step by step: how it is repaired, and that it is
+"""What a function can leave behind, each case step by step: how it is repaired, and that it is
 booked once.
 """
 
@@ -19,8 +19,8 @@ NEVER = (0, 0, 0, 0, 0)
 
 
 async def test_a_late_reservation_is_not_booked_again(case: Case) -> None:
-    """A try of the reservation that is carried out when all is over is taken out of flight, and
-    books nothing.
+    """A late attempt to place a hold, carried out after the request ended, is voided and books
+    nothing.
     """
     await case.close(await case.begin(Fate.LATE))
     case.network.deliver(0)
@@ -31,7 +31,7 @@ async def test_a_late_reservation_is_not_booked_again(case: Case) -> None:
 
 
 async def test_a_late_reservation_of_a_refused_request(case: Case) -> None:
-    """The same of a request that was refused meanwhile."""
+    """The same holds for a request that was refused meanwhile."""
     await case.table.put(accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(tokens_day=50)))
     with pytest.raises(InsufficientQuota):
         await case.admit(Fate.LATE)
@@ -62,7 +62,7 @@ async def test_killed_before_anything_was_settled(case: Case) -> None:
 
 
 async def test_killed_within_admission(case: Case) -> None:
-    """B: OPEN and never in flight. It is settled as refused, and a late reservation does not change
+    """B: OPEN and never in flight. It is settled as refused, and a late hold does not change
     that.
     """
     with pytest.raises(Unavailable):
@@ -75,8 +75,8 @@ async def test_killed_within_admission(case: Case) -> None:
 
 
 async def test_a_refusal_that_could_not_be_closed(case: Case) -> None:
-    """A request that was never in flight is settled as refused; when the truth comes after all, it
-    counts.
+    """A request that was never in flight is settled as refused; if its true settlement comes later,
+    that counts.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     await case.table.put(ledger.opening_item(case.opening))
@@ -90,8 +90,8 @@ async def test_a_refusal_that_could_not_be_closed(case: Case) -> None:
 
 
 async def test_a_ledger_that_does_not_answer(case: Case) -> None:
-    """A reservation whose ledger item could not be opened is given back at once: it holds no stream
-    and no budget.
+    """A hold whose ledger item could not be opened is voided at once: it takes no stream and no
+    budget.
     """
     with pytest.raises(Unavailable):
         await case.begin(Fate.WELL, *[Fate.LOST] * limits.META_MAX_ATTEMPTS)
@@ -99,7 +99,7 @@ async def test_a_ledger_that_does_not_answer(case: Case) -> None:
 
 
 async def test_killed_between_settlement_and_release(case: Case) -> None:
-    """C: SETTLED and in flight. It is released with the ledger's counts, once."""
+    """C: SETTLED and in flight. The hold is captured with the ledger's counts, once."""
     admission = await case.begin()
     assert admission.entry is not None
     settle = ledger.settle(case.request_id, TRUTH, prices=PRICES, attempt=admission.entry.attempt, now=START)
@@ -110,8 +110,8 @@ async def test_killed_between_settlement_and_release(case: Case) -> None:
 
 
 async def test_in_flight_without_a_ledger_item(case: Case) -> None:
-    """D: never begun. The ledger gets an item with nothing spent, and one that arrives late is not
-    put over it.
+    """D: never begun. The ledger gets an item with nothing spent, and a late one does not replace
+    it.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     reservation = holds.HoldRequest(case.request_id, 100, 5000, "m")
@@ -127,8 +127,8 @@ async def test_in_flight_without_a_ledger_item(case: Case) -> None:
 
 
 async def test_the_truth_after_the_sweeper(case: Case) -> None:
-    """A settlement that is replayed after the sweeper replaces what was recovered, once; the next
-    replay finds it.
+    """A settlement that is replayed after the sweeper replaces the recovered one, once; the next
+    replay changes nothing.
     """
     admission = await case.begin()
     assert await case.recover() == "settled"
@@ -143,7 +143,7 @@ async def test_the_truth_after_the_sweeper(case: Case) -> None:
 
 
 async def test_a_function_that_wakes_after_the_sweeper(case: Case) -> None:
-    """A function that was taken for lost, and settles after all, corrects what was recovered."""
+    """A function that was taken for lost, and settles later, corrects the recovered settlement."""
     admission = await case.begin()
     assert await case.recover() == "settled"
     await case.close(admission)
@@ -151,8 +151,8 @@ async def test_a_function_that_wakes_after_the_sweeper(case: Case) -> None:
 
 
 async def test_two_replays_at_once(case: Case) -> None:
-    """A replay that stalled before its first write, while another did everything, changes nothing
-    when it goes on.
+    """A replay that stalled before its first write, while another one did everything, changes
+    nothing.
     """
     await case.begin()
     await case.recover()
@@ -164,7 +164,9 @@ async def test_two_replays_at_once(case: Case) -> None:
 
 
 async def test_a_replay_that_is_killed(case: Case) -> None:
-    """A correction that stopped after its first write is finished by whoever comes by."""
+    """A correction that stopped after its first write is finished by the next process that finds
+    it.
+    """
     await case.begin()
     await case.recover()
     begun = correction(Spend(1, 0, 0, 0))
@@ -175,8 +177,8 @@ async def test_a_replay_that_is_killed(case: Case) -> None:
 
 
 async def test_served_while_the_meter_was_open(case: Case) -> None:
-    """A request of which nothing was written is recorded whole; the sweeper, from a checkpoint
-    alone, too.
+    """A request of which nothing was written is replayed whole; the sweeper books it from a
+    checkpoint alone, too.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     assert await case.record()
@@ -209,8 +211,8 @@ async def test_a_late_try_of_a_replay_is_not_booked_again(case: Case, corrects: 
 
 
 async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that is in flight, and whose ledger item comes a moment later, is marked too; one
-    without is left.
+    """A request whose ledger item comes a moment later is cancelled too; one without an item is
+    left.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     reservation = holds.HoldRequest(case.request_id, 100, 5000, "m")

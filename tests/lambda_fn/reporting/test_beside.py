@@ -1,5 +1,5 @@
-"""Whoever reads many items copes with what others do between any two of its reads: keys and
-requests that come and go, and items that are of no kind it knows.
+"""Readers of many items while others change them between any two reads: keys and requests that come
+and go, and items of unknown kinds.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ DONE = Settlement("complete", 7, 11, "stop", 12, 400)
 
 
 class Beside:
-    """A table, and others who change it before each call that a plan names."""
+    """A table, and others who change it before chosen calls."""
 
     def __init__(self, plan: dict[int, Sequence[str]]) -> None:
-        """Take what happens before which call, from 0."""
+        """Set what happens before which call, from 0."""
         self.plan = plan
         self.calls = 0
         self.keys: list[str] = []
@@ -48,7 +48,7 @@ class Beside:
             self.request()
 
     def fate(self, _: str) -> Fate:
-        """Let happen what is to happen now."""
+        """Do what is planned before this call."""
         actions = self.plan.get(self.calls, ())
         self.calls += 1
         for action in actions:
@@ -72,17 +72,17 @@ class Beside:
         self.put({**item, "deleted": int(T), "deletion": "x", "enabled": False, "secret_hash": ""})
 
     def remove(self) -> None:
-        """Take a key's item away."""
+        """Remove a key's item."""
         key = account_key(self.keys[-1])
         body = msgspec.json.encode({"TableName": "beside", "Key": wrap_all(key)})
         carry_out("DynamoDB_20120810.DeleteItem", body)
 
     def request(self) -> None:
-        """Have a request settled."""
+        """Write a settled request."""
         self.opened(Opening(new_request_id(T), self.keys[-1], "m", 100, 400, PRICES), settled=True)
 
     def open(self) -> None:
-        """Have a request begin that is never ended."""
+        """Write a request that never ends."""
         self.opened(Opening(new_request_id(T), self.keys[-1], "m", 100, 400, PRICES), settled=False)
 
     def opened(self, opening: Opening, *, settled: bool) -> None:
@@ -95,7 +95,7 @@ class Beside:
         self.put(item)
 
     def foreign(self) -> None:
-        """Write items of no known kind where ours are."""
+        """Write items of unknown kinds into known partitions."""
         request_id = new_request_id(T)
         self.put(ledger_key(request_id))
         self.put({**ledger_key(new_request_id(T)), "state": "SETTLED", "key": self.keys[0], "model": "m"})
@@ -148,13 +148,13 @@ READERS: dict[str, Callable[[Beside], Awaitable[None]]] = {
 
 @pytest.fixture(autouse=True)
 def at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the time be that of the requests."""
+    """Set the time to that of the requests."""
     monkeypatch.setattr(time, "time", lambda: T)
 
 
 @pytest.mark.parametrize("reader", READERS)
 async def test_something_happens_between_two_reads(reader: str) -> None:
-    """Whatever happens before whichever of its calls, of many some, a reader comes to its end."""
+    """Whatever happens before any of its calls, a reader completes."""
     alone = Beside({})
     await READERS[reader](alone)
     for at in range(0, alone.calls, max(1, alone.calls // 12)):
@@ -167,15 +167,15 @@ async def test_something_happens_between_two_reads(reader: str) -> None:
     reader=st.sampled_from([*READERS]),
 )
 def test_many_things_happen_between_reads(plan: dict[int, Sequence[str]], reader: str) -> None:
-    """The same of many things at once."""
+    """A reader completes when many things happen between its reads."""
     asyncio.run(READERS[reader](Beside(plan)))  # type: ignore[arg-type]
 
 
 async def test_no_change_makes_an_item() -> None:
-    """A change of an item that is not there fails, so that there never is one with only some of its
-    attributes.
+    """A change of a missing item fails, so that no item has only some of its attributes.
 
-    `unwatch`, which asks for a size, is left out: moto cannot take that of nothing.
+    `unwatch`, whose condition has a size, is left out: moto cannot take the size of a missing
+    attribute.
     """
     beside = Beside({})
     key, request_id = new_key(), new_request_id(T)

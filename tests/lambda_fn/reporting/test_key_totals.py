@@ -9,7 +9,7 @@ from lambda_fn.reporting.usage_rows import UsageRow
 
 
 def amounts(count: int) -> Amounts:
-    """Return the amounts of so many equal requests."""
+    """Return the amounts of `count` equal requests."""
     return dict(zip(BOOKED, (count, 7 * count, 11 * count, 76 * count), strict=True))
 
 
@@ -38,7 +38,7 @@ def test_a_request_that_is_corrected_is_not_counted() -> None:
 
 
 def test_rows_are_compared_figure_by_figure() -> None:
-    """A row that only one side has differs in each figure; a row without requests counts as none."""
+    """A row that only one side has differs in each figure; one without requests is ignored."""
     row = UsageRow("2026-11-21T06", "k", "m", 1, 7, 11, 76, 0, {"complete": 1})
     empty = UsageRow("2026-11-21T06", "k", "other", 0, 0, 0, 0, 0, open=1)
     assert compare_rows([row, empty], [row]) == []

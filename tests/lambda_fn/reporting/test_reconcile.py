@@ -1,5 +1,5 @@
-"""Reconcile: every difference between accounts, ledger and rollups is named, and what is on its way
-is none.
+"""Reconcile: every difference between accounts, ledger and rollups is named, and requests in flight
+are none.
 """
 
 from typing import Any
@@ -50,9 +50,7 @@ async def test_totals_agree(rolled_ground: Ground) -> None:
 
 
 async def test_every_difference_is_named(rolled_ground: Ground) -> None:
-    """A figure that somebody changed is named with its key and both values, in each of the three
-    places.
-    """
+    """A changed figure is named with its key and both values, in each of the three places."""
     ground = rolled_ground
     ground.boto.put_item(Item={**ground.account(), "cost": 381})
     [rollup] = ground.items("USAGE#")
@@ -73,7 +71,7 @@ async def test_every_difference_is_named(rolled_ground: Ground) -> None:
 
 
 async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> None:
-    """Requests that are open, settled but not released, refused, or being corrected are shown
+    """Requests that are open, settled but not captured, refused, or being corrected are counted
     apart.
     """
     ground = rolled_ground
@@ -94,17 +92,13 @@ async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> Non
 
 
 async def test_requests_go_on_meanwhile(ground: Ground) -> None:
-    """Requests that begin and end while the accounts are read are no difference, whichever account
-    they are on.
-    """
+    """Requests that begin and end while the accounts are read make no difference."""
     for number in range(19):
         await ground.table.put(accounts.new_account(new_key(), name="x", now=T + number, limits=LIMITS))
     clock = [T + 1.0]
 
     class Busy(Table):
-        """A table on which a request is made between two reads of accounts, a moment after each
-        other.
-        """
+        """A table on which a request is made between two reads of accounts."""
 
         reads = 0
 
@@ -131,9 +125,7 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
 
 
 async def test_doubt_covers_no_difference(ground: Ground) -> None:
-    """What is missing on an account is named, though a request was settled in the moment in which
-    it was read.
-    """
+    """What an account lacks is named, also if a request was settled at the moment of the read."""
     await live(ground.table, ground, new_request_id(T))
     ground.boto.put_item(Item={**ground.account(), "cost": 75})
     report = await reconcile(ground.table, now=lambda: T + 8)
@@ -141,10 +133,9 @@ async def test_doubt_covers_no_difference(ground: Ground) -> None:
 
 
 async def test_the_past_goes_by_parts(rolled_ground: Ground) -> None:
-    """Parts of the past, each as long as there is time, add up to what one look finds; a rollup's
-    fault is in its part.
+    """Parts of the past add up to what one call finds; a wrong rollup is named in its part.
 
-    Requests that are in flight since hours ago are on their way there, too.
+    Requests that are in flight since hours ago are counted apart too.
     """
     ground = rolled_ground
     with pytest.raises(Killed):

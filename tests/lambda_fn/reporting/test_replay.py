@@ -1,4 +1,4 @@
-"""Replay: what could not be written when its time was is written later, once, whatever came
+"""Replay: settlements that were only logged are written later, once, whatever happened in
 between.
 """
 
@@ -20,7 +20,7 @@ from tests.support.ground import CLOSED, DONE, LATER, LIMITS, Ground, Killed, T,
 
 
 def line(ground: Ground, request_id: str, settlement: Settlement = DONE) -> str:
-    """The line that `settle` logs."""
+    """Return the line that `settle` logs."""
     opened = opening(ground, request_id)
     figures = {"request_id": request_id, "key": ground.key_id, "model": opened.model, **asdict(settlement)}
     found = {"event": "settlement_unsaved", **figures, **unsaved(opened, T + 9), "reason": "down"}
@@ -33,8 +33,8 @@ async def replay(table: Table, lines: list[str]) -> ReplayResult:
 
 
 async def test_each_way_that_a_settlement_can_be_missing(ground: Ground) -> None:
-    """Nothing written, not opened, OPEN, not reserved, not released: a line makes each of them
-    exact, once.
+    """A line makes a request exact, once, whether it was not opened, OPEN, not held, or not
+    captured.
     """
     ids = [new_request_id(T) for _ in range(5)]
     _, unopened, unsettled, unreserved, unreleased = ids
@@ -54,7 +54,7 @@ async def test_each_way_that_a_settlement_can_be_missing(ground: Ground) -> None
 
 
 async def test_what_the_sweeper_recovered_is_corrected(ground: Ground) -> None:
-    """A line replaces what the sweeper made of a request, also in an hour that has its rollups."""
+    """A line replaces the sweeper's settlement of a request, also in an hour that has rollups."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None, checkpoint=4)
     await swept(ground.table, now=CLOSED)
@@ -93,7 +93,7 @@ async def test_a_replay_that_is_killed(ground: Ground) -> None:
 
 
 async def test_a_line_of_a_deleted_key(ground: Ground) -> None:
-    """What a deleted key used is written to the ledger; there is no account to book it on."""
+    """The usage of a deleted account is written to the ledger only."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None, checkpoint=4)
     await ground.table.delete({"pk": f"KEY#{ground.key_id}", "sk": "ACCOUNT"})
@@ -104,9 +104,7 @@ async def test_a_line_of_a_deleted_key(ground: Ground) -> None:
 
 
 async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
-    """A line is found by itself, behind what a viewer puts before it, and as the message of an
-    event.
-    """
+    """A line is found alone, after the prefix of a viewer, and as the message of an event."""
     ids = [new_request_id(T) for _ in range(4)]
     lines = [
         f"2026-11-21T06:45:39Z abc {line(ground, ids[0])}\n",
@@ -147,7 +145,7 @@ async def test_a_malformed_line_is_named_and_writes_nothing(ground: Ground, chan
 
 
 async def test_a_line_that_names_another_key(ground: Ground) -> None:
-    """A request is booked on the key that it came with, whatever a line says."""
+    """A request is booked on the key that it came with, whatever the line says."""
     other = new_key()
     await ground.table.put(accounts.new_account(other, name="other", now=T - 60, limits=LIMITS))
     request_id = new_request_id(T)
@@ -160,7 +158,7 @@ async def test_a_line_that_names_another_key(ground: Ground) -> None:
 
 
 async def test_a_line_of_what_was_taken_for_refused(ground: Ground) -> None:
-    """A request that the sweeper took for refused, and that was served while the meter was open, is
+    """A request that the sweeper took for refused, and that was served with fail-open metering, is
     booked.
     """
     request_id = new_request_id(T)
@@ -173,7 +171,7 @@ async def test_a_line_of_what_was_taken_for_refused(ground: Ground) -> None:
 
 
 async def test_a_table_that_is_down(ground: Ground) -> None:
-    """What cannot be written is named, and written when the replay is repeated."""
+    """Requests that cannot be written are named, and written when the replay is repeated."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None)
     down = ground.table

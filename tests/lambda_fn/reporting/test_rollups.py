@@ -1,5 +1,5 @@
-"""Rollups: recomputed, the same byte for byte, closed hours only, and never put back by one who was
-slow.
+"""Rollups: recomputed, the same byte for byte, of closed hours only, and never overwritten by a
+slow process.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ NEXT = hours.following(HOUR)
 
 
 def never() -> bool:
-    """There is always time."""
+    """Return that there is always time."""
     return False
 
 
 async def test_a_closed_hour_is_rolled_once(ground: Ground) -> None:
-    """Hours are rolled once, from the oldest key's on, as soon as nothing of them can be running."""
+    """Hours are rolled once, from the oldest key's on, when nothing in them can be running."""
     await live(ground.table, ground, new_request_id(T))
     assert await rollups.advance(ground.table, now=CLOSED - 1, longest=LONGEST, stop=never) == 0
     assert await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 3
@@ -80,9 +80,7 @@ async def test_deleted_and_rebuilt(ground: Ground) -> None:
 
 
 async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> None:
-    """Who read the ledger before a request was settled, and writes after another has rolled, has to
-    roll anew.
-    """
+    """A process that read the ledger before another one rolled the hour has to roll it again."""
     await live(ground.table, ground, new_request_id(T))
     read, go = asyncio.Event(), asyncio.Event()
 
@@ -104,7 +102,7 @@ async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> Non
 
 
 async def test_a_late_correction_rolls_its_hour_again(ground: Ground) -> None:
-    """A settlement that is recorded after its hour was rolled is in the rollups after the next
+    """A settlement that is corrected after its hour was rolled is in the rollups after the next
     sweep.
     """
     request_id = new_request_id(T)

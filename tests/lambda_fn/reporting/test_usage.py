@@ -15,7 +15,7 @@ NEXT = hours.following(HOUR)
 
 
 def never() -> bool:
-    """There is always time."""
+    """Return that there is always time."""
     return False
 
 

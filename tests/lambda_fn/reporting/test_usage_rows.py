@@ -17,7 +17,7 @@ HOUR = hours.hour_at(T)
 
 
 def test_rows_group_and_keep_their_sums() -> None:
-    """Rows that are grouped, one way or another, add up to the same."""
+    """Rows that are grouped in different ways add up to the same."""
     rows = [
         UsageRow(f"2026-11-2{day}T0{hour}", key, model, 2, 3, 5, 7, 1, {"complete": 1, "cut": 1}, open=day)
         for day in (0, 1)
@@ -45,7 +45,7 @@ def test_a_row_is_its_item() -> None:
 
 
 class Pages(Table):
-    """DynamoDB's pages: each of its shards has so many, of 300 requests each."""
+    """A table with `count` pages in each shard, of 300 requests each."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -65,9 +65,7 @@ class Pages(Table):
 
 
 async def test_an_hour_is_summed_page_by_page() -> None:
-    """An hour of six times the requests takes no more memory, and nothing is read of them that is
-    not summed.
-    """
+    """Six times the requests take no more memory, and only the summed attributes are read."""
     peaks = []
     for pages in (2, 12):
         tracemalloc.start()

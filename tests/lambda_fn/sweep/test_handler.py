@@ -1,5 +1,5 @@
-"""The sweeper as Lambda calls it: settings from the environment, counts as metrics, and an end
-before the deadline.
+"""The sweeper's handler: settings from the environment, counts as metrics, and an end before the
+deadline.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from tests.support.ground import Ground, T, live, opening
 
 
 class Context:
-    """An invocation with so much time."""
+    """An invocation with some seconds left."""
 
     def __init__(self, seconds: float) -> None:
-        """Seconds until it is killed."""
+        """Set the seconds until the function is killed."""
         self._seconds = seconds
 
     def get_remaining_time_in_millis(self) -> int:
-        """Until it is killed."""
+        """Return the milliseconds until the function is killed."""
         return int(self._seconds * 1000)
 
 
 @pytest.fixture
 async def environment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What the deployment gives the function, and Lambda. Rollups are made up to now: the function
-    reads the clock.
+    """Set the variables of the deployment and Lambda. Rollups are made up to now, because the
+    function reads the clock.
     """
     hour = hours.hour_at(time.time())
     await ground.table.put({"pk": "USAGE", "sk": "ROLLED", "since": hour, "until": hour})
@@ -51,13 +51,13 @@ async def environment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 async def invoke(seconds: float = 200) -> dict[str, Any]:
-    """Invoke it, in a thread, as it has no event loop of its own yet."""
+    """Invoke the handler in a thread, because it starts an event loop."""
     return await asyncio.to_thread(handler, {}, Context(seconds))
 
 
 @pytest.mark.usefixtures("environment")
 async def test_counts_are_metrics(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was swept is answered, and logged in the embedded metric format, by deployment."""
+    """The counts are returned, and logged in the embedded metric format by deployment."""
     await live(ground.table, ground, new_request_id(T), None, checkpoint=3)
     counts = await invoke()
     assert counts["Recovered"] == counts["Overdue"] == 1
@@ -71,7 +71,7 @@ async def test_counts_are_metrics(ground: Ground, capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("environment")
 async def test_without_time_it_takes_nothing_up(ground: Ground) -> None:
-    """With no time left it says so, and changes nothing."""
+    """Without time left the sweep is unfinished and changes nothing."""
     await live(ground.table, ground, new_request_id(T), None)
     before = ground.items("LEDGER#")
     assert await invoke(20) == {
@@ -87,9 +87,7 @@ async def test_without_time_it_takes_nothing_up(ground: Ground) -> None:
 
 @pytest.mark.usefixtures("environment")
 async def test_what_fails_fails_the_invocation(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
-    """An item that cannot be swept makes the invocation an error, for its alarm, and the log says
-    which.
-    """
+    """An item that cannot be swept fails the invocation, for its alarm, and the log names it."""
     item = ledger.opening_item(opening(ground, new_request_id(T)))
     await ground.table.put({name: value for name, value in item.items() if name != "key"})
     with pytest.raises(SweepFailed):

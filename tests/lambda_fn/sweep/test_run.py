@@ -1,5 +1,5 @@
-"""The sweeper: whatever a killed function left, the books come out exact, also when the sweeper is
-killed itself.
+"""The sweeper: whatever a killed function left, accounts, ledger and rollups become exact, also
+when the sweeper is killed.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from tests.support.ground import (
 
 
 def never() -> bool:
-    """There is always time."""
+    """Return that there is always time."""
     return False
 
 
@@ -46,9 +46,7 @@ async def swept(table: Table, *, now: float = LATER) -> Sweep:
 
 
 async def prove(ground: Ground) -> list[dict[str, Any]]:
-    """Hold accounts, balances, ledger and rollups against each other, to the token; give the
-    ledger's items.
-    """
+    """Compare accounts, balances, ledger and rollups, to the token; return the ledger's items."""
     # the hour closes, and has rollups
     await swept(ground.table, now=CLOSED + 2 * LONGEST)
     account, items = ground.account(), ground.items("LEDGER#")
@@ -78,9 +76,7 @@ async def prove(ground: Ground) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("checkpoint", [0, 4])
 async def test_killed_at_any_call(ground: Ground, checkpoint: int) -> None:
-    """A function that is killed after any of its calls leaves nothing that a sweep does not make
-    exact.
-    """
+    """Whatever a function left that was killed after any of its calls, one sweep makes it exact."""
     at, killed, ids = 0, True, []
     while killed:
         request_id = new_request_id(T)
@@ -106,7 +102,7 @@ async def test_killed_at_any_call(ground: Ground, checkpoint: int) -> None:
 
 async def leave(ground: Ground, number: int) -> None:
     """Leave one request as a killed function may: half admitted, not settled, with a checkpoint,
-    not released.
+    not captured.
     """
     request_id = new_request_id(T)
     match number % 5:
@@ -124,8 +120,8 @@ async def leave(ground: Ground, number: int) -> None:
 
 
 async def test_sweeper_killed_at_any_call(ground: Ground) -> None:
-    """Sweepers that are killed before or after any of their calls leave nothing that a whole one
-    does not finish.
+    """A whole sweep finishes what sweeps left that were killed before or after any of their
+    calls.
     """
     at = 0
     while True:
@@ -143,9 +139,7 @@ async def test_sweeper_killed_at_any_call(ground: Ground) -> None:
 
 
 async def test_two_sweepers_at_once_and_again(ground: Ground) -> None:
-    """Sweepers that run side by side do each thing once, and a further sweep changes nothing at
-    all.
-    """
+    """Two sweeps at once do each thing once, and a further sweep changes nothing."""
     for number in range(10):
         await leave(ground, number)
     results = await asyncio.gather(swept(ground.table), swept(ground.table))
@@ -158,8 +152,8 @@ async def test_two_sweepers_at_once_and_again(ground: Ground) -> None:
 
 
 async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
-    """A request that may still be running is not touched, and its account is looked at again when
-    that is over.
+    """A request that may be running is not touched, and its account is watched until that is
+    over.
     """
     old, young = new_request_id(T), new_request_id(T + 300)
     await live(ground.table, ground, old, None, checkpoint=3)
@@ -180,7 +174,7 @@ async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
 
 
 async def test_a_deleted_key(ground: Ground) -> None:
-    """What a deleted key's killed stream had generated stays in the ledger, and what never began is
+    """The usage of a deleted key's killed stream stays in the ledger; a request that never began is
     refused.
     """
     killed = new_request_id(T)
@@ -199,7 +193,7 @@ async def test_a_deleted_key(ground: Ground) -> None:
 
 
 async def test_it_stops_when_its_time_is_over(ground: Ground) -> None:
-    """A sweep takes up nothing more when its time is over, and the next one goes on."""
+    """A sweep begins nothing more when its time is over, and the next one continues."""
     for request_id in request_ids(20):
         await live(ground.table, ground, request_id, None)
     asked = iter(range(1000))
@@ -211,7 +205,7 @@ async def test_it_stops_when_its_time_is_over(ground: Ground) -> None:
 
 
 async def test_an_item_that_makes_no_sense_stops_no_other(ground: Ground) -> None:
-    """What cannot be repaired counts as a failure, and the rest is swept."""
+    """A malformed item counts as a failure, and the rest is swept."""
     [broken, whole] = request_ids(2)
     await live(ground.table, ground, whole, None)
     item = ledger.opening_item(opening(ground, broken))
@@ -234,7 +228,7 @@ async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> No
 @pytest.mark.parametrize("killed", [None, 0, 1, 2, 3, 4, 5, 6, 7])
 async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | None) -> None:
     """A ledger item that is written after its hour was rolled is in the rollups once it is settled,
-    also when it is booked on no account.
+    also without an account to book it on.
     """
     [request_id] = request_ids(1)
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)

@@ -1,39 +1,23 @@
-"""The audit trail: what it has of every change, what a crash leaves of it, and what a flood does
-not do to it.
-"""
+"""The audit trail: its entries for each change, after a crash, and in a flood."""
 
 import json
 from typing import Any, NoReturn
 
-import httpx
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import MeterUnavailable
-from lambda_fn.control.app import PREFIX, Middleware
-from lambda_fn.control.auth import INVOKED, Gate
-from lambda_fn.control.rights import Right
+from lambda_fn.control.auth import INVOKED
 from lambda_fn.control.trail import Who
-from tests.support.admin import NOW, Admin, Make
+from tests.support.admin import NOW, Admin, Make, entries, stored, through
 
 READS = {"reconcile", "reconcileHours", "reconcileKeys"}
 HOURS = {"since": "2026-11-20", "until": "2026-11-21"}
 
 
-async def entries(admin: Admin, **query: Any) -> list[dict[str, Any]]:
-    """List the trail, the newest first."""
-    found: list[dict[str, Any]] = (await admin.ok("GET", "/audit", **query))["data"]
-    return found
-
-
-def stored(admin: Admin) -> list[dict[str, Any]]:
-    """Give the items of the trail."""
-    return [item for item in admin.boto.scan()["Items"] if item["pk"].startswith("AUDIT#")]
-
-
 async def test_every_change_is_recorded(admin: Admin, make: Make) -> None:
-    """Each operation that changes anything has its entry, by its name in the document."""
+    """Each operation that changes anything has an entry, by its name in the document."""
     made = await make()
     path = f"/keys/{made['id']}"
     calls: dict[str, tuple[str, str, Any]] = {
@@ -63,7 +47,7 @@ async def test_every_change_is_recorded(admin: Admin, make: Make) -> None:
 
 
 async def test_before_and_after(admin: Admin, make: Make) -> None:
-    """Of a change the fields that changed are shown as they were and are, of a new key all."""
+    """A change has the changed fields before and after it; a new key has all fields."""
     made = await make(owner="a", limits={"tokens_per_day": 5})
     await admin.ok("PATCH", f"/keys/{made['id']}", {"owner": "b", "name": "app", "limits": {"tokens_per_day": 9}})
     await admin.ok("PATCH", f"/keys/{made['id']}/budget", {"cost_per_day": "0.5"})
@@ -77,9 +61,7 @@ async def test_before_and_after(admin: Admin, make: Make) -> None:
 
 
 async def test_what_was_refused_is_recorded(admin: Admin, make: Make) -> None:
-    """A change of a key that is not there, and one rotation too many, are in the trail with their
-    error.
-    """
+    """A change of an unknown key, and one rotation too many, are in the trail with their errors."""
     made = await make()
     nobody = ids.new_key_id()
     await admin.refused(404, "DELETE", f"/keys/{nobody}")
@@ -92,7 +74,7 @@ async def test_what_was_refused_is_recorded(admin: Admin, make: Make) -> None:
 
 
 async def test_nothing_is_done_that_cannot_be_recorded(admin: Admin, make: Make) -> None:
-    """While the trail cannot be written, no key is made and none is changed."""
+    """While the trail cannot be written, no key is created or changed."""
     made = await make(owner="a")
     put = admin.services.table.put
 
@@ -108,8 +90,8 @@ async def test_nothing_is_done_that_cannot_be_recorded(admin: Admin, make: Make)
 
 @pytest.mark.parametrize("lost", ["change", "record"])
 async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> None:
-    """Killed before its change, or after it and before its end was recorded, an action is in the
-    trail as unknown.
+    """An action that is killed before its change, or before its end is recorded, is in the trail as
+    unknown.
     """
     made = await make(owner="a")
     table = admin.services.table
@@ -141,8 +123,8 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
 
 
 async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
-    """Neither a key nor a hash of one, of what was made, rotated and revoked, is stored there or
-    shown.
+    """Neither a key nor its hash is stored in the trail or shown, after creating, rotating and
+    revoking.
     """
     made = await make()
     rotated = await admin.ok("POST", f"/keys/{made['id']}/rotate", {})
@@ -157,8 +139,8 @@ async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
 
 
 async def test_pages_and_filters(admin: Admin, make: Make) -> None:
-    """Page by page everything comes once, over days; by key, by actor and by time only what is
-    asked for.
+    """Pages have every entry once, over days; filters by key, actor and time leave out all
+    others.
     """
     first = await make("first")
     for _ in range(4):
@@ -191,21 +173,11 @@ async def test_pages_and_filters(admin: Admin, make: Make) -> None:
     assert (await admin.refused(400, "GET", "/audit", key="sk-x"))["param"] == "key"
 
 
-def through(api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | None = None) -> httpx.AsyncClient:
-    """Give a client of the whole application, whose requests come by such an event."""
-    front = Middleware(api, Gate(None, ("origin",), right), admin.services.trail)
-
-    async def run(scope: Scope, receive: Receive, send: Send) -> None:
-        await front({**scope, "aws.event": event}, receive, send)
-
-    return httpx.AsyncClient(transport=httpx.ASGITransport(run), base_url=f"http://admin{PREFIX}")
-
-
 async def test_a_flood_of_refused_sign_ins_fills_no_table(
     admin: Admin, api: ASGIApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a minute's refused requests the first is in the trail, the next one's entry counts them;
-    the log has all.
+    """The first refusal of a minute has an entry, the next entry counts the others, and the log has
+    all.
     """
     sent = {"x-sluice-origin-secret": "origin", "authorization": "Bearer guess", "x-forwarded-for": "x, 203.0.113.9"}
     async with through(api, admin, {}) as client:
@@ -234,7 +206,7 @@ async def test_who_comes_round_the_distribution_says_nothing_of_where_from(admin
 
 
 async def test_no_key_is_logged_with_a_path(admin: Admin, api: ASGIApp, capsys: pytest.CaptureFixture[str]) -> None:
-    """A whole key in the place of its id is refused, and the log has only what is public of it."""
+    """A whole key in place of its id is refused, and the log has only its public part."""
     key = ids.new_key()
     async with through(api, admin, {INVOKED: True}, "all") as client:
         assert (await client.get(f"/keys/{key}")).status_code == 400

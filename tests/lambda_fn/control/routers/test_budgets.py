@@ -1,32 +1,12 @@
 """The endpoints of budgets."""
 
-from typing import Any
-
 from lambda_fn import ids
-from lambda_fn.auth import Caller
-from lambda_fn.metering import accounts, holds
-from tests.support.admin import NOW, Admin, Make
-
-
-def caller(secret: str) -> Caller:
-    """Give who presents a key."""
-    key_id = ids.key_id_of(secret)
-    assert key_id is not None
-    return Caller(key_id=key_id, key_hash=ids.hash_key(secret))
-
-
-async def reserve(admin: Admin, secret: str, request_id: str, *, tokens: int = 100, cost: int = 5) -> Any:
-    """Take a reservation for a request, as the stream function does."""
-    who = caller(secret)
-    reservation = holds.HoldRequest(request_id, tokens, cost, "demo")
-    update = holds.place(who.key_id, who.key_hash, reservation, now=int(NOW))
-    item = await admin.services.table.update(update, return_item=True)
-    return accounts.Account.of(item).in_flight[request_id]
+from tests.support.admin import NOW, Admin, Make, reserve
 
 
 async def test_a_raised_budget_gives_the_difference(admin: Admin, make: Make) -> None:
-    """What is spent stays spent: raising a budget adds to what is left, lowering takes away, down
-    to nothing.
+    """Raising a budget adds to what is left, lowering subtracts, down to nothing; what is spent
+    stays spent.
     """
     made = await make(limits={"tokens_per_day": 150, "cost_per_month": "0.00000001"})
     path = f"/keys/{made['id']}/budget"

@@ -1,4 +1,4 @@
-"""Keys and budgets: what the admin API makes of them."""
+"""The endpoints of keys; they cover `control.changes` and `control.services` too."""
 
 import asyncio
 import time
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from lambda_fn import ids
-from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed
 from lambda_fn.control.routers import keys
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
@@ -17,29 +16,13 @@ from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.stream.admit import Gate
-from tests.support.admin import NOW, Admin, Make
+from tests.support.admin import NOW, Admin, Make, caller, reserve
 
 FUTURE = 4_000_000_000
 
 
-def caller(secret: str) -> Caller:
-    """Give who presents a key."""
-    key_id = ids.key_id_of(secret)
-    assert key_id is not None
-    return Caller(key_id=key_id, key_hash=ids.hash_key(secret))
-
-
-async def reserve(admin: Admin, secret: str, request_id: str, *, tokens: int = 100, cost: int = 5) -> Any:
-    """Take a reservation for a request, as the stream function does."""
-    who = caller(secret)
-    reservation = holds.HoldRequest(request_id, tokens, cost, "demo")
-    update = holds.place(who.key_id, who.key_hash, reservation, now=int(NOW))
-    item = await admin.services.table.update(update, return_item=True)
-    return accounts.Account.of(item).in_flight[request_id]
-
-
 async def test_a_secret_is_shown_once_and_kept_nowhere(admin: Admin, make: Make) -> None:
-    """The answer that makes a key has its secret; no other has, and the table has only its hash."""
+    """Only the response that creates a key has its secret, and the table has only its hash."""
     made = await make("billing", owner="team a", models=["demo"], expires_at=FUTURE)
     secret = made.pop("secret")
     assert secret.startswith(made["prefix"] + "-")
@@ -52,7 +35,7 @@ async def test_a_secret_is_shown_once_and_kept_nowhere(admin: Admin, make: Make)
 
 
 async def test_limits_are_as_they_were_given(make: Make) -> None:
-    """Money is exact to the nano-dollar, and what is left out or null is no limit."""
+    """Money is exact to the nano-USD; limits left out or null are no limits."""
     limits = {"requests_per_minute": 0, "cost_per_month": "12.000000001", "cost_per_day": 0.5, "tokens_per_day": None}
     found = (await make(limits=limits))["limits"]
     assert found == {
@@ -67,7 +50,7 @@ async def test_limits_are_as_they_were_given(make: Make) -> None:
 
 
 async def test_listing_goes_page_by_page(admin: Admin, make: Make) -> None:
-    """Every key once, the newest first, deleted ones not; by owner too."""
+    """Pages have every key once, newest first, without deleted ones; by owner too."""
     made = []
     for number in range(7):
         admin.services.now = lambda number=number: NOW + number  # type: ignore[misc]
@@ -93,7 +76,7 @@ async def test_listing_goes_page_by_page(admin: Admin, make: Make) -> None:
 
 
 async def test_a_page_looks_at_so_many_keys(admin: Admin, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few keys an owner has among others', no page reads them all; the next one goes on."""
+    """A page reads a bounded number of keys, however few match; the next page continues."""
     monkeypatch.setattr(keys, "_MAX_READ", 2)
     made = []
     for number in range(6):
@@ -114,7 +97,7 @@ async def test_a_page_looks_at_so_many_keys(admin: Admin, make: Make, monkeypatc
 
 
 async def test_a_page_token_is_of_one_list(admin: Admin, make: Make) -> None:
-    """A token that was changed, or is of another list or owner, is refused."""
+    """A token that was changed, or belongs to another list or owner, is refused."""
     for _ in range(3):
         await make(owner="a")
     token = (await admin.ok("GET", "/keys", limit=1, owner="a"))["next"]
@@ -135,7 +118,7 @@ async def test_a_page_token_is_of_one_list(admin: Admin, make: Make) -> None:
 
 
 async def test_a_change_leaves_the_rest(admin: Admin, make: Make) -> None:
-    """Only what is given changes; null takes an end or a list of models away."""
+    """Fields left out stay; null removes an end or a list of models."""
     made = await make(owner="a", models=["demo"], expires_at=FUTURE, limits={"tokens_per_day": 5, "cost_per_day": 1})
     path = f"/keys/{made['id']}"
     found = await admin.ok("PATCH", path, {"owner": "b", "limits": {"tokens_per_day": 9}})
@@ -149,7 +132,7 @@ async def test_a_change_leaves_the_rest(admin: Admin, make: Make) -> None:
 
 
 async def test_networks_are_given_changed_and_taken_away(admin: Admin, make: Make) -> None:
-    """A key has them in one form, a change replaces them, null takes them away, and they hold."""
+    """Networks are stored in one form; a change replaces them, null removes them, and they hold."""
     made = await make(networks=["2001:DB8::/32", "203.0.113.0/24"])
     assert made["networks"] == ["2001:db8::/32", "203.0.113.0/24"]
     path, gate = f"/keys/{made['id']}", Gate(admin.services.table)
@@ -162,7 +145,7 @@ async def test_networks_are_given_changed_and_taken_away(admin: Admin, make: Mak
 
 
 async def test_a_disabled_key_is_told_so(admin: Admin, make: Make) -> None:
-    """Disabled it is refused, enabled it is served again."""
+    """A disabled key is refused; enabled again it is served."""
     made = await make()
     gate = Gate(admin.services.table)
     assert (await admin.ok("PATCH", f"/keys/{made['id']}", {"enabled": False}))["status"] == "disabled"
@@ -173,8 +156,8 @@ async def test_a_disabled_key_is_told_so(admin: Admin, make: Make) -> None:
 
 
 async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Make) -> None:
-    """Both secrets are good for the grace time; with none, or after another rotation, the old one
-    is not.
+    """Both secrets are valid in the grace period; without one, or after another rotation, the old
+    one is not.
     """
     admin.services.now = time.time
     made = await make(limits={"tokens_per_day": 5})
@@ -198,8 +181,8 @@ async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Ma
 
 
 async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) -> None:
-    """It is gone for its holder and in every list; a request that runs is still booked, and its
-    item stays.
+    """A deleted key is unknown and in no list; a running request is still booked, and the item
+    stays.
     """
     made = await make()
     request_id = ids.new_request_id(NOW)
@@ -226,7 +209,7 @@ async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) 
 
 
 async def test_changes_of_limits_at_once_all_count(admin: Admin, make: Make) -> None:
-    """Of two who change limits side by side neither is lost, and what is left follows both."""
+    """Two concurrent changes of limits both take effect, and what is left follows both."""
     made = await make(limits={"tokens_per_day": 100, "tokens_per_month": 1000})
     await reserve(admin, made["secret"], ids.new_request_id(NOW), tokens=10)
     await asyncio.gather(
@@ -245,14 +228,14 @@ COST = {"cost_per_day": "1.5"}
 
 @pytest.fixture
 def unpriced(admin: Admin) -> None:
-    """Have a model without a price, beside one with."""
+    """Add a model without a price beside one with a price."""
     admin.services.unpriced = ("other",)
 
 
 @pytest.mark.usefixtures("unpriced")
 async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
-    """A budget of cost is refused where a model that the key may use has no price, and the models
-    are named.
+    """A budget of cost is refused if a model that the key may use has no price; the error names the
+    models.
     """
     for body in ({"name": "n", "limits": COST}, {"name": "n", "limits": COST, "models": ["demo", "other"]}):
         error = await admin.refused(400, "POST", "/keys", body)
@@ -273,9 +256,7 @@ async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
 
 
 async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> None:
-    """What has nothing to do with its budget can still be changed of a key whose budget does not
-    hold any more.
-    """
+    """A key whose model lost its price can still be changed in all but what costs."""
     key = (await make(limits=COST))["id"]
     admin.services.unpriced = ("demo", "other")
     await admin.ok("PATCH", f"/keys/{key}", {"enabled": False, "limits": {"requests_per_minute": 3}})
@@ -283,8 +264,8 @@ async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> Non
 
 
 async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
-    """A new key has the deployment's default of streams at once, unless it names some; null is the
-    most there is.
+    """A new key has the deployment's default of concurrent streams, unless it names a number; null
+    is the most.
     """
     admin.services.default_max_streams = 20
     made = await make()
@@ -297,8 +278,8 @@ async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
 
 
 async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, make: Make) -> None:
-    """No secret is good any more, not even one in its grace time or once the key is enabled again;
-    what runs is told to stop, once; a rotation gives another secret.
+    """After a revocation no secret is valid, also not in its grace period or once the key is
+    enabled; running requests are cancelled once; a rotation makes a new secret.
     """
     admin.services.now = time.time
     made = await make()
@@ -324,8 +305,8 @@ async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, ma
 
 
 async def test_a_revocation_that_was_overtaken_is_made_again(admin: Admin, make: Make) -> None:
-    """A change that comes between does not keep a key from being revoked, and a late try of it
-    brings nothing back.
+    """A concurrent change does not keep a key from being revoked, and a late attempt of it brings
+    nothing back.
     """
     made = await make()
     account = Account.of(await admin.services.account(made["id"]))

@@ -21,7 +21,7 @@ async def test_rollups_are_made_again(admin: Admin, used: dict[str, Any]) -> Non
 
 
 async def test_replay_takes_lines_of_a_log(admin: Admin, used: dict[str, Any]) -> None:
-    """Other lines are passed over, malformed ones named; too many at once are refused."""
+    """Other lines are skipped, malformed ones named; too many at once are refused."""
     done = await admin.ok("POST", "/replay", {"lines": ["START", "{}", '{"event":"settlement_unsaved"}']})
     assert (done["settled"], len(done["malformed"])) == (0, 1)
     assert (await admin.refused(400, "POST", "/replay", {"lines": ["x"] * 1001}))["param"] == "lines"

@@ -1,4 +1,4 @@
-"""Reconciling by the admin API: all at once, and by parts as the command does it."""
+"""The endpoints that reconcile, at once and in parts as the command does."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from tests.support.admin import HOUR, NOW, Admin
 
 
 class Commands:
-    """The API as the commands see it, from a thread of their own."""
+    """The API as the commands see it, from another thread."""
 
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
@@ -28,7 +28,7 @@ class Commands:
 
 @pytest.fixture
 async def commands(admin: Admin, used: dict[str, Any]) -> Commands:
-    """Give the API some hours after `used`, with rollups."""
+    """Return the API some hours after `used`, with rollups."""
     at = NOW + 4 * HOUR
     admin.services.now = lambda: at
     await rollups.advance(admin.services.table, now=at, longest=600, stop=lambda: False)
@@ -36,7 +36,7 @@ async def commands(admin: Admin, used: dict[str, Any]) -> Commands:
 
 
 async def test_parts_add_up_to_the_whole(admin: Admin, commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Part by part, each with time for some hours only, the report is that of one call."""
+    """Parts that each have time for some hours add up to the report of one call."""
     whole = await admin.ok("POST", "/reconcile")
     monkeypatch.setattr(reconciling, "_PART", 0.0)
     report = await asyncio.to_thread(reconcile, commands)
@@ -48,7 +48,7 @@ async def test_parts_add_up_to_the_whole(admin: Admin, commands: Commands, monke
 
 
 async def test_a_deleted_key_is_compared(admin: Admin, used: dict[str, Any]) -> None:
-    """What it used a moment ago is held against its account, too."""
+    """The latest usage of a deleted key is compared with its account too."""
     admin.services.now = lambda: NOW + 60
     await admin.ok("DELETE", f"/keys/{used['second']}")
     report = await asyncio.to_thread(reconcile, Commands(admin))
@@ -58,7 +58,7 @@ async def test_a_deleted_key_is_compared(admin: Admin, used: dict[str, Any]) -> 
 
 
 async def test_differences_of_every_part_are_named(admin: Admin, commands: Commands, used: dict[str, Any]) -> None:
-    """What is wrong with an account, and with a rollup of long ago, both show."""
+    """A wrong account and a wrong old rollup are both named."""
     key = {"pk": f"KEY#{used['second']}", "sk": "ACCOUNT"}
     admin.boto.update_item(Key=key, UpdateExpression="ADD cost :n", ExpressionAttributeValues={":n": 1})
     [rollup] = [it for it in admin.boto.scan()["Items"] if it["pk"] == "USAGE#2026-11-20" and "#22#demo" in it["sk"]]
@@ -74,14 +74,16 @@ async def test_differences_of_every_part_are_named(admin: Admin, commands: Comma
 async def test_what_takes_too_long_is_said_so(
     admin: Admin, used: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Usage and reconciling end before the function is killed, in the form of all errors."""
+    """Usage and reconciling end before the function is killed, with an error in the common
+    shape.
+    """
     monkeypatch.setattr(services, "SECONDS", 0.0)
     for method, path in (("GET", "/usage"), ("POST", "/reconcile")):
         assert (await admin.refused(503, method, path))["code"] == "too_much_at_once"
 
 
 async def test_hours_and_keys_that_make_no_sense(admin: Admin) -> None:
-    """They are refused by name."""
+    """Invalid hours and keys are refused by name."""
     for path, body, param in (
         ("/reconcile/hours", {"since": "then"}, "since"),
         ("/reconcile/keys", {"since": "then", "keys": []}, "since"),
@@ -92,14 +94,14 @@ async def test_hours_and_keys_that_make_no_sense(admin: Admin) -> None:
 
 
 async def test_no_keys_are_nothing(admin: Admin, used: dict[str, Any]) -> None:
-    """Comparing no keys gives nothing: it is not taken for all of them."""
+    """Comparing no keys compares none, and not all of them."""
     del used
     report = await admin.ok("POST", "/reconcile/keys", {"since": "2026-11-21T06", "keys": []})
     assert (report["agrees"], report["keys"], report["differences"]) == (True, [], [])
 
 
 async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, Any]) -> None:
-    """Reconciling finds no difference; after a figure was forged it names it."""
+    """Reconciling finds no difference; after a figure was forged it names the difference."""
     admin.services.now = lambda: NOW + 60
     report = await admin.ok("POST", "/reconcile")
     assert (report["agrees"], report["differences"]) == (True, [])
@@ -114,7 +116,7 @@ async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, A
 
 
 async def test_a_deleted_key_stays_in_the_books(admin: Admin, used: dict[str, Any]) -> None:
-    """Its usage is reported, and accounts and ledger still agree."""
+    """The usage of a deleted key is reported, and account and ledger still agree."""
     await admin.ok("DELETE", f"/keys/{used['first']}")
     admin.services.now = lambda: NOW + 60
     assert (await admin.ok("POST", "/reconcile"))["agrees"]

@@ -1,6 +1,4 @@
-"""Usage, the ledger and the books: what the admin API reports of requests that the meter has
-counted.
-"""
+"""The endpoints of usage and of single requests."""
 
 import csv
 import io
@@ -11,7 +9,9 @@ from tests.support.admin import NOW, Admin
 
 
 async def test_usage_is_told_apart_as_asked(admin: Admin, used: dict[str, Any]) -> None:
-    """By day, by key and model, by hour; what is not asked for is null. Money is exact."""
+    """Usage is grouped by day, key and model, or hour; fields not grouped by are null, and money is
+    exact.
+    """
     days = (await admin.ok("GET", "/usage"))["data"]
     assert [(row["day"], row["requests"], row["completion_tokens"]) for row in days] == [
         ("2026-11-20", 2, 30),
@@ -32,7 +32,7 @@ async def test_usage_is_told_apart_as_asked(admin: Admin, used: dict[str, Any]) 
 
 
 async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str, Any]) -> None:
-    """Both forms have the same rows; a token goes on in its own query only."""
+    """JSON and CSV have the same rows; a token continues its own query only."""
     whole = (await admin.ok("GET", "/usage", by="day,key,model"))["data"]
     found: list[Any] = []
     lines: list[list[str]] = []
@@ -57,14 +57,14 @@ async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str,
 
 
 async def test_a_page_token_outlives_midnight(admin: Admin, used: dict[str, Any]) -> None:
-    """A list that was asked for without a time goes on the day after."""
+    """A list without times continues on the next day."""
     page = await admin.ok("GET", "/usage", limit=1)
     admin.services.now = lambda: NOW + 86_400
     assert len((await admin.ok("GET", "/usage", limit=1, after=page["next"]))["data"]) == 1
 
 
 async def test_what_makes_no_sense_of_usage_is_refused(admin: Admin) -> None:
-    """Times, groups and filters are held to their form."""
+    """Malformed times, groups and filters are refused."""
     for query, param in (
         ({"since": "yesterday"}, "since"),
         ({"since": "2026-13-01"}, "since"),
@@ -85,8 +85,8 @@ async def test_what_makes_no_sense_of_usage_is_refused(admin: Admin) -> None:
 
 
 async def test_one_request_is_found_by_any_of_its_names(admin: Admin, used: dict[str, Any]) -> None:
-    """With the prefix of the header, of an answer, or without; others are 404, and what is no id
-    400.
+    """A request is found with the prefix of the header, of a response, or none; unknown ones are
+    404, malformed ones 400.
     """
     plain = used["last"]
     for name in (plain, f"req_{plain}", f"chatcmpl-{plain}"):

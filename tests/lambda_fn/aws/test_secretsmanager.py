@@ -1,0 +1,43 @@
+"""Secret versions and errors, on moto's Secrets Manager."""
+
+import boto3
+import pytest
+
+from lambda_fn import limits
+from lambda_fn.aws.secretsmanager import SecretError, SecretsManager, SecretsUnavailable
+from lambda_fn.http.client import Client
+from tests.support.function import CREDENTIALS
+
+
+def manager(url: str, http: Client) -> SecretsManager:
+    """Return the client under test."""
+    return SecretsManager(http, url=url, region="eu-west-1", credentials=lambda: CREDENTIALS)
+
+
+async def test_a_version_is_found_by_its_label(moto_url: str, http: Client) -> None:
+    """The current version has an id and a value; there is no previous version of a new secret."""
+    api = boto3.client(
+        "secretsmanager",
+        endpoint_url=moto_url,
+        region_name="eu-west-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    made = api.create_secret(Name="versions", SecretString="one")
+    found = await manager(moto_url, http).version(made["ARN"], "AWSCURRENT")
+    assert found == (made["VersionId"], "one")
+    assert await manager(moto_url, http).version(made["ARN"], "AWSPREVIOUS") is None
+
+
+async def test_an_error_has_the_name_of_aws(moto_url: str, http: Client) -> None:
+    """A call that Secrets Manager refuses raises the name of its error, and is not repeated."""
+    with pytest.raises(SecretError, match="ResourceNotFoundException") as caught:
+        await manager(moto_url, http).call("DescribeSecret", SecretId="none")
+    assert not isinstance(caught.value, SecretsUnavailable)
+
+
+async def test_a_service_that_is_not_there(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address where nothing listens is an unavailable service."""
+    monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
+    with pytest.raises(SecretsUnavailable):
+        await manager("http://127.0.0.1:9", http).version("arn", "AWSCURRENT")

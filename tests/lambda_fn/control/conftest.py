@@ -1,0 +1,20 @@
+"""A secret on moto."""
+
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+
+
+@pytest.fixture
+def stored(moto_url: str) -> tuple[Any, str]:
+    """Return stock boto3, and the ARN of a secret."""
+    api = boto3.client(
+        "secretsmanager",
+        endpoint_url=moto_url,
+        region_name="eu-west-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    return api, api.create_secret(Name=f"admin-{uuid.uuid4()}", SecretString="one")["ARN"]
