@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
 
 _RANDOM_SEED = 2**32 - 1  # llama.cpp's word for "choose one"
-_LARGEST = 2**32  # characters; over those of any grammar
 _PASSED_ON = (
     "temperature",
     "top_p",
@@ -68,13 +67,6 @@ def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
         for tool in body["tools"]
     ]
     return {"tools": tools, "tool_choice": "required", "parallel_tool_calls": body["parallel_tool_calls"]}
-
-
-def weight(body: Mapping[str, Any]) -> int:
-    """How likely the grammar of a body is the slow one: tools that may be called come first, then the largest."""
-    if "grammar" in body:
-        return len(body["grammar"])
-    return _LARGEST + len(json.dumps(body["tools"])) if "tools" in body else 0
 
 
 # What follows the last whole token of JSON that ends too early: the beginning of a constant or a number.
