@@ -191,7 +191,7 @@ class Generation:
         To be closed by who opens it. Reading slowly slows the engine's reader, and makes larger batches.
         """
         observation = run.observation
-        async with self._admission.places(request.n):
+        async with self._admission.places(request.n, request.sluice.caller):
             run.waiting = False
             observation.admitted()
             try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from model import errors, sse
-from model.engines import guided, prompt_bounds, steps, trial_child, trials
+from model.engines import guided, prompt_bounds, steps, trial_child, trials, turns
 from model.engines.llama_cpp_chunks import guiding, request_body
 from model.engines.trial_process import TooSlowError
 from model.engines.trials import Trials, Tried
@@ -378,6 +378,9 @@ def test_documented() -> None:
         f"{prompt_bounds.BYTES_PER_TOKEN} bytes for each token",
         f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
         f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",
+        f"{steps.BUDGET_SECONDS:g} s in all over {steps.SLOW_SECONDS:g} s",
+        f"what is over {turns.FREE_SECONDS:g} s | a tenth of the time | the request waits up to {turns.MOST_AHEAD:g} s",
+        f"the {trial_child.MAX_CALLS} largest tools",
         f"{steps.STALLED_SECONDS:g} s, or ten usual steps",
         f"{sse.MAX_WHOLE // 2**20} MiB: 32,000 tokens",
         f"{errors.MAX_MESSAGE:,} characters",
