@@ -206,6 +206,7 @@ class LlamaCppEngine:
     async def _checked(self, request: ChatRequest) -> tuple[list[dict[str, Any]], Tried | None]:
         """The bodies of all choices, whose grammar has been tried apart from what serves others."""
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
+        prompt_bounds.check_json(request)
         guided.check(request)
         bodies = [request_body(request, choice) for choice in range(request.n)]
         if (tried := guiding(bodies[0])) is not None:

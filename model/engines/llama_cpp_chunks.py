@@ -163,6 +163,8 @@ def error_of(error: Mapping[str, Any] | Exception) -> ModelError:
     """Both forms in which llama.cpp fails a request: an error object, and an exception of the binding."""
     if isinstance(error, ValueError):
         return InvalidRequestError(str(error))  # a schema, template or tool that it cannot compile
+    if str(error).startswith("Failed to parse tool call arguments"):
+        return InvalidRequestError("messages: the engine cannot read the arguments of an earlier call", "messages")
     if isinstance(error, Exception):
         return EngineError(f"llama.cpp: {error}")
     if error.get("type") == "exceed_context_size_error":
