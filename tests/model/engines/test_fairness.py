@@ -38,6 +38,25 @@ def bounds(number: int) -> dict[str, Any]:
     return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
 
 
+def rounds(number: int) -> dict[str, Any]:
+    """A tool whose pattern can be read in many ways, another schema every time."""
+    inner = "(([a-z]{1,12}){1,12})[a-z]{100}"
+    parameters = {"properties": {"a": {"type": "string", "pattern": f"^{inner}$", "title": str(number)}}}
+    parameters["required"] = ["a"]
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": parameters}}]
+    return {"tools": tools, "messages": [{"role": "user", "content": "What is the weather in Boston?"}]}
+
+
+def dear(_: int) -> dict[str, Any]:
+    """A form that takes a quarter of a second to prepare, the same every time."""
+    numbers = {"type": "integer", "minimum": -99, "maximum": 987_654}
+    items = [
+        {"type": "object", "properties": {f"p{place}_{name}": numbers for name in range(200)}} for place in range(7)
+    ]
+    schema = {"type": "array", "items": False, "prefixItems": items}
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
+
+
 async def gaps(engine: Any, number: int) -> list[float]:
     """Seconds between the tokens of an honest answer."""
     found: list[float] = []
@@ -69,7 +88,9 @@ async def attack(engine: Any, hostile: Any) -> None:
     number = 0
     while True:
         number += 1
-        request = asked({"messages": [{"role": "user", "content": "Which?"}]}, max_tokens=8, **hostile(number))
+        await asyncio.sleep(0.01)  # a refusal may come at once
+        question = {"messages": [{"role": "user", "content": "Which?"}]}
+        request = asked({**question, **hostile(number)}, max_tokens=40)
         with contextlib.suppress(ModelError):
             async with contextlib.aclosing(engine.generate(request)) as batches:
                 async for _ in batches:
@@ -81,7 +102,7 @@ def p95(values: list[float]) -> float:
     return sorted(values)[int(len(values) * 0.95)]
 
 
-@pytest.mark.parametrize("hostile", [form, tool, bounds])
+@pytest.mark.parametrize("hostile", [form, tool, bounds, rounds, dear])
 async def test_neighbours(hostile: Any) -> None:
     """Their pace stays in proportion, and at most one step of theirs takes as long as a second."""
     async with started(settings_for("llama_cpp", context_tokens=512, parallel=HONEST + 1)) as engine:
