@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 CLIENTS := $(VENV)/clients/.ready
+SITE   := $(VENV)/docs/.ready
 STAGE  ?= dev
 UNREACHABLE ?= fail
 # The pinned Node of the virtual environment comes first; jsii and the CDK CLI find it by name.
@@ -35,8 +36,16 @@ up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first
 down: ## Stop the local cloud
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi
 
-docs: $(STAMP) ## Write the generated tables into docs/
+docs: $(STAMP) $(SITE) ## Write the generated tables of docs/ and build it as a site into build/site/
 	@$(BIN)/python -m tests.support.bad_requests
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict
+	@echo "Open build/site/index.html in a browser."
+
+$(SITE): $(STAMP) locks/docs.txt
+	@echo "setup: site (about 25 MB the first time)"
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/docs
+	@$(BIN)/uv pip sync --quiet --python $(VENV)/docs/bin/python --require-hashes locks/docs.txt
+	@touch $@
 
 .PHONY: clients
 clients: $(CLIENTS)
@@ -48,10 +57,10 @@ $(CLIENTS): $(STAMP) locks/clients.txt tests/clients/node/package-lock.json
 	@cd tests/clients/node && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-test: $(STAMP) ## Run the tests
-	@$(BIN)/pytest
+test: $(STAMP) ## Run the tests, in two processes
+	@$(BIN)/pytest -n 2
 
-test-clients: $(CLIENTS) ## Run the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
+test-clients: $(CLIENTS) ## Run examples/ and the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
 	@$(BIN)/pytest -m clients
 
 test-container: $(STAMP) ## Build the container and test it, the stacks around it; needs docker or podman
@@ -85,11 +94,11 @@ bench: $(PEERS) ## Measure everything, other adapters beside ours; some two hour
 	@$(BIN)/python -m bench.first_chunk
 	@$(BIN)/python -m bench.model
 
-bench-quick: $(PEERS) ## Measure what the targets of docs/performance.md need; under 5 minutes (Linux)
+bench-quick: $(PEERS) ## Measure what the targets of docs/explanation/performance.md need; under 5 minutes (Linux)
 	@$(BIN)/python -m bench.coldstart --rounds 3 --ours
 	@$(BIN)/python -m bench.adapter --quick
 
-bench-report: $(STAMP) ## Render bench/results/ into docs/performance.md
+bench-report: $(STAMP) ## Render bench/results/ into docs/explanation/performance.md
 	@$(BIN)/python -m bench.adapter.report
 
 soak: $(STAMP) ## 2,000 streams under random faults; at most 10 minutes (Linux)
@@ -145,6 +154,7 @@ lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --upgrade --group bench -o locks/bench.txt
 	@$(COMPILE) --group sagemaker -o locks/sagemaker.txt
 	@$(COMPILE) --upgrade --group clients -o locks/clients.txt
+	@$(COMPILE) --upgrade --group docs -o locks/docs.txt
 	@npm install --package-lock-only --silent
 	@cd tests/clients/node && npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 

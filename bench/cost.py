@@ -1,4 +1,4 @@
-"""Plots what a million tokens cost over utilisation into docs/cost.svg: `python -m bench.cost`. No measurement."""
+"""Plot the cost of a million tokens over utilisation into docs/explanation/cost.svg: `python -m bench.cost`."""
 
 import sys
 from dataclasses import replace
@@ -8,7 +8,7 @@ from bench.adapter.plot import lines
 from cli.commands.cost import Use, cost, instance_price
 from infra.settings.deployment import PROD
 
-PLOT = Path("docs/cost.svg")
+PLOT = Path("docs/explanation/cost.svg")
 _STEPS = [part / 50 for part in range(2, 51)]
 
 

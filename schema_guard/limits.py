@@ -2,7 +2,7 @@
 
 Measured with llama.cpp's converter and sampler (xllamacpp 2026.10.11549) and the demo model, whose vocabulary has 2,048
 tokens, in CPU time on one x86-64 core. What is said of a request counts over all its schemas: those of its tools end
-up in one grammar. docs/api.md has the same table; a test holds the two together.
+up in one grammar. docs/reference/api.md has the same table; a test holds the two together.
 """
 
 from typing import Final, NamedTuple

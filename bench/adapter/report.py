@@ -1,4 +1,4 @@
-"""Renders results: tables for the terminal, and the table, targets and plots of docs/performance.md.
+"""Renders results: tables for the terminal, and the table, targets and plots of docs/explanation/performance.md.
 
 python -m bench.adapter.report        from bench/results/*.json
 """
@@ -15,8 +15,8 @@ from bench.adapter.plot import bars
 from bench.adapter.targets import Rows, Verdict, verdicts
 
 RESULTS = Path("bench/results")
-PAGE = Path("docs/performance.md")
-PLOT = Path("docs/performance-cpu.svg")
+PAGE = Path("docs/explanation/performance.md")
+PLOT = Path("docs/explanation/performance-cpu.svg")
 _COLUMNS = {
     "server": "server",
     "cpu_us_per_token": "CPU us/token",

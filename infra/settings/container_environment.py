@@ -32,7 +32,7 @@ MORE = {
     "SLUICE_VLLM_ARGS": "vllm",
 }
 """What our container may be told beside what the settings say, and the engine that takes it, where one alone does:
-docs/container.md explains each.
+docs/reference/container.md explains each.
 """
 SAID_BY = {
     "SLUICE_ENGINE": "engine",

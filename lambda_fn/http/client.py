@@ -88,7 +88,7 @@ class Client:
         """Send a request, without waiting for anything: it leaves when the event loop goes round, or with some others.
 
         A peer that is asked many things at once is woken once then. In a burst that is a fifth of the time to the first
-        token (docs/performance.md).
+        token (docs/explanation/performance.md).
 
         Args:
             method: As in `POST`.

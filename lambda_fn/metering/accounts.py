@@ -33,7 +33,7 @@ from lambda_fn.networks import ANYWHERE
 
 STREAMS_MOST = 200
 """The most streams of one key at once. What is in flight is noted in the item, some 90 bytes each, and each write costs
-the whole of it: with 200 it has 18 kB, and one item takes 1,000 units of 1 kB a second (docs/metering.md).
+the whole of it: with 200 it has 18 kB, and one item takes 1,000 units of 1 kB a second (docs/explanation/metering.md).
 """
 
 

@@ -16,7 +16,7 @@ from local.cloud import LocalCloud
 from local.sagemaker.container import ContainerRunner
 from local.sagemaker.engine import sweep
 from local.sagemaker.runner import Container, Running
-from tests.container.conftest import Deployed, Engine
+from tests.support.image import Deployed, Engine
 
 pytestmark = pytest.mark.container
 

@@ -11,13 +11,13 @@ import openai
 import pytest
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, deployed
 from tests.e2e.test_streaming import script, settled
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
-# Long enough that no answer of so many tokens would end while the test looks.
-COUNT, RATE = 1500, 100
+# An answer of this length takes five minutes: it does not end while the test looks.
+COUNT, RATE = 15_000, 50
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def begin(deployment: Deployment) -> Any:
 
 
 def cut(cloud: LocalCloud, deployment: Deployment) -> str:
-    """Have an answer's connection lost, of which the container is not told; give the request's id."""
+    """Lose an answer's connection without telling the container; return the request's id."""
     with fault(cloud, kind="stream-left", scope="twins*", containing="messages", after=2000):
         answer = begin(deployment)
         with pytest.raises(openai.APIError, match="cut off"):
@@ -81,7 +81,7 @@ def test_what_the_function_leaves_ends_in_the_container(cloud: LocalCloud, twins
 
 def until(holds: Callable[[], bool]) -> None:
     """Wait until something holds, for a fraction of the time that an answer takes."""
-    ends = time.monotonic() + COUNT / RATE / 3
+    ends = time.monotonic() + COUNT / RATE / 5
     while not holds():
         assert time.monotonic() < ends
         time.sleep(0.02)

@@ -15,7 +15,7 @@ from local.cloud import LocalCloud
 from tests.chaos import parts
 from tests.chaos.ground import Ground
 from tests.chaos.stages import LONG, SHORT, STAGES
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
 
 pytestmark = pytest.mark.e2e
 
@@ -24,7 +24,7 @@ OVERDUE = 9
 
 @contextmanager
 def overdue(cloud: LocalCloud, deployment: Deployment, seconds: int) -> Iterator[None]:
-    """Have a request be taken for lost after so many seconds, as an operator would: by the functions' environment."""
+    """Set after how many seconds a request counts as lost, in the functions' environment as an operator would."""
     client = boto3.client("lambda", **options(cloud))
     names = [deployment.outputs[name] for name in ("FunctionName", "SweeperName")]
     before = {name: client.get_function_configuration(FunctionName=name)["Environment"] for name in names}

@@ -7,7 +7,7 @@ import pytest
 from cli.commands.check.probes import Target
 from cli.commands.check.report import run
 from cli.commands.check.wire import Server
-from tests.e2e.conftest import Deployment
+from tests.support.deployments import Deployment
 
 pytestmark = pytest.mark.e2e
 
@@ -17,7 +17,7 @@ def test_the_demo_model_conforms(demo: Deployment) -> None:
     findings = run(Target(Server(f"{demo.origin}/v1", demo.key), demo.model))
     assert [one for one in findings if one.verdict == "wrong"] == []
     unknown = {one.rule.partition(":")[0] for one in findings if one.verdict == "unknown"}
-    assert unknown == {"failure", "heartbeat"}, "those need a model that fails and is silent when it is told to"
+    assert unknown == {"failure", "heartbeat"}, "those need a model that can be told to fail and to be silent"
 
 
 def test_failures_and_silence_conform(scripted: Deployment) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Deployment
+from tests.support.deployments import Deployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.clients]
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import Deployment
 from tests.e2e.test_streaming import script
+from tests.support.deployments import Deployment
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import Deployment, options
 from tests.e2e.test_refusals import check
+from tests.support.deployments import Deployment, options
 
 pytestmark = pytest.mark.e2e
 
@@ -35,7 +35,7 @@ def test_no_dynamic_reference_survives(cloud: LocalCloud, demo: Deployment) -> N
 
 
 def test_way_round_the_distribution_is_closed(cloud: LocalCloud, demo: Deployment) -> None:
-    """The function URL itself refuses whoever does not come by the distribution, key or no key."""
+    """The function URL refuses every request that does not come through the distribution, with or without a key."""
     listener = cloud.ask("status")["function_urls"]
     host = httpx.URL(demo.outputs["FunctionUrl"]).host
     for secret in ({}, {"x-sluice-origin-secret": "guess"}):

@@ -17,8 +17,8 @@ from cli.commands.preflight import preflight
 from cli.lib.project import CommandError
 from infra.images import containers
 from local.cloud import REGION, LocalCloud
-from tests.e2e.conftest import Deployment, deployed, options
 from tests.e2e.test_streaming import settled, text
+from tests.support.deployments import Deployment, deployed, options
 
 pytestmark = pytest.mark.e2e
 
@@ -193,7 +193,7 @@ def test_destroy_leaves_nothing_and_says_so(
         preflight("local", {**foreign.settings, "name": foreign.name})
     assert "0 ml.g6.xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
     with pytest.raises(CommandError, match=r"foreign-local in account \d+, [a-z0-9-]+: say so with --yes"):
-        destroy("local", {**foreign.settings, "name": foreign.name})  # nobody is there to be asked
+        destroy("local", {**foreign.settings, "name": foreign.name})  # without a prompt
     destroy("local", {**foreign.settings, "name": foreign.name}, ask=False)
     assert "Left in the account:" in capsys.readouterr().out
     stacks = boto3.client("cloudformation", **options(cloud)).describe_stacks()["Stacks"]

@@ -8,7 +8,7 @@ from cli.commands import doctor
 from cli.lib.project import CommandError
 from infra.limits import LIMITS
 from local.cloud import LocalCloud
-from tests.e2e.conftest import Deployment, options
+from tests.support.deployments import Deployment, options
 
 pytestmark = pytest.mark.e2e
 

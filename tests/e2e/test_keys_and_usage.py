@@ -11,8 +11,8 @@ import cli.commands.usage
 import cli.lib.admin_api
 from cli.main import main
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment, options
 from tests.e2e.test_refusals import check
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
 
 pytestmark = pytest.mark.e2e
 
@@ -23,7 +23,7 @@ Run = Callable[..., str]
 def run(
     cloud: LocalCloud, scripted: Deployment, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Run:
-    """Give the `sluice` command, for this deployment: what it prints, if its status is the expected one."""
+    """Return the `sluice` command, for this deployment: what it prints, if its status is the expected one."""
     for module in (cli.lib.admin_api, cli.commands.usage):
         monkeypatch.setattr(module, "aws_options", lambda _stage: options(cloud))
 
@@ -38,12 +38,12 @@ def run(
 
 
 def client(deployment: Deployment, key: str) -> openai.OpenAI:
-    """Give the stock client with a key."""
+    """Return the stock client with a key."""
     return openai.OpenAI(base_url=f"{deployment.origin}/v1", api_key=key, max_retries=0, timeout=60)
 
 
 def ask(deployment: Deployment, key: str, tokens: int) -> str:
-    """Have the model say so many tokens; the answer's id."""
+    """Ask the model for this number of tokens; return the answer's id."""
     content = json.dumps({"repeat": " x", "count": tokens, "prompt_tokens": 10})
     with client(deployment, key) as openai_client:
         answer = openai_client.chat.completions.create(
@@ -114,7 +114,7 @@ def test_a_key_is_good_in_its_networks_only(scripted: Deployment, run: Run) -> N
 
 
 def test_a_key_that_was_found_is_revoked(scripted: Deployment, run: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    """The whole key is taken, and printed nowhere; what runs with it is told to stop, and the trail has it."""
+    """The command takes a whole key and prints it nowhere. Running requests are cancelled; the audit trail has it."""
     key = run("keys", "create", "--name", "leaked").strip()
     script = json.dumps({"repeat": " x", "count": 3000, "rate": 50, "prompt_tokens": 10})
     with client(scripted, key) as openai_client:

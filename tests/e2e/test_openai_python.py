@@ -12,8 +12,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import SCRIPTED_MODEL, Deployment
 from tests.e2e.test_streaming import script, text
+from tests.support.deployments import SCRIPTED_MODEL, Deployment
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
@@ -47,29 +47,29 @@ class Sync:
         )
 
     def whole(self, retries: int = 0, **fields: Any) -> ChatCompletion:
-        """Give one answer."""
+        """Return one answer."""
         with self._client(retries) as client:
             answer: ChatCompletion = client.chat.completions.create(model=self.deployment.model, **fields)
             return answer
 
     def stream(self, **fields: Any) -> list[ChatCompletionChunk]:
-        """Give the chunks of one answer."""
+        """Return the chunks of one answer."""
         with self._client(0) as client:
             return list(client.chat.completions.create(model=self.deployment.model, stream=True, **fields))
 
     def parse(self, **fields: Any) -> Any:
-        """Give an answer that is read into a type."""
+        """Return an answer that is read into a type."""
         with self._client(0) as client:
             return client.chat.completions.parse(model=self.deployment.model, **fields).choices[0].message.parsed
 
     def helper(self, **fields: Any) -> Any:
-        """Give the whole answer that the streaming helper puts together."""
+        """Return the whole answer that the streaming helper puts together."""
         with self._client(0) as client, client.chat.completions.stream(model=self.deployment.model, **fields) as stream:
             return stream.until_done().get_final_completion()
 
 
 class Async(Sync):
-    """The asynchronous client, each call in an event loop of its own."""
+    """The asynchronous client; each call has a new event loop."""
 
     def _async(self, retries: int = 0) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(
@@ -81,7 +81,7 @@ class Async(Sync):
         )
 
     def whole(self, retries: int = 0, **fields: Any) -> ChatCompletion:
-        """Give one answer."""
+        """Return one answer."""
 
         async def run() -> ChatCompletion:
             async with self._async(retries) as client:
@@ -91,7 +91,7 @@ class Async(Sync):
         return asyncio.run(run())
 
     def stream(self, **fields: Any) -> list[ChatCompletionChunk]:
-        """Give the chunks of one answer."""
+        """Return the chunks of one answer."""
 
         async def run() -> list[ChatCompletionChunk]:
             async with self._async() as client:
@@ -101,7 +101,7 @@ class Async(Sync):
         return asyncio.run(run())
 
     def parse(self, **fields: Any) -> Any:
-        """Give an answer that is read into a type."""
+        """Return an answer that is read into a type."""
 
         async def run() -> Any:
             async with self._async() as client:
@@ -111,7 +111,7 @@ class Async(Sync):
         return asyncio.run(run())
 
     def helper(self, **fields: Any) -> Any:
-        """Give the whole answer that the streaming helper puts together."""
+        """Return the whole answer that the streaming helper puts together."""
 
         async def run() -> Any:
             async with (
@@ -125,14 +125,14 @@ class Async(Sync):
 
 @pytest.fixture(params=[Sync, Async])
 def demo_client(request: pytest.FixtureRequest, demo: Deployment) -> Sync:
-    """Give either client, for the demo model."""
+    """Return either client, for the demo model."""
     made: Sync = request.param(demo)
     return made
 
 
 @pytest.fixture(params=[Sync, Async])
 def client(request: pytest.FixtureRequest, scripted: Deployment) -> Sync:
-    """Give either client, for the scripted engine."""
+    """Return either client, for the scripted engine."""
     made: Sync = request.param(scripted)
     return made
 

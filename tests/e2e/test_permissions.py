@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering.ledger import Opening, Prices, ledger_key, opening_item
 from local.cloud import LocalCloud
-from tests.e2e.conftest import Deployment, options
+from tests.support.deployments import Deployment, options
 
 pytestmark = pytest.mark.e2e
 
@@ -70,7 +70,7 @@ GRANTS = {
     },
 }
 # What is written for a role arrives some time after the answer.
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 class Deployed:
@@ -88,14 +88,14 @@ class Deployed:
         self.physical = {item["LogicalResourceId"]: item["PhysicalResourceId"] for item in found}
 
     def made(self, owner: str, what: str, kind: str) -> str:
-        """Give the physical id of what a construct of the stack made, by its logical id."""
+        """Return the physical id of what a construct of the stack made, by its logical id."""
         for name, resource in self.template["Resources"].items():
             if resource["Type"] == kind and re.fullmatch(f"{owner}{what}[0-9A-F]{{8}}", name):
                 return str(self.physical[name])
         raise AssertionError(owner)
 
     def roles(self) -> dict[str, Document]:
-        """Give the policy document of each role that the template makes, with its grants resolved, by the role."""
+        """Return the policy document of each role that the template makes, with its grants resolved, by the role."""
         found = {}
         for resource in self.template["Resources"].values():
             if resource["Type"] == "AWS::IAM::Policy":
@@ -122,7 +122,7 @@ class Deployed:
             self.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
     def denials(self) -> list[str]:
-        """Give what the local cloud has refused so far."""
+        """Return what the local cloud has refused so far."""
         log = (self.cloud.directory / "logs" / "cloud.log").read_text()
         return [line for line in log.splitlines() if "AccessDenied: User:" in line]
 
@@ -143,7 +143,7 @@ class Function:
         self.api.update_function_configuration(FunctionName=self.name, MemorySize=next(self._sizes))
 
     def streams(self) -> set[str]:
-        """Give the names of its log streams."""
+        """Return the names of its log streams."""
         found = self._logs.describe_log_streams(logGroupName=self._group)["logStreams"]
         return {stream["logStreamName"] for stream in found}
 
@@ -154,12 +154,12 @@ class Function:
 
 
 def listed(value: Any) -> list[Any]:
-    """Give a value, which may be a list, as a list."""
+    """Return a value, which may be a list, as a list."""
     return value if isinstance(value, list) else [value]
 
 
 def grants(document: Document) -> list[Grant]:
-    """Give each action with each resource of each statement."""
+    """Return each action with each resource of each statement."""
     return [
         (action, resource)
         for statement in document["Statement"]
@@ -169,14 +169,14 @@ def grants(document: Document) -> list[Grant]:
 
 
 def split(statement: Document, grant: Grant) -> list[Document]:
-    """Give a statement as one for each grant in it, less one grant."""
+    """Return a statement as one for each grant in it, less one grant."""
     pairs = grants({"Statement": [statement]})
     return [{**statement, "Action": one[0], "Resource": one[1]} for one in pairs if one != grant]
 
 
 @pytest.fixture(scope="module")
 def deployed(cloud: LocalCloud, scripted: Deployment) -> Deployed:
-    """Give the roles of the deployment with the scripted engine."""
+    """Return the roles of the deployment with the scripted engine."""
     return Deployed(cloud, scripted)
 
 
@@ -275,12 +275,12 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
         assert {call.status_code for call in calls} <= {200, 201, 503}, [call.text for call in calls]
         return all(call.status_code < 300 for call in calls)
 
-    def use_anew() -> bool:
+    def use_again() -> bool:
         function.renew()  # what read the secret before keeps it for some minutes
         return httpx.get(f"{url}/keys", headers=headers, timeout=60).status_code == 200
 
     check_each(deployed, "Control", use, only=TABLE)
-    check_each(deployed, "Control", use_anew, only={"secretsmanager:GetSecretValue"})
+    check_each(deployed, "Control", use_again, only={"secretsmanager:GetSecretValue"})
 
 
 ADMIN_CALLS: dict[str, list[tuple[str, str, Any]]] = {
@@ -413,7 +413,7 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
     config = api.describe_endpoint(EndpointName=name)["EndpointConfigName"]
 
     def use() -> bool:
-        """Make the very endpoint anew: its role may write to the log group of its name alone."""
+        """Make the same endpoint again: its role may write to the log group of its name alone."""
         before, known, counted = len(deployed.denials()), streams(), invocations()
         api.delete_endpoint(EndpointName=name)
         api.create_endpoint(EndpointName=name, EndpointConfigName=config)

@@ -7,7 +7,7 @@ import pytest
 
 from lambda_fn import ids
 from lambda_fn.metering import accounts
-from tests.e2e.conftest import Deployment
+from tests.support.deployments import Deployment
 
 pytestmark = pytest.mark.e2e
 
@@ -39,13 +39,13 @@ def check(response: httpx.Response, status: int, code: str | None) -> None:
     ids=range(8),
 )
 def test_wrong_requests(demo: Deployment, change: dict[str, Any], status: int, code: str | None) -> None:
-    """A request that makes no sense is refused with its status, streamed or not."""
+    """An invalid request is refused with its status, streamed or not."""
     for stream in (False, True):
         if stream and "stream_options" in change:
             continue
         body = {"model": demo.model, "messages": [USER], "stream": stream, **change}
         headers = {"authorization": f"Bearer {demo.key}"}
-        check(httpx.post(f"{demo.origin}/v1/chat/completions", json=body, headers=headers, timeout=30), status, code)
+        check(httpx.post(f"{demo.origin}/v1/chat/completions", json=body, headers=headers, timeout=60), status, code)
 
 
 def test_malformed_json(demo: Deployment) -> None:

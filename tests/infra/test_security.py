@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.conftest import synthesise
+from tests.support.synthesis import synthesise
 
 ACTIONS_WITHOUT_RESOURCES = {
     "cloudwatch:PutMetricData",

@@ -1,115 +1,35 @@
-"""The stand-ins that the function talks to: moto's DynamoDB, a SageMaker and a peer that do what a test says."""
+"""The fixtures of the function's tests; what they are made of is in tests/support/."""
 
-import asyncio
-import dataclasses
 import json
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, cast
 
 import boto3
+import httpx
 import pytest
 from aiohttp import web
-from moto.core.eventstream import EventStreamEncoder
+from fastapi import FastAPI
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from lambda_fn import ids
+from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
-from lambda_fn.aws.signing import Credentials
+from lambda_fn.control.app import create_api
+from lambda_fn.control.services import Services
 from lambda_fn.http.client import Client
+from lambda_fn.ids import new_key
 from lambda_fn.metering import accounts
-from lambda_fn.settings import Model, Settings
-from lambda_fn.stream.app import create_app
 from local.moto import attribute_values
-
-CREDENTIALS = Credentials("AKID", "SECRET", "")
-KEY = "sk-abcdefgh2345-" + "Aa0_-" * 8 + "xyz"  # the same in each process of a run
-KEY_ID = ids.key_id_of(KEY) or ""
-ORIGIN = "origin-secret"
-TABLE = "usage"
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-_frame = EventStreamEncoder().encode_message
-
-
-def part(payload: bytes) -> Any:
-    """Make a PayloadPart frame."""
-    return _frame({":message-type": "event", ":event-type": "PayloadPart"}, payload)
-
-
-def exception_frame(kind: str) -> Any:
-    """Make an exception frame."""
-    return _frame({":message-type": "exception", ":exception-type": kind}, b'{"Message":"secret detail"}')
-
-
-def lines(*records: dict[str, Any]) -> bytes:
-    """Make the container's lines."""
-    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
-
-
-START = {"type": "start", "prompt_tokens": 4}
-HELLO = {"type": "delta", "index": 0, "delta": {"content": "Hello"}, "tokens": 1}
-WORLD = {"type": "delta", "index": 0, "delta": {"content": " world"}, "tokens": 1}
-FINISH = {"type": "finish", "index": 0, "finish_reason": "stop"}
-USAGE = {"type": "usage", "prompt_tokens": 4, "completion_tokens": 2}
-END = {"type": "end"}
-WHOLE = lines(START, HELLO, WORLD, FINISH, USAGE, END)
-
-
-@asynccontextmanager
-async def peer(handler: Handler) -> AsyncIterator[str]:
-    """Serve raw TCP on loopback; gives the origin."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await handler(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-class Wire(asyncio.Transport):
-    """A transport that notes what is done to it."""
-
-    def __init__(self) -> None:
-        """Begin open."""
-        super().__init__()
-        self.reading = True
-        self.aborted = False
-        self.writes: list[bytes] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Note it."""
-        self.writes.append(bytes(data))
-
-    def pause_reading(self) -> None:
-        """Note it."""
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        """Note it."""
-        self.reading = True
-
-    def is_closing(self) -> bool:
-        """Say whether it was aborted."""
-        return self.aborted
-
-    def abort(self) -> None:
-        """Note it."""
-        self.aborted = True
+from tests.support.admin import HOUR, NOW, Admin, Make, request, signed_in
+from tests.support.function import CREDENTIALS, KEY, KEY_ID, TABLE, WHOLE, Call, StandIn, caller, part
+from tests.support.ground import LIMITS, Ground, T
 
 
 @pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """Run moto's DynamoDB, with the usage table in it."""
+def moto_server() -> Iterator[str]:
+    """Run moto's DynamoDB; yields its URL."""
     attribute_values.install()
     moto = DomainDispatcherApplication(create_backend_app)
     one_at_a_time = threading.Lock()  # moto has no locks of its own: a condition would not hold
@@ -120,9 +40,16 @@ def moto_url() -> Iterator[str]:
 
     server = make_server("127.0.0.1", 0, application, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.port}"
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def moto_url(moto_server: str) -> Iterator[str]:
+    """Make the usage table for each file: tests of other folders empty the whole of moto."""
     client = boto3.client(
-        "dynamodb", endpoint_url=url, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+        "dynamodb", endpoint_url=moto_server, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
     )
     keys = {"pk": "HASH", "sk": "RANGE"}
     client.create_table(
@@ -131,9 +58,9 @@ def moto_url() -> Iterator[str]:
         KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
     )
-    yield url
-    server.shutdown()
-    server.server_close()
+    yield moto_server
+    client.delete_table(TableName=TABLE)
+    client.close()
 
 
 @pytest.fixture
@@ -146,6 +73,32 @@ def items(moto_url: str) -> Any:
 
 
 @pytest.fixture
+def usage_table(moto_url: str) -> Iterator[Any]:
+    """Yield an empty usage table with both of its indexes, as stock boto3 sees it."""
+
+    def schema(partition: str, sort: str) -> Any:
+        return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+
+    resource = boto3.resource(
+        "dynamodb", endpoint_url=moto_url, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    indexes = {"overdue": ("open", "due"), "keys": ("directory", "created")}
+    types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
+    boto = resource.create_table(
+        TableName=f"usage-{uuid.uuid4().hex}",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=schema("pk", "sk"),
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in types.items()],
+        GlobalSecondaryIndexes=[
+            {"IndexName": name, "KeySchema": schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+            for name, keys in indexes.items()
+        ],
+    )
+    yield boto
+    boto.delete()
+
+
+@pytest.fixture
 async def http() -> AsyncIterator[Client]:
     """Give a client whose idle connections are closed after the test."""
     client = Client()
@@ -154,7 +107,13 @@ async def http() -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def table(moto_url: str, http: Client) -> Table:
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for moto as long as it takes: a busy machine may need longer than the function allows the table."""
+    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)
+
+
+@pytest.fixture
+def table(moto_url: str, http: Client, _patient: None) -> Table:
     """Give the table as the function sees it."""
     return Table(http, url=moto_url, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS)
 
@@ -164,53 +123,6 @@ def account(items: Any) -> dict[str, str]:
     """Give the key of a fresh account for `KEY`."""
     items.put_item(Item=accounts.new_account(KEY, name="test", now=1))
     return accounts.account_key(KEY_ID)
-
-
-@dataclass
-class StandIn:
-    """A SageMaker endpoint: answers `status`, then does `script`: writes bytes, awaits an event, resets at None.
-
-    A cancel is noted apart, and answered by `cancel`.
-    """
-
-    url: str = ""
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    connections: set[Any] = field(default_factory=set)
-    script: Sequence[bytes | asyncio.Event | None] = field(default_factory=tuple)
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    closed: asyncio.Event = field(default_factory=asyncio.Event)
-    cancelled: list[str] = field(default_factory=list)
-
-    async def cancel(self, number: int) -> bool:
-        """Say whether the request that the cancel of a number, from 0, is about was here."""
-        return True
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one invocation."""
-        body = await request.json()
-        if "cancel" in body.get("sluice", {}):
-            self.cancelled.append(body["sluice"]["cancel"])
-            found = await self.cancel(len(self.cancelled) - 1)
-            return web.Response(body=part(json.dumps({"cancelled": found}).encode()))
-        self.bodies.append(body)
-        self.connections.add(request.transport)
-        response = web.StreamResponse(status=self.status, headers=self.headers)
-        await response.prepare(request)
-        try:
-            for step in self.script:
-                if step is None:
-                    assert request.transport is not None
-                    request.transport.abort()
-                    return response
-                if isinstance(step, asyncio.Event):
-                    await step.wait()
-                else:
-                    await response.write(step)
-            await response.write_eof()
-        finally:
-            self.closed.set()
-        return response
 
 
 @pytest.fixture
@@ -228,45 +140,6 @@ async def sagemaker() -> AsyncIterator[StandIn]:
     await runner.cleanup()
 
 
-@dataclass
-class Reply:
-    """What the application sent."""
-
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    chunks: list[bytes] = field(default_factory=list)
-    whole: bool = False
-    grown: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds of the answer, which is asked each time it grows."""
-        async with asyncio.timeout(5):
-            while not holds():
-                self.grown.clear()
-                await self.grown.wait()
-
-    async def until_chunks(self, count: int) -> None:
-        """Wait until so many pieces of the body came."""
-        await self.until(lambda: len(self.chunks) >= count)
-
-    @property
-    def body(self) -> bytes:
-        """Give all chunks in one."""
-        return b"".join(self.chunks)
-
-    @property
-    def error(self) -> dict[str, Any]:
-        """Give the error object, which must have OpenAI's four fields and come with a request id."""
-        error: dict[str, Any] = json.loads(self.body)["error"]
-        assert error.keys() == {"message", "type", "param", "code"}
-        assert self.headers["x-request-id"].startswith("req_")
-        assert self.headers["content-type"] == "application/json"
-        return error
-
-
-Call = Callable[..., Awaitable[Reply]]
-
-
 @pytest.fixture
 def call(make_call: Callable[..., Call]) -> Call:
     """Give a way to call the application as its server would; `reply` may be passed to watch the answer grow."""
@@ -274,72 +147,54 @@ def call(make_call: Callable[..., Call]) -> Call:
 
 
 @pytest.fixture
-def make_call(moto_url: str, sagemaker: StandIn, http: Client) -> Callable[..., Call]:
+def make_call(moto_url: str, sagemaker: StandIn, http: Client, _patient: None) -> Callable[..., Call]:
     """Give a way to make applications, with settings of their own."""
-    return lambda **changes: _call(moto_url, sagemaker, http, changes)
+    return lambda **changes: caller(moto_url, sagemaker, http, changes)
 
 
-def _call(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, Any]) -> Call:
-    settings = Settings(
-        region="eu-west-1",
-        usage_table=TABLE,
-        models={"m": Model(endpoint="endpoint-1", context_tokens=100)},
-        origin_secrets=(ORIGIN, "previous"),
-        dynamodb_url=moto_url,
-        sagemaker_url=sagemaker.url,
-    )
-    app = create_app(dataclasses.replace(settings, **changes), http, lambda: CREDENTIALS)
+@pytest.fixture(scope="session")
+def api() -> FastAPI:
+    """Give the endpoints, which take time to make, without a table."""
+    return create_api(Services(cast("Table", None), ()))
 
-    async def run(
-        method: str = "POST",
-        path: str = "/v1/chat/completions",
-        body: Any = None,
-        *,
-        key: str | None = KEY,
-        origin: str = ORIGIN,
-        more: dict[str, str] | None = None,
-        reply: Reply | None = None,
-        context: object = None,
-        stuck: asyncio.Event | None = None,
-    ) -> Reply:
-        reply = reply or Reply()
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = [(b"x-sluice-origin-secret", origin.encode())]
-        headers += [(name.encode(), value.encode()) for name, value in (more or {}).items()]
-        if key is not None:
-            headers.append((b"authorization", f"Bearer {key}".encode()))
 
-        pieces = [data[: len(data) // 2], data[len(data) // 2 :]]
+@pytest.fixture
+async def admin(moto_url: str, http: Client, api: FastAPI, usage_table: Any) -> AsyncIterator[Admin]:
+    """Give a client of the admin API, past its gate."""
+    table = Table(http, url=moto_url, region="eu-west-1", name=usage_table.name, credentials=lambda: CREDENTIALS)
+    services = Services(table, ("demo", "other"), now=lambda: NOW)
+    api.state.services = services
+    transport = httpx.ASGITransport(signed_in(api), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        yield Admin(client, services, json.loads(json.dumps(api.openapi())), usage_table)
 
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
 
-        async def send(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                reply.status = message["status"]
-                reply.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-            else:
-                if stuck is not None and reply.chunks:
-                    await stuck.wait()  # a client that reads no further
-                reply.chunks.append(message.get("body", b""))
-                reply.whole = not message.get("more_body", False)
-            reply.grown.set()
+@pytest.fixture
+def make(admin: Admin) -> Make:
+    """Give a way to make a key."""
 
-        scope: dict[str, Any] = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "headers": headers,
-            "query_string": b"",
-            "state": {},
-            "aws.after": (after := list[asyncio.Future[object]]()),
-        }
-        if context is not None:
-            scope["aws.context"] = context
-        try:
-            await app({**scope, "raw_path": path.encode(), "root_path": "", "http_version": "1.1"}, receive, send)
-        finally:
-            await asyncio.gather(*after)
-        return reply
+    async def run(name: str = "app", **fields: Any) -> dict[str, Any]:
+        return await admin.ok("POST", "/keys", {"name": name, **fields})
 
     return run
+
+
+@pytest.fixture
+async def used(admin: Admin, make: Make) -> dict[str, Any]:
+    """Make two keys, of which one was used in two days and of two models."""
+    admin.services.now = lambda: NOW - 9 * HOUR
+    first, second = await make("first"), await make("second")
+    for at, model, tokens in ((-8, "demo", 10), (-8, "other", 20), (-5, "demo", 30), (0, "demo", 40)):
+        await request(admin, first, at=NOW + at * HOUR, model=model, tokens=tokens)
+    last = await request(admin, second, at=NOW, tokens=50)
+    admin.services.now = lambda: NOW
+    secrets = {"first_secret": first["secret"], "second_secret": second["secret"]}
+    return {"first": first["id"], "second": second["id"], "last": last, **secrets}
+
+
+@pytest.fixture
+async def ground(moto_url: str, http: Client, usage_table: Any) -> Ground:
+    """Make a key in a usage table."""
+    ground = Ground(moto_url, http, usage_table.name, usage_table, new_key())
+    await ground.table.put(accounts.new_account(ground.key, name="test", now=T - 60, most=LIMITS))
+    return ground

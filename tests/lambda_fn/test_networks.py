@@ -18,7 +18,7 @@ from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.ledger import Opening, Prices
 from lambda_fn.networks import admits, canonical, viewer
 from lambda_fn.stream.admit import Gate
-from tests.lambda_fn.conftest import KEY, Call
+from tests.support.function import KEY, Call
 
 EDGE = "130.176.0.1"
 OFFICE = "203.0.113.0/24 2001:db8::/32"

@@ -1,9 +1,6 @@
-"""One local cloud for the tests of this folder, with a stand-in for the container."""
+"""The fixtures of the local cloud without stacks."""
 
-import json
-import sys
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +10,7 @@ from botocore.config import Config
 
 from local.cloud import REGION, LocalCloud
 from tests.support.function_plane import Plane, started
-
-CONTAINER = (sys.executable, str(Path(__file__).parents[1] / "support" / "container.py"))
-
-Client = Callable[[str], Any]
-Deploy = Callable[..., dict[str, str]]
+from tests.support.local_cloud import CONTAINER, Client, Stacks
 
 
 @pytest.fixture(scope="session")
@@ -48,61 +41,6 @@ def client(cloud: LocalCloud) -> Iterator[Client]:
     yield make
     for one in made.values():
         one.close()
-
-
-class Stacks:
-    """Deploys templates under a name of their own, and reads what came of them."""
-
-    def __init__(self, client: Client) -> None:
-        """`client` makes boto3 clients."""
-        self.api = client("cloudformation")
-        self.names: list[str] = []
-
-    def create(self, resources: dict[str, Any], outputs: dict[str, Any] | None = None, **template: Any) -> str:
-        """Create a stack; its name."""
-        name = f"t{uuid.uuid4().hex[:8]}"
-        self.names.append(name)
-        self.api.create_stack(StackName=name, TemplateBody=_body(resources, outputs, template))
-        self.wait(name)
-        return name
-
-    def update(
-        self, name: str, resources: dict[str, Any], outputs: dict[str, Any] | None = None, **template: Any
-    ) -> None:
-        """Update a stack."""
-        self.api.update_stack(StackName=name, TemplateBody=_body(resources, outputs, template))
-        self.wait(name)
-
-    def delete(self, name: str) -> None:
-        """Delete a stack."""
-        self.names.remove(name)
-        stack = self.api.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
-        self.api.delete_stack(StackName=name)
-        self.wait(stack)
-
-    def wait(self, name: str) -> None:
-        """Wait for the end of an operation; calls wait up to 5 s for it themselves."""
-        while self.status(name).endswith("_IN_PROGRESS"):
-            pass
-
-    def status(self, name: str) -> str:
-        """The stack's status."""
-        return str(self.api.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
-
-    def outputs(self, name: str) -> dict[str, str]:
-        """Its outputs."""
-        stack = self.api.describe_stacks(StackName=name)["Stacks"][0]
-        return {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
-
-    def reasons(self, name: str) -> str:
-        """All reasons in its events."""
-        events = self.api.describe_stack_events(StackName=name)["StackEvents"]
-        return "\n".join(event.get("ResourceStatusReason", "") for event in events)
-
-
-def _body(resources: dict[str, Any], outputs: dict[str, Any] | None, template: dict[str, Any]) -> str:
-    values = {name: {"Value": value} for name, value in (outputs or {}).items()}
-    return json.dumps({"Resources": resources, "Outputs": values, **template})
 
 
 @pytest.fixture

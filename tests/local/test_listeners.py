@@ -46,7 +46,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 def ask(port: int, method: str, path: str, headers: dict[str, str]) -> tuple[int, http.client.HTTPMessage]:
     """Return status and headers of an answer; a connection that is closed without one is a 403."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in {"Host": f"localhost:{port}", **headers}.items():
@@ -137,7 +137,7 @@ def test_other_users(running: Deployed) -> None:
     """Another user of the machine cannot use the Runtime API, nor read a file of the local cloud's folder."""
     port = running.ports["runtime API"]
     script = (
-        "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=10);"
+        "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=60);"
         "c.request('GET', '/2018-06-01/runtime/invocation/next'); print(c.getresponse().status);"
         "print(os.access(sys.argv[2], os.R_OK))"
     )

@@ -1,131 +1,37 @@
-"""Engines, and the application over a real server on loopback."""
-
-from __future__ import annotations
+"""The fixtures of the container."""
 
 import asyncio
-import atexit
-import contextlib
-import functools
-import json
-import socket
-import tempfile
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
 
-import httpx
 import pytest
-import uvicorn
 
-from model.app import create_app
-from model.engines import create
-from model.generation import Generation
-from model.schema import ChatRequest
-from model.settings import Settings
-from tests.support import vllm_stand_in
-
-if TYPE_CHECKING:
-    from model.answers import Timing
-    from model.engines.base import Engine
-
-vllm_stand_in.install()
-
-WEIGHTS = Path(__file__).parents[2] / "demo_model" / "weights"
+from model.engines import trials
+from tests.support.model import LONG, Serve, serving
 
 
-def scripted(**script: Any) -> dict[str, Any]:
-    """A request body whose answer the scripted engine reads from it."""
-    return {"messages": [{"role": "user", "content": json.dumps(script)}]}
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trials of grammars take as long as they take on a busy machine."""
+    monkeypatch.setattr(trials, "WALL_SECONDS", 60.0)
 
 
-def asked(body: dict[str, Any], **more: Any) -> ChatRequest:
-    """A checked request."""
-    return ChatRequest.model_validate_json(json.dumps({**body, **more}))
+@pytest.fixture
+def permits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
+    """A semaphore that the scripted engine acquires in place of each wait of about `LONG` or more."""
+    made = asyncio.Semaphore(0)
 
+    async def sleep(seconds: float) -> None:
+        if seconds < LONG / 2:
+            await asyncio.sleep(seconds)
+        else:
+            await made.acquire()
 
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait for something that nobody announces."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - engines have no events for their tests
-            await asyncio.sleep(0.005)
-
-
-@functools.cache
-def hugging_face_model() -> Path:
-    """A folder with the files of a model that vLLM would load, and one tensor."""
-    folder = tempfile.TemporaryDirectory(prefix="sluice-hf-")
-    atexit.register(folder.cleanup)
-    path = Path(folder.name)
-    vllm_stand_in.make_model(path)
-    header = json.dumps({"weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
-    (path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
-    return path
-
-
-def settings_for(engine: str, **more: Any) -> Settings:
-    """Settings small enough for tests."""
-    weights = hugging_face_model() if engine == "vllm" else WEIGHTS
-    return Settings(engine=engine, **{"model_dir": weights, "context_tokens": 256, "parallel": 4, "queue": 4, **more})
-
-
-@dataclass(frozen=True)
-class Container:
-    """A served application and what is behind it."""
-
-    client: httpx.AsyncClient
-    generation: Generation
-    engine: Any
-    server: uvicorn.Server
-
-    async def lines(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """The records of a whole answer; None stands for a heartbeat."""
-        answer = await self.client.post("/invocations", json=body)
-        assert answer.status_code == 200, answer.text
-        return [json.loads(line) for line in answer.text.splitlines() if line]
-
-    async def idle(self) -> None:
-        """Until the engine has let go of every request."""
-        await until(lambda: self.engine.active == 0)
-
-
-Serve = Callable[..., contextlib.AbstractAsyncContextManager[Container]]
+    clockless = SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
+    monkeypatch.setattr("model.engines.scripted.asyncio", clockless)
+    return made
 
 
 @pytest.fixture
 def serve() -> Serve:
     """Serve an engine (the scripted one unless named) with settings and timing of the test's own."""
-    return _serve
-
-
-@contextlib.asynccontextmanager
-async def _serve(engine: str = "scripted", timing: Timing | None = None, **more: Any) -> AsyncIterator[Container]:
-    settings = settings_for(engine, **more)
-    async with started(settings) as running:
-        generation = Generation(running, settings)
-        app = create_app(generation, settings.models, timing)
-        listener = socket.create_server(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            app, http="httptools", ws="none", lifespan="off", log_level="critical", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        limits = httpx.Limits(max_connections=None)
-        try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, limits=limits) as client:
-                yield Container(client, generation, running, server)
-        finally:
-            server.should_exit = True
-            await task
-
-
-@contextlib.asynccontextmanager
-async def started(settings: Settings) -> AsyncIterator[Engine]:
-    """An engine, closed at the end."""
-    engine = create(settings)
-    try:
-        await engine.start()
-        yield engine
-    finally:
-        await engine.close()
+    return serving

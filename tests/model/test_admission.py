@@ -200,7 +200,7 @@ async def test_cancelled_while_waiting(admitted: bool) -> None:
     if not admitted:
         await first.__aexit__(None, None, None)
 
-    await asyncio.wait_for(third.entered.wait(), 1)
+    await asyncio.wait_for(third.entered.wait(), 60)
     await third.let_go()
     assert admission._free == 1
 
@@ -262,10 +262,10 @@ async def test_bridge_full() -> None:
     done, _ = await asyncio.wait([waiting], timeout=0.05)
     assert not done
     assert await bridge.take() == deltas(2)
-    assert await asyncio.wait_for(waiting, 1)
+    assert await asyncio.wait_for(waiting, 60)
 
     bridge.put(deltas(1))
     waiting = loop.run_in_executor(None, bridge.put, deltas(1))
     bridge.close()
-    assert await asyncio.wait_for(waiting, 1) is False
+    assert await asyncio.wait_for(waiting, 60) is False
     assert bridge.closed

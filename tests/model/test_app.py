@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from model.schema import MAX_BODY_BYTES
-from tests.model.conftest import Serve, scripted
 from tests.support.asking import ENDLESS, error_of, first_record
+from tests.support.model import Serve, scripted
 
 
 async def test_lines(serve: Serve) -> None:

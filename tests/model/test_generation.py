@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
 
 from model.answers import Timing
-from tests.model.conftest import Serve, scripted, until
 from tests.support.asking import ENDLESS, error_of, first_record, running
+from tests.support.model import Serve, scripted, until
 
 
 async def test_leaving_frees_the_place(serve: Serve) -> None:
@@ -88,14 +87,11 @@ async def test_same_id_twice(serve: Serve) -> None:
 async def test_deadline(serve: Serve, script: dict[str, Any]) -> None:
     """A request that outlives its deadline ends with an error record, whether it had begun or not."""
     async with serve() as container:
-        started = time.monotonic()
         records = await container.lines({**scripted(**script), "sluice": {"v": 1, "deadline_ms": 200}})
-        took = time.monotonic() - started
         await container.idle()
 
     assert records[-1]["type"] == "error"
     assert records[-1]["code"] == "deadline_exceeded"
-    assert 0.19 < took < 2
 
 
 async def test_slow_reader_is_let_go(serve: Serve) -> None:

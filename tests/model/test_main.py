@@ -20,7 +20,7 @@ from model.__main__ import serve
 from model.answers import Timing
 from model.errors import StartError
 from model.server import CLOSE_SECONDS, DRAIN_SECONDS, LAST_SECONDS, listen
-from tests.model.conftest import WEIGHTS, scripted
+from tests.support.model import WEIGHTS, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,11 +83,11 @@ def test_stops_on_sigterm(container: tuple[subprocess.Popen[str], str]) -> None:
     """SIGTERM ends it with code 0 and nothing left behind."""
     process, address = container
     body = {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 5}
-    assert httpx.post(f"{address}/invocations", json=body, timeout=10).text.endswith('{"type":"end"}\n')
+    assert httpx.post(f"{address}/invocations", json=body, timeout=60).text.endswith('{"type":"end"}\n')
 
     process.send_signal(signal.SIGTERM)
 
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Hello" not in log
     assert "Traceback" not in log
@@ -121,7 +121,7 @@ def test_wrong_arguments(arguments: list[str]) -> None:
     """Anything but the two commands is answered with the usage."""
     process = command(*arguments)
 
-    _, log = process.communicate(timeout=15)
+    _, log = process.communicate(timeout=60)
 
     assert (process.returncode, log) == (2, "usage: python -m model serve|settings\n")
 
@@ -143,9 +143,9 @@ def test_refuses_to_start(environment: dict[str, str], reason: str) -> None:
     assert process.stderr is not None
     line = process.stderr.readline()
 
-    ping = httpx.get(f"http://127.0.0.1:{port}/ping", timeout=5)
+    ping = httpx.get(f"http://127.0.0.1:{port}/ping", timeout=60)
     process.send_signal(signal.SIGTERM)
-    _, rest = process.communicate(timeout=15)
+    _, rest = process.communicate(timeout=60)
 
     assert line.startswith("model: cannot start: ")
     assert reason in line
@@ -197,15 +197,16 @@ def test_drain() -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     process = command("serve", SLUICE_ENGINE="scripted", SLUICE_PARALLEL="1", SAGEMAKER_BIND_TO_PORT=str(port))
+    unread = scripted(repeat="x" * 20_000, count=1000, prompt_tokens=1)  # more than buffers hold: it runs until read
     try:
         wait_for(address)
         with (
             ThreadPoolExecutor(1) as threads,
-            httpx.stream("POST", f"{address}/invocations", json=scripted(count=60, rate=30), timeout=15) as answer,
+            httpx.stream("POST", f"{address}/invocations", json=unread, timeout=60) as answer,
         ):
             lines = answer.iter_lines()
             next(lines)
-            waiting = threads.submit(httpx.post, f"{address}/invocations", json=scripted(say=["a"]), timeout=15)
+            waiting = threads.submit(httpx.post, f"{address}/invocations", json=scripted(say=["a"]), timeout=60)
             while b"sluice_requests_waiting 1.0" not in httpx.get(f"{address}/metrics").content:
                 pass
             process.send_signal(signal.SIGTERM)
@@ -213,7 +214,7 @@ def test_drain() -> None:
             ping = httpx.get(f"{address}/ping")
             new = httpx.post(f"{address}/invocations", json=scripted(say=["a"]))
             last = list(lines)[-1]
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.model.conftest import Container, Serve, asked, scripted, until
+from tests.support.model import Container, Serve, asked, scripted, until
 
 if TYPE_CHECKING:
     import pytest
@@ -71,11 +71,11 @@ async def test_outcomes(serve: Serve) -> None:
 
 async def test_running_and_waiting(serve: Serve) -> None:
     """What runs, what waits and what is in the cache are shown as they are; a cancel frees all of it."""
-    body = {**scripted(repeat=" w", count=200, rate=50, prompt_tokens=30), "sluice": {"v": 1, "request_id": "r"}}
+    body = {**scripted(repeat=" w", count=200, rate=5, prompt_tokens=30), "sluice": {"v": 1, "request_id": "r"}}
     async with serve(parallel=1) as container:
         async with (
             container.client.stream("POST", "/invocations", json=body) as running,
-            container.client.stream("POST", "/invocations", json=scripted(count=1, first_after=5)),
+            container.client.stream("POST", "/invocations", json=scripted(count=1, first_after=60)),
         ):
             lines = running.aiter_lines()
             while '"delta"' not in await anext(lines):

@@ -14,8 +14,8 @@ import pytest
 
 from model.errors import InvalidRequestError
 from model.output import OneLine
-from tests.model.conftest import WEIGHTS
 from tests.model.test_main import ROOT, free_port, wait_for
+from tests.support.model import WEIGHTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +64,10 @@ def test_markers() -> None:
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(address)
-        statuses = [httpx.post(f"{address}/invocations", json=body, timeout=30).status_code for body in planted()]
+        statuses = [httpx.post(f"{address}/invocations", json=body, timeout=60).status_code for body in planted()]
         httpx.get(f"{address}/{MARK}%0Amodel: forged", headers={"x-amzn-sagemaker-custom-attributes": MARK})
         process.send_signal(signal.SIGTERM)
-        out, log = process.communicate(timeout=30)
+        out, log = process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
@@ -84,11 +84,16 @@ def test_markers() -> None:
 CHILD = """
 import os, sys
 from model import output
+import threading
+passed_on, line = threading.Semaphore(0), output._line
+def told(*given):
+    line(*given)
+    passed_on.release()
+output._line = told
 output.capture()
 os.write(2, b"loading\\x1b[31m\\n")
 sys.stdout.write("from a library\\n"); sys.stdout.flush()
-import time
-time.sleep(0.5)
+passed_on.acquire(); passed_on.acquire()
 path = output.loaded()
 output.say(path)
 os.write(1, b"PLANTED\\n"); os.write(2, b"PLANTED\\n"); print("PLANTED", flush=True)

@@ -63,7 +63,7 @@ def test_defaults_have_the_forms_of_their_readers() -> None:
 
 def test_documented() -> None:
     """The documentation has the table of all settings as the program prints it."""
-    assert table() in (Path(__file__).parents[2] / "docs" / "container.md").read_text()
+    assert table() in (Path(__file__).parents[2] / "docs" / "reference" / "container.md").read_text()
 
 
 @pytest.mark.parametrize(

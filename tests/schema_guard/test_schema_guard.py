@@ -17,7 +17,7 @@ from tests.schema_guard.converter import SECONDS, Converter, converter
 from tests.schema_guard.hostile import json_values, schemas
 from tests.schema_guard.usual import USUAL
 
-DOCUMENT = Path(__file__).parents[2] / "docs/api.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/reference/api.md"
 STRING = {"type": "string"}
 ENGINES: "tuple[Any, ...]" = ("llama.cpp", "llguidance")
 
@@ -419,11 +419,11 @@ def test_what_is_accepted_converts(engine: Converter, schema: Any) -> None:
 
 
 def table() -> str:
-    """The limits as docs/api.md has them."""
+    """The limits as docs/reference/api.md has them."""
     found = [limit for limit in vars(limits).values() if isinstance(limit, limits.Limit)]
     return "\n".join(f"| {limit.counts} | {limit.most:,} | {limit.measured} |" for limit in found)
 
 
 def test_the_documentation_has_the_limits() -> None:
-    """docs/api.md has one row a limit, as it is in the code."""
+    """docs/reference/api.md has one row a limit, as it is in the code."""
     assert table() in DOCUMENT.read_text()

@@ -1,28 +1,21 @@
 """The admin API over moto's DynamoDB with the real client, in a table of each test's own."""
 
 import itertools
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import boto3
 import httpx
-import pytest
-from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_fn import ids
-from lambda_fn.aws.dynamodb import Table
-from lambda_fn.control.app import PREFIX, create_api
+from lambda_fn.control.app import PREFIX
 from lambda_fn.control.services import WHO, Services
 from lambda_fn.control.trail import Who
-from lambda_fn.http.client import Client
 from lambda_fn.metering import ledger, reservations, settlements
 from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
-from tests.lambda_fn.conftest import CREDENTIALS
 
 NOW = 1_795_243_530  # 2026-11-21 06:45:30
 PRICES = Prices(3, 5)
@@ -79,14 +72,8 @@ class Admin:
             OAS31Validator(everything).validate(answer.json())
 
 
-@pytest.fixture(scope="session")
-def api() -> FastAPI:
-    """Give the endpoints, which take time to make, without a table."""
-    return create_api(Services(cast("Table", None), ()))
-
-
 def signed_in(api: ASGIApp) -> ASGIApp:
-    """Give the endpoints as they are behind the gate: every request is of the same admin."""
+    """Return the endpoints as they are behind the gate: every request is of the same admin."""
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         request_id = ids.new_request_id(NOW + next(_numbers) / 1000)
@@ -95,47 +82,7 @@ def signed_in(api: ASGIApp) -> ASGIApp:
     return run
 
 
-@pytest.fixture
-async def admin(moto_url: str, http: Client, api: FastAPI) -> AsyncIterator[Admin]:
-    """Give a client of the admin API, past its gate."""
-    resource = boto3.resource(
-        "dynamodb", endpoint_url=moto_url, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
-    )
-    types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
-
-    def schema(partition: str, sort: str) -> list[dict[str, str]]:
-        return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
-
-    boto = resource.create_table(
-        TableName=f"admin-{next(_numbers)}",
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=schema("pk", "sk"),
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in types.items()],
-        GlobalSecondaryIndexes=[
-            {"IndexName": name, "KeySchema": schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
-            for name, keys in {"overdue": ("open", "due"), "keys": ("directory", "created")}.items()
-        ],
-    )
-    table = Table(http, url=moto_url, region="eu-west-1", name=boto.name, credentials=lambda: CREDENTIALS)
-    services = Services(table, ("demo", "other"), now=lambda: NOW)
-    api.state.services = services
-    transport = httpx.ASGITransport(signed_in(api), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-        yield Admin(client, services, json.loads(json.dumps(api.openapi())), boto)
-    boto.delete()
-
-
 Make = Callable[..., Any]
-
-
-@pytest.fixture
-def make(admin: Admin) -> Make:
-    """Give a way to make a key."""
-
-    async def run(name: str = "app", **fields: Any) -> dict[str, Any]:
-        return await admin.ok("POST", "/keys", {"name": name, **fields})
-
-    return run
 
 
 async def request(admin: Admin, key: dict[str, Any], *, at: float, model: str = "demo", tokens: int = 11) -> str:
@@ -149,16 +96,3 @@ async def request(admin: Admin, key: dict[str, Any], *, at: float, model: str = 
     done = Settlement("complete", 7, tokens, "stop", 12, 400)
     await settlements.close(table, opening, done, entry=entry, now=at + 8)
     return request_id
-
-
-@pytest.fixture
-async def used(admin: Admin, make: Make) -> dict[str, Any]:
-    """Make two keys, of which one was used in two days and of two models."""
-    admin.services.now = lambda: NOW - 40 * HOUR
-    first, second = await make("first"), await make("second")
-    for at, model, tokens in ((-30, "demo", 10), (-30, "other", 20), (-5, "demo", 30), (0, "demo", 40)):
-        await request(admin, first, at=NOW + at * HOUR, model=model, tokens=tokens)
-    last = await request(admin, second, at=NOW, tokens=50)
-    admin.services.now = lambda: NOW
-    secrets = {"first_secret": first["secret"], "second_secret": second["secret"]}
-    return {"first": first["id"], "second": second["id"], "last": last, **secrets}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.model.conftest import Container, scripted, until
+from tests.support.model import Container, scripted, until
 
 if TYPE_CHECKING:
     import httpx
@@ -30,5 +30,5 @@ async def first_record(lines: Any) -> dict[str, Any]:
 
 
 async def running(container: Container, count: int) -> None:
-    """Until so many requests run in the engine."""
+    """Wait until this number of requests runs in the engine."""
     await until(lambda: container.engine.active == count)

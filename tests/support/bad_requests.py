@@ -1,4 +1,4 @@
-"""What is refused of a chat request, as a table: it is tested row by row, and printed into docs/api.md.
+"""What is refused of a chat request, as a table: it is tested row by row, and printed into docs/reference/api.md.
 
 `make docs` writes it there; a test fails where that was forgotten.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 USER = {"role": "user", "content": "hi"}
 GOOD: dict[str, Any] = {"model": "m", "messages": [USER]}
 
@@ -20,7 +20,7 @@ def function(name: str = "f", **fields: Any) -> dict[str, Any]:
 
 
 def deep(levels: int) -> dict[str, Any]:
-    """Make a JSON schema of so many levels."""
+    """Return a JSON schema with this number of levels."""
     schema: dict[str, Any] = {}
     for _ in range(levels):
         schema = {"items": schema}
@@ -28,7 +28,7 @@ def deep(levels: int) -> dict[str, Any]:
 
 
 def doublings(times: int) -> dict[str, Any]:
-    """Make a JSON schema whose size doubles so many times where references are replaced by what they name."""
+    """Return a JSON schema whose size doubles this many times when references are expanded."""
     defs: dict[str, Any] = {"d0": {"type": "integer"}}
     for number in range(times):
         reference = {"$ref": f"#/$defs/d{number}"}
@@ -238,7 +238,7 @@ def body(change: dict[str, Any]) -> bytes:
 
 
 def table() -> str:
-    """Give the table of the documentation."""
+    """Return the table of the documentation."""
     rows = [f"| {bad.shown} | `{bad.param}` | {f'`{bad.code}`' if bad.code else ''} |" for bad in BAD]
     return "\n".join(["| what is wrong | `param` | `code` |", "|---|---|---|", *rows])
 
@@ -247,7 +247,7 @@ _PLACE = re.compile(r"(<!-- bad requests: `make docs` -->\n).*?(\n<!-- end -->)"
 
 
 def documented() -> str:
-    """Give the document with the current table in it."""
+    """Return the document with the current table in it."""
     return _PLACE.sub(lambda place: f"{place[1]}{table()}{place[2]}", DOCUMENT.read_text())
 
 

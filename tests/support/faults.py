@@ -9,7 +9,7 @@ from local.cloud import LocalCloud
 
 @contextmanager
 def fault(cloud: LocalCloud, **fields: Any) -> Iterator[str]:
-    """A fault for as long as the block lasts; gives its id."""
+    """A fault for as long as the block lasts; yields its id."""
     fault_id = cloud.ask("faults", method="POST", body=fields)["id"]
     yield fault_id
     cloud.ask(f"faults/{fault_id}", method="DELETE")

@@ -91,9 +91,14 @@ def serve():
             threading.Thread(target=count, daemon=True).start()
         if path == "/connect":
             peer = socket.create_connection(("127.0.0.1", int(event["rawQueryString"])))
-        if path == "/send":
+        if path in ("/connect", "/send"):
             peer.sendall(b"GET /_local/status HTTP/1.1\r\nHost: x\r\n\r\n")
             print("peer closed" if peer.recv(65536) == b"" else "peer answered", flush=True)
+        if path == "/held":
+            with open(os.environ["MARK"] + ".begun", "a") as file:
+                file.write(".")
+            while not os.path.exists(os.environ["MARK"]):
+                time.sleep(0.005)
         if path == "/sleep":
             time.sleep(float(event["rawQueryString"]))
         if path == "/buffered":
@@ -126,7 +131,8 @@ def serve():
         elif path == "/ticks":
             for number in range(5):
                 chunk(sock, b"tick %d\n" % number)
-                time.sleep(0.1)
+                while os.path.getsize(os.environ["MARK"]) <= number:
+                    time.sleep(0.005)
         else:
             chunk(sock, b"hello")
         if path == "/cut":

@@ -81,8 +81,15 @@ class Plane:
 
     async def at_rest(self) -> None:
         """Wait until no environment has anything in hand."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not all(one.at_rest for one in self.environments):  # noqa: ASYNC110 - other processes' work
+                await asyncio.sleep(0.005)
+
+    async def held(self, mark: Path, count: int = 1) -> None:
+        """Wait until so many calls of `/held` have begun; they end when `mark`, the function's MARK, exists."""
+        begun = mark.with_name(f"{mark.name}.begun")
+        async with asyncio.timeout(60):
+            while not begun.exists() or begun.stat().st_size < count:  # noqa: ASYNC110 - other processes
                 await asyncio.sleep(0.005)
 
     async def text(self, path: str, **options: Any) -> tuple[int, str]:

@@ -1,20 +1,16 @@
 """A usage table of each test's own, a table whose caller is killed at a chosen call, and the life of a request."""
 
-import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-import pytest
-
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.http.client import Client
-from lambda_fn.ids import hash_key, key_id_of, new_key, new_request_id
+from lambda_fn.ids import hash_key, key_id_of, new_request_id
 from lambda_fn.metering import accounts, hours, ledger, reservations, settlements
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
-from tests.lambda_fn.conftest import CREDENTIALS
+from tests.support.function import CREDENTIALS
 
 T = hours.begins("2026-11-21T06") + 45 * 60 + 30
 """When all of it happens, unless a test says else."""
@@ -27,7 +23,6 @@ PRICES = Prices(3, 5)
 DONE = Settlement("complete", 7, 11, "stop", 12, 400)
 MODEL = "demo"
 LIMITS = accounts.Limits(requests_minute=1000, tokens_minute=10**6, tokens_day=10**7, cost_day=10**9, cost_month=10**10)
-_numbers = itertools.count()
 
 
 class Killed(BaseException):
@@ -102,42 +97,13 @@ class Ground:
         return json.dumps(self.items(begin), sort_keys=True, default=str)
 
 
-@pytest.fixture
-async def ground(moto_url: str, http: Client) -> Any:
-    """Make a table with both indexes, and a key in it."""
-    resource = boto3.resource(
-        "dynamodb", endpoint_url=moto_url, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
-    )
-    name = f"ground-{next(_numbers)}"
-    indexes = {"overdue": ("open", "due"), "keys": ("directory", "created")}
-    types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
-    boto = resource.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=_schema("pk", "sk"),
-        AttributeDefinitions=[{"AttributeName": one, "AttributeType": kind} for one, kind in types.items()],
-        GlobalSecondaryIndexes=[
-            {"IndexName": index, "KeySchema": _schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
-            for index, keys in indexes.items()
-        ],
-    )
-    ground = Ground(moto_url, http, name, boto, new_key())
-    await ground.table.put(accounts.new_account(ground.key, name="test", now=T - 60, most=LIMITS))
-    yield ground
-    boto.delete()
-
-
-def _schema(partition: str, sort: str) -> list[dict[str, str]]:
-    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
-
-
 def opening(ground: Ground, request_id: str) -> Opening:
     """What a request is opened with."""
     return Opening(request_id, ground.key_id, MODEL, 100, 400, PRICES)
 
 
 async def reserve(table: Table, ground: Ground, request_id: str, *, now: int = T) -> accounts.Entry:
-    """Take a request's reservation; give its entry."""
+    """Take a request's reservation; return its entry."""
     reservation = reservations.Reservation(request_id, 100, 400, MODEL)
     update = reservations.reserve(ground.key_id, hash_key(ground.key), reservation, now=now)
     item = await table.update(update, returns=True)
@@ -147,7 +113,7 @@ async def reserve(table: Table, ground: Ground, request_id: str, *, now: int = T
 async def live(
     table: Table, ground: Ground, request_id: str, settlement: Settlement | None = DONE, *, checkpoint: int = 0
 ) -> None:
-    """Do what the stream function does for one request: admit, checkpoint after so many tokens, settle."""
+    """Do what the stream function does for one request: admit, checkpoint after `checkpoint` tokens, settle."""
     opened = opening(ground, request_id)
     entry = await reserve(table, ground, request_id)
     await table.put(ledger.opening_item(opened), condition=ledger.NEW)

@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 
 from local.cloud import REGION, LocalCloud
-from tests.local.conftest import CONTAINER, Stacks
 from tests.support import function_code
+from tests.support.local_cloud import CONTAINER, Stacks
 
 BUCKET = "sluice-listeners"
 SECRET = "the secret of the admin"
@@ -129,7 +129,7 @@ NAMED = "host.docker.internal"
 
 @contextlib.contextmanager
 def deployed(directory: Path) -> Iterator[Deployed]:
-    """A local cloud of its own, with one environment of the function waiting."""
+    """A new local cloud in which one environment of the function waits."""
     cloud = LocalCloud.start(directory, container=CONTAINER, options=["--host", NAMED, "--host=[fd00::1]"])
     made: list[Any] = []
 

@@ -25,7 +25,7 @@ class Fate(enum.Enum):
 
     WELL = "well"
     LOST = "lost"  # it never arrives
-    UNANSWERED = "unanswered"  # it is carried out, and nobody is told
+    UNANSWERED = "unanswered"  # it is carried out, and its response is lost
     LATE = "late"  # it is lost for the caller, and carried out at some later time
     THROTTLED = "throttled"
     KILLED_BEFORE = "killed before"  # the caller's process ends
@@ -46,7 +46,7 @@ class Answer:
         self._body = body
 
     async def read_all(self, limit: int) -> bytes:
-        """Give the body."""
+        """Return the body."""
         assert len(self._body) <= limit
         return self._body
 
@@ -65,7 +65,7 @@ class Network:
         self._killed = False
 
     def table(self, name: str) -> Table:
-        """Give the usage table behind this network."""
+        """Return the usage table behind this network."""
         return Table(
             self,  # type: ignore[arg-type] # as far as the table needs a client
             url=_ORIGIN,
@@ -126,7 +126,7 @@ def carry_out(target: str, body: bytes) -> tuple[int, bytes]:
 
 
 def create_table(name: str) -> Any:
-    """Make an empty usage table, in place of one that is there; give moto's own."""
+    """Make an empty usage table, in place of one that is there; return moto's own."""
     attribute_values.install()
     backend = dynamodb_backends["123456789012"][REGION]
     if name in backend.tables:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from lambda_fn.ids import ledger_partition
-from tests.lambda_fn.conftest import Reply
+from tests.support.function import Reply
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 STREAM = {**CHAT, "stream": True}

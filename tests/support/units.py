@@ -14,7 +14,7 @@ INDEXES = {"overdue": ("open", "due"), "keys": ("directory", "created")}
 
 
 def size(value: Any) -> int:
-    """Give the bytes of a value."""
+    """Return the bytes of a value."""
     match value:
         case bool() | None:
             return 1
@@ -31,17 +31,17 @@ def size(value: Any) -> int:
 
 
 def item_size(item: Mapping[str, Any]) -> int:
-    """Give the bytes of an item."""
+    """Return the bytes of an item."""
     return sum(len(name.encode()) + size(value) for name, value in item.items())
 
 
 def read_units(item: Mapping[str, Any] | None) -> int:
-    """Give the units of a consistent read: one for 4 kB, begun ones counted, also where nothing is found."""
+    """Return the units of a consistent read: one for 4 kB, begun ones counted, also where nothing is found."""
     return max(1, math.ceil(item_size(item or {}) / 4096))
 
 
 def write_units(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> tuple[int, int]:
-    """Give the units of a write: of the table, and of its indexes."""
+    """Return the units of a write: of the table, and of its indexes."""
     table = math.ceil(max(item_size(before or {}), item_size(after or {})) / 1024)
     indexes = 0
     for names in INDEXES.values():

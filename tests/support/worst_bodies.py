@@ -92,7 +92,7 @@ class Peer:
         return True
 
     async def read(self) -> bytes:
-        """Give the next part."""
+        """Return the next part."""
         return next(self._left)
 
     def nudge(self) -> None:
@@ -213,7 +213,7 @@ def _measure(app: Any, body: bytes, path: str) -> dict[str, Any]:
 
 
 def unknown(size: int) -> float:
-    """Return the CPU milliseconds that a caller without a key costs with a chat of so many bytes."""
+    """Return the CPU milliseconds that a chat of this many bytes costs when its caller has no key."""
     run = asyncio.new_event_loop().run_until_complete
     body = PLAIN[: size - 4] + b'"}]}'
     with stubbed_app() as app:
@@ -222,7 +222,7 @@ def unknown(size: int) -> float:
 
 
 def _trim() -> None:
-    """Give freed memory back, which would hide what is taken."""
+    """Return freed memory to the system: it would hide what a body takes."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

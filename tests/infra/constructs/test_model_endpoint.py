@@ -12,7 +12,7 @@ from infra.compose import compose
 from infra.images import containers
 from infra.settings.container_environment import environment
 from infra.settings.deployment import DEV, SettingsError
-from tests.infra.conftest import Synthesis, synthesise
+from tests.support.synthesis import Synthesis, synthesise
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"

@@ -203,7 +203,7 @@ def test_a_build_that_failed_is_not_taken_for_done(small: Path) -> None:
     """A source that does not compile fails every synthesis until it is mended."""
     (small / "lambda_fn/stream/main.py").write_text("def\n")
     for _ in range(2):
-        with pytest.raises(BytecodeError, match=r"lambda_fn/main\.py"):
+        with pytest.raises(BytecodeError, match=r"lambda_fn/stream/main\.py"):
             build(root=small, target=HOST)
 
 

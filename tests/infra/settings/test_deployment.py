@@ -214,8 +214,8 @@ def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
-    """docs/settings.md has each setting once, with its values in dev and prod and what it takes."""
-    page = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
+    """docs/reference/settings.md has each setting once, with its values in dev and prod and what it takes."""
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text()
     found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| .+ \|$", page, re.MULTILINE)
     assert sorted(found) == sorted(
         (name, shown(getattr(DEV, name)), shown(getattr(PROD, name)), wanted(name)) for name in FIELDS

@@ -9,7 +9,7 @@ from aws_cdk import App, Environment
 
 from infra.compose import compose
 from infra.settings.deployment import DEV, SettingsError
-from tests.infra.conftest import Synthesis, synthesise
+from tests.support.synthesis import Synthesis, synthesise
 
 _ACL = "AWS::WAFv2::WebACL"
 THEIRS = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/theirs/12345678-1234-1234-1234-123456789012"

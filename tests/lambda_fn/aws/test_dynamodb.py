@@ -7,7 +7,7 @@ import pytest
 
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Query, Table
-from tests.lambda_fn.conftest import CREDENTIALS
+from tests.support.function import CREDENTIALS
 from tests.support.network import Answer
 
 

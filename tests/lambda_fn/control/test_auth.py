@@ -12,7 +12,7 @@ from lambda_fn.control.invocation import as_url_event
 from lambda_fn.control.rotate import RotationRefused, rotate
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied, Unavailable
 from lambda_fn.http.client import Client
-from tests.lambda_fn.conftest import CREDENTIALS
+from tests.support.function import CREDENTIALS
 
 
 class Counting(SecretsManager):

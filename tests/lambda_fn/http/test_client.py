@@ -8,7 +8,7 @@ import pytest
 from lambda_fn import limits
 from lambda_fn.http.client import Client, Exchange, connect
 from lambda_fn.http.connection import Connection, TransportError
-from tests.lambda_fn.conftest import Wire, peer
+from tests.support.function import Wire, peer
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
 
@@ -101,7 +101,7 @@ async def test_requests_of_one_turn_leave_together(http: Client, monkeypatch: py
         exchange.close()
 
 
-async def get(client: Client, origin: str, seconds: float = 5) -> Exchange:
+async def get(client: Client, origin: str, seconds: float = 60) -> Exchange:
     """Send a request."""
     return await client.request("GET", origin, "/", {"host": "x"}, b"", seconds=seconds)
 
@@ -181,7 +181,7 @@ async def test_pool_passes_over_closed_connections(http: Client) -> None:
             connection = response._connection
             assert await response.read_all(100) == b"hello, world"
             response.close()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while connection.reusable:  # noqa: ASYNC110 (the connection has no event for it)
                     await asyncio.sleep(0.001)
 

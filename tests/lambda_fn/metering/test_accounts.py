@@ -18,7 +18,7 @@ from lambda_fn.metering import account_changes, accounts, ledger, reservations, 
 from lambda_fn.metering.ledger import Opening, Prices, Settlement
 from lambda_fn.metering.windows import UNLIMITED
 from lambda_fn.stream.admit import Gate
-from tests.lambda_fn.conftest import CREDENTIALS, KEY, KEY_ID, TABLE, peer
+from tests.support.function import CREDENTIALS, KEY, KEY_ID, TABLE, peer
 
 CALLER = Caller(KEY_ID, ids.hash_key(KEY))
 DONE = Settlement("complete", 3, 5, "stop", 12, 40)

@@ -10,7 +10,7 @@ from lambda_fn.metering import accounts, ledger, reservations, settlements
 from lambda_fn.metering.accounts import Correction, Spend
 from lambda_fn.reporting import rollups
 from lambda_fn.reporting.reconcile import Difference, compare_hours, compare_keys, reconcile
-from tests.lambda_fn.conftest import CREDENTIALS
+from tests.support.function import CREDENTIALS
 from tests.support.ground import (
     CLOSED,
     DONE,

@@ -17,7 +17,7 @@ from lambda_fn.runtime.api import Context, ResponseStream, RuntimeApi
 from lambda_fn.runtime.cycle import Cycle
 from lambda_fn.runtime.event import InvalidEvent, to_scope
 from lambda_fn.runtime.loop import serve, trace_id
-from tests.lambda_fn.conftest import Wire, peer
+from tests.support.function import Wire, peer
 
 EVENT: dict[str, Any] = {
     "version": "2.0",
@@ -125,7 +125,7 @@ async def run(lambda_: Lambda, app: Callable[..., Awaitable[None]], *events: Any
     """Serve some events with an application, and give what the Runtime API got."""
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
     got = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for event in events:
             lambda_.events.put_nowait(json.dumps(event).encode())
             got.append(await lambda_.requests.get())
@@ -233,7 +233,7 @@ async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
 
     async with peer(handler) as origin:
         server = asyncio.ensure_future(serve(app, RuntimeApi(origin.removeprefix("http://"))))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             for count in range(1, 6):
                 events.put_nowait(json.dumps(EVENT).encode())
                 while len(got) < count:  # noqa: ASYNC110 (the peer has no event for it)
@@ -318,7 +318,7 @@ async def test_work_after_the_answer(lambda_: Lambda) -> None:
         await hello(scope, receive, send)
 
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         lambda_.events.put_nowait(json.dumps(EVENT).encode())
         await lambda_.requests.get()
         lambda_.ready.clear()
@@ -359,7 +359,7 @@ async def test_many_invocations_in_one_process(lambda_: Lambda) -> None:
         await hello(scope, receive, send)
 
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address), concurrency=3))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in range(3):
             lambda_.events.put_nowait(json.dumps(EVENT).encode())
         for _ in range(3):
@@ -384,7 +384,7 @@ async def test_response_that_lambda_breaks_off(lambda_: Lambda) -> None:
             raise
 
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         lambda_.events.put_nowait(json.dumps(EVENT).encode())
         await lambda_.ready.wait()
         lambda_.ready.clear()
@@ -416,7 +416,7 @@ async def test_one_lost_error_stops_nobody_else(lambda_: Lambda) -> None:
         finished.set()
 
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address), concurrency=2))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         lambda_.events.put_nowait(json.dumps(EVENT).encode())
         lambda_.events.put_nowait(json.dumps({**EVENT, "rawPath": "/raise"}).encode())
         await finished.wait()
@@ -443,7 +443,7 @@ async def test_init_error_is_reported(lambda_: Lambda, monkeypatch: pytest.Monke
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", lambda_.address)
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("SLUICE_MODELS", '{"m": "secret"}')
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await run_main() == 1
         path, packets = await lambda_.requests.get()
     assert path == "/2018-06-01/runtime/init/error"

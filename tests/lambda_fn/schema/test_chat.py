@@ -52,7 +52,7 @@ def test_edges_are_accepted(name: str) -> None:
 
 
 def test_the_documentation_has_the_table() -> None:
-    """docs/api.md says what is tested here; `make docs` writes it."""
+    """docs/reference/api.md says what is tested here; `make docs` writes it."""
     assert documented() == DOCUMENT.read_text()
 
 

@@ -20,7 +20,7 @@ from lambda_fn.settings import Model
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import duration
 from lambda_fn.stream.token_bounds import Bounds
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,
@@ -54,10 +54,9 @@ async def begun(reply: Reply) -> None:
 
 
 async def test_two_hundred_at_once_on_a_budget_for_fifty(
-    call: Call, sagemaker: StandIn, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]
 ) -> None:
     """Of 200 requests at once on a budget for 50 exactly 50 are served, and the budget is spent to the last token."""
-    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)  # moto takes its time, and that is not what is tested
     model = Model(endpoint="e", context_tokens=100)
     body = {**STREAM, "max_tokens": 2}
     each = Bounds.of(parse_chat(json.dumps(body).encode()), model, size=len(json.dumps(body)))
@@ -85,7 +84,6 @@ async def test_settlements_at_once_lose_nothing(
     table: Table, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settlements of one key at full speed are each booked once (`make meter-bench` does 10,000)."""
-    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)
     gate, done = Gate(table), ledger.Settlement("complete", 1, 2, "stop", 1, 1)
 
     async def one() -> None:
@@ -141,7 +139,7 @@ async def test_four_writes_and_no_read(call: Call, sagemaker: StandIn, monkeypat
 async def test_what_a_request_costs(
     call: Call, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The units of a request's writes, computed of the items as they were before and after each: docs/metering.md."""
+    """The units of a request's writes are those of docs/explanation/metering.md, by the items before and after."""
     inner = Table._call
     units: list[tuple[str, int, int]] = []
     reads: list[tuple[str, int]] = []
@@ -192,7 +190,7 @@ async def test_progress_is_noted_and_delays_nothing(
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await stuck.wait()
         await reply.until(lambda: b"Hello" in reply.body)
         noted = ledger_item(items, reply)

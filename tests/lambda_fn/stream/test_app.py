@@ -9,7 +9,7 @@ import pytest
 
 from lambda_fn import ids, limits
 from lambda_fn.settings import Settings, SettingsError
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lambda_fn import errors, limits
 from lambda_fn.stream.delivery import AnswerBroken
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,
@@ -140,17 +142,37 @@ async def test_heartbeats_in_silence(call: Call, sagemaker: StandIn, monkeypatch
     assert events(reply)[1]["choices"][0]["delta"] == {}
 
 
-async def test_deadline_ends_the_stream(
-    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def come(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Give what makes the deadline of the answer come at once."""
+    timers: list[asyncio.Timeout] = []
+
+    def timeout(seconds: float) -> asyncio.Timeout:
+        timers.append(asyncio.timeout(seconds))
+        return timers[-1]
+
+    def now() -> None:
+        assert timers[0].when() == pytest.approx(
+            asyncio.get_running_loop().time() + limits.STREAM_DEADLINE + limits.STREAM_GRACE, abs=60
+        )
+        timers[0].reschedule(0)
+
+    clocked = SimpleNamespace(timeout=timeout, get_running_loop=asyncio.get_running_loop)
+    monkeypatch.setattr("lambda_fn.answer.asyncio", clocked)
+    return now
+
+
+async def test_deadline_ends_the_stream(call: Call, sagemaker: StandIn, items: Any, come: Callable[[], None]) -> None:
     """An answer that takes longer than it may ends in an error, and its call is closed."""
-    monkeypatch.setattr(limits, "STREAM_DEADLINE", 0.05)
-    monkeypatch.setattr(limits, "STREAM_GRACE", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
-    reply = await call(body=STREAM)
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: "Hello" in text(reply))
+    come()
+    await running
     assert events(reply)[-1]["error"]["code"] == "upstream_timeout"
     assert ledger_item(items, reply)["outcome"] == "cut"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await sagemaker.closed.wait()
 
 
@@ -167,25 +189,29 @@ async def test_lambda_deadline_bounds_the_answer(call: Call, sagemaker: StandIn)
 
 
 async def test_client_that_does_not_read_is_given_up(
-    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
+    call: Call, sagemaker: StandIn, items: Any, come: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that takes nothing more is waited for until the deadline; then the request is ended and settled."""
-    monkeypatch.setattr(limits, "STREAM_DEADLINE", 0.1)
-    monkeypatch.setattr(limits, "STREAM_GRACE", 0.1)
     monkeypatch.setattr(limits, "LAST_WRITE", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))
+    await reply.until_chunks(1)
+    come()
     with pytest.raises(AnswerBroken):
-        await call(body=STREAM, reply=reply, stuck=asyncio.Event())
+        await running
     assert ledger_item(items, reply)["outcome"] == "cut"
 
 
 async def test_silent_endpoint_is_dead(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint that sends nothing for long, not even a heartbeat, is given up before the deadline."""
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
-    monkeypatch.setattr(limits, "UPSTREAM_SILENCE", 0.1)
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
-    reply = await call(body=STREAM)
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    await reply.until(lambda: "Hello" in text(reply))
+    monkeypatch.setattr(limits, "UPSTREAM_SILENCE", 0.1)
+    await running
     assert events(reply)[-1]["error"]["code"] == "upstream_cut"
 
 
@@ -211,8 +237,13 @@ async def test_refusal_whose_body_comes_late(call: Call, sagemaker: StandIn, mon
 
 async def test_refusal_whose_body_stalls(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal whose body does not come has the status that its own status says."""
-    monkeypatch.setattr(limits, "META_TIMEOUT", 0.3)
-    sagemaker.status, sagemaker.script = 424, [b"{", asyncio.Event()]
+
+    def script() -> Iterator[bytes | asyncio.Event]:
+        monkeypatch.setattr(limits, "META_TIMEOUT", 0.3)  # the table has been asked by now
+        yield b"{"
+        yield asyncio.Event()
+
+    sagemaker.status, sagemaker.script = 424, script()
     assert (await call(body=STREAM)).status == 502
 
 
@@ -244,7 +275,7 @@ async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> N
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await sagemaker.closed.wait()
     assert ledger_item(items, reply)["outcome"] == "cancelled"
 

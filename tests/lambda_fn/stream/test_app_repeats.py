@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,

@@ -14,7 +14,7 @@ from aiohttp import web
 from lambda_fn import limits
 from lambda_fn.http.connection import TransportError
 from lambda_fn.settings import Model
-from tests.lambda_fn.conftest import (
+from tests.support.function import (
     END,
     FINISH,
     HELLO,
@@ -96,7 +96,8 @@ async def test_servers_that_know_no_cancel(make_call: Callable[..., Call], sagem
 
 async def test_a_caller_that_cannot_be_written_to(call: Call, sagemaker: StandIn, items: Any) -> None:
     """When Lambda breaks the response off, the model is told."""
-    sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
+    taken = asyncio.Event()
+    sagemaker.script = [part(lines(START, HELLO)), taken, part(lines(WORLD)), asyncio.Event()]
 
     class Broken(Reply):
         """Takes one piece."""
@@ -105,6 +106,8 @@ async def test_a_caller_that_cannot_be_written_to(call: Call, sagemaker: StandIn
         def grown(self) -> Any:
             if len(self.chunks) > 1:
                 raise TransportError("broken off")
+            if self.chunks:
+                taken.set()
             return asyncio.Event()
 
         @grown.setter

@@ -12,8 +12,8 @@ from lambda_fn.errors import BodyTooLarge, InvalidRequest
 from lambda_fn.http.responses import read_body
 from lambda_fn.runtime.event import to_scope
 from lambda_fn.schema import parse_chat
-from tests.lambda_fn.conftest import Call
 from tests.support.bad_requests import body, function
+from tests.support.function import Call
 from tests.support.replies import CHAT, STREAM
 
 

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.cloud import LocalCloud
-from tests.local.conftest import Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 TOPIC = {"Type": "AWS::SNS::Topic"}
 BAD = {"Type": "AWS::SageMaker::Endpoint", "Properties": {"EndpointConfigName": "none"}}

@@ -12,7 +12,7 @@ from local.cloud import ACCOUNT
 from local.cloudfront.answers import MANAGED, apply_policy
 from local.cloudfront.behaviours import ConfigError, behaviours
 from local.cloudfront.s3 import allows
-from tests.local.conftest import Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 BUCKET = "sluice-static-files"
 ID = "E123"

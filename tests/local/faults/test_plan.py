@@ -13,7 +13,7 @@ from local.cloud import LocalCloud
 from local.faults import dynamodb
 from local.faults.parts import Boundary, Cutting, Joined, OneByte
 from local.faults.plan import KINDS, FaultError, Plan, parse
-from tests.local.conftest import Client
+from tests.support.local_cloud import Client
 
 
 def _struck(plan: Plan, requests: int = 200) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from local.cloud import ACCOUNT, REGION, LocalCloud
 from local.iam.actions import needs
 from local.iam.operations import Call, Scope
-from tests.local.conftest import Client
+from tests.support.local_cloud import Client
 
 TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/t"
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"

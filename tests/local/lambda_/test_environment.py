@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from local import listeners
+from local.lambda_ import runtime_connection
 from local.limits import Limits
 from local.state import Schedule
 from tests.support import function_code
@@ -32,7 +34,7 @@ def _with(**environment: str) -> Any:
 
 async def _until(plane: Plane, *wanted: str) -> list[str]:
     """Wait until each of `wanted` is found in some log line; all lines."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             lines = [line["message"] for line in plane.control.lines]
             if all(any(re.search(one, line) for line in lines) for one in wanted):
@@ -61,11 +63,12 @@ async def test_peers_drop_the_idle_connections_of_a_frozen_environment(tmp_path:
     async with started(tmp_path) as plane:
         port = sock.getsockname()[1]
         assert (await plane.text(f"/connect?{port}"))[0] == 200
-        await plane.at_rest()
-        await plane.text("/send")
         await _until(plane, "peer answered")
         await plane.at_rest()
-        await asyncio.sleep(0.5)
+        assert runner.server is not None
+        async with asyncio.timeout(60):
+            while runner.server.connections:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.02)
         await plane.text("/send")
         await _until(plane, "peer closed")
     await runner.cleanup()
@@ -74,16 +77,18 @@ async def test_peers_drop_the_idle_connections_of_a_frozen_environment(tmp_path:
 @pytest.mark.parametrize("path", ["/sleep?30", "/stall"])
 async def test_deadline(tmp_path: Path, path: str) -> None:
     """At its deadline a function is killed: 502 before its answer, a cut connection within; the log says so."""
-    async with started(tmp_path, replace(FUNCTION, timeout=2), limits=Limits(2)) as plane:
+    limits = Limits()
+    async with started(tmp_path, limits=limits) as plane:
         await plane.text("/")
         await plane.at_rest()
+        limits.time_scale = 10
         (environment,) = plane.environments
         async with plane.call(path) as answer:
             assert answer.status == (200 if path == "/stall" else 502)
             if path == "/stall":
                 with pytest.raises(aiohttp.ClientPayloadError):
                     await answer.read()
-        await _until(plane, r"Task timed out after 2\.00 seconds", r"REPORT .*Status: timeout")
+        await _until(plane, r"Task timed out after 20\.00 seconds", r"REPORT .*Status: timeout")
         assert environment not in plane.environments
 
 
@@ -124,13 +129,15 @@ async def test_buffered_response_over_6_mb(plane: Plane) -> None:
     assert (await plane.text("/large"))[0] == 502
 
 
-async def test_streamed_response_over_200_mb(tmp_path: Path) -> None:
-    """A streamed response is cut after 200 MB."""
-    limits = Limits()
+async def test_streamed_response_over_200_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A streamed response is cut after 200 MB (here 20, with the function's whole time for it)."""
+    assert runtime_connection._MAX_STREAMED == 200 * 2**20
+    monkeypatch.setattr(runtime_connection, "_MAX_STREAMED", 20 * 2**20)
     function = replace(_with(MARK=str(tmp_path / "mark")), timeout=900)
+    limits = Limits()
     async with started(tmp_path, function, limits=limits) as plane:
         await plane.text("/")
-        limits.time_scale = 100
+        limits.time_scale = 20
         size = 0
 
         async def read(answer: aiohttp.ClientResponse) -> None:
@@ -138,32 +145,42 @@ async def test_streamed_response_over_200_mb(tmp_path: Path) -> None:
             async for data in answer.content.iter_any():
                 size += len(data)
 
-        async with plane.call("/big?3300") as answer:
+        async with plane.call("/big?330") as answer:
             with pytest.raises(aiohttp.ClientPayloadError):
                 await read(answer)
-        assert 190 * 2**20 < size <= 200 * 2**20
+        assert 19 * 2**20 < size <= 20 * 2**20
 
 
-async def test_bandwidth_after_the_first_6_mb(tmp_path: Path) -> None:
-    """The first 6 MB pass at once, what follows at 2 MB a second (here 20)."""
-    loop = asyncio.get_running_loop()
-    async with started(tmp_path, _with(MARK=str(tmp_path / "mark")), limits=Limits(10)) as plane:
-        await plane.text("/")
-        began = loop.time()
+async def test_bandwidth_after_the_first_6_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first 6 MB pass at once, what follows at 2 MB a second."""
+    clock = 0.0
+    late: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal clock
+        clock += seconds
+        late.append(clock)
+        await asyncio.sleep(0)
+
+    loop = SimpleNamespace(time=lambda: clock)
+    monkeypatch.setattr("local.lambda_.url.asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
+    async with started(tmp_path, _with(MARK=str(tmp_path / "mark"))) as plane:
         async with plane.call("/big?256") as answer:  # 16 MB
-            await answer.read()
-        assert loop.time() - began > 10 / 20 * 0.9
+            assert len(await answer.read()) == 16 * 2**20
+        assert late[-1] == pytest.approx(10 / 2)
 
 
-async def test_account_concurrency(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_account_concurrency(plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a reserved concurrency the account's bounds it: 429."""
+    mark = tmp_path / "mark"
+    await plane.functions.apply((_with(MARK=str(mark)),))
     (pool,) = plane.functions._pools.values()
     assert pool._limit == 1000
     monkeypatch.setattr("local.lambda_.pool.value", {"lambda_account_concurrency": 1}.__getitem__)
-    first = asyncio.create_task(plane.text("/sleep?1"))
-    while not pool._waiting and not plane.environments:  # noqa: ASYNC110 - the other task's work
-        await asyncio.sleep(0)
+    first = asyncio.create_task(plane.text("/held"))
+    await plane.held(mark)
     assert (await plane.text("/"))[0] == 429
+    mark.touch()
     assert (await first)[0] == 200
 
 
@@ -205,14 +222,18 @@ async def test_json_log_format(tmp_path: Path) -> None:
 
 async def test_several_invocations_in_one_environment(tmp_path: Path) -> None:
     """With a concurrency of four, four calls at once share one process, a fifth gets another."""
-    async with started(tmp_path, concurrency=4) as plane:
+    mark = tmp_path / "mark"
+    async with started(tmp_path, _with(MARK=str(mark)), concurrency=4) as plane:
 
         async def pid() -> str:
-            async with plane.call("/sleep?2") as answer:
+            async with plane.call("/held") as answer:
                 await answer.read()
                 return str(answer.headers["x-pid"])
 
-        pids = await asyncio.gather(*(pid() for _ in range(5)))
+        calls = [asyncio.create_task(pid()) for _ in range(5)]
+        await plane.held(mark, 5)
+        mark.touch()
+        pids = await asyncio.gather(*calls)
         assert sorted(pids.count(one) for one in set(pids)) == [1, 4]
         _, text = await plane.text("/environment")
         assert json.loads(text)["variables"]["AWS_LAMBDA_MAX_CONCURRENCY"] == "4"

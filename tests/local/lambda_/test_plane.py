@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from local.lambda_ import pool
+from local.state import Function
 from tests.support.function_plane import FUNCTION, HOST, Plane
 
 
@@ -47,8 +48,11 @@ async def test_event_and_answer(plane: Plane) -> None:
     assert event["headers"]["host"] == HOST
 
 
-async def test_killed_by_its_credentials(plane: Plane) -> None:
+async def test_killed_by_its_credentials(plane: Plane, tmp_path: Path) -> None:
     """A fault kills the environment that has an access key, in the middle of its work, and no other."""
+    mark = tmp_path / "mark"
+    mark.touch()
+    await plane.functions.apply((_with(MARK=str(mark)),))
     async with plane.call("/ticks") as answer:
         await answer.content.readany()
         assert not plane.functions.kill("another")
@@ -57,15 +61,25 @@ async def test_killed_by_its_credentials(plane: Plane) -> None:
             await answer.content.read()
 
 
-async def test_chunks_arrive_as_they_are_written(plane: Plane) -> None:
-    """Five ticks a tenth of a second apart are five reads."""
-    await plane.text("/")
+def _with(**environment: str) -> Function:
+    return replace(FUNCTION, environment={**FUNCTION.environment, **environment})
+
+
+async def test_chunks_arrive_as_they_are_written(plane: Plane, tmp_path: Path) -> None:
+    """Of five ticks each has arrived before the next one is written."""
+    mark = tmp_path / "mark"
+    mark.touch()
+    await plane.functions.apply((_with(MARK=str(mark)),))
     async with plane.call("/ticks") as answer:
-        assert len([piece async for piece in answer.content.iter_any()]) == 5
+        for number in range(5):
+            assert await answer.content.readany() == b"tick %d\n" % number
+            mark.write_bytes(bytes(number + 1))
 
 
-async def test_warm_reuse_and_one_environment_for_each_concurrent_call(plane: Plane) -> None:
+async def test_warm_reuse_and_one_environment_for_each_concurrent_call(plane: Plane, tmp_path: Path) -> None:
     """Calls one after another share a process; calls at once have one each."""
+    mark = tmp_path / "mark"
+    await plane.functions.apply((_with(MARK=str(mark)),))
     pids = []
     for _ in range(6):  # one that has answered may still be busy with its end when the next call comes
         async with plane.call("/") as answer:
@@ -75,20 +89,25 @@ async def test_warm_reuse_and_one_environment_for_each_concurrent_call(plane: Pl
     assert pids[0] == pids[1]
 
     async def pid() -> str:
-        async with plane.call("/sleep?2") as answer:
+        async with plane.call("/held") as answer:
             await answer.read()
             return str(answer.headers["x-pid"])
 
-    assert len(set(await asyncio.gather(pid(), pid(), pid()))) == 3
+    calls = [asyncio.create_task(pid()) for _ in range(3)]
+    await plane.held(mark, 3)
+    mark.touch()
+    assert len(set(await asyncio.gather(*calls))) == 3
     assert plane.functions.status()[0]["environments"] >= 3
 
 
-async def test_reserved_concurrency(plane: Plane) -> None:
+async def test_reserved_concurrency(plane: Plane, tmp_path: Path) -> None:
     """One call more than the reserved concurrency is refused with 429, and later ones are not."""
-    await plane.functions.apply((replace(FUNCTION, reserved_concurrency=1),))
-    first = asyncio.create_task(plane.text("/sleep?0.5"))
-    await asyncio.sleep(0.1)
+    mark = tmp_path / "mark"
+    await plane.functions.apply((replace(_with(MARK=str(mark)), reserved_concurrency=1),))
+    first = asyncio.create_task(plane.text("/held"))
+    await plane.held(mark)
     assert (await plane.text("/"))[0] == 429
+    mark.touch()
     assert (await first)[0] == 200
     assert (await plane.text("/"))[0] == 200
 
@@ -119,7 +138,7 @@ async def test_failed_initialisation(plane: Plane, how: str) -> None:
 
 async def test_timeout(plane: Plane) -> None:
     """A function over its time is killed, and the call is a 502."""
-    await plane.functions.apply((replace(FUNCTION, timeout=1),))
+    await plane.functions.apply((replace(FUNCTION, timeout=2),))
     assert (await plane.text("/sleep?30"))[0] == 502
     assert (await plane.text("/"))[0] == 200
 
@@ -137,18 +156,21 @@ async def test_the_client_leaving_is_not_told(plane: Plane, tmp_path: Path) -> N
     async with plane.call("/big?300") as answer:
         await answer.content.readany()
         answer.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not mark.exists():  # noqa: ASYNC110 - another process makes it
             await asyncio.sleep(0.02)
 
 
-async def test_new_environment_variables_take_effect(plane: Plane) -> None:
+async def test_new_environment_variables_take_effect(plane: Plane, tmp_path: Path) -> None:
     """After a change of the configuration calls go to new processes, while the old ones finish."""
-    slow = asyncio.create_task(plane.text("/sleep?0.5"))
-    await asyncio.sleep(0.3)
-    await plane.functions.apply((replace(FUNCTION, environment={**FUNCTION.environment, "OWN": "new"}),))
+    mark = tmp_path / "mark"
+    await plane.functions.apply((_with(MARK=str(mark)),))
+    slow = asyncio.create_task(plane.text("/held"))
+    await plane.held(mark)
+    await plane.functions.apply((_with(OWN="new"),))
     _, text = await plane.text("/environment")
     assert json.loads(text)["variables"]["OWN"] == "new"
+    mark.touch()
     assert (await slow)[0] == 200
 
 
@@ -166,7 +188,7 @@ async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.M
     """An environment nobody has used for a while is stopped."""
     monkeypatch.setattr(pool, "IDLE_S", 0.1)
     await plane.text("/")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while plane.functions.status()[0]["environments"]:  # noqa: ASYNC110 - a timer's work
             await asyncio.sleep(0.02)
 

@@ -92,9 +92,9 @@ async def test_next(runtime: Runtime) -> None:
 async def test_streamed_response_at_every_cut(runtime: Runtime) -> None:
     """A streamed response cut in two at any byte gives the same head and body, and 202."""
     request = _post("invocation/id-1/response", _chunked(PRELUDE + b"\0" * 3, b"\0" * 5 + b"he", b"llo"), STREAMED)
+    reader, writer = await runtime.open()
     for cut in range(1, len(request)):
         invocation, _ = await runtime.next()
-        reader, writer = await runtime.open()
         writer.write(request[:cut])
         await writer.drain()
         await asyncio.sleep(0)

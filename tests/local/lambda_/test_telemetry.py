@@ -13,7 +13,7 @@ import pytest
 
 from local.cloud import LocalCloud
 from local.moto.telemetry import metrics
-from tests.local.conftest import Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 CODE = """
 import json, os, time
@@ -116,7 +116,7 @@ def scaled(tmp_path: Path) -> Iterator[Client]:
 
 
 def _eventually(found: Callable[[], Any]) -> Any:
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while time.monotonic() < ends:
         if value := found():
             return value

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from local.cloud import LocalCloud
-from tests.local.conftest import Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 WEIGHTS = "sluice-test-weights"
 ROLE = {
@@ -153,7 +153,7 @@ def test_the_caller_leaving_closes_the_containers_request(client: Client, endpoi
     answer = runtime.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=body)
     next(iter(answer["Body"]))
     answer["Body"].close()
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 60
     while time.monotonic() < ends:
         if json.loads(runtime.invoke_endpoint(EndpointName=endpoint, Body=b"closed")["Body"].read()):
             return
@@ -165,7 +165,7 @@ def _status(cloud: LocalCloud, name: str) -> dict[str, Any]:
 
 
 def _until_in_service(client: Client, endpoint: str) -> None:
-    ends = time.monotonic() + 15
+    ends = time.monotonic() + 60
     while time.monotonic() < ends:
         try:
             client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=b"closed")

@@ -12,7 +12,7 @@ import pytest
 from model.engines import ENGINES
 from model.errors import ContextLengthError
 from model.events import Delta, Event, Finish, Start, Usage
-from tests.model.conftest import asked, scripted, settings_for, started, until
+from tests.support.model import asked, scripted, settings_for, started, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -239,7 +239,7 @@ async def test_closed(engine: Engine) -> None:
     request = asyncio.create_task(whole(engine, talking(engine)))
     await until(lambda: engine.active == 1)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await engine.close()
 
     assert not engine.healthy

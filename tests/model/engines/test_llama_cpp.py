@@ -13,7 +13,7 @@ from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
 from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError, StartError
 from model.events import Delta, Event, Finish, Start, Usage
-from tests.model.conftest import WEIGHTS, asked, settings_for, started, until
+from tests.support.model import WEIGHTS, asked, settings_for, started, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,8 +14,8 @@ from model.engines.llguidance import rewritten
 from model.engines.search_pattern import anchored
 from model.engines.trials import Trials
 from model.errors import ModelError
-from tests.model.conftest import asked
 from tests.schema_guard.usual import USUAL, closed
+from tests.support.model import asked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

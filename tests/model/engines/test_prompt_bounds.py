@@ -11,7 +11,7 @@ import pytest
 
 from model.engines import prompt_bounds
 from model.errors import ContextLengthError, InvalidRequestError
-from tests.model.conftest import asked, settings_for, started
+from tests.support.model import asked, settings_for, started
 
 
 def call(arguments: str) -> dict[str, Any]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.engines import scripted as scripted_engine
 from model.engines.script import StopFilter, parse, words
 from model.engines.scripted import BUFFERED_STEPS
 from model.errors import EngineError, InvalidRequestError, NotReadyError
 from model.events import Delta, Event, Finish, Start, Usage
-from tests.model.conftest import asked, scripted, settings_for, started
+from tests.support.model import asked, scripted, settings_for, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -93,16 +95,22 @@ async def test_failure(engine: Any, code: str, kind: type[Exception]) -> None:
     assert said == 4
 
 
-async def test_rate(engine: Any) -> None:
-    """Tokens come at the rate, and their stamps are the times at which they were due."""
-    before = time.monotonic()
-    events = await events_of(engine, count=21, rate=100, stamp=True, first_after=0.05)
-    took = time.monotonic() - before
+async def test_rate(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens come at the rate, and their stamps are the times at which they were due, also of those that come late."""
+    clock = 100.0
 
-    stamps = [int(event.content) for event in events if isinstance(event, Delta)]
-    assert took >= 0.25
-    assert len(stamps) == 21
-    assert stamps[-1] - stamps[0] == pytest.approx(0.2e9, rel=0.01)
+    async def sleep(seconds: float) -> None:
+        nonlocal clock
+        clock += seconds + (0.025 if seconds else 0)  # whoever sleeps is woken two and a half steps too late
+
+    loop = SimpleNamespace(time=lambda: clock)
+    monkeypatch.setattr(scripted_engine, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
+    monkeypatch.setattr(scripted_engine, "time", SimpleNamespace(time_ns=lambda: int(clock * 1e9)))
+    events = await events_of(engine, count=21, rate=100, stamp=True, first_after=0.05)
+
+    stamps = [int(event.content) / 1e9 for event in events if isinstance(event, Delta)]
+    assert stamps == pytest.approx([100.05 + number / 100 for number in range(21)], abs=1e-6)
+    assert clock == pytest.approx(100.25, abs=0.03)
 
 
 async def test_buffer(engine: Any) -> None:

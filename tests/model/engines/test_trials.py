@@ -19,12 +19,13 @@ from model.engines.llama_cpp_chunks import guiding, request_body
 from model.engines.trial_process import TooSlowError
 from model.engines.trials import Trials, Tried
 from model.errors import EngineError, InvalidRequestError, NotReadyError, OverloadedError
-from tests.model.conftest import Serve, asked, until
 from tests.support.asking import error_of
+from tests.support.model import Serve, asked, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+WALL_SECONDS = trials.WALL_SECONDS  # the tests have more
 QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
 # Each made llama.cpp allocate without end where it served.
 HOSTILE: list[dict[str, Any]] = [
@@ -327,7 +328,7 @@ async def test_ends_with_its_input(tried: Trials) -> None:
     assert process.stdin is not None
     process.stdin.close()
 
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
 @pytest.mark.parametrize(
@@ -366,15 +367,15 @@ def test_within_bounds(more: dict[str, Any]) -> None:
 
 def test_documented() -> None:
     """The documentation has the limits as the code has them."""
-    page = (Path(__file__).parents[3] / "docs" / "container.md").read_text()
+    page = " ".join((Path(__file__).parents[3] / "docs" / "reference" / "container.md").read_text().split())
 
     for limit in (
         f"properties) | {guided.MAX_TOOL_ALTERNATIVES} |",
         f"{trials.CPU_SECONDS:g} s of CPU, {trial_child.ADDRESS_SPACE // 2**20} MB of address space",
         f"tried | {trials.MAX_WAITING}, ",
         f"has not done in {trials.QUICK_SECONDS:g} s of CPU",
-        f"A try that takes {trials.WALL_SECONDS:g} s of wall time",
-        f"takes too much for {trials.REMEMBERED_SECONDS:g} s",
+        f"A try that takes {WALL_SECONDS:g} s of wall time",
+        f"takes too much is kept for {trials.REMEMBERED_SECONDS:g} s",
         f"{prompt_bounds.BYTES_PER_TOKEN} bytes for each token",
         f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
         f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",

@@ -25,7 +25,7 @@ from model.errors import (
 )
 from model.events import Delta, Event, Finish, Start, Usage
 from model.settings import Settings
-from tests.model.conftest import Serve, asked, hugging_face_model, settings_for, started, until
+from tests.support.model import Serve, asked, hugging_face_model, settings_for, started, until
 from tests.support.vllm_stand_in import chat, values
 from tests.support.vllm_stand_in.llm import AsyncLLM
 from tests.support.vllm_stand_in.values import CompletionOutput

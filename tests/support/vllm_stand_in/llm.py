@@ -58,7 +58,7 @@ class _Collector:
 
 
 class AsyncLLM:
-    """Sequences advance together, a token a step; whoever is aborted is not in the next one."""
+    """Sequences advance together, one token a step; an aborted one is not in the next step."""
 
     step_seconds = 0.0  # between two steps; 0 is a turn of the event loop
 
@@ -188,7 +188,7 @@ class AsyncLLM:
 
     @as_pinned("AsyncLLM")
     def shutdown(self, timeout: float | None = None) -> None:
-        """Give everything back."""
+        """Return everything."""
         if not self.shut_down:
             REGISTRY.unregister(self._gauge)
         self.shut_down = True

@@ -1,0 +1,83 @@
+"""The documents name files, targets and commands that exist, lead somewhere, and keep their form."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+        ROOT / "examples/README.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+)
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+FOLDERS = (
+    "bench|cli|demo_model|docs|examples|infra|lambda_fn|local|locks|model|schema_guard|tests"
+    "|runtime|stream|metering|reporting|control|dialects|transform|encode|schema|sweep|engines"
+)
+BASES = ("", "lambda_fn", "lambda_fn/control", "model")
+
+
+def prose(text: str) -> str:
+    """Return a page without its fenced code and what `make bench-report` writes."""
+    return re.sub(r"^```.*?^```$|<!-- (\w+): begin -->.*?<!-- \1: end -->", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_file_that_is_named_is_there(name: str) -> None:
+    """A path of the source, in code, is one: from the root, or from the part that the page is about."""
+    spans = re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", prose((ROOT / name).read_text()))
+    assert [path for path in spans if not any((ROOT / base / path).exists() for base in BASES)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_target_that_is_named_is_there(name: str) -> None:
+    """A target of make is one."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", (ROOT / name).read_text())) <= targets
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_link_leads_to_a_file(name: str) -> None:
+    """A relative link is one to a file of the repository; `make docs` checks the anchors, too."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", prose((ROOT / name).read_text()))
+    assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lines_have_a_width_to_read(name: str) -> None:
+    """A line has at most 100 columns, but for rows of tables, code, and what cannot be broken."""
+    lines = prose((ROOT / name).read_text()).splitlines()
+    assert [line for line in lines if len(line) > 100 and not line.startswith("|") and " " in line.strip("- ")] == []
+
+
+def test_the_readme_is_short() -> None:
+    """It has at most 120 lines."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_decisions_are_numbered_and_dated() -> None:
+    """Each record has the next number, a date and a status, and a row in the index with the same."""
+    folder = ROOT / "docs/decisions"
+    records = sorted(folder.glob("0*.md"))
+    assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
+    for path in records:
+        text = path.read_text()
+        head = re.match(r"# (\d{4}): (.+)\n\n- Date: (\d{4}-\d\d-\d\d)\n- Status: (.+)\n", text)
+        assert head is not None, path.name
+        number, title, date, status = head.groups()
+        assert path.name.startswith(number)
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+        assert f"| [{number}]({path.name}) | {date} | {title} | {status} |" in (folder / "index.md").read_text()
+
+
+def test_the_changelog_has_the_released_version() -> None:
+    """Unreleased comes first, then versions with their dates; the newest one is the package's."""
+    heads = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version is not None
+    assert heads[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(version[1])}\] - \d{{4}}-\d\d-\d\d", heads[1])

@@ -1,0 +1,72 @@
+"""The whole local cloud, with two deployments by the real CDK CLI: the demo model, slowed, and the scripted engine."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import boto3
+import openai
+
+from cli.lib import cdk, local_keys
+from local.cloud import LocalCloud
+
+DEMO_RATE = 20.0
+SCRIPTED_MODEL = "scripted"
+
+
+def quiet(detail: str) -> None:
+    """Discard a line of progress."""
+
+
+@dataclass
+class Deployment:
+    """One deployed pair of stacks, with a key for it."""
+
+    name: str
+    outputs: dict[str, str]
+    key: str
+    table: Any
+    settings: dict[str, str]
+
+    @property
+    def origin(self) -> str:
+        """The address that the distribution answers on."""
+        return f"http://{self.outputs['DistributionDomain']}"
+
+    @property
+    def model(self) -> str:
+        """The public name of its model."""
+        return self.outputs["ModelName"]
+
+    @cached_property
+    def client(self) -> openai.OpenAI:
+        """The stock client, which does not retry."""
+        return openai.OpenAI(base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=60)
+
+    def async_client(self) -> openai.AsyncOpenAI:
+        """Return a stock asynchronous client, which does not retry."""
+        return openai.AsyncOpenAI(base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=120)
+
+
+def options(cloud: LocalCloud) -> dict[str, str]:
+    """Return the arguments that lead boto3 to the local cloud."""
+    aws = cloud.aws_environment()
+    return {
+        "endpoint_url": cloud.endpoint_url,
+        "region_name": aws["AWS_REGION"],
+        "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
+    }
+
+
+def deployed(cloud: LocalCloud, name: str, settings: dict[str, str]) -> Deployment:
+    """Deploy a pair of stacks with the real CDK CLI, and make a key for it."""
+    outputs = cdk.deploy(
+        context={"stage": "local", "name": name, **settings},
+        aws=cloud.aws_environment(),
+        outputs=cloud.directory / f"{name}.json",
+        log=cloud.directory / f"{name}.log",
+        detail=quiet,
+    )
+    table = boto3.resource("dynamodb", **options(cloud)).Table(outputs["UsageTableName"])
+    return Deployment(name, outputs, local_keys.create(table, name="test"), table, settings)

@@ -1,0 +1,250 @@
+"""The stand-ins that the function talks to: moto's DynamoDB, a SageMaker and a peer that do what a test says."""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from moto.core.eventstream import EventStreamEncoder
+
+from lambda_fn import ids
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.http.client import Client
+from lambda_fn.settings import Model, Settings
+from lambda_fn.stream.app import create_app
+
+CREDENTIALS = Credentials("AKID", "SECRET", "")
+KEY = "sk-abcdefgh2345-" + "Aa0_-" * 8 + "xyz"  # the same in each process of a run
+KEY_ID = ids.key_id_of(KEY) or ""
+ORIGIN = "origin-secret"
+TABLE = "usage"
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+_frame = EventStreamEncoder().encode_message
+
+
+def part(payload: bytes) -> Any:
+    """Make a PayloadPart frame."""
+    return _frame({":message-type": "event", ":event-type": "PayloadPart"}, payload)
+
+
+def exception_frame(kind: str) -> Any:
+    """Make an exception frame."""
+    return _frame({":message-type": "exception", ":exception-type": kind}, b'{"Message":"secret detail"}')
+
+
+def lines(*records: dict[str, Any]) -> bytes:
+    """Make the container's lines."""
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+START = {"type": "start", "prompt_tokens": 4}
+HELLO = {"type": "delta", "index": 0, "delta": {"content": "Hello"}, "tokens": 1}
+WORLD = {"type": "delta", "index": 0, "delta": {"content": " world"}, "tokens": 1}
+FINISH = {"type": "finish", "index": 0, "finish_reason": "stop"}
+USAGE = {"type": "usage", "prompt_tokens": 4, "completion_tokens": 2}
+END = {"type": "end"}
+WHOLE = lines(START, HELLO, WORLD, FINISH, USAGE, END)
+
+
+@asynccontextmanager
+async def peer(handler: Handler) -> AsyncIterator[str]:
+    """Serve raw TCP on loopback; yields the origin."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handler(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+class Wire(asyncio.Transport):
+    """A transport that notes what is done to it."""
+
+    def __init__(self) -> None:
+        """Begin open."""
+        super().__init__()
+        self.reading = True
+        self.aborted = False
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Note it."""
+        self.writes.append(bytes(data))
+
+    def pause_reading(self) -> None:
+        """Note it."""
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        """Note it."""
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        """Say whether it was aborted."""
+        return self.aborted
+
+    def abort(self) -> None:
+        """Note it."""
+        self.aborted = True
+
+
+@dataclass
+class StandIn:
+    """A SageMaker endpoint: answers `status`, then does `script`: writes bytes, awaits an event, resets at None.
+
+    A cancel is noted apart, and answered by `cancel`.
+    """
+
+    url: str = ""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    connections: set[Any] = field(default_factory=set)
+    script: Iterable[bytes | asyncio.Event | None] = field(default_factory=tuple)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: list[str] = field(default_factory=list)
+
+    async def cancel(self, number: int) -> bool:
+        """Say whether the request that the cancel of a number, from 0, is about was here."""
+        return True
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one invocation."""
+        body = await request.json()
+        if "cancel" in body.get("sluice", {}):
+            self.cancelled.append(body["sluice"]["cancel"])
+            found = await self.cancel(len(self.cancelled) - 1)
+            return web.Response(body=part(json.dumps({"cancelled": found}).encode()))
+        self.bodies.append(body)
+        self.connections.add(request.transport)
+        response = web.StreamResponse(status=self.status, headers=self.headers)
+        await response.prepare(request)
+        try:
+            for step in self.script:
+                if step is None:
+                    assert request.transport is not None
+                    request.transport.abort()
+                    return response
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                else:
+                    await response.write(step)
+            await response.write_eof()
+        finally:
+            self.closed.set()
+        return response
+
+
+@dataclass
+class Reply:
+    """What the application sent."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    chunks: list[bytes] = field(default_factory=list)
+    whole: bool = False
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds of the answer, which is asked each time it grows."""
+        async with asyncio.timeout(60):
+            while not holds():
+                self.grown.clear()
+                await self.grown.wait()
+
+    async def until_chunks(self, count: int) -> None:
+        """Wait until this number of pieces of the body has come."""
+        await self.until(lambda: len(self.chunks) >= count)
+
+    @property
+    def body(self) -> bytes:
+        """Return all chunks in one."""
+        return b"".join(self.chunks)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """Return the error object, which must have OpenAI's four fields and come with a request id."""
+        error: dict[str, Any] = json.loads(self.body)["error"]
+        assert error.keys() == {"message", "type", "param", "code"}
+        assert self.headers["x-request-id"].startswith("req_")
+        assert self.headers["content-type"] == "application/json"
+        return error
+
+
+Call = Callable[..., Awaitable[Reply]]
+
+
+def caller(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, Any]) -> Call:
+    settings = Settings(
+        region="eu-west-1",
+        usage_table=TABLE,
+        models={"m": Model(endpoint="endpoint-1", context_tokens=100)},
+        origin_secrets=(ORIGIN, "previous"),
+        dynamodb_url=moto_url,
+        sagemaker_url=sagemaker.url,
+    )
+    app = create_app(dataclasses.replace(settings, **changes), http, lambda: CREDENTIALS)
+
+    async def run(
+        method: str = "POST",
+        path: str = "/v1/chat/completions",
+        body: Any = None,
+        *,
+        key: str | None = KEY,
+        origin: str = ORIGIN,
+        more: dict[str, str] | None = None,
+        reply: Reply | None = None,
+        context: object = None,
+        stuck: asyncio.Event | None = None,
+    ) -> Reply:
+        reply = reply or Reply()
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = [(b"x-sluice-origin-secret", origin.encode())]
+        headers += [(name.encode(), value.encode()) for name, value in (more or {}).items()]
+        if key is not None:
+            headers.append((b"authorization", f"Bearer {key}".encode()))
+
+        pieces = [data[: len(data) // 2], data[len(data) // 2 :]]
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                reply.status = message["status"]
+                reply.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            else:
+                if stuck is not None and reply.chunks:
+                    await stuck.wait()  # a client that reads no further
+                reply.chunks.append(message.get("body", b""))
+                reply.whole = not message.get("more_body", False)
+            reply.grown.set()
+
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": headers,
+            "query_string": b"",
+            "state": {},
+            "aws.after": (after := list[asyncio.Future[object]]()),
+        }
+        if context is not None:
+            scope["aws.context"] = context
+        try:
+            await app({**scope, "raw_path": path.encode(), "root_path": "", "http_version": "1.1"}, receive, send)
+        finally:
+            await asyncio.gather(*after)
+        return reply
+
+    return run

@@ -1,0 +1,51 @@
+"""One synthesis a stage for all tests: each costs seconds, because it runs in Node."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from aws_cdk import App
+
+from infra.compose import compose
+from infra.settings.deployment import Stage, of_stage
+
+STAGES = get_args(Stage)
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """The templates of one stage."""
+
+    state: dict[str, Any]
+    service: dict[str, Any]
+
+    def resources(self, kind: str) -> list[dict[str, Any]]:
+        """The resources of one type in both stacks."""
+        both = [*self.state["Resources"].values(), *self.service["Resources"].values()]
+        return [resource for resource in both if resource["Type"] == kind]
+
+    def function(self, handler: str) -> dict[str, Any]:
+        """The properties of the function with this handler, but for those that IAM leads to."""
+        functions = [it["Properties"] for it in self.resources("AWS::Lambda::Function")]
+        [found] = [it for it in functions if it["Handler"] == handler and "SLUICE_ADMIN_RIGHT" not in str(it)]
+        return dict(found)
+
+    def the(self, kind: str) -> dict[str, Any]:
+        """The properties of the only resource of its type."""
+        (resource,) = self.resources(kind)
+        properties: dict[str, Any] = resource["Properties"]
+        return properties
+
+
+def synthesise(stage: str, project: Path, out: Path, **changes: object) -> Synthesis:
+    """Synthesise one stage, with `changes` of its settings, as the CDK CLI would.
+
+    Raises RuntimeError for a finding of cdk-nag that is not accepted with a reason.
+    """
+    app = App(outdir=str(out), analytics_reporting=False)
+    state, service = compose(app, settings=of_stage(stage).replace(**changes), root=project)
+    assembly = app.synth()
+    return Synthesis(
+        state=assembly.get_stack_by_name(state.stack_name).template,
+        service=assembly.get_stack_by_name(service.stack_name).template,
+    )
