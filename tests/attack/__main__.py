@@ -29,7 +29,7 @@ from tests.attack.kinds import keys as guesses
 from tests.attack.target import Findings, Target
 from tests.attack.watch import MEMORY, Neighbour, Watch, planted
 
-_MODULES = (schemas, floods, bodies, guesses, texts, wire, readers, admin, origins)
+_MODULES = (schemas, bodies, guesses, texts, wire, readers, admin, origins, floods)
 KINDS = {module.KIND: module.attack for module in _MODULES}
 
 ADDRESS_SPACE = 4 * 2**30

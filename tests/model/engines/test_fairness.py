@@ -44,8 +44,8 @@ def bounds(number: int) -> dict[str, Any]:
 def rounds(number: int) -> dict[str, Any]:
     """A tool whose pattern can be read in many ways, another schema every time."""
     inner = "(([a-z]{1,12}){1,12})[a-z]{100}"
-    parameters = {"properties": {"a": {"type": "string", "pattern": f"^{inner}$", "title": str(number)}}}
-    parameters["required"] = ["a"]
+    text = {"type": "string", "pattern": f"^{inner}$", "title": str(number)}
+    parameters = {"properties": {"a": text}, "required": ["a"]}
     tools = [{"type": "function", "function": {"name": "get_weather", "parameters": parameters}}]
     return {"tools": tools, "messages": [{"role": "user", "content": "What is the weather in Boston?"}]}
 
