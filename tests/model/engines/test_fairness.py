@@ -57,7 +57,7 @@ def dear(_: int) -> dict[str, Any]:
         {"type": "object", "properties": {f"p{place}_{name}": numbers for name in range(200)}} for place in range(7)
     ]
     schema = {"type": "array", "items": False, "prefixItems": items}
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}, "max_tokens": 1}
 
 
 async def gaps(engine: Any, number: int) -> list[float]:
@@ -93,7 +93,7 @@ async def attack(engine: Any, hostile: Any) -> None:
         number += 1
         await asyncio.sleep(0.01)  # a refusal may come at once
         question = {"messages": [{"role": "user", "content": "Which?"}]}
-        request = asked({**question, **hostile(number)}, max_tokens=40)
+        request = asked({**question, "max_tokens": 40, **hostile(number)})
         with contextlib.suppress(ModelError):
             async with contextlib.aclosing(engine.generate(request)) as batches:
                 async for _ in batches:
