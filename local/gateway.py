@@ -114,6 +114,8 @@ class Gateway:
                         await response.write(chunk)
                 await response.write_eof()
                 return response
+        except aiohttp.ClientConnectionResetError:  # the client has left
+            return web.Response()
         except (aiohttp.ClientError, TimeoutError) as error:
             log.warning("the control plane does not answer to %s %s: %s", request.method, request.path, error)
             return web.json_response(

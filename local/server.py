@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 from local import listeners, trust
 from local.cloud import ACCOUNT, FILE, REGION, LocalCloud
 from local.cloudfront.certificate import ensure
@@ -97,6 +99,17 @@ def _log_to(path: Path) -> None:
     # In the background, standard error is already that file.
     handlers += [logging.StreamHandler()] if sys.stderr.isatty() else []
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", handlers=handlers)
+    logging.getLogger("aiohttp.server").addFilter(no_fault_of_ours)
+
+
+def no_fault_of_ours(record: logging.LogRecord) -> bool:
+    """Shorten aiohttp's record of a client that sent no HTTP, or left: it is no error, and needs no trace."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, (HttpProcessingError, ConnectionError)):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.args = "a client sent no HTTP, or left: %s", (type(error).__name__,)
+        record.exc_info = None
+    return True
 
 
 def _control_environment() -> dict[str, str]:

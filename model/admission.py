@@ -1,10 +1,12 @@
-"""Admission: how many answers are generated at once, and how many requests wait."""
+"""How many answers are generated at once, and which requests wait for that."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import deque
+from dataclasses import dataclass, field
+from itertools import count as numbers
 from typing import TYPE_CHECKING
 
 from model.errors import InvalidRequestError, OverloadedError
@@ -12,59 +14,118 @@ from model.errors import InvalidRequestError, OverloadedError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+KEPT_FREE = 8  # one place of so many is for callers that hold none
+SHARE = 2  # a caller may fill the queue up to one part of so many
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request in the queue."""
+
+    count: int
+    number: int  # in order of arrival
+    turn: asyncio.Future[None]
+    passed: int = 0  # places that others got meanwhile, although it was their better
+
+
+@dataclass(slots=True)
+class _Caller:
+    """What a caller holds, and its requests in the queue."""
+
+    name: str
+    held: int = 0
+    waiting: deque[_Waiting] = field(default_factory=deque)
+
 
 class Admission:
-    """`parallel` slots, first come first served. A request for n choices takes n slots.
+    """`parallel` places; a request of n choices takes n of them.
 
-    At most `queue` requests wait. The next one is refused with OverloadedError at once.
+    The caller that holds the fewest places is next, of equals the one whose request came first; the requests of one
+    caller are served as they came. A request that does not fit yet is passed by others, but by no more than `parallel`
+    places: then they wait for it. Some places are kept for callers that hold none. At most `queue` requests wait, half
+    of them of one caller; the next one is refused with OverloadedError at once. Requests without a caller's name are
+    one caller's, to which all places and the whole queue are open.
     """
 
     def __init__(self, parallel: int, queue: int) -> None:
+        self.waiting = 0
         self._parallel = parallel
         self._free = parallel
+        self._kept = parallel // KEPT_FREE
         self._queue = queue
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    @property
-    def waiting(self) -> int:
-        """Requests in the queue."""
-        return len(self._waiting)
+        self._numbers = numbers()
+        self._callers: dict[str, _Caller] = {}
 
     @contextlib.asynccontextmanager
-    async def places(self, count: int) -> AsyncGenerator[None, None]:
-        """Hold `count` slots, and wait for them in turn."""
+    async def places(self, count: int, caller: str = "") -> AsyncGenerator[None, None]:
+        """Hold `count` places, waiting for them in turn."""
         if count > self._parallel:
-            raise InvalidRequestError(
-                f"n: at most {self._parallel} choices are generated at once here; ask for fewer", "n"
-            )
-        await self._take(count)
+            raise InvalidRequestError(f"n: at most {self._parallel} choices are generated at once here", "n")
+        state = self._callers.setdefault(caller, _Caller(caller))
         try:
-            yield
+            await self._take(count, state)
+            try:
+                yield
+            finally:
+                self._release(count, state)
         finally:
-            self._free += count
-            self._admit()
+            if not (state.held or state.waiting):
+                self._callers.pop(caller, None)
 
-    async def _take(self, count: int) -> None:
-        if not self._waiting and count <= self._free:
-            self._free -= count
-            return
-        if len(self._waiting) >= self._queue:
-            raise OverloadedError(f"{self._parallel} requests are running and {self._queue} waiting; try again shortly")
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (count, turn)
-        self._waiting.append(entry)
+    async def _take(self, count: int, state: _Caller) -> None:
+        entry = _Waiting(count, next(self._numbers), asyncio.get_running_loop().create_future())
+        state.waiting.append(entry)
+        self.waiting += 1
+        self._admit()
+        if not entry.turn.done():
+            self._check_queue(state, entry)
         try:
-            await turn
+            await entry.turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._waiting.remove(entry)
-            else:  # the request was admitted in the same step in which it was cancelled
-                self._free += count
-            self._admit()  # the next request in the queue may fit now
+            if entry.turn.cancelled():
+                self._leave(state, entry)
+                self._admit()  # who stood behind it may fit now
+            else:  # admitted in the same step in which it was cancelled
+                self._release(count, state)
             raise
 
+    def _check_queue(self, state: _Caller, entry: _Waiting) -> None:
+        why = f"{self._parallel} requests are running and {self._queue} waiting; try again shortly"
+        if state.name and len(state.waiting) > max(1, self._queue // SHARE):
+            why = f"{len(state.waiting) - 1} requests of this caller are waiting; try again when some have ended"
+        elif self.waiting <= self._queue:
+            return
+        self._leave(state, entry)
+        raise OverloadedError(why)
+
+    def _leave(self, state: _Caller, entry: _Waiting) -> None:
+        state.waiting.remove(entry)
+        self.waiting -= 1
+
+    def _release(self, count: int, state: _Caller) -> None:
+        self._free += count
+        state.held -= count
+        self._admit()
+
     def _admit(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
-            count, turn = self._waiting.popleft()
-            self._free -= count
-            turn.set_result(None)
+        while (state := self._next()) is not None:
+            entry = state.waiting.popleft()
+            self.waiting -= 1
+            self._free -= entry.count
+            state.held += entry.count
+            entry.turn.set_result(None)
+
+    def _next(self) -> _Caller | None:
+        """Return whose request gets its places now."""
+        better: list[_Waiting] = []
+        queues = [state for state in self._callers.values() if state.waiting]
+        for state in sorted(queues, key=lambda state: (state.held, state.waiting[0].number)):
+            entry = state.waiting[0]
+            if entry.count <= self._free - (self._kept if state.held and state.name else 0):
+                for each in better:
+                    each.passed += entry.count
+                return state
+            if entry.passed >= self._parallel:
+                return None
+            better.append(entry)
+        return None

@@ -203,7 +203,7 @@ class Generation:
         must close it. A slow reader slows the engine's reader down and gets larger batches.
         """
         observation = run.observation
-        async with self._admission.places(request.n):
+        async with self._admission.places(request.n, request.sluice.caller):
             run.waiting = False
             observation.admitted()
             try:

@@ -93,3 +93,13 @@ PATTERN_SETS: Final = Limit(
     4, "alternatives of a pattern that are one set or group", "62 that match one character take all time: 62^n for n"
 )
 PATTERN_DEPTH: Final = Limit(20, "groups within groups in a pattern", "llama.cpp gives up at 100")
+PATTERN_TRANSITIONS: Final = Limit(
+    50_000,
+    "pairs of characters that follow each other in the patterns of tools that may be called, repetitions written out",
+    "this check itself takes 0.1 s for so many; 500 patterns of a date are 50,000",
+)
+PATTERN_READINGS: Final = Limit(
+    50_000,
+    "ways to read on in the patterns of tools that may be called, each times its length",
+    "llama.cpp follows each: 50,000 take 0.02 s a step, a million 0.4 s; '[a-z]' in six nested '{1,2}' takes minutes",
+)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from schema_guard import limits
 from schema_guard.limits import Limit
+from schema_guard.readings import ANY, Automaton, Character, Choice, Node, Repeat, Row, TooManyPositions
 
 _KNOWN_LOOKAHEADS = ("(?!^[-+.]*$)", "(?!\\.)", "(?!.*\\.\\.)", "(?!.*W)", "(?=\\d|T\\d)", "(?=\\d)")
 """Those that pydantic (Decimal) and zod (email, duration) write. llama.cpp then accepts any string."""
@@ -18,6 +19,8 @@ _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ")
 _META = frozenset("\\^$.|?*+()[]{}")
 _LOOKS_AROUND = ("(?=", "(?!", "(?<=", "(?<!")
 _HEX = frozenset("0123456789abcdefABCDEF")
+
+_ANY = Character(ANY)
 
 
 class PatternRefused(ValueError):
@@ -36,6 +39,7 @@ class _Part:
     unbounded: bool = False  # there is a repetition without end in it
     after: int = 0  # of its size, what is within or after such a repetition
     wide: bool = False  # a character outside ASCII, of which llama.cpp would repeat the last byte
+    node: Node = _ANY
 
 
 @dataclass(slots=True)
@@ -52,10 +56,12 @@ class _Group:
     start: int = 1  # where the current alternative begins
     texts: set[str] = field(default_factory=set)
     parts: list[_Part] = field(default_factory=list)
+    choices: list[Node] = field(default_factory=list)
 
     def end_alternative(self) -> None:
         """Add the current alternative to those before."""
         parts, self.parts = self.parts, []
+        self.choices.append(Row([part.node for part in parts]))
         self.size += sum(part.size for part in parts)
         unbounded = False
         for part in parts:
@@ -77,11 +83,20 @@ class _Group:
             many=True,
             unbounded=self.unbounded,
             after=self.after,
+            node=Choice(self.choices),
         )
 
 
-def check_pattern(pattern: str, *, lenient: bool) -> None:
-    """Refuse a pattern outside the accepted forms.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a pattern costs in llama.cpp's own grammars; nothing where the check is lenient."""
+
+    transitions: int = 0  # positions, and which may follow each
+    readings: int = 0  # ways to read on, times the length
+
+
+def check_pattern(pattern: str, *, lenient: bool) -> Cost:
+    """Refuse a pattern outside the accepted forms; lenient: it may be without an anchor, and is looked for then.
 
     With `lenient` a pattern without an anchor is accepted; it is searched for.
 
@@ -94,7 +109,7 @@ def check_pattern(pattern: str, *, lenient: bool) -> None:
     if not (lenient or (begins and ends)):
         raise PatternRefused("is not anchored: begin it with '^' and end it with '$'")
     text = f"{'' if begins else '^'}{pattern}{'' if ends else '$'}"
-    _Parser(text, begins=begins, ends=ends, lenient=lenient).parse()
+    return _Parser(text, begins=begins, ends=ends, lenient=lenient).parse()
 
 
 def _within(limit: Limit, count: int) -> None:
@@ -115,7 +130,7 @@ class _Parser:
         self._alternatives = 1
         self._sets = 0
 
-    def parse(self) -> None:
+    def parse(self) -> Cost:
         """Read the whole pattern."""
         text, last = self._text, len(self._text) - 1
         while self._at < last:
@@ -136,6 +151,7 @@ class _Parser:
         whole = self._groups[0].closed()
         _within(limits.PATTERN_SIZE, whole.size)
         _within(limits.PATTERN_AFTER, whole.after if self._begins else whole.size)
+        return Cost() if self._lenient else _cost(whole)
 
     def _alternative(self, width: int) -> None:
         self._at += width
@@ -216,6 +232,7 @@ class _Parser:
             varies=part.varies or least != most,
             endless=part.endless or most is None,
             many=True,
+            node=Repeat(part.node, least, most),
         )
 
     def _counts(self) -> tuple[int, int | None]:
@@ -233,10 +250,12 @@ class _Parser:
 
     def _element(self) -> _Part:
         sign = self._text[self._at]
+        bits = ANY
         if sign == "\\":
-            self._escape(in_set=False)
+            code = self._escape(in_set=False)
+            bits = _SETS_BITS[self._text[self._at - 1]] if code is None else _bit(code)
         elif sign == "[":
-            self._set()
+            bits = self._set()
         elif sign == ".":
             self._at += 1
         elif sign in "*+?{":
@@ -248,8 +267,9 @@ class _Parser:
         elif sign in _META:
             raise PatternRefused(f"has '{sign}' alone: write '\\{sign}' for the sign itself")
         else:
-            return _Part(wide=self._character() > 127)
-        return _Part(many=sign in "[." or self._text[self._at - 1] in _SETS)
+            code = self._character()
+            return _Part(wide=code > 127, node=Character(_bit(code)))
+        return _Part(many=sign in "[." or self._text[self._at - 1] in _SETS, node=Character(bits))
 
     def _character(self) -> int:
         code = ord(self._text[self._at])
@@ -281,9 +301,10 @@ class _Parser:
             return None
         return {"n": 10, "r": 13, "t": 9}.get(sign, ord(sign)) if in_set else ord(sign)
 
-    def _set(self) -> None:
-        self._at += 2 if self._text.startswith("[^", self._at) else 1
-        start, before = self._at, None
+    def _set(self) -> int:
+        others = self._text.startswith("[^", self._at)
+        self._at += 2 if others else 1
+        start, before, bits = self._at, None, 0
         while self._text[self._at] != "]":
             if self._text[self._at] == "[":
                 raise PatternRefused("has '[' inside brackets: write '\\['")
@@ -293,12 +314,41 @@ class _Parser:
             code = self._escape(in_set=True) if self._text[self._at] == "\\" else self._character()
             if is_range and (code is None or code < (before or 0)):
                 raise PatternRefused("has a range in brackets whose end comes before its start")
+            if code is None:
+                bits |= _SETS_BITS[self._text[self._at - 1]]
+            else:
+                bits |= _bits(before if is_range and before is not None else code, code)
             before = None if is_range else code
             if self._at >= len(self._text) - 1:
                 raise PatternRefused("has brackets that are not closed")
         if self._at == start:
             raise PatternRefused("has empty brackets")
         self._at += 1
+        return ANY & ~bits if others else bits
+
+
+def _bit(code: int) -> int:
+    return 1 << min(code, 128)
+
+
+def _bits(low: int, high: int) -> int:
+    return (_bit(high) << 1) - _bit(low)
+
+
+_DIGITS = _bits(48, 57)
+_WORD = _DIGITS | _bits(65, 90) | _bits(97, 122) | _bit(95)
+_SPACE = _bits(9, 13) | _bit(32)
+_SETS_BITS = {"d": _DIGITS, "w": _WORD, "s": _SPACE, "D": ANY & ~_DIGITS, "W": ANY & ~_WORD, "S": ANY & ~_SPACE}
+
+
+def _cost(whole: _Part) -> Cost:
+    try:
+        automaton = Automaton(whole.node, limits.PATTERN_TRANSITIONS.most)
+    except TooManyPositions:
+        _within(limits.PATTERN_TRANSITIONS, limits.PATTERN_TRANSITIONS.most + 1)
+        raise
+    readings = automaton.readings(limits.PATTERN_READINGS.most)
+    return Cost(automaton.size, readings * whole.size if readings > 1 else 0)
 
 
 def _digits(text: str) -> bool:

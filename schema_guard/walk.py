@@ -221,9 +221,17 @@ class Walk:
             self.refuse(index, f"must be a string, not {shown(value)}", *(more or ("pattern",)))
         self._count(index, limits.PATTERNS, 1, *(more or ("pattern",)))
         try:
-            check_pattern(value, lenient=self.lenient)
+            cost = check_pattern(value, lenient=self.lenient)
         except PatternRefused as refusal:
             self.refuse(index, f"the pattern {shown(value)} {refusal}", *(more or ("pattern",)))
+        self._count(index, limits.PATTERN_TRANSITIONS, cost.transitions, *(more or ("pattern",)))
+        if not self._totals.add(limits.PATTERN_READINGS, cost.readings):
+            self.refuse(
+                index,
+                f"the pattern {shown(value)} can be read in too many ways at once: let each round of a repetition, and "
+                "what follows it, begin with another character, or ask for the call by tool_choice",
+                *(more or ("pattern",)),
+            )
         self._count(index, limits.TEXT, 0 if more else len(value), *(more or ("pattern",)))
 
     def _reference(self, index: int, value: Any) -> None:

@@ -1,8 +1,8 @@
 """Finds the user of the machine at the other end of a loopback connection.
 
-Linux lists its sockets in /proc/net/tcp ("proc(5)"): one line for each, with its own address, its
-peer's, and the user as the eighth field. On a system without that file every connection is
-accepted.
+Linux says so in /proc/net/tcp ("proc(5)"): a line a socket, with its own address, its peer's, the user as the eighth
+field and the inode as the tenth. A socket that its process has closed has no inode, and root as its user, whoever that
+was: nobody's. Where the table is missing nothing is known, and everybody passes.
 """
 
 import os
@@ -21,7 +21,10 @@ def is_ours(transport: Any) -> bool:
     here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
     wanted = f" {_address(there)} {_address(here)} "
     line = next((line for line in _TABLE.read_text().splitlines() if wanted in line), None)
-    return line is not None and int(line.split()[7]) == os.getuid()
+    if line is None:
+        return False
+    fields = line.split()
+    return int(fields[7]) == os.getuid() and fields[9] != "0"
 
 
 def _address(found: tuple[str, int]) -> str:

@@ -75,6 +75,9 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self.abort()
+        except httptools.HttpParserUpgrade:  # what follows is no HTTP; it has been answered
+            if self._transport is not None:
+                self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
@@ -141,6 +144,9 @@ class Connection(asyncio.Protocol):
         self._in_body = False
         if self._refused is not None:
             self._answer(403, _error("Forbidden", trust.words(self._refused)))
+            return
+        if self._parser.should_upgrade():
+            self._answer(400, _error("InvalidRequest", "There is no other protocol than HTTP/1.1 here"))
             return
         path = self._path()
         method = self._parser.get_method()

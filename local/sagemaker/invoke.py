@@ -153,6 +153,9 @@ async def _call(
                 _unread.add(task := asyncio.create_task(_read_out(answer, open_answer.pop_all(), instance, ends)))
                 task.add_done_callback(_unread.discard)
             return _cut(request, web.StreamResponse())
+        except aiohttp.ClientConnectionResetError:
+            log.info("the caller left before the end of the stream")
+            return _cut(request, web.StreamResponse())
 
 
 async def _some(answer: aiohttp.ClientResponse, ends: float) -> bytes:

@@ -35,8 +35,8 @@ import xllamacpp
 from demo_model import SHA256, WEIGHTS
 from model.engines import guided, prompt_bounds
 from model.engines.bridge import Bridge
-from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body, weight
-from model.engines.steps import Steps
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body
+from model.engines.steps import SlowStepsError, Steps
 from model.engines.trials import Trials
 from model.errors import EngineError, ModelError, StartError
 from model.events import Event, Start, Usage
@@ -44,13 +44,15 @@ from model.events import Event, Start, Usage
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
+    from model.engines.trials import Tried
     from model.schema import ChatRequest
     from model.settings import Settings
 
 # Events held for a reader: about a second of the demo model. A waiting callback costs only its
 # thread.
 BUFFERED_EVENTS = 256
-_PAIRS = 3  # messages that measure the template; they fit the smallest context
+_STEPS = 8  # by which a step is measured
+_PAIRS = 3  # of messages by which the template is measured; they fit the smallest context
 _LOG_ERROR = re.compile(r"^\S+ E .*?: (.*)$", re.MULTILINE)
 
 
@@ -87,6 +89,7 @@ class LlamaCppEngine:
             await asyncio.to_thread(_check_sum, weights, known)
         self._server = await asyncio.to_thread(self._load, weights)
         self._message_tokens = await asyncio.to_thread(self._measured_message)
+        self.steps.measured(await asyncio.to_thread(self._measured_step))
         await self._trials.start()
         self._up = True
 
@@ -126,6 +129,19 @@ class LlamaCppEngine:
             return 1
         return max(1, (many - few) // (2 * _PAIRS) - 1)
 
+    def _measured_step(self) -> float:
+        """Return the seconds of a step where nothing else runs."""
+        milliseconds = [0.0]
+
+        def receive(chunk: str) -> bool:
+            if (timings := json.loads(chunk).get("timings")) is not None and timings["predicted_n"] > 1:
+                milliseconds[0] = timings["predicted_ms"] / timings["predicted_n"]
+            return False
+
+        request = {"messages": [{"role": "user", "content": "."}], "stream": True, "timings_per_token": True}
+        self._server.handle_chat_completions(json.dumps({**request, "max_tokens": _STEPS}), receive)
+        return milliseconds[0] / 1000
+
     def _params(self, weights: Path) -> Any:
         settings = self._settings
         params = xllamacpp.CommonParams()
@@ -159,14 +175,14 @@ class LlamaCppEngine:
         raise StartError(f"{weights}: {found.group(1) if found else 'llama.cpp cannot load it'}")
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
-        """Yield the events of all choices, as they come."""
-        bodies = await self._checked(request)
+        """The events of all choices, as they come."""
+        bodies, tried = await self._checked(request)
         bridge = Bridge(request.n, BUFFERED_EVENTS)
         self._bridges.add(bridge)
         self.active += 1
         loop = asyncio.get_running_loop()
         calls = [
-            loop.run_in_executor(self._threads, self._call, body, bridge, reader)
+            loop.run_in_executor(self._threads, self._call, body, bridge, reader, tried)
             for choice, body in enumerate(bodies)
             for reader in [_reader(request, choice, guided="grammar" in body)]
         ]
@@ -189,27 +205,32 @@ class LlamaCppEngine:
                 if batch:
                     yield batch
             yield [Usage(prompt_tokens or 0, completion_tokens)]
+        except SlowStepsError:
+            if tried is not None:
+                self._trials.refuse(tried, request.sluice.caller)
+            raise
         finally:
             bridge.close()
 
-    async def _checked(self, request: ChatRequest) -> list[dict[str, Any]]:
-        """Return the bodies of all choices, after their grammar was tried in a separate process."""
+    async def _checked(self, request: ChatRequest) -> tuple[list[dict[str, Any]], Tried | None]:
+        """The bodies of all choices, whose grammar has been tried apart from what serves others."""
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
+        prompt_bounds.check_json(request)
         guided.check(request)
         bodies = [request_body(request, choice) for choice in range(request.n)]
         if (tried := guiding(bodies[0])) is not None:
             param = "tools" if request.visible_tools else "response_format"
-            await self._trials.check(tried, param, request.sluice.caller)
-        return bodies
+            return bodies, await self._trials.check(tried, param, request.sluice.caller, request.n)
+        return bodies, None
 
     def _ended(self, bridge: Bridge) -> None:
         self._bridges.discard(bridge)
         self.active -= 1
 
-    def _call(self, body: dict[str, Any], bridge: Bridge, reader: ChunkReader) -> None:
-        """Run one choice in a thread, from its first chunk to its last."""
+    def _call(self, body: dict[str, Any], bridge: Bridge, reader: ChunkReader, tried: Tried | None) -> None:
+        """One choice, in a thread, from its first chunk to its last."""
         failures: list[ModelError] = []
-        sampling = self.steps.begin(guided=guiding(body) is not None, weight=weight(body))
+        sampling = self.steps.begin() if tried is None else self.steps.begin(tried.digest, tried.step)
 
         def receive(chunk: str) -> bool:
             # Return whether to stop. No exception may pass through llama.cpp.

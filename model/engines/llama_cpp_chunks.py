@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from model.schema import ChatRequest
 
-_RANDOM_SEED = 2**32 - 1  # llama.cpp's value for "choose one"
-_LARGEST = 2**32  # in characters; larger than any grammar
+_RANDOM_SEED = 2**32 - 1  # llama.cpp's word for "choose one"
 _PASSED_ON = (
     "temperature",
     "top_p",
@@ -77,18 +76,7 @@ def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"tools": tools, "tool_choice": "required", "parallel_tool_calls": body["parallel_tool_calls"]}
 
 
-def weight(body: Mapping[str, Any]) -> int:
-    """Return how likely the grammar of a body is the slow one.
-
-    Tools that may be called come first, then the largest grammar.
-    """
-    if "grammar" in body:
-        return len(body["grammar"])
-    return _LARGEST + len(json.dumps(body["tools"])) if "tools" in body else 0
-
-
-# The text after the last whole token of JSON that ends too early: the beginning of a constant or a
-# number.
+# What follows the last whole token of JSON that ends too early: the beginning of a constant or a number.
 _CUT = re.compile(r"\s*(?:-|\.|[eE][-+]?|t|tr|tru|f|fa|fal|fals|n|nu|nul)?")
 
 
@@ -186,7 +174,9 @@ def error_of(error: Mapping[str, Any] | Exception) -> ModelError:
     exception of the binding.
     """
     if isinstance(error, ValueError):
-        return InvalidRequestError(str(error))  # a schema, template or tool that does not compile
+        return InvalidRequestError(str(error))  # a schema, template or tool that it cannot compile
+    if str(error).startswith("Failed to parse tool call arguments"):
+        return InvalidRequestError("messages: the engine cannot read the arguments of an earlier call", "messages")
     if isinstance(error, Exception):
         return EngineError(f"llama.cpp: {error}")
     if error.get("type") == "exceed_context_size_error":

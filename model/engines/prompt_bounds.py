@@ -8,6 +8,8 @@ for a message and about a second for a megabyte.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 BYTES_PER_TOKEN = 32  # no text of words has so many characters in a token; a run of spaces may
 MAX_ARGUMENTS_DEPTH = 64
-# A string, perhaps unterminated, or a bracket outside of a string.
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+# All but brackets: strings, perhaps without their end, and what stands between. It never goes back.
+_NO_BRACKETS = re.compile(r'(?>"(?>[^"\\]|\\.)*+"?|[^\[\]{}"]++)++', re.DOTALL)
 
 
 def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> None:
@@ -28,19 +30,59 @@ def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> Non
 
     `message_tokens` is the minimum that the model's template makes of a message without content.
     """
-    size = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
-    size += sum(len((tool.function.description or "").encode("utf-8", "replace")) for tool in request.visible_tools)
-    for number, message in enumerate(request.messages):
-        for place, call in enumerate(message.tool_calls or ()):
-            size += len(call.function.arguments.encode("utf-8", "replace"))
-            if _deep(call.function.arguments):
-                param = f"messages.{number}.tool_calls.{place}.function.arguments"
-                raise InvalidRequestError(f"{param}: nested deeper than {MAX_ARGUMENTS_DEPTH} levels", param)
+    calls = [
+        (f"messages.{number}.tool_calls.{place}.function.arguments", call.function.arguments)
+        for number, message in enumerate(request.messages)
+        for place, call in enumerate(message.tool_calls or ())
+    ]
+    texts = [message.text for message in request.messages] + [arguments for _, arguments in calls]
+    texts += [tool.function.description or "" for tool in request.visible_tools]
+    size = sum(len(text.encode("utf-8", "replace")) for text in texts)
     tokens = max(len(request.messages) * message_tokens, size // BYTES_PER_TOKEN)
-    if tokens > context_tokens:
+    if tokens > context_tokens:  # before any walk over a text
         raise ContextLengthError(
             f"The prompt has {tokens} tokens, or more: the context length is {context_tokens} tokens.", "messages"
         )
+    for param, arguments in calls:
+        if _deep(arguments):
+            raise InvalidRequestError(f"{param}: nested deeper than {MAX_ARGUMENTS_DEPTH} levels", param)
+
+
+def check_json(request: ChatRequest) -> None:
+    """Raise InvalidRequestError where the arguments of an earlier call are no JSON that llama.cpp reads.
+
+    They have passed `check`.
+    """
+    for number, message in enumerate(request.messages):
+        for place, call in enumerate(message.tool_calls or ()):
+            if (why := _no_json(call.function.arguments)) is not None:
+                param = f"messages.{number}.tool_calls.{place}.function.arguments"
+                raise InvalidRequestError(f"{param}: {why}; write the arguments of the call as JSON", param)
+
+
+def _no_json(text: str) -> str | None:
+    try:
+        value = json.loads(
+            text.removeprefix("\ufeff"), parse_constant=_no_constant, parse_float=_finite, parse_int=_finite
+        )
+        json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        return f"this is no JSON ({error.msg} at character {error.pos})"
+    except UnicodeEncodeError:
+        return "a string has half of a surrogate pair"
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(number := float(digits)):
+        raise ValueError("a number is too large")
+    return number
 
 
 def _deep(text: str) -> bool:
@@ -49,10 +91,11 @@ def _deep(text: str) -> bool:
     """
     if text.count("[") + text.count("{") <= MAX_ARGUMENTS_DEPTH:
         return False
-    depth = 0
-    for piece in _PIECE.finditer(text):
-        first = piece[0][0]
-        depth += (first in "[{") - (first in "]}")
-        if depth > MAX_ARGUMENTS_DEPTH:
-            return True
-    return False
+    rest = _NO_BRACKETS.sub("", text).replace("{", "[").replace("}", "]")
+    if "[" * (MAX_ARGUMENTS_DEPTH + 1) in rest:
+        return True
+    for _ in range(MAX_ARGUMENTS_DEPTH):  # each takes one level away
+        before, rest = len(rest), rest.replace("[]", "")
+        if len(rest) == before:
+            break
+    return rest.count("[") > MAX_ARGUMENTS_DEPTH or "[]" in rest

@@ -1,10 +1,10 @@
 """Measures the steps of a batch, and ends the request whose grammar is likely to slow them.
 
-A step samples one token for every running answer and cannot be interrupted: a grammar that is slow
-in it slows all answers. So after a step over its budget, one request ends at its next chunk: the
-one whose grammar is most likely the cause. The others go on, and if that was not the cause, the
-next such step ends another one. A step in which a prompt is read is not judged: it may well be
-long.
+A step samples one token for every running answer, and cannot be interrupted: a grammar that is slow in it slows all. So
+for a step over its budget, and for many that are slow by less, the requests of one grammar end at their next chunk: the
+one that was there in most of the slow steps, and of several the one with the slowest steps in its try. The others go
+on, and where that was not it, the next such steps end another one. A step in which a prompt is read is not judged: it
+may well be long.
 """
 
 from __future__ import annotations
@@ -20,17 +20,27 @@ from model.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-BUDGET_SECONDS = 1.0
+BUDGET_SECONDS = 1.0  # of one step, and of what is over `SLOW_SECONDS` in several
+SLOW_SECONDS = 0.05
 STALLED_SECONDS = 10.0
 USUAL = 10  # the budget of a step as a multiple of the usual one, if that is more: large models on CPUs are slow
 _WEIGHT = 0.05  # the share of one step in the usual time
+
+
+_MOST = 0.9  # of the time in slow steps of the request that was there in most of them
+
+
+class SlowStepsError(InvalidRequestError):
+    """The request's grammar held up all other answers."""
 
 
 @dataclass(slots=True, eq=False)
 class Sampling:
     """One choice, from its prompt to its end."""
 
-    weight: int  # how likely its grammar is the slow one; 0 means that it has none
+    grammar: bytes | None  # its digest
+    step: float  # seconds of one in the grammar's try
+    slow: float = 0.0  # seconds in slow steps, over what is usual, since there are any
     reading: bool = True
     began: float = 0.0  # when its first token was sampled, minus the milliseconds until then
     tokens: int = 0
@@ -51,15 +61,19 @@ class Steps:
         self._lock = threading.Lock()
         self._running: dict[Sampling, None] = {}  # the newest sampling is the last
         self._prompts = 0
-        self._usual = 0.0
-        self._judged = 0.0  # the end of the last step because of which a request ends
+        self._usual = 0.0  # of steps without a grammar
+        self._measured = False
+        self._slow = 0.0  # seconds over what is usual, less those under it
+        self._last = 0.0  # when the last step ended that was judged
+        self._judged = 0.0  # when the last step ended for which a request ends
 
-    def begin(self, *, guided: bool, weight: int = 1) -> Sampling:
-        """Begin a sampling whose prompt is about to be read.
+    def measured(self, seconds: float) -> None:
+        """What a step takes where nothing else runs: from now on only steps without a grammar are usual."""
+        self._usual, self._measured = seconds, True
 
-        Of those with a grammar, the one with the largest `weight` is suspected first.
-        """
-        sampling = Sampling(weight if guided else 0)
+    def begin(self, grammar: bytes | None = None, step: float = 0.0) -> Sampling:
+        """A prompt is to be read. Its `grammar` is the digest of it, whose `step` took so many seconds in its try."""
+        sampling = Sampling(grammar, step)
         with self._lock:
             self._running[sampling] = None
             self._prompts += 1
@@ -72,10 +86,7 @@ class Steps:
             self._prompts += sampling.reading
 
     def chunk(self, sampling: Sampling, tokens: int, milliseconds: float) -> None:
-        """Note what a sampling has sampled so far, and in what time.
-
-        Raises InvalidRequestError if it has to end.
-        """
+        """What was sampled so far, and for how long. Raise SlowStepsError where it has to end."""
         with self._lock:
             if sampling.reading:
                 sampling.reading = False
@@ -90,27 +101,47 @@ class Steps:
             sampling.tokens, sampling.milliseconds = tokens, milliseconds
             sampling.prompts, sampling.seen = self._prompts, time.monotonic()
         if sampling.refused is not None:
-            raise InvalidRequestError(
-                f"The answer was ended: a step took {sampling.refused:.1f} s and held up all other answers, most "
-                "likely by its schema or tools. Simplify them."
+            raise SlowStepsError(
+                f"The answer was ended: its steps took {sampling.refused:.1f} s longer than usual and held up all "
+                "other answers, most likely by its schema or tools. Simplify them."
             )
 
     def _judge(self, seconds: float, ended: float) -> None:
-        """Judge a step.
-
-        `ended` is the time of the step, not of its chunk: a slow reader makes the chunk late.
-        """
-        if seconds <= self._most(BUDGET_SECONDS):
-            self._usual += _WEIGHT * (seconds - self._usual)
-            return
+        """`ended` is the time of the step, not of its chunk: a chunk is late where its reader is slow."""
         middle = ended - seconds / 2
-        if middle <= self._judged:  # each answer in the batch reports the same step
+        if middle <= max(self._last, self._judged):  # each answer in it reports the same step
             return
-        suspects = [each for each in self._running if each.weight and each.refused is None and each.began <= middle]
-        if suspects:
-            self._judged = ended
-            # Among equals the newest one ends: the others have been in steps that were not slow.
-            max(reversed(suspects), key=lambda each: each.weight).refused = seconds
+        self._last = ended
+        within = seconds <= self._most(BUDGET_SECONDS)
+        over = seconds - self._most(SLOW_SECONDS)
+        guided = [each for each in self._running if each.grammar is not None]
+        if within and not (guided and self._measured):
+            self._usual += _WEIGHT * (seconds - self._usual)
+        suspects = [each for each in guided if each.refused is None and each.began <= middle]
+        if over <= 0 or suspects:
+            self._slow = max(0.0, self._slow + over)
+        if not self._slow:
+            self._forget()
+        elif over > 0 and suspects:
+            for each in suspects:
+                each.slow += over
+            if self._slow > BUDGET_SECONDS or not within:
+                self._judged = ended
+                self._end_likeliest(suspects)
+
+    def _end_likeliest(self, suspects: list[Sampling]) -> None:
+        most = _MOST * max(each.slow for each in suspects)
+        # Among equals the newest: the others have been in steps that were not slow.
+        likeliest = max((each for each in reversed(suspects) if each.slow >= most), key=lambda each: each.step)
+        for each in suspects:
+            if each.grammar == likeliest.grammar:
+                each.refused = likeliest.slow
+        self._forget()
+
+    def _forget(self) -> None:
+        self._slow = 0.0
+        for each in self._running:
+            each.slow = 0.0
 
     def _most(self, seconds: float) -> float:
         return max(seconds, USUAL * self._usual)

@@ -33,8 +33,16 @@ MAX_OUTPUT = 1024 * 1024  # the maximum that native code may write, in bytes
 START_SECONDS = 30  # in seconds; the parent kills it after twenty
 LAST_SECONDS = 10  # in seconds; the parent kills it after five
 _TOKENS = 8
-_NO_JSON = "65"  # the demo model's token "_", which begins no JSON
+_CALL_TOKENS = 16  # within a call that the model may make
+MAX_CALLS = 16  # tools whose call is tried, the largest first
+_NO_JSON = "65"  # the demo model's token "_", with which no JSON begins
 _CONTEXT = 8192
+_QUESTION = {
+    "messages": [{"role": "user", "content": "."}],
+    "max_tokens": _TOKENS,
+    "logit_bias": {_NO_JSON: 100},  # so that an answer that nothing guides is told apart
+}
+_CALL_BEGUN = '<tool_call>\n{"name": %s, "arguments": '  # as the demo model's template writes it
 _ERROR = re.compile(r"(?:llg error|Warning|error parsing grammar): (?:at \d+\(\d+\): )?(.+)")
 
 
@@ -72,10 +80,29 @@ class Trier:
         self._output = output
 
     def verdict(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the verdict on a trial: `error` is the reason why llama.cpp cannot guide by this,
-        or None.
+        """What llama.cpp makes of this.
+
+        `error` says why it cannot guide by it, or is None. `seconds` of CPU time are for its making, `step` for the
+        mean step of the slowest call, or of the form.
         """
-        text, error = self._answer(body)
+        began = time.process_time()
+        text, error = self._answer({**body, **_QUESTION})
+        seconds = time.process_time() - began
+        step = seconds / _TOKENS
+        if "tools" in body and error is None:
+            step = max(map(self._step_of_call, _largest(body["tools"])))
+        return {"error": self._reason(body, text, error), "seconds": seconds, "step": step}
+
+    def _step_of_call(self, tool: dict[str, Any]) -> float:
+        """Return the CPU seconds of a step within a call, which the model might put off until the try has ended."""
+        begun = _CALL_BEGUN % json.dumps(tool["function"]["name"])
+        messages = [{"role": "user", "content": "."}, {"role": "assistant", "content": begun}]
+        asked = {"tools": [tool], "tool_choice": "required", "parallel_tool_calls": False, "messages": messages}
+        began = time.process_time()
+        self._answer({**asked, "max_tokens": _CALL_TOKENS})
+        return (time.process_time() - began) / _CALL_TOKENS
+
+    def _reason(self, body: dict[str, Any], text: str, error: str | None) -> str | None:
         if "grammar" in body and text.startswith("_"):
             error = error or "it cannot be compiled"
             self._wait_for_reason()
@@ -83,18 +110,11 @@ class Trier:
         if error is None and "grammar" not in body:
             said = ""  # llama.cpp's own grammars fail with an error
         found = _ERROR.search(said)
-        return {"error": found.group(1)[:500] if found else error}
+        return found.group(1)[:500] if found else error
 
     def _answer(self, body: dict[str, Any]) -> tuple[str, str | None]:
         chunks: list[dict[str, Any]] = []
-        asked = {
-            **body,
-            "messages": [{"role": "user", "content": "."}],
-            "stream": True,
-            "max_tokens": _TOKENS,
-            "temperature": 0,
-            "logit_bias": {_NO_JSON: 100},  # this tells apart an answer that is not guided
-        }
+        asked = {**body, "stream": True, "temperature": 0}
 
         def receive(chunk: str) -> bool:
             chunks.append(json.loads(chunk))
@@ -122,6 +142,10 @@ class Trier:
         said = self._output.read().decode("utf-8", "replace")
         self._output.truncate(0)
         return said
+
+
+def _largest(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(tools, key=lambda tool: len(json.dumps(tool)), reverse=True)[:MAX_CALLS]
 
 
 def _requests(source: BinaryIO) -> Iterator[dict[str, Any]]:

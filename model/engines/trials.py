@@ -8,9 +8,9 @@ the first within `QUICK_SECONDS` begins again in the second, so that an ordinary
 longer than that for a hostile one. A third process is ready to replace one that ended. Trials are
 judged by their CPU time: a busy machine is no fault of a schema.
 
-Callers take turns: one grammar of each is tried at a time, and after one that took too long, no new
-one of the same caller is tried for `PAUSE_SECONDS`. So a flood of slow schemas delays its sender
-and hardly any other caller.
+Callers take turns: one grammar of each is tried at a time, and after one that took too long none of the same caller's
+new ones for `PAUSE_SECONDS`. What a try has cost is remembered, and each use counts against its caller
+(`model.engines.turns`). So a flood of slow schemas delays its own sender and hardly anybody else.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import hashlib
 import json
 import math
 from collections import Counter, OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model.engines.trial_process import Process, Spare, TooSlowError
+from model.engines.turns import Turns
 from model.errors import EngineError, InvalidRequestError, OverloadedError, StartError
 
 if TYPE_CHECKING:
@@ -38,6 +40,17 @@ MAX_WAITING = 64  # trials that wait for the first lane; more are a 429
 _TOO_MUCH = f"it takes more than {CPU_SECONDS:g} s of CPU or too much memory to prepare; simplify it"
 _NO_MEMORY = "bad_alloc"  # native code's message, if the child survived
 _KEPT = 512  # verdicts by the digest of a trial, and callers that pause
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What is known of a grammar: why it is refused, if it is, until when, and what it costs in seconds of CPU."""
+
+    digest: bytes
+    why: str | None
+    until: float
+    seconds: float = 0.0  # to prepare it for one choice
+    step: float = 0.0  # of one step
 
 
 class Lane:
@@ -131,10 +144,11 @@ class Trials:
         # ordinary requests.
         second = max(1, min(places, MAX_WAITING) // 2)
         self.lanes = (Lane(QUICK_SECONDS, MAX_WAITING, self._spare), Lane(CPU_SECONDS, second, self._spare))
-        self._known: OrderedDict[bytes, tuple[str | None, float]] = OrderedDict()  # and the time until which they count
+        self._known: OrderedDict[bytes, Tried] = OrderedDict()
         self._turns: dict[str, asyncio.Lock] = {}
-        self._open: Counter[str] = Counter()  # trials that run or wait, by caller
-        self._paused: OrderedDict[str, float] = OrderedDict()  # the end of the pause, by caller
+        self._preparations = Turns()
+        self._open: Counter[str] = Counter()  # tries that run or wait, by caller
+        self._paused: OrderedDict[str, float] = OrderedDict()  # until when, by caller
 
     async def start(self) -> None:
         """Start the processes, so that the first request need not wait for them.
@@ -147,28 +161,45 @@ class Trials:
         except EngineError as error:
             raise StartError(error.message) from None
 
-    async def check(self, guiding: dict[str, Any], param: str, caller: str = "") -> None:
-        """Check that llama.cpp can guide by these fields of a body, and soon enough.
+    async def check(self, guiding: dict[str, Any], param: str, caller: str = "", choices: int = 1) -> Tried:
+        """Check that llama.cpp can guide by these fields of a body, and soon enough; wait for the caller's turn.
 
         Raises:
             InvalidRequestError: it cannot, or it takes too much time or memory.
-            OverloadedError: too many wait, or the caller's last new schema took too long.
+            OverloadedError: too many wait, or the caller's schemas took too long of late.
             NotReadyError: the machine is too busy.
 
         """
+        self._preparations.check(caller)
         body = json.dumps(guiding).encode()
         digest = hashlib.sha256(body).digest()
         if not self._is_known(digest):
             async with self._turn(caller):
                 if not self._is_known(digest):  # the same schema may have been tried for the request before
                     await self._learn(digest, body, caller)
-        why, _ = self._known[digest]
-        if why is not None:
-            raise InvalidRequestError(f"{param}: the schema cannot be used here: {why}", param)
+        tried = self._known[digest]
+        if tried.why is not None:
+            raise InvalidRequestError(f"{param}: the schema cannot be used here: {tried.why}", param)
+        if choices > 1 and tried.seconds * choices > CPU_SECONDS:
+            raise InvalidRequestError(
+                f"n: the schema takes {tried.seconds:.2f} s of CPU to prepare for each choice, at most "
+                f"{CPU_SECONDS:g} s in all are allowed; ask for fewer choices, or simplify it",
+                "n",
+            )
+        await self._preparations.take(caller, tried.seconds, choices)
+        return tried
+
+    def refuse(self, tried: Tried, caller: str) -> None:
+        """Refuse a grammar from now on that was slow where it served, and pause its caller, as after a slow try."""
+        self._too_slow(tried.digest, caller, "its steps take too long; simplify it")
+
+    def _too_slow(self, digest: bytes, caller: str, why: str) -> None:
+        self._known[digest] = Tried(digest, why, _now() + REMEMBERED_SECONDS)
+        self._paused[caller] = _now() + PAUSE_SECONDS
+        self._paused.move_to_end(caller)
 
     def _is_known(self, digest: bytes) -> bool:
-        _, until = self._known.get(digest, (None, 0.0))
-        return until > _now()
+        return digest in self._known and self._known[digest].until > _now()
 
     @contextlib.asynccontextmanager
     async def _turn(self, caller: str) -> AsyncGenerator[None, None]:
@@ -187,11 +218,10 @@ class Trials:
         if self._paused.get(caller, 0.0) > _now():
             raise OverloadedError("the last new schema took too long to prepare; try this one again in a few seconds")
         try:
-            self._known[digest] = _refusal(await self._tried(body)), math.inf
+            found = await self._tried(body)
+            self._known[digest] = Tried(digest, _refusal(found), math.inf, found["seconds"], found["step"])
         except TooSlowError:
-            self._known[digest] = _TOO_MUCH, _now() + REMEMBERED_SECONDS
-            self._paused[caller] = _now() + PAUSE_SECONDS
-            self._paused.move_to_end(caller)
+            self._too_slow(digest, caller, _TOO_MUCH)
         for memory in (self._known, self._paused):
             while len(memory) > _KEPT:
                 memory.popitem(last=False)

@@ -24,17 +24,19 @@ from rich.markup import escape
 from cli.lib import local_keys
 from cli.lib.terminal import columns, console
 from local.cloud import LocalCloud, LocalCloudError
-from tests.attack.kinds import admin, bodies, origins, readers, schemas, texts, wire
+from tests.attack.kinds import admin, bodies, floods, origins, readers, schemas, texts, wire
 from tests.attack.kinds import keys as guesses
 from tests.attack.target import Findings, Target
 from tests.attack.watch import MEMORY, Neighbour, Watch, planted
 from tests.support import gates
 
-KINDS = {module.KIND: module.attack for module in (schemas, bodies, guesses, texts, wire, readers, admin, origins)}
+_MODULES = (schemas, bodies, guesses, texts, wire, readers, admin, origins, floods)
+KINDS = {module.KIND: module.attack for module in _MODULES}
 
 ADDRESS_SPACE = 4 * 2**30
 """The limit of each process of the cloud: a process that exceeds it gets a MemoryError."""
 
+_TRACE = "Traceback (most recent call last)"
 NEIGHBOUR_WAITS_S = 8.0
 """The longest that the neighbour may wait for a chunk. At rest that is 0.03 s; it was 14 to 18 s when one key could
 stop all others, and a busy machine of half the speed stays well below."""
@@ -58,6 +60,7 @@ def main() -> int:
             with contextlib.suppress(LocalCloudError):  # one that was killed has been reported
                 cloud.stop()
         wrong += [f"a log has a planted word: {line}" for line in planted(Path(folder), target.marker)]
+        wrong += [f"a log has a traceback: {line}" for line in planted(Path(folder), _TRACE)]
     for line in wrong:
         console.print(f"[red]✗[/red] {escape(line)}")
     console.print("[green]✓[/green] all withstood" if not wrong else f"{len(wrong)} not withstood")

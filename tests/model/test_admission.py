@@ -15,13 +15,13 @@ from model.events import Delta, Event
 class Holder:
     """Holds places until it is released."""
 
-    def __init__(self, admission: Admission, count: int = 1) -> None:
+    def __init__(self, admission: Admission, count: int = 1, caller: str = "") -> None:
         self.entered = asyncio.Event()
         self._leave = asyncio.Event()
-        self.task = asyncio.create_task(self._hold(admission, count))
+        self.task = asyncio.create_task(self._hold(admission, count, caller))
 
-    async def _hold(self, admission: Admission, count: int) -> None:
-        async with admission.places(count):
+    async def _hold(self, admission: Admission, count: int, caller: str) -> None:
+        async with admission.places(count, caller):
             self.entered.set()
             await self._leave.wait()
 
@@ -55,6 +55,115 @@ async def test_first_come_first_served() -> None:
     await holders[2].let_go()
     await holders[3].let_go()
     assert admission.waiting == 0
+
+
+def entered(*holders: Holder) -> list[bool]:
+    """Which of them have got their places."""
+    return [holder.entered.is_set() for holder in holders]
+
+
+async def test_who_holds_none_is_next() -> None:
+    """A caller stands behind those that hold fewer places, however early its requests came."""
+    admission = Admission(2, 9)
+    first, second, third, fourth = (Holder(admission, 1, "flood") for _ in range(4))
+    await settle()
+    other = Holder(admission, 1, "other")
+    await settle()
+    assert entered(first, second, third, fourth, other) == [True, True, False, False, False]
+
+    await first.let_go()
+    await settle()
+    assert entered(third, other) == [False, True]
+    await second.let_go()
+    await settle()
+    assert entered(third, fourth) == [True, False]  # both hold one, or none: it came first
+    for holder in (other, third, fourth):
+        await holder.let_go()
+    assert not admission._callers
+
+
+async def test_places_are_kept() -> None:
+    """A caller that holds places leaves some to those that hold none; one without a name may take all."""
+    admission = Admission(16, 99)
+    flood = [Holder(admission, 1, "flood") for _ in range(20)]
+    await settle()
+    assert sum(entered(*flood)) == 14
+    other = Holder(admission, 2, "other")
+    await settle()
+    assert entered(other) == [True]
+    for holder in (*flood, other):
+        await holder.let_go()
+
+    unnamed = [Holder(admission) for _ in range(16)]
+    await settle()
+    assert all(entered(*unnamed))
+    for holder in unnamed:
+        await holder.let_go()
+
+
+async def test_a_large_one_is_passed() -> None:
+    """A request for eight places lets smaller ones of others pass, but not for ever."""
+    admission = Admission(8, 99)
+    running = Holder(admission, 1, "long")
+    await settle()
+    large = Holder(admission, 8, "large")
+    await settle()
+    passing = 0
+    for number in range(20):
+        small = Holder(admission, 1, f"small {number}")
+        await settle()
+        if not entered(small)[0]:
+            break
+        passing += 1
+        await small.let_go()
+    assert passing == 8
+
+    await running.let_go()
+    await settle()
+    assert entered(large, small) == [True, False]
+    await large.let_go()
+    await small.let_go()
+
+
+@pytest.mark.parametrize("calls", [1, 8])
+async def test_a_flood_beside_a_neighbour(calls: int) -> None:
+    """Whatever a caller asks for, a neighbour's short requests get on: at most one end of an answer is between."""
+    admission = Admission(16, 256)
+    ends: list[str] = []
+
+    async def ask(count: int, caller: str) -> None:
+        async with admission.places(count, caller):
+            for _ in range(10):
+                await asyncio.sleep(0)
+        ends.append(caller)
+
+    flood = [asyncio.create_task(ask(calls, "flood")) for _ in range(100)]
+    await settle()
+    for number in range(5):
+        before = len(ends)
+        await ask(1, "neighbour")
+        assert len(ends) - before <= 16 + 1, number
+    await asyncio.gather(*flood)
+    assert admission._free == 16
+
+
+async def test_queue_of_a_caller() -> None:
+    """A caller fills half of the queue; over that it alone is refused."""
+    admission = Admission(1, 4)
+    holders = [Holder(admission, 1, "flood") for _ in range(3)]
+    await settle()
+    with pytest.raises(OverloadedError, match="2 requests of this caller"):
+        await admission.places(1, "flood").__aenter__()
+
+    others = [Holder(admission, 1, name) for name in "ab"]
+    await settle()
+    assert admission.waiting == 4
+    with pytest.raises(OverloadedError, match="1 requests are running and 4 waiting"):
+        await admission.places(1, "c").__aenter__()
+
+    for holder in (*holders, *others):
+        await holder.let_go()
+    assert not admission._callers
 
 
 async def test_queue_is_bounded() -> None:

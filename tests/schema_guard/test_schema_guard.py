@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from schema_guard import SchemaRefused, check, limits
+from schema_guard.pattern import _Parser
+from schema_guard.readings import TOKEN, Automaton, Node
 from tests.schema_guard.converter import SECONDS, Converter, converter
 from tests.schema_guard.hostile import json_values, schemas
 from tests.schema_guard.usual import USUAL
@@ -113,6 +115,84 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "^[]$", "^[^]$", "^[a$", "^[a\\$", "^[z-a]$", "^[a-\\d]$", "^[[:alpha:]]$", "^(a$", "^a)$", "^a\\$", "^a^b$", "^a$b$", "^é+$", "^" + "(" * 21 + "a" + ")" * 21 + "$", "^" + "a" * 2000 + "$",
     ]},
 }  # fmt: skip
+
+
+def rounds(depth: int, most: int) -> str:
+    """A letter in repetitions within repetitions."""
+    inner = "[a-z]"
+    for _ in range(depth):
+        inner = f"({inner}){{1,{most}}}"
+    return f"^{inner}[a-z]{{100}}$"
+
+
+MANY_READINGS = {
+    **{f"{depth} of 1 to {most}": rounds(depth, most) for depth, most in [(4, 2), (6, 2), (11, 2), (2, 12), (3, 8)]},
+    "optional rounds": "^(([a-z][a-z]?)[a-z]?){1,60}$",
+    "optional letters": "^" + "[a-z]?" * 19 + "[a-z]{60}$",
+    "alternatives": "^((\\w|[a-z])[a-z]?){1,60}$",
+    "groups of alternatives": "^((a|b)x?|(a|c)y?|[a-z]{1,3}){1,100}$",
+    "ends that may begin again": "^([a-z]{1,9}[a-z0-9]{1,9}){1,9}$",
+    "stars in a row": "^" + "[a-z]*" * 8 + "$",
+    "one beside the other": "^" + "([a-z]{1,9})" * 20 + "$",
+}
+
+
+@pytest.mark.parametrize("name", MANY_READINGS)
+def test_patterns_of_many_readings(name: str) -> None:
+    """A text that a pattern can read in many ways holds up llama.cpp's own grammars, and no answer's form."""
+    with pytest.raises(SchemaRefused, match="in too many ways at once") as refusal:
+        check([(("s",), pattern(MANY_READINGS[name]))])
+    assert refusal.value.path == "s.pattern"
+    check([(("s",), pattern(MANY_READINGS[name]))], by="llguidance")
+
+
+def test_readings_of_a_request() -> None:
+    """They count over all patterns of the request: alternatives are read at once."""
+    one = pattern("^([a-z]{2,14}){1,3}[a-z]{20}$")
+    check([(("s",), one)])
+    with pytest.raises(SchemaRefused, match="in too many ways at once"):
+        check([(("s",), {"anyOf": [{**one, "title": str(number)} for number in range(20)]})])
+
+
+@pytest.mark.parametrize(
+    ("text", "readings"),
+    [
+        ("^[a-z]{1,1000}$", 1),
+        ("^([a-z]{1,9}-){1,9}[0-9]+$", 1),
+        ("^(a|b|[c-z]|\\d|[^\\w])*$", 1),
+        ("^(a|[a-c])b$", 2),
+        ("^[a-z]?[a-m]?a$", 4),
+        ("^.*x.*$", TOKEN + 1),
+        ("^([a-z]{1,70}){1,70}$", 2**TOKEN),
+        ("^([a-z]|[a-z]{2}){1,3}$", None),
+    ],
+)
+def test_readings(text: str, readings: int | None) -> None:
+    """They are counted as llama.cpp follows them: positions that one character leads to, token by token."""
+    found = Automaton(parsed(text), 10**6).readings(10**9)
+    assert found == readings if readings is not None else found > 1
+
+
+def parsed(text: str) -> Node:
+    """The pattern's parts."""
+    parser = _Parser(text, begins=True, ends=True, lenient=False)
+    parser.parse()
+    return parser._groups[0].closed().node
+
+
+def codes(count: int) -> str:
+    """Twelve codes out of some, each of which begins with another character."""
+    return "^(" + "|".join(f"\\u{0x21 + number:04x}x" for number in range(count)) + "){12}$"
+
+
+def test_transitions_are_bounded() -> None:
+    """The count itself is bounded, in one pattern and in all of a request."""
+    with pytest.raises(SchemaRefused, match="pairs of characters"):
+        check([(("s",), pattern(codes(70)))])
+    few = {str(number): pattern(codes(26)) for number in range(9)}
+    check([(("s",), {"properties": dict(list(few.items())[:5])})])
+    with pytest.raises(SchemaRefused, match="pairs of characters"):
+        check([(("s",), {"properties": few})])
 
 
 @pytest.mark.parametrize("name", REFUSED)

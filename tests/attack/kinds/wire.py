@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+from tests.attack.kinds.origins import ports
 from tests.attack.target import Findings, Target, raw
 
 KIND = "the wire"
@@ -45,6 +46,12 @@ async def attack(target: Target, findings: Findings) -> None:
         findings.check(f"{name}: one answer", len(statuses) <= 1, statuses)
         findings.check(f"{name}: nothing within", b"root:" not in found and b"Traceback" not in found, found[:200])
     await _stalled(target, findings, post)
+    for port in await asyncio.to_thread(ports, target.cloud.pid):
+        for first in ("GET /", "CONNECT localhost:1", "GET /2018-06-01/runtime/invocation/next"):
+            head = f"{first} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            upgrade = f"{head}\r\nrubbish"
+            found = await raw(("127.0.0.1", port), upgrade.encode(), seconds=2)
+            findings.check(f"{first}, port {port}: no protocol", not found.startswith(b"HTTP/1.1 101"), found[:100])
 
 
 async def _stalled(target: Target, findings: Findings, post: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 from collections.abc import AsyncIterator
 
@@ -248,6 +249,42 @@ async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
         assert (await reader.read(65536)).startswith(b"HTTP/1.1 403 ")
     assert runtime.api.active == {"id-1": invocation}
     assert not runtime.init_errors
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [f"GET {BASE}invocation/next", f"POST {BASE}invocation/id-1/response", "GET /", "CONNECT localhost:1"],
+)
+@pytest.mark.parametrize(
+    "more", ["Connection: Upgrade\r\nUpgrade: websocket\r\n", "Connection: upgrade\r\nUpgrade: h2c\r\n"]
+)
+@pytest.mark.parametrize("host", [f"127.0.0.1:{NAMED}", "evil.example"])
+async def test_other_protocols_are_refused(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture, request_line: str, more: str, host: str
+) -> None:
+    """Who asks for another protocol is answered and let go: no invocation, and no trace in the log."""
+    reader, writer = await runtime.open()
+    writer.write(f"{request_line} HTTP/1.1\r\nHost: {host}\r\n{more}\r\nrubbish\xff".encode("latin-1"))
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 400 " if host.startswith("127") else b"HTTP/1.1 403 ")
+    assert not runtime.api._waiting
+    assert not caplog.records
+
+
+async def test_rubbish(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no HTTP, or has no text where text is, closes the connection and leaves no trace in the log."""
+    for sent in (
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ):
+        reader, writer = await runtime.open()
+        writer.write(sent)
+        writer.write_eof()
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 5)
+    assert not caplog.records
 
 
 async def test_other_users_are_refused(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from model.errors import ModelError
+from model.engines.turns import FREE_SECONDS, MOST_AHEAD, SHARE
+from model.errors import ModelError, OverloadedError
 from model.events import Delta
-from tests.support.model import asked, settings_for, started
+from tests.support.model import asked, settings_for, started, until
 
 HONEST = 8
 ENUM = [f"value {number * 7919 % 100_003} of {number}" for number in range(3000)]
@@ -39,6 +40,25 @@ def bounds(number: int) -> dict[str, Any]:
         "title": str(number),
     }
     return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
+
+
+def rounds(number: int) -> dict[str, Any]:
+    """A tool whose pattern can be read in many ways, another schema every time."""
+    inner = "(([a-z]{1,12}){1,12})[a-z]{100}"
+    text = {"type": "string", "pattern": f"^{inner}$", "title": str(number)}
+    parameters = {"properties": {"a": text}, "required": ["a"]}
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": parameters}}]
+    return {"tools": tools, "messages": [{"role": "user", "content": "What is the weather in Boston?"}]}
+
+
+def dear(_: int) -> dict[str, Any]:
+    """A form that takes a quarter of a second to prepare, the same every time."""
+    numbers = {"type": "integer", "minimum": -99, "maximum": 987_654}
+    items = [
+        {"type": "object", "properties": {f"p{place}_{name}": numbers for name in range(200)}} for place in range(7)
+    ]
+    schema = {"type": "array", "items": False, "prefixItems": items}
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}, "max_tokens": 1}
 
 
 async def gaps(engine: Any, number: int) -> list[float]:
@@ -72,7 +92,9 @@ async def attack(engine: Any, hostile: Any) -> None:
     number = 0
     while True:
         number += 1
-        request = asked({"messages": [{"role": "user", "content": "Which?"}]}, max_tokens=8, **hostile(number))
+        await asyncio.sleep(0.01)  # a refusal may come at once
+        question = {"messages": [{"role": "user", "content": "Which?"}]}
+        request = asked({**question, "max_tokens": 40, **hostile(number)})
         with contextlib.suppress(ModelError):
             async with contextlib.aclosing(engine.generate(request)) as batches:
                 async for _ in batches:
@@ -84,7 +106,7 @@ def p95(values: list[float]) -> float:
     return sorted(values)[int(len(values) * 0.95)]
 
 
-@pytest.mark.parametrize("hostile", [form, tool, bounds])
+@pytest.mark.parametrize("hostile", [form, tool, bounds, rounds])
 async def test_neighbours(hostile: Any) -> None:
     """Their pace stays in proportion, and at most one step of theirs takes as long as a second."""
     async with started(settings_for("llama_cpp", context_tokens=512, parallel=HONEST + 1)) as engine:
@@ -98,3 +120,35 @@ async def test_neighbours(hostile: Any) -> None:
     # It was a hundred times, for every token.
     assert p95(beside) < 5 * p95(alone) + 0.05
     assert sum(gap > 1 for gap in beside) <= HONEST  # one step, as each of them saw it
+
+
+async def test_a_known_schema_has_its_turn() -> None:
+    """A schema that takes long to prepare has its share of the time at each use, also when it is known; the rest is a
+    429, and neighbours go on.
+    """
+    served = 0
+
+    async def ask_on(engine: Any) -> None:
+        nonlocal served
+        while True:
+            await asyncio.sleep(0.01)
+            request = asked({"messages": [{"role": "user", "content": "Which?"}], **dear(0)})
+            with contextlib.suppress(OverloadedError):
+                async with contextlib.aclosing(engine.generate(request)) as batches:
+                    async for _ in batches:
+                        pass
+                served += 1
+
+    async with started(settings_for("llama_cpp", context_tokens=512, parallel=HONEST + 4)) as engine:
+        trials: Any = engine
+        began = time.monotonic()
+        attackers = [asyncio.create_task(ask_on(engine)) for _ in range(4)]
+        await until(lambda: served > 0)
+        await together(engine)
+        seconds = time.monotonic() - began
+        for attacker in attackers:
+            attacker.cancel()
+        await asyncio.gather(*attackers, return_exceptions=True)
+        (tried,) = trials._trials._known.values()
+
+    assert served <= 2 + (seconds + MOST_AHEAD) / ((tried.seconds - FREE_SECONDS) * SHARE)

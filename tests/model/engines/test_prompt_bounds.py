@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import time
 from typing import Any
 
 import pytest
@@ -53,6 +56,72 @@ def test_arguments(arguments: str) -> None:
     prompt_bounds.check(asked(call(arguments)), 1_000_000, 5)
 
 
+def no_json(arguments: str) -> bool:
+    """Whether these are refused as no JSON."""
+    try:
+        prompt_bounds.check_json(asked(call(arguments)))
+    except InvalidRequestError as error:
+        return error.param == "messages.0.tool_calls.0.function.arguments"
+    return False
+
+
+NO_JSON = [
+    *('{"a":' + "1" * 5000 + "}", '{"a":' + "9" * 310 + ".5}", '{"a":{}}' * 500),
+    *('{"a":1e999}', "1e400", "[1e999]", "[-1e999]", '{"a":1E+400}', "NaN", "Infinity", "-Infinity"),
+    *("{", '"', "", " ", '{"a":1}{"b":2}', "/*c*/{}", "{'a':1}", '{"a":1,}', '{"a":01}', '{"a":-}', '{"a":"\t"}'),
+    *(r'"\ud800"', r'{"a":"\ud800"}', r'{"\ud800":1}', r'{"a":"\udc00\ud800"}', r'{"a":"\x"}'),
+]
+JSON = [
+    *("1" * 300, '{"a":' * 64 + "1" + "}" * 64, '{"a":0.' + "1" * 400 + "}"),
+    *('"\x7f"', "null", '{"a":1,"a":2}', "true", "[]", '"x"', " {} ", "\ufeff{}", '{"a":1e-999}', '{"a":1e308}'),
+    *(r'{"\u0000":1}', r'{"a":"\ud83d\ude00"}', '{"é":"界"}'),
+]
+
+
+async def test_no_json() -> None:
+    """Arguments that llama.cpp cannot read are the caller's error, which names the call; all others reach it."""
+    assert [text for text in NO_JSON if not no_json(text)] == []
+    assert [text for text in JSON if no_json(text)] == []
+    async with started(settings_for("llama_cpp", context_tokens=2048)) as engine:
+        running: Any = engine
+        for text in JSON:
+            batches = running.generate(asked(call(text), max_tokens=1))
+            assert await anext(batches), text
+            await batches.aclose()
+        for text in NO_JSON:
+            said: list[Exception] = []
+            with contextlib.suppress(ValueError, RuntimeError):
+                running._server.handle_chat_completions(json.dumps({**call(text), "max_tokens": 1}), said.append)
+                assert "error" in str(said), text
+
+
+def test_cost() -> None:
+    """A refusal by size looks at no text; a walk is linear, and takes no longer than reading the JSON some times."""
+    size = 900_000
+    worst = {
+        "closing": "[" * 65 + "]" * size,
+        "pairs": "[]" * (size // 2),
+        "quotes": "[" * 64 + "]" * 64 + '""' * (size // 2),
+        "nests": ("[" * 64 + "]" * 64) * (size // 128),
+        "escapes": "[" * 65 + '"' + "\\\\" * (size // 2),
+        "colons": '{"a":[],' * (size // 8),
+    }
+    body = json.dumps([[number] for number in range(size // 8)])
+    began = time.process_time()
+    for _ in range(4):
+        json.loads(body)
+    unit = (time.process_time() - began) / 4
+    for name, text in worst.items():
+        began = time.process_time()
+        with contextlib.suppress(InvalidRequestError):
+            prompt_bounds.check(asked(call(text)), 1_000_000, 5)
+        assert time.process_time() - began < 8 * unit + 0.02, name
+        began = time.process_time()
+        with pytest.raises(ContextLengthError):
+            prompt_bounds.check(asked(call(text)), 1024, 5)
+        assert time.process_time() - began < unit + 0.01, name
+
+
 async def test_message_tokens() -> None:
     """The engine knows what its template makes of a message, refuses by that, and takes what fits."""
     async with started(settings_for("llama_cpp")) as engine:
@@ -61,7 +130,7 @@ async def test_message_tokens() -> None:
         with pytest.raises(ContextLengthError, match="or more"):
             await anext(running.generate(asked({"messages": [{"role": "user", "content": "a"}] * 52})))
         with pytest.raises(InvalidRequestError, match="nested"):
-            await anext(running.generate(asked(call("[" * 100_000))))
+            await anext(running.generate(asked(call("[" * 8_000))))
         batches = running.generate(asked({"messages": [{"role": "user", "content": "a"}] * 30}, max_tokens=1))
         assert await anext(batches)
         await batches.aclose()

@@ -9,16 +9,17 @@ import contextlib
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from model import errors, sse
-from model.engines import guided, prompt_bounds, steps, trial_child, trials
+from model.engines import guided, prompt_bounds, steps, trial_child, trials, turns
 from model.engines.llama_cpp_chunks import guiding, request_body
 from model.engines.trial_process import TooSlowError
-from model.engines.trials import Trials
+from model.engines.trials import Trials, Tried
 from model.errors import EngineError, InvalidRequestError, NotReadyError, OverloadedError
 from tests.support.asking import error_of
 from tests.support.model import Serve, asked, until
@@ -98,6 +99,61 @@ async def test_one_request_pays(serve: Serve) -> None:
     assert error["param"].startswith("tools")
 
 
+def rounds(depth: int, most: int) -> dict[str, Any]:
+    """A tool whose pattern can be read in many ways, which the check of schemas would refuse."""
+    inner = "[a-z]"
+    for _ in range(depth):
+        inner = f"({inner}){{1,{most}}}"
+    return tool({"properties": {"a": {"type": "string", "pattern": f"^{inner}[a-z]{{100}}$"}}, "required": ["a"]})
+
+
+async def test_steps_of_a_call(tried: Trials) -> None:
+    """A call that the model may make is tried as if it were made: what its steps take is found out, and bounded."""
+    with pytest.raises(InvalidRequestError, match="simplify"):
+        await tried.check(guiding_tools(rounds(6, 2)), "tools")
+    slow = await tried.check(guiding_tools(rounds(5, 2)), "tools", "b")
+    plain = await tried.check(guiding_tools(rounds(1, 2)), "tools", "b")
+
+    assert slow.step > 3 * plain.step
+
+
+def guiding_tools(more: dict[str, Any]) -> dict[str, Any]:
+    """What is tried of tools, past the check of their schemas."""
+    return {"tools": more["tools"], "tool_choice": "required", "parallel_tool_calls": False}
+
+
+async def test_slow_where_it_served(tried: Trials) -> None:
+    """A grammar that was slow in the engine itself is refused from then on, and its caller pauses."""
+    schema = tried_of(**form({"const": 1}))
+    tried.refuse(await tried.check(schema, "x", "a"), "a")
+
+    with pytest.raises(InvalidRequestError, match="its steps take too long"):
+        await tried.check(schema, "x", "b")
+    with pytest.raises(OverloadedError, match="in a few seconds"):
+        await tried.check(tried_of(**form({"const": 2})), "x", "a")
+
+
+async def test_each_use_counts(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a known schema costs is counted for each choice, against its caller only; what is cheap waits for nobody."""
+
+    async def half(_: bytes) -> dict[str, Any]:
+        return {"error": None, "seconds": 0.4, "step": 0.001}
+
+    monkeypatch.setattr(tried, "_tried", half)
+    costly = tried_of(**form({"const": 1}))
+    await tried.check(costly, "x", "a")
+    with pytest.raises(OverloadedError, match="of this caller"):
+        await tried.check(costly, "x", "a")
+    await tried.check(costly, "x", "b")
+    with pytest.raises(InvalidRequestError, match=r"0\.40 s of CPU to prepare for each choice") as refusal:
+        await tried.check(costly, "x", "c", choices=2)
+    assert refusal.value.param == "n"
+
+    monkeypatch.setattr(tried, "_tried", too_slow_no_more)
+    for _ in range(200):
+        await tried.check(tried_of(**form({"const": 2})), "x", "c", choices=8)
+
+
 async def test_too_dear(tried: Trials) -> None:
     """A pattern whose automaton explodes is refused, by time or by memory."""
     with pytest.raises(InvalidRequestError, match=r"simplify it|too many"):
@@ -172,7 +228,7 @@ async def test_bounded_queue(tried: Trials) -> None:
 
     results = await asyncio.gather(*checks, return_exceptions=True)
 
-    assert [type(result) for result in results] == [type(None)] * 2 + [OverloadedError] * 2
+    assert [type(result) for result in results] == [Tried] * 2 + [OverloadedError] * 2
 
 
 def dear(number: int) -> dict[str, Any]:
@@ -191,7 +247,7 @@ async def test_half_of_the_places() -> None:
     await few.close()
 
     assert [lane._most for lane in few.lanes] == [trials.MAX_WAITING, 2]
-    assert results[-1] is None
+    assert isinstance(results[-1], Tried)
     assert {type(result) for result in results[:-1]} == {InvalidRequestError, OverloadedError}
 
 
@@ -204,7 +260,7 @@ async def test_slow_is_remembered(tried: Trials, monkeypatch: pytest.MonkeyPatch
         await tried.check(dear(0), "x")
 
     monkeypatch.undo()
-    tried._known = type(tried._known)((key, (why, 0.0)) for key, (why, _) in tried._known.items())
+    tried._known = type(tried._known)((key, replace(each, until=0.0)) for key, each in tried._known.items())
     tried._paused.clear()
     monkeypatch.setattr(tried, "_tried", too_slow_no_more)
     await tried.check(dear(0), "x")
@@ -241,8 +297,8 @@ async def test_callers_take_turns(tried: Trials, monkeypatch: pytest.MonkeyPatch
 
 
 async def too_slow_no_more(_: bytes) -> dict[str, Any]:
-    """Return the verdict of a try that is well."""
-    return {"error": None}
+    """The verdict of a try that is well."""
+    return {"error": None, "seconds": 0.001, "step": 0.0001}
 
 
 async def test_busy_machine(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,6 +381,9 @@ def test_documented() -> None:
         f"{prompt_bounds.BYTES_PER_TOKEN} bytes for each token",
         f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
         f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",
+        f"{steps.BUDGET_SECONDS:g} s in all over {steps.SLOW_SECONDS:g} s",
+        f"what is over {turns.FREE_SECONDS:g} s | a tenth of the time | the request waits up to {turns.MOST_AHEAD:g} s",
+        f"the {trial_child.MAX_CALLS} largest tools",
         f"{steps.STALLED_SECONDS:g} s, or ten usual steps",
         f"{sse.MAX_WHOLE // 2**20} MiB: 32,000 tokens",
         f"{errors.MAX_MESSAGE:,} characters",
