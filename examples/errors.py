@@ -1,8 +1,9 @@
 """Stream an answer, and handle each kind of failure.
 
-An error before the first token is an exception with a status. OpenAI's client retries 409, 429 and 5xx by itself,
-waits as `retry-after` says, and obeys `x-should-retry: false`. An error after the first token ends the stream with an
-exception: the text so far is there, and a repeat of the request is generated, and paid, again.
+An error before the first token is an exception with a status. OpenAI's client retries 409, 429 and
+5xx by itself, waits as `retry-after` says, and obeys `x-should-retry: false`. An error after the
+first token ends the stream with an exception. The text so far is there. If you send the request
+again, its answer is generated and paid for again.
 """
 
 import os

@@ -1,7 +1,8 @@
 """Read the first tokens of an answer and leave.
 
-Lambda does not tell a function that its client left. The answer is generated to its end, and metered: `max_tokens`
-bounds what that costs. An operator ends it at once by revoking its key.
+Lambda does not tell a function that its client left. The answer is generated to its end, and
+metered. `max_tokens` bounds what that costs. An operator can end the answer within some six
+seconds by revoking the key.
 """
 
 import os

@@ -1,8 +1,9 @@
 """Finds the user of the machine at the other end of a loopback connection.
 
-Linux says so in /proc/net/tcp ("proc(5)"): a line a socket, with its own address, its peer's, the user as the eighth
-field and the inode as the tenth. A socket that its process has closed has no inode, and root as its user, whoever that
-was: nobody's. Where the table is missing nothing is known, and everybody passes.
+Linux lists its sockets in /proc/net/tcp ("proc(5)"): one line for each, with its own address, its
+peer's, the user as the eighth field and the inode as the tenth. A socket that its process has
+closed has no inode and root as its user, so its user is unknown and the connection is refused. On a
+system without that file every connection is accepted.
 """
 
 import os

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local import peers
+from local.lambda_ import peers
 
 
 class Transport:
