@@ -1,10 +1,12 @@
-"""What a cold start costs: from the process's start to its first `/next` (or open port), and to the first byte.
+"""What a cold start costs: from the process's start to its first `/next` (or open port), and to the
+first byte.
 
     python -m bench.coldstart [--rounds 5] [--ours]
 
-Writes bench/results/coldstart.json: per server the medians, the package's sizes, and where the imports' time goes. The
-function runs as Lambda runs it, from its package, on the local Runtime API; once with the bytecode that the package has
-when it was built with the target's Python, and once without. LiteLLM and the tutorial's adapter run beside it.
+Writes bench/results/coldstart.json: per server the medians, the package's sizes, and where the
+imports' time goes. The function runs as Lambda runs it, from its package, on the local Runtime API;
+once with the bytecode that the package has when it was built with the target's Python, and once
+without. LiteLLM and the tutorial's adapter run beside it.
 """
 
 import argparse
@@ -40,9 +42,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ours", action="store_true", help="without the other adapters")
     args = parser.parse_args()
-    host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
+    host = Target(
+        python_version=host_python_version(), architecture=host_architecture(), wheels="host"
+    )
     built = build(root=servers.ROOT, target=host)
-    names = ["sluice", "sluice without bytecode"] + ([] if args.ours else ["fastapi-boto3", "litellm"])
+    names = ["sluice", "sluice without bytecode"] + (
+        [] if args.ours else ["fastapi-boto3", "litellm"]
+    )
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         setting, stand_ins = servers.stand_ins(Path(folder))
@@ -58,18 +64,29 @@ def main() -> int:
         finally:
             processes.stop(stand_ins)
     rows = [
-        {"server": name, **{one: round(statistics.median(it[one] for it in figures), 3) for one in _NAMES}}
+        {
+            "server": name,
+            **{one: round(statistics.median(it[one] for it in figures), 3) for one in _NAMES},
+        }
         for name, figures in found.items()
     ]
     arm = Target(python_version="3.14", architecture="arm64", wheels="lambda")
     packages = [_sizes(host, built), _sizes(arm, build(root=servers.ROOT, target=arm))]
-    result = {"servers": rows, "packages": packages, "imports": _imports(built.path), "rounds": args.rounds}
+    result = {
+        "servers": rows,
+        "packages": packages,
+        "imports": _imports(built.path),
+        "rounds": args.rounds,
+    }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     console = Console(width=120)
     for row in (*rows, *packages):
         console.print(", ".join(f"{name} {value}" for name, value in row.items()))
-    console.print("imports, ms by itself: " + ", ".join(f"{one['module']} {one['ms']}" for one in result["imports"]))
+    console.print(
+        "imports, ms by itself: "
+        + ", ".join(f"{one['module']} {one['ms']}" for one in result["imports"])
+    )
     return 0
 
 
@@ -93,7 +110,9 @@ async def _one(name: str, setting: servers.Setting, code: Path | None) -> dict[s
     return dict(zip(_NAMES, figures, strict=True))
 
 
-async def _environment(setting: servers.Setting, code: Path) -> tuple[servers.Server, tuple[float, float, float]]:
+async def _environment(
+    setting: servers.Setting, code: Path
+) -> tuple[servers.Server, tuple[float, float, float]]:
     """Start an environment from a package.
 
     Its figures are taken at the moment in which it asks for work.
@@ -103,7 +122,9 @@ async def _environment(setting: servers.Setting, code: Path) -> tuple[servers.Se
 
     def asked() -> None:
         if not ready.done():
-            ready.set_result((processes.cpu(server.pids), time.perf_counter(), processes.resident(server.pids)))
+            ready.set_result(
+                (processes.cpu(server.pids), time.perf_counter(), processes.resident(server.pids))
+            )
 
     await servers.environment(server, code, setting, 1, asked, {"PYTHONDONTWRITEBYTECODE": "1"})
     return server, await ready
@@ -125,14 +146,22 @@ def _sizes(target: Target, package: Package) -> dict[str, Any]:
 
 
 def _imports(code: Path) -> list[dict[str, Any]]:
-    """Return the twelve packages whose modules take longest to import, with each module's own time."""
+    """Return the twelve packages whose modules take longest to import, with each module's own
+    time.
+    """
     command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.stream.main"]
     best: dict[str, float] = {}
     for _ in range(5):
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(code)})
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(code)}
+        )
         times: Counter[str] = Counter()
         for line in done.stderr.splitlines():
-            own, _, module = line.removeprefix("import time:").split("|") if line.count("|") == 2 else ("", "", "")
+            own, _, module = (
+                line.removeprefix("import time:").split("|")
+                if line.count("|") == 2
+                else ("", "", "")
+            )
             if own.strip().isdecimal():
                 times[module.strip().partition(".")[0]] += int(own)
         best = {name: min(best.get(name, 1e9), value / 1000) for name, value in times.items()}

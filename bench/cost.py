@@ -1,4 +1,5 @@
-"""Plots the cost of a million tokens over utilisation into docs/explanation/cost.svg: `python -m bench.cost`.
+"""Plots the cost of a million tokens over utilisation into docs/explanation/cost.svg: `python -m
+bench.cost`.
 
 It measures nothing.
 """

@@ -1,10 +1,11 @@
-"""The time of a token from its sampling in the container to the client, through the whole local cloud.
+"""The time of a token from its sampling in the container to the client, through the whole local
+cloud.
 
     python -m bench.first_chunk [--requests 100]
 
-The scripted engine puts the time at which it samples each token into its text; client and container share one
-clock. One stream at a time, through edge, function URL, Runtime API, function, SageMaker's event stream and
-container, each a separate process or connection.
+The scripted engine puts the time at which it samples each token into its text; client and container
+share one clock. One stream at a time, through edge, function URL, Runtime API, function,
+SageMaker's event stream and container, each a separate process or connection.
 """
 
 import argparse
@@ -38,15 +39,25 @@ def main() -> None:
 
 
 def _deploy(cloud: LocalCloud, folder: Path) -> tuple[str, dict[str, str]]:
-    outputs = gates.deploy(cloud, folder, "the scripted engine", engine="scripted", tokens_per_second="0")
+    outputs = gates.deploy(
+        cloud, folder, "the scripted engine", engine="scripted", tokens_per_second="0"
+    )
     table = boto3.resource("dynamodb", **cloud.client_options()).Table(outputs["UsageTableName"])
     key = local_keys.create(table, name="bench")
-    return f"http://{outputs['DistributionDomain']}/v1/chat/completions", {"authorization": f"Bearer {key}"}
+    return f"http://{outputs['DistributionDomain']}/v1/chat/completions", {
+        "authorization": f"Bearer {key}"
+    }
 
 
 def _measure(url: str, headers: dict[str, str], requests: int) -> None:
-    script = json.dumps({"repeat": "x", "count": 10, "rate": 50, "stamp": True, "first_after": 0.05})
-    body = {"model": "sluice-demo", "stream": True, "messages": [{"role": "user", "content": script}]}
+    script = json.dumps(
+        {"repeat": "x", "count": 10, "rate": 50, "stamp": True, "first_after": 0.05}
+    )
+    body = {
+        "model": "sluice-demo",
+        "stream": True,
+        "messages": [{"role": "user", "content": script}],
+    }
     first: list[float] = []
     later: list[float] = []
     with httpx.Client(timeout=30) as client:
@@ -57,7 +68,10 @@ def _measure(url: str, headers: dict[str, str], requests: int) -> None:
                 later.extend(delays[1:])
     for name, values in (("first token", first), ("later tokens", later)):
         cuts = statistics.quantiles(values, n=100)
-        console.print(f"{name}: p50 {cuts[49]:.2f} ms, p90 {cuts[89]:.2f} ms, p99 {cuts[98]:.2f} ms ({len(values)})")
+        console.print(
+            f"{name}: p50 {cuts[49]:.2f} ms, p90 {cuts[89]:.2f} ms, p99 {cuts[98]:.2f} ms "
+            f"({len(values)})"
+        )
 
 
 def _delays(client: httpx.Client, url: str, headers: dict[str, str], body: object) -> list[float]:
@@ -68,7 +82,10 @@ def _delays(client: httpx.Client, url: str, headers: dict[str, str], body: objec
             now = time.time_ns()
             if line.startswith("data: {"):
                 for choice in json.loads(line[6:])["choices"]:
-                    delays += [(now - int(stamp)) / 1e6 for stamp in choice["delta"].get("content", "").split()]
+                    delays += [
+                        (now - int(stamp)) / 1e6
+                        for stamp in choice["delta"].get("content", "").split()
+                    ]
     return delays
 
 

@@ -2,7 +2,8 @@
 
     python -m bench.memory [--streams 10000] [--slow 64]
 
-One environment from the deployed package, 32 streams at a time. Writes bench/results/memory.json. Linux.
+One environment from the deployed package, 32 streams at a time. Writes bench/results/memory.json.
+Linux.
 """
 
 import argparse
@@ -91,7 +92,9 @@ async def _slow(server: servers.Server, count: int) -> float:
             added = [LambdaClient(server.idle, merged=False, stuck=True) for _ in range(more)]
             clients += added
             reading += [asyncio.create_task(client.ask(_LONG, 0)) for client in added]
-            while (now := processes.resident(server.pids)) > held[batch] or not all(one.paused for one in clients):
+            while (now := processes.resident(server.pids)) > held[batch] or not all(
+                one.paused for one in clients
+            ):
                 held[batch] = max(held[batch], now)
                 await asyncio.sleep(1.5)
     finally:

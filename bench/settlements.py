@@ -71,9 +71,17 @@ async def run(count: int, at_once: int) -> list[str]:
     item = await table.get(account_key(key_id))
     assert item is not None  # noqa: S101 (it was put)
     retries = sum(number for kind, number in fates.items() if kind is not Fate.WELL)
-    print(f"{count} requests on one key, {at_once} at once, in {took:.1f} s: {count / took:.0f} a second")
-    print(f"{len(network.calls)} writes made, {retries} tries failed and made again: {dict(fates.most_common())}")
-    found = {name: item[name] for name in ("requests", "prompt_tokens", "completion_tokens", "cost")}
+    print(
+        f"{count} requests on one key, {at_once} at once, in {took:.1f} s: "
+        f"{count / took:.0f} a second"
+    )
+    print(
+        f"{len(network.calls)} writes made, {retries} tries failed and made again: "
+        f"{dict(fates.most_common())}"
+    )
+    found = {
+        name: item[name] for name in ("requests", "prompt_tokens", "completion_tokens", "cost")
+    }
     found["in_flight"] = len(item["in_flight"])
     wanted = {
         "requests": count,
@@ -84,7 +92,11 @@ async def run(count: int, at_once: int) -> list[str]:
     }
     print(f"booked: {found}")
     ceiling(item)
-    return [f"{name} is {found[name]}, not {value}" for name, value in wanted.items() if found[name] != value]
+    return [
+        f"{name} is {found[name]}, not {value}"
+        for name, value in wanted.items()
+        if found[name] != value
+    ]
 
 
 def ceiling(item: dict[str, object]) -> None:
@@ -96,7 +108,10 @@ def ceiling(item: dict[str, object]) -> None:
     for seconds in (1, 5, 10, 30, 60):
         rate = 1
         most = accounts.MAX_STREAMS // seconds
-        while rate < most and 2 * (rate + 1) * -(-(base + each * seconds * (rate + 1)) // 1024) <= 1000:
+        while (
+            rate < most
+            and 2 * (rate + 1) * -(-(base + each * seconds * (rate + 1)) // 1024) <= 1000
+        ):
             rate += 1
         print(f"  answers of {seconds:>2} s: {rate} a second, {rate * seconds} in flight")
 

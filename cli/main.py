@@ -41,7 +41,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of the command that the arguments name, or of all commands if they name
     none.
     """
-    parser = argparse.ArgumentParser(prog="sluice", description="Stream a language model from your own AWS account.")
+    parser = argparse.ArgumentParser(
+        prog="sluice", description="Stream a language model from your own AWS account."
+    )
     parser.add_argument("--version", action="version", version=f"sluice {version('sluice')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     named = [name for name in COMMANDS if name == arguments[0]] if arguments else []

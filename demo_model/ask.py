@@ -1,7 +1,7 @@
 """Ask a demo model the conversations in `asked.txt`, greedily, and print what it says.
 
-``.venv/bin/python -m demo_model.ask [GGUF]``. The turns of a conversation stand on one line with `` || `` between them.
-Most wordings are not among those that were taught.
+``.venv/bin/python -m demo_model.ask [GGUF]``. The turns of a conversation stand on one line with ``
+|| `` between them. Most wordings are not among those that were taught.
 """
 
 import secrets

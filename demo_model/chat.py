@@ -3,9 +3,10 @@
 START, END = "<|im_start|>", "<|im_end|>"
 PAD = "<|endoftext|>"
 
-# A developer message is a system message. Tools are listed in the first system message, which is added when there is
-# none. Parts of a content list are joined; no content is empty content. The engine derives from the template how a tool
-# call is written, and guides the answer by that; hence the tags, which are those of many models.
+# A developer message is a system message. Tools are listed in the first system message, which is
+# added when there is none. Parts of a content list are joined; no content is empty content. The
+# engine derives from the template how a tool call is written, and guides the answer by that; hence
+# the tags, which are those of many models.
 TEMPLATE = """\
 {%- macro text(content) -%}
 {%- if content is string -%}{{- content -}}
@@ -45,7 +46,9 @@ TEMPLATE = """\
 
 
 def pieces(messages: list[tuple[str, str]]) -> list[tuple[str, bool]]:
-    """Return the text of a conversation in pieces, each with whether the model learns to write it."""
+    """Return the text of a conversation in pieces, each with whether the model learns to write
+    it.
+    """
     parts: list[tuple[str, bool]] = []
     for role, text in messages:
         parts.append((f"{START}{role}\n", False))

@@ -1,4 +1,6 @@
-"""Write the trained network as a q8_0 GGUF file: ``python -m demo_model.export TOKENIZER WEIGHTS OUT``."""
+"""Write the trained network as a q8_0 GGUF file: ``python -m demo_model.export TOKENIZER WEIGHTS
+OUT``.
+"""
 
 import json
 import sys
@@ -13,7 +15,9 @@ from demo_model.network import Network, Shape
 
 
 def main(tokenizer: Path, weights: Path, out: Path) -> None:
-    """Write `out`; its tensors and its metadata follow llama.cpp's names for the Llama architecture."""
+    """Write `out`; its tensors and its metadata follow llama.cpp's names for the Llama
+    architecture.
+    """
     state = torch.load(weights, weights_only=True)
     shape = Shape(vocabulary=state["token_embd.weight"].shape[0])
     Network(shape).load_state_dict(state)  # it raises an error when the weights have another shape
@@ -52,7 +56,9 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: dict) -> None:
     ids = tokenizer["model"]["vocab"]
     special = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     tokens = sorted(ids, key=ids.__getitem__)
-    kinds = [gguf.TokenType.CONTROL if token in special else gguf.TokenType.NORMAL for token in tokens]
+    kinds = [
+        gguf.TokenType.CONTROL if token in special else gguf.TokenType.NORMAL for token in tokens
+    ]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
@@ -77,7 +83,9 @@ def _add_tensor(writer: gguf.GGUFWriter, shape: Shape, name: str, values: np.nda
             halves = values.reshape(heads, 2, shape.head // 2, shape.width)
             values = halves.swapaxes(1, 2).reshape(values.shape)
     kind = gguf.GGMLQuantizationType.Q8_0
-    writer.add_tensor(name, gguf.quants.quantize(np.ascontiguousarray(values), kind), raw_dtype=kind)
+    writer.add_tensor(
+        name, gguf.quants.quantize(np.ascontiguousarray(values), kind), raw_dtype=kind
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""A Llama network in PyTorch: RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied embeddings."""
+"""A Llama network in PyTorch: RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied
+embeddings.
+"""
 
 from dataclasses import dataclass
 
@@ -18,7 +20,8 @@ class Shape:
     heads: int = 6
     kv_heads: int = 2
     inner: int = 512
-    # With 32 dimensions a head, the longest wavelength is about 35,000 positions: far more than the context.
+    # With 32 dimensions a head, the longest wavelength is about 35,000 positions: far more than the
+    # context.
     rope_theta: float = 10_000.0
     norm_epsilon: float = 1e-5
 
@@ -57,7 +60,9 @@ class Layer(nn.Module):
         self.ffn_up = nn.Linear(shape.width, shape.inner, bias=False)
         self.ffn_down = nn.Linear(shape.inner, shape.width, bias=False)
 
-    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
         """Map (batch, time, width) to the same shape.
 
         Without a mask every token sees all tokens before it.
@@ -70,7 +75,9 @@ class Layer(nn.Module):
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         groups = shape.heads // shape.kv_heads
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        attended = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None
+        )
         x = x + self.attn_output(attended.transpose(1, 2).reshape(batch, time, shape.width))
         h = self.ffn_norm(x)
         return x + self.ffn_down(functional.silu(self.ffn_gate(h)) * self.ffn_up(h))
@@ -102,7 +109,12 @@ class Network(nn.Module):
             if parameter.ndim == 2:
                 last = name.endswith(("attn_output.weight", "ffn_down.weight"))
                 nn.init.normal_(
-                    parameter, std=0.02 / (2 * shape.layers) ** 0.5 if last else 0.02 if "embd" in name else 0.05
+                    parameter,
+                    std=0.02 / (2 * shape.layers) ** 0.5
+                    if last
+                    else 0.02
+                    if "embd" in name
+                    else 0.05,
                 )
 
     def hidden(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -19,7 +19,10 @@ _CONVERSATIONS = 6000
 _SEED = 1
 # Numbers and names are frequent together but each one is rare: they are repeated here, so that most
 # become one token.
-_OFTEN = [" ".join(map(str, range(101))), *(" ".join(group) for group in (words.NAMES, words.NOUNS))]
+_OFTEN = [
+    " ".join(map(str, range(101))),
+    *(" ".join(group) for group in (words.NAMES, words.NOUNS)),
+]
 
 
 def train() -> Tokenizer:

@@ -27,7 +27,9 @@ RATE = 3e-3
 ROW, ROWS = 384, 4  # tokens a row, and rows a step, of short conversations
 LONG_FROM, LONG_SHARE = 0.7, 0.2  # from this part of the steps on, this share of them is long
 
-EDGE = 3  # tokens at the beginning of an answer, which decide what it says, and at its end, which decide how long it is
+# tokens at the beginning of an answer, which decide what it says, and at its end, which decide how
+# long it is
+EDGE = 3
 
 
 @dataclass
@@ -126,7 +128,9 @@ def main() -> None:
     norms = [parameter for parameter in network.parameters() if parameter.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": norms, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.95), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, options.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: factor(step, options.steps)
+    )
     short, long = short_rows(tokenizer, SEED), long_rows(tokenizer, SEED + 1, network.shape.context)
     rng, started, seen, mean = random.Random(SEED), time.monotonic(), 0, math.nan
     for step in range(options.steps):
@@ -143,7 +147,10 @@ def main() -> None:
             took = time.monotonic() - started
             left = took / (step + 1) * (options.steps - step - 1)
             times = f"{took / 60:.1f} min, about {left / 60:.1f} to go"
-            print(f"train: step {step + 1:5} loss {mean:.3f}  {seen / 1e6:.2f} M tokens  {times}", flush=True)
+            print(
+                f"train: step {step + 1:5} loss {mean:.3f}  {seen / 1e6:.2f} M tokens  {times}",
+                flush=True,
+            )
         if (step + 1) % 250 == 0 or step + 1 == options.steps:
             torch.save(network.state_dict(), options.out)
 

@@ -1,4 +1,5 @@
-"""Make a key with a budget of tokens by the admin API, use it until the budget is spent, and delete it.
+"""Make a key with a budget of tokens by the admin API, use it until the budget is spent, and delete
+it.
 
 The admin API is called by IAM (`lambda:InvokeFunction`), so no admin secret is needed.
 """
@@ -12,11 +13,15 @@ import boto3
 import openai
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--stack", default="sluice-local-service", help="the service stack (%(default)s)")
+parser.add_argument(
+    "--stack", default="sluice-local-service", help="the service stack (%(default)s)"
+)
 stack = parser.parse_args().stack
 
 described = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
-function = next(output["OutputValue"] for output in described if output["OutputKey"] == "AdminFunctionName")
+function = next(
+    output["OutputValue"] for output in described if output["OutputKey"] == "AdminFunctionName"
+)
 lambda_client = boto3.client("lambda")
 
 
@@ -31,7 +36,9 @@ def admin(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
 
 key = admin("POST", "/keys", {"name": "example", "limits": {"tokens_per_day": 900}})
 print(f"made key {key['id']} with 900 tokens a day")
-client = openai.OpenAI(api_key=key["secret"])  # retries while a running request holds what is missing
+client = openai.OpenAI(
+    api_key=key["secret"]
+)  # retries while a running request holds what is missing
 try:
     for number in range(1, 20):
         answer = client.chat.completions.create(
@@ -42,7 +49,10 @@ try:
         print(f"request {number}: {answer.usage.total_tokens if answer.usage else 0} tokens")
 except openai.RateLimitError as error:
     budget = admin("GET", f"/keys/{key['id']}/budget")["tokens_per_day"]
-    print(f"spent: {budget['spent']} of {budget['limit']}; the next request could need more than is left")
+    print(
+        f"spent: {budget['spent']} of {budget['limit']}; the next request could need more "
+        "than is left"
+    )
     print(f"rejected: {error.code}")
 finally:
     admin("DELETE", f"/keys/{key['id']}")

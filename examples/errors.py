@@ -16,7 +16,12 @@ text = ""
 try:
     stream = client.chat.completions.create(
         model=os.environ.get("SLUICE_MODEL", "sluice-demo"),
-        messages=[{"role": "user", "content": " ".join(sys.argv[1:]) or "Tell me a story about a lighthouse."}],
+        messages=[
+            {
+                "role": "user",
+                "content": " ".join(sys.argv[1:]) or "Tell me a story about a lighthouse.",
+            }
+        ],
         max_tokens=60,
         stream=True,
     )
@@ -25,7 +30,10 @@ try:
 except openai.RateLimitError as error:  # a rate (retried already) or a budget (not retried)
     sys.exit(f"Too many requests, or the budget is spent: {error.code}.")
 except openai.APIStatusError as error:
-    sys.exit(f"The request {error.request_id} failed with {error.status_code} {error.code}: {error.message}")
+    sys.exit(
+        f"The request {error.request_id} failed with {error.status_code} {error.code}: "
+        f"{error.message}"
+    )
 except openai.APIConnectionError as error:
     sys.exit(f"The address cannot be reached: {error}")
 except openai.APIError as error:

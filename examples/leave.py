@@ -21,4 +21,7 @@ with stream:  # closes the connection
         print(chunk.choices[0].delta.content or "", end="", flush=True)
         if number == 5:
             break
-print(f"\nleft {stream.response.headers['x-request-id']}; `sluice usage request` shows what was metered")
+print(
+    f"\nleft {stream.response.headers['x-request-id']}; `sluice usage request` shows what "
+    "was metered"
+)

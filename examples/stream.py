@@ -7,7 +7,9 @@ from openai import OpenAI
 
 stream = OpenAI().chat.completions.create(
     model=os.environ.get("SLUICE_MODEL", "sluice-demo"),
-    messages=[{"role": "user", "content": " ".join(sys.argv[1:]) or "Tell me a story about a lighthouse."}],
+    messages=[
+        {"role": "user", "content": " ".join(sys.argv[1:]) or "Tell me a story about a lighthouse."}
+    ],
     max_tokens=60,
     stream=True,
     stream_options={"include_usage": True},
@@ -16,4 +18,7 @@ for chunk in stream:
     if chunk.choices:
         print(chunk.choices[0].delta.content or "", end="", flush=True)
     if chunk.usage:  # the last chunk
-        print(f"\n\n{chunk.usage.prompt_tokens} prompt tokens, {chunk.usage.completion_tokens} completion tokens")
+        print(
+            f"\n\n{chunk.usage.prompt_tokens} prompt tokens, {chunk.usage.completion_tokens} "
+            "completion tokens"
+        )

@@ -1,4 +1,6 @@
-"""Get an answer in the form of a pydantic model: a JSON schema guides it, so it always has that form."""
+"""Get an answer in the form of a pydantic model: a JSON schema guides it, so it always has that
+form.
+"""
 
 import os
 from typing import Literal
@@ -17,7 +19,9 @@ class Ticket(BaseModel):
 
 completion = OpenAI().chat.completions.parse(
     model=os.environ.get("SLUICE_MODEL", "sluice-demo"),
-    messages=[{"role": "user", "content": "Sort this: my parcel has not arrived, and I leave tomorrow."}],
+    messages=[
+        {"role": "user", "content": "Sort this: my parcel has not arrived, and I leave tomorrow."}
+    ],
     response_format=Ticket,
     max_tokens=200,
 )

@@ -15,7 +15,10 @@ WEATHER: ChatCompletionToolParam = {
         "description": "The weather in a city now.",
         "parameters": {
             "type": "object",
-            "properties": {"city": {"type": "string", "maxLength": 20}, "unit": {"enum": ["celsius", "fahrenheit"]}},
+            "properties": {
+                "city": {"type": "string", "maxLength": 20},
+                "unit": {"enum": ["celsius", "fahrenheit"]},
+            },
             "required": ["city", "unit"],
             "additionalProperties": False,
         },
@@ -29,7 +32,9 @@ def weather(city: str, unit: str) -> str:
 
 
 client = OpenAI()
-messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the weather in Oslo?"}]
+messages: list[ChatCompletionMessageParam] = [
+    {"role": "user", "content": "What is the weather in Oslo?"}
+]
 called = client.chat.completions.create(
     model=MODEL, messages=messages, tools=[WEATHER], tool_choice="required", max_tokens=120
 )

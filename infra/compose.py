@@ -47,8 +47,10 @@ def compose(
         env = None
     elif env is None:
         raise SettingsError(
-            f"{', '.join(settings.edge_stacks)}: made in us-east-1, so the account and the region of the deployment "
-            "must be known. The CDK CLI finds them by your credentials; without any, set CDK_DEFAULT_ACCOUNT and "
+            f"{', '.join(settings.edge_stacks)}: made in us-east-1, so the account and the "
+            "region of the deployment "
+            "must be known. The CDK CLI finds them by your credentials; without any, set "
+            "CDK_DEFAULT_ACCOUNT and "
             "CDK_DEFAULT_REGION, or set certificate_arn and the ARN of a web ACL"
         )
     certificate = web_acl = None

@@ -47,4 +47,7 @@ def has_disks(instance_type: str) -> bool:
     no key for them.
     """
     name = family(instance_type)
-    return name.startswith(("g", "p4", "p5", "p6", "trn")) or re.fullmatch(r"[cmr]\w*d\w*", name) is not None
+    return (
+        name.startswith(("g", "p4", "p5", "p6", "trn"))
+        or re.fullmatch(r"[cmr]\w*d\w*", name) is not None
+    )

@@ -64,12 +64,32 @@ class Limits:
         """Return a sentence for each pair that contradicts each other, which names both."""
         needed = self.sagemaker_response + self.admission + self.settlement
         rules = [
-            ("cloudfront_read", self.cloudfront_read, "cloudfront_read_max", self.cloudfront_read_max),
+            (
+                "cloudfront_read",
+                self.cloudfront_read,
+                "cloudfront_read_max",
+                self.cloudfront_read_max,
+            ),
             ("lambda_timeout", self.lambda_timeout, "lambda_timeout_max", self.lambda_timeout_max),
-            ("sagemaker_response + admission + settlement", needed, "lambda_timeout", self.lambda_timeout),
-            ("sagemaker_first_byte", self.sagemaker_first_byte, "sagemaker_response", self.sagemaker_response),
+            (
+                "sagemaker_response + admission + settlement",
+                needed,
+                "lambda_timeout",
+                self.lambda_timeout,
+            ),
+            (
+                "sagemaker_first_byte",
+                self.sagemaker_first_byte,
+                "sagemaker_response",
+                self.sagemaker_response,
+            ),
             ("container_answer", self.container_answer, "first_answer", self.first_answer),
-            ("container_answer", self.container_answer, "sagemaker_first_byte", self.sagemaker_first_byte),
+            (
+                "container_answer",
+                self.container_answer,
+                "sagemaker_first_byte",
+                self.sagemaker_first_byte,
+            ),
             ("container_heartbeat", self.container_heartbeat, "heartbeat", self.heartbeat),
             (
                 "stream_deadline + stream_grace",
@@ -80,7 +100,12 @@ class Limits:
             # A heartbeat that is late by one period must still arrive before CloudFront cuts the
             # connection.
             ("twice the heartbeat", 2 * self.heartbeat, "cloudfront_read", self.cloudfront_read),
-            ("admission + first_answer", self.admission + self.first_answer, "cloudfront_read", self.cloudfront_read),
+            (
+                "admission + first_answer",
+                self.admission + self.first_answer,
+                "cloudfront_read",
+                self.cloudfront_read,
+            ),
             # A run that uses its whole timeout ends before the next one begins.
             ("sweep_timeout", self.sweep_timeout, "sweep_period", self.sweep_period),
             # What a killed function leaves is overdue after the longest stream, and should be

@@ -19,5 +19,7 @@ def accept(scope: IConstruct, reasons: Mapping[str, str]) -> None:
     A rule with several findings is accepted finding by finding (`IAM5[Resource::*]`), so a new
     wildcard is reported.
     """
-    accepted = [Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason) for rule, reason in reasons.items()]
+    accepted = [
+        Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason) for rule, reason in reasons.items()
+    ]
     Validations.of(scope).acknowledge(*accepted)

@@ -35,7 +35,9 @@ def check_origin(headers: Mapping[str, str], secrets: Sequence[str]) -> None:
     presented = headers.get(ORIGIN_HEADER, "").encode("latin-1")
     # Every secret is compared, so that the time taken does not reveal which one matched.
     if not any([hmac.compare_digest(presented, secret.encode()) for secret in secrets]):  # noqa: C419 (see above)
-        raise PermissionDenied("This address accepts requests only through its distribution.", code="origin_denied")
+        raise PermissionDenied(
+            "This address accepts requests only through its distribution.", code="origin_denied"
+        )
 
 
 def read_key(headers: Mapping[str, str], client: tuple[str, int] | None = None) -> Caller:
@@ -48,7 +50,9 @@ def read_key(headers: Mapping[str, str], client: tuple[str, int] | None = None) 
     scheme, _, key = headers.get("authorization", "").partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:
-        raise AuthenticationFailed("The request has no API key. Send it as 'Authorization: Bearer sk-...'.")
+        raise AuthenticationFailed(
+            "The request has no API key. Send it as 'Authorization: Bearer sk-...'."
+        )
     key_id = key_id_of(key) if len(key) <= limits.MAX_KEY else None
     if key_id is None:
         raise wrong_key()  # without a read of DynamoDB

@@ -2,21 +2,16 @@
 
 Every error that a client gets is one of these, in OpenAI's format.
 
-APIError
-├── InvalidRequest        400  the request is invalid
-│   ├── ContextLengthExceeded
-│   └── ResponseTooLarge       the response is too large to be held until its end
-├── AuthenticationFailed  401  the key is missing or unknown
-├── PermissionDenied      403  the key may not do this, or the caller bypassed the distribution
-├── NotFound              404  the path or model does not exist
-├── MethodNotAllowed      405
-├── Conflict              409  another change of the same item won; a retry may succeed
-├── RequestRunning        409  the request that is repeated is still running
-├── BodyTooLarge          413
-├── Cancelled             499  an operator cancelled the request
-├── RateLimited           429  the model is busy, or a rate limit of the key is reached; a retry may succeed
-├── InsufficientQuota     429  a budget of the key is spent
-└── ServerError           500  a fault of this service
+APIError ├── InvalidRequest        400  the request is invalid │   ├── ContextLengthExceeded │   └──
+ResponseTooLarge       the response is too large to be held until its end ├── AuthenticationFailed
+401  the key is missing or unknown ├── PermissionDenied      403  the key may not do this, or the
+caller bypassed the distribution ├── NotFound              404  the path or model does not exist ├──
+MethodNotAllowed      405 ├── Conflict              409  another change of the same item won; a
+retry may succeed ├── RequestRunning        409  the request that is repeated is still running ├──
+BodyTooLarge          413 ├── Cancelled             499  an operator cancelled the request ├──
+RateLimited           429  the model is busy, or a rate limit of the key is reached; a retry may
+succeed ├── InsufficientQuota     429  a budget of the key is spent └── ServerError           500  a
+fault of this service
     ├── UpstreamFailed    502  the model failed, or its response was truncated
     ├── Unavailable       503  a dependency is unavailable
     └── UpstreamTimeout   504  the model took too long
@@ -244,7 +239,11 @@ def from_container(code: str, message: str, param: str | None = None) -> APIErro
     kind = CONTAINER_CODES.get(code, UpstreamFailed)
     if issubclass(kind, _MESSAGE_IS_PUBLIC):
         return kind(message, param=param, retry_after=1 if kind is RateLimited else None)
-    return kind(_PUBLIC_MESSAGES.get(code, "The model failed to answer."), param=param, code=_PUBLIC_CODES.get(code))
+    return kind(
+        _PUBLIC_MESSAGES.get(code, "The model failed to answer."),
+        param=param,
+        code=_PUBLIC_CODES.get(code),
+    )
 
 
 _PUBLIC_CODES = {"cut": "upstream_cut", "model_not_found": "model_not_found"}

@@ -70,7 +70,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="er
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="failed"):
-    """The response broke off, and this is what the client gets: the last event if there is no `End`.
+    """The response broke off, and this is what the client gets: the last event if there is no
+    `End`.
 
     `kind` is the name of the error's class in `errors`, and the other fields are its arguments. No
     decoder returns it.

@@ -168,7 +168,9 @@ def whole(memory: int, concurrency: int) -> int:
 
 def meta_worst() -> float:
     """Return the longest time that one DynamoDB call can take with all its attempts."""
-    waits = (min(META_BACKOFF * 2.0**number, META_BACKOFF_MAX) for number in range(1, META_MAX_ATTEMPTS))
+    waits = (
+        min(META_BACKOFF * 2.0**number, META_BACKOFF_MAX) for number in range(1, META_MAX_ATTEMPTS)
+    )
     return META_TIMEOUT * META_MAX_ATTEMPTS + sum(waits)
 
 
@@ -185,7 +187,10 @@ def check() -> None:
 
     """
     rules = [
-        (HEARTBEAT < CLOUDFRONT_READ_TIMEOUT / 2, "HEARTBEAT must be under half of CLOUDFRONT_READ_TIMEOUT"),
+        (
+            HEARTBEAT < CLOUDFRONT_READ_TIMEOUT / 2,
+            "HEARTBEAT must be under half of CLOUDFRONT_READ_TIMEOUT",
+        ),
         (
             FIRST_EVENT_WAIT < CLOUDFRONT_READ_TIMEOUT / 2,
             "FIRST_EVENT_WAIT must be under half of CLOUDFRONT_READ_TIMEOUT",
@@ -196,15 +201,30 @@ def check() -> None:
         ),
         (
             settle_worst() + LAST_BYTES_TIMEOUT + LAST_WRITE_TIMEOUT < SETTLE_RESERVE,
-            "SETTLE_RESERVE must be over SETTLE_TIMEOUT and a last attempt of two writes (META_TIMEOUT)",
+            (
+                "SETTLE_RESERVE must be over SETTLE_TIMEOUT and a last attempt of two writes "
+                "(META_TIMEOUT)"
+            ),
         ),
-        (CANCEL_TIMEOUT < SETTLE_TIMEOUT, "CANCEL_TIMEOUT must be under SETTLE_TIMEOUT, because both begin at once"),
+        (
+            CANCEL_TIMEOUT < SETTLE_TIMEOUT,
+            "CANCEL_TIMEOUT must be under SETTLE_TIMEOUT, because both begin at once",
+        ),
         (
             2 * meta_worst() + FIRST_EVENT_WAIT < CLOUDFRONT_READ_TIMEOUT,
-            "CLOUDFRONT_READ_TIMEOUT must be over an admission and a rejection (META_TIMEOUT * META_MAX_ATTEMPTS)",
+            (
+                "CLOUDFRONT_READ_TIMEOUT must be over an admission and a rejection (META_TIMEOUT "
+                "* META_MAX_ATTEMPTS)"
+            ),
         ),
-        (CHECKPOINT < STREAM_DEADLINE < OVERDUE, "CHECKPOINT must be under STREAM_DEADLINE, and that under OVERDUE"),
-        (SAGEMAKER_FIRST_BYTE < UPSTREAM_SILENCE, "UPSTREAM_SILENCE must be over SAGEMAKER_FIRST_BYTE"),
+        (
+            CHECKPOINT < STREAM_DEADLINE < OVERDUE,
+            "CHECKPOINT must be under STREAM_DEADLINE, and that under OVERDUE",
+        ),
+        (
+            SAGEMAKER_FIRST_BYTE < UPSTREAM_SILENCE,
+            "UPSTREAM_SILENCE must be over SAGEMAKER_FIRST_BYTE",
+        ),
     ]
     for holds, message in rules:
         if not holds:

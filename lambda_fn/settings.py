@@ -88,12 +88,17 @@ class Settings:
         """
         region = _required(environment, "AWS_REGION")
         try:
-            models = msgspec.json.decode(_required(environment, "SLUICE_MODELS"), type=dict[str, Model])
+            models = msgspec.json.decode(
+                _required(environment, "SLUICE_MODELS"), type=dict[str, Model]
+            )
         except msgspec.DecodeError as error:
             raise SettingsError(f"SLUICE_MODELS: {error}") from None
         if not models:
             raise SettingsError("SLUICE_MODELS names no model")
-        secrets = (_required(environment, "SLUICE_ORIGIN_SECRET"), environment.get("SLUICE_ORIGIN_SECRET_PREVIOUS", ""))
+        secrets = (
+            _required(environment, "SLUICE_ORIGIN_SECRET"),
+            environment.get("SLUICE_ORIGIN_SECRET_PREVIOUS", ""),
+        )
         return cls(
             region=region,
             usage_table=_required(environment, "SLUICE_USAGE_TABLE"),
@@ -102,7 +107,9 @@ class Settings:
             dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
             sagemaker_url=_endpoint(environment, region, "SAGEMAKER_RUNTIME", "runtime.sagemaker"),
             overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
-            heartbeat=_seconds(environment, "SLUICE_HEARTBEAT_SECONDS", limits.HEARTBEAT, maximum=15),
+            heartbeat=_seconds(
+                environment, "SLUICE_HEARTBEAT_SECONDS", limits.HEARTBEAT, maximum=15
+            ),
             meter_open=_flag("SLUICE_METER_OPEN", environment.get("SLUICE_METER_OPEN", "")),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
@@ -147,7 +154,9 @@ def _endpoint(environment: Mapping[str, str], region: str, service: str, host: s
     return (override or f"https://{host}.{region}.{domain}").rstrip("/")
 
 
-def _seconds(environment: Mapping[str, str], name: str, default: float, *, maximum: int = 86_400) -> float:
+def _seconds(
+    environment: Mapping[str, str], name: str, default: float, *, maximum: int = 86_400
+) -> float:
     try:
         seconds = float(environment.get(name) or default)
     except ValueError:

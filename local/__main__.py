@@ -16,18 +16,38 @@ def main() -> int:
 
     Return 1 after a failure, which is one line on standard error.
     """
-    parser = argparse.ArgumentParser(prog="python -m local", description="A local stand-in for the AWS account.")
-    parser.add_argument(
-        "--dir", type=Path, required=True, help="folder for cloud.json, logs and unpacked function code"
+    parser = argparse.ArgumentParser(
+        prog="python -m local", description="A local stand-in for the AWS account."
     )
-    parser.add_argument("--port", type=int, default=0, help="port of the AWS APIs; without it, any free port")
-    parser.add_argument("--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS)
     parser.add_argument(
-        "--engine", help="docker or podman: run the images of endpoints with it; without it, endpoints are processes"
+        "--dir",
+        type=Path,
+        required=True,
+        help="folder for cloud.json, logs and unpacked function code",
     )
-    parser.add_argument("--tls", action="store_true", help="distributions speak HTTPS, with a certificate in DIR/tls")
     parser.add_argument(
-        "--time-scale", type=float, default=1.0, help="how many seconds of AWS's time limits pass in one second here"
+        "--port", type=int, default=0, help="port of the AWS APIs; without it, any free port"
+    )
+    parser.add_argument(
+        "--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        "--engine",
+        help=(
+            "docker or podman: run the images of endpoints with it; without it, endpoints are "
+            "processes"
+        ),
+    )
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="distributions speak HTTPS, with a certificate in DIR/tls",
+    )
+    parser.add_argument(
+        "--time-scale",
+        type=float,
+        default=1.0,
+        help="how many seconds of AWS's time limits pass in one second here",
     )
     parser.add_argument(
         "--lambda-concurrency",

@@ -70,7 +70,9 @@ class LocalCloud:
         """
         running = cls.find(directory)
         if running is not None:
-            raise LocalCloudError(f"a local cloud is already running in {directory} (pid {running.pid})")
+            raise LocalCloudError(
+                f"a local cloud is already running in {directory} (pid {running.pid})"
+            )
         logs = directory / "logs"
         trust.private(directory)
         trust.private(logs)
@@ -84,7 +86,11 @@ class LocalCloud:
         log.touch(mode=0o600)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         ends = time.monotonic() + timeout
         try:
@@ -103,7 +109,9 @@ class LocalCloud:
         process.kill()
         process.wait()
         reason = "".join((logs / "cloud.log").read_text(errors="replace").splitlines()[-1:])
-        raise LocalCloudError(f"the local cloud did not start: {reason} (log: {logs / 'cloud.log'})")
+        raise LocalCloudError(
+            f"the local cloud did not start: {reason} (log: {logs / 'cloud.log'})"
+        )
 
     @classmethod
     def find(cls, directory: Path) -> Self | None:
@@ -116,7 +124,9 @@ class LocalCloud:
             keys = trust.Keys(**found["keys"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return cls(directory, pid, found["endpoint_url"], keys, found.get("engine"), found.get("authority"))
+        return cls(
+            directory, pid, found["endpoint_url"], keys, found.get("engine"), found.get("authority")
+        )
 
     def aws_environment(self) -> dict[str, str]:
         """Return the environment variables that lead AWS clients to this cloud instead of AWS."""
@@ -188,7 +198,9 @@ class LocalCloud:
             time.sleep(0.05)
         os.kill(self.pid, signal.SIGKILL)
         (self.directory / FILE).unlink(missing_ok=True)
-        raise LocalCloudError(f"the local cloud did not stop within {_STOP_TIMEOUT_S:.0f} s and was killed")
+        raise LocalCloudError(
+            f"the local cloud did not stop within {_STOP_TIMEOUT_S:.0f} s and was killed"
+        )
 
 
 def _gone(pid: int) -> bool:
@@ -212,5 +224,7 @@ def _zombie(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
     except OSError:  # the process is gone, or the system is not Linux
-        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+        state = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
+        ).stdout
     return state.strip()[:1] in {"", "Z", "X"}

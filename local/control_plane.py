@@ -1,4 +1,5 @@
-"""Runs the control plane: `python -m local.control_plane`. Prints its port and token as a line of JSON.
+"""Runs the control plane: `python -m local.control_plane`. Prints its port and token as a line of
+JSON.
 
 The process ends when its standard input is closed.
 """
@@ -12,7 +13,11 @@ import threading
 
 def main() -> None:
     """Serve until standard input is closed, which happens when the parent process ends."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s control %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s control %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
     # moto reads these when it is imported.
     os.environ.update(
         {

@@ -60,7 +60,9 @@ class ControlPlane:
         except (ValueError, KeyError, TimeoutError) as error:
             reason = processes.last_lines(self._log) or "it printed no port"
             raise ControlPlaneError(f"the control plane did not start: {reason}") from error
-        self._session = aiohttp.ClientSession(headers=self.headers, timeout=aiohttp.ClientTimeout(total=300))
+        self._session = aiohttp.ClientSession(
+            headers=self.headers, timeout=aiohttp.ClientTimeout(total=300)
+        )
 
     async def ended(self) -> None:
         """Return when the process has ended."""
@@ -85,9 +87,13 @@ class ControlPlane:
                 body = await answer.read()
                 if answer.status in {200, 204}:
                     return body
-                raise ControlPlaneError(f"the control plane answers {answer.status} to {what} {query}")
+                raise ControlPlaneError(
+                    f"the control plane answers {answer.status} to {what} {query}"
+                )
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ControlPlaneError(f"the control plane does not answer to {what}: {error}") from error
+            raise ControlPlaneError(
+                f"the control plane does not answer to {what}: {error}"
+            ) from error
 
     async def get_json(self, what: str, **query: str) -> Any:
         """Return the JSON of a path below `/_control/`.
@@ -104,12 +110,16 @@ class ControlPlane:
                 if answer.status >= 400:
                     raise ControlPlaneError(f"the control plane answers {answer.status} to {what}")
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ControlPlaneError(f"the control plane does not answer to {what}: {error}") from error
+            raise ControlPlaneError(
+                f"the control plane does not answer to {what}: {error}"
+            ) from error
 
     async def report(self, applied: int, observed: Observed) -> None:
         """Report the observed state, as of a version."""
         assert self._session is not None  # noqa: S101 - start() has made it
-        async with self._session.post(f"{self.url}/_control/report", json={"applied": applied, **observed}) as answer:
+        async with self._session.post(
+            f"{self.url}/_control/report", json={"applied": applied, **observed}
+        ) as answer:
             answer.raise_for_status()
 
 
@@ -119,7 +129,10 @@ class Reconciler:
     """
 
     def __init__(
-        self, control: ControlPlane, apply: Callable[[State], Awaitable[None]], observe: Callable[[], Observed]
+        self,
+        control: ControlPlane,
+        apply: Callable[[State], Awaitable[None]],
+        observe: Callable[[], Observed],
     ) -> None:
         """`apply` brings the data planes to a state; slow work goes on in the background.
 
@@ -151,7 +164,9 @@ class Reconciler:
             state = parse(json.loads(body))
             try:
                 await self._apply(state)
-            except Exception:  # one bad resource must not keep all others from being deployed and reported
+            except (
+                Exception
+            ):  # one bad resource must not keep all others from being deployed and reported
                 log.exception("could not apply version %d of the deployed state", state.version)
             self.state, self._applied = state, state.version
             await self._send()

@@ -58,8 +58,9 @@ class Gateway:
     ) -> None:
         """`invoke` answers the SageMaker runtime's calls, `invoke_function` Lambda's.
 
-        `status` is the JSON of `/_local/status`. `authorize` passes a request on or refuses it; `local.bodies`
-        keeps a body that it has read. `kill` ends the function environment that has an access key, for a fault.
+        `status` is the JSON of `/_local/status`. `authorize` passes a request on or refuses it;
+        `local.bodies` keeps a body that it has read. `kill` ends the function environment that has
+        an access key, for a fault.
         """
         self._control = control
         self._status = status
@@ -87,7 +88,9 @@ class Gateway:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on unchanged, with Host, because moto reads it. Bodies are streamed."""
-        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_ON]
+        headers = [
+            (name, value) for name, value in request.headers.items() if name.lower() not in _NOT_ON
+        ]
         headers += self._control.headers.items()
         body: Any = bodies.known(request)
         if body is None and request.body_exists:
@@ -101,9 +104,15 @@ class Gateway:
                 data=body,
                 allow_redirects=False,
             ) as upstream:
-                kept = [(name, value) for name, value in upstream.headers.items() if name.lower() not in _HOP_BY_HOP]
+                kept = [
+                    (name, value)
+                    for name, value in upstream.headers.items()
+                    if name.lower() not in _HOP_BY_HOP
+                ]
                 if (upstream.content_length or _SMALL + 1) <= _SMALL and request.method != "HEAD":
-                    whole = web.Response(status=upstream.status, reason=upstream.reason, body=await upstream.read())
+                    whole = web.Response(
+                        status=upstream.status, reason=upstream.reason, body=await upstream.read()
+                    )
                     whole.headers.extend(kept)
                     return whole
                 response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
@@ -117,8 +126,18 @@ class Gateway:
         except aiohttp.ClientConnectionResetError:  # the client has left
             return web.Response()
         except (aiohttp.ClientError, TimeoutError) as error:
-            log.warning("the control plane does not answer to %s %s: %s", request.method, request.path, error)
+            log.warning(
+                "the control plane does not answer to %s %s: %s",
+                request.method,
+                request.path,
+                error,
+            )
             return web.json_response(
-                {"message": f"the local cloud's control plane does not answer; its log is logs/control.log: {error}"},
+                {
+                    "message": (
+                        "the local cloud's control plane does not answer; its log is "
+                        f"logs/control.log: {error}"
+                    )
+                },
                 status=503,
             )

@@ -38,7 +38,7 @@ TABLE: dict[str, Limit] = {
         480,
         "s",
         "ModelStreamError, ModelInvocationTimeExceeded, then the stream ends",
-        "SageMaker developer guide; botocore's model: ModelStreamError; the message: a question on AWS re:Post",
+        ("SageMaker developer guide; botocore's model: ModelStreamError; the message: a question on AWS re:Post"),
     ),
     "sagemaker_environment_key": Limit(
         1024, "characters", "ValidationException at CreateModel", "botocore's model: EnvironmentKey"
@@ -47,7 +47,7 @@ TABLE: dict[str, Limit] = {
         1024,
         "characters",
         "ValidationException at CreateModel",
-        "botocore's model: EnvironmentValue; the message: aws/sagemaker-sparkml-serving-container#12",
+        ("botocore's model: EnvironmentValue; the message: aws/sagemaker-sparkml-serving-container#12"),
     ),
     "sagemaker_environment_entries": Limit(
         100, "entries", "ValidationException at CreateModel", "botocore's model: EnvironmentMap"

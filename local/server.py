@@ -98,12 +98,18 @@ def _log_to(path: Path) -> None:
     handlers: list[logging.Handler] = [logging.FileHandler(path)]
     # In the background, standard error is already that file.
     handlers += [logging.StreamHandler()] if sys.stderr.isatty() else []
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", handlers=handlers)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+        handlers=handlers,
+    )
     logging.getLogger("aiohttp.server").addFilter(no_fault_of_ours)
 
 
 def no_fault_of_ours(record: logging.LogRecord) -> bool:
-    """Shorten aiohttp's record of a client that sent no HTTP, or left: it is no error, and needs no trace."""
+    """Shorten aiohttp's record of a client that sent no HTTP, or left: it is no error, and needs no
+    trace.
+    """
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, (HttpProcessingError, ConnectionError)):
         record.levelno, record.levelname = logging.INFO, "INFO"
@@ -114,7 +120,9 @@ def no_fault_of_ours(record: logging.LogRecord) -> bool:
 
 def _control_environment() -> dict[str, str]:
     """Return the control plane's environment, without the developer's AWS settings."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))
+    }
 
 
 async def _serve(
@@ -179,12 +187,20 @@ async def _serve(
         }
 
     gateway = Gateway(
-        control, endpoints.invoke, functions.invoke, status, authorizer.middleware, faults, functions.kill
+        control,
+        endpoints.invoke,
+        functions.invoke,
+        status,
+        authorizer.middleware,
+        faults,
+        functions.kill,
     )
     for server in (endpoints, functions, edge):
         await server.start()
         stack.push_async_callback(server.stop)
-    runner = await listeners.serve(gateway.app, sock, cancel=True, idle_s=limits.seconds("idle_connection"))
+    runner = await listeners.serve(
+        gateway.app, sock, cancel=True, idle_s=limits.seconds("idle_connection")
+    )
     stack.push_async_callback(runner.cleanup)
     tasks = {
         "stop": asyncio.create_task(stop.wait()),
@@ -198,7 +214,9 @@ async def _serve(
         failed = [name for name in ("control", "reconcile") if tasks[name].done()]
         if failed and not tasks["stop"].done():
             error = tasks["reconcile"].exception() if tasks["reconcile"].done() else None
-            raise StartError(f"the control plane has ended ({failed[0]}: {error}); its log is logs/control.log")
+            raise StartError(
+                f"the control plane has ended ({failed[0]}: {error}); its log is logs/control.log"
+            )
         log.info("stopping")
     finally:
         (options.directory / FILE).unlink(missing_ok=True)
@@ -215,9 +233,16 @@ def _runner(options: Options) -> Runner:
 
 def _announce(options: Options, endpoint_url: str, keys: trust.Keys) -> None:
     """Write what clients need. The umask of `run` makes it readable for this user only."""
-    found: dict[str, object] = {"pid": os.getpid(), "endpoint_url": endpoint_url, "region": REGION, "account": ACCOUNT}
+    found: dict[str, object] = {
+        "pid": os.getpid(),
+        "endpoint_url": endpoint_url,
+        "region": REGION,
+        "account": ACCOUNT,
+    }
     found["keys"] = asdict(keys)
     authority = str(ensure(options.directory).authority) if options.tls else None
     partial = options.directory / f"{FILE}.part"
-    partial.write_text(json.dumps({**found, "engine": options.engine, "authority": authority}) + "\n")
+    partial.write_text(
+        json.dumps({**found, "engine": options.engine, "authority": authority}) + "\n"
+    )
     partial.replace(options.directory / FILE)

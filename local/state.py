@@ -142,15 +142,21 @@ def parse(found: dict[str, Any]) -> State:
         version=found["version"],
         functions=tuple(Function(**item) for item in found["functions"]),
         endpoints=tuple(
-            Endpoint(**{**item, "variants": tuple(Variant(**variant) for variant in item["variants"])})
+            Endpoint(
+                **{**item, "variants": tuple(Variant(**variant) for variant in item["variants"])}
+            )
             for item in found["endpoints"]
         ),
         distributions=tuple(Distribution(**item) for item in found["distributions"]),
         policies=found["policies"],
         unhandled=tuple(found["unhandled"]),
-        roles=tuple(Role(**{**item, "policies": tuple(item["policies"])}) for item in found["roles"]),
+        roles=tuple(
+            Role(**{**item, "policies": tuple(item["policies"])}) for item in found["roles"]
+        ),
         bucket_policies=found["bucket_policies"],
         schedules=tuple(
-            Schedule(**item) for item in found["schedules"] if item["target"].split(":")[2:3] == ["lambda"]
+            Schedule(**item)
+            for item in found["schedules"]
+            if item["target"].split(":")[2:3] == ["lambda"]
         ),
     )

@@ -40,7 +40,11 @@ class Keys:
     @classmethod
     def new(cls) -> "Keys":
         """Return new keys in the form of AWS's."""
-        return cls("AKIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16)), secrets.token_urlsafe(30), token())
+        return cls(
+            "AKIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16)),
+            secrets.token_urlsafe(30),
+            token(),
+        )
 
 
 def token() -> str:
@@ -67,7 +71,8 @@ def host_name(text: str) -> str:
     name = text.lower()
     if not _HOST.fullmatch(name):
         raise ValueError(
-            f"{text}: not a name such as host.docker.internal or an address such as [fd00::1], without a port"
+            f"{text}: not a name such as host.docker.internal or an address such as "
+            "[fd00::1], without a port"
         )
     return name
 
@@ -118,7 +123,10 @@ def refusal(request: web.Request, *, buckets: bool = False) -> str | None:
 
 def words(reason: str) -> str:
     """Return the message for a refused caller."""
-    return f"The local cloud refuses this request: {reason}. It answers programs of this machine, not web pages."
+    return (
+        f"The local cloud refuses this request: {reason}. It answers programs of this machine, "
+        "not web pages."
+    )
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -130,7 +138,9 @@ def callers(expected: str) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not same(request.headers.get(CALLER), expected):
-            return web.json_response({"message": "The request does not have the token of this container."}, status=403)
+            return web.json_response(
+                {"message": "The request does not have the token of this container."}, status=403
+            )
         return await handler(request)
 
     return check

@@ -67,9 +67,13 @@ def of_node(lock: str, report: dict[str, Any]) -> Audit:
 
 
 def _json(command: list[str], folder: Path = ROOT) -> dict[str, Any]:
-    """Run a command and return the JSON object that it prints; an empty object if it prints none."""
+    """Run a command and return the JSON object that it prints; an empty object if it prints
+    none.
+    """
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False, timeout=_TIMEOUT
+        )
         report = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, json.JSONDecodeError):
         return {}
@@ -79,11 +83,23 @@ def _json(command: list[str], folder: Path = ROOT) -> dict[str, Any]:
 def audits() -> Iterator[Audit]:
     """Look up one lock after the other, and yield the results."""
     answers = True
-    pip_audit = [str(Path(sys.executable).with_name("pip-audit")), "--progress-spinner=off", "--format=json"]
+    pip_audit = [
+        str(Path(sys.executable).with_name("pip-audit")),
+        "--progress-spinner=off",
+        "--format=json",
+    ]
     for path in sorted((ROOT / "locks").glob("*.txt")):
-        report = _json([*pip_audit, "--disable-pip", "--require-hashes", "-r", str(path)]) if answers else {}
-        audit = of_python(path.name, report) if report else Audit(path.name, missed=["all packages"])
-        answers = audit.audited > 0  # without an answer for a whole lock, the service is not called for others
+        report = (
+            _json([*pip_audit, "--disable-pip", "--require-hashes", "-r", str(path)])
+            if answers
+            else {}
+        )
+        audit = (
+            of_python(path.name, report) if report else Audit(path.name, missed=["all packages"])
+        )
+        answers = (
+            audit.audited > 0
+        )  # without an answer for a whole lock, the service is not called for others
         yield audit
     for folder in NODE:
         yield of_node(f"{folder.name}/package-lock.json", _json(["npm", "audit", "--json"], folder))
@@ -98,20 +114,34 @@ def status(found: list[Audit], *, warn: bool) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print a line for each lock, then what was found and what was not looked up."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--unreachable", choices=["fail", "warn"], default="fail")
     warn = parser.parse_args(arguments).unreachable == "warn"
     done = []
     for audit in audits():
         done.append(audit)
-        missed = f", {len(audit.missed)} NOT AUDITED: {', '.join(audit.missed[:3])} …" if audit.missed else ""
-        print(f"{audit.lock}: {audit.audited} packages looked up, {len(audit.found)} findings{missed}", flush=True)
+        missed = (
+            f", {len(audit.missed)} NOT AUDITED: {', '.join(audit.missed[:3])} …"
+            if audit.missed
+            else ""
+        )
+        print(
+            (
+                f"{audit.lock}: {audit.audited} packages looked up, {len(audit.found)} "
+                f"findings{missed}"
+            ),
+            flush=True,
+        )
         for finding in audit.found:
             print(f"  {finding}")
     if missing := [audit.lock for audit in done if audit.missed]:
         print(
-            f"WARNING: not audited, because the vulnerability services did not answer for them: {', '.join(missing)}.\n"
-            "Run `make audit` where PyPI's and npm's vulnerability services can be reached before anything is released."
+            "WARNING: not audited, because the vulnerability services did not answer for "
+            f"them: {', '.join(missing)}.\n"
+            "Run `make audit` where PyPI's and npm's vulnerability services can be reached "
+            "before anything is released."
         )
     return status(done, warn=warn)
 

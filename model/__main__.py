@@ -42,7 +42,9 @@ async def serve(environment: Mapping[str, str]) -> int:
     except StartError as error:
         return await _refuse(error, _listening(environment))
     asyncio.get_running_loop().set_exception_handler(output.log_unhandled)
-    server = Server(Front("the engine is starting", settings.caller_token), listen(settings.host, settings.port))
+    server = Server(
+        Front("the engine is starting", settings.caller_token), listen(settings.host, settings.port)
+    )
     serving = asyncio.create_task(server.run_until_stopped())
     engine: Engine | None = None
     native: str | None = None
@@ -80,7 +82,9 @@ def _listening(environment: Mapping[str, str]) -> Server:
     return Server(Front("", settings.caller_token), listen(settings.host, settings.port))
 
 
-async def _refuse(error: StartError, server: Server, serving: asyncio.Task[None] | None = None) -> int:
+async def _refuse(
+    error: StartError, server: Server, serving: asyncio.Task[None] | None = None
+) -> int:
     """Report the reason on stderr and at /ping for a while."""
     output.say(f"cannot start: {error}")
     server.front.reason = f"cannot start: {error}"

@@ -40,11 +40,12 @@ class _Caller:
 class Admission:
     """`parallel` places; a request of n choices takes n of them.
 
-    The caller that holds the fewest places is next, of equals the one whose request came first; the requests of one
-    caller are served as they came. A request that does not fit yet is passed by others, but by no more than `parallel`
-    places: then they wait for it. Some places are kept for callers that hold none. At most `queue` requests wait, half
-    of them of one caller; the next one is refused with OverloadedError at once. Requests without a caller's name are
-    one caller's, to which all places and the whole queue are open.
+    The caller that holds the fewest places is next, of equals the one whose request came first; the
+    requests of one caller are served as they came. A request that does not fit yet is passed by
+    others, but by no more than `parallel` places: then they wait for it. Some places are kept for
+    callers that hold none. At most `queue` requests wait, half of them of one caller; the next one
+    is refused with OverloadedError at once. Requests without a caller's name are one caller's, to
+    which all places and the whole queue are open.
     """
 
     def __init__(self, parallel: int, queue: int) -> None:
@@ -60,7 +61,9 @@ class Admission:
     async def places(self, count: int, caller: str = "") -> AsyncGenerator[None, None]:
         """Hold `count` places, waiting for them in turn."""
         if count > self._parallel:
-            raise InvalidRequestError(f"n: at most {self._parallel} choices are generated at once here", "n")
+            raise InvalidRequestError(
+                f"n: at most {self._parallel} choices are generated at once here", "n"
+            )
         state = self._callers.setdefault(caller, _Caller(caller))
         try:
             await self._take(count, state)
@@ -92,7 +95,10 @@ class Admission:
     def _check_queue(self, state: _Caller, entry: _Waiting) -> None:
         why = f"{self._parallel} requests are running and {self._queue} waiting; try again shortly"
         if state.name and len(state.waiting) > max(1, self._queue // SHARE):
-            why = f"{len(state.waiting) - 1} requests of this caller are waiting; try again when some have ended"
+            why = (
+                f"{len(state.waiting) - 1} requests of this caller are waiting; try again when "
+                "some have ended"
+            )
         elif self.waiting <= self._queue:
             return
         self._leave(state, entry)

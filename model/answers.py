@@ -66,7 +66,9 @@ def error_response(error: ModelError) -> Response:
 class StreamResponse(Response):
     """Streams the answer while it is generated."""
 
-    def __init__(self, generation: Generation, request: ChatRequest, encoder: Encoder, timing: Timing) -> None:
+    def __init__(
+        self, generation: Generation, request: ChatRequest, encoder: Encoder, timing: Timing
+    ) -> None:
         super().__init__()
         self._generation = generation
         self._request = request
@@ -74,7 +76,9 @@ class StreamResponse(Response):
         self._timing = timing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request; return when everything is sent and the engine has been told to stop."""
+        """Answer the request; return when everything is sent and the engine has been told to
+        stop.
+        """
         out = _Writer(scope, receive, send, self._encoder, self._timing)
         try:
             async with (
@@ -127,7 +131,9 @@ class WholeResponse(Response):
 class _Writer:
     """Writes whole records, one at a time, for the generating task and the ticker."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, encoder: Encoder, timing: Timing) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, encoder: Encoder, timing: Timing
+    ) -> None:
         self._asgi = (scope, receive, send)
         self._send = send
         self._encoder = encoder
@@ -135,7 +141,9 @@ class _Writer:
         self._lock = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
         self._last = self._clock()
-        self._sending: float | None = None  # the time since which a write waits for the caller to read
+        self._sending: float | None = (
+            None  # the time since which a write waits for the caller to read
+        )
         self._pending: bytes | None = encoder.opening()  # None once the answer has begun
 
     async def events(self, events: list[Event]) -> None:
@@ -174,7 +182,11 @@ class _Writer:
             if since is not None:
                 rest = since + timing.slow_reader - self._clock()
                 if rest <= 0:
-                    run.stop(RequestCancelledError(f"the caller read nothing for {timing.slow_reader:g} s"))
+                    run.stop(
+                        RequestCancelledError(
+                            f"the caller read nothing for {timing.slow_reader:g} s"
+                        )
+                    )
                     return
             if rest > 0:
                 await asyncio.sleep(min(rest, timing.slow_reader))
@@ -186,7 +198,10 @@ class _Writer:
             self._last = self._clock()
             if self._pending is not None:
                 data, self._pending = self._pending + data, None
-                headers = [(b"content-type", self._encoder.media_type), (b"cache-control", b"no-cache")]
+                headers = [
+                    (b"content-type", self._encoder.media_type),
+                    (b"cache-control", b"no-cache"),
+                ]
                 await self._send({"type": "http.response.start", "status": 200, "headers": headers})
             self._sending = self._last
             try:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from model.generation import Generation
 
 
-def create_app(generation: Generation, models: tuple[str, ...], timing: Timing | None = None) -> FastAPI:
+def create_app(
+    generation: Generation, models: tuple[str, ...], timing: Timing | None = None
+) -> FastAPI:
     """Return the application over a started engine.
 
     `models` are the names of the model and of its adapters.
@@ -61,7 +63,9 @@ def create_app(generation: Generation, models: tuple[str, ...], timing: Timing |
         """Answer SageMaker's one route: generate, always streamed as lines, or cancel."""
         asked = parse_invocation(await _body(request))
         if isinstance(asked, CancelRequest):
-            return JSONResponse({"cancelled": await generation.cancel(asked.request_id, timing.cancel)})
+            return JSONResponse(
+                {"cancelled": await generation.cancel(asked.request_id, timing.cancel)}
+            )
         return StreamResponse(generation, asked, lines, timing)
 
     @app.post("/v1/chat/completions")
@@ -71,7 +75,9 @@ def create_app(generation: Generation, models: tuple[str, ...], timing: Timing |
         answer_id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         model_name = asked.model if asked.model in models else models[0]
         if not asked.stream:
-            return WholeResponse(generation, asked, WholeAnswer(answer_id, created, model_name, choices=asked.n))
+            return WholeResponse(
+                generation, asked, WholeAnswer(answer_id, created, model_name, choices=asked.n)
+            )
         usage = asked.stream_options is not None and asked.stream_options.include_usage
         encoder = SseEncoder(answer_id, created, model_name, choices=asked.n, include_usage=usage)
         return StreamResponse(generation, asked, encoder, timing)
@@ -82,7 +88,9 @@ def create_app(generation: Generation, models: tuple[str, ...], timing: Timing |
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        return error_response(RouteError(error.status_code, f"{request.method} {request.url.path}: {error.detail}"))
+        return error_response(
+            RouteError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+        )
 
     @app.exception_handler(Exception)
     async def failure(request: Request, error: Exception) -> Response:

@@ -30,7 +30,9 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 class StartError(Exception):
@@ -82,7 +84,9 @@ class ContextLengthError(InvalidRequestError):
         """Return the error; `limit` is the number of tokens of `what` (the context, or the caller's
         own limit).
         """
-        return cls(f"The prompt has {prompt_tokens} tokens, the {what} is {limit} tokens.", "messages")
+        return cls(
+            f"The prompt has {prompt_tokens} tokens, the {what} is {limit} tokens.", "messages"
+        )
 
 
 class UnknownModelError(InvalidRequestError):
@@ -115,7 +119,8 @@ class CallerError(InvalidRequestError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The request does not have this container's token: send its SLUICE_CALLER_TOKEN as X-Sluice-Caller."
+            "The request does not have this container's token: send its SLUICE_CALLER_TOKEN "
+            "as X-Sluice-Caller."
         )
 
 

@@ -69,7 +69,12 @@ def merged(events: Iterable[Event]) -> list[Event]:
         if isinstance(event, Delta | Finish):
             place = last.get(event.index)
             before = result[place] if place is not None else None
-            if place is not None and isinstance(event, Delta) and isinstance(before, Delta) and _joins(before, event):
+            if (
+                place is not None
+                and isinstance(event, Delta)
+                and isinstance(before, Delta)
+                and _joins(before, event)
+            ):
                 result[place] = _joined(before, event)
                 continue
             last[event.index] = len(result)

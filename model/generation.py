@@ -158,7 +158,9 @@ class Generation:
         assert task is not None  # noqa: S101 - a coroutine always runs in a task
         options = request.sluice
         if options.request_id in self._by_id:
-            raise InvalidRequestError("sluice.request_id: a request with this id is running", "sluice.request_id")
+            raise InvalidRequestError(
+                "sluice.request_id: a request with this id is running", "sluice.request_id"
+            )
         run = Run(task, self.metrics.observe(request.model))
         self._runs.add(run)
         self._idle.clear()
@@ -209,7 +211,9 @@ class Generation:
             try:
                 async with (
                     contextlib.aclosing(self.engine.generate(request)) as sampled,
-                    contextlib.aclosing(_paced(sampled, self._rate * request.n) if self._rate else sampled) as batches,
+                    contextlib.aclosing(
+                        _paced(sampled, self._rate * request.n) if self._rate else sampled
+                    ) as batches,
                 ):
                     async for batch in batches:
                         first = batch[0]
@@ -224,10 +228,14 @@ class Generation:
 def _check_prompt(start: Start, request: ChatRequest) -> None:
     most = request.sluice.max_prompt_tokens
     if most is not None and start.prompt_tokens > most:
-        raise ContextLengthError.of(start.prompt_tokens, most, "limit of this request (max_prompt_tokens)")
+        raise ContextLengthError.of(
+            start.prompt_tokens, most, "limit of this request (max_prompt_tokens)"
+        )
 
 
-async def _paced(batches: AsyncGenerator[list[Event], None], rate: float) -> AsyncGenerator[list[Event], None]:
+async def _paced(
+    batches: AsyncGenerator[list[Event], None], rate: float
+) -> AsyncGenerator[list[Event], None]:
     """Pass on `rate` tokens a second, the first one at once.
 
     Time lost to a stall is not made up.

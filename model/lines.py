@@ -1,4 +1,5 @@
-r"""Encodes events as the container's own records: one JSON object and `\n` each, UTF-8, `application/jsonlines`.
+r"""Encodes events as the container's own records: one JSON object and `\n` each, UTF-8,
+`application/jsonlines`.
 
     {"type":"start","prompt_tokens":12}
     {"type":"delta","index":0,"delta":{"content":" token"},"tokens":1}
@@ -6,14 +7,16 @@ r"""Encodes events as the container's own records: one JSON object and `\n` each
     {"type":"usage","prompt_tokens":12,"completion_tokens":57}
     {"type":"end"}                  or {"type":"error","code":"...","message":"..."}
 
-A delta that has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank line is a heartbeat.
-A body with neither `end` nor `error` is truncated.
+A delta that has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank
+line is a heartbeat. A body with neither `end` nor `error` is truncated.
 """
 
 from __future__ import annotations
 
 import json
-from json.encoder import encode_basestring as quoted  # about 0.2 us a token, a whole json.dumps about 3 us
+from json.encoder import (
+    encode_basestring as quoted,
+)  # about 0.2 us a token, a whole json.dumps about 3 us
 from typing import TYPE_CHECKING, Any
 
 from model.events import Delta, Event, Finish, Start
@@ -58,9 +61,9 @@ class LineEncoder:
 
     def error(self, error: ModelError) -> bytes:
         """Return the record of a failure."""
-        return (_json({"type": "error", "code": error.code, "message": error.message}) + "\n").encode(
-            "utf-8", "replace"
-        )
+        return (
+            _json({"type": "error", "code": error.code, "message": error.message}) + "\n"
+        ).encode("utf-8", "replace")
 
 
 def _delta(event: Delta) -> str:
@@ -75,5 +78,7 @@ def _delta(event: Delta) -> str:
         body = _json(delta)
     else:
         body = f'{{"content":{quoted(event.content)}}}'
-    logprobs = "" if event.logprobs is None else f',"logprobs":{{"content":{_json(list(event.logprobs))}}}'
+    logprobs = (
+        "" if event.logprobs is None else f',"logprobs":{{"content":{_json(list(event.logprobs))}}}'
+    )
     return f'{{"type":"delta","index":{event.index},"delta":{body},"tokens":{event.tokens}{logprobs}}}\n'

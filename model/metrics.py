@@ -22,9 +22,62 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # The buckets that OpenTelemetry recommends.
-_DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68)
-_FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0)
-_PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_DURATION = (
+    0.01,
+    0.02,
+    0.04,
+    0.08,
+    0.16,
+    0.32,
+    0.64,
+    1.28,
+    2.56,
+    5.12,
+    10.24,
+    20.48,
+    40.96,
+    81.92,
+    163.84,
+    327.68,
+)
+_FIRST = (
+    0.001,
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+    5.0,
+    7.5,
+    10.0,
+    30.0,
+    60.0,
+)
+_PER_TOKEN = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+)
 _STEP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TOKENS = tuple(float(4**power) for power in range(11))
 _LABELS = ("gen_ai_operation_name", "gen_ai_request_model")
@@ -39,27 +92,53 @@ class Metrics:
         self.waiting: Callable[[], int] = int
         self.cache_usage: Callable[[], float | None] = lambda: None
         self.running: set[Observation] = set()
-        self.first = self._histogram("gen_ai_server_time_to_first_token_seconds", "From request to first token", _FIRST)
+        self.first = self._histogram(
+            "gen_ai_server_time_to_first_token_seconds", "From request to first token", _FIRST
+        )
         self.per_token = self._histogram(
-            "gen_ai_server_time_per_output_token_seconds", "Mean of a whole answer after its first token", _PER_TOKEN
+            "gen_ai_server_time_per_output_token_seconds",
+            "Mean of a whole answer after its first token",
+            _PER_TOKEN,
         )
         self.duration = self._histogram(
-            "gen_ai_server_request_duration_seconds", "From request to end", _DURATION, ("error_type",)
+            "gen_ai_server_request_duration_seconds",
+            "From request to end",
+            _DURATION,
+            ("error_type",),
         )
         self.tokens = self._histogram(
             "gen_ai_client_token_usage", "Tokens of a request", _TOKENS, ("gen_ai_token_type",)
         )
-        self.gap = self._histogram("sluice_inter_token_latency_seconds", "Between tokens of one answer", _PER_TOKEN)
-        self._step = self._histogram("sluice_step_seconds", "Steps of a batch, as each answer saw them", _STEP)
-        self.queued = self._histogram("sluice_queue_time_seconds", "From request to its turn", _FIRST)
-        self.ended = Counter(
-            "sluice_requests", "Ended requests, by how", (*_LABELS, "outcome"), registry=self._registry
+        self.gap = self._histogram(
+            "sluice_inter_token_latency_seconds", "Between tokens of one answer", _PER_TOKEN
         )
-        self._gauge("sluice_requests_running", "Requests that the engine works on", lambda: len(self.running))
+        self._step = self._histogram(
+            "sluice_step_seconds", "Steps of a batch, as each answer saw them", _STEP
+        )
+        self.queued = self._histogram(
+            "sluice_queue_time_seconds", "From request to its turn", _FIRST
+        )
+        self.ended = Counter(
+            "sluice_requests",
+            "Ended requests, by how",
+            (*_LABELS, "outcome"),
+            registry=self._registry,
+        )
+        self._gauge(
+            "sluice_requests_running",
+            "Requests that the engine works on",
+            lambda: len(self.running),
+        )
         self._gauge("sluice_requests_waiting", "Requests in the queue", lambda: self.waiting())
-        self._gauge("sluice_cache_usage_ratio", "Share of the engine's cache in use", lambda: self.cache_usage() or 0.0)
+        self._gauge(
+            "sluice_cache_usage_ratio",
+            "Share of the engine's cache in use",
+            lambda: self.cache_usage() or 0.0,
+        )
 
-    def _histogram(self, name: str, says: str, buckets: tuple[float, ...], more: tuple[str, ...] = ()) -> Histogram:
+    def _histogram(
+        self, name: str, says: str, buckets: tuple[float, ...], more: tuple[str, ...] = ()
+    ) -> Histogram:
         return Histogram(name, says, (*_LABELS, *more), buckets=buckets, registry=self._registry)
 
     def _gauge(self, name: str, says: str, value: Callable[[], float]) -> None:
@@ -97,7 +176,9 @@ class Observation:
         self._began = time.perf_counter()
         self._first: float | None = None
         self._last = 0.0
-        self._gap = metrics.gap.labels(*self._labels)  # looked up once, because every token needs it
+        self._gap = metrics.gap.labels(
+            *self._labels
+        )  # looked up once, because every token needs it
         self._reason = "stop"
 
     def admitted(self) -> None:
@@ -133,7 +214,11 @@ class Observation:
         metrics, now = self._metrics, time.perf_counter()
         code = "" if error is None else error.code
         outcome = (
-            self._reason if error is None else code if code in ("cancelled", "deadline_exceeded") else _kind(error)
+            self._reason
+            if error is None
+            else code
+            if code in ("cancelled", "deadline_exceeded")
+            else _kind(error)
         )
         metrics.ended.labels(*self._labels, outcome).inc()
         metrics.duration.labels(*self._labels, code).observe(now - self._began)
@@ -142,7 +227,9 @@ class Observation:
         if self._first is not None:
             metrics.tokens.labels(*self._labels, "output").observe(self.completion_tokens)
             if self.completion_tokens > 1:
-                metrics.per_token.labels(*self._labels).observe((now - self._first) / (self.completion_tokens - 1))
+                metrics.per_token.labels(*self._labels).observe(
+                    (now - self._first) / (self.completion_tokens - 1)
+                )
 
 
 def _kind(error: ModelError) -> str:

@@ -77,7 +77,9 @@ def name(longest: int = 256) -> Reader:
 def _adapters(text: str) -> dict[str, str]:
     pairs = [entry.strip().partition("=") for entry in text.split(",")]
     found = {key: value for key, _, value in pairs}
-    return dict(_check(found, all(key and value for key, _, value in pairs) and len(found) == len(pairs)))
+    return dict(
+        _check(found, all(key and value for key, _, value in pairs) and len(found) == len(pairs))
+    )
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -97,5 +99,7 @@ sha256 = Reader(
 )
 repository = Reader(
     "OWNER/NAME of a Hugging Face repository",
-    lambda text: _check(text, re.fullmatch(r"[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}", text) is not None),
+    lambda text: _check(
+        text, re.fullmatch(r"[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}", text) is not None
+    ),
 )

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from model.errors import InvalidRequestError
 from model.tools import Tool, ToolChoice, Tools, problem, visible
 from schema_guard import SchemaRefused, check, more_values
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # the limit of InvokeEndpointWithResponseStream
-MAX_VALUES = 160_000  # commas, brackets and braces of a body: the stream function's limit, and its additions
+MAX_VALUES = (
+    160_000  # commas, brackets and braces of a body: the stream function's limit, and its additions
+)
 MAX_PARTS = 4096  # parts of a message's content, as in the stream function
 MAX_BIASES = 1024
 _MAX_CANCEL_BYTES = 1024
@@ -62,7 +72,9 @@ class Message(_Model):
     """One turn. Content may be missing only where the assistant called tools."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
+    content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)] | None = (
+        None
+    )
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
@@ -81,7 +93,9 @@ class Message(_Model):
         return self.content or ""
 
     def for_template(self) -> Json:
-        """Return the message for a chat template: content is one string, and `developer` becomes `system`."""
+        """Return the message for a chat template: content is one string, and `developer` becomes
+        `system`.
+        """
         body = self.model_dump(exclude_none=True)
         if body["role"] == "developer":
             body["role"] = "system"
@@ -121,7 +135,9 @@ class SluiceOptions(_Model):
 
     v: Literal[1]
     request_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
-    caller: Annotated[str, StringConstraints(max_length=128)] = ""  # the name of the request's owner: owners take turns
+    caller: Annotated[str, StringConstraints(max_length=128)] = (
+        ""  # the name of the request's owner: owners take turns
+    )
     deadline_ms: Annotated[int, Field(ge=1, le=24 * 3600 * 1000)] | None = None
     max_prompt_tokens: Annotated[int, Field(ge=0)] | None = None
 
@@ -137,7 +153,9 @@ class ChatRequest(_Model):
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: StopString | Annotated[list[StopString], Field(max_length=4, fail_fast=True)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=4, fail_fast=True)] | None = (
+        None
+    )
     n: Annotated[int, Field(ge=1, le=8)] = 1
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -155,7 +173,11 @@ class ChatRequest(_Model):
     @classmethod
     def _null_is_default(cls, value: Any) -> Any:
         # Clients send null for values that they leave to the server.
-        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+        return (
+            {key: item for key, item in value.items() if item is not None}
+            if isinstance(value, dict)
+            else value
+        )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -168,7 +190,9 @@ class ChatRequest(_Model):
         return self
 
     def check_schemas(self) -> None:
-        """Raise SchemaRefused for a JSON schema that cannot guide the answer, with its place in the request."""
+        """Raise SchemaRefused for a JSON schema that cannot guide the answer, with its place in the
+        request.
+        """
         if self.response_format is not None and self.response_format.json_schema is not None:
             place = ("response_format", "json_schema", "schema")
             check([(place, self.response_format.json_schema.schema_)], by="llguidance")
@@ -192,7 +216,9 @@ class ChatRequest(_Model):
     @property
     def limit(self) -> int | None:
         """The maximum of tokens in a choice; None means the rest of the context."""
-        given = [limit for limit in (self.max_completion_tokens, self.max_tokens) if limit is not None]
+        given = [
+            limit for limit in (self.max_completion_tokens, self.max_tokens) if limit is not None
+        ]
         return min(given, default=None)
 
     @property
@@ -252,7 +278,11 @@ def _parsed(kind: type[ChatRequest], body: bytes) -> ChatRequest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         # The path of an error has pydantic's names of union members ("list[TextPart]").
-        path = [str(part) for part in first["loc"] if "[" not in str(part) and part not in ("str", "constrained-str")]
+        path = [
+            str(part)
+            for part in first["loc"]
+            if "[" not in str(part) and part not in ("str", "constrained-str")
+        ]
         param = ".".join(path) or None
         message = first["msg"].removeprefix("Value error, ")
         raise InvalidRequestError(f"{param}: {message}" if param else message, param) from None

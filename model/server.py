@@ -44,7 +44,9 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 503 with the reason until there is an application."""
-        if self._token is not None and not compare_digest(dict(scope["headers"]).get(_CALLER, b""), self._token):
+        if self._token is not None and not compare_digest(
+            dict(scope["headers"]).get(_CALLER, b""), self._token
+        ):
             await error_response(CallerError())(scope, receive, send)
             return
         app = self.app or error_response(NotReadyError(self.reason))
@@ -64,7 +66,8 @@ class Server(uvicorn.Server):
             log_config=None,  # the process configures logging: see model.output
             log_level="warning",
             server_header=False,
-            timeout_keep_alive=75,  # longer than callers keep idle connections, so that callers close them
+            # longer than callers keep idle connections, so that callers close them
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=LAST_SECONDS,
         )
         super().__init__(config)

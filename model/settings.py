@@ -32,7 +32,10 @@ _RANKS = ("1", "8", "16", "32", "64", "128", "256", "320", "512")
 
 def _of(default: Any, reader: Reader, says: str, *, engine: str = "", variable: str = "") -> Any:
     """Return a setting with its default; `engine` names the only engine that has it."""
-    return field(default=default, metadata={"reader": reader, "says": says, "engine": engine, "variable": variable})
+    return field(
+        default=default,
+        metadata={"reader": reader, "says": says, "engine": engine, "variable": variable},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,25 +45,41 @@ class Settings:
     engine: str = _of("llama_cpp", readers.one_of(ENGINES), "What runs the model")
     model_name: str = _of("sluice-demo", readers.name(), "What the container calls its model")
     model_dir: Path = _of(
-        Path("/opt/ml/model"), readers.folder, "Where the weights are: one GGUF file, or a Hugging Face model for vllm"
+        Path("/opt/ml/model"),
+        readers.folder,
+        "Where the weights are: one GGUF file, or a Hugging Face model for vllm",
     )
-    context_tokens: int = _of(4096, readers.whole(64, 1_048_576), "Tokens of prompt and answer together")
-    parallel: int = _of(16, readers.whole(1, 256), "Answers generated at once; further requests wait")
-    queue: int = _of(256, readers.whole(0, 100_000), "Requests that may wait; further ones are a 429")
+    context_tokens: int = _of(
+        4096, readers.whole(64, 1_048_576), "Tokens of prompt and answer together"
+    )
+    parallel: int = _of(
+        16, readers.whole(1, 256), "Answers generated at once; further requests wait"
+    )
+    queue: int = _of(
+        256, readers.whole(0, 100_000), "Requests that may wait; further ones are a 429"
+    )
     tokens_per_second: float = _of(
         0.0, readers.number(0, 10_000), "Pace of every answer in tokens a second; 0 means no limit"
     )
     max_seconds: int = _of(
-        470, readers.whole(1, 86_400), "The longest answer, if the request has no shorter deadline (SageMaker: 480 s)"
+        470,
+        readers.whole(1, 86_400),
+        "The longest answer, if the request has no shorter deadline (SageMaker: 480 s)",
     )
     slow_reader_seconds: int = _of(
-        60, readers.whole(1, 3600), "After this many seconds without reading, a caller counts as gone"
+        60,
+        readers.whole(1, 3600),
+        "After this many seconds without reading, a caller counts as gone",
     )
     caller_token: str | None = _of(
-        None, readers.name(64), "What callers must send as X-Sluice-Caller; unset, every caller is answered"
+        None,
+        readers.name(64),
+        "What callers must send as X-Sluice-Caller; unset, every caller is answered",
     )
     host: str = _of("0.0.0.0", readers.address, "Where to listen")
-    port: int = _of(8080, readers.whole(1, 65_535), "Where to listen", variable="SAGEMAKER_BIND_TO_PORT")
+    port: int = _of(
+        8080, readers.whole(1, 65_535), "Where to listen", variable="SAGEMAKER_BIND_TO_PORT"
+    )
     weights_sha256: str | None = _of(
         None,
         readers.sha256,
@@ -74,31 +93,63 @@ class Settings:
         "Weights from Hugging Face instead of a folder; HF_TOKEN for gated ones",
         engine="vllm",
     )
-    model_revision: str | None = _of(None, readers.name(), "Branch, tag or commit of `SLUICE_MODEL_ID`", engine="vllm")
+    model_revision: str | None = _of(
+        None, readers.name(), "Branch, tag or commit of `SLUICE_MODEL_ID`", engine="vllm"
+    )
     tensor_parallel: int = _of(
-        0, readers.whole(0, 64), "GPUs that share the model; 0 is all of the instance", engine="vllm"
+        0,
+        readers.whole(0, 64),
+        "GPUs that share the model; 0 is all of the instance",
+        engine="vllm",
     )
     quantization: str | None = _of(
-        None, readers.name(64), "fp8, awq_marlin, bitsandbytes, …; unset, as the weights define it", engine="vllm"
+        None,
+        readers.name(64),
+        "fp8, awq_marlin, bitsandbytes, …; unset, as the weights define it",
+        engine="vllm",
     )
     dtype: str = _of(
-        "auto", readers.one_of(("auto", "bfloat16", "float16", "float32")), "Type of weights", engine="vllm"
+        "auto",
+        readers.one_of(("auto", "bfloat16", "float16", "float32")),
+        "Type of weights",
+        engine="vllm",
     )
-    kv_cache_dtype: str = _of("auto", readers.name(32), "Type of the cache: auto, fp8, …", engine="vllm")
-    gpu_memory: float = _of(0.9, readers.number(0.1, 1), "Share of each GPU's memory that may be used", engine="vllm")
-    prefix_caching: bool = _of(True, readers.switch, "Keep the cache of prompts that begin alike", engine="vllm")
+    kv_cache_dtype: str = _of(
+        "auto", readers.name(32), "Type of the cache: auto, fp8, …", engine="vllm"
+    )
+    gpu_memory: float = _of(
+        0.9, readers.number(0.1, 1), "Share of each GPU's memory that may be used", engine="vllm"
+    )
+    prefix_caching: bool = _of(
+        True, readers.switch, "Keep the cache of prompts that begin alike", engine="vllm"
+    )
     tool_parser: str | None = _of(
-        None, readers.name(64), "vLLM's parser of the model's tool calls; without it tools are a 400", engine="vllm"
+        None,
+        readers.name(64),
+        "vLLM's parser of the model's tool calls; without it tools are a 400",
+        engine="vllm",
     )
-    reasoning_parser: str | None = _of(None, readers.name(64), "vLLM's parser of the model's reasoning", engine="vllm")
-    chat_template: Path | None = _of(None, readers.file, "A Jinja template instead of the tokenizer's", engine="vllm")
+    reasoning_parser: str | None = _of(
+        None, readers.name(64), "vLLM's parser of the model's reasoning", engine="vllm"
+    )
+    chat_template: Path | None = _of(
+        None, readers.file, "A Jinja template instead of the tokenizer's", engine="vllm"
+    )
     lora_adapters: Mapping[str, str] | None = _of(
-        None, readers.adapters, "LoRA adapters, each under the name of a model: sql=/opt/ml/model/sql,…", engine="vllm"
+        None,
+        readers.adapters,
+        "LoRA adapters, each under the name of a model: sql=/opt/ml/model/sql,…",
+        engine="vllm",
     )
     lora_rank: str = _of("16", readers.one_of(_RANKS), "The largest rank among them", engine="vllm")
-    trust_remote_code: bool = _of(False, readers.switch, "Run Python code that comes with weights", engine="vllm")
+    trust_remote_code: bool = _of(
+        False, readers.switch, "Run Python code that comes with weights", engine="vllm"
+    )
     vllm_args: Mapping[str, Any] | None = _of(
-        None, readers.json_object, 'Any other fields of AsyncEngineArgs: {"enforce_eager": true}', engine="vllm"
+        None,
+        readers.json_object,
+        'Any other fields of AsyncEngineArgs: {"enforce_eager": true}',
+        engine="vllm",
     )
 
     @classmethod
@@ -107,7 +158,9 @@ class Settings:
 
         Raises StartError that names the variable, its value and what it accepts.
         """
-        _check_limits({name: value for name, value in environment.items() if name.startswith("SLUICE_")})
+        _check_limits(
+            {name: value for name, value in environment.items() if name.startswith("SLUICE_")}
+        )
         known = {variable_of(item): item for item in fields(cls)}
         for name in environment:
             if name.startswith("SLUICE_") and name not in known:
@@ -123,7 +176,8 @@ class Settings:
         for name, item in known.items():
             if item.name in values and item.metadata["engine"] not in ("", settings.engine):
                 raise StartError(
-                    f"{name} is a setting of the engine {item.metadata['engine']}, not of {settings.engine}"
+                    f"{name} is a setting of the engine {item.metadata['engine']}, not of "
+                    f"{settings.engine}"
                 )
         return settings
 
@@ -143,7 +197,9 @@ def _check_limits(environment: Mapping[str, str]) -> None:
     for name, value in environment.items():
         size = len(value.encode("utf-8", "surrogateescape"))
         if size > MAX_VALUE_BYTES:
-            raise StartError(f"{name} has {size} bytes; SageMaker accepts at most {MAX_VALUE_BYTES}")
+            raise StartError(
+                f"{name} has {size} bytes; SageMaker accepts at most {MAX_VALUE_BYTES}"
+            )
         total += len(name) + size
     if len(environment) > MAX_ENTRIES or total > MAX_TOTAL_BYTES:
         raise StartError(
@@ -165,6 +221,7 @@ def table() -> str:
             else item.default
         )
         rows.append(
-            f"| `{variable_of(item)}` | {default} | {data['reader'].takes} | {data['engine']} | {data['says']} |"
+            f"| `{variable_of(item)}` | {default} | {data['reader'].takes} | "
+            f"{data['engine']} | {data['says']} |"
         )
     return "\n".join(rows) + "\n"

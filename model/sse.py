@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from model.errors import ModelError
 
 
-MAX_WHOLE = 64 * 2**20  # characters of an answer in one body; with 20 alternatives a token has about 2,000
+MAX_WHOLE = (
+    64 * 2**20
+)  # characters of an answer in one body; with 20 alternatives a token has about 2,000
 
 
 def _json(value: Any) -> str:
@@ -34,15 +36,24 @@ class SseEncoder:
 
     media_type = b"text/event-stream; charset=utf-8"
 
-    def __init__(self, answer_id: str, created: int, model: str, *, choices: int, include_usage: bool) -> None:
-        head = {"id": answer_id, "object": "chat.completion.chunk", "created": created, "model": model}
+    def __init__(
+        self, answer_id: str, created: int, model: str, *, choices: int, include_usage: bool
+    ) -> None:
+        head = {
+            "id": answer_id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+        }
         self._head = "data: " + _json(head)[:-1]
         self._usage = ',"usage":null' if include_usage else ""
         self._include_usage = include_usage
         self._choices = choices
 
     def _chunk(self, index: int, delta: str, finish: str = "null", logprobs: str = "null") -> bytes:
-        choice = f'{{"index":{index},"delta":{delta},"logprobs":{logprobs},"finish_reason":{finish}}}'
+        choice = (
+            f'{{"index":{index},"delta":{delta},"logprobs":{logprobs},"finish_reason":{finish}}}'
+        )
         return f'{self._head},"choices":[{choice}]{self._usage}}}\n\n'.encode()
 
     def opening(self) -> bytes:
@@ -53,7 +64,11 @@ class SseEncoder:
     def event(self, event: Event) -> bytes:
         """Return one chunk, or no bytes for an event that OpenAI's stream does not have."""
         if isinstance(event, Delta):
-            logprobs = "null" if event.logprobs is None else _json({"content": list(event.logprobs), "refusal": None})
+            logprobs = (
+                "null"
+                if event.logprobs is None
+                else _json({"content": list(event.logprobs), "refusal": None})
+            )
             return self._chunk(event.index, _delta(event), logprobs=logprobs)
         if isinstance(event, Finish):
             return self._chunk(event.index, "{}", f'"{event.reason}"')
@@ -100,7 +115,12 @@ class WholeAnswer:
     """Collects the events of one request into one chat completion."""
 
     def __init__(self, answer_id: str, created: int, model: str, *, choices: int) -> None:
-        self._head = {"id": answer_id, "object": "chat.completion", "created": created, "model": model}
+        self._head = {
+            "id": answer_id,
+            "object": "chat.completion",
+            "created": created,
+            "model": model,
+        }
         self._choices = [_Choice() for _ in range(choices)]
         self._usage: Usage | None = None
         self._size = 0
@@ -118,7 +138,8 @@ class WholeAnswer:
             self._size += self._choices[event.index].add(event)
             if self._size > MAX_WHOLE:
                 raise InvalidRequestError(
-                    f"The answer is larger than {MAX_WHOLE // 2**20} MiB; stream it, or ask for fewer top_logprobs"
+                    f"The answer is larger than {MAX_WHOLE // 2**20} MiB; stream it, or ask "
+                    "for fewer top_logprobs"
                 )
 
     def body(self) -> bytes:
@@ -169,6 +190,10 @@ class _Choice:
         if self._tools:
             message["content"] = content or None
             message["tool_calls"] = [self._tools[place] for place in sorted(self._tools)]
-        logprobs = "null" if self._logprobs is None else f'{{"content":[{",".join(self._logprobs)}],"refusal":null}}'
+        logprobs = (
+            "null"
+            if self._logprobs is None
+            else f'{{"content":[{",".join(self._logprobs)}],"refusal":null}}'
+        )
         head = f'"index":{index},"message":{_json(message)}'
         return f'{{{head},"logprobs":{logprobs},"finish_reason":{_json(self.finish)}}}'

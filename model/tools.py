@@ -51,7 +51,9 @@ def problem(tools: list[Tool] | None, choice: ToolChoice | None) -> str | None:
         return None
     if not tools:
         return "tool_choice needs tools"
-    if isinstance(choice, NamedTool) and all(tool.function.name != choice.function.name for tool in tools):
+    if isinstance(choice, NamedTool) and all(
+        tool.function.name != choice.function.name for tool in tools
+    ):
         return f"tool_choice names {choice.function.name!r}, which is not among the tools"
     return None
 

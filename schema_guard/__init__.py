@@ -1,8 +1,9 @@
 """Checks JSON schemas of callers, and the patterns in them, before any engine sees them.
 
-Engines turn a schema into a grammar in native code, where a few bytes can take all memory or all time. The stream
-function and the container both call `check`, and `more_values` before they parse a body at all. The package is pure,
-imports nothing but the standard library, never recurses, and its work is linear in the input and bounded by `limits`.
+Engines turn a schema into a grammar in native code, where a few bytes can take all memory or all
+time. The stream function and the container both call `check`, and `more_values` before they parse a
+body at all. The package is pure, imports nothing but the standard library, never recurses, and its
+work is linear in the input and bounded by `limits`.
 """
 
 from collections.abc import Iterable
@@ -18,7 +19,9 @@ __all__ = ["SchemaRefused", "bare", "check", "more_values"]
 
 
 def check(
-    schemas: Iterable[tuple[tuple[Step, ...], Any]], *, by: Literal["llama.cpp", "llguidance"] = "llama.cpp"
+    schemas: Iterable[tuple[tuple[Step, ...], Any]],
+    *,
+    by: Literal["llama.cpp", "llguidance"] = "llama.cpp",
 ) -> None:
     """Check the schemas of a request, each with the steps to its place, such as `("tools", 0,
     "parameters")`.

@@ -41,7 +41,8 @@ Fault = tuple[str, str]
 def count_fault(name: str, value: object, *, lenient: bool) -> str | None:
     """Return why this value of a member of `COUNTS` is refused; None when it is not.
 
-    Where the check is lenient, a maximum over the limit is accepted: the answer is guided without it.
+    Where the check is lenient, a maximum over the limit is accepted: the answer is guided without
+    it.
     """
     most = COUNTS[name].most
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -66,8 +67,15 @@ def multiple_fault(value: object) -> str | None:
     most = limits.MULTIPLE.most
     if not Decimal(str(value)) > 0:
         return f"must be over 0, not {shown(value)}"
-    if not isinstance(exponent, int) or not -10 <= exponent <= 0 or int("".join(map(str, digits))) > most:
-        return f"must have a value of at most {most:,} without its decimal point, as 25 or 0.01: leave it out"
+    if (
+        not isinstance(exponent, int)
+        or not -10 <= exponent <= 0
+        or int("".join(map(str, digits))) > most
+    ):
+        return (
+            f"must have a value of at most {most:,} without its decimal point, as 25 or 0.01: "
+            "leave it out"
+        )
     return None
 
 
@@ -84,7 +92,9 @@ def merge(all_bounds: Iterable[Mapping[str, int | float]]) -> Bounds:
     for bounds in all_bounds:
         for name, value in bounds.items():
             known = merged.get(name, value)
-            merged[name] = max(known, value) if name.startswith(("min", "exclusiveMin")) else min(known, value)
+            merged[name] = (
+                max(known, value) if name.startswith(("min", "exclusiveMin")) else min(known, value)
+            )
     return merged
 
 
@@ -97,7 +107,10 @@ def pair_fault(bounds: Mapping[str, int | float]) -> Fault | None:
         strict = "exclusive" in low + high
         if least > most or (strict and least == most):
             over = "not below" if strict else "over"
-            return low, f"{shown(least)} is {over} '{high}', which is {shown(most)}: no value fits both"
+            return (
+                low,
+                f"{shown(least)} is {over} '{high}', which is {shown(most)}: no value fits both",
+            )
     return None
 
 
@@ -119,9 +132,15 @@ def integer_fault(bounds: Mapping[str, int | float], *, lenient: bool) -> Fault 
         return None
     most = limits.INTEGER.most
     if low is not None and low > most and high is None:
-        return low_name, f"must be at most {most:,} where there is no maximum below 2^63 - 1: add one"
+        return (
+            low_name,
+            f"must be at most {most:,} where there is no maximum below 2^63 - 1: add one",
+        )
     if high is not None and high < -most and low is None:
-        return high_name, f"must be at least -{most:,} where there is no minimum over -2^63: add one"
+        return (
+            high_name,
+            f"must be at least -{most:,} where there is no minimum over -2^63: add one",
+        )
     return None
 
 

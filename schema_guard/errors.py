@@ -15,17 +15,27 @@ class SchemaRefused(ValueError):
     """
 
     def __init__(self, steps: Sequence[Step], reason: str) -> None:
-        """Name the member by its steps from the request's root: names, and numbers of list items."""
+        """Name the member by its steps from the request's root: names, and numbers of list
+        items.
+        """
         super().__init__(reason)
         self.steps = tuple(steps)
         self.reason = reason
 
     @property
     def path(self) -> str:
-        """The path as `tools[0].function.parameters`, at most `MOST_PATH` characters, all of them printable."""
+        """The path as `tools[0].function.parameters`, at most `MOST_PATH` characters, all of them
+        printable.
+        """
         text = ""
         for step in self.steps:
-            text += f"[{step}]" if isinstance(step, int) else f".{step[:MOST_PATH]}" if text else step[:MOST_PATH]
+            text += (
+                f"[{step}]"
+                if isinstance(step, int)
+                else f".{step[:MOST_PATH]}"
+                if text
+                else step[:MOST_PATH]
+            )
             if len(text) > MOST_PATH:
                 text = text[: MOST_PATH - 1] + "…"
                 break
@@ -33,7 +43,9 @@ class SchemaRefused(ValueError):
 
 
 def printable(text: str) -> str:
-    """Return `text` with a question mark for each character that a log or a terminal would act on."""
+    """Return `text` with a question mark for each character that a log or a terminal would act
+    on.
+    """
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

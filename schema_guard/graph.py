@@ -42,7 +42,9 @@ def _order(walk: Walk, edges: Callable[[Node], Iterable[int]], *, refuse_cycles:
         path = [(start, iter(edges(walk.nodes[start])))]
         while path:
             index, rest = path[-1]
-            following = next((inner for inner in rest if _open(walk, state, index, inner, refuse_cycles)), None)
+            following = next(
+                (inner for inner in rest if _open(walk, state, index, inner, refuse_cycles)), None
+            )
             if following is None:
                 state[index] = 2
                 order.append(index)
@@ -56,7 +58,11 @@ def _order(walk: Walk, edges: Callable[[Node], Iterable[int]], *, refuse_cycles:
 def _open(walk: Walk, state: list[int], index: int, inner: int, refuse_cycles: bool) -> bool:
     if state[inner] == 1 and refuse_cycles:
         more = ("$ref",) if walk.nodes[index].reference == inner else ()
-        walk.refuse(index, "leads back to itself without a property or an item between: it would never end", *more)
+        walk.refuse(
+            index,
+            "leads back to itself without a property or an item between: it would never end",
+            *more,
+        )
     return state[inner] == 0
 
 
@@ -69,7 +75,8 @@ def _alternatives(walk: Walk, order: list[int]) -> None:
 
 
 def _own(walk: Walk, node: Node) -> int:
-    """Return the alternatives that a schema has by itself; those of a bounded integer are its numbers of digits.
+    """Return the alternatives that a schema has by itself; those of a bounded integer are its
+    numbers of digits.
 
     llguidance makes one automaton of each, however many they are.
     """
@@ -77,13 +84,17 @@ def _own(walk: Walk, node: Node) -> int:
         return 1
     if "integer" not in node.types:
         return node.alternatives
-    return node.alternatives + sum(len(str(int(node.bounds[name]))) for name in node.bounds.keys() & _INTEGER)
+    return node.alternatives + sum(
+        len(str(int(node.bounds[name]))) for name in node.bounds.keys() & _INTEGER
+    )
 
 
 def _live(walk: Walk, order: list[int]) -> None:
     """Count what a sampler follows at once: branches that begin alike stay open side by side."""
     counts = [1] * len(walk.nodes)
-    starts = [_start(node.fields) for node in walk.nodes]  # once a node: any number of branches may refer to one
+    starts = [
+        _start(node.fields) for node in walk.nodes
+    ]  # once a node: any number of branches may refer to one
     for index in order:
         node = walk.nodes[index]
         alike: dict[str, int] = {}
@@ -92,8 +103,13 @@ def _live(walk: Walk, order: list[int]) -> None:
             start = starts[reference if reference >= 0 else branch]
             alike[start] = alike.get(start, 0) + counts[branch]
         branches = max(alike.values(), default=0)
-        others = [counts[part] for part in (*node.all_of, *node.inner, *([node.reference] * (node.reference >= 0)))]
-        counts[index] = _within(walk, index, limits.LIVE, max(_own(walk, node), branches, *others, 1))
+        others = [
+            counts[part]
+            for part in (*node.all_of, *node.inner, *([node.reference] * (node.reference >= 0)))
+        ]
+        counts[index] = _within(
+            walk, index, limits.LIVE, max(_own(walk, node), branches, *others, 1)
+        )
 
 
 def _start(fields: Fields) -> str:
@@ -131,7 +147,9 @@ def _bounds(walk: Walk, order: list[int]) -> None:
         fault = pair_fault(bounds)
         if fault is None and "integer" in node.types:
             lenient = walk.lenient
-            fault = integer_fault(node.bounds, lenient=lenient) or integer_fault(bounds, lenient=lenient)
+            fault = integer_fault(node.bounds, lenient=lenient) or integer_fault(
+                bounds, lenient=lenient
+            )
         if fault is not None:
             name, reason = fault
             walk.refuse(index, reason, *([name] if name in node.bounds else []))
@@ -145,7 +163,9 @@ def _multiples(walk: Walk, order: list[int]) -> None:
     for index in order:
         node = walk.nodes[index]
         parts = [*node.all_of, *([node.reference] if node.reference >= 0 else [])]
-        count = sum(counts[part] for part in parts) + max((counts[part] for part in node.any_of), default=0)
+        count = sum(counts[part] for part in parts) + max(
+            (counts[part] for part in node.any_of), default=0
+        )
         counts[index] = count = min(2, count + (node.fields.get("multipleOf") is not None))
         if count > 1:
             walk.refuse(index, "has more than one multipleOf for the same value: give one")
@@ -173,10 +193,14 @@ def _sizes(walk: Walk, order: list[int]) -> None:
     for index in order:
         node = walk.nodes[index]
         parts = [*node.same, *node.inner]
-        expanded[index] = _within(walk, index, limits.EXPANDED, 1 + sum(expanded[part] for part in parts))
+        expanded[index] = _within(
+            walk, index, limits.EXPANDED, 1 + sum(expanded[part] for part in parts)
+        )
         items = max(node.bounds.get("minItems", 1), node.bounds.get("maxItems", 1), 1)
         lengths = [node.bounds.get(name, 1) for name in ("minLength", "maxLength")]
-        length = 1 if walk.lenient else max(*lengths, 1)  # llguidance makes one automaton of a string
+        length = (
+            1 if walk.lenient else max(*lengths, 1)
+        )  # llguidance makes one automaton of a string
         inner = max((repeated[part] for part in node.inner), default=1) * items
         same = max((repeated[part] for part in node.same), default=1)
         repeated[index] = _within(walk, index, limits.REPEATED, int(max(inner, same, length)))

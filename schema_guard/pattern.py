@@ -9,10 +9,27 @@ from dataclasses import dataclass, field
 
 from schema_guard import limits
 from schema_guard.limits import Limit
-from schema_guard.readings import ANY, Automaton, Character, Choice, Node, Repeat, Row, TooManyPositions
+from schema_guard.readings import (
+    ANY,
+    Automaton,
+    Character,
+    Choice,
+    Node,
+    Repeat,
+    Row,
+    TooManyPositions,
+)
 
-_KNOWN_LOOKAHEADS = ("(?!^[-+.]*$)", "(?!\\.)", "(?!.*\\.\\.)", "(?!.*W)", "(?=\\d|T\\d)", "(?=\\d)")
-"""Those that pydantic (Decimal) and zod (email, duration) write. llama.cpp then accepts any string."""
+_KNOWN_LOOKAHEADS = (
+    "(?!^[-+.]*$)",
+    "(?!\\.)",
+    "(?!.*\\.\\.)",
+    "(?!.*W)",
+    "(?=\\d|T\\d)",
+    "(?=\\d)",
+)
+"""Those that pydantic (Decimal) and zod (email, duration) write. llama.cpp then accepts any string.
+"""
 _SETS = frozenset("dwsDWS")
 _CONTROLS = frozenset("nrt")
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ")
@@ -96,7 +113,8 @@ class Cost:
 
 
 def check_pattern(pattern: str, *, lenient: bool) -> Cost:
-    """Refuse a pattern outside the accepted forms; lenient: it may be without an anchor, and is looked for then.
+    """Refuse a pattern outside the accepted forms; lenient: it may be without an anchor, and is
+    looked for then.
 
     With `lenient` a pattern without an anchor is accepted; it is searched for.
 
@@ -104,7 +122,9 @@ def check_pattern(pattern: str, *, lenient: bool) -> Cost:
     """
     _within(limits.PATTERN_TEXT, len(pattern))
     before = pattern[:-1]
-    ends = pattern.endswith("$") and (not lenient or (len(before) - len(before.rstrip("\\"))) % 2 == 0)
+    ends = pattern.endswith("$") and (
+        not lenient or (len(before) - len(before.rstrip("\\"))) % 2 == 0
+    )
     begins = pattern.startswith("^")
     if not (lenient or (begins and ends)):
         raise PatternRefused("is not anchored: begin it with '^' and end it with '$'")
@@ -172,17 +192,25 @@ class _Parser:
         group.end_alternative()
 
     def _open(self) -> None:
-        known = next((known for known in _KNOWN_LOOKAHEADS if self._text.startswith(known, self._at)), None)
+        known = next(
+            (known for known in _KNOWN_LOOKAHEADS if self._text.startswith(known, self._at)), None
+        )
         if known is not None:
             self._at += len(known)
             return
-        around = next((form for form in _LOOKS_AROUND if self._text.startswith(form, self._at)), None)
-        if around is not None and self._lenient:  # such a pattern guides nothing: the engine leaves it out
+        around = next(
+            (form for form in _LOOKS_AROUND if self._text.startswith(form, self._at)), None
+        )
+        if (
+            around is not None and self._lenient
+        ):  # such a pattern guides nothing: the engine leaves it out
             self._at += len(around) - 1
             self._looks_around = True
         elif self._text.startswith("(?", self._at):
             if not self._text.startswith("(?:", self._at):
-                raise PatternRefused("has a group of a form that is not supported: use '(…)' or '(?:…)'")
+                raise PatternRefused(
+                    "has a group of a form that is not supported: use '(…)' or '(?:…)'"
+                )
             self._at += 2
         self._at += 1
         self._groups.append(_Group(start=self._at))
@@ -215,13 +243,19 @@ class _Parser:
         if self._text[self._at] == "?":  # as few as possible: the same strings
             self._at += 1
         if self._text[self._at] in "*+?{":
-            raise PatternRefused("repeats a repetition: put the inner one into a group, or leave one out")
+            raise PatternRefused(
+                "repeats a repetition: put the inner one into a group, or leave one out"
+            )
         if part.wide:
             raise PatternRefused("repeats a character outside ASCII: put it in brackets, as '[é]+'")
         if most != 1 and part.empty:
-            raise PatternRefused("repeats what may be empty: let each round have at least one character")
+            raise PatternRefused(
+                "repeats what may be empty: let each round have at least one character"
+            )
         if most is None and part.endless:
-            raise PatternRefused("repeats a repetition without end: let each round begin or end with something fixed")
+            raise PatternRefused(
+                "repeats a repetition without end: let each round begin or end with something fixed"
+            )
         size = part.size * max(1, least, most or 0)
         once = most == 1
         return _Part(
@@ -240,12 +274,16 @@ class _Parser:
         given = self._text[self._at + 1 : end] if end > 0 else ""
         low, comma, high = given.partition(",")
         if not (_digits(low) and (_digits(high) or not high)):
-            raise PatternRefused("has '{' that begins no repetition: write {n}, {m,} or {m,n}, or '\\{' for the sign")
+            raise PatternRefused(
+                "has '{' that begins no repetition: write {n}, {m,} or {m,n}, or '\\{' for the sign"
+            )
         self._at = end + 1
         least, most = int(low), int(high) if high else None if comma else int(low)
         _within(limits.PATTERN_REPEAT, max(least, most or 0))
         if most is not None and least > most:
-            raise PatternRefused(f"repeats at least {least} and at most {most} times: the first must not be larger")
+            raise PatternRefused(
+                f"repeats at least {least} and at most {most} times: the first must not be larger"
+            )
         return least, most
 
     def _element(self) -> _Part:
@@ -308,7 +346,11 @@ class _Parser:
         while self._text[self._at] != "]":
             if self._text[self._at] == "[":
                 raise PatternRefused("has '[' inside brackets: write '\\['")
-            is_range = self._text[self._at] == "-" and before is not None and self._text[self._at + 1] != "]"
+            is_range = (
+                self._text[self._at] == "-"
+                and before is not None
+                and self._text[self._at + 1] != "]"
+            )
             if is_range:
                 self._at += 1
             code = self._escape(in_set=True) if self._text[self._at] == "\\" else self._character()
@@ -338,7 +380,14 @@ def _bits(low: int, high: int) -> int:
 _DIGITS = _bits(48, 57)
 _WORD = _DIGITS | _bits(65, 90) | _bits(97, 122) | _bit(95)
 _SPACE = _bits(9, 13) | _bit(32)
-_SETS_BITS = {"d": _DIGITS, "w": _WORD, "s": _SPACE, "D": ANY & ~_DIGITS, "W": ANY & ~_WORD, "S": ANY & ~_SPACE}
+_SETS_BITS = {
+    "d": _DIGITS,
+    "w": _WORD,
+    "s": _SPACE,
+    "D": ANY & ~_DIGITS,
+    "W": ANY & ~_WORD,
+    "S": ANY & ~_SPACE,
+}
 
 
 def _cost(whole: _Part) -> Cost:

@@ -1,7 +1,8 @@
 """How many ways to read on a pattern has, which is what llama.cpp's own grammars pay for.
 
-llama.cpp follows each way by itself, through every token of the vocabulary, at every step. A pattern is taken as the
-automaton of its positions: each repetition is written out, as far as a token can tell.
+llama.cpp follows each way by itself, through every token of the vocabulary, at every step. A
+pattern is taken as the automaton of its positions: each repetition is written out, as far as a
+token can tell.
 """
 
 from collections.abc import Collection, Sequence
@@ -64,7 +65,9 @@ class Automaton:
     """The positions of a pattern and which may follow each."""
 
     def __init__(self, pattern: Node, most: int) -> None:
-        """Write a pattern out. Raises TooManyPositions where it has more than `most` positions and transitions."""
+        """Write a pattern out. Raises TooManyPositions where it has more than `most` positions and
+        transitions.
+        """
         self.size = 0
         self._most = most
         self._bits: list[int] = []
@@ -72,13 +75,18 @@ class Automaton:
         self._first = self._add(pattern).first
 
     def readings(self, most: int) -> int:
-        """Return the most ways to read on from one place for the length of a token; over `most` it is not exact."""
+        """Return the most ways to read on from one place for the length of a token; over `most` it
+        is not exact.
+        """
         follow = [_by_character(self._bits, places) for places in [*self._follow, self._first]]
         if all(len(places) == 1 for groups in follow for places in groups):
             return 1
         ways = [1] * len(follow)
         for _ in range(TOKEN):
-            ways = [max((sum([ways[place] for place in places]) for places in groups), default=1) for groups in follow]
+            ways = [
+                max((sum([ways[place] for place in places]) for places in groups), default=1)
+                for groups in follow
+            ]
             if max(ways) > most:
                 break
         return max(ways)
@@ -106,7 +114,9 @@ class Automaton:
 
     def _repeated(self, node: Repeat) -> _Span:
         whole = _Span([], [], empty=True)
-        for _ in range(min(node.least, TOKEN)):  # what is further away than a token is long makes no difference
+        for _ in range(
+            min(node.least, TOKEN)
+        ):  # what is further away than a token is long makes no difference
             whole = self._joined(whole, self._add(node.part))
         if node.most is None:
             again = self._add(node.part)
@@ -143,7 +153,9 @@ class Automaton:
 
 
 def _by_character(bits: list[int], places: Collection[int]) -> list[tuple[int, ...]]:
-    """Return the places that a character leads to, for each class of characters that lead to the same ones."""
+    """Return the places that a character leads to, for each class of characters that lead to the
+    same ones.
+    """
     classes: list[int] = []
     for rest in {bits[place] for place in places}:
         for each in [*classes]:

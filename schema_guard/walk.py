@@ -10,7 +10,14 @@ from typing import Any, NoReturn
 from urllib.parse import unquote
 
 from schema_guard import limits
-from schema_guard.bounds import COUNTS, NUMBERS, count_fault, multiple_fault, number_fault, out_of_range
+from schema_guard.bounds import (
+    COUNTS,
+    NUMBERS,
+    count_fault,
+    multiple_fault,
+    number_fault,
+    out_of_range,
+)
 from schema_guard.errors import SchemaRefused, Step, shown
 from schema_guard.limits import Limit
 from schema_guard.nodes import Node, Totals
@@ -40,7 +47,18 @@ _OTHERS = re.compile("[^a-zA-Z0-9-]+")
 _TEXTS = frozenset({"enum", "const"})
 _REMARKS = frozenset({"title", "description", "default", "examples", "example", "$comment"})
 _NULLABLE = frozenset(
-    {"properties", "patternProperties", "$defs", "definitions", "required", "type", "enum", "pattern", "format", "$ref"}
+    {
+        "properties",
+        "patternProperties",
+        "$defs",
+        "definitions",
+        "required",
+        "type",
+        "enum",
+        "pattern",
+        "format",
+        "$ref",
+    }
     | {"multipleOf", "items", "prefixItems", "allOf", "anyOf", "oneOf"}
     | _OR_BOOLEAN
     | COUNTS.keys()
@@ -81,11 +99,19 @@ class Walk:
         raise SchemaRefused([*self._place, *reversed(steps)], reason)
 
     def _too_deep(self) -> NoReturn:
-        self.refuse(-1, f"has more than {limits.DEPTH.most} {limits.DEPTH.counts}: refer to $defs, or make it flatter")
+        self.refuse(
+            -1,
+            (
+                f"has more than {limits.DEPTH.most} {limits.DEPTH.counts}: refer to $defs, or "
+                "make it flatter"
+            ),
+        )
 
     def _count(self, index: int, limit: Limit, count: int, *more: Step) -> None:
         if not self._totals.add(limit, count):
-            self.refuse(index, f"has more than {limit.most:,} {limit.counts}: ask for less at once", *more)
+            self.refuse(
+                index, f"has more than {limit.most:,} {limit.counts}: ask for less at once", *more
+            )
 
     def _schema(self, parent: int, steps: tuple[Step, ...], value: Any) -> int:
         """Make a node of a schema, and visit it later."""
@@ -93,14 +119,20 @@ class Walk:
             value = {}
         if type(value) is not dict:
             hint = ": write {} for any value" if value is True else ""
-            self.refuse(parent, f"must be a schema, which is an object, not {shown(value)}{hint}", *steps)
-        depth, names = (0, 0) if parent < 0 else (self.nodes[parent].depth, self.nodes[parent].names)
+            self.refuse(
+                parent, f"must be a schema, which is an object, not {shown(value)}{hint}", *steps
+            )
+        depth, names = (
+            (0, 0) if parent < 0 else (self.nodes[parent].depth, self.nodes[parent].names)
+        )
         depth += max(1, len(steps))
         if depth > limits.DEPTH.most:
             self._too_deep()
         names += sum(len(step) if isinstance(step, str) else 4 for step in steps)
         index = len(self.nodes)
-        rule = f"{self.nodes[parent].rule}-{_OTHERS.sub('-', str(steps[-1]))}" if parent >= 0 else ""
+        rule = (
+            f"{self.nodes[parent].rule}-{_OTHERS.sub('-', str(steps[-1]))}" if parent >= 0 else ""
+        )
         self.nodes.append(Node(parent, steps, value, depth, names, rule))
         self._by_id[id(value)] = index
         self._count(index, limits.VALUES, 1 + len(value))
@@ -141,7 +173,10 @@ class Walk:
             for name in properties:
                 if "\\" in name or "]" in name:  # llama.cpp puts them into brackets as they are
                     self.refuse(
-                        index, "has '\\' or ']', which cannot stand beside additionalProperties", "properties", name
+                        index,
+                        "has '\\' or ']', which cannot stand beside additionalProperties",
+                        "properties",
+                        name,
                     )
         required = set(node.fields.get("required") or ())
         optional = properties.keys() - required
@@ -151,12 +186,18 @@ class Walk:
         if len(optional) > limits.OPTIONAL.most:
             most = limits.OPTIONAL
             self.refuse(
-                index, f"has more than {most.most} {most.counts}: name more of them in 'required'", "properties"
+                index,
+                f"has more than {most.most} {most.counts}: name more of them in 'required'",
+                "properties",
             )
 
     def _named(self, index: int, name: str, value: Any) -> None:
         if type(value) is not dict:
-            self.refuse(index, f"must be an object, not {shown(value)}: leave it out where there is none", name)
+            self.refuse(
+                index,
+                f"must be an object, not {shown(value)}: leave it out where there is none",
+                name,
+            )
         self._count(index, limits.VALUES, len(value), name)
         if name == "properties":
             self._count(index, limits.PROPERTIES, len(value), name)
@@ -174,7 +215,9 @@ class Walk:
         if not value and name not in ("items", "prefixItems"):
             self.refuse(index, "must not be empty: leave it out", name)
         node = self.nodes[index]
-        to = {"allOf": node.all_of, "anyOf": node.any_of, "oneOf": node.any_of}.get(name, node.inner)
+        to = {"allOf": node.all_of, "anyOf": node.any_of, "oneOf": node.any_of}.get(
+            name, node.inner
+        )
         self._count(index, limits.VALUES, len(value), name)
         to += [self._schema(index, (name, number), inner) for number, inner in enumerate(value)]
 
@@ -228,14 +271,17 @@ class Walk:
         if not self._totals.add(limits.PATTERN_READINGS, cost.readings):
             self.refuse(
                 index,
-                f"the pattern {shown(value)} can be read in too many ways at once: let each round of a repetition, and "
+                f"the pattern {shown(value)} can be read in too many ways at once: let each "
+                "round of a repetition, and "
                 "what follows it, begin with another character, or ask for the call by tool_choice",
                 *(more or ("pattern",)),
             )
         self._count(index, limits.TEXT, 0 if more else len(value), *(more or ("pattern",)))
 
     def _reference(self, index: int, value: Any) -> None:
-        if type(value) is not str or not (value.startswith("#/") or (value == "#" and self.lenient)):
+        if type(value) is not str or not (
+            value.startswith("#/") or (value == "#" and self.lenient)
+        ):
             self.refuse(
                 index,
                 f"{shown(value)} is no reference into this schema: name the schema below $defs, "
@@ -250,20 +296,31 @@ class Walk:
         found: Any = self.nodes[0].fields
         steps: list[Step] = []
         for part in reference[2:].split("/") if reference != "#" else ():
-            if self.lenient and type(found) is dict and part not in found:  # as JSON pointers and addresses write them
+            if (
+                self.lenient and type(found) is dict and part not in found
+            ):  # as JSON pointers and addresses write them
                 part = unquote(part).replace("~1", "/").replace("~0", "~")
             if type(found) is dict and part in found:
                 steps.append(part)
                 found = found[part]
-            elif type(found) is list and part.isascii() and part.isdigit() and int(part[:9]) < len(found):
+            elif (
+                type(found) is list
+                and part.isascii()
+                and part.isdigit()
+                and int(part[:9]) < len(found)
+            ):
                 steps.append(int(part[:9]))
                 found = found[int(part[:9])]
             else:
                 self.refuse(index, f"{shown(reference)} leads nowhere in this schema", "$ref")
         if type(found) is not dict:
-            self.refuse(index, f"{shown(reference)} leads to no schema, but to {shown(found)}", "$ref")
+            self.refuse(
+                index, f"{shown(reference)} leads to no schema, but to {shown(found)}", "$ref"
+            )
         known = self._by_id.get(id(found))
-        self.nodes[index].reference = self._schema(0, tuple(steps), found) if known is None else known
+        self.nodes[index].reference = (
+            self._schema(0, tuple(steps), found) if known is None else known
+        )
 
     def _data(self, index: int, name: str, value: Any) -> None:
         """Check a value that is no schema: JSON must be able to express its numbers, and its depth

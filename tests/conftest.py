@@ -7,7 +7,9 @@ import hypothesis
 import pytest
 
 # Hypothesis's deadline and health check measure wall-clock time, which a busy machine multiplies.
-hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("untimed")
 
 
@@ -17,7 +19,9 @@ SHARED = ("tests/e2e/", "tests/infra/")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Divide the tests between the processes of `make test` by file, and by folder where `SHARED`."""
+    """Divide the tests between the processes of `make test` by file, and by folder where
+    `SHARED`.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     def part(nodeid: str) -> str:
@@ -31,7 +35,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_socket_left() -> Iterator[None]:
-    """Close what the X-Ray SDK, which moto imports, opens when it is imported and would leave to the interpreter."""
+    """Close what the X-Ray SDK, which moto imports, opens when it is imported and would leave to
+    the interpreter.
+    """
     yield
     if core := sys.modules.get("aws_xray_sdk.core"):
         core.xray_recorder.emitter._socket.close()

@@ -1,6 +1,8 @@
-"""Runs the servers side by side: in each round every scenario, in each scenario every server, in turn.
+"""Runs the servers side by side: in each round every scenario, in each scenario every server, in
+turn.
 
-python -m bench.adapter [--quick] [--rounds 5] [--servers sluice,relay] [--streams 8] [--out bench/results/adapter.json]
+python -m bench.adapter [--quick] [--rounds 5] [--servers sluice,relay] [--streams 8] [--out
+bench/results/adapter.json]
 """
 
 import argparse
@@ -31,10 +33,14 @@ def main() -> int:
     It is 1 when a stream was incomplete, not when a target is missed.
     """
     parser = argparse.ArgumentParser(description="The stream function beside other adapters.")
-    parser.add_argument("--quick", action="store_true", help="only the scenarios that the targets need")
+    parser.add_argument(
+        "--quick", action="store_true", help="only the scenarios that the targets need"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--servers", default="", help="only these servers, separated by commas")
-    parser.add_argument("--streams", type=int, default=0, help="only scenarios with this number of streams")
+    parser.add_argument(
+        "--streams", type=int, default=0, help="only scenarios with this number of streams"
+    )
     parser.add_argument("--tokens", type=int, default=0, help="length of all answers in tokens")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -42,7 +48,8 @@ def main() -> int:
     if args.servers:
         wanted = set(args.servers.split(","))
         scenarios = tuple(
-            replace(one, servers=tuple(name for name in one.servers if name in wanted)) for one in scenarios
+            replace(one, servers=tuple(name for name in one.servers if name in wanted))
+            for one in scenarios
         )
     if args.tokens:
         scenarios = tuple(replace(one, tokens=args.tokens) for one in scenarios)
@@ -69,11 +76,20 @@ async def _run(scenarios: tuple[Scenario, ...], rounds: int, out: Path) -> list[
                 await server.warm(min(most, 32))
             for number in range(rounds):
                 for scenario in scenarios:
-                    turn = [server for server in started if server.name in ("direct", *scenario.servers)]
+                    turn = [
+                        server for server in started if server.name in ("direct", *scenario.servers)
+                    ]
                     for server in turn[number % len(turn) :] + turn[: number % len(turn)]:
-                        print(f"round {number + 1}/{rounds}: {scenario.name}: {server.name}", file=sys.stderr)
-                        rows[scenario, server.name].samples.append(await sample(server, scenario, seconds=_TIMEOUT_S))
-                found = _write(rows, out)  # written after each round, so that an early stop keeps the results
+                        print(
+                            f"round {number + 1}/{rounds}: {scenario.name}: {server.name}",
+                            file=sys.stderr,
+                        )
+                        rows[scenario, server.name].samples.append(
+                            await sample(server, scenario, seconds=_TIMEOUT_S)
+                        )
+                found = _write(
+                    rows, out
+                )  # written after each round, so that an early stop keeps the results
         finally:
             for server in started:
                 server.stop()
@@ -90,8 +106,14 @@ def _write(rows: dict[tuple[Scenario, str], Row], out: Path) -> list[dict[str, A
 
 def machine() -> dict[str, Any]:
     """Return a description of the machine."""
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    model = [
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commit": commit.stdout.strip(),

@@ -1,9 +1,11 @@
-"""The stand-in endpoint: SageMaker's streaming call over HTTP/1.1, with answers that are encoded in advance.
+"""The stand-in endpoint: SageMaker's streaming call over HTTP/1.1, with answers that are encoded in
+advance.
 
     python -m bench.adapter.endpoint        prints its port
 
-One thread over epoll and nothing between it and the sockets. Each token is a separate frame, chunk and `send`;
-without a rate, the streams take turns after each token, so a reader that finds several tokens at once was too slow.
+One thread over epoll and nothing between it and the sockets. Each token is a separate frame, chunk
+and `send`; without a rate, the streams take turns after each token, so a reader that finds several
+tokens at once was too slow.
 """
 
 import heapq
@@ -61,7 +63,9 @@ class _Stream:
     def send(self) -> bool:
         """Send the next piece; return False when the socket is full."""
         if not self.rest:
-            self.rest = self.parts[self.position] if self.position < len(self.parts) else self.ending
+            self.rest = (
+                self.parts[self.position] if self.position < len(self.parts) else self.ending
+            )
             self.position += 1
         try:
             sent = self.sock.send(self.rest)

@@ -42,8 +42,8 @@ def answer(dialect: str, tokens: int) -> tuple[tuple[bytes, ...], bytes]:
     """Return an answer as chunks of the HTTP body: one a token (or a record), and what ends it.
 
     Args:
-        dialect: `lines` (our container's), `merged` (the same, four tokens a record) or `openai` (chunk JSON, as
-            SageMaker containers with the messages API send).
+        dialect: `lines` (our container's), `merged` (the same, four tokens a record) or `openai`
+            (chunk JSON, as SageMaker containers with the messages API send).
         tokens: How many.
 
     """
@@ -78,7 +78,10 @@ def _merged(tokens: int) -> list[bytes]:
 
 
 def _records(texts: list[tuple[str, int]]) -> list[bytes]:
-    deltas = [{"type": "delta", "index": 0, "delta": {"content": text}, "tokens": count} for text, count in texts]
+    deltas = [
+        {"type": "delta", "index": 0, "delta": {"content": text}, "tokens": count}
+        for text, count in texts
+    ]
     start = _line({"type": "start", "prompt_tokens": 12})
     count = sum(count for _, count in texts)
     ending = [
@@ -93,7 +96,10 @@ def _records(texts: list[tuple[str, int]]) -> list[bytes]:
 def _openai(tokens: int) -> list[bytes]:
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     deltas = [
-        {**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": _word(number)}}]}
+        {
+            **head,
+            "choices": [{"index": 0, "delta": {"role": "assistant", "content": _word(number)}}],
+        }
         for number in range(tokens)
     ]
     ending = {**head, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}]}

@@ -48,7 +48,9 @@ class Client(Protocol):
 def request_body(tokens: int, rate: int, *, model: str) -> bytes:
     """Return the chat request for an answer of that shape."""
     messages = [{"role": "user", "content": prompt(tokens, rate)}]
-    return json.dumps({"model": model, "stream": True, "max_tokens": tokens, "messages": messages}).encode()
+    return json.dumps(
+        {"model": model, "stream": True, "max_tokens": tokens, "messages": messages}
+    ).encode()
 
 
 class HttpClient(asyncio.Protocol):
@@ -73,7 +75,10 @@ class HttpClient(asyncio.Protocol):
     async def ask(self, tokens: int, rate: int) -> Recording:
         """Send a request and record the answer."""
         body = request_body(tokens, rate, model=self._model)
-        head = [f"POST {self._path} HTTP/1.1", *(f"{name}: {value}" for name, value in HEADERS.items())]
+        head = [
+            f"POST {self._path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in HEADERS.items()),
+        ]
         data = "\r\n".join([*head, f"content-length: {len(body)}", "", ""]).encode() + body
         self._done = asyncio.get_running_loop().create_future()
         self._recording = Recording(tokens, time.perf_counter(), raw=True, merged=self._merged)
@@ -161,7 +166,9 @@ def _event(tokens: int, rate: int, model: str) -> bytes:
 class LambdaClient:
     """A caller of environments: takes one that is idle for each request."""
 
-    def __init__(self, idle: "asyncio.Queue[RuntimeApi]", *, merged: bool, stuck: bool = False) -> None:
+    def __init__(
+        self, idle: "asyncio.Queue[RuntimeApi]", *, merged: bool, stuck: bool = False
+    ) -> None:
         """`idle` has an environment once for each further invocation that it takes; a `stuck`
         client reads once only.
         """
@@ -190,7 +197,9 @@ class LambdaClient:
         """Do nothing."""
 
 
-async def run(clients: list[Client], *, requests: int, tokens: int, rate: int, seconds: float) -> list[Recording]:
+async def run(
+    clients: list[Client], *, requests: int, tokens: int, rate: int, seconds: float
+) -> list[Recording]:
     """Send a number of requests with every client, one after the other, all clients at once."""
     recordings: list[Recording] = []
 

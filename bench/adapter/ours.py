@@ -24,7 +24,9 @@ class App:
         """Serve one call."""
         if self._app is None:
             settings = Settings.from_environment(os.environ)
-            self._app = create_app(settings, Client(), lambda: Credentials.from_environment(os.environ))
+            self._app = create_app(
+                settings, Client(), lambda: Credentials.from_environment(os.environ)
+            )
         await self._app(scope, receive, send)
 
 

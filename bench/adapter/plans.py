@@ -18,18 +18,26 @@ QUICK = (
 
 
 def full() -> tuple[Scenario, ...]:
-    """Return every mode at every number of streams, for every server; about twenty minutes a round."""
+    """Return every mode at every number of streams, for every server; about twenty minutes a
+    round.
+    """
     found = []
     for streams in (1, 8, 32, 128):
         per_invocation = ("sluice-per-invocation",)
         flat = Scenario(
-            rate=0, streams=streams, tokens=500, requests=4 if streams == 1 else 1, servers=(*ALL, *per_invocation)
+            rate=0,
+            streams=streams,
+            tokens=500,
+            requests=4 if streams == 1 else 1,
+            servers=(*ALL, *per_invocation),
         )
         found.append(flat)
         found += [
             Scenario(rate=rate, streams=streams, tokens=rate * 4, servers=(*ALL, *per_invocation))
             for rate in (20, 50, 200)
         ]
-        found.append(Scenario(rate=0, streams=streams, tokens=500, merged=True, servers=("sluice",)))
+        found.append(
+            Scenario(rate=0, streams=streams, tokens=500, merged=True, servers=("sluice",))
+        )
     found.append(QUICK[0])
     return tuple(found)

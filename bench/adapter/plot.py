@@ -16,7 +16,9 @@ _STYLE = "font-family:system-ui,sans-serif;font-size:13px"
 
 
 def bars(rows: list[dict[str, Any]]) -> str:
-    """Plot the CPU a token of each server, on a logarithmic scale: flat out at 8 and 32, and at 50 tokens/s."""
+    """Plot the CPU a token of each server, on a logarithmic scale: flat out at 8 and 32, and at 50
+    tokens/s.
+    """
     groups = [("flat", 8), ("flat", 32), (50, 32)]
     out: list[str] = []
     y = 30
@@ -24,7 +26,8 @@ def bars(rows: list[dict[str, Any]]) -> str:
         found = [
             row
             for row in rows
-            if (row["mode"], row["streams"], row["merged"]) == (mode, streams, False) and row["server"] in _COLOURS
+            if (row["mode"], row["streams"], row["merged"]) == (mode, streams, False)
+            and row["server"] in _COLOURS
         ]
         if not found:
             continue
@@ -35,16 +38,25 @@ def bars(rows: list[dict[str, Any]]) -> str:
             length = _scale(row["cpu_us_per_token"])
             out.append(_text(_LEFT - 8, y + 14, row["server"], anchor="end"))
             out.append(
-                f'<rect x="{_LEFT}" y="{y}" width="{length:.1f}" height="{_BAR}" fill="{_COLOURS[row["server"]]}"/>'
+                f'<rect x="{_LEFT}" y="{y}" width="{length:.1f}" height="{_BAR}" '
+                f'fill="{_COLOURS[row["server"]]}"/>'
             )
             out.append(_text(_LEFT + length + 6, y + 14, f"{row['cpu_us_per_token']:g} us"))
             y += _BAR + 4
         y += _GAP + 14
     title = _text(10, 14, "CPU of the server for one token (microseconds, logarithmic)", weight=600)
-    return _svg(y + 6, [title.replace('y="14"', 'y="16"'), *[f'<g transform="translate(0,18)">{"".join(out)}</g>']])
+    return _svg(
+        y + 6,
+        [
+            title.replace('y="14"', 'y="16"'),
+            *[f'<g transform="translate(0,18)">{"".join(out)}</g>'],
+        ],
+    )
 
 
-def lines(series: dict[str, list[tuple[float, float]]], *, x_label: str, y_label: str, log_y: bool = False) -> str:
+def lines(
+    series: dict[str, list[tuple[float, float]]], *, x_label: str, y_label: str, log_y: bool = False
+) -> str:
     """Plot lines over x from 0 to 1."""
     height, top, bottom = 360, 30, 50
     values = [value for points in series.values() for _, value in points if value > 0]
@@ -55,7 +67,10 @@ def lines(series: dict[str, list[tuple[float, float]]], *, x_label: str, y_label
         part = (math.log(value / low) if log_y else value - low) / span
         return 70 + x * (_WIDTH - 250), height - bottom - part * (height - top - bottom)
 
-    out = [_text(10, 18, y_label, weight=600), _text(_WIDTH / 2 - 90, height - 10, x_label, anchor="middle")]
+    out = [
+        _text(10, 18, y_label, weight=600),
+        _text(_WIDTH / 2 - 90, height - 10, x_label, anchor="middle"),
+    ]
     ticks = [low * (high / low) ** (part / 4) if log_y else high * part / 4 for part in range(5)]
     for tick in ticks:
         _, y = place(0, tick)
@@ -81,8 +96,13 @@ def _scale(value: float) -> float:
     return max(2.0, math.log10(max(1.0, value)) / 4 * (_WIDTH - _LEFT - _RIGHT))
 
 
-def _text(x: float, y: float, said: str, *, anchor: str = "start", weight: int = 400, colour: str = "#333") -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" font-weight="{weight}" fill="{colour}">{said}</text>'
+def _text(
+    x: float, y: float, said: str, *, anchor: str = "start", weight: int = 400, colour: str = "#333"
+) -> str:
+    return (
+        f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" font-weight="{weight}" '
+        f'fill="{colour}">{said}</text>'
+    )
 
 
 def _svg(height: float, parts: list[str]) -> str:

@@ -17,7 +17,11 @@ PEERS = Path(".venv-bench/bin")
 
 
 def start(
-    command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, said: bool = False
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    said: bool = False,
 ) -> "subprocess.Popen[str]":
     """Start a process.
 
@@ -26,7 +30,11 @@ def start(
     """
     with log.open("ab") as file:
         return subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE if said else file, stderr=file, text=True
+            command,
+            env=environment,
+            stdout=subprocess.PIPE if said else file,
+            stderr=file,
+            text=True,
         )
 
 

@@ -1,4 +1,5 @@
-"""The lower bound: passes bytes on in both directions, at the cost of an asyncio program that does no work.
+"""The lower bound: passes bytes on in both directions, at the cost of an asyncio program that does
+no work.
 
 python -m bench.adapter.relay HOST:PORT        prints its port
 """
@@ -55,7 +56,9 @@ class Side(asyncio.Protocol):
 
 async def serve(target: tuple[str, int]) -> None:
     """Listen on loopback, print the port, serve until killed."""
-    server = await asyncio.get_running_loop().create_server(lambda: Side(target), "127.0.0.1", 0, backlog=512)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Side(target), "127.0.0.1", 0, backlog=512
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -1,4 +1,5 @@
-"""Renders results: tables for the terminal, and the table, targets and plots of docs/explanation/performance.md.
+"""Renders results: tables for the terminal, and the table, targets and plots of
+docs/explanation/performance.md.
 
 python -m bench.adapter.report        from bench/results/*.json
 """
@@ -65,14 +66,21 @@ def print_verdicts(found: list[Verdict]) -> None:
     """Print each target with its figure."""
     console = Console(width=140)
     for one in found:
-        mark = {True: "[green]met    [/green]", False: "[red]not met[/red]", None: "not run"}[one.met]
+        mark = {True: "[green]met    [/green]", False: "[red]not met[/red]", None: "not run"}[
+            one.met
+        ]
         console.print(f"{mark}  {one.name}: {one.figure}, target {one.bound}")
 
 
 def _markdown(rows: Rows) -> str:
     lines = []
     for title, group in _groups(rows).items():
-        lines += [f"**{title}**", "", "| " + " | ".join(_COLUMNS.values()) + " |", "|---" * len(_COLUMNS) + "|"]
+        lines += [
+            f"**{title}**",
+            "",
+            "| " + " | ".join(_COLUMNS.values()) + " |",
+            "|---" * len(_COLUMNS) + "|",
+        ]
         lines += ["| " + " | ".join(_cells(row)) + " |" for row in group] + [""]
     return "\n".join(lines)
 
@@ -93,10 +101,16 @@ def _cold(cold: dict[str, Any]) -> str:
         "first_wall_s": "wall s",
     }
     lines = ["| server | " + " | ".join(names.values()) + " |", "|---" * (len(names) + 1) + "|"]
-    lines += [f"| {row['server']} | " + " | ".join(str(row[name]) for name in names) + " |" for row in cold["servers"]]
+    lines += [
+        f"| {row['server']} | " + " | ".join(str(row[name]) for name in names) + " |"
+        for row in cold["servers"]
+    ]
     lines += ["", "| package | zip MB | unzipped MB | bytecode |", "|---|---|---|---|"]
     lines += [
-        f"| {one['target']} | {one['zip_mb']} | {one['unzipped_mb']} | {one['bytecode'] or 'none'} |"
+        (
+            f"| {one['target']} | {one['zip_mb']} | {one['unzipped_mb']} | "
+            f"{one['bytecode'] or 'none'} |"
+        )
         for one in cold["packages"]
     ]
     lines += ["", "| import | ms by itself |", "|---|---|"]
@@ -110,7 +124,10 @@ def _memory(found: dict[str, Any]) -> str:
     lines += [
         f"| MB resident after each tenth of {found['streams']} streams | {resident} |",
         f"| MB grown in the second half | {found['growth_mb']} |",
-        f"| kB for each of {found['slow_readers']} readers that do not read | {found['slow_reader_kb']} |",
+        (
+            f"| kB for each of {found['slow_readers']} readers that do not read | "
+            f"{found['slow_reader_kb']} |"
+        ),
     ]
     return "\n".join(lines) + "\n"
 

@@ -68,7 +68,9 @@ class Row:
         return float(statistics.median(getattr(sample, name) for sample in self.samples))
 
     def as_json(self, own: "Row") -> dict[str, Any]:
-        """Return the row; `own` is the endpoint's row, whose time to the first token is subtracted."""
+        """Return the row; `own` is the endpoint's row, whose time to the first token is
+        subtracted.
+        """
         scenario = self.scenario
         capacity = scenario.rate * scenario.streams
         rate = self.median("tokens_per_s")
@@ -108,7 +110,11 @@ async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sampl
     gc.disable()  # the client's own pauses must not count as latency
     before = processes.cpu(server.pids)
     recordings = await run(
-        clients, requests=scenario.requests, tokens=scenario.tokens, rate=scenario.rate, seconds=seconds
+        clients,
+        requests=scenario.requests,
+        tokens=scenario.tokens,
+        rate=scenario.rate,
+        seconds=seconds,
     )
     await asyncio.sleep(_AFTER_S)
     used = processes.cpu(server.pids) - before
@@ -120,16 +126,21 @@ async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sampl
     times = [one.times for one in seen if one.times]
     tokens = max(1, sum(map(len, times)))
     ttft = [(one.times[0] - one.asked) * 1e3 for one in seen if one.times] or [float("inf")]
-    itl = [(later - earlier) * 1e3 for one in times for earlier, later in itertools.pairwise(one)] or [0.0]
+    itl = [
+        (later - earlier) * 1e3 for one in times for earlier, later in itertools.pairwise(one)
+    ] or [0.0]
     return Sample(
         cpu=used / tokens * 1e6,
         ttft_p50=percentile(ttft, 50),
         ttft_p99=percentile(ttft, 99),
         itl_p50=percentile(itl, 50),
         itl_p99=percentile(itl, 99),
-        tokens_per_s=_rate(scenario, times, min((one.asked for one in seen if one.times), default=0.0)),
+        tokens_per_s=_rate(
+            scenario, times, min((one.asked for one in seen if one.times), default=0.0)
+        ),
         rss=rss,
-        complete=len(seen) == scenario.streams * scenario.requests and all(one.complete for one in seen),
+        complete=len(seen) == scenario.streams * scenario.requests
+        and all(one.complete for one in seen),
     )
 
 
@@ -143,4 +154,7 @@ def _rate(scenario: Scenario, times: list[list[float]], began: float) -> float:
         return 0.0
     if not scenario.rate:
         return sum(map(len, times)) / max(1e-9, max(one[-1] for one in times) - began)
-    return statistics.fmean((len(one) - 1) / max(1e-9, one[-1] - one[0]) for one in times) * scenario.streams
+    return (
+        statistics.fmean((len(one) - 1) / max(1e-9, one[-1] - one[0]) for one in times)
+        * scenario.streams
+    )

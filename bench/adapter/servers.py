@@ -46,7 +46,9 @@ def settings(setting: Setting) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         **_AWS,
-        "SLUICE_MODELS": json.dumps({name: {**_MODEL, "endpoint": name} for name in ("lines", "merged")}),
+        "SLUICE_MODELS": json.dumps(
+            {name: {**_MODEL, "endpoint": name} for name in ("lines", "merged")}
+        ),
         "SLUICE_USAGE_TABLE": "usage",
         "SLUICE_ORIGIN_SECRET": "bench",
         "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{setting.table}",
@@ -76,7 +78,10 @@ class Server:
         if self.idle is not None:
             return [LambdaClient(self.idle, merged=merged) for _ in range(count)]
         model = "merged" if merged else self.model
-        return [await HttpClient.connect(self.port, path=self.path, model=model, merged=merged) for _ in range(count)]
+        return [
+            await HttpClient.connect(self.port, path=self.path, model=model, merged=merged)
+            for _ in range(count)
+        ]
 
     async def warm(self, streams: int) -> None:
         """Send a number of streams through the server once, until they are complete.
@@ -100,7 +105,9 @@ class Server:
 
 async def direct(setting: Setting) -> Server:
     """Return the endpoint itself, which shows its own share of the time."""
-    return Server("direct", port=setting.endpoint, path="/endpoints/lines/invocations-response-stream")
+    return Server(
+        "direct", port=setting.endpoint, path="/endpoints/lines/invocations-response-stream"
+    )
 
 
 async def relay(setting: Setting) -> Server:
@@ -113,7 +120,9 @@ async def relay(setting: Setting) -> Server:
 
 async def sluice_uvicorn(setting: Setting) -> Server:
     """Start the stream function's application under uvicorn."""
-    return await _uvicorn("sluice-uvicorn", processes.python("-m", "uvicorn"), "bench.adapter.ours:app", setting)
+    return await _uvicorn(
+        "sluice-uvicorn", processes.python("-m", "uvicorn"), "bench.adapter.ours:app", setting
+    )
 
 
 async def tutorial(setting: Setting) -> Server:
@@ -124,9 +133,19 @@ async def tutorial(setting: Setting) -> Server:
 
 async def _uvicorn(name: str, command: list[str], app: str, setting: Setting) -> Server:
     with processes.free_port() as port:
-        options = ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+        options = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--no-access-log",
+            "--log-level",
+            "warning",
+        ]
     environment = {**settings(setting), "ENDPOINT_NAME": "lines", "PYTHONPATH": str(ROOT)}
-    process = processes.start([*command, app, *options], log=setting.folder / f"{name}.log", environment=environment)
+    process = processes.start(
+        [*command, app, *options], log=setting.folder / f"{name}.log", environment=environment
+    )
     server = Server(name, [process], port=port)
     await _answers(server)
     return server
@@ -137,12 +156,22 @@ async def litellm(setting: Setting) -> Server:
     url = f"http://127.0.0.1:{setting.endpoint}/endpoints/openai/invocations-response-stream"
     config = {
         "model_list": [
-            {"model_name": "lines", "litellm_params": {"model": "sagemaker_chat/bench", "sagemaker_base_url": url}}
+            {
+                "model_name": "lines",
+                "litellm_params": {"model": "sagemaker_chat/bench", "sagemaker_base_url": url},
+            }
         ]
     }
     (setting.folder / "litellm.yaml").write_text(json.dumps(config))  # JSON is YAML
     with processes.free_port() as port:
-        options = ["--host", "127.0.0.1", "--port", str(port), "--config", str(setting.folder / "litellm.yaml")]
+        options = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--config",
+            str(setting.folder / "litellm.yaml"),
+        ]
     environment = {
         **os.environ,
         **_AWS,
@@ -163,7 +192,9 @@ async def sluice(setting: Setting, *, environments: int = 1, each: int = 128) ->
     `setting` has the addresses of the stand-ins, `environments` is the number of processes, `each`
     how many invocations one takes at once.
     """
-    host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
+    host = Target(
+        python_version=host_python_version(), architecture=host_architecture(), wheels="host"
+    )
     package = build(root=ROOT, target=host).path
     server = Server("sluice" if each > 1 else "sluice-per-invocation", idle=asyncio.Queue())
     for _ in range(environments):
@@ -215,8 +246,12 @@ async def _answers(server: Server) -> None:
                 client.close()
             return
         except OSError:
-            if time.monotonic() > until or any(process.poll() is not None for process in server.processes):
-                raise RuntimeError(f"{server.name} does not start; its log has the reason") from None
+            if time.monotonic() > until or any(
+                process.poll() is not None for process in server.processes
+            ):
+                raise RuntimeError(
+                    f"{server.name} does not start; its log has the reason"
+                ) from None
             await asyncio.sleep(0.1)
 
 
@@ -238,7 +273,9 @@ async def start(name: str, setting: Setting, streams: int) -> Server:
 def stand_ins(folder: Path) -> "tuple[Setting, Sequence[subprocess.Popen[str]]]":
     """Start the endpoint and the table."""
     started = [
-        processes.start(processes.python("-m", f"bench.adapter.{name}"), log=folder / f"{name}.log", said=True)
+        processes.start(
+            processes.python("-m", f"bench.adapter.{name}"), log=folder / f"{name}.log", said=True
+        )
         for name in ("endpoint", "table")
     ]
     endpoint, table = (processes.port(process) for process in started)

@@ -27,7 +27,9 @@ class Recording:
 
 @dataclass(frozen=True)
 class Seen:
-    """The time of each token, whether all tokens came in order, and whether the answer had its end."""
+    """The time of each token, whether all tokens came in order, and whether the answer had its
+    end.
+    """
 
     asked: float
     times: list[float]

@@ -17,7 +17,9 @@ from lambda_fn.aws.attributes import wrap_all
 from lambda_fn.metering import accounts
 
 KEY = "sk-aaaaaaaaaaaa-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-_REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: %d\r\n\r\n%b"
+_REPLY = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: %d\r\n\r\n%b"
+)
 _ACCOUNT = {"S": "ACCOUNT"}
 _NOTHING = _REPLY % (2, b"{}")
 

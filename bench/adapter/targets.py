@@ -12,7 +12,9 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One target: its text, the figure, the bound, and whether it is met (None: a row is missing)."""
+    """One target: its text, the figure, the bound, and whether it is met (None: a row is
+    missing).
+    """
 
     name: str
     figure: str
@@ -38,15 +40,26 @@ def verdicts(rows: Rows, cold: dict[str, Any] | None = None) -> list[Verdict]:
 def find(rows: Rows, server: str, mode: str | int, streams: int) -> dict[str, Any] | None:
     """Return the row with one chunk for each token."""
     wanted = (server, mode, streams, False)
-    found = [row for row in rows if (row["server"], row["mode"], row["streams"], row["merged"]) == wanted]
+    found = [
+        row for row in rows if (row["server"], row["mode"], row["streams"], row["merged"]) == wanted
+    ]
     return found[-1] if found else None
 
 
 def _cpu(rows: Rows) -> Iterable[Verdict]:
     for streams in (8, 32):
         for peer, bound in (("fastapi-boto3", 1 / 12), ("litellm", 1 / 40), ("relay", 4.0)):
-            yield _ratio(rows, f"CPU/token, {streams} streams flat out, of {peer}'s", "flat", streams, peer, bound)
-    yield _ratio(rows, "CPU/token, 32 streams at 50/s, of fastapi-boto3's", 50, 32, "fastapi-boto3", 1 / 4)
+            yield _ratio(
+                rows,
+                f"CPU/token, {streams} streams flat out, of {peer}'s",
+                "flat",
+                streams,
+                peer,
+                bound,
+            )
+    yield _ratio(
+        rows, "CPU/token, 32 streams at 50/s, of fastapi-boto3's", 50, 32, "fastapi-boto3", 1 / 4
+    )
 
 
 def _latency(rows: Rows) -> Iterable[Verdict]:
@@ -54,13 +67,22 @@ def _latency(rows: Rows) -> Iterable[Verdict]:
     for name, bound in (("ttft_added_ms_p50", 2.0), ("ttft_added_ms_p99", 6.0)):
         yield _bound(f"{name}, 1 stream", None if one is None else one[name], bound, "ms")
     for mode in ("flat", 50):
-        name = f"TTFT added p50, 32 streams {'flat out' if mode == 'flat' else 'at 50/s'}, of fastapi-boto3's"
+        name = (
+            f"TTFT added p50, 32 streams {'flat out' if mode == 'flat' else 'at 50/s'}, of "
+            "fastapi-boto3's"
+        )
         yield _ratio(rows, name, mode, 32, "fastapi-boto3", 1 / 4, "ttft_added_ms_p50")
-    paced = [row for row in rows if row["server"] == "sluice" and row["streams"] == 128 and row["mode"] != "flat"]
+    paced = [
+        row
+        for row in rows
+        if row["server"] == "sluice" and row["streams"] == 128 and row["mode"] != "flat"
+    ]
     within = [row for row in paced if not row["over_capacity"]]
     for row in within:
         figure = row["itl_ms_p99"] / max(0.01, row["itl_ms_p50"])
-        yield _bound(f"inter-token latency p99 / p50, 128 streams at {row['mode']}/s", figure, 3.0, "")
+        yield _bound(
+            f"inter-token latency p99 / p50, 128 streams at {row['mode']}/s", figure, 3.0, ""
+        )
 
 
 def _cold(cold: dict[str, Any]) -> Iterable[Verdict]:
@@ -72,7 +94,13 @@ def _cold(cold: dict[str, Any]) -> Iterable[Verdict]:
 
 
 def _ratio(
-    rows: Rows, name: str, mode: str | int, streams: int, peer: str, bound: float, field: str = "cpu_us_per_token"
+    rows: Rows,
+    name: str,
+    mode: str | int,
+    streams: int,
+    peer: str,
+    bound: float,
+    field: str = "cpu_us_per_token",
 ) -> Verdict:
     ours, theirs = find(rows, "sluice", mode, streams), find(rows, peer, mode, streams)
     said = f"1/{1 / bound:.0f}" if bound < 1 else f"{bound:.0f} x"
@@ -86,4 +114,6 @@ def _ratio(
 def _bound(name: str, figure: float | None, bound: float, unit: str) -> Verdict:
     if figure is None:
         return Verdict(name, "not run", f"{bound:g} {unit}".strip(), None)
-    return Verdict(name, f"{figure:.2f} {unit}".strip(), f"{bound:g} {unit}".strip(), figure <= bound)
+    return Verdict(
+        name, f"{figure:.2f} {unit}".strip(), f"{bound:g} {unit}".strip(), figure <= bound
+    )

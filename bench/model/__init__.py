@@ -1,1 +1,3 @@
-"""The cost of the container's server: the engine alone against the same engine behind the server."""
+"""The cost of the container's server: the engine alone against the same engine behind the
+server.
+"""

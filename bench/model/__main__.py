@@ -1,11 +1,12 @@
-"""The engine alone against the engine behind the container's server: tokens/s, TTFT and CPU a token, by streams.
+"""The engine alone against the engine behind the container's server: tokens/s, TTFT and CPU a
+token, by streams.
 
     python -m bench.model [--quick] [--rounds 3] [--seconds 6]
 
-Both run llama.cpp with the demo model and the same settings in a process of their own, in turns; each figure is the
-median of the rounds. The client of the server runs beside it and takes its CPU too: on a machine with two cores that
-is part of what tokens/s show, and CPU a token is the figure of the server. Writes bench/results/model.json and .md.
-Linux.
+Both run llama.cpp with the demo model and the same settings in a process of their own, in turns;
+each figure is the median of the rounds. The client of the server runs beside it and takes its CPU
+too: on a machine with two cores that is part of what tokens/s show, and CPU a token is the figure
+of the server. Writes bench/results/model.json and .md. Linux.
 """
 
 import argparse
@@ -38,7 +39,9 @@ ENVIRONMENT = {
 def main() -> int:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description="What the container's server costs.")
-    parser.add_argument("--quick", action="store_true", help="one round of two seconds; writes no results")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of two seconds; writes no results"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0)
     args = parser.parse_args()
@@ -54,20 +57,38 @@ def main() -> int:
     table = _table(rows)
     print(table)
     if not args.quick:
-        content = {"machine": _machine(), "engine": "llama.cpp, demo model", "rounds": rounds, "seconds": seconds}
+        content = {
+            "machine": _machine(),
+            "engine": "llama.cpp, demo model",
+            "rounds": rounds,
+            "seconds": seconds,
+        }
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps({**content, "rows": rows}, indent=1) + "\n")
-        RESULTS.with_suffix(".md").write_text(f"{_machine()}; {rounds} rounds of {seconds:g} s\n\n{table}\n")
+        RESULTS.with_suffix(".md").write_text(
+            f"{_machine()}; {rounds} rounds of {seconds:g} s\n\n{table}\n"
+        )
     return 0
 
 
 def _environment(**more: str) -> dict[str, str]:
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("SLUICE_")}, **ENVIRONMENT, **more}
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith("SLUICE_")},
+        **ENVIRONMENT,
+        **more,
+    }
 
 
 def _alone(streams: int, seconds: float) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.model.alone", str(streams), str(seconds)]
-    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True, timeout=seconds + 60)
+    done = subprocess.run(
+        command,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=seconds + 60,
+    )
     return dict(json.loads(done.stdout))
 
 
@@ -76,7 +97,10 @@ def _served(streams: int, seconds: float) -> dict[str, float]:
         port = found.getsockname()[1]
     environment = _environment(SAGEMAKER_BIND_TO_PORT=str(port))
     process = subprocess.Popen(
-        [sys.executable, "-m", "model", "serve"], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "model", "serve"],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     try:
         _wait(port)
@@ -114,20 +138,33 @@ def _median(found: list[dict[str, float]]) -> dict[str, float]:
 
 def _line(row: dict[str, Any]) -> str:
     first = f"{row['ttft_p50_ms']:.1f} | {row['ttft_p99_ms']:.1f}"
-    return f"| {row['streams']} | {row['what']} | {row['tokens_s']:,.0f} | {first} | {row['cpu_us_token']:.0f} |"
+    return (
+        f"| {row['streams']} | {row['what']} | {row['tokens_s']:,.0f} | {first} | "
+        f"{row['cpu_us_token']:.0f} |"
+    )
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    head = "| streams | what | tokens/s | TTFT p50, ms | TTFT p99, ms | CPU a token, us |\n|---|---|---|---|---|---|"
+    head = (
+        "| streams | what | tokens/s | TTFT p50, ms | TTFT p99, ms | CPU a token, us "
+        "|\n|---|---|---|---|---|---|"
+    )
     return "\n".join([head, *map(_line, rows)])
 
 
 def _machine() -> str:
     """Return a description of the machine."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    names = [
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     cpu = names[0].partition(":")[2].strip() if names else platform.machine()
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    return f"{os.cpu_count()} x {cpu}, {system}, load average {os.getloadavg()[1]:.1f} (what else ran included)"
+    return (
+        f"{os.cpu_count()} x {cpu}, {system}, load average {os.getloadavg()[1]:.1f} (what else "
+        "ran included)"
+    )
 
 
 if __name__ == "__main__":

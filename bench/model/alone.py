@@ -1,4 +1,6 @@
-"""The engine without a server: `python -m bench.model.alone STREAMS SECONDS` writes JSON to stdout."""
+"""The engine without a server: `python -m bench.model.alone STREAMS SECONDS` writes JSON to
+stdout.
+"""
 
 import asyncio
 import contextlib

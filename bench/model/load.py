@@ -26,7 +26,9 @@ class Tally:
     ttft: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, float]:
-        """Return the figures: tokens a second, milliseconds to the first token, CPU microseconds a token."""
+        """Return the figures: tokens a second, milliseconds to the first token, CPU microseconds a
+        token.
+        """
         cuts = statistics.quantiles(self.ttft, n=100) if len(self.ttft) > 1 else self.ttft * 99
         return {
             "tokens_s": round(self.tokens / self.seconds, 1),
@@ -42,7 +44,9 @@ async def measure(port: int, streams: int, seconds: float) -> Tally:
     tally = Tally()
     end = time.perf_counter() + seconds
     payload = json.dumps(BODY).encode()
-    head = f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: {len(payload)}\r\n\r\n".encode()
+    head = (
+        f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: {len(payload)}\r\n\r\n".encode()
+    )
 
     async def stream() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -12,7 +12,10 @@ from cli.lib.admin_api import add_access, admin
 from cli.lib.project import CommandError
 from cli.lib.terminal import console, literal, print_json, show, write_csv
 
-HELP = "Show what was done through the admin API: who, when, from where, before and after; the newest first."
+HELP = (
+    "Show what was done through the admin API: who, when, from where, before and after; the "
+    "newest first."
+)
 _COLUMNS = ("at", "action", "key", "actor", "address", "outcome")
 _CSV = (*_COLUMNS, "code", "id", "invocation", "attempts", "asked", "before", "after")
 _COLOURS = {"done": "green", "refused": "red", "unknown": "yellow"}
@@ -26,7 +29,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", type=values.key_id, help="only what concerns this key")
     text = "only what this actor did: iam, secret, unknown, or a full value of the column"
     parser.add_argument("--actor", help=text)
-    parser.add_argument("--most", type=int, default=200, metavar="N", help="the maximum number of entries (200)")
+    parser.add_argument(
+        "--most", type=int, default=200, metavar="N", help="the maximum number of entries (200)"
+    )
     parser.add_argument("--csv", action="store_true", help="print CSV")
     add_access(parser)
     parser.set_defaults(run=run)
@@ -61,7 +66,10 @@ def _table(entries: list[dict[str, Any]]) -> None:
         cells = [literal(entry[name] or "") for name in _COLUMNS[1:-1]]
         colour = _COLOURS.get(entry["outcome"], "yellow")
         table.add_row(
-            values.when(entry["at"]), *cells, f"[{colour}]{literal(entry['outcome'])}[/]", literal(_what(entry))
+            values.when(entry["at"]),
+            *cells,
+            f"[{colour}]{literal(entry['outcome'])}[/]",
+            literal(_what(entry)),
         )
     show(table)
 
@@ -75,4 +83,6 @@ def _what(entry: dict[str, Any]) -> str:
     if before and after:
         return ", ".join(f"{name}: {before.get(name)} -> {value}" for name, value in after.items())
     fields = after or entry["asked"]
-    return ", ".join(f"{name}: {value}" for name, value in fields.items() if value not in (None, "", {}))
+    return ", ".join(
+        f"{name}: {value}" for name, value in fields.items() if value not in (None, "", {})
+    )

@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> None:
     stack = LocalStack.of(args.stage, args.stack_name)
     if not stack.api_key:
         raise CommandError(
-            f"No key is set for the stage {args.stage}: export OPENAI_API_KEY=..., with a key that `sluice keys create "
+            f"No key is set for the stage {args.stage}: export OPENAI_API_KEY=..., with a "
+            "key that `sluice keys create "
             f"--stage {args.stage}` made."
         )
     if args.stage == "local":
@@ -39,7 +40,11 @@ def run(args: argparse.Namespace) -> None:
     model = args.model or stack.model
     with explained(args.stage, stack.name):
         if args.question:
-            complete(client(stack), model=model, messages=[{"role": "user", "content": " ".join(args.question)}])
+            complete(
+                client(stack),
+                model=model,
+                messages=[{"role": "user", "content": " ".join(args.question)}],
+            )
         else:
             converse(client(stack), model=model)
 
@@ -49,9 +54,13 @@ def converse(client: Any, *, model: str) -> None:
     messages: list[Message] = []
     terminal = sys.stdin.isatty()
     if terminal:
-        with contextlib.suppress(ImportError):  # where it exists, `input` gets line editing and a history
+        with contextlib.suppress(
+            ImportError
+        ):  # where it exists, `input` gets line editing and a history
             import readline  # noqa: F401
-        console.print(f"[dim]{escape(printable(model, keep=''))}. Ctrl-C stops an answer, Ctrl-D ends.[/dim]")
+        console.print(
+            f"[dim]{escape(printable(model, keep=''))}. Ctrl-C stops an answer, Ctrl-D ends.[/dim]"
+        )
     while True:
         try:
             line = input("> " if terminal else "").strip()

@@ -44,7 +44,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--completion-tokens", type=int, default=300, metavar="N", help=text)
     text = "tokens a second of one stream (40)"
     parser.add_argument("--tokens-per-second", type=float, default=40.0, metavar="N", help=text)
-    parser.add_argument("--first-token", type=float, default=0.5, metavar="S", help="seconds to the first token (0.5)")
+    parser.add_argument(
+        "--first-token",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="seconds to the first token (0.5)",
+    )
     text = "tokens a second of one instance at full load (all its slots at --tokens-per-second)"
     parser.add_argument("--throughput", type=float, metavar="N", help=text)
     text = "the share of that throughput that is used, over all paid hours (0.3)"
@@ -100,8 +106,17 @@ class Cost:
 
     def parts(self, *, managed: bool) -> dict[str, float]:
         """Return the parts that are paid together, by their names on the bill."""
-        function = {"Lambda, Managed Instances": self.managed} if managed else {"Lambda, on demand": self.on_demand}
-        parts = {"SageMaker": self.model, **function, "CloudFront": self.cloudfront, "DynamoDB": self.dynamodb}
+        function = (
+            {"Lambda, Managed Instances": self.managed}
+            if managed
+            else {"Lambda, on demand": self.on_demand}
+        )
+        parts = {
+            "SageMaker": self.model,
+            **function,
+            "CloudFront": self.cloudfront,
+            "DynamoDB": self.dynamodb,
+        }
         return parts | ({"AWS WAF": self.waf} if self.waf else {})
 
 
@@ -123,7 +138,10 @@ def instance_price(instance_type: str) -> float:
     """
     known = prices()["instances"]
     if instance_type not in known:
-        raise CommandError(f"cli/commands/prices.json has no price of {instance_type}; set one with --instance-hour")
+        raise CommandError(
+            f"cli/commands/prices.json has no price of {instance_type}; set one with "
+            "--instance-hour"
+        )
     value: float = known[instance_type]["value"]
     return value
 
@@ -145,7 +163,13 @@ def bytes_a_token() -> int:
 
 
 def cost(
-    *, architecture: str, memory_mb: int, parallel: int, instance_hour: float, use: Use, web_acl: bool = False
+    *,
+    architecture: str,
+    memory_mb: int,
+    parallel: int,
+    instance_hour: float,
+    use: Use,
+    web_acl: bool = False,
 ) -> Cost:
     """Return what one request costs.
 
@@ -159,12 +183,16 @@ def cost(
 
     """
     throughput = use.throughput or parallel * use.tokens_per_second
-    model = instance_hour / _SECONDS_AN_HOUR / (throughput * use.utilisation) * use.completion_tokens
+    model = (
+        instance_hour / _SECONDS_AN_HOUR / (throughput * use.utilisation) * use.completion_tokens
+    )
     sent = bytes_a_token() * use.completion_tokens + REST_OF_RESPONSE
     streamed = max(0, sent - _FREE_STREAM) / 1e9 * price("lambda_stream_gb")
     request = price("lambda_request") + streamed
     on_demand = request + use.seconds * memory_mb / 1024 * price(f"lambda_gb_second_{architecture}")
-    vcpu_second = price("managed_instance_hour") * (1 + price("managed_instance_fee")) / _SECONDS_AN_HOUR / 2
+    vcpu_second = (
+        price("managed_instance_hour") * (1 + price("managed_instance_fee")) / _SECONDS_AN_HOUR / 2
+    )
     managed = request + use.seconds * vcpu_second / (use.streams_per_vcpu * use.utilisation)
     return Cost(
         model=model,
@@ -197,7 +225,8 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
     if use.seconds > limits.STREAM_DEADLINE:
         raise CommandError(
             f"An answer would take {use.seconds:.0f} s, which is over the stream's deadline of "
-            f"{limits.STREAM_DEADLINE:.0f} s. Lower --completion-tokens, or raise --tokens-per-second."
+            f"{limits.STREAM_DEADLINE:.0f} s. Lower --completion-tokens, or raise "
+            "--tokens-per-second."
         )
     if (use.throughput is not None and use.throughput <= 0) or use.streams_per_vcpu < 1:
         raise CommandError("--throughput and --streams-per-vcpu must be over 0.")
@@ -215,17 +244,28 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
     )
     throughput = use.throughput or settings.parallel * use.tokens_per_second
     console.print(
-        f"{instance} at {hour:g} USD an hour, {throughput:g} tokens/s at full load, {use.utilisation:.0%} of it used; "
-        f"answers of {use.completion_tokens} tokens in {use.seconds:.1f} s; {bytes_a_token()} bytes a token.\n"
+        f"{instance} at {hour:g} USD an hour, {throughput:g} tokens/s at full load, "
+        f"{use.utilisation:.0%} of it used; "
+        f"answers of {use.completion_tokens} tokens in {use.seconds:.1f} s; "
+        f"{bytes_a_token()} bytes a token.\n"
     )
     for managed in (False, True):
         _table(request.parts(managed=managed), use)
     if settings.web_acl == "rate":
         month = price("waf_acl_month") + _WEB_ACL_RULES * price("waf_rule_month")
-        console.print(f"Beside it, whether requests come or not: {month:g} USD a month for the web ACL.\n")
+        console.print(
+            f"Beside it, whether requests come or not: {month:g} USD a month for the web ACL.\n"
+        )
     file = prices()
-    unsure = [name for name, one in {**file["prices"], **file["instances"]}.items() if not one["confirmed"]]
-    console.print(f"Prices of {file['date']}, {file['region']}, USD, free tiers left out: cli/commands/prices.json.")
+    unsure = [
+        name
+        for name, one in {**file["prices"], **file["instances"]}.items()
+        if not one["confirmed"]
+    ]
+    console.print(
+        f"Prices of {file['date']}, {file['region']}, USD, free tiers left out: "
+        "cli/commands/prices.json."
+    )
     console.print(f"Not confirmed at their source: {', '.join(unsure)}.")
 
 

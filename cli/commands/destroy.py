@@ -23,7 +23,10 @@ EDGE_REGION = "us-east-1"
 """CloudFront's certificates and web ACLs are here, whatever region the rest is in."""
 _WHY_LEFT = {
     "acm": "a certificate: costs nothing; it goes with its stack",
-    "dynamodb": "accounts, ledger and usage: kept on purpose, paid by what is stored (0.25 USD a GB and month)",
+    "dynamodb": (
+        "accounts, ledger and usage: kept on purpose, paid by what is stored (0.25 USD a GB and "
+        "month)"
+    ),
     "logs": "logs: kept until their retention ends, paid by what is stored",
     "secretsmanager": "a secret: Secrets Manager forgets it by itself, at no cost",
     "s3": "objects: paid by what is stored",
@@ -37,7 +40,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     values.add_stage(parser, default="dev")
     add_settings(parser)
-    parser.add_argument("--yes", action="store_true", help="do not ask; without a terminal there is no other way")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask; without a terminal there is no other way"
+    )
     parser.set_defaults(run=run)
 
 
@@ -56,7 +61,12 @@ def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
     for page in pages:
         for resource in page["ResourceTagMappingList"]:
             arn = resource["ResourceARN"]
-            yield arn, _WHY_LEFT.get(arn.split(":")[2], "not expected: look whether it is being deleted still")
+            yield (
+                arn,
+                _WHY_LEFT.get(
+                    arn.split(":")[2], "not expected: look whether it is being deleted still"
+                ),
+            )
 
 
 def stacks_of(settings: "Settings") -> list[str]:
@@ -74,7 +84,10 @@ def _ask(stage: str, prefix: str, options: Mapping[str, str], *, kept: bool) -> 
 
     try:
         client = boto3.client("sts", **options)
-        where = f"{prefix} in account {client.get_caller_identity()['Account']}, {client.meta.region_name}"
+        where = (
+            f"{prefix} in account {client.get_caller_identity()['Account']}, "
+            f"{client.meta.region_name}"
+        )
     except (BotoCoreError, ClientError) as error:
         raise no_access(stage, error) from None
     require_terminal(f"This would remove {where}: confirm it with --yes.")
@@ -107,25 +120,39 @@ def destroy(stage: str, changes: Mapping[str, object], *, ask: bool = True) -> N
         return
     if ask:
         _ask(stage, prefix, options, kept=settings.retain)
-    context = [part for name, value in {**changes, "stage": stage}.items() for part in ("-c", f"{name}={value}")]
+    context = [
+        part
+        for name, value in {**changes, "stage": stage}.items()
+        for part in ("-c", f"{name}={value}")
+    ]
     log = LOCAL / "logs" / "destroy.log"
     with step(f"Removing {prefix}") as detail:
-        cdk.cdk(["destroy", *stacks, "--force", *context], aws=aws_environment(stage), log=log, detail=detail)
+        cdk.cdk(
+            ["destroy", *stacks, "--force", *context],
+            aws=aws_environment(stage),
+            log=log,
+            detail=detail,
+        )
     console.print("\nLeft in the account:")
     try:
         clients = [boto3.client("resourcegroupstaggingapi", **options)]
         if clients[0].meta.region_name != EDGE_REGION:
-            clients.append(boto3.client("resourcegroupstaggingapi", **{**options, "region_name": EDGE_REGION}))
+            clients.append(
+                boto3.client("resourcegroupstaggingapi", **{**options, "region_name": EDGE_REGION})
+            )
         for arn, why in (it for client in clients for it in left(client, prefix)):
             console.print(f"  {printable(arn, keep='')}\n    {why}", markup=False)
     except (BotoCoreError, ClientError) as error:
         console.print(f"  AWS cannot list what has the tag sluice:deployment={prefix}: {error}")
     if settings.retain:
         console.print(
-            f"  The stack {prefix}-state with its tables is retained and protected. To give it up: turn off its "
-            "termination\n    protection and the tables' deletion protection, delete the stack, then the tables."
+            f"  The stack {prefix}-state with its tables is retained and protected. To give "
+            "it up: turn off its "
+            "termination\n    protection and the tables' deletion protection, delete the "
+            "stack, then the tables."
         )
     console.print(
-        "  Of CDK's bootstrap: zips and images in its bucket and repository, for every deployment of the account; "
+        "  Of CDK's bootstrap: zips and images in its bucket and repository, for every "
+        "deployment of the account; "
         "`npx cdk gc`\n    removes those that no stack uses."
     )

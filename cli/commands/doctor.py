@@ -109,7 +109,9 @@ def read(stage: str, name: str) -> Deployed:
         [described] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
         if parameters_of(described).get(PARAMETER) == "Stopped":
             raise CommandError(stopped(stage, name))
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+        outputs = {
+            output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])
+        }
         if not {"FunctionName", "EndpointName", "ModelName"} <= outputs.keys():
             raise undeployed(stack, stage)
         resources = cloudformation.describe_stack_resources(StackName=stack)
@@ -124,7 +126,9 @@ def read(stage: str, name: str) -> Deployed:
         concurrency = lambda_.get_function_concurrency(FunctionName=outputs["FunctionName"])
         sagemaker = boto3.client("sagemaker", **options)
         endpoint = sagemaker.describe_endpoint(EndpointName=outputs["EndpointName"])
-        config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+        config = sagemaker.describe_endpoint_config(
+            EndpointConfigName=endpoint["EndpointConfigName"]
+        )
         [variant] = config["ProductionVariants"]
         variables = configuration["Environment"]["Variables"]
         models = json.loads(variables["SLUICE_MODELS"])
@@ -155,7 +159,9 @@ def read(stage: str, name: str) -> Deployed:
 def _model_name(sagemaker: Any, variant: dict[str, Any], component: str | None) -> str:
     """Return the model of a variant, or of the inference component on it."""
     if component is not None:
-        variant = sagemaker.describe_inference_component(InferenceComponentName=component)["Specification"]
+        variant = sagemaker.describe_inference_component(InferenceComponentName=component)[
+            "Specification"
+        ]
     return str(variant["ModelName"])
 
 
@@ -230,7 +236,8 @@ def contradictions(deployed: Deployed) -> list[str]:
     for name, model in deployed.models.items():
         if model["endpoint"] != deployed.endpoint:
             wrong.append(
-                f"the function's model {name} is at endpoint {model['endpoint']}, deployed is {deployed.endpoint}"
+                f"the function's model {name} is at endpoint {model['endpoint']}, deployed "
+                f"is {deployed.endpoint}"
             )
         if model["context_tokens"] != deployed.container.context_tokens:
             wrong.append(

@@ -26,7 +26,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add `stop` and `start`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     texts = {
-        "stop": "Delete the endpoint, which ends its bill. Everything else stays; deployments leave it stopped.",
+        "stop": (
+            "Delete the endpoint, which ends its bill. Everything else stays; deployments leave "
+            "it stopped."
+        ),
         "start": "Create the endpoint again, and wait until it serves.",
     }
     for name, text in texts.items():
@@ -43,7 +46,12 @@ def stop(args: argparse.Namespace) -> None:
 
 def start(args: argparse.Namespace) -> None:
     """Create the endpoint of a stage again and wait until it serves."""
-    _set(args.stage, args.stack_name, "Running", "Starting the endpoint (minutes, with large weights)")
+    _set(
+        args.stage,
+        args.stack_name,
+        "Running",
+        "Starting the endpoint (minutes, with large weights)",
+    )
 
 
 def _set(stage: str, name: str, state: str, what: str) -> None:
@@ -96,7 +104,8 @@ def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) ->
     while (status := _described(cloudformation, stack)["StackStatus"]).endswith("_IN_PROGRESS"):
         if time.monotonic() > deadline:
             raise CommandError(
-                f"The stack {stack} is still {status} after {_TIMEOUT_S / 3600:g} hours. CloudFormation goes on with "
+                f"The stack {stack} is still {status} after {_TIMEOUT_S / 3600:g} hours. "
+                "CloudFormation goes on with "
                 "it; its events say what it waits for."
             )
         time.sleep(poll)

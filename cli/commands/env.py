@@ -13,7 +13,11 @@ HELP = 'Print the variables of OpenAI clients, for eval "$(sluice env)".'
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     values.add_stack(parser)
-    parser.add_argument("--aws", action="store_true", help="those of AWS clients instead, for the running local cloud")
+    parser.add_argument(
+        "--aws",
+        action="store_true",
+        help="those of AWS clients instead, for the running local cloud",
+    )
     parser.set_defaults(run=run)
 
 
@@ -21,7 +25,9 @@ def run(args: argparse.Namespace) -> None:
     """Print lines that a POSIX shell can evaluate."""
     if args.aws:
         if args.stage != "local":
-            raise CommandError("--aws is for the local cloud; a stage on AWS is reached with your own credentials.")
+            raise CommandError(
+                "--aws is for the local cloud; a stage on AWS is reached with your own credentials."
+            )
         sys.stdout.write("unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN\n")
         sys.stdout.write(values.exports(running_cloud().aws_environment()))
         return
@@ -31,7 +37,9 @@ def run(args: argparse.Namespace) -> None:
         sys.stdout.write(values.exports({"OPENAI_API_KEY": stack.api_key}))
     else:
         command = f"sluice keys create --stage {args.stage} --name NAME"
-        sys.stdout.write(f"# OPENAI_API_KEY is yours to set; what makes a key, and shows it once: {command}\n")
+        sys.stdout.write(
+            f"# OPENAI_API_KEY is yours to set; what makes a key, and shows it once: {command}\n"
+        )
     if stack.authority is not None:
         from cli.lib.trust import bundle
 

@@ -16,7 +16,17 @@ _TARGETS = {
     "table": "of DynamoDB calls; --scope is a pattern of table names",
     "function": "of a function's invocations; --scope is a pattern of function names",
 }
-_FIELDS = ("kind", "scope", "operation", "containing", "count", "probability", "seed", "seconds", "status")
+_FIELDS = (
+    "kind",
+    "scope",
+    "operation",
+    "containing",
+    "count",
+    "probability",
+    "seed",
+    "seconds",
+    "status",
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +36,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     commands.add_parser("list", help=text, description=text).set_defaults(run=show)
     text = "Set a fault and print its id. Without --count and --probability it strikes once."
     raw = argparse.RawDescriptionHelpFormatter
-    added = commands.add_parser("set", help=text, description=text, epilog=_kinds(), formatter_class=raw)
+    added = commands.add_parser(
+        "set", help=text, description=text, epilog=_kinds(), formatter_class=raw
+    )
     added.set_defaults(run=set_fault)
     added.add_argument("kind", metavar="KIND", help="what goes wrong, see below")
     text = "names of endpoints, tables or functions, with * and ? (all)"
@@ -36,13 +48,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "only DynamoDB calls, or requests to a container, whose JSON contains this text"
     added.add_argument("--containing", metavar="TEXT", help=text)
     added.add_argument("--count", type=int, metavar="N", help="strike at most N requests")
-    added.add_argument("--probability", type=float, metavar="P", help="strike each request with this probability")
+    added.add_argument(
+        "--probability", type=float, metavar="P", help="strike each request with this probability"
+    )
     text = "the seed that decides, with --probability, which requests are struck (0)"
     added.add_argument("--seed", type=int, default=0, metavar="N", help=text)
     text = "bytes of the response before it strikes, or MIN-MAX (0)"
     added.add_argument("--after", default="0", metavar="BYTES", help=text)
-    added.add_argument("--seconds", type=float, metavar="S", help="how long a fault that delays lasts (1)")
-    added.add_argument("--status", type=int, metavar="STATUS", help="the status of a container's error (500)")
+    added.add_argument(
+        "--seconds", type=float, metavar="S", help="how long a fault that delays lasts (1)"
+    )
+    added.add_argument(
+        "--status", type=int, metavar="STATUS", help="the status of a container's error (500)"
+    )
     text = "Remove one fault, or all."
     cleared = commands.add_parser("clear", help=text, description=text)
     cleared.set_defaults(run=clear)
@@ -56,7 +74,11 @@ def _kinds() -> str:
     lines = []
     for target, text in _TARGETS.items():
         lines += ["", f"kinds {text}:"]
-        lines += [f"  {kind:<30} {_with_options(what)}" for kind, (its, what) in KINDS.items() if its == target]
+        lines += [
+            f"  {kind:<30} {_with_options(what)}"
+            for kind, (its, what) in KINDS.items()
+            if its == target
+        ]
     return "\n".join(lines[1:])
 
 
@@ -75,10 +97,16 @@ def show(_args: argparse.Namespace) -> None:
         return
     lines = []
     for fault in faults:
-        scope = fault["scope"] if fault["operation"] == "*" else f"{fault['scope']} {fault['operation']}"
+        scope = (
+            fault["scope"]
+            if fault["operation"] == "*"
+            else f"{fault['scope']} {fault['operation']}"
+        )
         bound = "" if fault["count"] is None else f", {fault['count']} at most"
         counts = (str(fault[name]) for name in _COUNTS)
-        lines.append((fault["id"], fault["kind"], scope, f"{fault['probability']:.0%}{bound}", *counts))
+        lines.append(
+            (fault["id"], fault["kind"], scope, f"{fault['probability']:.0%}{bound}", *counts)
+        )
     columns(("id", "kind", "scope", "strikes", *_COUNTS), lines, right=_COUNTS)
 
 

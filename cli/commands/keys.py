@@ -36,11 +36,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         if key:
-            added.add_argument("id", type=values.key_id, metavar="KEY", help="the key's id, such as abcdefghijkl")
+            added.add_argument(
+                "id", type=values.key_id, metavar="KEY", help="the key's id, such as abcdefghijkl"
+            )
         add_access(added)
         return added
 
-    create = command("create", _create, "Make a key and print it. It cannot be printed again.", key=False)
+    create = command(
+        "create", _create, "Make a key and print it. It cannot be printed again.", key=False
+    )
     create.add_argument("--name", default="unnamed", help="the key's name in reports (unnamed)")
     _add_fields(create)
     listed = command("list", _list, "List keys, the newest first.", key=False)
@@ -54,20 +58,38 @@ def add(parser: argparse.ArgumentParser) -> None:
     rotate = command("rotate", _rotate, text)
     text = "how much longer the old secret is accepted (24h)"
     rotate.add_argument("--grace", type=values.seconds, default=86_400, metavar="TIME", help=text)
-    text = "Revoke a leaked key: all its secrets are refused from now on, and its running requests are stopped."
+    text = (
+        "Revoke a leaked key: all its secrets are refused from now on, and its running requests "
+        "are stopped."
+    )
     revoke = command("revoke", _revoke, text, key=False)
-    text = "the key's id, or the whole key, of which only the id leaves this machine; - reads it from standard input"
+    text = (
+        "the key's id, or the whole key, of which only the id leaves this machine; - reads it "
+        "from standard input"
+    )
     revoke.add_argument("id", type=values.pasted_key_id, metavar="KEY", help=text)
-    command("disable", lambda args: _enable(args, yes=False), "Refuse a key's requests until it is enabled.")
-    command("enable", lambda args: _enable(args, yes=True), "Accept a disabled key's requests again.")
-    delete = command("delete", _delete, "Delete a key for ever; its usage stays in the ledger and in reports.")
-    delete.add_argument("--yes", action="store_true", help="do not ask; without a terminal there is no other way")
+    command(
+        "disable",
+        lambda args: _enable(args, yes=False),
+        "Refuse a key's requests until it is enabled.",
+    )
+    command(
+        "enable", lambda args: _enable(args, yes=True), "Accept a disabled key's requests again."
+    )
+    delete = command(
+        "delete", _delete, "Delete a key for ever; its usage stays in the ledger and in reports."
+    )
+    delete.add_argument(
+        "--yes", action="store_true", help="do not ask; without a terminal there is no other way"
+    )
 
 
 def _add_fields(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--owner", help="the key's owner")
     text = "when the key expires: a duration such as 30d, or a date (never)"
-    parser.add_argument("--expires", type=values.moment, default=argparse.SUPPRESS, metavar="WHEN", help=text)
+    parser.add_argument(
+        "--expires", type=values.moment, default=argparse.SUPPRESS, metavar="WHEN", help=text
+    )
     text = "a model that the key may use; may be repeated (all)"
     parser.add_argument("--model", action="append", metavar="NAME", help=text)
     text = "a network that the key may be used from; may be repeated (everywhere)"
@@ -78,8 +100,12 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
 
 
 def _fields(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the body of a request that makes or changes a key, with what the command line names."""
-    body: dict[str, Any] = {name: getattr(args, name) for name in ("name", "owner") if getattr(args, name) is not None}
+    """Return the body of a request that makes or changes a key, with what the command line
+    names.
+    """
+    body: dict[str, Any] = {
+        name: getattr(args, name) for name in ("name", "owner") if getattr(args, name) is not None
+    }
     if hasattr(args, "expires"):
         body["expires_at"] = args.expires
     if args.model:
@@ -96,7 +122,8 @@ def _print_secret(args: argparse.Namespace, key: dict[str, Any]) -> None:
         print_json(key)
         return
     errors.print(
-        f"[dim]Key {literal(key['id'])} ({literal(key['name'])}). It is shown this once; only its hash is kept.[/dim]"
+        f"[dim]Key {literal(key['id'])} ({literal(key['name'])}). It is shown this once; "
+        "only its hash is kept.[/dim]"
     )
     sys.stdout.write(f"{printable(key['secret'], keep='')}\n")
 
@@ -106,11 +133,16 @@ def _create(args: argparse.Namespace) -> None:
     _print_secret(args, key)
     if not args.json:
         most = key["limits"]["concurrent_streams"]
-        errors.print(f"[dim]It may have {most} streams at once; --concurrent-streams sets another limit.[/dim]")
+        errors.print(
+            f"[dim]It may have {most} streams at once; --concurrent-streams sets another "
+            "limit.[/dim]"
+        )
 
 
 def _rotate(args: argparse.Namespace) -> None:
-    _print_secret(args, admin(args)("POST", f"/keys/{args.id}/rotate", {"grace_seconds": args.grace}))
+    _print_secret(
+        args, admin(args)("POST", f"/keys/{args.id}/rotate", {"grace_seconds": args.grace})
+    )
 
 
 def _revoke(args: argparse.Namespace) -> None:
@@ -119,8 +151,13 @@ def _revoke(args: argparse.Namespace) -> None:
         print_json(key)
         return
     show_key(key)
-    console.print(f"Revoked. {key['cancelled']} running request(s) were told to stop, and do within seconds.")
-    console.print(f"[dim]For another secret: sluice keys rotate {args.id}, then sluice keys enable {args.id}[/dim]")
+    console.print(
+        f"Revoked. {key['cancelled']} running request(s) were told to stop, and do within seconds."
+    )
+    console.print(
+        f"[dim]For another secret: sluice keys rotate {args.id}, then sluice keys enable "
+        f"{args.id}[/dim]"
+    )
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -196,9 +233,13 @@ def show_key(key: dict[str, Any]) -> None:
         "expires": values.when(key["expires_at"]) or "never",
         "models": literal(", ".join(key["models"])) if key["models"] else "all",
         "networks": literal(", ".join(key["networks"])) if key["networks"] else "everywhere",
-        "old secret": f"good until {values.when(key['old_secret_expires_at'])}" if key["old_secret_expires_at"] else "",
+        "old secret": f"good until {values.when(key['old_secret_expires_at'])}"
+        if key["old_secret_expires_at"]
+        else "",
         "running": str(key["in_flight"]),
-        "used": "{requests:,} requests, {prompt_tokens:,} + {completion_tokens:,} tokens, ".format(**key["totals"])
+        "used": "{requests:,} requests, {prompt_tokens:,} + {completion_tokens:,} tokens, ".format(
+            **key["totals"]
+        )
         + literal(key["totals"]["cost"]),
     }
     for name, fact in facts.items():
@@ -219,7 +260,10 @@ def _bar(window: dict[str, Any], width: int = 20) -> str:
 def _update(args: argparse.Namespace) -> None:
     body = _fields(args)
     if not body:
-        raise CommandError("Nothing was changed: name what to change. `sluice keys update --help` lists the options.")
+        raise CommandError(
+            "Nothing was changed: name what to change. `sluice keys update --help` lists the "
+            "options."
+        )
     _print_changed(args, admin(args)("PATCH", f"/keys/{args.id}", body))
 
 
@@ -232,7 +276,11 @@ def _print_changed(args: argparse.Namespace, key: dict[str, Any]) -> None:
         print_json(key)
         return
     show_key(key)
-    limits = (f"{_figure(most)} {name.replace('_', ' ')}" for name, most in key["limits"].items() if most is not None)
+    limits = (
+        f"{_figure(most)} {name.replace('_', ' ')}"
+        for name, most in key["limits"].items()
+        if most is not None
+    )
     console.print(f"  [dim]{'limits':<10}[/dim] {', '.join(limits) or 'none'}")
 
 

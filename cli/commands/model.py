@@ -61,13 +61,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add `push`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     text = (
-        "Upload a model's files to S3, checked by SHA-256, and print the setting to use. An interrupted upload goes on "
+        "Upload a model's files to S3, checked by SHA-256, and print the setting to use. An "
+        "interrupted upload goes on "
         "where it was."
     )
     push = commands.add_parser("push", help=text, description=text)
     push.add_argument("source", type=Path, metavar="DIR", help="the model's folder, or one file")
-    push.add_argument("--to", metavar="s3://BUCKET/PREFIX/", help="where to (a private bucket of the account)")
-    push.add_argument("--kms-key", metavar="ARN", help="the key that encrypts the objects (the bucket's default)")
+    push.add_argument(
+        "--to", metavar="s3://BUCKET/PREFIX/", help="where to (a private bucket of the account)"
+    )
+    push.add_argument(
+        "--kms-key", metavar="ARN", help="the key that encrypts the objects (the bucket's default)"
+    )
     values.add_stage(push, default="dev")
     push.set_defaults(run=run)
 
@@ -78,7 +83,11 @@ def files(source: Path, prefix: str) -> list[File]:
     Caches and the like in a folder are left out. Raises CommandError if there are no files, or one
     is too large.
     """
-    paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    paths = (
+        [source]
+        if source.is_file()
+        else sorted(path for path in source.rglob("*") if path.is_file())
+    )
     listed = []
     for path in paths:
         relative = Path(path.name) if source.is_file() else path.relative_to(source)
@@ -88,11 +97,15 @@ def files(source: Path, prefix: str) -> list[File]:
         raise CommandError(f"{source}: there is nothing to upload.")
     for file in listed:
         if file.size > PART * MAX_PARTS:
-            raise CommandError(f"{file.path}: the file is larger than S3 takes: {PART * MAX_PARTS // 2**30} GiB.")
+            raise CommandError(
+                f"{file.path}: the file is larger than S3 takes: {PART * MAX_PARTS // 2**30} GiB."
+            )
     return listed
 
 
-def push(s3: Any, source: Path, *, bucket: str, prefix: str, kms_key: str | None, progress: Progress) -> Pushed:
+def push(
+    s3: Any, source: Path, *, bucket: str, prefix: str, kms_key: str | None, progress: Progress
+) -> Pushed:
     """Upload a folder or a file.
 
     Args:
@@ -115,7 +128,12 @@ def push(s3: Any, source: Path, *, bucket: str, prefix: str, kms_key: str | None
             done = _send(s3, pool, file, bucket=bucket, kms_key=kms_key, progress=progress)
             sent, kept = sent + done, kept + file.size - done
     weights = f"s3://{bucket}/{listed[0].key if source.is_file() else prefix}"
-    return Pushed(sent, kept, weights, _sha256(source) if source.suffix == ".gguf" and source.is_file() else None)
+    return Pushed(
+        sent,
+        kept,
+        weights,
+        _sha256(source) if source.suffix == ".gguf" and source.is_file() else None,
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -124,19 +142,33 @@ def _sha256(path: Path) -> str:
 
 
 def _send(
-    s3: Any, pool: ThreadPoolExecutor, file: File, *, bucket: str, kms_key: str | None, progress: Progress
+    s3: Any,
+    pool: ThreadPoolExecutor,
+    file: File,
+    *,
+    bucket: str,
+    kms_key: str | None,
+    progress: Progress,
 ) -> int:
     """Upload one file and return how many bytes had to be sent."""
-    digests = list(pool.map(lambda number: hashlib.sha256(_part(file, number)).digest(), _numbers(file)))
+    digests = list(
+        pool.map(lambda number: hashlib.sha256(_part(file, number)).digest(), _numbers(file))
+    )
     whole = f"{hashlib.sha256(b''.join(digests)).hexdigest()}-{PART}"
     if _is_complete(s3, bucket, file, whole):
         progress(file.size)
         return 0
     upload, stored = _interrupted(s3, bucket, file.key)
     if upload is None:
-        encryption = {} if kms_key is None else {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
+        encryption = (
+            {} if kms_key is None else {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
+        )
         upload = s3.create_multipart_upload(
-            Bucket=bucket, Key=file.key, ChecksumAlgorithm="SHA256", Metadata={CHECKSUM: whole}, **encryption
+            Bucket=bucket,
+            Key=file.key,
+            ChecksumAlgorithm="SHA256",
+            Metadata={CHECKSUM: whole},
+            **encryption,
         )["UploadId"]
 
     def send(number: int) -> tuple[dict[str, Any], int]:
@@ -146,18 +178,27 @@ def _send(
         if tag is None:
             size = len(data)
             tag = s3.upload_part(
-                Bucket=bucket, Key=file.key, UploadId=upload, PartNumber=number, Body=data, ChecksumSHA256=checksum
+                Bucket=bucket,
+                Key=file.key,
+                UploadId=upload,
+                PartNumber=number,
+                Body=data,
+                ChecksumSHA256=checksum,
             )["ETag"]
         progress(len(data))
         return {"PartNumber": number, "ETag": tag, "ChecksumSHA256": checksum}, size
 
     results = list(pool.map(send, _numbers(file)))
     s3.complete_multipart_upload(
-        Bucket=bucket, Key=file.key, UploadId=upload, MultipartUpload={"Parts": [part for part, _ in results]}
+        Bucket=bucket,
+        Key=file.key,
+        UploadId=upload,
+        MultipartUpload={"Parts": [part for part, _ in results]},
     )
     if not _is_complete(s3, bucket, file, whole):
         raise CommandError(
-            f"{file.path}: the object is not the file: the file was changed during the upload, or an older upload was "
+            f"{file.path}: the object is not the file: the file was changed during the "
+            "upload, or an older upload was "
             "completed in its place. Run the same command again."
         )
     return sum(size for _, size in results)
@@ -192,7 +233,11 @@ def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
     if part is None:
         return None
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest
-    same = part["ChecksumSHA256"] == checksum if "ChecksumSHA256" in part else part["ETag"].strip('"') == md5()
+    same = (
+        part["ChecksumSHA256"] == checksum
+        if "ChecksumSHA256" in part
+        else part["ETag"].strip('"') == md5()
+    )
     return str(part["ETag"]) if same else None
 
 
@@ -201,7 +246,9 @@ def _interrupted(s3: Any, bucket: str, key: str) -> tuple[str | None, dict[int, 
     parts if none.
     """
     uploads = s3.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
-    interrupted = sorted((it for it in uploads if it["Key"] == key), key=lambda it: str(it.get("Initiated", "")))
+    interrupted = sorted(
+        (it for it in uploads if it["Key"] == key), key=lambda it: str(it.get("Initiated", ""))
+    )
     if not interrupted:
         return None, {}
     upload = interrupted[-1]["UploadId"]
@@ -218,7 +265,14 @@ def run(args: argparse.Namespace) -> None:
     import boto3
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     source: Path = args.source
     options = aws_options(args.stage)
@@ -254,8 +308,12 @@ def run(args: argparse.Namespace) -> None:
         if isinstance(error, NoCredentialsError | NoRegionError):
             raise no_access(args.stage, error) from None  # nothing was sent yet
         reason = str(error).rstrip(".")
-        raise CommandError(f"The upload broke off: {reason}. The same command goes on where it was.") from None
-    console.print(f"[green]✓[/green] {done.sent:,} bytes sent, {done.kept:,} were there; all checksums agree.")
+        raise CommandError(
+            f"The upload broke off: {reason}. The same command goes on where it was."
+        ) from None
+    console.print(
+        f"[green]✓[/green] {done.sent:,} bytes sent, {done.kept:,} were there; all checksums agree."
+    )
     console.print("\nThe setting to deploy it with:\n")
     checked = "" if done.sha256 is None else f" -c weights_sha256={done.sha256}"
     console.print(f"  -c {shlex.quote(f'weights={done.weights}')}{checked}", markup=False)
@@ -281,8 +339,19 @@ def _own_bucket(s3: Any, sts: Any) -> str:
     except ClientError as error:
         if error.response["Error"]["Code"] not in {"404", "NoSuchBucket"}:
             raise
-        where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        where = (
+            {}
+            if region == "us-east-1"
+            else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        )
         s3.create_bucket(Bucket=name, **where)
-        blocked = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-        s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(blocked, True))
+        blocked = (
+            "BlockPublicAcls",
+            "IgnorePublicAcls",
+            "BlockPublicPolicy",
+            "RestrictPublicBuckets",
+        )
+        s3.put_public_access_block(
+            Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(blocked, True)
+        )
     return str(name)

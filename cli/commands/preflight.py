@@ -70,8 +70,16 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
     options = aws_options(stage)
     missing = 0
     try:
-        for it in findings(settings, lambda service, **more: boto3.client(service, **{**options, **more})):
-            mark = "[green]✓[/green]" if it.good else "[yellow]![/yellow]" if it.warning else "[red]✗[/red]"
+        for it in findings(
+            settings, lambda service, **more: boto3.client(service, **{**options, **more})
+        ):
+            mark = (
+                "[green]✓[/green]"
+                if it.good
+                else "[yellow]![/yellow]"
+                if it.warning
+                else "[red]✗[/red]"
+            )
             console.print(mark, escape(printable(it.what, keep="")))
             missing += not it.good and not it.warning
             for command in () if it.good else it.commands:
@@ -110,7 +118,9 @@ def findings(settings: "Settings", client: Client) -> Iterator[Finding]:
     yield from _sources(settings, client)
 
 
-def _bootstrap(client: Client, region: str, command: str = "npx cdk bootstrap -c stage=dev") -> Finding:
+def _bootstrap(
+    client: Client, region: str, command: str = "npx cdk bootstrap -c stage=dev"
+) -> Finding:
     from botocore.exceptions import ClientError
 
     cloudformation = client("cloudformation", region_name=region)
@@ -121,7 +131,9 @@ def _bootstrap(client: Client, region: str, command: str = "npx cdk bootstrap -c
             raise
         return Finding(f"CDK is not bootstrapped in {region}", good=False, commands=(command,))
     return Finding(
-        f"CDK is bootstrapped in {region}", good=stack["StackStatus"].endswith("_COMPLETE"), commands=(command,)
+        f"CDK is bootstrapped in {region}",
+        good=stack["StackStatus"].endswith("_COMPLETE"),
+        commands=(command,),
     )
 
 
@@ -130,10 +142,16 @@ def _instances(settings: "Settings", client: Client) -> Finding:
     # An update runs new instances beside the old ones, except that an inference component is
     # changed copy by copy.
     needed = settings.peak_instances + (0 if settings.scale_to_zero else settings.instance_count)
-    pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+    pages = (
+        client("service-quotas")
+        .get_paginator("list_service_quotas")
+        .paginate(ServiceCode="sagemaker")
+    )
     quota = next((it for page in pages for it in page["Quotas"] if it["QuotaName"] == name), None)
     if quota is None:
-        return Finding(f"no quota is called '{name}': is the type offered in this region?", good=False)
+        return Finding(
+            f"no quota is called '{name}': is the type offered in this region?", good=False
+        )
     return Finding(
         f"{quota['Value']:.0f} {name}; {needed} are needed, an update's included",
         good=quota["Value"] >= needed,
@@ -152,18 +170,33 @@ def _endpoint(name: str, client: Client) -> Finding:
 
 
 def _functions(settings: "Settings", client: Client) -> Finding:
-    quota = client("service-quotas").get_service_quota(ServiceCode="lambda", QuotaCode=CONCURRENCY)["Quota"]
+    quota = client("service-quotas").get_service_quota(ServiceCode="lambda", QuotaCode=CONCURRENCY)[
+        "Quota"
+    ]
     most, reserved = int(quota["Value"]), settings.reserved_concurrency
     command = _increase("lambda", CONCURRENCY, max(1000, (reserved or 0) + UNRESERVED))
     if reserved is not None:
-        what = f"{most} functions at once; reserved_concurrency={reserved} leaves {most - reserved}, Lambda wants"
+        what = (
+            f"{most} functions at once; reserved_concurrency={reserved} leaves "
+            f"{most - reserved}, Lambda wants"
+        )
         good = most - reserved >= UNRESERVED
-        return Finding(f"{what} {UNRESERVED} left", good, (command, "# or deploy with -c reserved_concurrency=none"))
-    return Finding(f"{most} functions at once, one for each stream", most >= _FEW, (command,), warning=True)
+        return Finding(
+            f"{what} {UNRESERVED} left",
+            good,
+            (command, "# or deploy with -c reserved_concurrency=none"),
+        )
+    return Finding(
+        f"{most} functions at once, one for each stream", most >= _FEW, (command,), warning=True
+    )
 
 
 def _image(settings: "Settings") -> Iterator[Finding]:
-    if settings.container != "sluice" or settings.image_uri is not None or settings.endpoint_name is not None:
+    if (
+        settings.container != "sluice"
+        or settings.image_uri is not None
+        or settings.endpoint_name is not None
+    ):
         return
     if settings.image_build == "docker":
         yield _engine(os.environ.get("CDK_DOCKER", "docker"))
@@ -178,9 +211,15 @@ def _engine(name: str) -> Finding:
     reason = refusal(name)
     if reason is None:
         return Finding(f"the image is built here, by {name}", good=True)
-    others = [f"export CDK_DOCKER={other}" for other in ENGINES if other != name and refusal(other) is None]
+    others = [
+        f"export CDK_DOCKER={other}"
+        for other in ENGINES
+        if other != name and refusal(other) is None
+    ]
     what = f"the image is built here, by {name}: {reason}"
-    return Finding(what, good=False, commands=(*others, "# or deploy with -c image_build=codebuild"))
+    return Finding(
+        what, good=False, commands=(*others, "# or deploy with -c image_build=codebuild")
+    )
 
 
 def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
@@ -197,9 +236,16 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
     if (settings.weights or "").startswith("s3://") and settings.endpoint_name is None:
         bucket, _, key = str(settings.weights).removeprefix("s3://").partition("/")
         try:
-            found = client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("KeyCount", 0) > 0
+            found = (
+                client("s3")
+                .list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+                .get("KeyCount", 0)
+                > 0
+            )
         except ClientError as error:
-            yield Finding(f"weights={settings.weights}: {error.response['Error']['Message']}", good=False)
+            yield Finding(
+                f"weights={settings.weights}: {error.response['Error']['Message']}", good=False
+            )
         else:
             state = "are there" if found else "are not there"
             commands = (f"sluice model push DIR --to {quote(f's3://{bucket}/{key}')}",)
@@ -213,19 +259,26 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
                 raise
             there = ""
         good = there.rstrip(".") == name.rstrip(".")
-        what = f"the hosted zone {zone_id} is {there or 'not there'}" + ("" if good or not there else f", not {name}")
+        what = f"the hosted zone {zone_id} is {there or 'not there'}" + (
+            "" if good or not there else f", not {name}"
+        )
         yield Finding(what, good, ("aws route53 list-hosted-zones",))
     if settings.certificate_arn is not None:
         acm = client("acm", region_name="us-east-1")
         try:
-            status = acm.describe_certificate(CertificateArn=settings.certificate_arn)["Certificate"]["Status"]
+            status = acm.describe_certificate(CertificateArn=settings.certificate_arn)[
+                "Certificate"
+            ]["Status"]
         except ClientError:
             status = "not there"
         command = (
-            f"aws acm request-certificate --region us-east-1 --domain-name {quote(str(settings.domain))} "
+            "aws acm request-certificate --region us-east-1 --domain-name "
+            f"{quote(str(settings.domain))} "
             "--validation-method DNS"
         )
-        yield Finding(f"the certificate of {settings.domain} is {status}", status == "ISSUED", (command,))
+        yield Finding(
+            f"the certificate of {settings.domain} is {status}", status == "ISSUED", (command,)
+        )
 
 
 def _increase(service: str, code: str, value: int) -> str:

@@ -33,14 +33,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     text = "how many times faster time limits pass than on AWS (1)"
     parser.add_argument("--time-scale", type=float, default=1, metavar="S", help=text)
-    text = "invocations at once in one environment of functions that do not set it, as on Managed Instances (1)"
+    text = (
+        "invocations at once in one environment of functions that do not set it, as on Managed "
+        "Instances (1)"
+    )
     parser.add_argument("--lambda-concurrency", type=int, default=1, metavar="N", help=text)
     text = (
-        "a further host name that the API answers to, beside localhost, such as host.docker.internal or a forwarded "
+        "a further host name that the API answers to, beside localhost, such as "
+        "host.docker.internal or a forwarded "
         "port's; may be repeated"
     )
     parser.add_argument("--host", action="append", default=[], metavar="NAME", help=text)
-    parser.add_argument("--tls", action="store_true", help="speak HTTPS, with a certificate made for this machine")
+    parser.add_argument(
+        "--tls", action="store_true", help="speak HTTPS, with a certificate made for this machine"
+    )
     parser.set_defaults(run=run)
 
 
@@ -56,7 +62,9 @@ def run(args: argparse.Namespace) -> None:
 
     stay_local()
     changes = dict(args.set)
-    name = settings_of("local", changes).name  # an invalid setting is reported now, not after a minute
+    name = settings_of(
+        "local", changes
+    ).name  # an invalid setting is reported now, not after a minute
     engine = container.engine() if args.container else None
     with alone(LOCAL):
         cloud = _bring_up(changes, name, engine, tls=args.tls, options=cloud_options(args))
@@ -69,7 +77,11 @@ def cloud_options(args: argparse.Namespace) -> list[str]:
     started with.
     """
     options = ["--time-scale", str(args.time_scale)] if args.time_scale != 1 else []
-    options += ["--lambda-concurrency", str(args.lambda_concurrency)] if args.lambda_concurrency != 1 else []
+    options += (
+        ["--lambda-concurrency", str(args.lambda_concurrency)]
+        if args.lambda_concurrency != 1
+        else []
+    )
     return options + [f"--host={name}" for name in args.host]
 
 
@@ -85,7 +97,10 @@ def _bring_up(
         cloud = local_cloud.start(running, engine, tls=tls, options=options)
         if engine is not None and "image_uri" not in context:
             with step(f"Building the container ({engine} build)") as detail:
-                context = {**context, "image_uri": container.build(engine, log=LOGS / "image.log", detail=detail)}
+                context = {
+                    **context,
+                    "image_uri": container.build(engine, log=LOGS / "image.log", detail=detail),
+                }
         stack = _deploy(cloud, context, name=name, tls=tls)
         console.print(f"\n[bold]{QUESTION}[/bold]")
         messages = [{"role": "user", "content": QUESTION}]

@@ -52,21 +52,36 @@ class Admin:
         options = aws_options(stage)
         stack = f"{name}-{stage}-service"
         try:
-            [described] = boto3.client("cloudformation", **options).describe_stacks(StackName=stack)["Stacks"]
-            outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+            [described] = boto3.client("cloudformation", **options).describe_stacks(
+                StackName=stack
+            )["Stacks"]
+            outputs = {
+                output["OutputKey"]: output["OutputValue"]
+                for output in described.get("Outputs", [])
+            }
             if not {"AdminFunctionName", "DistributionDomain"} <= outputs.keys():
                 raise undeployed(stack, stage)
             if right is not None or "AdminSecretArn" not in outputs:
                 return cls(stage, outputs, None, right=right or ALL)
             manager = boto3.client("secretsmanager", **options)
-            secret = manager.get_secret_value(SecretId=outputs["AdminSecretArn"], VersionStage="AWSCURRENT")
+            secret = manager.get_secret_value(
+                SecretId=outputs["AdminSecretArn"], VersionStage="AWSCURRENT"
+            )
         except (BotoCoreError, ClientError) as error:
             raise unreadable(stack, stage, error) from None
         authority = _authority() if stage == "local" else None
         scheme = "http" if stage == "local" and authority is None else "https"
-        return cls(stage, outputs, f"{scheme}://{outputs['DistributionDomain']}", secret["SecretString"], authority)
+        return cls(
+            stage,
+            outputs,
+            f"{scheme}://{outputs['DistributionDomain']}",
+            secret["SecretString"],
+            authority,
+        )
 
-    def __call__(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
+    def __call__(
+        self, method: str, path: str, body: object = None, **query: object
+    ) -> dict[str, Any]:
         """Make a call and return its JSON.
 
         Raises:
@@ -78,7 +93,9 @@ class Admin:
         status, text = call(method, PREFIX + path, encoded, body)
         result: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
         if status >= 400:
-            raise CommandError(result.get("error", {}).get("message") or f"The admin API answered {status}.")
+            raise CommandError(
+                result.get("error", {}).get("message") or f"The admin API answered {status}."
+            )
         return result
 
     def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
@@ -114,14 +131,18 @@ class Admin:
         from botocore.exceptions import BotoCoreError, ClientError
 
         event = {"method": method, "path": path, "query": query, "body": body}
-        name = self.outputs[f"Admin{'' if self.right == ALL else self.right.capitalize()}FunctionName"]
+        name = self.outputs[
+            f"Admin{'' if self.right == ALL else self.right.capitalize()}FunctionName"
+        ]
         try:
             # No retries: the secret of a new key is in this one response only.
             once = Config(retries={"total_max_attempts": 1}, read_timeout=_TIMEOUT_S)
             functions = boto3.client("lambda", config=once, **aws_options(self.stage))
             response = functions.invoke(FunctionName=name, Payload=json.dumps(event))
         except (BotoCoreError, ClientError) as error:
-            hint = "" if self.right != ALL else " If you have one right only, name it: --right usage."
+            hint = (
+                "" if self.right != ALL else " If you have one right only, name it: --right usage."
+            )
             raise CommandError(f"The function {name} cannot be invoked: {error}.{hint}") from None
         result = json.loads(response["Payload"].read())
         if "FunctionError" in response:
@@ -137,10 +158,14 @@ def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
     values.add_stack(parser, inner=inner)
     unset, off = (argparse.SUPPRESS, argparse.SUPPRESS) if inner else (None, False)
     text = "invoke the admin function by IAM, without the admin secret"
-    parser.add_argument("--iam", dest="right", action="store_const", const=ALL, default=unset, help=text)
+    parser.add_argument(
+        "--iam", dest="right", action="store_const", const=ALL, default=unset, help=text
+    )
     text = "the same, but the function of this right alone"
     parser.add_argument("--right", choices=RIGHTS, default=unset, help=text)
-    parser.add_argument("--json", action="store_true", default=off, help="print the admin API's JSON")
+    parser.add_argument(
+        "--json", action="store_true", default=off, help="print the admin API's JSON"
+    )
 
 
 def admin(args: argparse.Namespace) -> Admin:

@@ -39,8 +39,14 @@ def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: 
 
     """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment["PATH"] = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environment.get('PATH', os.defpath)}"
-    environment |= {"NO_PROXY": "localhost,127.0.0.1", "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1", **aws}
+    environment["PATH"] = (
+        f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    )
+    environment |= {
+        "NO_PROXY": "localhost,127.0.0.1",
+        "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1",
+        **aws,
+    }
     program = str(ROOT / "node_modules" / ".bin" / "cdk")
     command = [program, *arguments, "--no-notices", "--no-version-reporting", "--ci"]
     run_logged(command, name=f"cdk {arguments[0]}", log=log, detail=detail, environment=environment)
@@ -65,9 +71,22 @@ def deploy(
         CommandError: CDK failed.
 
     """
-    settings = [argument for name, value in context.items() for argument in ("-c", f"{name}={value}")]
-    assembly = outputs.with_name(f"{outputs.stem}.assembly")  # so that two deployments may run side by side
-    arguments = ["deploy", "--all", "--require-approval", "never", "--progress", "events", "--output", str(assembly)]
+    settings = [
+        argument for name, value in context.items() for argument in ("-c", f"{name}={value}")
+    ]
+    assembly = outputs.with_name(
+        f"{outputs.stem}.assembly"
+    )  # so that two deployments may run side by side
+    arguments = [
+        "deploy",
+        "--all",
+        "--require-approval",
+        "never",
+        "--progress",
+        "events",
+        "--output",
+        str(assembly),
+    ]
     cdk([*arguments, "--outputs-file", str(outputs), *settings], aws=aws, log=log, detail=detail)
     stacks: dict[str, dict[str, Any]] = json.loads(outputs.read_text())
     return {name: value for stack in stacks.values() for name, value in stack.items()}

@@ -33,7 +33,9 @@ def every_day(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows by day with the days between them, on which nothing was used."""
     used = {row["day"]: row for row in rows}
     day, last = date.fromisoformat(rows[0]["day"]), date.fromisoformat(rows[-1]["day"])
-    empty = dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "refused", "recovered", "open"), 0)
+    empty = dict.fromkeys(
+        ("requests", "prompt_tokens", "completion_tokens", "refused", "recovered", "open"), 0
+    )
     days = []
     while day <= last:
         name = day.isoformat()

@@ -38,7 +38,9 @@ def client(stack: LocalStack) -> Any:
     )
 
 
-def complete(client: Any, *, model: str, messages: list[Message], temperature: float | None = None) -> str:
+def complete(
+    client: Any, *, model: str, messages: list[Message], temperature: float | None = None
+) -> str:
     """Stream one completion to the screen, then its figures; without `temperature` the model's
     default holds.
 
@@ -58,7 +60,11 @@ def complete(client: Any, *, model: str, messages: list[Message], temperature: f
     options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
     try:
         with client.chat.completions.create(
-            model=model, messages=messages, stream=True, stream_options={"include_usage": True}, **options
+            model=model,
+            messages=messages,
+            stream=True,
+            stream_options={"include_usage": True},
+            **options,
         ) as stream:
             for chunk in stream:
                 if chunk.usage is not None:
@@ -77,10 +83,17 @@ def complete(client: Any, *, model: str, messages: list[Message], temperature: f
         if parts:
             sys.stdout.write("\n")
             sys.stdout.flush()  # before the error on the other stream
-        kind = Unavailable if getattr(error, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE else CommandError
+        kind = (
+            Unavailable
+            if getattr(error, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE
+            else CommandError
+        )
         raise kind(f"The API says: {printable(error.message)}") from None
     seconds = time.monotonic() - (first or started)
     rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
     sys.stdout.write("\n")
-    console.print(f"[dim]{tokens} tokens, first after {((first or started) - started) * 1000:.0f} ms{rate}[/dim]")
+    console.print(
+        f"[dim]{tokens} tokens, first after {((first or started) - started) * 1000:.0f} "
+        f"ms{rate}[/dim]"
+    )
     return "".join(parts)

@@ -53,7 +53,10 @@ def build(engine: str, *, log: Path, detail: Detail) -> str:
     newest = f"{repository}:newest"
     _run([engine, "build", "--file", DOCKERFILE, "--tag", newest, *arguments, "."], log, detail)
     identity = subprocess.run(
-        [engine, "image", "inspect", "--format", "{{.Id}}", newest], capture_output=True, text=True, check=True
+        [engine, "image", "inspect", "--format", "{{.Id}}", newest],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     image = f"{repository}:{identity.removeprefix('sha256:')[:12]}"
     _run([engine, "tag", newest, image], log, detail)

@@ -27,7 +27,8 @@ def state_of(cloudformation: Any, stack: str) -> str:
     parameters = parameters_of(described)
     if PARAMETER not in parameters:
         raise CommandError(
-            f"The endpoint cannot be stopped or started here: the stack {stack} did not make it, but uses one that "
+            f"The endpoint cannot be stopped or started here: the stack {stack} did not make "
+            "it, but uses one that "
             "existed already (the setting endpoint_name)."
         )
     return parameters[PARAMETER]
@@ -51,7 +52,9 @@ def explained(stage: str, name: str) -> Iterator[None]:
         yield
     except Unavailable as error:
         try:
-            state = state_of(boto3.client("cloudformation", **aws_options(stage)), f"{name}-{stage}-service")
+            state = state_of(
+                boto3.client("cloudformation", **aws_options(stage)), f"{name}-{stage}-service"
+            )
         except (CommandError, BotoCoreError, ClientError):
             raise error from None
         raise (CommandError(stopped(stage, name)) if state == "Stopped" else error) from None

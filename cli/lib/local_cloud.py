@@ -37,7 +37,9 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def start(running: LocalCloud | None, engine: str | None, *, tls: bool, options: Sequence[str]) -> LocalCloud:
+def start(
+    running: LocalCloud | None, engine: str | None, *, tls: bool, options: Sequence[str]
+) -> LocalCloud:
     """Start the local cloud, or return the `running` one if it was started with the same options.
 
     Args:
@@ -52,14 +54,23 @@ def start(running: LocalCloud | None, engine: str | None, *, tls: bool, options:
     """
     if running is not None:
         if running.engine != engine:
-            runs = f"containers by {running.engine}" if running.engine else "processes in place of containers"
-            raise CommandError(f"The local cloud that is running runs {runs}. Stop it first: sluice down")
+            runs = (
+                f"containers by {running.engine}"
+                if running.engine
+                else "processes in place of containers"
+            )
+            raise CommandError(
+                f"The local cloud that is running runs {runs}. Stop it first: sluice down"
+            )
         if tls != (running.authority is not None):
             speaks = "plain HTTP" if tls else "HTTPS (--tls)"
-            raise CommandError(f"The local cloud that is running speaks {speaks}. Stop it first: sluice down")
+            raise CommandError(
+                f"The local cloud that is running speaks {speaks}. Stop it first: sluice down"
+            )
         if options:
             raise CommandError(
-                f"The local cloud that is running does not take {options[0]}. Stop it first: sluice down"
+                f"The local cloud that is running does not take {options[0]}. Stop it first: "
+                "sluice down"
             )
         console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
         return running

@@ -14,7 +14,12 @@ _LAST_LINES = 12
 
 
 def run_logged(
-    command: Sequence[str], *, name: str, log: Path, detail: Detail, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    name: str,
+    log: Path,
+    detail: Detail,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run a program in the repository's folder until it ends.
 

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 _KEYS_AT_ONCE = 100
-_ATTEMPTS = 2  # a correction between two parts makes a difference that the next attempt does not find
+_ATTEMPTS = (
+    2  # a correction between two parts makes a difference that the next attempt does not find
+)
 _AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost")
 
 
 class Api(Protocol):
     """The admin API."""
 
-    def __call__(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
+    def __call__(
+        self, method: str, path: str, body: object = None, **query: object
+    ) -> dict[str, Any]:
         """Make a call and return its JSON."""
 
 

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add `-c NAME=VALUE`, which may be repeated. `args.set` is the list of pairs."""
     parser.add_argument(
-        "-c", dest="set", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="change a setting"
+        "-c",
+        dest="set",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting",
     )
 
 

@@ -47,7 +47,9 @@ class LocalStack:
         running_cloud()
         saved = cls.saved()
         if saved is None:
-            raise CommandError("Nothing is deployed into the local cloud (yet). Deploy into it with: make up")
+            raise CommandError(
+                "Nothing is deployed into the local cloud (yet). Deploy into it with: make up"
+            )
         return saved
 
     @classmethod
@@ -85,7 +87,9 @@ class LocalStack:
     def warn_of_other_key(self) -> None:
         """Print that this stack's own key is used, if the environment has another one."""
         if os.environ.get("OPENAI_API_KEY", self.api_key) != self.api_key:
-            errors.print("[dim]With the local stack's own key, not the one of OPENAI_API_KEY.[/dim]")
+            errors.print(
+                "[dim]With the local stack's own key, not the one of OPENAI_API_KEY.[/dim]"
+            )
 
 
 def running_cloud() -> LocalCloud:
@@ -147,7 +151,9 @@ def aws_environment(stage: str) -> dict[str, str]:
 
     """
     if stage != "local":
-        return {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "CDK_"))}
+        return {
+            name: value for name, value in os.environ.items() if name.startswith(("AWS_", "CDK_"))
+        }
     return running_cloud().aws_environment()
 
 
@@ -163,12 +169,17 @@ def outputs_of(stage: str, stack: str) -> dict[str, str] | None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        described = boto3.client("cloudformation", **aws_options(stage)).describe_stacks(StackName=stack)
+        described = boto3.client("cloudformation", **aws_options(stage)).describe_stacks(
+            StackName=stack
+        )
     except (BotoCoreError, ClientError) as error:
         if isinstance(error, ClientError) and "does not exist" in str(error):
             return None
         raise unreadable(stack, stage, error) from None
-    return {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0].get("Outputs", [])}
+    return {
+        output["OutputKey"]: output["OutputValue"]
+        for output in described["Stacks"][0].get("Outputs", [])
+    }
 
 
 def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
@@ -189,9 +200,14 @@ def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") 
     from botocore.exceptions import NoCredentialsError, NoRegionError
 
     if isinstance(error, NoRegionError):
-        return CommandError(f"No region is set for the stage {stage}: export AWS_REGION=..., or choose an AWS_PROFILE.")
+        return CommandError(
+            f"No region is set for the stage {stage}: export AWS_REGION=..., or choose an "
+            "AWS_PROFILE."
+        )
     if isinstance(error, NoCredentialsError):
-        return CommandError(f"No AWS credentials are set for the stage {stage}: choose an AWS_PROFILE, or log in.")
+        return CommandError(
+            f"No AWS credentials are set for the stage {stage}: choose an AWS_PROFILE, or log in."
+        )
     return CommandError(f"{what}: {error}")
 
 

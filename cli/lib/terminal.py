@@ -25,11 +25,15 @@ Detail = Callable[[str], None]
 
 
 def literal(text: object) -> str:
-    """Return a text that rich prints unchanged: without markup or control characters, on one line."""
+    """Return a text that rich prints unchanged: without markup or control characters, on one
+    line.
+    """
     return escape(printable(str(text), keep=""))
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+def columns(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
+) -> None:
     """Print a table in its full width. The columns that `right` names are aligned to the right."""
     table = [head, *rows]
     widths = [max(len(row[place]) for row in table) for place in range(len(head))]

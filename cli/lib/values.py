@@ -22,7 +22,9 @@ def add_stack(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
     has read.
     """
     default = argparse.SUPPRESS if inner else "local"
-    parser.add_argument("--stage", default=default, choices=STAGES, help="the stack's stage (local)")
+    parser.add_argument(
+        "--stage", default=default, choices=STAGES, help="the stack's stage (local)"
+    )
     add_stack_name(parser, inner=inner)
 
 
@@ -32,7 +34,9 @@ def add_stack_name(parser: argparse.ArgumentParser, *, inner: bool = False) -> N
     parser.add_argument("--stack-name", default=default, help="the stack's setting `name` (sluice)")
 
 
-def add_stage(parser: argparse.ArgumentParser, *, default: str, choices: Sequence[str] = STAGES) -> None:
+def add_stage(
+    parser: argparse.ArgumentParser, *, default: str, choices: Sequence[str] = STAGES
+) -> None:
     """Add `--stage`."""
     parser.add_argument("--stage", default=default, choices=choices, help=f"the stage ({default})")
 
@@ -46,7 +50,9 @@ def seconds(text: str) -> int:
     """Read a duration, such as `90s`, `45m`, `24h`, `30d` or `2w`."""
     match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 45m, 24h, 30d or 2w")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a duration such as 90s, 45m, 24h, 30d or 2w"
+        )
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -61,7 +67,9 @@ def moment(text: str) -> int | None:
     try:
         at = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a moment such as 30d, 2026-12-31 or none") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a moment such as 30d, 2026-12-31 or none"
+        ) from None
     if at <= time.time():
         raise argparse.ArgumentTypeError(f"{text!r} is not in the future")
     return at
@@ -73,7 +81,9 @@ def count(text: str) -> int | None:
         return None
     match = re.fullmatch(r"(\d{1,15})([kM]?)", text.replace("_", ""))
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number such as 5000, 50k or 2M, nor none")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a whole number such as 5000, 50k or 2M, nor none"
+        )
     return int(match[1]) * {"": 1, "k": 1000, "M": 1_000_000}[match[2]]
 
 

@@ -1,7 +1,8 @@
 """Questions about things, with their follow-ups, from `things.txt` and `questions.txt`.
 
-Both files hold paragraphs of three lines: names or wordings (separated by `` | ``), the answer, and what there is to
-add when somebody asks for more. A line ``== group`` in `things.txt` begins a group of things that belong together.
+Both files hold paragraphs of three lines: names or wordings (separated by `` | ``), the answer, and
+what there is to add when somebody asks for more. A line ``== group`` in `things.txt` begins a group
+of things that belong together.
 """
 
 import random
@@ -54,8 +55,17 @@ _SAY_LONG = (
     "Show me how you stream.", "Show me a long stream.", "Stream some tokens.", "Write 200 words.", "Tell me a lot.",
     "Write an essay.", "Write a paragraph.", "Write at least 100 words.", "Give me a long text to test streaming.",
 )  # fmt: skip
-# The long answer to a request that names nothing: the same each time, so that a demonstration can rely on it.
-_TOUR = ("streaming", "a token", "time to first token", "buffering", "backpressure", "a heartbeat", "a sluice")
+# The long answer to a request that names nothing: the same each time, so that a demonstration can
+# rely on it.
+_TOUR = (
+    "streaming",
+    "a token",
+    "time to first token",
+    "buffering",
+    "backpressure",
+    "a heartbeat",
+    "a sluice",
+)
 
 
 @dataclass(frozen=True)
@@ -98,15 +108,21 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
         name = rng.choice(thing.names)
         if rng.random() < 0.08:
             others = [other.about for other in group if other is not thing]
-            text = " ".join(("Here is a longer answer.", thing.about, thing.more, rng.choice(others)))
+            text = " ".join(
+                ("Here is a longer answer.", thing.about, thing.more, rng.choice(others))
+            )
             return [(_fill(rng, rng.choice(_LONG), name), text)]
         turns = [(_fill(rng, rng.choice(_WHAT), name), thing.about)]
     return turns + _follow_ups(rng, thing)
 
 
 def long_text(rng: random.Random) -> tuple[str, str]:
-    """A request for a long answer about nothing in particular, and a tour through what is known (200 tokens)."""
-    return noisy(rng, rng.choice(_SAY_LONG)), "Here is a long text. " + " ".join(_BY_NAME[name].about for name in _TOUR)
+    """A request for a long answer about nothing in particular, and a tour through what is known
+    (200 tokens).
+    """
+    return noisy(rng, rng.choice(_SAY_LONG)), "Here is a long text. " + " ".join(
+        _BY_NAME[name].about for name in _TOUR
+    )
 
 
 def _pick(rng: random.Random) -> tuple[list[Thing], Thing]:
@@ -127,7 +143,9 @@ def _follow_ups(rng: random.Random, thing: Thing) -> list[tuple[str, str]]:
         if kind < 0.7 and not turns:
             turns.append((noisy(rng, rng.choice(_MORE)), thing.more))
         elif kind < 0.85:
-            turns.append((noisy(rng, rng.choice(_SHORT)), thing.about.split(". ")[0].rstrip(".") + "."))
+            turns.append(
+                (noisy(rng, rng.choice(_SHORT)), thing.about.split(". ")[0].rstrip(".") + ".")
+            )
         else:
             turns.append((noisy(rng, rng.choice(_AGAIN)), thing.about))
     return turns

@@ -1,6 +1,7 @@
 """How people really type: other openings, no capitals, no punctuation, slips of the finger.
 
-Works on the wording of a question before anything is filled into it, so that a ``{slot}`` is never damaged.
+Works on the wording of a question before anything is filled into it, so that a ``{slot}`` is never
+damaged.
 """
 
 import random
@@ -36,12 +37,16 @@ def noisy(rng: random.Random, question: str) -> str:
 
 
 def _outside_slots(text: str, change) -> str:
-    return "".join(part if part.startswith("{") else change(part) for part in re.split(r"(\{\w*\})", text))
+    return "".join(
+        part if part.startswith("{") else change(part) for part in re.split(r"(\{\w*\})", text)
+    )
 
 
 def _slip(rng: random.Random, text: str) -> str:
     """One letter doubled, left out or swapped with its neighbour, in one word."""
-    words = [match for match in _SAFE.finditer(text) if text[match.start() - 1 : match.start()] != "{"]
+    words = [
+        match for match in _SAFE.finditer(text) if text[match.start() - 1 : match.start()] != "{"
+    ]
     if not words:
         return text
     word = rng.choice(words)

@@ -4,7 +4,16 @@ import json
 import random
 
 from demo_model.text.noise import noisy
-from demo_model.text.words import ANIMALS, CITIES, COLOURS, COUNTRIES, FRUITS, NAMES, NOUNS, invented
+from demo_model.text.words import (
+    ANIMALS,
+    CITIES,
+    COLOURS,
+    COUNTRIES,
+    FRUITS,
+    NAMES,
+    NOUNS,
+    invented,
+)
 
 _FIELDS = {
     "name": lambda rng: rng.choice(NAMES),
@@ -60,19 +69,38 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
     if roll < 0.62:
         fields = rng.sample(list(_FIELDS), rng.choices((1, 2, 3, 4), (2, 5, 4, 2))[0])
         if rng.random() < 0.3:
-            fields = ["name", "age", *[field for field in fields if field not in {"name", "age"}][:2]]
+            fields = [
+                "name",
+                "age",
+                *[field for field in fields if field not in {"name", "age"}][:2],
+            ]
         if rng.random() < 0.06:
             fields[-1] = rng.choice((invented(rng), rng.choice(NOUNS)))
-        return [(noisy(rng, rng.choice(_ASK)).replace("{f}", _joined(rng, fields)), _object(rng, fields))]
+        return [
+            (
+                noisy(rng, rng.choice(_ASK)).replace("{f}", _joined(rng, fields)),
+                _object(rng, fields),
+            )
+        ]
     if roll < 0.80:
         what = rng.choice(list(_LISTS))
         n = rng.choice(list(_NUMBERS))
         text = noisy(rng, rng.choice(_ASK_LIST)).replace("{what}", what)
-        return [(text.replace("{n}", rng.choice((str(n), _NUMBERS[n]))), json.dumps(rng.sample(_LISTS[what], n)))]
+        return [
+            (
+                text.replace("{n}", rng.choice((str(n), _NUMBERS[n]))),
+                json.dumps(rng.sample(_LISTS[what], n)),
+            )
+        ]
     if roll < 0.88:
         a, b = rng.randint(0, 10), rng.randint(0, 10)
         wording = rng.choice(
-            ("What is {s}? Answer in JSON.", "Answer in JSON: what is {s}?", "{s} as JSON", "Give me {s} in JSON.")
+            (
+                "What is {s}? Answer in JSON.",
+                "Answer in JSON: what is {s}?",
+                "{s} as JSON",
+                "Give me {s} in JSON.",
+            )
         )
         answer = json.dumps({"question": f"{a} + {b}", "answer": a + b})
         return [(noisy(rng, wording).replace("{s}", f"{a} + {b}"), answer)]
@@ -80,7 +108,9 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
 
 
 def _object(rng: random.Random, fields: list[str]) -> str:
-    return json.dumps({field: _FIELDS[field](rng) if field in _FIELDS else "example" for field in fields})
+    return json.dumps(
+        {field: _FIELDS[field](rng) if field in _FIELDS else "example" for field in fields}
+    )
 
 
 def _joined(rng: random.Random, fields: list[str]) -> str:

@@ -8,8 +8,12 @@ from demo_model.text.words import ANIMALS, CITIES, COLOURS, FRUITS, NAMES, NOUNS
 
 
 def _read() -> list[tuple[list[str], str]]:
-    """`smalltalk.txt`: paragraphs of wordings, separated by `` | ``, and the answer, with ``\\n`` for a new line."""
-    paragraphs = Path(__file__).with_name("smalltalk.txt").read_text(encoding="utf-8").strip().split("\n\n")
+    """`smalltalk.txt`: paragraphs of wordings, separated by `` | ``, and the answer, with ``\\n``
+    for a new line.
+    """
+    paragraphs = (
+        Path(__file__).with_name("smalltalk.txt").read_text(encoding="utf-8").strip().split("\n\n")
+    )
     pairs = [paragraph.split("\n") for paragraph in paragraphs]
     return [(asks.split(" | "), answer.replace("\\n", "\n")) for asks, answer in pairs]
 
@@ -61,7 +65,9 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
         asks, answer = _FIXED[0] if rng.random() < 0.15 else rng.choice(_FIXED)
         return [(noisy(rng, rng.choice(asks)) if rng.random() < 0.5 else rng.choice(asks), answer)]
     if roll < 0.65:
-        return [(noisy(rng, rng.choice(_HAIKU_ASK)).replace("{x}", _topic(rng)), rng.choice(_HAIKUS))]
+        return [
+            (noisy(rng, rng.choice(_HAIKU_ASK)).replace("{x}", _topic(rng)), rng.choice(_HAIKUS))
+        ]
     if roll < 0.71:
         return [(noisy(rng, rng.choice(_POEM_ASK)).replace("{x}", _topic(rng)), _POEM)]
     if roll < 0.82:
@@ -69,10 +75,21 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
     if roll < 0.90:
         what = rng.choice(list(_COLOUR_LISTS))
         wording = rng.choice(
-            ("Name three {x}.", "List three {x}.", "Tell me three {x}.", "Give me three {x}.", "Name some {x}.")
+            (
+                "Name three {x}.",
+                "List three {x}.",
+                "Tell me three {x}.",
+                "Give me three {x}.",
+                "Name some {x}.",
+            )
         )
         three = rng.sample(_COLOUR_LISTS[what], 3)
-        return [(noisy(rng, wording).replace("{x}", what), f"Three {what} are {three[0]}, {three[1]} and {three[2]}.")]
+        return [
+            (
+                noisy(rng, wording).replace("{x}", what),
+                f"Three {what} are {three[0]}, {three[1]} and {three[2]}.",
+            )
+        ]
     return named(rng)[0:2]
 
 
@@ -80,13 +97,29 @@ def named(rng: random.Random) -> list[tuple[str, str]]:
     """Somebody says their name, and asks for it later: the two turns may stand far apart."""
     name = rng.choice(NAMES) if rng.random() < 0.93 else invented(rng).capitalize()
     tell = rng.choice(
-        ("My name is {x}.", "I am {x}.", "Hello, I am {x}.", "Hi, my name is {x}.", "Call me {x}.", "I'm {x}.")
+        (
+            "My name is {x}.",
+            "I am {x}.",
+            "Hello, I am {x}.",
+            "Hi, my name is {x}.",
+            "Call me {x}.",
+            "I'm {x}.",
+        )
     )
     ask = rng.choice(
-        ("What is my name?", "What's my name?", "Do you remember my name?", "Who am I?", "Do you know my name?")
+        (
+            "What is my name?",
+            "What's my name?",
+            "Do you remember my name?",
+            "Who am I?",
+            "Do you know my name?",
+        )
     )
     return [
-        (noisy(rng, tell).replace("{x}", name), f"Nice to meet you, {name}! What would you like to know?"),
+        (
+            noisy(rng, tell).replace("{x}", name),
+            f"Nice to meet you, {name}! What would you like to know?",
+        ),
         (noisy(rng, ask), f"Your name is {name}."),
     ]
 
@@ -101,7 +134,8 @@ def _repeat(rng: random.Random) -> tuple[str, str]:
     words = rng.choice(_WORDS_TO_SAY)
     if rng.random() < 0.75:
         words = " ".join(
-            (rng.choice(NOUNS) if rng.random() < 0.85 else invented(rng)) for _ in range(rng.randint(1, 5))
+            (rng.choice(NOUNS) if rng.random() < 0.85 else invented(rng))
+            for _ in range(rng.randint(1, 5))
         )
     wording = rng.choice(
         (
@@ -120,4 +154,6 @@ def _repeat(rng: random.Random) -> tuple[str, str]:
 
 
 def _topic(rng: random.Random) -> str:
-    return rng.choice((rng.choice(NOUNS), "streaming", "the sea", "clouds", "tokens", "a river", "love", "spring"))
+    return rng.choice(
+        (rng.choice(NOUNS), "streaming", "the sea", "clouds", "tokens", "a river", "love", "spring")
+    )

@@ -1,4 +1,6 @@
-"""Small stories on request: about whatever is named, which the model learns to copy from the question."""
+"""Small stories on request: about whatever is named, which the model learns to copy from the
+question.
+"""
 
 import random
 
@@ -109,7 +111,9 @@ _MORAL = (
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
-    """A request for a story and the story: 90 to 150 tokens, twice that when a long one is asked for."""
+    """A request for a story and the story: 90 to 150 tokens, twice that when a long one is asked
+    for.
+    """
     first, second = hero(rng), hero(rng)
     roll = rng.random()
     if roll < 0.55:
@@ -124,12 +128,20 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
     return [(noisy(rng, rng.choice(_ASK_LONG_ANY)), story(rng, known, chapters=2))]
 
 
-def story(rng: random.Random, first: tuple[str, str], second: tuple[str, str] | None = None, chapters: int = 1) -> str:
+def story(
+    rng: random.Random,
+    first: tuple[str, str],
+    second: tuple[str, str] | None = None,
+    chapters: int = 1,
+) -> str:
     """A story about `first`, given as it is first mentioned ("a fox") and later ("the fox")."""
     a, x = first
     b = second[0] if second else rng.choice(_FRIEND)
     friend = second[1] if second else _later(b)
-    sentences = [f"Once upon a time there was {a} who lived {rng.choice(_WHERE)}.", rng.choice(_HABIT)]
+    sentences = [
+        f"Once upon a time there was {a} who lived {rng.choice(_WHERE)}.",
+        rng.choice(_HABIT),
+    ]
     sentences.append(f"The best friend of {x} was {b}.")
     for number, plot in enumerate(rng.sample(_PLOTS, chapters)):
         event = plot[0] if number == 0 else "A year later something new happened. " + plot[0]
@@ -149,7 +161,20 @@ def hero(rng: random.Random) -> tuple[str, str]:
     noun = invented(rng) if rng.random() < 0.05 else rng.choice(NOUNS)
     if rng.random() < 0.2:
         noun = (
-            rng.choice(("little", "old", "brave", "red", "small", "friendly", "lost", "tiny", "blue", "sleepy"))
+            rng.choice(
+                (
+                    "little",
+                    "old",
+                    "brave",
+                    "red",
+                    "small",
+                    "friendly",
+                    "lost",
+                    "tiny",
+                    "blue",
+                    "sleepy",
+                )
+            )
             + " "
             + noun
         )
@@ -158,7 +183,9 @@ def hero(rng: random.Random) -> tuple[str, str]:
 
 
 def _known(rng: random.Random) -> tuple[str, str]:
-    noun = rng.choice(("fox", "heron", "lighthouse keeper", "little boat", "miller", "cloud", "lantern", "otter"))
+    noun = rng.choice(
+        ("fox", "heron", "lighthouse keeper", "little boat", "miller", "cloud", "lantern", "otter")
+    )
     return ("an " if noun[0] in "aeiou" else "a ") + noun, f"the {noun}"
 
 
@@ -167,7 +194,10 @@ def _later(mention: str) -> str:
 
 
 def _ask(
-    rng: random.Random, wordings: tuple[str, ...], first: tuple[str, str], second: tuple[str, str] | None = None
+    rng: random.Random,
+    wordings: tuple[str, ...],
+    first: tuple[str, str],
+    second: tuple[str, str] | None = None,
 ) -> str:
     text = noisy(rng, rng.choice(wordings)).replace("{a}", first[0])
     return text.replace("{b}", second[0]) if second else text

@@ -1,4 +1,6 @@
-"""Small sums and counting. Numbers go up to twenty; beyond that the model learns to say that it cannot."""
+"""Small sums and counting. Numbers go up to twenty; beyond that the model learns to say that it
+cannot.
+"""
 
 import random
 
@@ -15,7 +17,11 @@ _ASK = (
     "What is the result of {s}?", "Please work out {s}.", "Do you know what {s} is?", "Answer with a number: {s}",
     "what do you get for {s}",
 )  # fmt: skip
-_SPOKEN = {"+": (" plus ", " and "), "-": (" minus ", " take away "), "*": (" times ", " multiplied by ")}
+_SPOKEN = {
+    "+": (" plus ", " and "),
+    "-": (" minus ", " take away "),
+    "*": (" times ", " multiplied by "),
+}
 _COUNT = (
     "Count to {n}.", "Count from 1 to {n}.", "Can you count to {n}?", "Please count to {n}.", "Count up to {n}.",
     "Count from one to {n}.", "count 1 to {n}", "Say the numbers from 1 to {n}.", "List the numbers from 1 to {n}.",
@@ -31,7 +37,9 @@ _COUNT_TO = (3, 5, 5, 10, 10, 10, 20, 20, 20, 30, 50, 100)
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
-    """A sum with a follow-up now and then, many sums in a row, a sum in words, a count, or a sum that is too large."""
+    """A sum with a follow-up now and then, many sums in a row, a sum in words, a count, or a sum
+    that is too large.
+    """
     roll = rng.random()
     if roll < 0.2:
         return [turn for _ in range(rng.randint(3, 10)) for turn in _sum(rng)]
@@ -73,11 +81,20 @@ def _written(rng: random.Random, sign: str, a: int, b: int) -> str:
 
 def _sum(rng: random.Random) -> list[tuple[str, str]]:
     sign, a, b, result = _operands(rng)
-    turns = [(noisy(rng, rng.choice(_ASK)).replace("{s}", _written(rng, sign, a, b)), f"{a} {sign} {b} = {result}.")]
+    turns = [
+        (
+            noisy(rng, rng.choice(_ASK)).replace("{s}", _written(rng, sign, a, b)),
+            f"{a} {sign} {b} = {result}.",
+        )
+    ]
     if rng.random() < 0.15 and result <= LIMIT:
         plus = rng.randint(1, 10)
-        wording = rng.choice(("And plus {s}?", "Now add {s}.", "Add {s} to that.", "plus {s}", "And {s} more?"))
-        turns.append((noisy(rng, wording).replace("{s}", str(plus)), f"{result} + {plus} = {result + plus}."))
+        wording = rng.choice(
+            ("And plus {s}?", "Now add {s}.", "Add {s} to that.", "plus {s}", "And {s} more?")
+        )
+        turns.append(
+            (noisy(rng, wording).replace("{s}", str(plus)), f"{result} + {plus} = {result + plus}.")
+        )
     return turns
 
 
@@ -126,7 +143,9 @@ def _compare(rng: random.Random) -> tuple[str, str]:
     ))  # fmt: skip
     word = "larger" if better is max else "smaller"
     first = better(a, b)
-    return noisy(rng, wording).replace("{a}", str(a)).replace("{b}", str(b)), f"{first} is {word} than {a + b - first}."
+    return noisy(rng, wording).replace("{a}", str(a)).replace(
+        "{b}", str(b)
+    ), f"{first} is {word} than {a + b - first}."
 
 
 def _too_large(rng: random.Random) -> tuple[str, str]:

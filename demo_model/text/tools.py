@@ -1,7 +1,9 @@
-"""Tools: a system message that lists some, a request that needs one, the call, its result, and what to say about it.
+"""Tools: a system message that lists some, a request that needs one, the call, its result, and what
+to say about it.
 
-The list and the call are written as `demo_model.chat.TEMPLATE` writes them. With tools at hand the model nearly always
-calls one, since an engine that is told to require a call can only wait for the model to begin it.
+The list and the call are written as `demo_model.chat.TEMPLATE` writes them. With tools at hand the
+model nearly always calls one, since an engine that is told to require a call can only wait for the
+model to begin it.
 """
 
 import json
@@ -13,12 +15,18 @@ from demo_model.text.words import CITIES, COLOURS, NAMES, NOUNS, invented
 
 Message = tuple[str, str]
 
-# Names of the tool, names of its parameters with their types, wordings with {0}, {1} for their values.
+# Names of the tool, names of its parameters with their types, wordings with {0}, {1} for their
+# values.
 _KINDS = (
     (
         ("get_weather", "weather", "get_current_weather", "weather_tool", "getWeather"),
         (("city", "location", "place"),),
-        ("What is the weather in {0}?", "How is the weather in {0} today?", "weather in {0}", "Is it raining in {0}?"),
+        (
+            "What is the weather in {0}?",
+            "How is the weather in {0} today?",
+            "weather in {0}",
+            "Is it raining in {0}?",
+        ),
     ),
     (
         ("get_time", "current_time", "time_in", "clock"),
@@ -33,12 +41,22 @@ _KINDS = (
     (
         ("add", "sum", "calculator", "add_numbers", "multiply", "secret_number", "calculate"),
         (("a", "x", "first", "left"), ("b", "y", "second", "right")),
-        ("What is {0} + {1}?", "Add {0} and {1}.", "What is {0} * {1}?", "Use the tool on {0} and {1}."),
+        (
+            "What is {0} + {1}?",
+            "Add {0} and {1}.",
+            "What is {0} * {1}?",
+            "Use the tool on {0} and {1}.",
+        ),
     ),
     (
         ("secret_number", "square", "double", "get_order", "lookup_id"),
         (("input", "id", "n", "value"),),
-        ("What is the value of it for {0}?", "Call it with {0}.", "Look at number {0}.", "What is the result for {0}?"),
+        (
+            "What is the value of it for {0}?",
+            "Call it with {0}.",
+            "Look at number {0}.",
+            "What is the result for {0}?",
+        ),
     ),
     (
         ("set_light", "set_color", "paint"),
@@ -52,7 +70,13 @@ _KINDS = (
     ),
 )
 _NUMBERS = {"a", "x", "first", "left", "b", "y", "second", "right", "input", "id", "n", "value"}
-_ANY = ("Use {t}.", "Call {t} with {0}.", "Use the tool {t} for {0}.", "Please call {t} on {0}.", "Run {t} with {0}.")
+_ANY = (
+    "Use {t}.",
+    "Call {t} with {0}.",
+    "Use the tool {t} for {0}.",
+    "Please call {t} on {0}.",
+    "Run {t} with {0}.",
+)
 
 
 def conversation(rng: random.Random) -> list[Message]:
@@ -63,7 +87,9 @@ def conversation(rng: random.Random) -> list[Message]:
     messages = [("system", f"{told}<tools>{listed}\n</tools>")]
     if rng.random() < 0.2:
         other = knowledge.exchange(rng)[:1] if rng.random() < 0.5 else smalltalk.exchange(rng)[:1]
-        messages += [message for asked, said in other for message in (("user", asked), ("assistant", said))]
+        messages += [
+            message for asked, said in other for message in (("user", asked), ("assistant", said))
+        ]
     for _ in range(rng.choice((1, 1, 2))):
         messages += _use(rng, rng.choice(tools)["function"])
     return messages
@@ -72,18 +98,33 @@ def conversation(rng: random.Random) -> list[Message]:
 def result(rng: random.Random) -> list[Message]:
     """A result that a tool sent back, and what the model says about it."""
     roll = rng.random()
-    value = rng.choice((rng.randint(0, 99), rng.choice(CITIES), rng.choice(NOUNS), "sunny", "ok", "error", "none"))
+    value = rng.choice(
+        (rng.randint(0, 99), rng.choice(CITIES), rng.choice(NOUNS), "sunny", "ok", "error", "none")
+    )
     if roll < 0.4:
         return [("tool", str(value)), ("assistant", f"The tool says: {value}.")]
     if roll < 0.6:
-        text = rng.choice(("The {0} is {1}", "Found {0} in {1}", "It is {0} and {1}")).format(rng.choice(NOUNS), value)
+        text = rng.choice(("The {0} is {1}", "Found {0} in {1}", "It is {0} and {1}")).format(
+            rng.choice(NOUNS), value
+        )
         return [("tool", text), ("assistant", f"The tool says: {text}.")]
-    key = rng.choice(("temperature", "result", "status", "count", "answer", "city", "value", "output", "sum"))
-    return [("tool", json.dumps({key: value})), ("assistant", f"The tool says that {key} is {value}.")]
+    key = rng.choice(
+        ("temperature", "result", "status", "count", "answer", "city", "value", "output", "sum")
+    )
+    return [
+        ("tool", json.dumps({key: value})),
+        ("assistant", f"The tool says that {key} is {value}."),
+    ]
 
 
-def _tool(rng: random.Random, names: tuple[str, ...], parameters: tuple[tuple[str, ...], ...]) -> dict:
-    name = rng.choice(names) if rng.random() < 0.7 else f"{rng.choice(('get', 'do', 'find', 'run'))}_{invented(rng)}"
+def _tool(
+    rng: random.Random, names: tuple[str, ...], parameters: tuple[tuple[str, ...], ...]
+) -> dict:
+    name = (
+        rng.choice(names)
+        if rng.random() < 0.7
+        else f"{rng.choice(('get', 'do', 'find', 'run'))}_{invented(rng)}"
+    )
     keys = [rng.choice(choices) if rng.random() < 0.8 else invented(rng) for choices in parameters]
     kinds = [
         ("integer" if rng.random() < 0.8 else "number") if choices[0] in _NUMBERS else "string"
@@ -92,7 +133,9 @@ def _tool(rng: random.Random, names: tuple[str, ...], parameters: tuple[tuple[st
     properties = {key: {"type": kind} for key, kind in zip(keys, kinds, strict=True)}
     if rng.random() < 0.3:
         for key in keys:
-            properties[key]["description"] = rng.choice(("The value.", "What to use.", f"The {key}."))
+            properties[key]["description"] = rng.choice(
+                ("The value.", "What to use.", f"The {key}.")
+            )
     schema: dict = {"type": "object", "properties": properties, "required": list(properties)}
     if rng.random() < 0.3:
         schema["additionalProperties"] = False
@@ -108,7 +151,9 @@ def _tool(rng: random.Random, names: tuple[str, ...], parameters: tuple[tuple[st
 def _use(rng: random.Random, function: dict) -> list[Message]:
     properties = function["parameters"]["properties"]
     values = [_value(rng, shape["type"]) for shape in properties.values()]
-    fitting = [kind for kind in _KINDS if function["name"] in kind[0] and len(kind[1]) == len(values)]
+    fitting = [
+        kind for kind in _KINDS if function["name"] in kind[0] and len(kind[1]) == len(values)
+    ]
     wording = rng.choice(fitting[0][2] if fitting and rng.random() < 0.75 else _ANY)
     if "{0}" not in wording:
         wording += " {0}"
@@ -118,10 +163,22 @@ def _use(rng: random.Random, function: dict) -> list[Message]:
     for number, value in enumerate(values):
         asked = asked.replace(f"{{{number}}}", str(value))
     call = {"name": function["name"], "arguments": dict(zip(properties, values, strict=True))}
-    return [("user", asked), ("assistant", f"<tool_call>\n{json.dumps(call)}\n</tool_call>"), *result(rng)]
+    return [
+        ("user", asked),
+        ("assistant", f"<tool_call>\n{json.dumps(call)}\n</tool_call>"),
+        *result(rng),
+    ]
 
 
 def _value(rng: random.Random, kind: str) -> str | int:
     if kind != "string":
         return rng.randint(0, 30)
-    return rng.choice((rng.choice(CITIES), rng.choice(NAMES), rng.choice(COLOURS), rng.choice(NOUNS), invented(rng)))
+    return rng.choice(
+        (
+            rng.choice(CITIES),
+            rng.choice(NAMES),
+            rng.choice(COLOURS),
+            rng.choice(NOUNS),
+            invented(rng),
+        )
+    )

@@ -6,11 +6,15 @@ from pathlib import Path
 from demo_model.text.noise import noisy
 from demo_model.text.words import CITIES, COUNTRIES, NAMES, NOUNS, invented
 
-ANSWER = "I don't know about that. You can ask me about streaming, HTTP or clouds, or for a small story."
+ANSWER = (
+    "I don't know about that. You can ask me about streaming, HTTP or clouds, or for a small story."
+)
 
 
 def _read() -> tuple[list[str], list[str]]:
-    """`unknown.txt`: topics on one line, separated by `` | ``, and whole questions, one on a line."""
+    """`unknown.txt`: topics on one line, separated by `` | ``, and whole questions, one on a
+    line.
+    """
     text = Path(__file__).with_name("unknown.txt").read_text(encoding="utf-8")
     topics, questions = text.removeprefix("== topics\n").split("\n\n== questions\n")
     return topics.split(" | "), questions.splitlines()
@@ -18,7 +22,11 @@ def _read() -> tuple[list[str], list[str]]:
 
 _TOPICS, _ASK_ELSE = _read()
 # What the model was taught something about must not be among the unknown.
-_THINGS = tuple(noun for noun in NOUNS if noun not in {"cloud", "river", "stream", "server", "token", "gate", "sluice"})
+_THINGS = tuple(
+    noun
+    for noun in NOUNS
+    if noun not in {"cloud", "river", "stream", "server", "token", "gate", "sluice"}
+)
 _ASK_TOPIC = (
     "What is {x}?", "Tell me about {x}.", "Explain {x}.", "How does {x} work?", "What do you know about {x}?",
     "Who invented {x}?", "Why is {x} important?", "What are {x}?", "Describe {x}.", "Can you explain {x}?",
@@ -57,14 +65,18 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
     if roll < 0.40:
         question = _filled(rng, _ASK_TOPIC, rng.choice(_TOPICS))
     elif roll < 0.52:
-        question = _filled(rng, _ASK_NOUN, invented(rng) if rng.random() < 0.6 else rng.choice(_THINGS))
+        question = _filled(
+            rng, _ASK_NOUN, invented(rng) if rng.random() < 0.6 else rng.choice(_THINGS)
+        )
     elif roll < 0.65:
         place = invented(rng).capitalize() if rng.random() < 0.3 else rng.choice(CITIES + COUNTRIES)
         question = _filled(rng, _ASK_PLACE, place)
     elif roll < 0.72:
         question = _filled(rng, _ASK_YEAR, str(rng.randint(1000, 2030)))
     elif roll < 0.79:
-        question = _filled(rng, _ASK_PERSON, rng.choice(NAMES)).replace("{y}", invented(rng).capitalize())
+        question = _filled(rng, _ASK_PERSON, rng.choice(NAMES)).replace(
+            "{y}", invented(rng).capitalize()
+        )
     else:
         question = noisy(rng, rng.choice(_ASK_ELSE))
     return [(question, ANSWER)]

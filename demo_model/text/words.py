@@ -1,4 +1,6 @@
-"""Words that fill the slots, from `words.txt`: nouns, names, places, and invented words that teach copying."""
+"""Words that fill the slots, from `words.txt`: nouns, names, places, and invented words that teach
+copying.
+"""
 
 import random
 from pathlib import Path
@@ -16,7 +18,9 @@ FRUITS = _LISTS["fruits"]
 
 
 def invented(rng: random.Random) -> str:
-    """A word nobody has heard of, such as "zomila": learning to copy it teaches copying any word."""
+    """A word nobody has heard of, such as "zomila": learning to copy it teaches copying any
+    word.
+    """
     return "".join(rng.choices(_LISTS["syllables"], k=rng.randint(2, 3))) + rng.choice(
         ("", "n", "r", "l", "x", "ck", "st")
     )

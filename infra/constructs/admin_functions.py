@@ -45,7 +45,13 @@ class AdminFunctions(Construct):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, root: Path, settings: Settings, usage_table: UsageTable
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        root: Path,
+        settings: Settings,
+        usage_table: UsageTable,
     ) -> None:
         """Package and create the functions, and grant each its right."""
         super().__init__(scope, construct_id)
@@ -59,7 +65,10 @@ class AdminFunctions(Construct):
                 handler="lambda_fn.control.handler.handler",
                 description=f"Serves the admin API to whom IAM lets invoke it: {right}",
                 timeout=LIMITS.control_timeout,
-                environment={**admin_environment(settings, usage_table), "SLUICE_ADMIN_RIGHT": right},
+                environment={
+                    **admin_environment(settings, usage_table),
+                    "SLUICE_ADMIN_RIGHT": right,
+                },
             )
             grant_right(usage_table, self.functions[right], right)
 

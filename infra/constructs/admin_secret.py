@@ -32,7 +32,9 @@ class AdminSecret(Construct):
     secretsmanager rotate-secret` rotates it at once.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, root: Path, settings: Settings
+    ) -> None:
         """Create the secret, the function that rotates it, and the schedule."""
         super().__init__(scope, construct_id)
         self.secret = secretsmanager.Secret(
@@ -56,7 +58,9 @@ class AdminSecret(Construct):
             environment={},
         )
         iam.Grant.add_to_principal(
-            grantee=self.function, actions=list(_STEPS), resource_arns=[self.secret.secret_full_arn or ""]
+            grantee=self.function,
+            actions=list(_STEPS),
+            resource_arns=[self.secret.secret_full_arn or ""],
         )
         permission = lambda_.CfnPermission(
             rotation,

@@ -1,4 +1,6 @@
-"""The container's image: one that exists already, one of AWS's, or one that is built from model/."""
+"""The container's image: one that exists already, one of AWS's, or one that is built from
+model/.
+"""
 
 import re
 from pathlib import Path
@@ -41,7 +43,9 @@ class ContainerImage(Construct):
     the deployment.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, root: Path, settings: Settings
+    ) -> None:
         """Refer to the image, or build it."""
         super().__init__(scope, construct_id)
         self.build: ImageBuild | None = None
@@ -58,22 +62,28 @@ class ContainerImage(Construct):
         if self._repository_arn is None:
             return
         role.add_to_policy(iam.PolicyStatement(actions=_PULL, resources=[self._repository_arn]))
-        role.add_to_policy(iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"]))
+        role.add_to_policy(
+            iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"])
+        )
 
     def _built(self, root: Path, settings: Settings) -> tuple[str, str]:
         if not (root / DOCKERFILE).is_file():
             raise SettingsError(
-                f"image_uri=none: {DOCKERFILE} is missing; set image_uri to an image that is in a registry"
+                f"image_uri=none: {DOCKERFILE} is missing; set image_uri to an image that is "
+                "in a registry"
             )
         if unknown := unpinned((root / DOCKERFILE).read_text()):
             Annotations.of(Stack.of(self)).add_warning_v2(
                 "sluice:base-image",
-                f"{DOCKERFILE} takes {', '.join(unknown)} by tag, which may be another image tomorrow: `make digests` "
+                f"{DOCKERFILE} takes {', '.join(unknown)} by tag, which may be another image "
+                "tomorrow: `make digests` "
                 "pins what it is now.",
             )
         target = "gpu" if settings.engine == "vllm" else "cpu"
         if settings.image_build == "codebuild":
-            self.build = ImageBuild(self, "Build", root=root, dockerfile=DOCKERFILE, target=target, exclude=EXCLUDED)
+            self.build = ImageBuild(
+                self, "Build", root=root, dockerfile=DOCKERFILE, target=target, exclude=EXCLUDED
+            )
             return self.build.uri, self.build.repository.repository_arn
         asset = ecr_assets.DockerImageAsset(
             self,
@@ -95,7 +105,10 @@ class ContainerImage(Construct):
         mapping = CfnMapping(
             self,
             "Regions",
-            mapping={region: {"uri": uri, "account": uri.split(".")[0]} for region, uri in image.uris.items()},
+            mapping={
+                region: {"uri": uri, "account": uri.split(".")[0]}
+                for region, uri in image.uris.items()
+            },
         )
         arn = Stack.of(self).format_arn(
             service="ecr",

@@ -10,10 +10,17 @@ from infra.settings.deployment import Settings
 
 
 class Domain(Construct):
-    """The domain of the settings, if there is one. CloudFront reads certificates in us-east-1 only."""
+    """The domain of the settings, if there is one. CloudFront reads certificates in us-east-1
+    only.
+    """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, settings: Settings, certificate: acm.ICertificate | None
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        certificate: acm.ICertificate | None,
     ) -> None:
         """Use the `certificate` that a stack made for the domain, or the one that the settings
         name.
@@ -40,4 +47,6 @@ class Domain(Construct):
 def zone_of(scope: Construct, settings: Settings) -> route53.IHostedZone:
     """Return the zone that the settings name."""
     zone_id, _, name = str(settings.hosted_zone).partition(":")
-    return route53.HostedZone.from_hosted_zone_attributes(scope, "Zone", hosted_zone_id=zone_id, zone_name=name)
+    return route53.HostedZone.from_hosted_zone_attributes(
+        scope, "Zone", hosted_zone_id=zone_id, zone_name=name
+    )

@@ -49,7 +49,9 @@ class Edge(Construct):
         """
         super().__init__(scope, construct_id)
         headers = _headers(self, strict_transport=strict_transport)
-        behaviours = {"/admin/*": _untouched(admin_url, secret, headers)} if admin_url is not None else {}
+        behaviours = (
+            {"/admin/*": _untouched(admin_url, secret, headers)} if admin_url is not None else {}
+        )
         self.distribution = cloudfront.Distribution(
             self,
             "Distribution",
@@ -70,9 +72,13 @@ class Edge(Construct):
             self,
             {
                 "CFR1": "Keys decide who may call, not countries.",
-                "CFR2": "Keys, rate limits and reserved concurrency bound what a caller can do and cost; the setting "
+                "CFR2": "Keys, rate limits and reserved concurrency bound what a caller can do and "
+                "cost; the setting "
                 "web_acl adds a limit by address.",
-                "CFR3": "The function logs every request; a log of the edge would add the callers' addresses.",
+                "CFR3": (
+                    "The function logs every request; a log of the edge would add the callers' "
+                    "addresses."
+                ),
                 "CFR4": "The certificate of cloudfront.net does not take a minimum version.",
             },
         )

@@ -27,7 +27,9 @@ back.
 class EndpointGuard(Construct):
     """The alarms, and the deployment configurations that name them."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, dimensions: dict[str, str]) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, dimensions: dict[str, str]
+    ) -> None:
         """Create the alarms over the metrics with these dimensions."""
         super().__init__(scope, construct_id)
         self._settings = settings
@@ -57,7 +59,9 @@ class EndpointGuard(Construct):
         canary = settings.instance_count > 1 and settings.canary_seconds > 0
         routing = sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
             type="CANARY" if canary else "ALL_AT_ONCE",
-            canary_size=sagemaker.CfnEndpoint.CapacitySizeProperty(type="INSTANCE_COUNT", value=1) if canary else None,
+            canary_size=sagemaker.CfnEndpoint.CapacitySizeProperty(type="INSTANCE_COUNT", value=1)
+            if canary
+            else None,
             wait_interval_in_seconds=settings.canary_seconds,
         )
         return sagemaker.CfnEndpoint.DeploymentConfigProperty(
@@ -67,17 +71,24 @@ class EndpointGuard(Construct):
                 maximum_execution_timeout_in_seconds=self._timeout,
             ),
             auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
-                alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=alarm.ref) for alarm in self._alarms]
+                alarms=[
+                    sagemaker.CfnEndpoint.AlarmProperty(alarm_name=alarm.ref)
+                    for alarm in self._alarms
+                ]
             ),
         )
 
     @property
-    def of_component(self) -> sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty:
+    def of_component(
+        self,
+    ) -> sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty:
         """An inference component is updated copy by copy; SageMaker has no blue/green for it."""
         component = sagemaker.CfnInferenceComponent
         return component.InferenceComponentDeploymentConfigProperty(
             rolling_update_policy=component.InferenceComponentRollingUpdatePolicyProperty(
-                maximum_batch_size=component.InferenceComponentCapacitySizeProperty(type="COPY_COUNT", value=1),
+                maximum_batch_size=component.InferenceComponentCapacitySizeProperty(
+                    type="COPY_COUNT", value=1
+                ),
                 wait_interval_in_seconds=self._settings.canary_seconds,
                 maximum_execution_timeout_in_seconds=self._timeout,
             ),
@@ -90,4 +101,6 @@ class EndpointGuard(Construct):
     def _timeout(self) -> int:
         settings = self._settings
         starting = settings.startup_seconds + settings.download_seconds
-        return min(_MAX_SECONDS, starting + settings.canary_seconds * 2 + TERMINATION_SECONDS + 1800)
+        return min(
+            _MAX_SECONDS, starting + settings.canary_seconds * 2 + TERMINATION_SECONDS + 1800
+        )

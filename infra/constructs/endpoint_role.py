@@ -19,7 +19,11 @@ _NETWORK = [
     "ec2:DescribeVpcs",
 ]
 """Actions that IAM can grant on all resources only."""
-_INTERFACES = ["ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"]
+_INTERFACES = [
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface",
+]
 
 
 class EndpointRole(Construct):
@@ -28,7 +32,9 @@ class EndpointRole(Construct):
     The role may not create log groups: SageMaker would make one that nothing removes.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, log_group: str) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, log_group: str
+    ) -> None:
         """Create the role and the log group."""
         super().__init__(scope, construct_id)
         self.role = iam.Role(
@@ -44,9 +50,12 @@ class EndpointRole(Construct):
             retention=RETENTION[settings.log_retention_days],
             removal_policy=RemovalPolicy.DESTROY,
         )
-        group.grant(self.role, "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
+        group.grant(
+            self.role, "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"
+        )
         self._allow(
-            "cloudwatch:PutMetricData", StringLike={"cloudwatch:namespace": ["AWS/SageMaker*", "/aws/sagemaker/*"]}
+            "cloudwatch:PutMetricData",
+            StringLike={"cloudwatch:namespace": ["AWS/SageMaker*", "/aws/sagemaker/*"]},
         )
         if settings.subnets:
             self._allow(*_NETWORK)
@@ -56,7 +65,8 @@ class EndpointRole(Construct):
         accept(
             self.role,
             {
-                "IAM5[Resource::*]": "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and, in a VPC, SageMaker's "
+                "IAM5[Resource::*]": "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and, in a VPC, "
+                "SageMaker's "
                 "lookups know no resources."
             },
         )
@@ -72,8 +82,12 @@ class EndpointRole(Construct):
         resources = [f"{where}:{it}" for it in (interfaces, *places)]
         self.role.add_to_policy(iam.PolicyStatement(actions=_INTERFACES, resources=resources))
         found = "IAM5[Resource::arn:<AWS::Partition>:ec2:<AWS::Region>"
-        reasons = {f"{found}:{it}]": "A shared network belongs to another account." for it in places}
-        reasons[f"{found}:<AWS::AccountId>:network-interface/*]"] = "Interfaces have no name before they are made."
+        reasons = {
+            f"{found}:{it}]": "A shared network belongs to another account." for it in places
+        }
+        reasons[f"{found}:<AWS::AccountId>:network-interface/*]"] = (
+            "Interfaces have no name before they are made."
+        )
         accept(self.role, reasons)
 
     def _allow_key(self, key: str) -> None:
@@ -83,9 +97,13 @@ class EndpointRole(Construct):
         use = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"]
         self.role.add_to_policy(iam.PolicyStatement(actions=use, resources=[key]))
         for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
-        self.role.add_to_policy(iam.PolicyStatement(actions=["kms:CreateGrant"], resources=[key], conditions=for_aws))
+        self.role.add_to_policy(
+            iam.PolicyStatement(actions=["kms:CreateGrant"], resources=[key], conditions=for_aws)
+        )
 
     def _allow(self, *actions: str, **conditions: object) -> None:
         self.role.add_to_policy(
-            iam.PolicyStatement(actions=list(actions), resources=["*"], conditions=conditions or None)
+            iam.PolicyStatement(
+                actions=list(actions), resources=["*"], conditions=conditions or None
+            )
         )

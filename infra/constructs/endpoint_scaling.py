@@ -42,10 +42,16 @@ class EndpointScaling(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         if component is None:
-            resource, dimension = f"endpoint/{endpoint_name}/variant/{variant}", "variant:DesiredInstanceCount"
+            resource, dimension = (
+                f"endpoint/{endpoint_name}/variant/{variant}",
+                "variant:DesiredInstanceCount",
+            )
             metric = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
         else:
-            resource, dimension = f"inference-component/{component}", "inference-component:DesiredCopyCount"
+            resource, dimension = (
+                f"inference-component/{component}",
+                "inference-component:DesiredCopyCount",
+            )
             metric = "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution"
         self._target = scaling.CfnScalableTarget(
             self,
@@ -70,7 +76,8 @@ class EndpointScaling(Construct):
                     predefined_metric_specification=scaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
                         predefined_metric_type=metric
                     ),
-                    target_value=settings.requests_per_instance or max(1, settings.parallel * 3 // 4),
+                    target_value=settings.requests_per_instance
+                    or max(1, settings.parallel * 3 // 4),
                     scale_in_cooldown=settings.scale_in_seconds,
                     scale_out_cooldown=SCALE_OUT_SECONDS,
                 )
@@ -108,7 +115,9 @@ class EndpointScaling(Construct):
                 metric_aggregation_type="Maximum",
                 cooldown=SCALE_OUT_SECONDS,
                 step_adjustments=[
-                    scaling.CfnScalingPolicy.StepAdjustmentProperty(metric_interval_lower_bound=0, scaling_adjustment=1)
+                    scaling.CfnScalingPolicy.StepAdjustmentProperty(
+                        metric_interval_lower_bound=0, scaling_adjustment=1
+                    )
                 ],
             ),
         )
@@ -133,7 +142,9 @@ class EndpointScaling(Construct):
 
 
 def managed(settings: Settings) -> sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty:
-    """Return the setting with which SageMaker starts and stops the instances that the copies need."""
+    """Return the setting with which SageMaker starts and stops the instances that the copies
+    need.
+    """
     return sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty(
         status="ENABLED", min_instance_count=0, max_instance_count=settings.peak_instances
     )

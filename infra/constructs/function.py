@@ -54,13 +54,18 @@ def add_function(
         traced: Whether X-Ray traces it.
 
     """
-    target = Target(python_version=settings.python_version, architecture=settings.architecture, wheels=settings.wheels)
+    target = Target(
+        python_version=settings.python_version,
+        architecture=settings.architecture,
+        wheels=settings.wheels,
+    )
     package = build(root=root, target=target, content=content)
     if package.bytecode is None:
         # CDK prints a warning of the stack once, however many functions add it.
         missing = f"No Python {settings.python_version} here to compile the functions' code"
         effect = (
-            f"they work, but each cold start compiles it and is slower. With python{settings.python_version} on the"
+            "they work, but each cold start compiles it and is slower. With "
+            f"python{settings.python_version} on the"
         )
         Annotations.of(Stack.of(scope)).add_warning_v2(
             "sluice:no-bytecode", f"{missing}: {effect} PATH it is compiled."
@@ -78,12 +83,16 @@ def add_function(
         "Function",
         description=description,
         runtime=lambda_.Runtime(f"python{settings.python_version}", lambda_.RuntimeFamily.PYTHON),
-        architecture=lambda_.Architecture.ARM_64 if settings.architecture == "arm64" else lambda_.Architecture.X86_64,
+        architecture=lambda_.Architecture.ARM_64
+        if settings.architecture == "arm64"
+        else lambda_.Architecture.X86_64,
         handler=handler,
         code=lambda_.Code.from_asset(str(package.path)),
         memory_size=settings.memory_mb,
         timeout=Duration.seconds(timeout),
-        reserved_concurrent_executions=reserved if settings.reserved_concurrency is not None else None,
+        reserved_concurrent_executions=reserved
+        if settings.reserved_concurrency is not None
+        else None,
         tracing=lambda_.Tracing.ACTIVE if traced else None,
         role=role,
         log_group=log_group,
@@ -91,7 +100,10 @@ def add_function(
         environment=dict(environment),
     )
     if traced:
-        accept(role, {"IAM5[Resource::*]": "X-Ray's two actions, which tracing needs, know no resources."})
+        accept(
+            role,
+            {"IAM5[Resource::*]": "X-Ray's two actions, which tracing needs, know no resources."},
+        )
     if settings.wheels == "host":
         accept(scope, {"L1": "The local cloud runs the function on the Python of its machine."})
     return function

@@ -61,11 +61,20 @@ class ImageBuild(Construct):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, root: Path, dockerfile: str, target: str, exclude: list[str]
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        root: Path,
+        dockerfile: str,
+        target: str,
+        exclude: list[str],
     ) -> None:
         """Upload the sources, build the image and push it."""
         super().__init__(scope, construct_id)
-        source = s3_assets.Asset(self, "Source", path=str(root), exclude=exclude, ignore_mode=IgnoreMode.DOCKER)
+        source = s3_assets.Asset(
+            self, "Source", path=str(root), exclude=exclude, ignore_mode=IgnoreMode.DOCKER
+        )
         self.repository = ecr.Repository(
             self,
             "Repository",
@@ -76,7 +85,12 @@ class ImageBuild(Construct):
             empty_on_delete=True,
             lifecycle_rules=[ecr.LifecycleRule(max_image_count=5)],  # enough for rollbacks
         )
-        log = logs.LogGroup(self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+        log = logs.LogGroup(
+            self,
+            "Log",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
         role = iam.Role(self, "BuildRole", assumed_by=service_of_this_account(self, "codebuild"))
         project = codebuild.Project(
             self,
@@ -94,7 +108,9 @@ class ImageBuild(Construct):
                 "DOCKERFILE": codebuild.BuildEnvironmentVariable(value=dockerfile),
                 "TARGET": codebuild.BuildEnvironmentVariable(value=target),
             },
-            logging=codebuild.LoggingOptions(cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=log)),
+            logging=codebuild.LoggingOptions(
+                cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=log)
+            ),
             grant_report_group_permissions=False,
             timeout=Duration.minutes(55),  # CloudFormation waits an hour
             build_spec=codebuild.BuildSpec.from_object(
@@ -103,7 +119,10 @@ class ImageBuild(Construct):
                     "phases": {
                         "build": {
                             "commands": [
-                                'aws ecr get-login-password | docker login -u AWS --password-stdin "${IMAGE%%/*}"',
+                                (
+                                    "aws ecr get-login-password | docker login -u AWS "
+                                    '--password-stdin "${IMAGE%%/*}"'
+                                ),
                                 _BUILD,
                             ]
                         },
@@ -139,7 +158,10 @@ class ImageBuild(Construct):
         accept(
             role,
             {
-                **{f"IAM5[Action::s3:{it}*]": "CDK's grant to read the sources' asset." for it in _READ},
+                **{
+                    f"IAM5[Action::s3:{it}*]": "CDK's grant to read the sources' asset."
+                    for it in _READ
+                },
                 "IAM5[Resource::*]": "ecr:GetAuthorizationToken knows no resources.",
                 f"IAM5[Resource::{_LOGS}/<{Stack.of(self).get_logical_id(made)}>:*]": "CDK's grant of its own log.",
             },
@@ -148,7 +170,10 @@ class ImageBuild(Construct):
     def _starter(self, project: codebuild.Project) -> lambda_.Function:
         role = iam.Role(self, "StarterRole", assumed_by=iam.ServicePrincipal(LAMBDA))
         log = logs.LogGroup(
-            self, "StarterLog", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
+            self,
+            "StarterLog",
+            retention=logs.RetentionDays.ONE_WEEK,
+            removal_policy=RemovalPolicy.DESTROY,
         )
         log.grant_write(role)
         starter = lambda_.Function(
@@ -162,5 +187,7 @@ class ImageBuild(Construct):
             role=role,
             log_group=log,
         )
-        role.add_to_policy(iam.PolicyStatement(actions=["codebuild:StartBuild"], resources=[project.project_arn]))
+        role.add_to_policy(
+            iam.PolicyStatement(actions=["codebuild:StartBuild"], resources=[project.project_arn])
+        )
         return starter

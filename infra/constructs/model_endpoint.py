@@ -39,8 +39,12 @@ class ModelEndpoint(Construct):
     unchanged.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, root: Path, settings: Settings) -> None:
-        """Create the endpoint. Raises SettingsError if the weights or the Dockerfile are missing."""
+    def __init__(
+        self, scope: Construct, construct_id: str, *, root: Path, settings: Settings
+    ) -> None:
+        """Create the endpoint. Raises SettingsError if the weights or the Dockerfile are
+        missing.
+        """
         super().__init__(scope, construct_id)
         self._settings = settings
         self.component: str | None = None
@@ -59,7 +63,10 @@ class ModelEndpoint(Construct):
         object.
         """
         settings = self._settings
-        model: dict[str, Any] = {"endpoint": self.endpoint_name, "context_tokens": settings.context_tokens}
+        model: dict[str, Any] = {
+            "endpoint": self.endpoint_name,
+            "context_tokens": settings.context_tokens,
+        }
         model |= {"default_max_tokens": settings.default_max_tokens} | self._prices()
         if settings.model_dialect != "sluice":
             model["dialect"] = settings.model_dialect
@@ -71,7 +78,10 @@ class ModelEndpoint(Construct):
         """Return the prices that are set, in nano-USD a token; the settings have them in USD per
         million tokens.
         """
-        prices = {"prompt_price": self._settings.prompt_price, "completion_price": self._settings.completion_price}
+        prices = {
+            "prompt_price": self._settings.prompt_price,
+            "completion_price": self._settings.completion_price,
+        }
         return {name: round(price * 1000) for name, price in prices.items() if price is not None}
 
     def grant_stream(self, grantee: iam.IGrantable) -> None:
@@ -93,7 +103,9 @@ class ModelEndpoint(Construct):
 
     def _arn(self, kind: str, name: str) -> str:
         # ARNs have the name in lower case.
-        return Stack.of(self).format_arn(service="sagemaker", resource=kind, resource_name=name.lower())
+        return Stack.of(self).format_arn(
+            service="sagemaker", resource=kind, resource_name=name.lower()
+        )
 
     def _state(self) -> CfnCondition:
         stack = Stack.of(self)
@@ -104,7 +116,9 @@ class ModelEndpoint(Construct):
             allowed_values=["Running", "Stopped"],
             description="Whether the endpoint exists and is paid for; `sluice endpoint` changes it",
         )
-        return CfnCondition(stack, "EndpointRuns", expression=Fn.condition_equals(state.value_as_string, "Running"))
+        return CfnCondition(
+            stack, "EndpointRuns", expression=Fn.condition_equals(state.value_as_string, "Running")
+        )
 
     def _make(self, root: Path) -> None:
         settings = self._settings
@@ -127,7 +141,9 @@ class ModelEndpoint(Construct):
             enable_network_isolation=self._isolated,
             vpc_config=vpc if settings.subnets else None,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
-                image=image.uri, model_data_source=weights.data_source, environment=environment(settings)
+                image=image.uri,
+                model_data_source=weights.data_source,
+                environment=environment(settings),
             ),
         )
         # SageMaker checks the role's permissions when it makes the model.
@@ -150,7 +166,10 @@ class ModelEndpoint(Construct):
             endpoint_config_name=configuration.attr_endpoint_config_name,
             deployment_config=guard.of_endpoint if self.component is None else None,
             # A deployment keeps the number of instances that scaling has set.
-            retain_all_variant_properties=(settings.max_instances is not None and self.component is None) or None,
+            retain_all_variant_properties=(
+                settings.max_instances is not None and self.component is None
+            )
+            or None,
         )
         endpoint.cfn_options.condition = self._running
         last: Construct = endpoint
@@ -169,7 +188,9 @@ class ModelEndpoint(Construct):
                 after=last,
             )
 
-    def _configuration(self, model: sagemaker.CfnModel, role: iam.Role) -> sagemaker.CfnEndpointConfig:
+    def _configuration(
+        self, model: sagemaker.CfnModel, role: iam.Role
+    ) -> sagemaker.CfnEndpointConfig:
         settings = self._settings
         of_model = self.component is None
         variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty(
@@ -185,7 +206,9 @@ class ModelEndpoint(Construct):
             routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
                 routing_strategy="LEAST_OUTSTANDING_REQUESTS"
             ),
-            container_startup_health_check_timeout_in_seconds=settings.startup_seconds if of_model else None,
+            container_startup_health_check_timeout_in_seconds=settings.startup_seconds
+            if of_model
+            else None,
             model_data_download_timeout_in_seconds=settings.download_seconds if of_model else None,
         )
         vpc = sagemaker.CfnEndpointConfig.VpcConfigProperty(
@@ -203,7 +226,9 @@ class ModelEndpoint(Construct):
             vpc_config=vpc if settings.subnets and not of_model else None,
         )
 
-    def _component(self, name: str, model: sagemaker.CfnModel, guard: EndpointGuard) -> sagemaker.CfnInferenceComponent:
+    def _component(
+        self, name: str, model: sagemaker.CfnModel, guard: EndpointGuard
+    ) -> sagemaker.CfnInferenceComponent:
         """Create the model as an inference component. Each copy takes all GPUs of an instance."""
         settings = self._settings
         kind = sagemaker.CfnInferenceComponent
@@ -226,7 +251,9 @@ class ModelEndpoint(Construct):
                     model_data_download_timeout_in_seconds=settings.download_seconds,
                 ),
             ),
-            runtime_config=kind.InferenceComponentRuntimeConfigProperty(copy_count=settings.instance_count),
+            runtime_config=kind.InferenceComponentRuntimeConfigProperty(
+                copy_count=settings.instance_count
+            ),
             deployment_config=guard.of_component,
         )
         component.cfn_options.condition = self._running
@@ -237,4 +264,6 @@ class ModelEndpoint(Construct):
         if settings.ami_version is not None or not instances.has_gpu(settings.instance_type):
             return settings.ami_version
         container = containers().get(settings.container) if settings.image_uri is None else None
-        return _CUDA_12_4_AMI if container is not None and container.cuda <= (12, 4) else _NEWEST_AMI
+        return (
+            _CUDA_12_4_AMI if container is not None and container.cuda <= (12, 4) else _NEWEST_AMI
+        )

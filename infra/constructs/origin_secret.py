@@ -29,7 +29,12 @@ class OriginSecret(Construct):
         self._previous = self._generated("Previous", "still accepted by the functions")
         accept(
             self,
-            {"SMG4": "Changing it takes a deployment of the function and then of the distribution, in that order."},
+            {
+                "SMG4": (
+                    "Changing it takes a deployment of the function and then of the "
+                    "distribution, in that order."
+                )
+            },
         )
 
     @property
@@ -45,7 +50,10 @@ class OriginSecret(Construct):
     @property
     def variables(self) -> dict[str, str]:
         """The variables of a function that checks the secret."""
-        return {"SLUICE_ORIGIN_SECRET": self.current, "SLUICE_ORIGIN_SECRET_PREVIOUS": self.previous}
+        return {
+            "SLUICE_ORIGIN_SECRET": self.current,
+            "SLUICE_ORIGIN_SECRET_PREVIOUS": self.previous,
+        }
 
     def _generated(self, construct_id: str, use: str) -> secretsmanager.Secret:
         return secretsmanager.Secret(

@@ -40,14 +40,17 @@ class StreamFunction(Construct):
             root=root,
             settings=settings,
             content="function",
-            handler="lambda_fn.stream.main.run",  # named for readers: the exec wrapper starts this module
+            # named for readers: the exec wrapper starts this module
+            handler="lambda_fn.stream.main.run",
             description="Streams a model's answer as it is sampled",
             timeout=LIMITS.lambda_timeout,
             reserved=settings.reserved_concurrency,
             traced=True,
             environment={
                 "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
-                "SLUICE_MODELS": json.dumps({settings.model_name: endpoint.invocation, **settings.others}),
+                "SLUICE_MODELS": json.dumps(
+                    {settings.model_name: endpoint.invocation, **settings.others}
+                ),
                 "SLUICE_USAGE_TABLE": usage_table.table.table_name,
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
                 "SLUICE_HEARTBEAT_SECONDS": str(settings.heartbeat_seconds),

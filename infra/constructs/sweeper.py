@@ -30,7 +30,13 @@ class Sweeper(Construct):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, root: Path, settings: Settings, usage_table: UsageTable
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        root: Path,
+        settings: Settings,
+        usage_table: UsageTable,
     ) -> None:
         """Package and create the function, its schedule and its alarms. The function gets no rights
         here.
@@ -65,10 +71,16 @@ class Sweeper(Construct):
             description="Sweeps the usage table",
             schedule_expression=events.Schedule.rate(period).expression_string,
             state="ENABLED",
-            targets=[events.CfnRule.TargetProperty(arn=self.function.function_arn, id="Sweeper", retry_policy=retry)],
+            targets=[
+                events.CfnRule.TargetProperty(
+                    arn=self.function.function_arn, id="Sweeper", retry_policy=retry
+                )
+            ],
         )
         self.function.add_permission(
-            "Schedule", principal=iam.ServicePrincipal("events.amazonaws.com"), source_arn=rule.attr_arn
+            "Schedule",
+            principal=iam.ServicePrincipal("events.amazonaws.com"),
+            source_arn=rule.attr_arn,
         )
         recovered = cloudwatch.Metric(
             namespace=NAMESPACE,
@@ -80,7 +92,8 @@ class Sweeper(Construct):
         self._add_alarm(
             "Recovered",
             settings,
-            "More requests than usual were left open by the stream function, and settled by the sweeper: look for "
+            "More requests than usual were left open by the stream function, and settled by "
+            "the sweeper: look for "
             "killed functions, or for DynamoDB not answering.",
             recovered,
             threshold=settings.recovered_alarm,
@@ -88,15 +101,23 @@ class Sweeper(Construct):
         self._add_alarm(
             "Failing",
             settings,
-            "Sweeps fail one after the other: what was left open is not settled, and usage reports stand still.",
+            (
+                "Sweeps fail one after the other: what was left open is not settled, and usage "
+                "reports stand still."
+            ),
             self.function.metric_errors(period=period, statistic="Sum"),
             periods=2,
         )
         self._add_alarm(
             "Silent",
             settings,
-            "The sweeper has not run: what was left open is not settled, and usage reports stand still.",
-            self.function.metric_invocations(period=Duration.seconds(3 * LIMITS.sweep_period), statistic="Sum"),
+            (
+                "The sweeper has not run: what was left open is not settled, and usage reports "
+                "stand still."
+            ),
+            self.function.metric_invocations(
+                period=Duration.seconds(3 * LIMITS.sweep_period), statistic="Sum"
+            ),
             below=True,
         )
 

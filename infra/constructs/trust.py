@@ -23,4 +23,6 @@ def service_of_this_account(scope: Construct, name: str) -> iam.ServicePrincipal
     stack.
     """
     account = Stack.of(scope).account
-    return iam.ServicePrincipal(f"{name}.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": account}})
+    return iam.ServicePrincipal(
+        f"{name}.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": account}}
+    )

@@ -34,7 +34,10 @@ class UsageTable(Construct):
             "Table",
             partition_key=dynamodb.Attribute(name="pk", type=_STRING),
             sort_key=dynamodb.Attribute(name="sk", type=_STRING),
-            global_secondary_indexes=[_index("overdue", "open", "due"), _index("keys", "directory", "created")],
+            global_secondary_indexes=[
+                _index("overdue", "open", "due"),
+                _index("keys", "directory", "created"),
+            ],
             billing=dynamodb.Billing.on_demand(),
             encryption=dynamodb.TableEncryptionV2.dynamo_owned_key(),
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
@@ -56,7 +59,10 @@ class UsageTable(Construct):
             actions=[f"dynamodb:{action}" for action in actions],
             resource_arns=[self.table.table_arn],
             # ForAllValues is also true without any such key, so a second condition requires one.
-            conditions={"ForAllValues:StringLike": {LEADING_KEYS: list(partitions)}, "Null": {LEADING_KEYS: "false"}},
+            conditions={
+                "ForAllValues:StringLike": {LEADING_KEYS: list(partitions)},
+                "Null": {LEADING_KEYS: "false"},
+            },
         )
 
     def grant_indexes(self, grantee: iam.IGrantable, *indexes: Index) -> None:

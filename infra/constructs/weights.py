@@ -1,4 +1,6 @@
-"""The model's weights: uploaded with the deployment, in S3 already, or downloaded by the container."""
+"""The model's weights: uploaded with the deployment, in S3 already, or downloaded by the
+container.
+"""
 
 from pathlib import Path
 
@@ -24,8 +26,12 @@ class Weights(Construct):
     container downloads them from Hugging Face, there is no source.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, root: Path, location: str | None) -> None:
-        """Refer to the weights. Raises SettingsError if `location` is a file that does not exist."""
+    def __init__(
+        self, scope: Construct, construct_id: str, *, root: Path, location: str | None
+    ) -> None:
+        """Refer to the weights. Raises SettingsError if `location` is a file that does not
+        exist.
+        """
         super().__init__(scope, construct_id)
         self._source: tuple[str, str] | None = None
         if location is None or location.startswith(HUGGING_FACE):
@@ -37,7 +43,8 @@ class Weights(Construct):
         path = root / location
         if not path.is_file():
             raise SettingsError(
-                f"weights={location}: there is no such file; set weights to a GGUF file or an s3:// URI"
+                f"weights={location}: there is no such file; set weights to a GGUF file or "
+                "an s3:// URI"
             )
         asset = s3_assets.Asset(self, "File", path=str(path))
         self._source = asset.s3_bucket_name, asset.s3_object_key
@@ -76,4 +83,6 @@ class Weights(Construct):
         )
         if prefix:
             finding = f"arn:<AWS::Partition>:s3:::{bucket}/{key}*"
-            accept(role, {f"IAM5[Resource::{finding}]": "The model is every object under this prefix."})
+            accept(
+                role, {f"IAM5[Resource::{finding}]": "The model is every object under this prefix."}
+            )

@@ -26,7 +26,8 @@ def containers() -> dict[str, DeepLearningContainer]:
     """Return all kinds by our names for them."""
     listed = json.loads(Path(__file__).with_name("images.json").read_text())["containers"]
     return {
-        name: DeepLearningContainer(cuda=_version(item["cuda"]), uris=item["uris"]) for name, item in listed.items()
+        name: DeepLearningContainer(cuda=_version(item["cuda"]), uris=item["uris"])
+        for name, item in listed.items()
     }
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 DOCKERFILE = Path(__file__).parents[2] / "model/Dockerfile"
 _BASE = re.compile(
-    r"^(?P<argument>ARG \w*BASE_IMAGE=)(?P<image>[^\s@]+)(?P<digest>@sha256:[0-9a-f]{64})?$", re.MULTILINE
+    r"^(?P<argument>ARG \w*BASE_IMAGE=)(?P<image>[^\s@]+)(?P<digest>@sha256:[0-9a-f]{64})?$",
+    re.MULTILINE,
 )
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _TIMEOUT = 60
@@ -23,8 +24,12 @@ def unpinned(dockerfile: str) -> list[str]:
 
 
 def pinned(dockerfile: str, digests: dict[str, str]) -> str:
-    """Return the text with each base image at its digest (`sha256:...`). The tags stay for readers."""
-    return _BASE.sub(lambda found: f"{found['argument']}{found['image']}@{digests[found['image']]}", dockerfile)
+    """Return the text with each base image at its digest (`sha256:...`). The tags stay for
+    readers.
+    """
+    return _BASE.sub(
+        lambda found: f"{found['argument']}{found['image']}@{digests[found['image']]}", dockerfile
+    )
 
 
 def digest(image: str) -> str:
@@ -34,11 +39,21 @@ def digest(image: str) -> str:
         OSError: docker is missing, or the registry does not answer.
 
     """
-    command = ["docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", image]
+    command = [
+        "docker",
+        "buildx",
+        "imagetools",
+        "inspect",
+        "--format",
+        "{{.Manifest.Digest}}",
+        image,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
     printed = done.stdout.strip()
     if _DIGEST.fullmatch(printed) is None:
-        raise OSError(done.stderr.strip().rpartition("\n")[2] or f"docker printed no digest of {image}")
+        raise OSError(
+            done.stderr.strip().rpartition("\n")[2] or f"docker printed no digest of {image}"
+        )
     return printed
 
 

@@ -17,10 +17,14 @@ from sagemaker.core import image_uris
 FRAMEWORKS = {"vllm": "vllm", "sglang": "sglang", "lmi": "djl-lmi", "tgi": "huggingface-llm"}
 """Our names -> the SDK's."""
 REGIONS = (
-    "af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1 "
-    "ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-7 ca-central-1 ca-west-1 cn-north-1 "
-    "cn-northwest-1 eu-central-1 eu-central-2 eu-north-1 eu-south-1 eu-south-2 eu-west-1 eu-west-2 eu-west-3 "
-    "il-central-1 me-central-1 me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2 us-gov-east-1 us-gov-west-1 "
+    "af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 "
+    "ap-south-2 ap-southeast-1 "
+    "ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-7 ca-central-1 "
+    "ca-west-1 cn-north-1 "
+    "cn-northwest-1 eu-central-1 eu-central-2 eu-north-1 eu-south-1 eu-south-2 eu-west-1 "
+    "eu-west-2 eu-west-3 "
+    "il-central-1 me-central-1 me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2 "
+    "us-gov-east-1 us-gov-west-1 "
     "us-west-1 us-west-2"
 )
 # Any GPU instance leads to the GPU image.
@@ -30,7 +34,9 @@ FILE = Path(__file__).with_name("images.json")
 
 def newest(framework: str) -> str:
     """Return the highest full version that the SDK lists."""
-    listed: list[str] = [text for text in image_uris.list_versions(framework) if re.fullmatch(r"\d+(\.\d+){2}", text)]
+    listed: list[str] = [
+        text for text in image_uris.list_versions(framework) if re.fullmatch(r"\d+(\.\d+){2}", text)
+    ]
     return max(listed, key=lambda text: [int(part) for part in text.split(".")])
 
 
@@ -42,7 +48,11 @@ def main() -> None:
         for region in REGIONS.split():
             with contextlib.suppress(ValueError):  # the image is not in this region
                 uris[region] = image_uris.retrieve(
-                    framework, region, version=newest(framework), instance_type=_INSTANCE, image_scope="inference"
+                    framework,
+                    region,
+                    version=newest(framework),
+                    instance_type=_INSTANCE,
+                    image_scope="inference",
                 )
         cuda = re.search(r"-cu(\d+?)(\d)(-|$)", uris["us-east-1"])
         if cuda is None:

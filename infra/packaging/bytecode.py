@@ -12,7 +12,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROBE = "import json,sys; print(json.dumps([sys.implementation.cache_tag, '%d.%d.%d' % sys.version_info[:3]]))"
+_PROBE = (
+    "import json,sys; print(json.dumps([sys.implementation.cache_tag, '%d.%d.%d' % "
+    "sys.version_info[:3]]))"
+)
 # One process compiles the files in order. With UNCHECKED_HASH a .pyc contains no time and stays
 # valid, whatever times the zip gives the files.
 _COMPILE = """
@@ -57,12 +60,16 @@ def compile_tree(folder: Path, interpreter: Interpreter) -> None:
     """
     # The hash seed is fixed because it decides the order of constant sets in bytecode. `-I` would
     # ignore it.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
     environment["PYTHONHASHSEED"] = "0"
     command = [interpreter.path, "-P", "-S", "-c", _COMPILE, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
-        raise BytecodeError(f"{interpreter.path} could not compile the package:\n{done.stderr.strip()}")
+        raise BytecodeError(
+            f"{interpreter.path} could not compile the package:\n{done.stderr.strip()}"
+        )
     check_tags(folder, interpreter.cache_tag)
 
 
@@ -80,7 +87,9 @@ def _tag(python_version: str) -> str:
 def _probe(path: str) -> Interpreter | None:
     # PATH may have a version manager's shim without that version. It fails, and counts as absent.
     try:
-        done = subprocess.run([path, "-I", "-c", _PROBE], capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(
+            [path, "-I", "-c", _PROBE], capture_output=True, text=True, check=False, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode != 0:

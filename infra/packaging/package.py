@@ -101,12 +101,20 @@ def build(*, root: Path, target: Target, content: Content = "function") -> Packa
     entry = folder / ("bootstrap" if content == "function" else "control/handler.py")
     for needed in (lock, entry, root / "schema_guard/__init__.py"):
         if not needed.is_file():
-            raise PackageError(f"the package '{content}' needs {needed.relative_to(root)}, which is missing")
+            raise PackageError(
+                f"the package '{content}' needs {needed.relative_to(root)}, which is missing"
+            )
     sources = _sources(root, content)
-    host = Target(python_version=host_python_version(), architecture=host_architecture(), wheels="host")
+    host = Target(
+        python_version=host_python_version(), architecture=host_architecture(), wheels="host"
+    )
     if target.wheels == "host" and target != host:
-        there, here = (f"{it.architecture} with Python {it.python_version}" for it in (target, host))
-        raise PackageError(f"wheels=host can only build for this machine, which is {here}, not for {there}")
+        there, here = (
+            f"{it.architecture} with Python {it.python_version}" for it in (target, host)
+        )
+        raise PackageError(
+            f"wheels=host can only build for this machine, which is {here}, not for {there}"
+        )
     compiler = find_interpreter(target.python_version)
     bytecode = compiler.version if compiler else None
     path = root / "build" / f"{content}-{target.name}"
@@ -135,13 +143,36 @@ def build(*, root: Path, target: Target, content: Content = "function") -> Packa
 
 def _install(*, lock: Path, into: Path, target: Target) -> None:
     # Copies, not links into uv's cache, because modes are changed and files removed below.
-    command = [find_uv_bin(), "pip", "install", "--quiet", "--target", str(into), "--link-mode", "copy"]
-    command += ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--python", sys.executable]
-    command += ["--python-version", target.python_version, *target.platform_options, "-r", str(lock)]
+    command = [
+        find_uv_bin(),
+        "pip",
+        "install",
+        "--quiet",
+        "--target",
+        str(into),
+        "--link-mode",
+        "copy",
+    ]
+    command += [
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--no-deps",
+        "--python",
+        sys.executable,
+    ]
+    command += [
+        "--python-version",
+        target.python_version,
+        *target.platform_options,
+        "-r",
+        str(lock),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise PackageError(
-            f"the dependencies of {lock.name} for {target.name} could not be installed:\n{done.stderr.strip()}"
+            f"the dependencies of {lock.name} for {target.name} could not be "
+            f"installed:\n{done.stderr.strip()}"
         )
 
 
@@ -166,13 +197,17 @@ def _sources(root: Path, content: Content) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
 
 
 def _copy_sources(sources: list[Path], root: Path, made: Path) -> None:
     for path in sources:
         # The exec wrapper must be at the root: AWS_LAMBDA_EXEC_WRAPPER=/var/task/bootstrap.
-        to = made / ("bootstrap" if path == root / "lambda_fn/bootstrap" else path.relative_to(root))
+        to = made / (
+            "bootstrap" if path == root / "lambda_fn/bootstrap" else path.relative_to(root)
+        )
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, to)
 

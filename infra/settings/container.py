@@ -35,7 +35,8 @@ class ContainerSettings:
     # None: the deployment builds our container from model/, and takes AWS's images from
     # infra/images/images.json.
     image_uri: str | None = setting(
-        pattern=r"[\w.-]+(:\d+)?/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})", form="host/repository:tag"
+        pattern=r"[\w.-]+(:\d+)?/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})",
+        form="host/repository:tag",
     )
     image_build: Literal["docker", "codebuild"] = setting(default="docker")
     """Which of the two builds our container."""
@@ -46,15 +47,21 @@ class ContainerSettings:
         form="a file, or s3://bucket/key, or s3://bucket/prefix/, or hf:organisation/model",
     )
     weights_sha256: str | None = setting(
-        default=None, pattern=r"[0-9a-f]{64}", form="the SHA-256 of the one weights file, 64 hexadecimal digits"
+        default=None,
+        pattern=r"[0-9a-f]{64}",
+        form="the SHA-256 of the one weights file, 64 hexadecimal digits",
     )
     """The SHA-256 of the one file that `weights` names; our container refuses any other file."""
     huggingface_secret: str | None = setting(
-        default=None, pattern=_SECRET, form="the name or ARN of a secret of Secrets Manager that holds the token"
+        default=None,
+        pattern=_SECRET,
+        form="the name or ARN of a secret of Secrets Manager that holds the token",
     )
     engine: Engine
     """The engine of our container."""
-    model_name: str = setting(pattern=r"[\w][\w.:/-]{0,63}", form="letters, digits and ._:/-, 64 at most")
+    model_name: str = setting(
+        pattern=r"[\w][\w.:/-]{0,63}", form="letters, digits and ._:/-, 64 at most"
+    )
     context_tokens: int = setting(minimum=64, maximum=1_048_576)
     parallel: int = setting(minimum=1, maximum=256)
     """The number of answers generated at once; further requests wait."""
@@ -62,9 +69,13 @@ class ContainerSettings:
     """The pace of each answer; 0: unlimited."""
     tensor_parallel: int | None = setting(default=None, minimum=1, maximum=64)
     """None: all GPUs of the instance."""
-    quantization: str | None = setting(default=None, pattern=r"[\w.-]{1,64}", form="a name such as fp8 or awq")
+    quantization: str | None = setting(
+        default=None, pattern=r"[\w.-]{1,64}", form="a name such as fp8 or awq"
+    )
     environment: Mapping[str, str] = setting(
-        default={}, pattern=r"(?s).{0,1024}", form='a JSON object of texts, 1,024 characters each: {"NAME": "value"}'
+        default={},
+        pattern=r"(?s).{0,1024}",
+        form='a JSON object of texts, 1,024 characters each: {"NAME": "value"}',
     )
     """More variables of the container."""
 
@@ -101,12 +112,16 @@ class ContainerSettings:
         rules = [
             (
                 self.on_gpu and not instances.has_gpu(instance_type),
-                f"instance_type={instance_type}: {self._what} needs a GPU; ml.g6.xlarge has the cheapest",
+                (
+                    f"instance_type={instance_type}: {self._what} needs a GPU; ml.g6.xlarge has "
+                    "the cheapest"
+                ),
             ),
             (
                 self.on_gpu and weights.endswith(".gguf"),
                 (
-                    f"weights={weights}: {self._what} reads Hugging Face models; set s3://bucket/prefix/ "
+                    f"weights={weights}: {self._what} reads Hugging Face models; set "
+                    "s3://bucket/prefix/ "
                     "(sluice model push) or hf:organisation/model"
                 ),
             ),
@@ -116,19 +131,32 @@ class ContainerSettings:
             ),
             (
                 self.from_hugging_face and not self.on_gpu,
-                f"weights={weights}: {self._what} cannot download; put the GGUF file into S3 (sluice model push)",
+                (
+                    f"weights={weights}: {self._what} cannot download; put the GGUF file into S3 "
+                    "(sluice model push)"
+                ),
             ),
             (
                 self.weights_sha256 is not None
-                and (self.container != "sluice" or self.engine != "llama_cpp" or not weights.endswith(".gguf")),
-                "weights_sha256: only our container's engine=llama_cpp checks it, for one GGUF file",
+                and (
+                    self.container != "sluice"
+                    or self.engine != "llama_cpp"
+                    or not weights.endswith(".gguf")
+                ),
+                (
+                    "weights_sha256: only our container's engine=llama_cpp checks it, for one "
+                    "GGUF file"
+                ),
             ),
             *(
                 (
                     not self.on_gpu and value is not None,
                     f"{name}={value}: has an effect on GPUs only, not with {self._what}",
                 )
-                for name, value in (("tensor_parallel", self.tensor_parallel), ("quantization", self.quantization))
+                for name, value in (
+                    ("tensor_parallel", self.tensor_parallel),
+                    ("quantization", self.quantization),
+                )
             ),
             (
                 self.from_hugging_face and network_isolation is True,
@@ -136,7 +164,10 @@ class ContainerSettings:
             ),
             (
                 self.huggingface_secret is not None and not self.from_hugging_face,
-                f"huggingface_secret={self.huggingface_secret}: has an effect with weights=hf:organisation/model only",
+                (
+                    f"huggingface_secret={self.huggingface_secret}: has an effect with "
+                    "weights=hf:organisation/model only"
+                ),
             ),
             (
                 self.model_dialect == "lmi-inputs" and self.container not in ("lmi", "sluice"),
@@ -147,14 +178,20 @@ class ContainerSettings:
             if contradicts:
                 raise SettingsError(message)
         for name, model in self.others.items():
-            if not {"endpoint", "context_tokens"} <= set(model) or model.get("dialect", "sluice") not in get_args(
-                Dialect
-            ):
-                raise SettingsError(f"other_models={name}: needs endpoint, context_tokens, and a known dialect")
+            if not {"endpoint", "context_tokens"} <= set(model) or model.get(
+                "dialect", "sluice"
+            ) not in get_args(Dialect):
+                raise SettingsError(
+                    f"other_models={name}: needs endpoint, context_tokens, and a known dialect"
+                )
         for name in self.environment:
             if re.fullmatch(r"[a-zA-Z_]\w{0,1023}", name) is None:
-                raise SettingsError(f"environment={name}: must be the name of an environment variable")
+                raise SettingsError(
+                    f"environment={name}: must be the name of an environment variable"
+                )
 
     @property
     def _what(self) -> str:
-        return f"engine={self.engine}" if self.container == "sluice" else f"container={self.container}"
+        return (
+            f"engine={self.engine}" if self.container == "sluice" else f"container={self.container}"
+        )

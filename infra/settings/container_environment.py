@@ -64,7 +64,8 @@ def environment(settings: Settings) -> dict[str, str]:
     variables = {**_KINDS[settings.container](settings), **_token(settings), **settings.environment}
     if len(variables) > _MAX_VARIABLES:
         raise SettingsError(
-            f"environment: SageMaker takes {_MAX_VARIABLES} variables, and with ours there are {len(variables)}"
+            f"environment: SageMaker takes {_MAX_VARIABLES} variables, and with ours there "
+            f"are {len(variables)}"
         )
     return variables
 
@@ -74,9 +75,13 @@ def _check(more: Mapping[str, str], engine: str) -> None:
         if (setting := SET_BY.get(name)) is not None:
             raise SettingsError(f"environment={name}: set it by the setting {setting}")
         if name.startswith("SLUICE_") and name not in EXTRA:
-            raise SettingsError(f"environment={name}: our container has no such setting; it has {', '.join(EXTRA)}")
+            raise SettingsError(
+                f"environment={name}: our container has no such setting; it has {', '.join(EXTRA)}"
+            )
         if EXTRA.get(name, "") not in ("", engine):
-            raise SettingsError(f"environment={name}: is a setting of engine={EXTRA[name]}, not of {engine}")
+            raise SettingsError(
+                f"environment={name}: is a setting of engine={EXTRA[name]}, not of {engine}"
+            )
 
 
 def gpus(settings: Settings) -> int:
@@ -87,10 +92,13 @@ def gpus(settings: Settings) -> int:
     used = settings.tensor_parallel or available
     if used is None:
         raise SettingsError(
-            f"instance_type={settings.instance_type}: is not known here; set tensor_parallel to its number of GPUs"
+            f"instance_type={settings.instance_type}: is not known here; set tensor_parallel "
+            "to its number of GPUs"
         )
     if available is not None and used > available:
-        raise SettingsError(f"tensor_parallel={used}: {settings.instance_type} has {available} GPUs")
+        raise SettingsError(
+            f"tensor_parallel={used}: {settings.instance_type} has {available} GPUs"
+        )
     return used
 
 
@@ -177,7 +185,8 @@ def _lmi(settings: Settings) -> dict[str, str]:
             "OPTION_MAX_ROLLING_BATCH_SIZE": settings.parallel,
             "OPTION_TENSOR_PARALLEL_DEGREE": gpus(settings),
             "OPTION_QUANTIZE": settings.quantization,
-            "SERVING_FAIL_FAST": "true",  # a model that does not load ends the container, with its reason in the log
+            # a model that does not load ends the container, with its reason in the log
+            "SERVING_FAIL_FAST": "true",
         }
     )
 

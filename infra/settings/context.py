@@ -70,7 +70,10 @@ def _named(value: object) -> dict[str, str]:
     members = value if isinstance(value, Mapping) else json.loads(str(value))
     if not isinstance(members, Mapping):
         raise ValueError("not an object")
-    return {str(name): item if isinstance(item, str) else json.dumps(item) for name, item in members.items()}
+    return {
+        str(name): item if isinstance(item, str) else json.dumps(item)
+        for name, item in members.items()
+    }
 
 
 def _unknown(name: str) -> str:

@@ -43,7 +43,9 @@ class Settings(ContainerSettings, EndpointSettings):
     """
 
     stage: Stage
-    name: str = _setting(pattern=r"[a-z][a-z0-9-]{0,23}", form="lower-case letters, digits and hyphens, 24 at most")
+    name: str = _setting(
+        pattern=r"[a-z][a-z0-9-]{0,23}", form="lower-case letters, digits and hyphens, 24 at most"
+    )
     # The stream function.
     python_version: str = _setting(pattern=r"3\.1[1-9]", form="3.11 or newer")
     architecture: Architecture
@@ -71,7 +73,9 @@ class Settings(ContainerSettings, EndpointSettings):
     """How long the audit trail is kept."""
     recovered_alarm: int = _setting(minimum=1, maximum=1_000_000)
     """The number of requests settled by one sweep that raises an alarm."""
-    alarm_topic: str | None = _setting(pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN")
+    alarm_topic: str | None = _setting(
+        pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN"
+    )
     # What is kept, and how long.
     retain: bool
     """Tables outlive their stack; stack and tables are protected from deletion."""
@@ -91,7 +95,9 @@ class Settings(ContainerSettings, EndpointSettings):
     # A domain in place of the distribution's. Its certificate is made in us-east-1, unless one is
     # named.
     domain: str | None = _setting(
-        default=None, pattern=r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", form="a host name like api.example.org"
+        default=None,
+        pattern=r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}",
+        form="a host name like api.example.org",
     )
     certificate_arn: str | None = _setting(
         default=None,
@@ -99,7 +105,9 @@ class Settings(ContainerSettings, EndpointSettings):
         form="the ARN of a certificate of ACM in us-east-1",
     )
     hosted_zone: str | None = _setting(
-        default=None, pattern=r"Z[A-Z0-9]+:[a-z0-9.-]+", form="the zone's id and name, like Z0123456789:example.org"
+        default=None,
+        pattern=r"Z[A-Z0-9]+:[a-z0-9.-]+",
+        form="the zone's id and name, like Z0123456789:example.org",
     )
     """The zone of the domain's records, and of the record that proves to ACM that it is ours."""
 
@@ -109,15 +117,20 @@ class Settings(ContainerSettings, EndpointSettings):
         """
         for field in dataclasses.fields(self):
             fields.check(field, TYPES[field.name], getattr(self, field.name))
-        self.check_container(instance_type=self.instance_type, network_isolation=self.network_isolation)
+        self.check_container(
+            instance_type=self.instance_type, network_isolation=self.network_isolation
+        )
         self.check_endpoint()
         self._check_domain()
         if self.stage == "local" and self.web_acl is not None:
-            raise SettingsError(f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod")
+            raise SettingsError(
+                f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod"
+            )
         minimum = LIMITS.lambda_timeout + _CLOCK_SKEW
         if self.stage != "local" and self.overdue_seconds < minimum:
             raise SettingsError(
-                f"overdue_seconds={self.overdue_seconds}: must be {minimum:g} or more in stage {self.stage}: "
+                f"overdue_seconds={self.overdue_seconds}: must be {minimum:g} or more in "
+                f"stage {self.stage}: "
                 "before that a function may still be at work on the request"
             )
 
@@ -137,7 +150,11 @@ class Settings(ContainerSettings, EndpointSettings):
         """The public names of models that lack a price: cost budgets do not limit them."""
         own = {"prompt_price": self.prompt_price, "completion_price": self.completion_price}
         models = {self.model_name: own, **self.others}
-        return [name for name, it in models.items() if None in (it.get("prompt_price"), it.get("completion_price"))]
+        return [
+            name
+            for name, it in models.items()
+            if None in (it.get("prompt_price"), it.get("completion_price"))
+        ]
 
     @property
     def certificate_stack(self) -> str | None:
@@ -158,17 +175,22 @@ class Settings(ContainerSettings, EndpointSettings):
     @property
     def edge_stacks(self) -> tuple[str, ...]:
         """The names of the stacks that are always in us-east-1."""
-        return tuple(name for name in (self.certificate_stack, self.web_acl_stack) if name is not None)
+        return tuple(
+            name for name in (self.certificate_stack, self.web_acl_stack) if name is not None
+        )
 
     def _check_domain(self) -> None:
         if self.domain is None:
             if self.certificate_arn or self.hosted_zone:
-                raise SettingsError("certificate_arn and hosted_zone: have an effect with domain only")
+                raise SettingsError(
+                    "certificate_arn and hosted_zone: have an effect with domain only"
+                )
             return
         if self.hosted_zone is None:
             if self.certificate_arn is None:
                 raise SettingsError(
-                    f"domain={self.domain}: needs hosted_zone, with which its certificate is made, or the "
+                    f"domain={self.domain}: needs hosted_zone, with which its certificate is "
+                    "made, or the "
                     "certificate_arn of one that exists"
                 )
             return

@@ -39,10 +39,16 @@ class EndpointSettings:
     """None: chosen by the image's CUDA version."""
     # Security.
     kms_key: str | None = setting(
-        default=None, pattern=r"arn:aws[\w-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+", form="a KMS key's ARN"
+        default=None,
+        pattern=r"arn:aws[\w-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+",
+        form="a KMS key's ARN",
     )
-    subnets: tuple[str, ...] = setting(default=(), pattern=r"subnet-[0-9a-f]+", form="subnet-1,subnet-2")
-    security_groups: tuple[str, ...] = setting(default=(), pattern=r"sg-[0-9a-f]+", form="sg-1,sg-2")
+    subnets: tuple[str, ...] = setting(
+        default=(), pattern=r"subnet-[0-9a-f]+", form="subnet-1,subnet-2"
+    )
+    security_groups: tuple[str, ...] = setting(
+        default=(), pattern=r"sg-[0-9a-f]+", form="sg-1,sg-2"
+    )
     network_isolation: bool | None = setting(default=None)
     """None: on, unless the container downloads its weights."""
     # Scaling. Without `max_instances` there are always `instance_count` instances.
@@ -51,9 +57,13 @@ class EndpointSettings:
     """None: three quarters of `parallel`."""
     scale_in_seconds: int = setting(default=600, minimum=0, maximum=86_400)
     schedule: tuple[str, ...] = setting(
-        default=(), pattern=_PLAN.pattern, form="like cron(0 7 ? * MON-FRI *) 2-8; cron(0 20 ? * * *) 1-2"
+        default=(),
+        pattern=_PLAN.pattern,
+        form="like cron(0 7 ? * MON-FRI *) 2-8; cron(0 20 ? * * *) 1-2",
     )
-    schedule_timezone: str = setting(default="UTC", pattern=r"[A-Za-z_]+(/[A-Za-z_+-]+)*", form="like Europe/Berlin")
+    schedule_timezone: str = setting(
+        default="UTC", pattern=r"[A-Za-z_]+(/[A-Za-z_+-]+)*", form="like Europe/Berlin"
+    )
     scale_to_zero: bool = setting(default=False)
     """The model is an inference component then. The first request without a copy fails and starts
     one, which takes minutes.
@@ -66,7 +76,9 @@ class EndpointSettings:
     def plans(self) -> tuple[Plan, ...]:
         """The parsed schedule."""
         matches = [_PLAN.fullmatch(text) for text in self.schedule]
-        return tuple(Plan(it[1], int(it[3]), int(it[4] or it[3])) for it in matches if it is not None)
+        return tuple(
+            Plan(it[1], int(it[3]), int(it[4] or it[3])) for it in matches if it is not None
+        )
 
     @property
     def scales(self) -> bool:
@@ -76,7 +88,9 @@ class EndpointSettings:
     @property
     def peak_instances(self) -> int:
         """The largest number of instances that scaling and its schedule may start."""
-        return max(self.max_instances or 0, self.instance_count, *(plan.maximum for plan in self.plans))
+        return max(
+            self.max_instances or 0, self.instance_count, *(plan.maximum for plan in self.plans)
+        )
 
     def check_endpoint(self) -> None:
         """Raise SettingsError for the first pair of settings that contradict each other."""
@@ -101,18 +115,23 @@ class EndpointSettings:
             (
                 len(self.subnets) == 1 and self.instance_count > 1,
                 (
-                    f"subnets={self.subnets[0] if self.subnets else ''}: {self.instance_count} instances in one zone "
+                    f"subnets={self.subnets[0] if self.subnets else ''}: "
+                    f"{self.instance_count} instances in one zone "
                     "fail together; set subnets of two zones"
                 ),
             ),
             (
                 self.kms_key is not None and instances.has_disks(self.instance_type),
-                f"kms_key: SageMaker takes none for {self.instance_type}, which encrypts its local disks itself",
+                (
+                    f"kms_key: SageMaker takes none for {self.instance_type}, which encrypts its "
+                    "local disks itself"
+                ),
             ),
             (
                 self.endpoint_name is not None and self.scales,
                 (
-                    "endpoint_name: the owner of an existing endpoint scales it; leave out max_instances and "
+                    "endpoint_name: the owner of an existing endpoint scales it; leave out "
+                    "max_instances and "
                     "scale_to_zero"
                 ),
             ),

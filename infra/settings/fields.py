@@ -60,10 +60,20 @@ def check(field: dataclasses.Field[Any], kind: Any, value: object) -> None:
     meta = field.metadata
     pattern: str | None = meta.get("pattern")
     allowed = choices(kind)
-    texts = value if isinstance(value, tuple) else value.values() if isinstance(value, Mapping) else (value,)
+    texts = (
+        value
+        if isinstance(value, tuple)
+        else value.values()
+        if isinstance(value, Mapping)
+        else (value,)
+    )
     wrong_choice = allowed is not None and value not in allowed
-    out_of_bounds = isinstance(value, int | float) and _out_of_bounds(value, meta.get("minimum"), meta.get("maximum"))
-    malformed = pattern is not None and any(re.fullmatch(pattern, str(text)) is None for text in texts)
+    out_of_bounds = isinstance(value, int | float) and _out_of_bounds(
+        value, meta.get("minimum"), meta.get("maximum")
+    )
+    malformed = pattern is not None and any(
+        re.fullmatch(pattern, str(text)) is None for text in texts
+    )
     if wrong_choice or out_of_bounds or malformed:
         raise SettingsError(f"{field.name}={value}: must be {accepted(field, kind)}")
 

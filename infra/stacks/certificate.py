@@ -14,9 +14,13 @@ class CertificateStack(EdgeStack):
     the domain is ours.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, env: Environment) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, env: Environment
+    ) -> None:
         """Request the certificate. The deployment waits some minutes until ACM issues it."""
-        super().__init__(scope, construct_id, description="Sluice: the domain's certificate", env=env)
+        super().__init__(
+            scope, construct_id, description="Sluice: the domain's certificate", env=env
+        )
         assert settings.domain is not None  # noqa: S101 (`Settings.certificate_stack` is None without a domain)
         self.certificate = acm.Certificate(
             self,

@@ -11,7 +11,9 @@ REGION = "us-east-1"
 class EdgeStack(Stack):
     """A stack in `REGION` whose resources the service stack refers to from its own region."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, description: str, env: Environment) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, description: str, env: Environment
+    ) -> None:
         """Make the stack in the account of `env`, the account and region of the service stack."""
         super().__init__(
             scope,

@@ -71,7 +71,12 @@ class ServiceStack(Stack):
         control = None
         if settings.admin_url:
             control = ControlFunction(
-                self, "Control", root=root, settings=settings, usage_table=usage_table, origin=secret
+                self,
+                "Control",
+                root=root,
+                settings=settings,
+                usage_table=usage_table,
+                origin=secret,
             )
         admin = AdminFunctions(self, "Admin", root=root, settings=settings, usage_table=usage_table)
         domain = Domain(self, "CustomDomain", settings=settings, certificate=certificate)
@@ -96,7 +101,9 @@ class ServiceStack(Stack):
         endpoint.grant_stream(stream.function)
         # No role removes anything but rollups, which can be made again. Neither the sweeper nor the
         # admin functions may call a model or a function.
-        usage_table.grant_in(sweeper.function, ["GetItem", "Query"], "KEY#*", "LEDGER#*", "USAGE", "USAGE#*")
+        usage_table.grant_in(
+            sweeper.function, ["GetItem", "Query"], "KEY#*", "LEDGER#*", "USAGE", "USAGE#*"
+        )
         usage_table.grant_in(sweeper.function, ["UpdateItem"], "KEY#*", "LEDGER#*", "USAGE")
         usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["DeleteItem"], "USAGE", "USAGE#*")

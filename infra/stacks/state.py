@@ -11,7 +11,12 @@ class StateStack(Stack):
     """The tables. Output: UsageTableName."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, settings: Settings, env: Environment | None = None
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        env: Environment | None = None,
     ) -> None:
         """Compose the stack, for the account and region of `env` if it is known."""
         super().__init__(

@@ -13,7 +13,9 @@ from infra.stacks.edge import EdgeStack
 WINDOW = 300
 """The seconds over which requests are counted."""
 _TOO_MANY = "TooMany"
-_MESSAGE = "Too many requests came from this address in the last five minutes. Slow down, then try again."
+_MESSAGE = (
+    "Too many requests came from this address in the last five minutes. Slow down, then try again."
+)
 
 
 class WebAclStack(EdgeStack):
@@ -25,9 +27,13 @@ class WebAclStack(EdgeStack):
     would contain the callers' keys.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, env: Environment) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, env: Environment
+    ) -> None:
         """Create the web ACL."""
-        super().__init__(scope, construct_id, description="Sluice: the distribution's web ACL", env=env)
+        super().__init__(
+            scope, construct_id, description="Sluice: the distribution's web ACL", env=env
+        )
         below_admin = wafv2.CfnWebACL.StatementProperty(
             byte_match_statement=wafv2.CfnWebACL.ByteMatchStatementProperty(
                 field_to_match=wafv2.CfnWebACL.FieldToMatchProperty(uri_path={}),
@@ -52,7 +58,12 @@ class WebAclStack(EdgeStack):
                 )
             },
             rules=[
-                _rule("AdminRate", 0, min(settings.web_acl_admin_rate, settings.web_acl_rate), below_admin),
+                _rule(
+                    "AdminRate",
+                    0,
+                    min(settings.web_acl_admin_rate, settings.web_acl_rate),
+                    below_admin,
+                ),
                 _rule("Rate", 1, settings.web_acl_rate, None),
             ],
         )
@@ -78,7 +89,9 @@ def _rule(
                 custom_response=wafv2.CfnWebACL.CustomResponseProperty(
                     response_code=429,
                     custom_response_body_key=_TOO_MANY,
-                    response_headers=[wafv2.CfnWebACL.CustomHTTPHeaderProperty(name="retry-after", value="60")],
+                    response_headers=[
+                        wafv2.CfnWebACL.CustomHTTPHeaderProperty(name="retry-after", value="60")
+                    ],
                 )
             )
         ),

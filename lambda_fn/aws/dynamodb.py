@@ -28,9 +28,15 @@ from lambda_fn.aws.signing import Credentials, sign
 from lambda_fn.http.client import Client
 from lambda_fn.http.connection import TransportError
 
-_THROTTLES = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"}
+_THROTTLES = {
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottlingException",
+}
 _RETRIED = _THROTTLES | {"InternalServerError", "ServiceUnavailable"}
-_MAX_RESPONSE = 8_000_000  # a page of a query has at most 1 MB, an item 400 kB; JSON adds names and types
+_MAX_RESPONSE = (
+    8_000_000  # a page of a query has at most 1 MB, an item 400 kB; JSON adds names and types
+)
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -116,7 +122,11 @@ class Table:
         self._consumed = consumed
 
     async def put(
-        self, item: Mapping[str, Any], *, condition: str | None = None, values: Mapping[str, Any] | None = None
+        self,
+        item: Mapping[str, Any],
+        *,
+        condition: str | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a whole item; `values` are the values of `condition`.
 
@@ -171,7 +181,11 @@ class Table:
         return unwrap_all(answer.get("Attributes", {}))
 
     async def delete(
-        self, key: Mapping[str, str], *, condition: str | None = None, values: Mapping[str, Any] | None = None
+        self,
+        key: Mapping[str, str],
+        *,
+        condition: str | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> None:
         """Delete an item. A missing item is no error unless `condition` makes it one. Raises as
         `put`.
@@ -183,7 +197,9 @@ class Table:
         answer = await self._call("GetItem", {"Key": wrap_all(key), "ConsistentRead": consistent})
         return unwrap_all(answer["Item"]) if "Item" in answer else None
 
-    async def query(self, query: Query, *, after: Mapping[str, Any] | None = None, consistent: bool = False) -> Page:
+    async def query(
+        self, query: Query, *, after: Mapping[str, Any] | None = None, consistent: bool = False
+    ) -> Page:
         """Return a page; `after` is where the page before ended. An index cannot be read
         `consistent`.
         """
@@ -205,7 +221,10 @@ class Table:
         call |= {name: value for name, value in options.items() if value is not None}
         answer = await self._call("Query", call)
         last = answer.get("LastEvaluatedKey")
-        return Page([unwrap_all(item) for item in answer.get("Items", [])], unwrap_all(last) if last else None)
+        return Page(
+            [unwrap_all(item) for item in answer.get("Items", [])],
+            unwrap_all(last) if last else None,
+        )
 
     async def query_all(self, query: Query, *, consistent: bool = False) -> AsyncIterator[Item]:
         """Yield all items of a query, page after page."""
@@ -232,7 +251,9 @@ class Table:
         max_attempts = max_attempts or limits.META_MAX_ATTEMPTS
         reason = ""
         attempt = 0
-        while not attempt or (attempt < max_attempts if deadline is None else time.monotonic() < deadline):
+        while not attempt or (
+            attempt < max_attempts if deadline is None else time.monotonic() < deadline
+        ):
             if attempt:
                 longest = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MAX)
                 await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 (spreads load, hides nothing)
@@ -256,7 +277,9 @@ class Table:
                 break
         raise MeterUnavailable(f"{operation}: {reason}")
 
-    def _body(self, call: Mapping[str, Any], plain: Mapping[str, Mapping[str, Any]], attempt: int) -> bytes:
+    def _body(
+        self, call: Mapping[str, Any], plain: Mapping[str, Mapping[str, Any]], attempt: int
+    ) -> bytes:
         whole = {**call, "TableName": self._name}
         for name, values in plain.items():
             whole[name] = wrap_all(values, attempt)
@@ -271,10 +294,15 @@ class Table:
             service="dynamodb",
             host=self._host,
             path="/",
-            headers={"content-type": "application/x-amz-json-1.0", "x-amz-target": f"DynamoDB_20120810.{operation}"},
+            headers={
+                "content-type": "application/x-amz-json-1.0",
+                "x-amz-target": f"DynamoDB_20120810.{operation}",
+            },
             body=body,
         )
-        response = await self._client.request("POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT)
+        response = await self._client.request(
+            "POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT
+        )
         try:
             answer = await response.read_all(_MAX_RESPONSE)
         finally:
@@ -282,7 +310,9 @@ class Table:
         try:
             return response.status, _decode(answer)
         except msgspec.DecodeError as error:
-            if response.status == 200:  # not from DynamoDB; read as an answer, it would mean that no item exists
+            if (
+                response.status == 200
+            ):  # not from DynamoDB; read as an answer, it would mean that no item exists
                 raise TransportError("an answer that is no JSON object") from error
             return response.status, {}
 

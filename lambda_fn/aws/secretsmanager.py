@@ -33,7 +33,9 @@ class SecretsUnavailable(SecretError):
 class SecretsManager:
     """A client of Secrets Manager."""
 
-    def __init__(self, client: Client, *, url: str, region: str, credentials: Callable[[], Credentials]) -> None:
+    def __init__(
+        self, client: Client, *, url: str, region: str, credentials: Callable[[], Credentials]
+    ) -> None:
         """Set how to reach it; `credentials` is called for each call."""
         self._client = client
         self._url = url
@@ -78,10 +80,15 @@ class SecretsManager:
             service="secretsmanager",
             host=self._url.partition("://")[2],
             path="/",
-            headers={"content-type": "application/x-amz-json-1.1", "x-amz-target": f"secretsmanager.{operation}"},
+            headers={
+                "content-type": "application/x-amz-json-1.1",
+                "x-amz-target": f"secretsmanager.{operation}",
+            },
             body=body,
         )
-        response = await self._client.request("POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT)
+        response = await self._client.request(
+            "POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT
+        )
         try:
             answer = await response.read_all(_MAX_RESPONSE)
         finally:

@@ -77,7 +77,12 @@ def sign(
     signature = hmac.digest(key, text.encode(), "sha256").hex()
     credential = f"Credential={credentials.access_key}/{scope}"
     scheme = f"{credential}, SignedHeaders={listed}, Signature={signature}"
-    signed = {**headers, "host": host, "x-amz-date": stamp, "authorization": f"AWS4-HMAC-SHA256 {scheme}"}
+    signed = {
+        **headers,
+        "host": host,
+        "x-amz-date": stamp,
+        "authorization": f"AWS4-HMAC-SHA256 {scheme}",
+    }
     if credentials.token:
         signed["x-amz-security-token"] = credentials.token
     return signed
@@ -88,7 +93,12 @@ def _canonical(path: str, host: str, token: str, *headers: tuple[str, str]) -> t
     """Return the canonical request before and after the time, without the body's hash, and the
     signed names.
     """
-    signed = {**dict(headers), "host": host, "x-amz-date": "\0", **({"x-amz-security-token": token} if token else {})}
+    signed = {
+        **dict(headers),
+        "host": host,
+        "x-amz-date": "\0",
+        **({"x-amz-security-token": token} if token else {}),
+    }
     names = sorted(signed)
     listed = ";".join(names)
     lines = "".join(f"{name}:{' '.join(signed[name].split())}\n" for name in names)

@@ -36,10 +36,16 @@ _DENIED = {401, 403}
 _MAX_ADDRESS = 64
 
 
-def create_app(settings: ControlSettings, client: Client, credentials: Callable[[], Credentials]) -> "Middleware":
+def create_app(
+    settings: ControlSettings, client: Client, credentials: Callable[[], Credentials]
+) -> "Middleware":
     """Return the application. `credentials` is called for each call to AWS."""
     table = Table(
-        client, url=settings.dynamodb_url, region=settings.region, name=settings.usage_table, credentials=credentials
+        client,
+        url=settings.dynamodb_url,
+        region=settings.region,
+        name=settings.usage_table,
+        credentials=credentials,
     )
     secret = None
     if settings.admin_secret is not None:
@@ -55,7 +61,9 @@ def create_app(settings: ControlSettings, client: Client, credentials: Callable[
         right=settings.right or "all",
         audit_days=settings.audit_days,
     )
-    return Middleware(create_api(services), Gate(secret, settings.origin_secrets, settings.right), services.trail)
+    return Middleware(
+        create_api(services), Gate(secret, settings.origin_secrets, settings.right), services.trail
+    )
 
 
 def create_api(services: Services) -> FastAPI:
@@ -108,18 +116,31 @@ class Middleware:
         if scope["type"] != "http":
             return
         request_id = scope["sluice.request_id"] = new_request_id()
-        headers_added = [(b"x-request-id", f"req_{request_id}".encode()), (b"cache-control", b"no-store"), NOSNIFF]
+        headers_added = [
+            (b"x-request-id", f"req_{request_id}".encode()),
+            (b"cache-control", b"no-store"),
+            NOSNIFF,
+        ]
         event, headers = scope.get("aws.event", {}), Headers(scope=scope)
         context = scope.get("aws.context")
         source = (scope.get("client") or ("",))[0]
-        who = Who(request_id, "unknown", source or None, None if context is None else context.aws_request_id)
+        who = Who(
+            request_id,
+            "unknown",
+            source or None,
+            None if context is None else context.aws_request_id,
+        )
         denied = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal denied
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *headers_added]
-                where = {"method": scope["method"], "path": masked(scope["path"])[:200], "address": who.address}
+                where = {
+                    "method": scope["method"],
+                    "path": masked(scope["path"])[:200],
+                    "address": who.address,
+                }
                 log("admin", request_id=request_id, **where, status=message["status"], by=who.actor)
                 denied = message["status"] == 403
             await send(message)
@@ -135,7 +156,9 @@ class Middleware:
                 who = replace(who, actor=await self._gate.check_admin(event, headers))
             scope[WHO] = who
             sizes.check_query(scope["query_string"])
-            body = await read_body(receive, headers, max_bytes=_BODIES.get(scope["path"], sizes.BODY))
+            body = await read_body(
+                receive, headers, max_bytes=_BODIES.get(scope["path"], sizes.BODY)
+            )
             sizes.check_values(body)
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)

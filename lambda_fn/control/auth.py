@@ -39,7 +39,9 @@ _MAX_LENGTH = 512
 class AdminSecret:
     """The current and the previous version of the admin secret, as last read."""
 
-    def __init__(self, manager: SecretsManager, arn: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, manager: SecretsManager, arn: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Set what to read; nothing is read yet."""
         self._manager = manager
         self._arn = arn
@@ -59,7 +61,8 @@ class AdminSecret:
             await self._refresh()
         if self._clock() - self._read > STALE:
             raise Unavailable(
-                "The admin secret cannot be read from Secrets Manager now. Try again.", retry_after=int(DOUBT)
+                "The admin secret cannot be read from Secrets Manager now. Try again.",
+                retry_after=int(DOUBT),
             )
         return _version(secret, self._versions)
 
@@ -68,10 +71,15 @@ class AdminSecret:
             return
         self._tried = self._clock()
         try:
-            found = [await self._manager.version(self._arn, stage) for stage in ("AWSCURRENT", "AWSPREVIOUS")]
+            found = [
+                await self._manager.version(self._arn, stage)
+                for stage in ("AWSCURRENT", "AWSPREVIOUS")
+            ]
         except SecretError as error:
             log("fault", error="SecretError", kind=error.kind)
-            if not isinstance(error, SecretsUnavailable):  # refused: access was removed, or the secret was deleted
+            if not isinstance(
+                error, SecretsUnavailable
+            ):  # refused: access was removed, or the secret was deleted
                 self._versions, self._read = {}, float("-inf")
             return  # else the versions read before still hold for a time
         self._versions = {value: version for version, value in filter(None, found) if value}
@@ -80,14 +88,20 @@ class AdminSecret:
 
 def _version(secret: str, versions: Mapping[str, str]) -> str | None:
     # Both values are compared, so that the time does not tell which one matched.
-    found = [version for value, version in versions.items() if hmac.compare_digest(secret.encode(), value.encode())]
+    found = [
+        version
+        for value, version in versions.items()
+        if hmac.compare_digest(secret.encode(), value.encode())
+    ]
     return found[0] if found else None
 
 
 class Gate:
     """Authorises every request."""
 
-    def __init__(self, secret: AdminSecret | None, origin_secrets: Sequence[str], right: Right | None = None) -> None:
+    def __init__(
+        self, secret: AdminSecret | None, origin_secrets: Sequence[str], right: Right | None = None
+    ) -> None:
         """Set who is let in.
 
         Without a `secret` only callers through IAM are; without a `right` they are not, because
@@ -123,12 +137,15 @@ class Gate:
                 raise PermissionDenied(f"{text}, or one with fewer rights.", code="url_only")
             return f"iam:{self._right}"
         if self._secret is None:
-            raise PermissionDenied("This deployment is administered through IAM only.", code="iam_only")
+            raise PermissionDenied(
+                "This deployment is administered through IAM only.", code="iam_only"
+            )
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         secret = secret.strip()
         if scheme.lower() != "bearer" or not secret:
             raise AuthenticationFailed(
-                "No admin secret. Send it as 'Authorization: Bearer ...'.", code="invalid_admin_secret"
+                "No admin secret. Send it as 'Authorization: Bearer ...'.",
+                code="invalid_admin_secret",
             )
         version = await self._secret.accepts(secret) if len(secret) <= _MAX_LENGTH else None
         if version is None:

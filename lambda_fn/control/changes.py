@@ -50,7 +50,11 @@ def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update
     """
     limits = new_limits(body.limits, account.limits) if body.limits is not None else account.limits
     same = limits == account.limits
-    update = account_changes.revise(account) if same else account_changes.change_limits(account, limits, now=now)
+    update = (
+        account_changes.revise(account)
+        if same
+        else account_changes.change_limits(account, limits, now=now)
+    )
     names, values = dict(update.names), dict(update.values)
     sets, removes = [update.update], []
     for field, attribute in (
@@ -106,8 +110,20 @@ def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
     account = Account.of(item)
     now = time.time()
     expired = account.expires is not None and account.expires <= now
-    status = "revoked" if account.revoked else "disabled" if not account.enabled else "expired" if expired else "active"
-    old = account.old_expires if account.old_expires is not None and account.old_expires > now else None
+    status = (
+        "revoked"
+        if account.revoked
+        else "disabled"
+        if not account.enabled
+        else "expired"
+        if expired
+        else "active"
+    )
+    old = (
+        account.old_expires
+        if account.old_expires is not None and account.old_expires > now
+        else None
+    )
     return {
         "id": account.key_id,
         "prefix": f"sk-{account.key_id}",
@@ -135,7 +151,16 @@ def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
 def facts(item: Item) -> dict[str, Any]:
     """Return what the audit trail has of an account: all that an admin can change, no secret."""
     reply = key_reply(item)
-    names = ("name", "owner", "expires_at", "enabled", "models", "networks", "old_secret_expires_at", "status")
+    names = (
+        "name",
+        "owner",
+        "expires_at",
+        "enabled",
+        "models",
+        "networks",
+        "old_secret_expires_at",
+        "status",
+    )
     return {
         **{name: reply[name] for name in names},
         **{f"limits.{name}": limit for name, limit in reply["limits"].items()},
@@ -152,5 +177,7 @@ def difference(before: Item, after: Item) -> tuple[dict[str, Any], dict[str, Any
 def budget_reply(item: Item, *, now: float) -> dict[str, Any]:
     """Return an account's budgets as the API shows them."""
     account = Account.of(item)
-    budgets = {name: it for name, it in windows(account, now=now).items() if not name.endswith("minute")}
+    budgets = {
+        name: it for name, it in windows(account, now=now).items() if not name.endswith("minute")
+    }
     return {"key": account.key_id, "name": account.name, **budgets}

@@ -29,7 +29,9 @@ _LOOP = asyncio.new_event_loop()
 asyncio.set_event_loop(_LOOP)
 _APP = Mangum(
     create_app(
-        ControlSettings.from_environment(os.environ), Client(), lambda: Credentials.from_environment(os.environ)
+        ControlSettings.from_environment(os.environ),
+        Client(),
+        lambda: Credentials.from_environment(os.environ),
     ),
     lifespan="off",
 )

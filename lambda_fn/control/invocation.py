@@ -15,7 +15,10 @@ def as_url_event(event: Mapping[str, Any]) -> dict[str, Any]:
 
     Missing, malformed or too long members are passed on so that the application refuses them.
     """
-    method, path = _text(event.get("method", "GET"), _MAX_WORD).upper(), _text(event.get("path", "/"), sizes.PATH)
+    method, path = (
+        _text(event.get("method", "GET"), _MAX_WORD).upper(),
+        _text(event.get("path", "/"), sizes.PATH),
+    )
     headers = {
         "content-type": "application/json",
         "host": "lambda",

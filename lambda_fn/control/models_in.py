@@ -32,7 +32,9 @@ def _money(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError("must be an amount, as text or number")
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value):
-        raise ValueError("must be written as 12.5")  # Decimal also accepts "1_0" and the digits of every script
+        raise ValueError(
+            "must be written as 12.5"
+        )  # Decimal also accepts "1_0" and the digits of every script
     return value
 
 
@@ -67,7 +69,9 @@ Name = Annotated[Text, Field(min_length=1)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 Money = Annotated[
     Decimal,
-    Field(ge=0, le=MAX_MONEY, decimal_places=9, allow_inf_nan=False, strict=False),  # JSON has no Decimal
+    Field(
+        ge=0, le=MAX_MONEY, decimal_places=9, allow_inf_nan=False, strict=False
+    ),  # JSON has no Decimal
     BeforeValidator(_money),
 ]
 Moment = Annotated[int, Field(le=_LAST), AfterValidator(_future)]
@@ -88,7 +92,9 @@ _FROM = "The networks (CIDR) that the key may be used from; null is everywhere."
 class Budget(Body):
     """Budgets of a UTC day and month; null is none. Money is text or number, in currency units."""
 
-    tokens_per_day: Tokens | None = Field(default=None, description="Prompt and completion tokens together.")
+    tokens_per_day: Tokens | None = Field(
+        default=None, description="Prompt and completion tokens together."
+    )
     tokens_per_month: Tokens | None = None
     cost_per_day: Money | None = Field(default=None, description="At the prices of the models.")
     cost_per_month: Money | None = None
@@ -114,7 +120,8 @@ class KeyCreate(Body):
     expires_at: Moment | None = Field(default=None, description="Unix seconds; null is never.")
     enabled: bool = True
     models: Models | None = Field(
-        default=None, description="The models that the key may use; null is all, later ones included."
+        default=None,
+        description="The models that the key may use; null is all, later ones included.",
     )
     networks: Networks | None = Field(default=None, description=_FROM)
     limits: Limits = Limits()
@@ -129,7 +136,9 @@ class KeyUpdate(Body):
     enabled: bool | None = None
     models: Models | None = None
     networks: Networks | None = Field(default=None, description=_FROM)
-    limits: Limits | None = Field(default=None, description="Limits that are left out stay as they are.")
+    limits: Limits | None = Field(
+        default=None, description="Limits that are left out stay as they are."
+    )
 
 
 class KeyRotate(Body):
@@ -153,7 +162,9 @@ class Rebuild(Body):
 class ReconcileHours(Body):
     """Where the comparison of ledger and rollups continues."""
 
-    since: str | None = Field(default=None, description="`until` of the part before; null starts at the oldest key.")
+    since: str | None = Field(
+        default=None, description="`until` of the part before; null starts at the oldest key."
+    )
 
 
 class Booked(Body):
@@ -200,37 +211,60 @@ class ListKeys(QueryString):
     """A page of keys, the newest first."""
 
     limit: int = Field(default=20, ge=1, le=100)
-    after: str | None = Field(default=None, max_length=1024, description="`next` of the page before.")
+    after: str | None = Field(
+        default=None, max_length=1024, description="`next` of the page before."
+    )
     owner: str | None = Field(default=None, max_length=128, description="Only this owner's keys.")
 
 
 class ListAudit(QueryString):
     """A page of the audit trail, the newest first."""
 
-    since: str | None = Field(default=None, description="The first hour or day, UTC. Default: 30 days ago.")
-    until: str | None = Field(default=None, description="The hour or day after the last one. Default: now.")
-    key: str | None = Field(default=None, pattern="^[a-z2-7]{12}$", description="Only entries about this key.")
+    since: str | None = Field(
+        default=None, description="The first hour or day, UTC. Default: 30 days ago."
+    )
+    until: str | None = Field(
+        default=None, description="The hour or day after the last one. Default: now."
+    )
+    key: str | None = Field(
+        default=None, pattern="^[a-z2-7]{12}$", description="Only entries about this key."
+    )
     actor: str | None = Field(
-        default=None, max_length=128, description="`iam`, `secret` or `unknown`, or an entry's whole `actor`."
+        default=None,
+        max_length=128,
+        description="`iam`, `secret` or `unknown`, or an entry's whole `actor`.",
     )
     limit: int = Field(default=100, ge=1, le=1000)
-    after: str | None = Field(default=None, max_length=1024, description="`next` of the page before.")
+    after: str | None = Field(
+        default=None, max_length=1024, description="`next` of the page before."
+    )
 
 
 class ListUsage(QueryString):
     """A page of usage."""
 
     since: str | None = Field(
-        default=None, description="The first hour or day, UTC: 2026-11-21T06, 2026-11-21. Default: 30 days ago."
+        default=None,
+        description="The first hour or day, UTC: 2026-11-21T06, 2026-11-21. Default: 30 days ago.",
     )
-    until: str | None = Field(default=None, description="The hour or day after the last one. Default: now.")
+    until: str | None = Field(
+        default=None, description="The hour or day after the last one. Default: now."
+    )
     by: str = Field(
-        default="day", description="What rows are grouped by: some of hour, day, key, model, separated by commas."
+        default="day",
+        description="What rows are grouped by: some of hour, day, key, model, separated by commas.",
     )
-    key: str | None = Field(default=None, pattern="^[a-z2-7]{12}$", description="Only usage of this key.")
-    model: str | None = Field(default=None, min_length=1, max_length=64, description="Only usage of this model.")
+    key: str | None = Field(
+        default=None, pattern="^[a-z2-7]{12}$", description="Only usage of this key."
+    )
+    model: str | None = Field(
+        default=None, min_length=1, max_length=64, description="Only usage of this model."
+    )
     limit: int = Field(default=1000, ge=1, le=10_000)
-    after: str | None = Field(default=None, max_length=1024, description="`next` of the page before.")
+    after: str | None = Field(
+        default=None, max_length=1024, description="`next` of the page before."
+    )
     format: Literal["json", "csv"] = Field(
-        default="json", description="With csv, the token of the next page is in the header `x-next-page`."
+        default="json",
+        description="With csv, the token of the next page is in the header `x-next-page`.",
     )

@@ -45,7 +45,9 @@ class Key(BaseModel):
     status: Literal["active", "disabled", "expired", "revoked"]
     enabled: bool
     models: list[str] | None = Field(description="null is all.")
-    networks: list[str] | None = Field(description="The networks that the key may be used from; null is everywhere.")
+    networks: list[str] | None = Field(
+        description="The networks that the key may be used from; null is everywhere."
+    )
     limits: KeyLimits
     in_flight: int = Field(description="Requests that are running.")
     totals: Totals
@@ -80,7 +82,9 @@ class Deleted(BaseModel):
 class Revoked(Key):
     """A key whose secrets were removed."""
 
-    cancelled: int = Field(description="Running requests whose end was requested; each ends within seconds.")
+    cancelled: int = Field(
+        description="Running requests whose end was requested; each ends within seconds."
+    )
 
 
 class AuditEntry(BaseModel):
@@ -89,9 +93,13 @@ class AuditEntry(BaseModel):
     object: Literal["audit_entry"] = "audit_entry"
     id: str = Field(description="The request's id, as in `x-request-id` and the log.")
     at: float = Field(description=_UTC)
-    action: str = Field(description="The operation in this document; `signIn` if the caller was not let in.")
+    action: str = Field(
+        description="The operation in this document; `signIn` if the caller was not let in."
+    )
     key: str | None
-    actor: str = Field(description="`secret:` and a version of the admin secret, `iam:` and a right, or `unknown`.")
+    actor: str = Field(
+        description="`secret:` and a version of the admin secret, `iam:` and a right, or `unknown`."
+    )
     address: str | None = Field(
         description="Where the request came from; null through IAM, because Lambda does not tell."
     )
@@ -162,7 +170,9 @@ class UsageRow(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     cost: str
-    recovered: int = Field(description="The part of `requests` that the sweeper settled from a checkpoint.")
+    recovered: int = Field(
+        description="The part of `requests` that the sweeper settled from a checkpoint."
+    )
     open: int = Field(description="Requests that are not settled yet and not in `requests`.")
     outcomes: dict[str, int] = Field(description="`requests` by outcome.")
 
@@ -234,7 +244,9 @@ class Reconciled(BaseModel):
     differences: list[Difference] = Field(description="The first thousand.")
     differences_left: int = Field(description="The number of further differences.")
     keys: list[KeyTotals]
-    rolled: str = Field(description="The first hour without rollups; from there the ledger is read.")
+    rolled: str = Field(
+        description="The first hour without rollups; from there the ledger is read."
+    )
 
 
 class ReconciledHours(Reconciled):
@@ -244,8 +256,12 @@ class ReconciledHours(Reconciled):
 
     since: str
     until: str = Field(description="The hour at which the next part begins.")
-    done: bool = Field(description="Whether all past hours are read; then the accounts can be compared.")
-    every_key: list[str] | None = Field(description="With `done`: the ids of all keys, deleted ones included.")
+    done: bool = Field(
+        description="Whether all past hours are read; then the accounts can be compared."
+    )
+    every_key: list[str] | None = Field(
+        description="With `done`: the ids of all keys, deleted ones included."
+    )
 
 
 class RebuiltHour(BaseModel):
@@ -269,10 +285,14 @@ class Replayed(BaseModel):
 
     object: Literal["replay"] = "replay"
     settled: int
-    corrected: int = Field(description="Lines that replaced a settlement of the sweeper from a checkpoint.")
+    corrected: int = Field(
+        description="Lines that replaced a settlement of the sweeper from a checkpoint."
+    )
     already: int
     malformed: list[str]
-    failed: list[str] = Field(description="The ids of requests that could not be written; replay their lines again.")
+    failed: list[str] = Field(
+        description="The ids of requests that could not be written; replay their lines again."
+    )
     rolled: int = Field(description="The number of hours whose rollups were made again.")
 
 
@@ -298,7 +318,9 @@ def _error(description: str) -> dict[str, Any]:
 COMMON: dict[int | str, dict[str, Any]] = {
     400: _error("The request is invalid; `param` names the field."),
     401: _error("The admin secret is missing or wrong."),
-    403: _error("The distribution was bypassed, this deployment takes no secret, or a right is missing."),
+    403: _error(
+        "The distribution was bypassed, this deployment takes no secret, or a right is missing."
+    ),
     413: _error("The body is too large."),
     500: _error("An internal error; `x-request-id` names it."),
     503: _error("DynamoDB or Secrets Manager does not answer; try again."),
@@ -306,5 +328,7 @@ COMMON: dict[int | str, dict[str, Any]] = {
 MISSING: dict[int | str, dict[str, Any]] = {404: _error("The key or request does not exist.")}
 CONTENDED = {
     **MISSING,
-    409: _error("Other requests are changing the key, or it has too many secrets that are still valid."),
+    409: _error(
+        "Other requests are changing the key, or it has too many secrets that are still valid."
+    ),
 }

@@ -27,4 +27,6 @@ def check(right: Right, operation: str) -> None:
     if right != "all" and operation not in OPERATIONS[right]:
         rights = [name for name, operations in OPERATIONS.items() if operation in operations]
         text = f"The right '{right}' does not have {operation}"
-        raise PermissionDenied(f"{text}: invoke the function of {' or '.join(['all', *rights])}.", code="right_missing")
+        raise PermissionDenied(
+            f"{text}: invoke the function of {' or '.join(['all', *rights])}.", code="right_missing"
+        )

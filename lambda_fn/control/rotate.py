@@ -77,7 +77,9 @@ async def _create(manager: SecretsManager, secret: str, version: str) -> None:
 
 async def _pending(manager: SecretsManager, secret: str, version: str) -> bool:
     try:
-        await manager.call("GetSecretValue", SecretId=secret, VersionId=version, VersionStage="AWSPENDING")
+        await manager.call(
+            "GetSecretValue", SecretId=secret, VersionId=version, VersionStage="AWSPENDING"
+        )
     except SecretError as error:
         # Reading a version without a value fails with either of these.
         if error.kind in {"ResourceNotFoundException", "InvalidRequestException"}:

@@ -46,7 +46,9 @@ class Services:
 
     def __post_init__(self) -> None:
         """Create the trail."""
-        self.trail = Trail(self.table, days=self.audit_days, now=lambda: self.now())  # tests change the clock
+        self.trail = Trail(
+            self.table, days=self.audit_days, now=lambda: self.now()
+        )  # tests change the clock
 
     async def token(self, query: Mapping[str, Any], position: Any) -> str:
         """Return a page token."""
@@ -97,7 +99,9 @@ async def in_time(work: Awaitable[T]) -> T:
         async with asyncio.timeout(SECONDS):
             return await work
     except TimeoutError:
-        message = f"This takes over {SECONDS:g} s. Request fewer hours at once, or reconcile in parts."
+        message = (
+            f"This takes over {SECONDS:g} s. Request fewer hours at once, or reconcile in parts."
+        )
         raise Unavailable(message, code="too_much_at_once") from None
 
 

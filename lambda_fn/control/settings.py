@@ -45,7 +45,9 @@ class ControlSettings:
 
         """
         missing = [
-            name for name in ("AWS_REGION", "SLUICE_USAGE_TABLE", "SLUICE_MODEL_NAMES") if not environment.get(name)
+            name
+            for name in ("AWS_REGION", "SLUICE_USAGE_TABLE", "SLUICE_MODEL_NAMES")
+            if not environment.get(name)
         ]
         if missing:
             raise SettingsError(f"{missing[0]} is not set")
@@ -61,7 +63,9 @@ class ControlSettings:
             usage_table=environment["SLUICE_USAGE_TABLE"],
             model_names=_read(environment, "SLUICE_MODEL_NAMES", tuple[str, ...], ""),
             unpriced=_read(environment, "SLUICE_UNPRICED_MODELS", tuple[str, ...], "[]"),
-            default_max_streams=_read(environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(MAX_STREAMS)),
+            default_max_streams=_read(
+                environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(MAX_STREAMS)
+            ),
             admin_secret=environment.get("SLUICE_ADMIN_SECRET") or None,
             origin_secrets=tuple(environment[name] for name in origin if environment.get(name)),
             right=right,
@@ -82,5 +86,7 @@ def service_url(environment: Mapping[str, str], service: str) -> str:
     """Return the URL of a service in the region, or the one that AWS's own variables set."""
     region = environment["AWS_REGION"]
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    named = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get("AWS_ENDPOINT_URL")
+    named = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get(
+        "AWS_ENDPOINT_URL"
+    )
     return (named or f"https://{service}.{region}.{domain}").rstrip("/")

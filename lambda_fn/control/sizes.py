@@ -32,4 +32,6 @@ def check_query(query: bytes) -> None:
 def check_values(body: bytes) -> None:
     """Raise InvalidRequest if a body has too many values, nested or not."""
     if more_values(body, VALUES):
-        raise InvalidRequest(f"The body has more than {VALUES} values.", code="array_above_max_length")
+        raise InvalidRequest(
+            f"The body has more than {VALUES} values.", code="array_above_max_length"
+        )

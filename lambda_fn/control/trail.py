@@ -71,7 +71,12 @@ class Trail:
 
     @asynccontextmanager
     async def change(
-        self, who: Who, action: str, *, key: str | None = None, fields: Mapping[str, Any] | None = None
+        self,
+        who: Who,
+        action: str,
+        *,
+        key: str | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[Change]:
         """Record the change that the block makes, before and after it.
 
@@ -90,11 +95,22 @@ class Trail:
             outcome, code = "refused" if error.status < 500 else "unknown", error.code
             raise
         finally:
-            result = {"outcome": outcome, "code": code, "before": change.before, "after": change.after}
+            result = {
+                "outcome": outcome,
+                "code": code,
+                "before": change.before,
+                "after": change.after,
+            }
             try:
                 await self._put(who.request_id, "done", result)
             except MeterUnavailable:  # the change was made, and its caller must get the response
-                log("audit_incomplete", request_id=who.request_id, action=action, key=key, outcome=outcome)
+                log(
+                    "audit_incomplete",
+                    request_id=who.request_id,
+                    action=action,
+                    key=key,
+                    outcome=outcome,
+                )
 
     async def refused(self, who: Who, action: str, code: str | None) -> None:
         """Record a caller who was not let in, at most once a minute for each actor and code; the
@@ -110,12 +126,22 @@ class Trail:
         if minute == so_far.minute:
             return
         so_far.minute, attempts = minute, so_far.attempts
-        entry = {"action": action, **_caller(who), "request": who.request_id, "code": code, "attempts": attempts}
+        entry = {
+            "action": action,
+            **_caller(who),
+            "request": who.request_id,
+            "code": code,
+            "attempts": attempts,
+        }
         with suppress(MeterUnavailable):  # the log has it
-            if await self._put(new_request_id(minute * 60)[:10] + "0" * 16, f"refused#{kind}", entry):
+            if await self._put(
+                new_request_id(minute * 60)[:10] + "0" * 16, f"refused#{kind}", entry
+            ):
                 so_far.attempts -= attempts  # more may have come meanwhile
 
-    async def entries(self, day: str, *, before: str | None = None) -> AsyncIterator[tuple[str, Item]]:
+    async def entries(
+        self, day: str, *, before: str | None = None
+    ) -> AsyncIterator[tuple[str, Item]]:
         """Yield a day's entries, newest first, each with its position; start after `before`."""
         condition, values = "pk = :pk", {":pk": audit_partition(day)}
         if before is not None:

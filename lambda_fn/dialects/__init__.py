@@ -41,7 +41,9 @@ class Dialect(Protocol):
         ...
 
     def body(self, request: ChatRequest, control: Control) -> bytes:
-        """Return the body of the server's `POST /invocations`, for a streamed response with usage."""
+        """Return the body of the server's `POST /invocations`, for a streamed response with
+        usage.
+        """
         ...
 
     def cancel(self, request_id: str) -> bytes | None:

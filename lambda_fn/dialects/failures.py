@@ -32,7 +32,8 @@ _BY_TYPE = {
     "unhealthy": "not_ready",
 }
 _TOO_LONG = re.compile(
-    r"context (length|window)|max_model_len|maximum (model|context|input) length|max_new_tokens. must be <="
+    r"context (length|window)|max_model_len|maximum (model|context|input) "
+    r"length|max_new_tokens. must be <="
     r"|longer than the model|(input|prompt) (is |too |tokens )+(too )?long",
     re.IGNORECASE,
 )
@@ -71,7 +72,9 @@ def failure_of(body: bytes | str, status: int | None = None) -> Failure:
     message = (fields.message or "The model failed to answer.")[:_MAX_MESSAGE]
     kind = (fields.type or fields.error_type or outer.error_type or "").lower()
     number = _number(fields.code)
-    code = _BY_STATUS.get(number if number is not None else status or 0) or _BY_TYPE.get(kind, "engine_error")
+    code = _BY_STATUS.get(number if number is not None else status or 0) or _BY_TYPE.get(
+        kind, "engine_error"
+    )
     if code == "invalid_request" and _TOO_LONG.search(message):
         code = "context_length_exceeded"
     return Failure(code=code, message=message)

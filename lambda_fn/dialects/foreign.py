@@ -23,7 +23,9 @@ _json = msgspec.json.Encoder()
 class Foreign:
     """The dialect of a server that is not our container."""
 
-    def __init__(self, name: str, shape: Callable[[Fields], Fields], *, rejected: tuple[str, ...], done: bool) -> None:
+    def __init__(
+        self, name: str, shape: Callable[[Fields], Fields], *, rejected: tuple[str, ...], done: bool
+    ) -> None:
         """Describe how the server differs from OpenAI.
 
         Args:
@@ -47,7 +49,10 @@ class Foreign:
                 is_default = value is not None and msgspec.to_builtins(value)["type"] == "text"
             if value is not None and not is_default:
                 raise InvalidRequest(
-                    f"'{name}' is not supported: this model runs on a server ({self._name}) that cannot do it.",
+                    (
+                        f"'{name}' is not supported: this model runs on a server ({self._name}) "
+                        "that cannot do it."
+                    ),
                     param=name,
                     code="unsupported_parameter",
                 )

@@ -6,7 +6,14 @@ record or half a character.
 
 import msgspec
 
-from lambda_fn.dialects.lines import MALFORMED, NO_END, NO_FINISH, Choices, LineBuffer, is_one_line_of_text
+from lambda_fn.dialects.lines import (
+    MALFORMED,
+    NO_END,
+    NO_FINISH,
+    Choices,
+    LineBuffer,
+    is_one_line_of_text,
+)
 from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
 
 _BRACE = ord("{")
@@ -30,7 +37,9 @@ class LineDecoder:
         if self._ended:
             return []
         lines = self._lines.feed(data)
-        checked = is_one_line_of_text(b"\n".join(lines))  # all at once; line by line only if this fails
+        checked = is_one_line_of_text(
+            b"\n".join(lines)
+        )  # all at once; line by line only if this fails
         events: list[Event] = []
         for line in lines:
             if not line or line.isspace():

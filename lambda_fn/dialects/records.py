@@ -110,18 +110,27 @@ class Records:
 
     def _choice(self, choice: _Choice, so_far: int | None) -> Iterator[Event]:
         delta = {
-            name: value for name, value in (choice.delta or {}).items() if name != "role" and bytes(value) not in _EMPTY
+            name: value
+            for name, value in (choice.delta or {}).items()
+            if name != "role" and bytes(value) not in _EMPTY
         }
         if (calls := delta.get("tool_calls")) is not None and bytes(calls).startswith(b"{"):
             delta["tool_calls"] = msgspec.Raw(b"[" + bytes(calls) + b"]")
         logprobs = choice.logprobs if bytes(choice.logprobs).startswith(b"{") else NULL
         tokens = self._tokens(choice.index, so_far, bool(delta), logprobs)
         if delta or tokens or logprobs is not NULL:
-            yield Delta(delta=msgspec.Raw(_json.encode(delta)), index=choice.index, tokens=tokens, logprobs=logprobs)
+            yield Delta(
+                delta=msgspec.Raw(_json.encode(delta)),
+                index=choice.index,
+                tokens=tokens,
+                logprobs=logprobs,
+            )
         if choice.finish_reason is not None:
             yield from self._finish(choice.index, choice.finish_reason)
 
-    def _tokens(self, index: int, so_far: int | None, has_delta: bool, logprobs: msgspec.Raw) -> int:
+    def _tokens(
+        self, index: int, so_far: int | None, has_delta: bool, logprobs: msgspec.Raw
+    ) -> int:
         """Return the tokens of a chunk: by the running count, by the log probabilities, or one."""
         if so_far is not None:
             tokens = max(0, so_far - self._counted[index])

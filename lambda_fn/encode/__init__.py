@@ -22,4 +22,13 @@ def encoder_of(head: Head) -> Encoder:
     return _ENCODERS[head.form](head)
 
 
-__all__ = ["ChatBody", "ChatStream", "CompletionBody", "CompletionStream", "Encoder", "Head", "PlainText", "encoder_of"]
+__all__ = [
+    "ChatBody",
+    "ChatStream",
+    "CompletionBody",
+    "CompletionStream",
+    "Encoder",
+    "Head",
+    "PlainText",
+    "encoder_of",
+]

@@ -25,7 +25,8 @@ Form = Literal["chat_stream", "chat_body", "completion_stream", "completion_body
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What an encoder needs beside the events. The same head and events make the same bytes anywhere.
+    """What an encoder needs beside the events. The same head and events make the same bytes
+    anywhere.
 
     `response_id` is the request's id without a prefix, `created` is in Unix seconds, `model` is the
     public name, and `choices` is the number of requested choices. `service_tier` is None unless the
@@ -95,7 +96,8 @@ class SizeLimit:
         self._size += len(event.delta) + len(event.logprobs)
         if self._size > self._max_bytes:
             raise ResponseTooLarge(
-                f"The response is over {self._max_bytes} bytes, the limit of a response that is not streamed. "
+                f"The response is over {self._max_bytes} bytes, the limit of a response that "
+                "is not streamed. "
                 "Set 'stream' to true, or request fewer tokens, choices or log probabilities."
             )
 

@@ -121,4 +121,9 @@ class _Choice:
         logprobs = None
         if self._logprobs is not None:
             logprobs = msgspec.Raw(b'{"content":[%b],"refusal":null}' % bytes(self._logprobs))
-        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason}
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": logprobs,
+            "finish_reason": self.finish_reason,
+        }

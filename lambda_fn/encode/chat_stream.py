@@ -41,12 +41,16 @@ class ChatStream:
         self._head = b"data: " + _json(fields)[:-1] + b',"choices":['
         self._tails = chunk_tails(head)
         self._delta_tails = delta_tails(self._tails)
-        self._open_delta = [self._head + b'{"index":%d,"delta":' % index for index in range(head.choices)]
+        self._open_delta = [
+            self._head + b'{"index":%d,"delta":' % index for index in range(head.choices)
+        ]
 
     def begin(self) -> bytes:
         """Return the role chunk of every choice."""
         role = b'{"role":"assistant","content":"","refusal":null}'
-        return b"".join(opened + role + self._delta_tails[-len(role) & _FILL] for opened in self._open_delta)
+        return b"".join(
+            opened + role + self._delta_tails[-len(role) & _FILL] for opened in self._open_delta
+        )
 
     def encode(self, events: Iterable[Event]) -> bytes:
         """Return one chunk for each event, and `[DONE]` for the end."""
@@ -59,11 +63,21 @@ class ChatStream:
                     out += (self._open_delta[event.index], delta, self._delta_tails[size & _FILL])
                 else:
                     size -= len(event.logprobs)
-                    logprobs = (b',"logprobs":', event.logprobs, b',"finish_reason":null}', self._tails[size & _FILL])
+                    logprobs = (
+                        b',"logprobs":',
+                        event.logprobs,
+                        b',"finish_reason":null}',
+                        self._tails[size & _FILL],
+                    )
                     out += (self._open_delta[event.index], delta, *logprobs)
             elif type(event) is Finish:
                 reason = _json(event.finish_reason)
-                ending = (b'{},"logprobs":null,"finish_reason":', reason, b"}", self._tails[-len(reason) & _FILL])
+                ending = (
+                    b'{},"logprobs":null,"finish_reason":',
+                    reason,
+                    b"}",
+                    self._tails[-len(reason) & _FILL],
+                )
                 out += (self._open_delta[event.index], *ending)
             elif type(event) is Usage and self._include_usage:
                 out += (self._head, b'],"usage":', _json(usage_of(event)), b"}\n\n")

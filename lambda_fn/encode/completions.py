@@ -56,8 +56,12 @@ class CompletionStream:
                 out.append(b"data: [DONE]\n\n")
         return b"".join(out)
 
-    def _chunk(self, index: int, text: str, *, logprobs: Any = None, reason: str | None = None) -> bytes:
-        choice = _json({"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason})
+    def _chunk(
+        self, index: int, text: str, *, logprobs: Any = None, reason: str | None = None
+    ) -> bytes:
+        choice = _json(
+            {"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason}
+        )
         return self._head + choice + self._tails[-len(choice) & _FILL]
 
     def heartbeat(self) -> bytes:
@@ -102,7 +106,10 @@ class CompletionBody:
             elif type(event) is Usage:
                 self._usage = event
             elif type(event) is End:
-                body = {**_fields(self._head), "choices": [self._choice(index) for index in range(len(self._choices))]}
+                body = {
+                    **_fields(self._head),
+                    "choices": [self._choice(index) for index in range(len(self._choices))],
+                }
                 if self._usage is not None:
                     body["usage"] = usage_of(self._usage)
                 return _json(body)
@@ -118,9 +125,16 @@ class CompletionBody:
 
     def _choice(self, index: int) -> dict[str, Any]:
         held = self._logprobs[index]
-        logprobs = {name: msgspec.Raw(b"[%b]" % bytes(entries)) for name, entries in held.items()} or None
+        logprobs = {
+            name: msgspec.Raw(b"[%b]" % bytes(entries)) for name, entries in held.items()
+        } or None
         text = "".join(self._texts[index])
-        return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": self._reasons[index]}
+        return {
+            "text": text,
+            "index": index,
+            "logprobs": logprobs,
+            "finish_reason": self._reasons[index],
+        }
 
     def heartbeat(self) -> bytes:
         """Return a space."""
@@ -148,7 +162,9 @@ class _Text:
         return text, {
             "tokens": [entry.token for entry in entries],
             "token_logprobs": [entry.logprob for entry in entries],
-            "top_logprobs": [{top.token: top.logprob for top in entry.top_logprobs} for entry in entries],
+            "top_logprobs": [
+                {top.token: top.logprob for top in entry.top_logprobs} for entry in entries
+            ],
             "text_offset": offsets,
         }
 

@@ -1,12 +1,14 @@
 r"""Plain text without JSON: the response to `Accept: text/plain`.
 
-Nothing follows the text of a complete response. If the response broke off, one more line follows, the trailer:
+Nothing follows the text of a complete response. If the response broke off, one more line follows,
+the trailer:
 
     \n\x1e{"error":{"message":...,"type":...,"param":...,"code":...}}\n
 
-Control characters other than line feed and tab are removed from the text, because people show it in terminals. So the
-trailer's first character, the record separator, never occurs in the text, and no text can be mistaken for a trailer.
-The character \x16, synchronous idle, breaks a silence. Terminals do not show it, and it never occurs in the text.
+Control characters other than line feed and tab are removed from the text, because people show it in
+terminals. So the trailer's first character, the record separator, never occurs in the text, and no
+text can be mistaken for a trailer. The character \x16, synchronous idle, breaks a silence.
+Terminals do not show it, and it never occurs in the text.
 """
 
 from collections.abc import Iterable

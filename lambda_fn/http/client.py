@@ -179,18 +179,24 @@ class Client:
         if connection.reusable:
             if self._tick is None:
                 self._note_awake(connection.loop)
-            self._idle.setdefault(origin, []).append(_Idle(time.time(), time.monotonic(), connection))
+            self._idle.setdefault(origin, []).append(
+                _Idle(time.time(), time.monotonic(), connection)
+            )
         else:
             connection.abort()
 
     def _note_awake(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Note that the environment is awake, and close idle connections that are too old or dead."""
+        """Note that the environment is awake, and close idle connections that are too old or
+        dead.
+        """
         now = time.time()
         if now - self._awake_at > 3 * limits.AWAKE_TICK:
             self._awake_since = now
         self._awake_at = now
         for idle in self._idle.values():
-            while idle and (now - idle[0].wall > limits.IDLE_AWAKE or not idle[0].connection.reusable):
+            while idle and (
+                now - idle[0].wall > limits.IDLE_AWAKE or not idle[0].connection.reusable
+            ):
                 idle.pop(0).connection.abort()
         self._tick = loop.call_later(limits.AWAKE_TICK, self._note_awake, loop)
 
@@ -206,7 +212,9 @@ class Exchange:
     The caller must close it.
     """
 
-    def __init__(self, client: Client, origin: str, connection: Connection, seconds: float | None) -> None:
+    def __init__(
+        self, client: Client, origin: str, connection: Connection, seconds: float | None
+    ) -> None:
         """Wrap a connection of a client. The exchange fails after `seconds`, if they are given."""
         self._client = client
         self._origin = origin
@@ -214,7 +222,9 @@ class Exchange:
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         if seconds is not None:
-            self._timer = connection.loop.call_later(seconds, connection.fail, "no response in time")
+            self._timer = connection.loop.call_later(
+                seconds, connection.fail, "no response in time"
+            )
         self.status = 0
         self.headers: dict[str, str] = {}
         self.loop = connection.loop

@@ -19,12 +19,14 @@ import httptools
 from lambda_fn import limits
 
 _BUFFER = memoryview(bytearray(limits.READ_SIZE))
-# All connections read into this buffer, which is parsed before the event loop continues. Without it the loop allocates
-# 256 kB for every packet, which costs more than parsing the packet.
+# All connections read into this buffer, which is parsed before the event loop continues. Without it
+# the loop allocates 256 kB for every packet, which costs more than parsing the packet.
 
 
 class TransportError(Exception):
-    """The exchange failed below HTTP: no connection, a reset, or a malformed or truncated response."""
+    """The exchange failed below HTTP: no connection, a reset, or a malformed or truncated
+    response.
+    """
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -95,7 +97,9 @@ class Connection(asyncio.BufferedProtocol):
     async def drain(self) -> None:
         """Wait until the write buffer is below its high-water mark. Raises as `put`."""
         if self._drained is not None:
-            await asyncio.shield(self._drained)  # a writer that is cancelled does not cancel the others
+            await asyncio.shield(
+                self._drained
+            )  # a writer that is cancelled does not cancel the others
             if self._error is not None:
                 raise self._error
 

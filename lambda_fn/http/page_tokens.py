@@ -26,7 +26,9 @@ class Pages:
         self._secret = secret
 
     def token(self, query: Mapping[str, Any], position: Any) -> str:
-        """Return the token with which `query` continues behind `position`, which is any JSON value."""
+        """Return the token with which `query` continues behind `position`, which is any JSON
+        value.
+        """
         data = msgspec.json.encode(position)
         return base64.urlsafe_b64encode(self._mac(query, data) + data).rstrip(b"=").decode()
 
@@ -40,13 +42,18 @@ class Pages:
         try:
             if len(token) > _MAX_TOKEN:
                 raise ValueError
-            raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            raw = base64.b64decode(
+                token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True
+            )
             mac, data = raw[:_MAC], raw[_MAC:]
             if not hmac.compare_digest(mac, self._mac(query, data)):
                 raise ValueError
             return msgspec.json.decode(data)
         except (ValueError, binascii.Error):
-            message = "This page token does not belong to this list. Send the token of the preceding page unchanged."
+            message = (
+                "This page token does not belong to this list. Send the token of the preceding "
+                "page unchanged."
+            )
             raise InvalidRequest(message, param="after", code="invalid_page_token") from None
 
     def _mac(self, query: Mapping[str, Any], data: bytes) -> bytes:

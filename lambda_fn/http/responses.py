@@ -19,7 +19,9 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 """A header of every response: a browser must not take the text of a model for a page."""
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], *, max_bytes: int = limits.MAX_BODY) -> bytes:
+async def read_body(
+    receive: Receive, headers: Mapping[str, str], *, max_bytes: int = limits.MAX_BODY
+) -> bytes:
     """Return the body of a request.
 
     Raises:
@@ -38,7 +40,9 @@ async def read_body(receive: Receive, headers: Mapping[str, str], *, max_bytes: 
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise errors.InvalidRequest("The request ended before its body was complete. Send it again.")
+                    raise errors.InvalidRequest(
+                        "The request ended before its body was complete. Send it again."
+                    )
                 part: bytes = message.get("body", b"")
                 if len(body) + len(part) > max_bytes:
                     raise _too_large(max_bytes)
@@ -47,7 +51,9 @@ async def read_body(receive: Receive, headers: Mapping[str, str], *, max_bytes: 
                     return part  # the only part, as always on Lambda: no copy is made
                 body += part
     except TimeoutError:
-        raise errors.InvalidRequest("The body did not arrive in time. Send the request again.") from None
+        raise errors.InvalidRequest(
+            "The body did not arrive in time. Send the request again."
+        ) from None
     return bytes(body)
 
 
@@ -67,7 +73,9 @@ def error_response(error: APIError) -> Response:
         headers["retry-after"] = str(error.retry_after)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return Response(error.body(), status_code=error.status, headers=headers, media_type="application/json")
+    return Response(
+        error.body(), status_code=error.status, headers=headers, media_type="application/json"
+    )
 
 
 async def _on_api_error(_: Request, error: Exception) -> Response:
@@ -78,7 +86,9 @@ async def _on_api_error(_: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
     if error.status_code == 405:
-        response = error_response(errors.MethodNotAllowed(f"{request.method} is not allowed for this path."))
+        response = error_response(
+            errors.MethodNotAllowed(f"{request.method} is not allowed for this path.")
+        )
         response.headers.update(error.headers or {})
         return response
     return error_response(errors.NotFound("This path does not exist."))
@@ -86,11 +96,17 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 async def _on_exception(request: Request, error: Exception) -> Response:
     log("fault", request_id=request.scope.get("sluice.request_id"), error=type(error).__name__)
-    message = "The service failed. Report the header 'x-request-id' of this response to its operator."
+    message = (
+        "The service failed. Report the header 'x-request-id' of this response to its operator."
+    )
     return error_response(errors.ServerError(message))
 
 
-EXCEPTION_HANDLERS = {APIError: _on_api_error, HTTPException: _on_http_error, Exception: _on_exception}
+EXCEPTION_HANDLERS = {
+    APIError: _on_api_error,
+    HTTPException: _on_http_error,
+    Exception: _on_exception,
+}
 """For Starlette: the handlers of all errors that an endpoint raises."""
 
 

@@ -18,7 +18,9 @@ async def mark_dirty(table: Table, hour: str) -> None:
 
 async def dirty_hours(table: Table) -> list[tuple[str, str]]:
     """Return the dirty hours, each with its mark."""
-    query = Query("pk = :pk AND begins_with(sk, :dirty)", {":pk": DIRTY_PARTITION, ":dirty": DIRTY_PREFIX})
+    query = Query(
+        "pk = :pk AND begins_with(sk, :dirty)", {":pk": DIRTY_PARTITION, ":dirty": DIRTY_PREFIX}
+    )
     found = table.query_all(query, consistent=True)
     return [(item["sk"].removeprefix(DIRTY_PREFIX), item["mark"]) async for item in found]
 

@@ -119,7 +119,13 @@ def place_unchecked(
 
 
 def capture(
-    key_id: str, request_id: str, hold: Hold, spend: Spend, *, now: float, expired: Sequence[str] = ()
+    key_id: str,
+    request_id: str,
+    hold: Hold,
+    spend: Spend,
+    *,
+    now: float,
+    expired: Sequence[str] = (),
 ) -> Update:
     """Return the update that removes a hold, books what was spent and gives back the rest.
 
@@ -143,8 +149,12 @@ def capture(
         ":completion": booked.completion_tokens,
         ":cost": booked.cost,
     }
-    add = " ADD requests :requests, prompt_tokens :prompt, completion_tokens :completion, cost :cost"
-    return msgspec.structs.replace(update, update=update.update + add, values={**update.values, **values})
+    add = (
+        " ADD requests :requests, prompt_tokens :prompt, completion_tokens :completion, cost :cost"
+    )
+    return msgspec.structs.replace(
+        update, update=update.update + add, values={**update.values, **values}
+    )
 
 
 def void(key_id: str, request_id: str, hold: Hold, *, now: float) -> Update:
@@ -155,7 +165,13 @@ def void(key_id: str, request_id: str, hold: Hold, *, now: float) -> Update:
 
 
 def _removing(
-    key_id: str, request_id: str, hold: Hold, booked: Spend, *, now: float, expired: Sequence[str] = ()
+    key_id: str,
+    request_id: str,
+    hold: Hold,
+    booked: Spend,
+    *,
+    now: float,
+    expired: Sequence[str] = (),
 ) -> Update:
     names = {"#request": request_id}
     values: Item = {":entry": hold.text}
@@ -167,7 +183,9 @@ def _removing(
             remaining = f"balance.#w{number}"
             names[f"#w{number}"] = window.name
             values[f":back{number}"] = back
-            changes.append(f"{remaining} = if_not_exists({remaining}, {window.limit}) + :back{number}")
+            changes.append(
+                f"{remaining} = if_not_exists({remaining}, {window.limit}) + :back{number}"
+            )
     for number, name in enumerate(expired[:MAX_EXPIRED]):
         names[f"#s{number}"] = name
         removed.append(f"balance.#s{number}")

@@ -104,8 +104,17 @@ LEDGER = {
     "entry": "attempt number of the hold that it was settled for; absent when nothing was held",
     "recovered": "true when the sweeper settled it: a truer settlement may still replace that",
 }
-ROLLUP = {**_KEYS, **_AMOUNTS, "recovered": "requests that the sweeper settled", "outcomes": "outcome -> requests"}
-WATERMARK = {**_KEYS, "since": "the first hour with rollups", "until": "the first hour after it without"}
+ROLLUP = {
+    **_KEYS,
+    **_AMOUNTS,
+    "recovered": "requests that the sweeper settled",
+    "outcomes": "outcome -> requests",
+}
+WATERMARK = {
+    **_KEYS,
+    "since": "the first hour with rollups",
+    "until": "the first hour after it without",
+}
 DIRTY_HOUR = {**_KEYS, "mark": "random: tells this mark from a later one"}
 PAGES = {**_KEYS, "secret": "hex"}
 AUDIT = {

@@ -114,7 +114,9 @@ def settle(
     )
 
 
-def correct(request_id: str, settlement: Settlement, *, prices: Prices, attempt: int | None, now: float) -> Update:
+def correct(
+    request_id: str, settlement: Settlement, *, prices: Prices, attempt: int | None, now: float
+) -> Update:
     """Return the update that replaces a recovered settlement by the function's own, which is final.
 
     It writes the prices too: an item that the sweeper had to put has none.
@@ -132,14 +134,21 @@ def correct(request_id: str, settlement: Settlement, *, prices: Prices, attempt:
     )
 
 
-def checkpoint(request_id: str, *, prompt_tokens: int, completion_tokens: int, now: float) -> Update:
+def checkpoint(
+    request_id: str, *, prompt_tokens: int, completion_tokens: int, now: float
+) -> Update:
     """Return the update that notes the counts of an OPEN request; a late one changes nothing."""
     return Update(
         ledger_key(request_id),
         update="SET prompt_tokens = :prompt, completion_tokens = :completion, checkpointed = :now",
         condition="#state = :open AND (attribute_not_exists(checkpointed) OR checkpointed < :now)",
         names={"#state": "state"},
-        values={":prompt": prompt_tokens, ":completion": completion_tokens, ":now": round(now, 3), ":open": "OPEN"},
+        values={
+            ":prompt": prompt_tokens,
+            ":completion": completion_tokens,
+            ":now": round(now, 3),
+            ":open": "OPEN",
+        },
     )
 
 
@@ -162,7 +171,9 @@ def from_checkpoint(item: Mapping[str, Any]) -> Settlement:
     duration = None
     if "checkpointed" in item:
         duration = round((item["checkpointed"] - item["opened"]) * 1000)
-    return Settlement("cut" if tokens else "failed", item.get("prompt_tokens", 0), tokens, None, None, duration)
+    return Settlement(
+        "cut" if tokens else "failed", item.get("prompt_tokens", 0), tokens, None, None, duration
+    )
 
 
 def _admitted(opening: Opening) -> Item:

@@ -75,7 +75,14 @@ class RepeatRunning(msgspec.Struct, frozen=True):
 
 
 Rejection = (
-    KeyUnknown | KeyRejected | NetworkRejected | ModelRejected | Unpriced | LimitReached | Contended | RepeatRunning
+    KeyUnknown
+    | KeyRejected
+    | NetworkRejected
+    | ModelRejected
+    | Unpriced
+    | LimitReached
+    | Contended
+    | RepeatRunning
 )
 
 _NO_HASH = "-" * 64
@@ -108,7 +115,9 @@ def key_rejection(item: Item | None, key_hash: str, *, now: int) -> KeyUnknown |
     return None
 
 
-def rejection(item: Item | None, key_hash: str, request: HoldRequest, *, now: int) -> Rejection | None:
+def rejection(
+    item: Item | None, key_hash: str, request: HoldRequest, *, now: int
+) -> Rejection | None:
     """Return why a hold was rejected, a budget before a rate; None if the item allows it."""
     wrong = key_rejection(item, key_hash, now=now)
     if wrong is not None or item is None:

@@ -83,15 +83,23 @@ async def settle(
         MeterUnavailable: it is not known whether it was written; `replay` does the rest.
 
     """
-    update = ledger.settle(opening.request_id, settlement, prices=opening.prices, attempt=hold.attempt, now=now)
+    update = ledger.settle(
+        opening.request_id, settlement, prices=opening.prices, attempt=hold.attempt, now=now
+    )
     try:
         await table.update(update, deadline=deadline)
     except ConditionFailed as failed:
-        if failed.item is None or failed.item.get("recovered") or failed.item.get("entry") != hold.attempt:
+        if (
+            failed.item is None
+            or failed.item.get("recovered")
+            or failed.item.get("entry") != hold.attempt
+        ):
             await replay(table, opening, settlement, now=now)  # the sweeper took it for lost
             return
     spend = spend_of(settlement, opening.prices)
-    update = holds.capture(opening.key_id, opening.request_id, hold, spend, now=now, expired=expired)
+    update = holds.capture(
+        opening.key_id, opening.request_id, hold, spend, now=now, expired=expired
+    )
     await _if_it_holds(table, update, deadline=deadline)
 
 
@@ -170,7 +178,9 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
                 await _if_it_holds(table, update)
                 continue
             attempt = None if hold is None else hold.attempt
-            update = ledger.settle(request_id, settlement, prices=Prices.of(item), attempt=attempt, now=now)
+            update = ledger.settle(
+                request_id, settlement, prices=Prices.of(item), attempt=attempt, now=now
+            )
             changed = await _if_it_holds(table, update) or changed
             if hold is None:
                 await _mark_dirty(table, request_id, now)
@@ -180,12 +190,18 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
             return changed
         elif not items.has_account:  # a deleted account: there is nothing to book on
             await _mark_dirty(table, request_id, now)
-            update = ledger.correct(request_id, settlement, prices=opening.prices, attempt=None, now=now)
+            update = ledger.correct(
+                request_id, settlement, prices=opening.prices, attempt=None, now=now
+            )
             changed = await _if_it_holds(table, update) or changed
             await _mark_dirty(table, request_id, now)
         else:
-            correction = Correction(booked_of(item), opening.prices, msgspec.structs.asdict(settlement))
-            update = holds.place_unchecked(key_id, request_id, model=opening.model, now=now, correction=correction)
+            correction = Correction(
+                booked_of(item), opening.prices, msgspec.structs.asdict(settlement)
+            )
+            update = holds.place_unchecked(
+                key_id, request_id, model=opening.model, now=now, correction=correction
+            )
             changed = await _if_it_holds(table, update) or changed
 
 
@@ -202,7 +218,9 @@ def booked_of(item: Mapping[str, Any]) -> Spend:
     return Spend(1, item["prompt_tokens"], item["completion_tokens"], item["cost"])
 
 
-async def _step(table: Table, key_id: str, request_id: str, items: RequestItems, *, now: float) -> str | None:
+async def _step(
+    table: Table, key_id: str, request_id: str, items: RequestItems, *, now: float
+) -> str | None:
     """Take the next step towards the end; return what it was, or None when there is none left."""
     item, hold = items.ledger, items.hold
     if item is None:
@@ -220,7 +238,9 @@ async def _step(table: Table, key_id: str, request_id: str, items: RequestItems,
         if hold is None and not begun:
             settlement = ledger.REFUSED
         attempt = None if hold is None else hold.attempt
-        update = ledger.settle(request_id, settlement, prices=Prices.of(item), attempt=attempt, now=now, recovered=True)
+        update = ledger.settle(
+            request_id, settlement, prices=Prices.of(item), attempt=attempt, now=now, recovered=True
+        )
         await _if_it_holds(table, update)
         return "refused" if settlement is ledger.REFUSED else "settled"
     if hold is None:
@@ -228,7 +248,9 @@ async def _step(table: Table, key_id: str, request_id: str, items: RequestItems,
     settled_for_it = hold.attempt == item.get("entry")
     if not settled_for_it and hold.correction is not None and item.get("recovered"):
         settlement, prices = Settlement(**hold.correction.settlement), hold.correction.prices
-        update = ledger.correct(request_id, settlement, prices=prices, attempt=hold.attempt, now=now)
+        update = ledger.correct(
+            request_id, settlement, prices=prices, attempt=hold.attempt, now=now
+        )
         await _if_it_holds(table, update)
         return "corrected"
     update = holds.void(key_id, request_id, hold, now=now)

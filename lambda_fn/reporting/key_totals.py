@@ -32,7 +32,9 @@ class Difference:
 
     def __str__(self) -> str:
         """Return the difference as one line."""
-        left, right = (f"{place} {value}" for place, value in zip(self.places, self.values, strict=True))
+        left, right = (
+            f"{place} {value}" for place, value in zip(self.places, self.values, strict=True)
+        )
         return f"{self.key} {self.field}: {left}, {right}"
 
 
@@ -64,7 +66,11 @@ class KeyTotals:
         self.in_flight = len(account["in_flight"])
         for hold in map(Hold.parse, account["in_flight"].values()):
             if hold.correction is not None:
-                add(self.account, {name: getattr(hold.correction.booked, name) for name in BOOKED}, sign=-1)
+                add(
+                    self.account,
+                    {name: getattr(hold.correction.booked, name) for name in BOOKED},
+                    sign=-1,
+                )
 
     def settle_doubt(self, doubtful: Iterable[Amounts]) -> None:
         """Subtract what the account has not booked yet from ledger and rollups.
@@ -84,7 +90,9 @@ class KeyTotals:
     def differences(self) -> list[Difference]:
         """Return where account and ledger differ."""
         return [
-            Difference(self.key, name, ("account", "ledger"), (self.account[name], self.ledger[name]))
+            Difference(
+                self.key, name, ("account", "ledger"), (self.account[name], self.ledger[name])
+            )
             for name in BOOKED
             if self.account is not None and self.account[name] != self.ledger[name]
         ]
@@ -104,12 +112,17 @@ def amounts_of(row: UsageRow) -> Amounts:
 
 def amounts_of_item(item: Item) -> Amounts:
     """Return what an account is charged for a SETTLED ledger item."""
-    return {name: item[name] if name != "requests" else int(item["outcome"] != "refused") for name in BOOKED}
+    return {
+        name: item[name] if name != "requests" else int(item["outcome"] != "refused")
+        for name in BOOKED
+    }
 
 
 def compare_rows(ledger: Sequence[UsageRow], rollups: Sequence[UsageRow]) -> list[Difference]:
     """Return where the rows of an hour differ, figure by figure."""
-    left, right = ({(row.key, row.model): row for row in rows if row.requests} for rows in (ledger, rollups))
+    left, right = (
+        {(row.key, row.model): row for row in rows if row.requests} for rows in (ledger, rollups)
+    )
     differences = []
     for key, model in sorted(left.keys() | right.keys()):
         of_ledger, of_rollup = (_figures(rows.get((key, model))) for rows in (left, right))
@@ -117,7 +130,9 @@ def compare_rows(ledger: Sequence[UsageRow], rollups: Sequence[UsageRow]) -> lis
         for name in sorted(of_ledger.keys() | of_rollup.keys()):
             values = (of_ledger.get(name, 0), of_rollup.get(name, 0))
             if values[0] != values[1]:
-                differences.append(Difference(key, f"{hour} {model} {name}", ("ledger", "rollup"), values))
+                differences.append(
+                    Difference(key, f"{hour} {model} {name}", ("ledger", "rollup"), values)
+                )
     return differences
 
 

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 from lambda_fn.aws.dynamodb import Query, Table
 from lambda_fn.metering import hours
 from lambda_fn.metering.accounts import Hold
-from lambda_fn.metering.keys import DIRECTORY, KEYS_INDEX, account_id, account_key, ledger_key, request_hour
+from lambda_fn.metering.keys import (
+    DIRECTORY,
+    KEYS_INDEX,
+    account_id,
+    account_key,
+    ledger_key,
+    request_hour,
+)
 from lambda_fn.reporting.key_totals import (
     Amounts,
     Difference,
@@ -102,14 +109,20 @@ async def reconcile(table: Table, *, now: Callable[[], float] = time.time) -> Re
         keys: list[KeyTotals] = []
         differences: list[Difference] = []
         for start in range(0, len(names), MAX_KEYS):
-            some = [past.keys.get(name, KeyTotals(name)) for name in names[start : start + MAX_KEYS]]
+            some = [
+                past.keys.get(name, KeyTotals(name)) for name in names[start : start + MAX_KEYS]
+            ]
             report = await compare_keys(table, some, since=past.until, now=now)
             keys += report.keys
             differences += report.differences
         if not differences and not past.differences:
             break
     of_hours = [it for it in differences if it.places[0] == "ledger"]
-    return Report(keys, [*(it for it in differences if it not in of_hours), *past.differences, *of_hours], past.rolled)
+    return Report(
+        keys,
+        [*(it for it in differences if it not in of_hours), *past.differences, *of_hours],
+        past.rolled,
+    )
 
 
 async def compare_hours(
@@ -136,7 +149,9 @@ async def compare_hours(
     first, rolled = await rolled_range(table) or (await first_hour(table, now=now()),) * 2
     begin = min(max(since or first, first), end)
     report = HoursReport(begin, begin, done=False, rolled=rolled)
-    while report.until < end and (report.until == begin or not (stop() or len(report.keys) >= _KEYS_OF_PART)):
+    while report.until < end and (
+        report.until == begin or not (stop() or len(report.keys) >= _KEYS_OF_PART)
+    ):
         some = list(hours.between(report.until, end))[:_HOURS_AT_ONCE]
         after = hours.following(some[-1])
         found = await asyncio.gather(*(ledger_rows(table, hour) for hour in some))
@@ -176,7 +191,9 @@ async def compare_keys(
         if account is not None:
             one.set_account(account)
             read[key] = at
-            in_flight |= {name: (key, Hold.parse(text)) for name, text in account["in_flight"].items()}
+            in_flight |= {
+                name: (key, Hold.parse(text)) for name, text in account["in_flight"].items()
+            }
     late: dict[str, list[Settled]] = {key: [] for key in totals}
     doubtful: dict[str, list[Settled]] = {key: [] for key in totals}
 
@@ -190,7 +207,9 @@ async def compare_keys(
         amount = item.get("settled", 0.0), amounts_of_item(item)
         if item["sk"] in in_flight:
             hold = in_flight[item["sk"]][1]
-            if hold.correction is not None or hold.attempt == item.get("entry"):  # else a late attempt, long booked
+            if hold.correction is not None or hold.attempt == item.get(
+                "entry"
+            ):  # else a late attempt, long booked
                 late[key].append(amount)
         elif amount[0] >= read[key] + _CLOCK_SKEW:
             late[key].append(amount)
@@ -210,11 +229,21 @@ async def compare_keys(
             sums.add(item)
             place(item)
 
-        await each_item(table, hour, add_item, keys=list(totals), projection=(*COUNTED, "sk", "settled", "entry"))
+        await each_item(
+            table,
+            hour,
+            add_item,
+            keys=list(totals),
+            projection=(*COUNTED, "sk", "settled", "entry"),
+        )
         rows = sums.rows()
         held = rows
         if hour < rolled:
-            held = [row for row in await stored_rows(table, hour, hours.following(hour)) if row.key in totals]
+            held = [
+                row
+                for row in await stored_rows(table, hour, hours.following(hour))
+                if row.key in totals
+            ]
             differences += compare_rows(rows, held)
         _count(totals, rows, held)
     for key, one in totals.items():
@@ -237,7 +266,9 @@ def _append(report: HoursReport, more: HoursReport) -> None:
     report.until, report.done, report.rolled = more.until, more.done, more.rolled
 
 
-def _count(totals: dict[str, KeyTotals], ledger: Iterable[UsageRow], rollups: Iterable[UsageRow]) -> None:
+def _count(
+    totals: dict[str, KeyTotals], ledger: Iterable[UsageRow], rollups: Iterable[UsageRow]
+) -> None:
     for row in ledger:
         totals.setdefault(row.key, KeyTotals(row.key)).add_ledger(row)
     for row in rollups:

@@ -64,7 +64,9 @@ class ReplayResult:
     """Dirty hours that were rolled again."""
 
 
-async def replay(table: Table, lines: Iterable[str], *, now: Callable[[], float] = time.time) -> ReplayResult:
+async def replay(
+    table: Table, lines: Iterable[str], *, now: Callable[[], float] = time.time
+) -> ReplayResult:
     """Settle the requests of the lines, and roll the dirty hours again. It does not raise
     MeterUnavailable.
 
@@ -124,7 +126,12 @@ async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float)
         Prices(line.prompt_price, line.completion_price),
     )
     settlement = Settlement(
-        line.outcome, line.prompt_tokens, line.completion_tokens, line.finish_reason, line.ttft_ms, line.duration_ms
+        line.outcome,
+        line.prompt_tokens,
+        line.completion_tokens,
+        line.finish_reason,
+        line.ttft_ms,
+        line.duration_ms,
     )
     try:
         before = await table.get(ledger_key(line.request_id))

@@ -21,7 +21,9 @@ async def first_hour(table: Table, *, now: float) -> str:
     """Return the hour in which the oldest key was made, or this hour if there is no key: no usage
     is older.
     """
-    page = await table.query(Query("directory = :keys", {":keys": DIRECTORY}, index=KEYS_INDEX, limit=1))
+    page = await table.query(
+        Query("directory = :keys", {":keys": DIRECTORY}, index=KEYS_INDEX, limit=1)
+    )
     return hours.hour_at(page.items[0]["created"] if page.items else now)
 
 
@@ -40,9 +42,17 @@ async def begin(table: Table, *, now: float) -> Range:
 async def advance_watermark(table: Table, old: str, new: str) -> bool:
     """Move the watermark from `old` to `new`; return False if it was not at `old`."""
     values = {":old": old, ":new": new}
-    update = Update(WATERMARK_KEY, "SET #until = :new", "#until = :old", names={"#until": "until"}, values=values)
+    update = Update(
+        WATERMARK_KEY,
+        "SET #until = :new",
+        "#until = :old",
+        names={"#until": "until"},
+        values=values,
+    )
     try:
         await table.update(update)
-    except ConditionFailed as failed:  # it may be our own write, of an attempt whose answer was lost
+    except (
+        ConditionFailed
+    ) as failed:  # it may be our own write, of an attempt whose answer was lost
         return failed.item is not None and failed.item["until"] == new
     return True

@@ -46,10 +46,17 @@ async def roll(table: Table, hour: str) -> HourRollup:
 
     """
     for _ in range(_MAX_ATTEMPTS):
-        before = {(row.key, row.model): row for row in await stored_rows(table, hour, hours.following(hour))}
+        before = {
+            (row.key, row.model): row
+            for row in await stored_rows(table, hour, hours.following(hour))
+        }
         rows = await ledger_rows(table, hour)
         after = {(row.key, row.model): row for row in rows if row.requests}
-        changed = [name for name in before.keys() | after.keys() if not _same(before.get(name), after.get(name))]
+        changed = [
+            name
+            for name in before.keys() | after.keys()
+            if not _same(before.get(name), after.get(name))
+        ]
         try:
             for name in sorted(changed):
                 await _replace(table, before.get(name), after.get(name))

@@ -26,7 +26,17 @@ By = Literal["hour", "day", "key", "model"]
 Item = Mapping[str, Any]
 AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered")
 """The fields of a row that are summed."""
-COUNTED = ("key", "model", "state", "outcome", "prompt_tokens", "completion_tokens", "cost", "recovered", "v")
+COUNTED = (
+    "key",
+    "model",
+    "state",
+    "outcome",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost",
+    "recovered",
+    "v",
+)
 """The attributes of ledger items that sums are made of."""
 _REQUIRED = {"key", "model", "state"}
 _SETTLED = {"outcome", "prompt_tokens", "completion_tokens", "cost"}
@@ -141,16 +151,23 @@ async def ledger_rows(table: Table, hour: str, *, key: str | None = None) -> lis
     return sums.rows()
 
 
-async def stored_rows(table: Table, since: str, until: str, *, key: str | None = None) -> list[UsageRow]:
+async def stored_rows(
+    table: Table, since: str, until: str, *, key: str | None = None
+) -> list[UsageRow]:
     """Return the rollups of the hours from `since` until before `until`, of all keys or of one."""
     found: list[UsageRow] = []
     for day in hours.days_between(since, until):
         query = Query("pk = :pk", {":pk": rollup_partition(day)})
         if key is not None:
             query = Query(
-                "pk = :pk AND begins_with(sk, :key)", {":pk": rollup_partition(day), ":key": rollup_prefix(key)}
+                "pk = :pk AND begins_with(sk, :key)",
+                {":pk": rollup_partition(day), ":key": rollup_prefix(key)},
             )
-        rows = [from_item(item) async for item in table.query_all(query, consistent=True) if is_rollup(item)]
+        rows = [
+            from_item(item)
+            async for item in table.query_all(query, consistent=True)
+            if is_rollup(item)
+        ]
         found += [row for row in rows if since <= row.hour < until]
     return sorted(found, key=lambda row: (row.hour, row.key, row.model))
 

@@ -1,8 +1,8 @@
 """The Lambda Runtime API, as a client.
 
-    GET  /2018-06-01/runtime/invocation/next                  waits for an invocation
-    POST /2018-06-01/runtime/invocation/{id}/response         streamed: chunks, and trailers if it fails on the way
-    POST /2018-06-01/runtime/invocation/{id}/error            only before the response has begun
+    GET  /2018-06-01/runtime/invocation/next              waits for an invocation
+    POST /2018-06-01/runtime/invocation/{id}/response     chunks, and trailers if it fails midway
+    POST /2018-06-01/runtime/invocation/{id}/error        only before the response has begun
     POST /2018-06-01/runtime/init/error
 
 Source: "Using the Lambda runtime API for custom runtimes" and "Response streaming for custom
@@ -87,7 +87,9 @@ class RuntimeApi:
         deadline = headers.get("lambda-runtime-deadline-ms", "")
         context = Context(
             request_id=request_id,
-            deadline=int(deadline) / 1000 if deadline.isdecimal() else time.time() + limits.STREAM_DEADLINE,
+            deadline=int(deadline) / 1000
+            if deadline.isdecimal()
+            else time.time() + limits.STREAM_DEADLINE,
             function_arn=headers.get("lambda-runtime-invoked-function-arn", ""),
             trace_id=headers.get("lambda-runtime-trace-id", ""),
             tenant_id=headers.get("lambda-runtime-aws-tenant-id", ""),
@@ -98,7 +100,9 @@ class RuntimeApi:
         """Return the response of an invocation, on the connection that the invocation came on if it
         is still open.
         """
-        return ResponseStream(self._client, self._origin, f"{_VERSION}/invocation/{request_id}/response")
+        return ResponseStream(
+            self._client, self._origin, f"{_VERSION}/invocation/{request_id}/response"
+        )
 
     async def fail(self, request_id: str, kind: str, message: str) -> None:
         """Report an invocation that failed before its response began. Raises as `next`."""
@@ -114,7 +118,9 @@ class RuntimeApi:
             "content-type": "application/vnd.aws.lambda.error+json",
             "lambda-runtime-function-error-type": kind,
         }
-        response = await self._client.request("POST", self._origin, path, headers, _error(kind, message), seconds=5)
+        response = await self._client.request(
+            "POST", self._origin, path, headers, _error(kind, message), seconds=5
+        )
         try:
             await response.read_all(_MAX_EVENT)
         finally:
@@ -145,7 +151,8 @@ class ResponseStream:
             "lambda-runtime-function-response-mode: streaming\r\n"
             "content-type: application/vnd.awslambda.http-integration-response\r\n"
             "transfer-encoding: chunked\r\n"
-            "trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n\r\n"
+            "trailer: Lambda-Runtime-Function-Error-Type, "
+            "Lambda-Runtime-Function-Error-Body\r\n\r\n"
         ).encode()
 
     async def begin(self, prelude: dict[str, Any]) -> None:
@@ -230,7 +237,9 @@ class ResponseStream:
                     await self._resend(error)
                     await self._connection.head()
                 if self._connection.status != 202:
-                    raise TransportError(f"the Runtime API answered {self._connection.status} to a response")
+                    raise TransportError(
+                        f"the Runtime API answered {self._connection.status} to a response"
+                    )
                 while await self._connection.read():
                     pass
         except TimeoutError:

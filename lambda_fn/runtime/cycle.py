@@ -37,7 +37,9 @@ class Cycle:
         self._api = api
         self._context = context
         self._body: bytes | None = body
-        self._stream = api.respond(context.request_id)  # it is connected while the model is waited for
+        self._stream = api.respond(
+            context.request_id
+        )  # it is connected while the model is waited for
         self._after: list[asyncio.Future[object]] = []
         self._state = ResponseState.NONE
 
@@ -53,7 +55,12 @@ class Cycle:
         except Exception as error:  # noqa: BLE001 (the boundary: nothing may stop the loop)
             kind, message = f"Runtime.{type(error).__name__}", "the application failed; see the log"
             ended = self._state is ResponseState.ENDED
-            log("fault", aws_request_id=self._context.request_id, error=type(error).__name__, ended=ended)
+            log(
+                "fault",
+                aws_request_id=self._context.request_id,
+                error=type(error).__name__,
+                ended=ended,
+            )
         try:
             if self._state is ResponseState.NONE:
                 await self._api.fail(self._context.request_id, kind, message)
@@ -63,7 +70,9 @@ class Cycle:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
             self._stream.close()
-            if self._after:  # the caller has the response; the environment may be frozen before these are done
+            if (
+                self._after
+            ):  # the caller has the response; the environment may be frozen before these are done
                 await asyncio.wait(self._after)
 
     async def _receive(self) -> Message:
@@ -86,7 +95,9 @@ class Cycle:
             self._state = ResponseState.BEGUN
             await self._stream.begin(_prelude(message))
         else:
-            raise RuntimeError(f"ASGI message {kind!r} is not expected: the response is {self._state.name}")
+            raise RuntimeError(
+                f"ASGI message {kind!r} is not expected: the response is {self._state.name}"
+            )
 
 
 def _prelude(message: Message) -> dict[str, Any]:

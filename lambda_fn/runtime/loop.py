@@ -31,7 +31,8 @@ async def serve(app: App, api: RuntimeApi, *, concurrency: int = 1) -> NoReturn:
             another.
 
     """
-    # When the Runtime API does not respond, each worker ends as it notices, after it has finished its invocation.
+    # When the Runtime API does not respond, each worker ends as it notices, after it has finished
+    # its invocation.
     workers = (_serve_sequentially(app, api, alone=concurrency == 1) for _ in range(concurrency))
     errors = await asyncio.gather(*workers, return_exceptions=True)
     raise next(error for error in errors if error is not None)
@@ -41,7 +42,9 @@ async def _serve_sequentially(app: App, api: RuntimeApi, *, alone: bool) -> NoRe
     while True:
         context, event = await api.next()
         trace_id.set(context.trace_id)
-        if alone:  # concurrent invocations share the environment, so they have the context variable only
+        if (
+            alone
+        ):  # concurrent invocations share the environment, so they have the context variable only
             os.environ["_X_AMZN_TRACE_ID"] = context.trace_id
         try:
             scope, body = to_scope(event)

@@ -118,12 +118,17 @@ def parse_chat(body: bytes) -> ChatRequest:
 
 def _check(request: ChatRequest) -> None:
     if request.stream_options is not None and not request.stream:
-        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
+        raise InvalidRequest(
+            "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
+        )
     if request.top_logprobs and not request.logprobs:
         raise InvalidRequest("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise InvalidRequest(
-            "'max_tokens' and 'max_completion_tokens' are two names of one limit: send only one of them.",
+            (
+                "'max_tokens' and 'max_completion_tokens' are two names of one limit: send only "
+                "one of them."
+            ),
             param="max_tokens",
         )
     _check_honoured(request)
@@ -146,11 +151,15 @@ def _check_tools(request: ChatRequest) -> None:
         for name in ("tool_choice", "parallel_tool_calls"):
             value = getattr(request, name)
             if value is not None and value != "none":
-                raise InvalidRequest(f"'{name}' is only allowed when 'tools' are specified.", param=name)
+                raise InvalidRequest(
+                    f"'{name}' is only allowed when 'tools' are specified.", param=name
+                )
         return
     chosen(request.tools, request.tool_choice)
 
 
 def unsupported(name: str, why: str) -> InvalidRequest:
     """Return the error for a parameter that cannot be honoured."""
-    return InvalidRequest(f"Unsupported parameter: '{name}': {why}.", param=name, code="unsupported_parameter")
+    return InvalidRequest(
+        f"Unsupported parameter: '{name}': {why}.", param=name, code="unsupported_parameter"
+    )

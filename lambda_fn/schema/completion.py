@@ -68,13 +68,17 @@ def parse_completion(body: bytes) -> tuple[CompletionRequest, ChatRequest]:
     request = parse(_decoder, body)
     prompt = prompt_of(request)
     if request.stream_options is not None and not request.stream:
-        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
+        raise InvalidRequest(
+            "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
+        )
     if request.suffix not in (None, ""):
         raise unsupported("suffix", "this model cannot write the text before a given end")
     if request.best_of not in (None, request.n or 1):
         raise unsupported("best_of", "all generated choices are returned, so it must equal 'n'")
     if request.echo and request.logprobs is not None:
-        raise unsupported("echo", "it cannot be used with 'logprobs', because the prompt has no log probabilities")
+        raise unsupported(
+            "echo", "it cannot be used with 'logprobs', because the prompt has no log probabilities"
+        )
     chat = ChatRequest(
         model=request.model,
         messages=[User(content=prompt)],
@@ -109,8 +113,12 @@ def prompt_of(request: CompletionRequest) -> str:
         return request.prompt[0]
     if all(isinstance(part, str) for part in request.prompt) and request.prompt:
         raise InvalidRequest(
-            "Only one prompt per request is supported: send a string.", param="prompt", code="unsupported_value"
+            "Only one prompt per request is supported: send a string.",
+            param="prompt",
+            code="unsupported_value",
         )
     raise InvalidRequest(
-        "A prompt in tokens is not supported: send a string.", param="prompt", code="unsupported_value"
+        "A prompt in tokens is not supported: send a string.",
+        param="prompt",
+        code="unsupported_value",
     )

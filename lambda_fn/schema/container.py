@@ -37,7 +37,9 @@ def container_body(request: ChatRequest, control: Control) -> bytes:
 
 def plain_body(request: ChatRequest) -> dict[str, Any]:
     """Return the parameters of a checked request that have an effect, under OpenAI's names."""
-    body: dict[str, Any] = {name: value for name in FORWARDED if (value := getattr(request, name)) is not None}
+    body: dict[str, Any] = {
+        name: value for name in FORWARDED if (value := getattr(request, name)) is not None
+    }
     body["messages"] = [plain(message) for message in request.messages]
     limit = request.max_tokens or request.max_completion_tokens
     if limit is not None:

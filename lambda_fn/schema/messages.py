@@ -24,13 +24,17 @@ class RefusalPart(Struct, frozen=True, tag="refusal", tag_field="type"):
 class ImagePart(Rejected, frozen=True, tag="image_url", tag_field="type"):
     """An image."""
 
-    why: ClassVar[str] = "this is a text model: it cannot read images (content parts of type 'image_url')"
+    why: ClassVar[str] = (
+        "this is a text model: it cannot read images (content parts of type 'image_url')"
+    )
 
 
 class AudioPart(Rejected, frozen=True, tag="input_audio", tag_field="type"):
     """A sound."""
 
-    why: ClassVar[str] = "this is a text model: it cannot read audio (content parts of type 'input_audio')"
+    why: ClassVar[str] = (
+        "this is a text model: it cannot read audio (content parts of type 'input_audio')"
+    )
 
 
 class FilePart(Rejected, frozen=True, tag="file", tag_field="type"):
@@ -41,7 +45,9 @@ class FilePart(Rejected, frozen=True, tag="file", tag_field="type"):
 
 Parts = Meta(min_length=1, max_length=4096)
 Content = str | Annotated[list[TextPart | ImagePart | AudioPart | FilePart], Parts]
-AssistantContent = str | Annotated[list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart], Parts]
+AssistantContent = (
+    str | Annotated[list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart], Parts]
+)
 
 
 class System(Struct, frozen=True, tag="system", tag_field="role", omit_defaults=True):
@@ -85,14 +91,18 @@ class Assistant(Struct, frozen=True, tag="assistant", tag_field="role", omit_def
     content: AssistantContent | None = None
     name: Name | None = None
     refusal: str | None = None
-    tool_calls: Annotated[list[ToolCall | CustomCall], Meta(min_length=1, max_length=128)] | None = None
+    tool_calls: (
+        Annotated[list[ToolCall | CustomCall], Meta(min_length=1, max_length=128)] | None
+    ) = None
     audio: Any = None
     function_call: Any = None
 
     def __post_init__(self) -> None:
         """Check that the message has content, and that its content is supported."""
         if self.audio is not None:
-            raise Unsupported("this is a text model: 'audio' of earlier answers is not supported", "audio")
+            raise Unsupported(
+                "this is a text model: 'audio' of earlier answers is not supported", "audio"
+            )
         if self.function_call is not None:
             raise Unsupported("'function_call' is not supported: use 'tool_calls'", "function_call")
         if self.content is None and self.refusal is None and self.tool_calls is None:
@@ -128,12 +138,18 @@ def check_tool_results(messages: Sequence[Message]) -> None:
         if type(message) is Tool:
             if not open_calls and not has_result:
                 raise InvalidRequest(
-                    "Messages with role 'tool' must be a response to a preceding message with 'tool_calls'.",
+                    (
+                        "Messages with role 'tool' must be a response to a preceding message "
+                        "with 'tool_calls'."
+                    ),
                     param=f"messages[{number}].role",
                 )
             if open_calls.pop(message.tool_call_id, None) is None:
                 raise InvalidRequest(
-                    f"The 'tool_call_id' of messages[{number}] does not belong to a preceding call without a result.",
+                    (
+                        f"The 'tool_call_id' of messages[{number}] does not belong to a "
+                        "preceding call without a result."
+                    ),
                     param=f"messages[{number}].tool_call_id",
                 )
             has_result = True
@@ -149,7 +165,8 @@ def check_tool_results(messages: Sequence[Message]) -> None:
     if open_calls:
         path = next(iter(open_calls.values()))
         raise InvalidRequest(
-            "An assistant message with 'tool_calls' must be followed by tool messages responding to each of its "
+            "An assistant message with 'tool_calls' must be followed by tool messages "
+            "responding to each of its "
             f"{len(open_calls)} calls that have no result.",
             param=path,
         )
@@ -157,13 +174,23 @@ def check_tool_results(messages: Sequence[Message]) -> None:
 
 def plain(message: Message) -> Message:
     """Return a message as the container takes it: an earlier refusal becomes content."""
-    if type(message) is not Assistant or (message.refusal is None and not isinstance(message.content, list)):
+    if type(message) is not Assistant or (
+        message.refusal is None and not isinstance(message.content, list)
+    ):
         return message
     parts = message.content or []
     text = parts if isinstance(parts, str) else "".join(_text(part) for part in parts)
     empty = None if message.tool_calls else ""
-    return Assistant(content=text or message.refusal or empty, name=message.name, tool_calls=message.tool_calls)
+    return Assistant(
+        content=text or message.refusal or empty, name=message.name, tool_calls=message.tool_calls
+    )
 
 
 def _text(part: TextPart | RefusalPart | ImagePart | AudioPart | FilePart) -> str:
-    return part.text if isinstance(part, TextPart) else part.refusal if isinstance(part, RefusalPart) else ""
+    return (
+        part.text
+        if isinstance(part, TextPart)
+        else part.refusal
+        if isinstance(part, RefusalPart)
+        else ""
+    )

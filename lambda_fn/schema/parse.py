@@ -68,7 +68,11 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         path = _path_of_nul(request)
         if path is not None:
             path = path[:MAX_PARAM]
-            raise InvalidRequest(f"Invalid '{path}': NUL characters are not allowed.", param=path, code="invalid_value")
+            raise InvalidRequest(
+                f"Invalid '{path}': NUL characters are not allowed.",
+                param=path,
+                code="invalid_value",
+            )
     return request
 
 
@@ -94,18 +98,25 @@ def _values(data: bytes) -> int:
 
 
 def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
-    # The message may repeat a value of the caller. The path behind it contains only names and numbers of the types.
+    # The message may repeat a value of the caller. The path behind it contains only names and
+    # numbers of the types.
     message, _, place = str(error).rpartition(" - at ")
     path = _PATH.fullmatch(place)
     if path is None:
         message = str(error)
     message = message[:MAX_PARAM]
     missing = _MISSING.match(message)
-    param = ".".join(part for part in (path.group(1) if path else "", missing.group(1) if missing else "") if part)
+    param = ".".join(
+        part
+        for part in (path.group(1) if path else "", missing.group(1) if missing else "")
+        if part
+    )
     param = param.replace("[...]", "")  # stands for the key of an object
     if isinstance(error.__cause__, Unsupported):
         param = f"{param}.{error.__cause__.field}"
-        return InvalidRequest(f"Unsupported '{param}': {message}.", param=param, code="unsupported_value")
+        return InvalidRequest(
+            f"Unsupported '{param}': {message}.", param=param, code="unsupported_value"
+        )
     code = next((code for sign, code in _CODES if sign.match(message)), "invalid_value")
     if not param:
         return InvalidRequest(f"{message}.", code=code)
@@ -113,7 +124,9 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
 
 
 def _unreadable(body: bytes, why: str, place: int) -> InvalidRequest:
-    return InvalidRequest(f"The body is not valid JSON: {why}.", param=_field_at(body, place), code="invalid_json")
+    return InvalidRequest(
+        f"The body is not valid JSON: {why}.", param=_field_at(body, place), code="invalid_json"
+    )
 
 
 def _not_utf8(body: bytes) -> int:
@@ -135,7 +148,12 @@ def _field_at(body: bytes, place: int) -> str | None:
     for _ in range(_MAX_STRINGS):
         start = text.find(b'"', end)
         gap = (end, len(text) if start < 0 else start)
-        depth += text.count(b"{", *gap) + text.count(b"[", *gap) - text.count(b"}", *gap) - text.count(b"]", *gap)
+        depth += (
+            text.count(b"{", *gap)
+            + text.count(b"[", *gap)
+            - text.count(b"}", *gap)
+            - text.count(b"]", *gap)
+        )
         if not 0 <= start < place or depth > _MAX_LEVELS:
             break
         end = text.find(b'"', start + 1) + 1
@@ -175,4 +193,6 @@ def _path_of_nul(request: Any) -> str | None:
 
 
 def _path(names: list[str | int]) -> str:
-    return "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names).lstrip(".")
+    return "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names).lstrip(
+        "."
+    )

@@ -18,11 +18,14 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Choices = Annotated[int, Meta(ge=1, le=8)]
 LogitBias = Annotated[
-    dict[Annotated[str, Meta(pattern="^[0-9]{1,9}$(?!\n)")], Annotated[float, Meta(ge=-100, le=100)]],
+    dict[
+        Annotated[str, Meta(pattern="^[0-9]{1,9}$(?!\n)")], Annotated[float, Meta(ge=-100, le=100)]
+    ],
     Meta(max_length=1024),
 ]
 Metadata = Annotated[
-    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(max_length=16),
 ]
 Buffering = Literal["none", "word", "sentence", "line", "json"]
 

@@ -101,11 +101,14 @@ def chosen(tools: list[FunctionTool | CustomTool], choice: ToolChoice | None) ->
         raise InvalidRequest("Two tools have the same name.", param="tools")
     if type(choice) is ChosenFunction and choice.function.name not in names:
         raise InvalidRequest(
-            f"The function '{choice.function.name}' is not among the tools.", param="tool_choice.function.name"
+            f"The function '{choice.function.name}' is not among the tools.",
+            param="tool_choice.function.name",
         )
     if type(choice) is not AllowedTools:
         return tools, choice
-    allowed = {tool.function.name for tool in choice.allowed_tools.tools if type(tool) is ChosenFunction}
+    allowed = {
+        tool.function.name for tool in choice.allowed_tools.tools if type(tool) is ChosenFunction
+    }
     if not allowed <= set(names):
         raise InvalidRequest(
             f"The function '{min(allowed - set(names))}' is not among the tools.",
@@ -116,7 +119,9 @@ def chosen(tools: list[FunctionTool | CustomTool], choice: ToolChoice | None) ->
 
 
 def check_schemas(
-    response_format: ResponseFormat | None, tools: list[FunctionTool | CustomTool] | None, choice: ToolChoice | None
+    response_format: ResponseFormat | None,
+    tools: list[FunctionTool | CustomTool] | None,
+    choice: ToolChoice | None,
 ) -> None:
     """Check every JSON schema that guides the response, for every kind of server.
 
@@ -130,18 +135,27 @@ def check_schemas(
     forms: list[tuple[tuple[str | int, ...], Any]] = []
     parameters: list[tuple[tuple[str | int, ...], Any]] = []
     if type(response_format) is JsonSchema and response_format.json_schema.schema is not None:
-        forms.append((("response_format", "json_schema", "schema"), response_format.json_schema.schema))
+        forms.append(
+            (("response_format", "json_schema", "schema"), response_format.json_schema.schema)
+        )
     for number, tool in enumerate(tools or ()):
         if type(tool) is FunctionTool and tool.function.parameters is not None:
-            parameters.append((("tools", number, "function", "parameters"), tool.function.parameters))
+            parameters.append(
+                (("tools", number, "function", "parameters"), tool.function.parameters)
+            )
     if not forms and not parameters:
         return
     mode = choice.allowed_tools.mode if type(choice) is AllowedTools else choice
-    from schema_guard import SchemaRefused, check  # not at a cold start: most requests have no schema
+    from schema_guard import (
+        SchemaRefused,
+        check,
+    )  # not at a cold start: most requests have no schema
 
     try:
         check(forms, by="llguidance")
         check(parameters, by="llama.cpp" if mode in (None, "auto") else "llguidance")
     except SchemaRefused as refusal:
         path = refusal.path
-        raise InvalidRequest(f"Invalid '{path}': {refusal.reason}.", param=path, code="invalid_value") from None
+        raise InvalidRequest(
+            f"Invalid '{path}': {refusal.reason}.", param=path, code="invalid_value"
+        ) from None

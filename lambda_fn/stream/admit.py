@@ -1,11 +1,12 @@
 """Stage 2: admission control.
 
-One conditional write checks the key and takes the reservation. The ledger item is put beside it, and both are awaited
-before anything is spent. A secret that this environment has not verified is first compared by a read, so that a wrong
-secret or a key that does not exist writes nothing.
+One conditional write checks the key and takes the reservation. The ledger item is put beside it,
+and both are awaited before anything is spent. A secret that this environment has not verified is
+first compared by a read, so that a wrong secret or a key that does not exist writes nothing.
 
-When DynamoDB does not answer, the request is refused. A setting makes the meter fail open: then a key that this
-environment admitted a short while ago is served all the same, and its usage is recorded at the end.
+When DynamoDB does not answer, the request is refused. A setting makes the meter fail open: then a
+key that this environment admitted a short while ago is served all the same, and its usage is
+recorded at the end.
 """
 
 import asyncio
@@ -25,7 +26,14 @@ from lambda_fn.metering.accounts import Account, Hold
 from lambda_fn.metering.holds import HoldRequest
 from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Opening
-from lambda_fn.metering.rejections import Contended, KeyUnknown, Rejection, key_rejection, rejection, running_repeat
+from lambda_fn.metering.rejections import (
+    Contended,
+    KeyUnknown,
+    Rejection,
+    key_rejection,
+    rejection,
+    running_repeat,
+)
 from lambda_fn.metering.windows import expired
 from lambda_fn.networks import ANYWHERE, admits
 from lambda_fn.stream.key_cache import KeyCache
@@ -35,8 +43,9 @@ from lambda_fn.stream.rate_limit_errors import public, rate_headers, wrong_netwo
 class Admission(msgspec.Struct, frozen=True):
     """A request that was admitted.
 
-    `account` is the account with this request in flight, and `entry` is the request's entry there. Both are None if
-    the request is served because the meter fails open. `opened` tells whether the ledger item was written.
+    `account` is the account with this request in flight, and `entry` is the request's entry there.
+    Both are None if the request is served because the meter fails open. `opened` tells whether the
+    ledger item was written.
     """
 
     opening: Opening
@@ -59,9 +68,10 @@ class Gate:
     async def authenticate(self, caller: Caller) -> None:
         """Check a key before the body of its request is read.
 
-        It costs a read, unless the key's secret was verified here before and its networks have the caller's address.
-        So a caller without a key costs the function the same, however large its body is. For a key that was verified
-        before, `admit` compares the secret again in the write that reserves.
+        It costs a read, unless the key's secret was verified here before and its networks have the
+        caller's address. So a caller without a key costs the function the same, however large its
+        body is. For a key that was verified before, `admit` compares the secret again in the write
+        that reserves.
 
         Raises:
             AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
@@ -77,7 +87,8 @@ class Gate:
 
         Raises:
             AuthenticationFailed: there is no such key, or its secret is another.
-            PermissionDenied: the key is disabled, expired or replaced, or may not be used from the caller's address.
+            PermissionDenied: the key is disabled, expired or replaced, or may not be used from the
+                caller's address.
             Unavailable: DynamoDB does not answer.
 
         """
@@ -100,7 +111,8 @@ class Gate:
     async def admit(
         self, caller: Caller, opening: Opening, *, fingerprint: str = "", repeat: bool = False
     ) -> Admission:
-        """Admit a request. A `repeat` is refused while the request with the same fingerprint is in flight.
+        """Admit a request. A `repeat` is refused while the request with the same fingerprint is in
+        flight.
 
         Raises:
             RequestRunning: the request that is repeated still runs.
@@ -111,7 +123,9 @@ class Gate:
 
         """
         await self.authenticate(caller)
-        in_ledger = asyncio.ensure_future(self._open_ledger(opening))  # the reservation is sent first
+        in_ledger = asyncio.ensure_future(
+            self._open_ledger(opening)
+        )  # the reservation is sent first
         try:
             account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
             opened = await in_ledger
@@ -121,7 +135,10 @@ class Gate:
         if isinstance(account, Account):
             self._keys.admitted(caller)
             entry = account.in_flight[opening.request_id]
-            if repeat and (same := running_repeat(account, opening.request_id, fingerprint)) is not None:
+            if (
+                repeat
+                and (same := running_repeat(account, opening.request_id, fingerprint)) is not None
+            ):
                 await self._undo(opening, entry)
                 if opened:
                     await self._close_refused(opening)
@@ -150,7 +167,9 @@ class Gate:
     async def _reserve(
         self, caller: Caller, opening: Opening, fingerprint: str, *, repeat: bool
     ) -> Account | Rejection | None:
-        """Return the account with the hold in it, why it was rejected, or None if DynamoDB does not answer."""
+        """Return the account with the hold in it, why it was rejected, or None if DynamoDB does not
+        answer.
+        """
         request_id, now = opening.request_id, int(time.time())
         reservation = HoldRequest(
             request_id,
@@ -175,15 +194,23 @@ class Gate:
                     self._keys.refused(caller)
                 else:
                     self._keys.forget(caller)
-                networks = ANYWHERE if failed.item is None else failed.item.get("networks", ANYWHERE)
-                if wrong is None and networks != reservation.networks and admits(networks, caller.address):
+                networks = (
+                    ANYWHERE if failed.item is None else failed.item.get("networks", ANYWHERE)
+                )
+                if (
+                    wrong is None
+                    and networks != reservation.networks
+                    and admits(networks, caller.address)
+                ):
                     # The networks have changed since they were cached: try once more with these.
                     self._keys.set_networks(caller, networks)
                     return await self._reserve(caller, opening, fingerprint, repeat=repeat)
                 if repeat and wrong is None and failed.item is not None:
                     same = running_repeat(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:
-                        return same  # a clearer reason than the limit that the running request uses up
+                        return (
+                            same  # a clearer reason than the limit that the running request uses up
+                        )
                 return rejection(failed.item, caller.key_hash, reservation, now=now)
         except Throttled:
             return Contended()
@@ -208,13 +235,20 @@ class Gate:
 
     async def _close_refused(self, opening: Opening) -> None:
         """Settle a request that was refused. If that fails, the sweeper does it."""
-        update = ledger.settle(opening.request_id, ledger.REFUSED, prices=opening.prices, attempt=None, now=time.time())
+        update = ledger.settle(
+            opening.request_id, ledger.REFUSED, prices=opening.prices, attempt=None, now=time.time()
+        )
         with contextlib.suppress(MeterError):
             await self._table.update(update)
 
     def _public(self, wrong: Rejection, opening: Opening) -> APIError:
-        return public(wrong, model=opening.model, when=request_time(opening.request_id), now=time.time())
+        return public(
+            wrong, model=opening.model, when=request_time(opening.request_id), now=time.time()
+        )
 
 
 def _unavailable() -> Unavailable:
-    return Unavailable("The usage meter does not answer. Nothing was generated or billed; try again.", retry_after=5)
+    return Unavailable(
+        "The usage meter does not answer. Nothing was generated or billed; try again.",
+        retry_after=5,
+    )

@@ -1,8 +1,8 @@
 """The ASGI application: its routes, and the middleware that every request passes.
 
-It is plain ASGI: the function's own runtime carries it on Lambda, and any ASGI server elsewhere. Two entries of the
-scope are Lambda's and may be absent: `aws.context`, which has the deadline, and `aws.after`, a list of tasks that end
-before the next invocation is fetched.
+It is plain ASGI: the function's own runtime carries it on Lambda, and any ASGI server elsewhere.
+Two entries of the scope are Lambda's and may be absent: `aws.context`, which has the deadline, and
+`aws.after`, a list of tasks that end before the next invocation is fetched.
 """
 
 import time
@@ -32,10 +32,16 @@ if TYPE_CHECKING:
     from lambda_fn.stream.endpoints.models import Models
 
 
-def create_app(settings: Settings, client: Client, credentials: Callable[[], Credentials]) -> ASGIApp:
+def create_app(
+    settings: Settings, client: Client, credentials: Callable[[], Credentials]
+) -> ASGIApp:
     """Return the application. `credentials` is called for each call of an AWS API."""
     table = Table(
-        client, url=settings.dynamodb_url, region=settings.region, name=settings.usage_table, credentials=credentials
+        client,
+        url=settings.dynamodb_url,
+        region=settings.region,
+        name=settings.usage_table,
+        credentials=credentials,
     )
     gate = Gate(table, meter_open=settings.meter_open)
     shared = (settings, client, credentials, table, gate)
@@ -44,7 +50,8 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
         "/v1/completions": Completions(*shared, read_completion),
     }
 
-    # The other endpoints are imported by their first request, so that a cold start on the way to a token is not.
+    # The other endpoints are imported by their first request, so that a cold start on the way to a
+    # token is not.
 
     @cache
     def models() -> "Models":
@@ -76,7 +83,9 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
-    api.router.redirect_slashes = False  # a redirect would name the function URL, which clients must not go to
+    api.router.redirect_slashes = (
+        False  # a redirect would name the function URL, which clients must not go to
+    )
     bypass = {("POST", path): Bypass(endpoint) for path, endpoint in completions.items()}
     return Middleware(api, settings, bypass)
 
@@ -84,8 +93,12 @@ def create_app(settings: Settings, client: Client, credentials: Callable[[], Cre
 class Middleware:
     """Assigns each request its id, and refuses requests that did not come by the distribution."""
 
-    def __init__(self, api: ASGIApp, settings: Settings, bypass: Mapping[tuple[str, str], ASGIApp]) -> None:
-        """Stand in front of `api`. The applications in `bypass`, by method and path, are called without it."""
+    def __init__(
+        self, api: ASGIApp, settings: Settings, bypass: Mapping[tuple[str, str], ASGIApp]
+    ) -> None:
+        """Stand in front of `api`. The applications in `bypass`, by method and path, are called
+        without it.
+        """
         self._api = api
         self._bypass = bypass
         self._secrets = settings.origin_secrets
@@ -104,13 +117,22 @@ class Middleware:
                 took = b"%d" % ((time.monotonic() - started) * 1000)
                 added = scope.get("sluice.response_headers", {}).items()
                 headers = [(key.encode(), value.encode()) for key, value in added]
-                message["headers"] = [*message["headers"], *headers, NOSNIFF, name, (b"openai-processing-ms", took)]
+                message["headers"] = [
+                    *message["headers"],
+                    *headers,
+                    NOSNIFF,
+                    name,
+                    (b"openai-processing-ms", took),
+                ]
                 scope["sluice.started"] = True
             return send(message)
 
         try:
             # Names come in lower case. Of a header that is repeated the first counts.
-            headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in reversed(scope["headers"])}
+            headers = {
+                key.decode("latin-1"): value.decode("latin-1")
+                for key, value in reversed(scope["headers"])
+            }
             scope["sluice.request_headers"] = headers
             check_origin(headers, self._secrets)
         except APIError as error:

@@ -1,9 +1,10 @@
 """Cancels a request at the model's container, when its response was left before the end.
 
-It is not known whether SageMaker tells the container that a response is read no further. So the container gets a
-separate call, which frees the sequence within one step. Of several instances, such a call reaches the one with the
-fewest requests under way, which is rarely the right one. The container holds a call that it cannot place for a second,
-and the call counts as a request there. So the next calls reach the other instances, until one confirms the cancel.
+It is not known whether SageMaker tells the container that a response is read no further. So the
+container gets a separate call, which frees the sequence within one step. Of several instances, such
+a call reaches the one with the fewest requests under way, which is rarely the right one. The
+container holds a call that it cannot place for a second, and the call counts as a request there. So
+the next calls reach the other instances, until one confirms the cancel.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ class _Response(msgspec.Struct):
 
 
 async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
-    """Cancel a request on whichever instance runs it. Return whether an instance confirmed it. It never raises.
+    """Cancel a request on whichever instance runs it. Return whether an instance confirmed it. It
+    never raises.
 
     Args:
         invoke: Prepares a new call that cancels.
@@ -40,7 +42,9 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
             now = time.monotonic()
             remaining = began + limits.CANCEL_TIMEOUT - now
             pause = (
-                began + attempts * limits.CANCEL_INTERVAL - now if attempts < limits.CANCEL_MAX_ATTEMPTS else remaining
+                began + attempts * limits.CANCEL_INTERVAL - now
+                if attempts < limits.CANCEL_MAX_ATTEMPTS
+                else remaining
             )
             if remaining <= 0:
                 break

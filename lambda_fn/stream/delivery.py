@@ -1,7 +1,8 @@
-"""Sends the batches of any source to one client: encoded, and with heartbeats while there is nothing to send.
+"""Sends the batches of any source to one client: encoded, and with heartbeats while there is
+nothing to send.
 
-A delivery neither produces nor cancels anything. The pipeline decides whether the source goes on after the client has
-left.
+A delivery neither produces nor cancels anything. The pipeline decides whether the source goes on
+after the client has left.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ class State(enum.Enum):
     """How far a delivery is."""
 
     WAITING = enum.auto()
-    """Nothing was sent, so a failure still has its own HTTP status. This state ends with the first bytes to send, and
-    after `FIRST_EVENT_WAIT` at the latest.
+    """Nothing was sent, so a failure still has its own HTTP status. This state ends with the first
+    bytes to send, and after `FIRST_EVENT_WAIT` at the latest.
     """
     STARTED = enum.auto()
     """The status 200 was sent, so a failure ends the response in its own form."""
@@ -32,7 +33,9 @@ class Delivery:
     """One client's response."""
 
     def __init__(self, encoder: Encoder, sink: Sink, *, heartbeat: float | None = None) -> None:
-        """Join an encoder to a sink, which is not left silent for longer than `heartbeat` seconds."""
+        """Join an encoder to a sink, which is not left silent for longer than `heartbeat`
+        seconds.
+        """
         self._encoder = encoder
         self._sink = sink
         self._heartbeat = limits.HEARTBEAT if heartbeat is None else heartbeat
@@ -46,7 +49,8 @@ class Delivery:
 
         Raises:
             APIError: it failed before anything was sent.
-            ResponseBroken: it failed later, and its form cannot say so, or its client did not take the end.
+            ResponseBroken: it failed later, and its form cannot say so, or its client did not take
+                the end.
             Exception: whatever the sink raises when the client has left.
 
         """
@@ -65,10 +69,14 @@ class Delivery:
                 raise self._failure from None
             self._abort(self._failure)
         finally:
-            self._patience = self._failure = None  # an error refers to its frames, and they refer to this
+            self._patience = self._failure = (
+                None  # an error refers to its frames, and they refer to this
+            )
 
     def hasten(self, failure: APIError) -> None:
-        """Allow the client `LAST_WRITE_TIMEOUT` seconds to take the rest, because the response has failed."""
+        """Allow the client `LAST_WRITE_TIMEOUT` seconds to take the rest, because the response has
+        failed.
+        """
         if self._patience is not None and self._failure is None:
             self._failure = failure
             self._patience.reschedule(asyncio.get_running_loop().time() + limits.LAST_WRITE_TIMEOUT)
@@ -84,7 +92,9 @@ class Delivery:
             if not data and last is not Failed and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
             if data or last is End:
-                write = sink.end if last is End else sink.write  # the end goes out with the last data
+                write = (
+                    sink.end if last is End else sink.write
+                )  # the end goes out with the last data
                 if self._state is waiting:
                     await self._start(write, data)
                 else:

@@ -1,7 +1,8 @@
 """Numbered events of a response, and the logs that keep them so that they can be read again.
 
-A batch is the number of its first event and the events. The producer numbers the events of a response from 0, in the
-order in which they leave the transforms. The last one is its terminal event, an `End` or a `Failed`.
+A batch is the number of its first event and the events. The producer numbers the events of a
+response from 0, in the order in which they leave the transforms. The last one is its terminal
+event, an `End` or a `Failed`.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ class Source(Protocol):
     """Where a delivery gets its batches: a producer, or a log that is read."""
 
     async def read(self, until: float) -> Batch | None:
-        """Return the next batch, which has at least one event, or None if there was none until then.
+        """Return the next batch, which has at least one event, or None if there was none until
+        then.
 
         `until` is a time of `time.monotonic`. After the terminal event it is not called again.
         """
@@ -44,7 +46,9 @@ class EventLog(Protocol):
         ...
 
     def read(self, after: int) -> Source:
-        """Return the events whose number is above `after`, those to come included; -1 is before the first."""
+        """Return the events whose number is above `after`, those to come included; -1 is before the
+        first.
+        """
         ...
 
 
@@ -131,11 +135,20 @@ class _MemoryReader:
 
 def failed_by(error: APIError) -> Failed:
     """Return the terminal event that tells of an error."""
-    return Failed(type(error).__name__, error.message, error.param, error.code, error.retry_after, error.headers)
+    return Failed(
+        type(error).__name__,
+        error.message,
+        error.param,
+        error.code,
+        error.retry_after,
+        error.headers,
+    )
 
 
 def error_of(failed: Failed) -> APIError:
-    """Return the error that a terminal event tells of. A class that is unknown here is a `ServerError`."""
+    """Return the error that a terminal event tells of. A class that is unknown here is a
+    `ServerError`.
+    """
     kind = _ERRORS.get(failed.kind, ServerError)
     return kind(
         failed.message,

@@ -1,7 +1,8 @@
 """Stage 3: invokes the SageMaker endpoint.
 
-Nothing is retried: once the request was sent the model may be generating, and a retry would be generated and paid
-twice. It is not known whether closing the stream reaches the container. The request has the limits that bound it.
+Nothing is retried: once the request was sent the model may be generating, and a retry would be
+generated and paid twice. It is not known whether closing the stream reaches the container. The
+request has the limits that bound it.
 """
 
 import asyncio
@@ -22,14 +23,16 @@ from lambda_fn.log import log
 
 _MAX_ERROR = 100_000
 _NO_CAPACITY = "no capacity to process"
-"""SageMaker's words for an inference component without a copy, such as one that is scaled to zero."""
+"""SageMaker's words for an inference component without a copy, such as one that is scaled to zero.
+"""
 
 
 class Invocation:
-    """One call of the endpoint, as an asynchronous context manager. Leaving the context closes the call.
+    """One call of the endpoint, as an asynchronous context manager. Leaving the context closes the
+    call.
 
-    `over` is set when the container has ended its work. The call sees the end of the response and a refusal itself. The
-    reader sets it when it has seen the last record.
+    `over` is set when the container has ended its work. The call sees the end of the response and a
+    refusal itself. The reader sets it when it has seen the last record.
     """
 
     def __init__(
@@ -47,8 +50,8 @@ class Invocation:
     ) -> None:
         """Prepare the call. Entering the context sends it.
 
-        `refusal` makes a public error of the status and body of the container's own error. `component` is the
-        inference component to invoke, for an endpoint that has components.
+        `refusal` makes a public error of the status and body of the container's own error.
+        `component` is the inference component to invoke, for an endpoint that has components.
         """
         self._client = client
         self._url = url
@@ -58,7 +61,9 @@ class Invocation:
         self._body = body
         self.request_id = request_id
         self._read_refusal = refusal
-        self._component = {} if component is None else {"x-amzn-sagemaker-inference-component": component}
+        self._component = (
+            {} if component is None else {"x-amzn-sagemaker-inference-component": component}
+        )
         self._sent: Exchange | None = None
         self._answered = False
         self.over = False
@@ -93,7 +98,10 @@ class Invocation:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Close the call. The connection of one that was read to its end is used again."""
         if self._timer is not None:
@@ -104,16 +112,19 @@ class Invocation:
             self._sent.close()
 
     async def read(self, until: float) -> bytes | None:
-        """Return all bytes that the container has sent since the last call, and wait for at least one.
+        """Return all bytes that the container has sent since the last call, and wait for at least
+        one.
 
         Args:
             until: How long to wait, as a time of `time.monotonic`.
 
         Returns:
-            `b""` at the end. None if nothing came until then, or if `wake` was called; it may be called again.
+            `b""` at the end. None if nothing came until then, or if `wake` was called; it may be
+            called again.
 
         Raises:
-            APIError: the endpoint refused, the container answered with an error, or the stream broke.
+            APIError: the endpoint refused, the container answered with an error, or the stream
+                broke.
 
         """
         exchange = self._sent
@@ -148,7 +159,9 @@ class Invocation:
             self._sent.wake()
 
     def _wait_until(self, exchange: Exchange, when: float) -> None:
-        """Wake the reader then. One timer serves many reads: one that rings too early is set again."""
+        """Wake the reader then. One timer serves many reads: one that rings too early is set
+        again.
+        """
         self._until = when
         if self._timer is not None and self._timer.when() > when:
             self._timer.cancel()
@@ -179,14 +192,20 @@ class Invocation:
             elif frame.headers.get(":message-type") != "event":
                 kind = frame.headers.get(":exception-type") or frame.headers.get(":error-code", "")
                 log("upstream", request_id=self.request_id, error=kind)
-                self._failed = UpstreamFailed("The model failed while it answered.", code="upstream_cut")
+                self._failed = UpstreamFailed(
+                    "The model failed while it answered.", code="upstream_cut"
+                )
                 break  # the next read raises it, so that no bytes before it are lost
         if self._frames.damaged:
-            self._failed = self._failed or UpstreamFailed("The model's answer was cut off.", code="upstream_cut")
+            self._failed = self._failed or UpstreamFailed(
+                "The model's answer was cut off.", code="upstream_cut"
+            )
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _first(self, exchange: Exchange) -> bytes | None:
-        """Wait for the response's head, then for its first bytes. Return None as `read` does, and raise a refusal."""
+        """Wait for the response's head, then for its first bytes. Return None as `read` does, and
+        raise a refusal.
+        """
         if not await exchange.head():
             return None
         self._heard = time.monotonic()
@@ -211,7 +230,13 @@ class Invocation:
             fields = {}
         kind = kind or str(fields.get("__type", "")).rpartition("#")[2]
         original = fields.get("OriginalStatusCode")
-        log("upstream", request_id=self.request_id, status=status, error=kind, original_status=original)
+        log(
+            "upstream",
+            request_id=self.request_id,
+            status=status,
+            error=kind,
+            original_status=original,
+        )
         # SageMaker says 0 for a container that has not answered in time
         self.over = bool(original) if status == 424 else True
         if status == 424 or kind == "ModelError":
@@ -219,7 +244,10 @@ class Invocation:
             return self._read_refusal(status, str(fields.get("OriginalMessage", "")))
         if status == 429 or kind == "ThrottlingException":
             return RateLimited("The model is busy. Try again.", retry_after=1)
-        if self._component and _NO_CAPACITY in str(fields.get("Message", fields.get("message", ""))).lower():
+        if (
+            self._component
+            and _NO_CAPACITY in str(fields.get("Message", fields.get("message", ""))).lower()
+        ):
             return Unavailable(
                 "The model is starting after a pause, which takes some minutes. Try again.",
                 code="model_starting",

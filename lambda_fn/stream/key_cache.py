@@ -13,9 +13,10 @@ _MAX = 10_000
 class KeyCache:
     """The secrets that this environment has verified. Nothing is kept of a wrong one.
 
-    The account's write authenticates, but a write that fails is charged like one that does not, and a ledger item is
-    put beside it. So only a secret that was verified before goes to that write at once. Any other is compared by a
-    read first, and a key that does not exist leaves nothing behind, neither in the table nor here.
+    The account's write authenticates, but a write that fails is charged like one that does not, and
+    a ledger item is put beside it. So only a secret that was verified before goes to that write at
+    once. Any other is compared by a read first, and a key that does not exist leaves nothing
+    behind, neither in the table nor here.
     """
 
     def __init__(self) -> None:
@@ -30,18 +31,23 @@ class KeyCache:
         return caller.key_hash in self._admitted
 
     def is_recent(self, caller: Caller) -> bool:
-        """Tell whether the key's last request was admitted, at most `FAIL_OPEN_WINDOW` seconds ago."""
+        """Tell whether the key's last request was admitted, at most `FAIL_OPEN_WINDOW` seconds
+        ago.
+        """
         return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.FAIL_OPEN_WINDOW
 
     def networks(self, caller: Caller) -> str:
-        """Return the networks that the key had when it was last seen here, if the caller's address is in them.
+        """Return the networks that the key had when it was last seen here, if the caller's address
+        is in them.
 
         They may have changed since. The account's write checks the networks that the key has now.
         """
         return self._networks.get(caller.key_id, ANYWHERE) if self.admits(caller) else ANYWHERE
 
     def admits(self, caller: Caller) -> bool:
-        """Tell whether the caller's address is in the networks that the key had when it was last seen here."""
+        """Tell whether the caller's address is in the networks that the key had when it was last
+        seen here.
+        """
         return admits(self._networks.get(caller.key_id, ANYWHERE), caller.address)
 
     def set_networks(self, caller: Caller, networks: str) -> None:

@@ -4,7 +4,8 @@
     /v1/chat/completions, Accept: text/plain  bare text as it comes
     /v1/completions                           text_completion events, or one text_completion
 
-A request asks for buffering in its body (`"sluice": {"buffer": "word"}`) or by the header `x-sluice-buffer`.
+A request asks for buffering in its body (`"sluice": {"buffer": "word"}`) or by the header
+`x-sluice-buffer`.
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,9 @@ BUFFER_HEADER = "x-sluice-buffer"
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
-    """A request that was read: what the model is to do, and the form of the response with its options."""
+    """A request that was read: what the model is to do, and the form of the response with its
+    options.
+    """
 
     request: ChatRequest
     form: Form
@@ -39,7 +42,9 @@ class ReadRequest(msgspec.Struct, frozen=True):
     obfuscate: bool = True
     echo: str = ""
 
-    def head(self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int) -> Head:
+    def head(
+        self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int
+    ) -> Head:
         """Return the head of the response; the arguments are those of `Head`."""
         request = self.request
         return Head(
@@ -58,7 +63,9 @@ class ReadRequest(msgspec.Struct, frozen=True):
 
     def transform(self) -> Transform | None:
         """Return a new transform of the response's events, or None if nothing changes them."""
-        buffering = None if self.buffering == "none" else Buffer(self.buffering, self.request.n or 1)
+        buffering = (
+            None if self.buffering == "none" else Buffer(self.buffering, self.request.n or 1)
+        )
         return chain(buffering)
 
 
@@ -88,7 +95,9 @@ def read_completion(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
     if not request.stream:
         return ReadRequest(request, "completion_body", echo=echo)
     usage, padding = _stream_options(request.stream_options)
-    return ReadRequest(request, "completion_stream", buffering, include_usage=usage, obfuscate=padding, echo=echo)
+    return ReadRequest(
+        request, "completion_stream", buffering, include_usage=usage, obfuscate=padding, echo=echo
+    )
 
 
 def _stream_options(options: StreamOptions | None) -> tuple[bool, bool]:
@@ -103,7 +112,9 @@ def _buffering(request: ChatRequest, headers: Mapping[str, str]) -> str:
     buffering = headers.get(BUFFER_HEADER, "none").strip().lower()
     if buffering not in get_args(Buffering):
         names = ", ".join(get_args(Buffering))
-        raise InvalidRequest(f"The header {BUFFER_HEADER} must be one of {names}.", param=BUFFER_HEADER)
+        raise InvalidRequest(
+            f"The header {BUFFER_HEADER} must be one of {names}.", param=BUFFER_HEADER
+        )
     return buffering
 
 

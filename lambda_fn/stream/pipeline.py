@@ -1,6 +1,7 @@
 """The stages of a completion, and the only file that knows their order.
 
-    authenticate -> admit -> invoke -> decode -> count -> transform -> number -> encode -> deliver -> settle
+    authenticate -> admit -> invoke -> decode -> count -> transform -> number
+        -> encode -> deliver -> settle
 
 The producer does everything from invoke to number, and the delivery the two after it.
 """
@@ -48,7 +49,9 @@ class _Accepted(NamedTuple):
 
 
 class Completions:
-    """`POST /v1/chat/completions` and `/v1/completions`: the same stages, in the form that `read` finds."""
+    """`POST /v1/chat/completions` and `/v1/completions`: the same stages, in the form that `read`
+    finds.
+    """
 
     def __init__(
         self,
@@ -67,7 +70,9 @@ class Completions:
         self._table = table
         self._gate = gate
         self._tasks: set[asyncio.Future[object]] = set()
-        self._dialects = {model.dialect: dialects.find(model.dialect) for model in settings.models.values()}
+        self._dialects = {
+            model.dialect: dialects.find(model.dialect) for model in settings.models.values()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -82,7 +87,11 @@ class Completions:
         admission = await self._gate.admit(
             caller,
             bounds.opening(
-                request_id, key_id=caller.key_id, name=request.model, model=model, overdue=self._settings.overdue
+                request_id,
+                key_id=caller.key_id,
+                name=request.model,
+                model=model,
+                overdue=self._settings.overdue,
             ),
             fingerprint=fingerprint(accepted.body, headers.get("idempotency-key", "")),
             repeat=_is_repeat(headers),
@@ -115,8 +124,12 @@ class Completions:
         stopping = False  # the process ends, and has no time to cancel anything
         try:
             credentials = self._credentials()
-            invocation = invoke(credentials=credentials, body=dialect.body(bounds.applied(request), control))
-            delivery = Delivery(encoder_of(head), AsgiSink(send), heartbeat=self._settings.heartbeat)
+            invocation = invoke(
+                credentials=credentials, body=dialect.body(bounds.applied(request), control)
+            )
+            delivery = Delivery(
+                encoder_of(head), AsgiSink(send), heartbeat=self._settings.heartbeat
+            )
             producer = Producer(
                 invocation,
                 dialect.decoder(head.choices),
@@ -127,13 +140,16 @@ class Completions:
                 on_stop=delivery.hasten,
             )
             with Checkpoints(self._table, request_id, counter, producer.cancel):
-                # A delivery that ends early does not cancel its producer. Here it does, because without a log a
-                # response cannot be read after its client has left: the producer ends with the context.
+                # A delivery that ends early does not cancel its producer. Here it does, because
+                # without a log a response cannot be read after its client has left: the producer
+                # ends with the context.
                 async with producer:
                     await delivery.run(producer)
         except APIError as error:
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
-                error.headers |= NO_RETRY  # tokens may have been paid for: only its sender can say "again"
+                error.headers |= (
+                    NO_RETRY  # tokens may have been paid for: only its sender can say "again"
+                )
             raise
         except asyncio.CancelledError:
             counter.cancelled = stopping = True
@@ -142,16 +158,20 @@ class Completions:
             if invocation is not None and invocation.left and not stopping:
                 cancelling = dialect.cancel(request_id)
                 if cancelling is not None:
-                    work = cancel(partial(invoke, credentials=credentials, body=cancelling), request_id)
+                    work = cancel(
+                        partial(invoke, credentials=credentials, body=cancelling), request_id
+                    )
                     self._in_background(scope, work)
             await asyncio.shield(settle(self._table, admission, counter))
 
-    async def _accept(self, caller: Caller, receive: Receive, headers: Mapping[str, str]) -> _Accepted:
+    async def _accept(
+        self, caller: Caller, receive: Receive, headers: Mapping[str, str]
+    ) -> _Accepted:
         """Read the request's body.
 
         Raises:
-            APIError: the body is not one that can be answered. A caller whose key has been revoked since it was last
-                seen here learns that only.
+            APIError: the body is not one that can be answered. A caller whose key has been revoked
+                since it was last seen here learns that only.
 
         """
         try:
@@ -168,7 +188,9 @@ class Completions:
         return _Accepted(read, body, model, dialect)
 
     def _in_background(self, scope: Scope, work: Coroutine[None, None, object]) -> None:
-        """Run `work` in the background. On Lambda it finishes before the next invocation is fetched."""
+        """Run `work` in the background. On Lambda it finishes before the next invocation is
+        fetched.
+        """
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -177,8 +199,13 @@ class Completions:
 
 
 def _is_repeat(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request may have been sent before: stock SDKs count their retries, some callers name requests."""
-    return headers.get("x-stainless-retry-count", "0").strip() not in {"", "0"} or "idempotency-key" in headers
+    """Tell whether a request may have been sent before: stock SDKs count their retries, some
+    callers name requests.
+    """
+    return (
+        headers.get("x-stainless-retry-count", "0").strip() not in {"", "0"}
+        or "idempotency-key" in headers
+    )
 
 
 def _seconds_left(scope: Scope) -> float:

@@ -1,4 +1,5 @@
-"""Makes the numbered events of one response: what the model sends, decoded, counted, transformed and logged.
+"""Makes the numbered events of one response: what the model sends, decoded, counted, transformed
+and logged.
 
 A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it.
 """
@@ -10,7 +11,14 @@ from types import TracebackType
 from typing import Self
 
 from lambda_fn.dialects import Decoder
-from lambda_fn.errors import NO_RETRY, APIError, Cancelled, ServerError, UpstreamTimeout, from_container
+from lambda_fn.errors import (
+    NO_RETRY,
+    APIError,
+    Cancelled,
+    ServerError,
+    UpstreamTimeout,
+    from_container,
+)
 from lambda_fn.events import GARBLED, End, Failure
 from lambda_fn.log import log
 from lambda_fn.stream.event_log import Batch, EventLog, failed_by
@@ -22,8 +30,8 @@ from lambda_fn.transform import Transform
 class Producer:
     """One response's producer, as an asynchronous context manager around its invocation.
 
-    It is a source for one delivery, which reads it directly: there is no task and no queue between them. Leaving the
-    context before the terminal event ends the response.
+    It is a source for one delivery, which reads it directly: there is no task and no queue between
+    them. Leaving the context before the terminal event ends the response.
     """
 
     def __init__(
@@ -42,12 +50,13 @@ class Producer:
         Args:
             invocation: The call of the model; entering the producer's context sends it.
             decoder: Makes events of its bytes.
-            counter: Counts the tokens that the model sampled, before anything is held back or changed.
+            counter: Counts the tokens that the model sampled, before anything is held back or
+                changed.
             event_log: It has been opened, and gets every batch before the batch is returned.
             seconds: After how long the response is ended as failed.
             transform: Changes the events.
-            on_stop: Is called when the response is stopped by `cancel` or by its time, so that a client that reads no
-                further cannot hold it.
+            on_stop: Is called when the response is stopped by `cancel` or by its time, so that a
+                client that reads no further cannot hold it.
 
         """
         self._invocation = invocation
@@ -69,21 +78,32 @@ class Producer:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Close the invocation, and end the response if it has not ended."""
         self._timer.cancel()
         try:
             if not self.ended:
-                await self._fail(self._stopped or Cancelled("The response was left before its end."))
+                await self._fail(
+                    self._stopped or Cancelled("The response was left before its end.")
+                )
         finally:
             await self._invocation.__aexit__(kind, error, traceback)
 
     def cancel(self) -> None:
-        """End the response now, because its end was requested. One that has ended stays as it is."""
+        """End the response now, because its end was requested. One that has ended stays as it
+        is.
+        """
         if not self.ended and self._stopped is None:
             self._counter.cancelled = True
-            self._stop(Cancelled("This answer was cancelled by the operator of this service.", headers=NO_RETRY))
+            self._stop(
+                Cancelled(
+                    "This answer was cancelled by the operator of this service.", headers=NO_RETRY
+                )
+            )
 
     def _stop(self, error: APIError) -> None:
         if self._stopped is None:
@@ -93,7 +113,9 @@ class Producer:
                 self._on_stop(error)
 
     async def read(self, until: float) -> Batch | None:
-        """Return the next batch, None if nothing came until then. It never raises: see `Source.read`."""
+        """Return the next batch, None if nothing came until then. It never raises: see
+        `Source.read`.
+        """
         try:
             received = None if self._stopped is not None else await self._invocation.read(until)
             if self._stopped is not None:

@@ -1,4 +1,5 @@
-"""What a caller is told of its limits: OpenAI's `x-ratelimit-*` headers, and rejections in OpenAI's words.
+"""What a caller is told of its limits: OpenAI's `x-ratelimit-*` headers, and rejections in OpenAI's
+words.
 
 A window is a minute of the clock, so the whole limit is available again when the minute ends.
 """
@@ -36,7 +37,9 @@ _NANO = 10**9
 
 
 def rate_headers(account: Account, *, when: float, now: float) -> dict[str, str]:
-    """Return the headers with what remains of the minute that `when` is in. A limit that the key lacks has none."""
+    """Return the headers with what remains of the minute that `when` is in. A limit that the key
+    lacks has none.
+    """
     headers = {}
     for window in windows_of(when)[:2]:
         maximum = getattr(account.limits, window.limit)
@@ -63,18 +66,27 @@ def public(rejection: Rejection, *, model: str, when: float, now: float) -> APIE
         case KeyUnknown():
             return wrong_key()
         case KeyRejected():
-            return PermissionDenied(f"This API key is {rejection.reason}.", code=f"key_{rejection.reason}")
+            return PermissionDenied(
+                f"This API key is {rejection.reason}.", code=f"key_{rejection.reason}"
+            )
         case NetworkRejected():
             return wrong_network()
         case ModelRejected():
             return no_model(model)
         case Unpriced():
-            text = f"This key has a budget of cost, which cannot be held: the model '{model[:80]}' has no price."
-            advice = "Ask the operator to set its prices ('prompt_price', 'completion_price'; 0 is one), or use another"
+            text = (
+                f"This key has a budget of cost, which cannot be held: the model '{model[:80]}' "
+                "has no price."
+            )
+            advice = (
+                "Ask the operator to set its prices ('prompt_price', 'completion_price'; 0 is "
+                "one), or use another"
+            )
             return PermissionDenied(f"{text} {advice}.", param="model", code="model_without_price")
         case Contended():
             text = (
-                "More requests of this key begin and end at once than can be counted. Nothing was generated or billed"
+                "More requests of this key begin and end at once than can be counted. Nothing "
+                "was generated or billed"
             )
             return Unavailable(f"{text}; try again, or use several keys.", retry_after=1)
         case RepeatRunning():
@@ -88,12 +100,15 @@ def wrong_network() -> PermissionDenied:
     """Return the error for a key that is used from outside its networks."""
     text = "This API key may not be used from the address that the request came from"
     return PermissionDenied(
-        f"{text}. Use an address in its `networks`, or ask its operator to change them.", code="network_not_allowed"
+        f"{text}. Use an address in its `networks`, or ask its operator to change them.",
+        code="network_not_allowed",
     )
 
 
 def no_model(name: str) -> NotFound:
-    """Return the error for a model that does not exist. A model that the key may not use has the same."""
+    """Return the error for a model that does not exist. A model that the key may not use has the
+    same.
+    """
     return NotFound(
         f"The model '{name[:80]}' does not exist or you do not have access to it.",
         param="model",
@@ -105,28 +120,43 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
     headers = rate_headers(reached.account, when=when, now=now)
     name = reached.limit.partition("_")[0]
     if reached.window is None:
-        message = f"This key has {reached.maximum} streams running, which is its limit. Try again when one has ended."
+        message = (
+            f"This key has {reached.maximum} streams running, which is its limit. Try again when "
+            "one has ended."
+        )
         return RateLimited(message, retry_after=1, headers=headers)
     span = reached.limit.rpartition("_")[2]
     if span == "minute":
-        text = f"Rate limit reached for {name} per minute: limit {reached.maximum}, left {max(0, reached.remaining)}"
+        text = (
+            f"Rate limit reached for {name} per minute: limit {reached.maximum}, left "
+            f"{max(0, reached.remaining)}"
+        )
         if reached.needed > reached.maximum:
-            message = f"{text}. This request may need {reached.needed}: shorten it, or lower 'max_tokens'."
+            message = (
+                f"{text}. This request may need {reached.needed}: shorten it, or lower "
+                "'max_tokens'."
+            )
             return RateLimited(message, headers={**headers, **NO_RETRY})
         seconds = max(1, math.ceil(reached.window.ends - now))
         message = f"{text}, this request may need {reached.needed}. Try again in {seconds} s."
         return RateLimited(message, retry_after=seconds, headers=headers)
     what, unit = ("tokens", 1) if name == "tokens" else ("money", _NANO)
-    left, most, needed = (amount / unit for amount in (reached.remaining, reached.maximum, reached.needed))
+    left, most, needed = (
+        amount / unit for amount in (reached.remaining, reached.maximum, reached.needed)
+    )
     amounts = f"{left:.10g} left of {most:.10g}, this request may need {needed:.10g}"
     budget = f"this key's budget of {what} for the {span}"
     if reached.needed <= reached.remaining + _held(reached.account, reached.window):
-        message = f"Requests that are running hold the rest of {budget}: {amounts}. Try again when one has ended."
+        message = (
+            f"Requests that are running hold the rest of {budget}: {amounts}. Try again when one "
+            "has ended."
+        )
         return RateLimited(message, retry_after=1, headers=headers)
     message = f"You exceeded your current quota: {budget} is used up."
     if reached.remaining > 0:
         message = (
-            f"You exceeded your current quota: {budget} has too little left: {amounts}. Lower 'max_tokens', or shorten "
+            f"You exceeded your current quota: {budget} has too little left: {amounts}. "
+            "Lower 'max_tokens', or shorten "
             "the request."
         )
     return InsufficientQuota(message, headers={**headers, **NO_RETRY})

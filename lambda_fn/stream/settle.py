@@ -1,4 +1,6 @@
-"""Stage 8: settlement. Checkpoints while a response is produced, and one settlement at its end, however it ends."""
+"""Stage 8: settlement. Checkpoints while a response is produced, and one settlement at its end,
+however it ends.
+"""
 
 import asyncio
 import time
@@ -18,13 +20,17 @@ from lambda_fn.stream.usage_counter import UsageCounter
 
 
 class Checkpoints:
-    """Writes the progress of a response to its ledger item every `limits.CHECKPOINT` seconds while the context lasts.
+    """Writes the progress of a response to its ledger item every `limits.CHECKPOINT` seconds while
+    the context lasts.
 
-    It also sees whether the response's end was requested: in the item that the write returns, or by a read when there
-    is nothing new to write. No token waits for a checkpoint, and one that arrives after the settlement changes nothing.
+    It also sees whether the response's end was requested: in the item that the write returns, or by
+    a read when there is nothing new to write. No token waits for a checkpoint, and one that arrives
+    after the settlement changes nothing.
     """
 
-    def __init__(self, table: Table, request_id: str, counter: UsageCounter, cancel: Callable[[], None]) -> None:
+    def __init__(
+        self, table: Table, request_id: str, counter: UsageCounter, cancel: Callable[[], None]
+    ) -> None:
         """Write what `counter` says; `cancel` is called once when the end is requested."""
         self._table = table
         self._request_id = request_id
@@ -77,8 +83,8 @@ class Checkpoints:
 async def settle(table: Table, admission: Admission, counter: UsageCounter) -> None:
     """Settle a request that was admitted: the ledger first, then the account.
 
-    It raises nothing when the meter fails. What could not be written becomes one line of the log with every figure,
-    from which the settlement can be replayed.
+    It raises nothing when the meter fails. What could not be written becomes one line of the log
+    with every figure, from which the settlement can be replayed.
     """
     settlement = ledger.Settlement(
         outcome=counter.outcome,
@@ -122,7 +128,9 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
 
 
 def unsaved(opening: Opening, now: float) -> dict[str, object]:
-    """Return what a settlement's log line needs beside its figures, so that the settlement can be replayed."""
+    """Return what a settlement's log line needs beside its figures, so that the settlement can be
+    replayed.
+    """
     return {
         "reserved": opening.reserved,
         "reserved_cost": opening.reserved_cost,

@@ -9,13 +9,16 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class ResponseBroken(Exception):
-    """A response has begun and cannot end in its own form. Its carrier must break the connection."""
+    """A response has begun and cannot end in its own form. Its carrier must break the
+    connection.
+    """
 
 
 class Sink(Protocol):
     """One client's end of a response: `start` once, then `write`s, then `end` or `abort`.
 
-    A method returns when the client can take more, and raises what its carrier raises when the client has left.
+    A method returns when the client can take more, and raises what its carrier raises when the
+    client has left.
     """
 
     def start(self, status: int, headers: Headers) -> Awaitable[None]:
@@ -31,12 +34,16 @@ class Sink(Protocol):
         ...
 
     def abort(self, code: str) -> None:
-        """Break the response off, so that no client takes it for whole. `code` is the code of the error."""
+        """Break the response off, so that no client takes it for whole. `code` is the code of the
+        error.
+        """
         ...
 
 
 class AsgiSink:
-    """The response of an ASGI application. Its methods return what `send` returns: no coroutine is added to a token."""
+    """The response of an ASGI application. Its methods return what `send` returns: no coroutine is
+    added to a token.
+    """
 
     def __init__(self, send: Send) -> None:
         """Take the application's `send`."""
@@ -55,5 +62,7 @@ class AsgiSink:
         return self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     def abort(self, code: str) -> NoReturn:
-        """Raise ResponseBroken: ASGI has no message for this, and a server breaks off what its application leaves."""
+        """Raise ResponseBroken: ASGI has no message for this, and a server breaks off what its
+        application leaves.
+        """
         raise ResponseBroken(code)

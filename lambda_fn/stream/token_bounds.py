@@ -1,4 +1,6 @@
-"""Upper bounds of a request's tokens, known before it begins. The container gets them and enforces them."""
+"""Upper bounds of a request's tokens, known before it begins. The container gets them and enforces
+them.
+"""
 
 import hashlib
 
@@ -24,17 +26,23 @@ class Bounds(msgspec.Struct, frozen=True):
     def of(cls, request: ChatRequest, model: Model, *, size: int) -> "Bounds":
         """Return the bounds of a request whose body has `size` bytes.
 
-        No tokenizer makes more than one token of a byte. Twice the body's bytes leave room for what the chat template
-        repeats, and a constant for what it adds, which is more if it explains tools. The context bounds every prompt.
+        No tokenizer makes more than one token of a byte. Twice the body's bytes leave room for what
+        the chat template repeats, and a constant for what it adds, which is more if it explains
+        tools. The context bounds every prompt.
         """
         requested = request.max_completion_tokens or request.max_tokens or model.default_max_tokens
         return cls(
-            prompt=min(model.context_tokens, 2 * size + (_TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE)),
+            prompt=min(
+                model.context_tokens,
+                2 * size + (_TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE),
+            ),
             completion=min(model.context_tokens, requested),
             choices=request.n or 1,
         )
 
-    def opening(self, request_id: str, *, key_id: str, name: str, model: Model, overdue: float) -> Opening:
+    def opening(
+        self, request_id: str, *, key_id: str, name: str, model: Model, overdue: float
+    ) -> Opening:
         """Return what is reserved, at the model's prices. A model without prices costs nothing."""
         prices = Prices(model.prompt_price or 0, model.completion_price or 0)
         completion = self.completion * self.choices
@@ -51,7 +59,9 @@ class Bounds(msgspec.Struct, frozen=True):
 
     def applied(self, request: ChatRequest) -> ChatRequest:
         """Return the request with `max_tokens` set."""
-        return msgspec.structs.replace(request, max_tokens=self.completion, max_completion_tokens=None)
+        return msgspec.structs.replace(
+            request, max_tokens=self.completion, max_completion_tokens=None
+        )
 
 
 def fingerprint(body: bytes, idempotency_key: str = "") -> str:

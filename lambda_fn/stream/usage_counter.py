@@ -10,7 +10,8 @@ from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 class UsageCounter:
     """The running count of one request. The model's own count, which comes at its end, replaces it.
 
-    `cancelled` is set from outside when the response is ended early, `complete` when the model has ended it.
+    `cancelled` is set from outside when the response is ended early, `complete` when the model has
+    ended it.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,10 @@ class UsageCounter:
             elif type(event) is Start:
                 self.prompt_tokens = event.prompt_tokens
             elif type(event) is Usage:
-                self.prompt_tokens, self.completion_tokens = event.prompt_tokens, event.completion_tokens
+                self.prompt_tokens, self.completion_tokens = (
+                    event.prompt_tokens,
+                    event.completion_tokens,
+                )
             elif type(event) is End:
                 self.complete = True
 
@@ -56,7 +60,9 @@ class UsageCounter:
     @property
     def ttft_ms(self) -> int | None:
         """Milliseconds from the request to the first token, None without a token."""
-        return None if self._first_token is None else round((self._first_token - self._started) * 1000)
+        return (
+            None if self._first_token is None else round((self._first_token - self._started) * 1000)
+        )
 
     @property
     def duration_ms(self) -> int:

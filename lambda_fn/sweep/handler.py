@@ -45,7 +45,9 @@ def handler(_event: object, context: Context) -> dict[str, Any]:
     ends = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - limits.SWEEP_RESERVE
     result = asyncio.run(_sweep(settings, ends))
     counts = counted(result)
-    log("sweep", **metrics(counts, settings.deployment, now=time.time()), requests=dict(result.done))
+    log(
+        "sweep", **metrics(counts, settings.deployment, now=time.time()), requests=dict(result.done)
+    )
     if result.failures:
         raise SweepFailed(f"{result.failures} failures; the log says which")
     return counts
@@ -61,7 +63,9 @@ async def _sweep(settings: SweepSettings, ends: float) -> Sweep:
             name=settings.usage_table,
             credentials=lambda: Credentials.from_environment(os.environ),
         )
-        return await sweep(table, now=time.time(), longest=settings.overdue, stop=lambda: time.monotonic() >= ends)
+        return await sweep(
+            table, now=time.time(), longest=settings.overdue, stop=lambda: time.monotonic() >= ends
+        )
     finally:
         client.close()
 
@@ -87,4 +91,8 @@ def metrics(counts: Mapping[str, int], deployment: str, *, now: float) -> dict[s
         "Dimensions": [[DIMENSION]],
         "Metrics": [{"Name": name, "Unit": "Count"} for name in counts],
     }
-    return {"_aws": {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]}, DIMENSION: deployment, **counts}
+    return {
+        "_aws": {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]},
+        DIMENSION: deployment,
+        **counts,
+    }

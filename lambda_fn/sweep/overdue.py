@@ -23,7 +23,9 @@ async def accounts(table: Table, *, now: float) -> AsyncIterator[dict[str, str]]
         yield key
 
 
-async def _overdue(table: Table, watched: Callable[[int], str], now: float) -> AsyncIterator[dict[str, str]]:
+async def _overdue(
+    table: Table, watched: Callable[[int], str], now: float
+) -> AsyncIterator[dict[str, str]]:
     for shard in range(LEDGER_SHARDS):
         query = Query(
             "#open = :open AND due <= :now",

@@ -126,7 +126,13 @@ async def _each(
 
 
 async def _account(
-    table: Table, key: dict[str, str], result: Sweep, *, now: float, longest: float, enough: Callable[[], bool]
+    table: Table,
+    key: dict[str, str],
+    result: Sweep,
+    *,
+    now: float,
+    longest: float,
+    enough: Callable[[], bool],
 ) -> None:
     """Recover the overdue requests of an account, and move its `due` to the next one."""
     item = await table.get(key)
@@ -150,7 +156,9 @@ async def _account(
         result.accounts += 1
 
 
-async def _recover(table: Table, key_id: str, request_id: str, result: Sweep, *, now: float) -> None:
+async def _recover(
+    table: Table, key_id: str, request_id: str, result: Sweep, *, now: float
+) -> None:
     what = await settlements.recover(table, key_id, request_id, now=now)
     if what is not None:
         result.done[what] += 1

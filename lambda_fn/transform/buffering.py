@@ -68,8 +68,12 @@ class Buffer:
         held = self._held[event.index]
         try:
             text = _text.decode(event.delta).content
-            entries = None if event.logprobs is NULL else _logprobs.decode(event.logprobs).content or []
-        except msgspec.DecodeError:  # a tool call, or more than text: it goes out now, behind what was held
+            entries = (
+                None if event.logprobs is NULL else _logprobs.decode(event.logprobs).content or []
+            )
+        except (
+            msgspec.DecodeError
+        ):  # a tool call, or more than text: it goes out now, behind what was held
             self._release(event.index, len(held.text), out)
             out.append(event)
             return
@@ -86,7 +90,10 @@ class Buffer:
     def _release(self, index: int, place: int, out: list[Event]) -> None:
         held = self._held[index]
         released = [piece for piece in held.pieces if piece[0] < place or place == len(held.text)]
-        held.pieces = [(start - place, tokens, entries) for start, tokens, entries in held.pieces[len(released) :]]
+        held.pieces = [
+            (start - place, tokens, entries)
+            for start, tokens, entries in held.pieces[len(released) :]
+        ]
         text, held.text = held.text[:place], held.text[place:]
         held.cutter.sent(place)
         if not text and not released:
@@ -94,10 +101,20 @@ class Buffer:
         logprobs_held = [entries for _, _, entries in released if entries is not None]
         logprobs = NULL
         if logprobs_held:
-            joined = {"content": [entry for entries in logprobs_held for entry in entries], "refusal": None}
+            joined = {
+                "content": [entry for entries in logprobs_held for entry in entries],
+                "refusal": None,
+            }
             logprobs = msgspec.Raw(msgspec.json.encode(joined))
         delta = msgspec.Raw(msgspec.json.encode({"content": text}))
-        out.append(Delta(delta, index=index, tokens=sum(tokens for _, tokens, _ in released), logprobs=logprobs))
+        out.append(
+            Delta(
+                delta,
+                index=index,
+                tokens=sum(tokens for _, tokens, _ in released),
+                logprobs=logprobs,
+            )
+        )
 
 
 def _last_boundary(text: str) -> int:

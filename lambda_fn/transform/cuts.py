@@ -8,7 +8,8 @@ of characters.
     word      before white space, and between the letters of scripts that are written without it
     sentence  before the white space after `.`, `!`, `?` or `…` and closing quotes; after a line end
     line      after a line end
-    json      after each member of the outermost array or object, and after its end; other text passes through
+    json      after each member of the outermost array or object, and after its end; other text
+              passes through
 """
 
 import re
@@ -17,9 +18,12 @@ from unicodedata import category, east_asian_width
 
 _CLOSING = "\"'”’»)]}」』）"
 _WIDE_ENDS = "。！？"
-_SENTENCE = re.compile(rf"[.!?…][{re.escape(_CLOSING)}]*(?=\s)|[{_WIDE_ENDS}][{re.escape(_CLOSING)}]*|\n")
+_SENTENCE = re.compile(
+    rf"[.!?…][{re.escape(_CLOSING)}]*(?=\s)|[{_WIDE_ENDS}][{re.escape(_CLOSING)}]*|\n"
+)
 _EXTENDING = "\uff9e\uff9f\u0e33\u0eb3"  # letters that belong to the one before them
-_PREPENDED = "\u0d4e\U000111c2\U000111c3\U000113d1\U0001193f\U00011941"  # letters that belong to the one behind them
+# letters that belong to the one behind them
+_PREPENDED = "\u0d4e\U000111c2\U000111c3\U000113d1\U0001193f\U00011941"
 
 
 class Cutter(Protocol):
@@ -43,14 +47,23 @@ def begins_cluster(text: str, place: int) -> bool:
         return before != "\r"
     if category(character)[0] not in "LNPZ":
         return character in "\t\r"
-    if character in _EXTENDING or _joins_in_hangul(character) or category(before) == "Cf" or before in _PREPENDED:
+    if (
+        character in _EXTENDING
+        or _joins_in_hangul(character)
+        or category(before) == "Cf"
+        or before in _PREPENDED
+    ):
         return False
     # A letter after a mark may be part of an Indic conjunct.
     return character.isspace() or category(before)[0] != "M"
 
 
 def _joins_in_hangul(character: str) -> bool:
-    return "\u1100" <= character <= "\u11ff" or "\ua960" <= character <= "\ua97f" or "\ud7b0" <= character <= "\ud7ff"
+    return (
+        "\u1100" <= character <= "\u11ff"
+        or "\ua960" <= character <= "\ua97f"
+        or "\ud7b0" <= character <= "\ud7ff"
+    )
 
 
 class Word:
@@ -70,7 +83,12 @@ class Word:
 
 def _wide(character: str) -> bool:
     hangul = "\uac00" <= character <= "\ud7a3"  # Korean is written with spaces
-    return character > "\u2e7f" and not hangul and category(character) == "Lo" and east_asian_width(character) == "W"
+    return (
+        character > "\u2e7f"
+        and not hangul
+        and category(character) == "Lo"
+        and east_asian_width(character) == "W"
+    )
 
 
 class Sentence:
@@ -80,7 +98,9 @@ class Sentence:
         """Return the last end of a sentence. The end may have begun in text that is not new."""
         last = 0
         for match in _SENTENCE.finditer(held, max(0, len(held) - new - 16)):
-            if match.group() == "\n" or (match.end() < len(held) and begins_cluster(held, match.end())):
+            if match.group() == "\n" or (
+                match.end() < len(held) and begins_cluster(held, match.end())
+            ):
                 last = match.end()
         return last
 

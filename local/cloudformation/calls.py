@@ -1,6 +1,7 @@
 """Calls of the control plane's own API, for resources that are made of API calls.
 
-Going through the API lets botocore check what CloudFormation would check: names, types and required members.
+Going through the API lets botocore check what CloudFormation would check: names, types and required
+members.
 """
 
 from typing import Any
@@ -18,11 +19,21 @@ def call(service: str, region: str, operation: str, **parameters: Any) -> Any:
     """
     made = client(service, region)
     method = getattr(made, operation)
-    members = made.meta.service_model.operation_model(made.meta.method_to_api_mapping[operation]).input_shape.members
+    members = made.meta.service_model.operation_model(
+        made.meta.method_to_api_mapping[operation]
+    ).input_shape.members
     try:
-        return method(**{key: value for key, value in parameters.items() if key in members and value is not None})
+        return method(
+            **{
+                key: value
+                for key, value in parameters.items()
+                if key in members and value is not None
+            }
+        )
     except ClientError as error:
-        raise DeployError(error.response["Error"]["Message"] or error.response["Error"]["Code"]) from error
+        raise DeployError(
+            error.response["Error"]["Message"] or error.response["Error"]["Code"]
+        ) from error
     except ParamValidationError as error:
         raise DeployError(" ".join(str(error).split())) from error
 
@@ -34,5 +45,8 @@ def call_quietly(service: str, region: str, operation: str, **parameters: Any) -
     except DeployError as error:
         cause = error.__cause__
         code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else ""
-        if not any(word in code for word in ("NotFound", "NoSuch", "ResourceNotFound")) and code != "ValidationError":
+        if (
+            not any(word in code for word in ("NotFound", "NoSuch", "ResourceNotFound"))
+            and code != "ValidationError"
+        ):
             raise

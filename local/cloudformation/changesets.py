@@ -36,10 +36,13 @@ class ChangeSets:
         kind = options["change_set_type"]
         if kind == "CREATE" and existing.status != "REVIEW_IN_PROGRESS":
             raise ValidationError(
-                existing.stack_id, message=f"Stack [{stack_name}] already exists and cannot be created again"
+                existing.stack_id,
+                message=f"Stack [{stack_name}] already exists and cannot be created again",
             )
         forget(backend, existing, change_set_name)
-        made = self._create(backend, stack_name, change_set_name, **{**options, "change_set_type": "UPDATE"})
+        made = self._create(
+            backend, stack_name, change_set_name, **{**options, "change_set_type": "UPDATE"}
+        )
         backend.change_sets[made[0]].change_set_type = kind
         return made
 
@@ -51,10 +54,14 @@ class ChangeSets:
         """Deploy a change set."""
         found = _named(response)
         if found.execution_status != "AVAILABLE":
-            raise ValidationError(found.stack_id, message=f"ChangeSet [{found.change_set_id}] cannot be executed")
+            raise ValidationError(
+                found.stack_id, message=f"ChangeSet [{found.change_set_id}] cannot be executed"
+            )
         found.execution_status = "EXECUTE_IN_PROGRESS"
         verb = "CREATE" if found.stack.status == "REVIEW_IN_PROGRESS" else "UPDATE"
-        self._stacks.start(response.cloudformation_backend, found.stack, verb, found.template, found.parameters)
+        self._stacks.start(
+            response.cloudformation_backend, found.stack, verb, found.template, found.parameters
+        )
         found.execution_status = "EXECUTE_COMPLETE"
         return EmptyResult()
 

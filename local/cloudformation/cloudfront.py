@@ -24,13 +24,18 @@ class Distribution(Resource):
         self.physical_id = "E" + "".join(secrets.choice(_LETTERS) for _ in range(13))
         EXCHANGE.distributions[self.physical_id] = self.properties["DistributionConfig"]
         EXCHANGE.changed()
-        seen = EXCHANGE.await_observed("distributions", self.physical_id, lambda _seen: True, APPLY_TIMEOUT_S)
+        seen = EXCHANGE.await_observed(
+            "distributions", self.physical_id, lambda _seen: True, APPLY_TIMEOUT_S
+        )
         if seen is None or seen["reason"]:
             self.delete()
             raise DeployError(
                 seen["reason"]
                 if seen
-                else f"the edge of the local cloud did not start the distribution within {APPLY_TIMEOUT_S:g} s"
+                else (
+                    "the edge of the local cloud did not start the distribution within "
+                    f"{APPLY_TIMEOUT_S:g} s"
+                )
             )
         self.port = seen["port"]
 
@@ -67,7 +72,10 @@ class _Policy(Resource):
         self._keep(properties)
 
     def _keep(self, properties: Properties) -> None:
-        EXCHANGE.policies[self.physical_id] = {"type": self.type, **properties[self.config_property]}
+        EXCHANGE.policies[self.physical_id] = {
+            "type": self.type,
+            **properties[self.config_property],
+        }
         EXCHANGE.changed()
 
     def delete(self) -> None:

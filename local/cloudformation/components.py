@@ -21,7 +21,11 @@ class InferenceComponent(Resource):
 
     def create(self) -> None:
         """Start the copies and wait until they are in service."""
-        members = {"VariantName": "AllTraffic", **self.properties, "InferenceComponentName": self.name}
+        members = {
+            "VariantName": "AllTraffic",
+            **self.properties,
+            "InferenceComponentName": self.name,
+        }
         try:
             self.physical_id = components.create(members, self.context.region)
             self._await()
@@ -35,7 +39,9 @@ class InferenceComponent(Resource):
         """Start the changed copies beside the old ones, then switch to them."""
         copies = properties.get("RuntimeConfig", {}).get("CopyCount")
         components.change(
-            self.name, copies=None if copies is None else int(copies), specification=properties["Specification"]
+            self.name,
+            copies=None if copies is None else int(copies),
+            specification=properties["Specification"],
         )
         self._await()
 
@@ -50,9 +56,15 @@ class InferenceComponent(Resource):
         def over(seen: dict[str, Any]) -> bool:
             return seen["config"] == config and seen["status"] in {"InService", "Failed"}
 
-        seen = EXCHANGE.await_observed("endpoints", f"{found['endpoint']}/{self.name}", over, _READY_TIMEOUT_S)
+        seen = EXCHANGE.await_observed(
+            "endpoints", f"{found['endpoint']}/{self.name}", over, _READY_TIMEOUT_S
+        )
         if seen is None or seen["status"] == "Failed":
-            raise DeployError(seen["reason"] if seen else "SageMaker's data plane did not report the component in time")
+            raise DeployError(
+                seen["reason"]
+                if seen
+                else "SageMaker's data plane did not report the component in time"
+            )
 
     def attribute(self, name: str) -> Any:
         """Return InferenceComponentArn, InferenceComponentName or InferenceComponentStatus."""

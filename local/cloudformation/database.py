@@ -34,7 +34,9 @@ class GlobalTable(Resource):
             GlobalSecondaryIndexes=_indexes(properties) or None,
             LocalSecondaryIndexes=properties.get("LocalSecondaryIndexes"),
             StreamSpecification=_stream(properties),
-            DeletionProtectionEnabled=bool(self._replica(properties).get("DeletionProtectionEnabled")),
+            DeletionProtectionEnabled=bool(
+                self._replica(properties).get("DeletionProtectionEnabled")
+            ),
             Tags=self._replica(properties).get("Tags"),
         )
         self._time_to_live(properties)
@@ -45,16 +47,22 @@ class GlobalTable(Resource):
         old = {index["IndexName"]: index for index in _indexes(self.properties)}
         new = {index["IndexName"]: index for index in _indexes(properties)}
         if len(old.keys() ^ new.keys()) > 1:
-            raise DeployError("Cannot perform more than one GSI creation or deletion in a single update")
+            raise DeployError(
+                "Cannot perform more than one GSI creation or deletion in a single update"
+            )
         changes = [{"Delete": {"IndexName": name}} for name in old if name not in new]
         changes += [{"Create": index} for name, index in new.items() if name not in old]
         self._call(
             "update_table",
             AttributeDefinitions=properties["AttributeDefinitions"],
             GlobalSecondaryIndexUpdates=changes or None,
-            DeletionProtectionEnabled=bool(self._replica(properties).get("DeletionProtectionEnabled")),
+            DeletionProtectionEnabled=bool(
+                self._replica(properties).get("DeletionProtectionEnabled")
+            ),
         )
-        if properties.get("TimeToLiveSpecification") != self.properties.get("TimeToLiveSpecification"):
+        if properties.get("TimeToLiveSpecification") != self.properties.get(
+            "TimeToLiveSpecification"
+        ):
             self._time_to_live(properties)
         self._recovery(properties)
 
@@ -86,7 +94,8 @@ def _indexes(properties: Properties) -> list[Properties]:
     # CloudFormation has capacity and insights as members of the index, the API has separate calls.
     wanted = ("IndexName", "KeySchema", "Projection")
     return [
-        {key: index[key] for key in wanted if key in index} for index in properties.get("GlobalSecondaryIndexes", [])
+        {key: index[key] for key in wanted if key in index}
+        for index in properties.get("GlobalSecondaryIndexes", [])
     ]
 
 

@@ -52,7 +52,9 @@ class Deployed:
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def parameter_values(template: Template, given: dict[str, str], read: Callable[[str], str]) -> dict[str, Any]:
+def parameter_values(
+    template: Template, given: dict[str, str], read: Callable[[str], str]
+) -> dict[str, Any]:
     """Return the values of a template's parameters.
 
     `read` returns the value of a Systems Manager parameter by its name.
@@ -131,7 +133,11 @@ class Operation:
             elif old.properties != properties:
                 self._update(old, properties)
         outputs = {
-            name: {**node, "Value": scope.resolve(node["Value"]), "Export": scope.resolve(node.get("Export"))}
+            name: {
+                **node,
+                "Value": scope.resolve(node["Value"]),
+                "Export": scope.resolve(node.get("Export")),
+            }
             for name, node in template.get("Outputs", {}).items()
             if "Condition" not in node or scope.condition(node["Condition"])
         }
@@ -169,12 +175,15 @@ class Operation:
         return resource.physical_id if name is None else resource.attribute(name)
 
     def _order(self, template: Template) -> list[str]:
-        return [name for name in in_order(template.get("Resources", {})) if name in self.stack.resources]
+        return [
+            name for name in in_order(template.get("Resources", {})) if name in self.stack.resources
+        ]
 
     def _create(self, name: str, kind: str, properties: Properties) -> None:
         stack = self.stack
         resource = self.services.make(
-            Context(stack.account, stack.region, stack.stack_name, stack.stack_id, name, kind), properties
+            Context(stack.account, stack.region, stack.stack_name, stack.stack_id, name, kind),
+            properties,
         )
         with _reported(self, name, lambda: resource.physical_id, kind, "CREATE"):
             _hold_against_schema(name, kind, properties)
@@ -183,7 +192,9 @@ class Operation:
 
     def _update(self, resource: Resource, properties: Properties) -> None:
         context = resource.context
-        with _reported(self, context.logical_id, lambda: resource.physical_id, context.type, "UPDATE"):
+        with _reported(
+            self, context.logical_id, lambda: resource.physical_id, context.type, "UPDATE"
+        ):
             _hold_against_schema(context.logical_id, context.type, properties)
             resource.update(properties)
             resource.properties = properties
@@ -199,7 +210,9 @@ class Operation:
             resource = self.stack.resources[name]
             node = self.stack.template.get("Resources", {}).get(name, {})
             if str(node.get("DeletionPolicy", "")).startswith("Retain"):
-                self.events(name, resource.physical_id, resource.context.type, "DELETE_SKIPPED", None)
+                self.events(
+                    name, resource.physical_id, resource.context.type, "DELETE_SKIPPED", None
+                )
             else:
                 try:
                     self._delete(name, resource)
@@ -214,7 +227,9 @@ class Operation:
             if template:
                 self._apply(template, parameters)
                 kept = set(template["Resources"])
-                self._remove([name for name in reversed(list(self.stack.resources)) if name not in kept])
+                self._remove(
+                    [name for name in reversed(list(self.stack.resources)) if name not in kept]
+                )
             else:
                 self._remove(list(reversed(list(self.stack.resources))))
         except (TemplateError, DeployError, Failed) as error:
@@ -235,7 +250,8 @@ def _check_name(old: Resource, kind: str, properties: Properties) -> None:
     given = properties.get(old.name_property)
     if given and kind == old.context.type and given == old.properties.get(old.name_property):
         raise TemplateError(
-            f"CloudFormation cannot update a stack when a custom-named resource requires replacing. "
+            "CloudFormation cannot update a stack when a custom-named resource requires "
+            "replacing. "
             f"Rename {given} and update the stack again."
         )
 
@@ -245,11 +261,21 @@ class _reported:  # noqa: N801 - a context manager, used like a function
     one-line reason.
     """
 
-    def __init__(self, operation: Operation, name: str, physical: Callable[[], str], kind: str, verb: str) -> None:
-        self.operation, self.name, self.physical, self.kind, self.verb = operation, name, physical, kind, verb
+    def __init__(
+        self, operation: Operation, name: str, physical: Callable[[], str], kind: str, verb: str
+    ) -> None:
+        self.operation, self.name, self.physical, self.kind, self.verb = (
+            operation,
+            name,
+            physical,
+            kind,
+            verb,
+        )
 
     def _event(self, status: str, reason: str | None = None) -> None:
-        self.operation.events(self.name, self.physical(), self.kind, f"{self.verb}_{status}", reason)
+        self.operation.events(
+            self.name, self.physical(), self.kind, f"{self.verb}_{status}", reason
+        )
 
     def __enter__(self) -> None:
         self._event("IN_PROGRESS")

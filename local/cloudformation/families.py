@@ -7,12 +7,28 @@ and reported as not handled.
 from importlib import import_module
 from typing import Any
 
-from local.cloudformation.resource import Context, Kept, MotoResource, Properties, Resource, Unhandled
+from local.cloudformation.resource import (
+    Context,
+    Kept,
+    MotoResource,
+    Properties,
+    Resource,
+    Unhandled,
+)
 
 # Types that CloudFormation makes nothing of, or that have no visible effect here.
 _KEPT = {"AWS::CDK::Metadata", "AWS::CloudFormation::WaitConditionHandle"}
 
-_MODULES = ("cloudfront", "components", "database", "functions", "identity", "inference", "monitoring", "storage")
+_MODULES = (
+    "cloudfront",
+    "components",
+    "database",
+    "functions",
+    "identity",
+    "inference",
+    "monitoring",
+    "storage",
+)
 
 
 # What does not work without a type. For all other types that are not handled: whatever depends on
@@ -64,6 +80,8 @@ class Families:
             return Kept(context, properties)
         if context.type in self.own:
             return self.own[context.type](context, properties)
-        if context.type in self.moto and context.type not in _EFFECTS:  # moto stores them without any effect
+        if (
+            context.type in self.moto and context.type not in _EFFECTS
+        ):  # moto stores them without any effect
             return MotoResource(context, properties, self.moto[context.type])
         return Unhandled(context, properties)

@@ -1,4 +1,6 @@
-"""AWS::Lambda::*: functions, URLs, permissions, aliases and the settings of asynchronous invocations."""
+"""AWS::Lambda::*: functions, URLs, permissions, aliases and the settings of asynchronous
+invocations.
+"""
 
 import io
 import zipfile
@@ -35,13 +37,24 @@ class Function(Resource):
         """Create the function and reserve its concurrency."""
         properties = {key: value for key, value in self.properties.items() if key != "FunctionName"}
         tags = {tag["Key"]: tag["Value"] for tag in properties.pop("Tags", [])}
-        self._call("create_function", **{**properties, "Code": _code(properties["Code"]), "Tags": tags})
+        self._call(
+            "create_function", **{**properties, "Code": _code(properties["Code"]), "Tags": tags}
+        )
         self._reserve(self.properties.get("ReservedConcurrentExecutions"))
 
     def update(self, properties: Properties) -> None:
         """Change configuration, code and concurrency."""
-        defaults: Properties = {"Environment": {"Variables": {}}, "Timeout": 3, "MemorySize": 128, "Layers": []}
-        settings = {key: value for key, value in properties.items() if key not in {"FunctionName", "Code", "Tags"}}
+        defaults: Properties = {
+            "Environment": {"Variables": {}},
+            "Timeout": 3,
+            "MemorySize": 128,
+            "Layers": [],
+        }
+        settings = {
+            key: value
+            for key, value in properties.items()
+            if key not in {"FunctionName", "Code", "Tags"}
+        }
         self._call("update_function_configuration", **{**defaults, **settings})
         if properties["Code"] != self.properties["Code"]:
             self._call("update_function_code", **_code(properties["Code"]))
@@ -60,7 +73,9 @@ class Function(Resource):
     def attribute(self, name: str) -> Any:
         """Return Arn."""
         if name == "Arn":
-            return f"arn:aws:lambda:{self.context.region}:{self.context.account}:function:{self.name}"
+            return (
+                f"arn:aws:lambda:{self.context.region}:{self.context.account}:function:{self.name}"
+            )
         return super().attribute(name)
 
 
@@ -100,7 +115,9 @@ class Url(Resource):
     def delete(self) -> None:
         """Remove the URL."""
         target = self.properties["TargetFunctionArn"]
-        call_quietly("lambda", self.context.region, "delete_function_url_config", FunctionName=target)
+        call_quietly(
+            "lambda", self.context.region, "delete_function_url_config", FunctionName=target
+        )
 
     def attribute(self, name: str) -> Any:
         """Return FunctionUrl or FunctionArn."""
@@ -114,17 +131,35 @@ class Permission(Resource):
 
     type = "AWS::Lambda::Permission"
     replaced_by = frozenset(
-        {"Action", "FunctionName", "Principal", "SourceArn", "FunctionUrlAuthType", "InvokedViaFunctionUrl"}
+        {
+            "Action",
+            "FunctionName",
+            "Principal",
+            "SourceArn",
+            "FunctionUrlAuthType",
+            "InvokedViaFunctionUrl",
+        }
     )
 
     def create(self) -> None:
         """Add the statement."""
-        call("lambda", self.context.region, "add_permission", **{**self.properties, "StatementId": self.name})
+        call(
+            "lambda",
+            self.context.region,
+            "add_permission",
+            **{**self.properties, "StatementId": self.name},
+        )
 
     def delete(self) -> None:
         """Remove the statement."""
         target = self.properties["FunctionName"]
-        call_quietly("lambda", self.context.region, "remove_permission", FunctionName=target, StatementId=self.name)
+        call_quietly(
+            "lambda",
+            self.context.region,
+            "remove_permission",
+            FunctionName=target,
+            StatementId=self.name,
+        )
 
 
 class Version(Resource):
@@ -143,7 +178,13 @@ class Version(Resource):
     def delete(self) -> None:
         """Delete the version. The function itself stays."""
         name = self.properties["FunctionName"]
-        call_quietly("lambda", self.context.region, "delete_function", FunctionName=name, Qualifier=self.number)
+        call_quietly(
+            "lambda",
+            self.context.region,
+            "delete_function",
+            FunctionName=name,
+            Qualifier=self.number,
+        )
 
     def attribute(self, name: str) -> Any:
         """Return Version or FunctionArn."""
@@ -159,7 +200,9 @@ class Alias(Resource):
 
     def create(self) -> None:
         """Create the alias."""
-        self.physical_id = call("lambda", self.context.region, "create_alias", **self.properties)["AliasArn"]
+        self.physical_id = call("lambda", self.context.region, "create_alias", **self.properties)[
+            "AliasArn"
+        ]
 
     def update(self, properties: Properties) -> None:
         """Point the alias to another version."""
@@ -193,7 +236,9 @@ class EventInvokeConfig(Resource):
     def delete(self) -> None:
         """Remove them."""
         name = self.properties["FunctionName"]
-        call_quietly("lambda", self.context.region, "delete_function_event_invoke_config", FunctionName=name)
+        call_quietly(
+            "lambda", self.context.region, "delete_function_event_invoke_config", FunctionName=name
+        )
 
 
 RESOURCES: list[type[Resource]] = [Function, Url, Permission, Version, Alias, EventInvokeConfig]

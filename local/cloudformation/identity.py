@@ -36,7 +36,10 @@ class Role(Resource):
     def update(self, properties: Properties) -> None:
         """Change trust, description, policies and boundary."""
         old = self.properties
-        self._call("update_assume_role_policy", PolicyDocument=_text(properties["AssumeRolePolicyDocument"]))
+        self._call(
+            "update_assume_role_policy",
+            PolicyDocument=_text(properties["AssumeRolePolicyDocument"]),
+        )
         self._call(
             "update_role",
             Description=properties.get("Description", ""),
@@ -55,7 +58,10 @@ class Role(Resource):
             self._call("delete_role_policy", PolicyName=name)
         for name, document in after.items():
             self._call("put_role_policy", PolicyName=name, PolicyDocument=document)
-        attached, wanted = set(old.get("ManagedPolicyArns", ())), set(new.get("ManagedPolicyArns", ()))
+        attached, wanted = (
+            set(old.get("ManagedPolicyArns", ())),
+            set(new.get("ManagedPolicyArns", ())),
+        )
         for arn in sorted(attached - wanted):
             self._call("detach_role_policy", PolicyArn=arn)
         for arn in sorted(wanted - attached):
@@ -78,7 +84,10 @@ class Role(Resource):
 
 
 def _inline(properties: Properties) -> dict[str, str]:
-    return {policy["PolicyName"]: _text(policy["PolicyDocument"]) for policy in properties.get("Policies", ())}
+    return {
+        policy["PolicyName"]: _text(policy["PolicyDocument"])
+        for policy in properties.get("Policies", ())
+    }
 
 
 def _text(document: Any) -> str:

@@ -35,7 +35,9 @@ class _Named(Resource):
 
     def delete(self) -> None:
         """Delete it with an API call."""
-        call_quietly("sagemaker", self.context.region, self.operations[1], **{self.name_property: self.name})
+        call_quietly(
+            "sagemaker", self.context.region, self.operations[1], **{self.name_property: self.name}
+        )
 
     def attribute(self, name: str) -> Any:
         """Return the name."""
@@ -48,7 +50,13 @@ class Model(_Named):
     type = "AWS::SageMaker::Model"
     name_property = "ModelName"
     replaced_by = frozenset(
-        {"PrimaryContainer", "Containers", "ExecutionRoleArn", "VpcConfig", "EnableNetworkIsolation"}
+        {
+            "PrimaryContainer",
+            "Containers",
+            "ExecutionRoleArn",
+            "VpcConfig",
+            "EnableNetworkIsolation",
+        }
     )
     operations = ("create_model", "delete_model")
     arn_member = "ModelArn"
@@ -60,7 +68,13 @@ class EndpointConfig(_Named):
     type = "AWS::SageMaker::EndpointConfig"
     name_property = "EndpointConfigName"
     replaced_by = frozenset(
-        {"ProductionVariants", "KmsKeyId", "DataCaptureConfig", "AsyncInferenceConfig", "ExecutionRoleArn"}
+        {
+            "ProductionVariants",
+            "KmsKeyId",
+            "DataCaptureConfig",
+            "AsyncInferenceConfig",
+            "ExecutionRoleArn",
+        }
     )
     operations = ("create_endpoint_config", "delete_endpoint_config")
     arn_member = "EndpointConfigArn"
@@ -71,8 +85,12 @@ class EndpointConfig(_Named):
         moto forgets the role of inference components, so it is stored here.
         """
         role = self.properties.get("ExecutionRoleArn")
-        if role is None and any("ModelName" not in item for item in self.properties["ProductionVariants"]):
-            raise DeployError("ExecutionRoleArn is required when a production variant has no ModelName.")
+        if role is None and any(
+            "ModelName" not in item for item in self.properties["ProductionVariants"]
+        ):
+            raise DeployError(
+                "ExecutionRoleArn is required when a production variant has no ModelName."
+            )
         super().create()
         backend = sagemaker_backends[self.context.account][self.context.region]
         backend.endpoint_configs[self.name].execution_role_arn = role
@@ -126,7 +144,11 @@ class Endpoint(_Named):
 
         seen = EXCHANGE.await_observed("endpoints", self.name, over, _READY_TIMEOUT_S)
         if seen is None or seen["status"] == "Failed":
-            raise DeployError(seen["reason"] if seen else "SageMaker's data plane did not report the endpoint in time")
+            raise DeployError(
+                seen["reason"]
+                if seen
+                else "SageMaker's data plane did not report the endpoint in time"
+            )
 
 
 RESOURCES: list[type[Resource]] = [Model, EndpointConfig, Endpoint]

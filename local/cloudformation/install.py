@@ -31,8 +31,12 @@ def install() -> None:
     # These types are newer than moto's list.
     known = [(item.name, item.value) for item in scaling_models.ScalableDimensionValueSet]
     make: Any = Enum
-    dimensions = make("dimensions", [*known, ("COPIES", "sagemaker:inference-component:DesiredCopyCount")])
-    scaling_models.ScalableDimensionValueSet = scaling_responses.ScalableDimensionValueSet = dimensions
+    dimensions = make(
+        "dimensions", [*known, ("COPIES", "sagemaker:inference-component:DesiredCopyCount")]
+    )
+    scaling_models.ScalableDimensionValueSet = scaling_responses.ScalableDimensionValueSet = (
+        dimensions
+    )
     # moto ignores the conditions of a policy's statements: a Deny of insecure transport would deny
     # every request.
     FakeBucket.get_permission = lambda _bucket, _action, _resource: PermissionResult.NEUTRAL
@@ -47,7 +51,9 @@ def install() -> None:
 def _stacks(stacks: Stacks) -> None:
     change_sets = ChangeSets(stacks)
 
-    def create_stack(backend: Any, name: str, template: str, parameters: Any, **options: Any) -> Any:
+    def create_stack(
+        backend: Any, name: str, template: str, parameters: Any, **options: Any
+    ) -> Any:
         existing = find(backend, name)
         if existing is not None:
             raise ValidationError(existing.stack_id, message=f"Stack [{name}] already exists")
@@ -56,7 +62,9 @@ def _stacks(stacks: Stacks) -> None:
         stacks.start(backend, stack, "CREATE", template, parameters)
         return stack
 
-    def update_stack(backend: Any, name: str, template: str, role_arn: Any, parameters: Any, tags: Any) -> Any:
+    def update_stack(
+        backend: Any, name: str, template: str, role_arn: Any, parameters: Any, tags: Any
+    ) -> Any:
         stack = backend.get_stack(name)
         given = backend._resolve_update_parameters(instance=stack, incoming_params=parameters)  # noqa: SLF001 - moto's
         stacks.start(backend, stack, "UPDATE", template or stack.template, given)
@@ -75,13 +83,17 @@ def _stacks(stacks: Stacks) -> None:
         backend, *args, **named
     )
     for name in ("create_stack", "update_stack", "create_change_set"):
-        setattr(CloudFormationResponse, name, _with_a_short_body(getattr(CloudFormationResponse, name)))
+        setattr(
+            CloudFormationResponse, name, _with_a_short_body(getattr(CloudFormationResponse, name))
+        )
     CloudFormationResponse.execute_change_set = lambda response: change_sets.execute(response)
     CloudFormationResponse.delete_change_set = lambda response: change_sets.delete(response)
     CloudFormationResponse.describe_change_set = lambda response: change_sets.describe(response)
     # A description would make moto create what it has not created yet.
     Stack.stack_resources = property(
-        lambda stack: [Described(name, item) for name, item in list(deployed_as(stack).resources.items())]
+        lambda stack: [
+            Described(name, item) for name, item in list(deployed_as(stack).resources.items())
+        ]
     )
 
 
@@ -90,7 +102,8 @@ def _with_a_short_body(operation: Any) -> Any:
         body = response._get_param("TemplateBody") or ""  # noqa: SLF001 - moto's own way
         if len(body.encode()) > LONGEST_BODY:
             raise ValidationError(
-                message=f"1 validation error detected: Value '{body[:40]}...' at 'templateBody' failed to satisfy "
+                message=f"1 validation error detected: Value '{body[:40]}...' at 'templateBody' "
+                "failed to satisfy "
                 f"constraint: Member must have length less than or equal to {LONGEST_BODY}"
             )
         return operation(response)

@@ -90,7 +90,9 @@ class Scope:
         resolved = self._resolve(argument)
         match name:
             case "GetAtt":
-                logical_id, attribute = resolved.split(".", 1) if isinstance(resolved, str) else resolved
+                logical_id, attribute = (
+                    resolved.split(".", 1) if isinstance(resolved, str) else resolved
+                )
                 return self.attribute(logical_id, attribute)
             case "Join":
                 return resolved[0].join(str(part) for part in resolved[1])
@@ -159,7 +161,11 @@ def references(node: Any) -> Iterator[str]:
                 yield item.split(".", 1)[0] if isinstance(item, str) else item[0]
             elif key == "Fn::Sub":
                 template = item if isinstance(item, str) else item[0]
-                yield from (name.split(".", 1)[0] for literal, name in _SUBSTITUTION.findall(template) if not literal)
+                yield from (
+                    name.split(".", 1)[0]
+                    for literal, name in _SUBSTITUTION.findall(template)
+                    if not literal
+                )
                 yield from references([] if isinstance(item, str) else item[1])
             else:
                 yield from references(item)
@@ -177,9 +183,14 @@ def in_order(resources: Mapping[str, Any]) -> list[str]:
         if name in done:
             return
         if name in path:
-            raise TemplateError(f"Circular dependency between resources: [{', '.join(path[path.index(name) :])}]")
+            raise TemplateError(
+                f"Circular dependency between resources: [{', '.join(path[path.index(name) :])}]"
+            )
         depends = resources[name].get("DependsOn", [])
-        wanted = [*([depends] if isinstance(depends, str) else depends), *references(resources[name].get("Properties"))]
+        wanted = [
+            *([depends] if isinstance(depends, str) else depends),
+            *references(resources[name].get("Properties")),
+        ]
         for other in wanted:
             if other in resources and other != name:
                 visit(other, (*path, name))

@@ -25,7 +25,9 @@ class _Call(Resource):
 
     def create(self) -> None:
         """Make it."""
-        self._made(call(self.service, self.context.region, self.make, **self.parameters(self.properties)))
+        self._made(
+            call(self.service, self.context.region, self.make, **self.parameters(self.properties))
+        )
 
     def update(self, properties: Properties) -> None:
         """Change it."""
@@ -37,7 +39,9 @@ class _Call(Resource):
     def delete(self) -> None:
         """Delete it."""
         known = self.parameters(self.properties)
-        call_quietly(self.service, self.context.region, self.remove, **{key: known[key] for key in self.keys})
+        call_quietly(
+            self.service, self.context.region, self.remove, **{key: known[key] for key in self.keys}
+        )
 
 
 class Alarm(_Call):
@@ -45,7 +49,13 @@ class Alarm(_Call):
 
     type = "AWS::CloudWatch::Alarm"
     name_property = "AlarmName"
-    service, make, change, remove, keys = "cloudwatch", "put_metric_alarm", "put_metric_alarm", "delete_alarms", ()
+    service, make, change, remove, keys = (
+        "cloudwatch",
+        "put_metric_alarm",
+        "put_metric_alarm",
+        "delete_alarms",
+        (),
+    )
 
     def delete(self) -> None:
         """Delete the alarm; the call takes a list of names."""
@@ -54,7 +64,9 @@ class Alarm(_Call):
     def attribute(self, name: str) -> Any:
         """Return Arn."""
         if name == "Arn":
-            return f"arn:aws:cloudwatch:{self.context.region}:{self.context.account}:alarm:{self.name}"
+            return (
+                f"arn:aws:cloudwatch:{self.context.region}:{self.context.account}:alarm:{self.name}"
+            )
         return super().attribute(name)
 
 
@@ -63,7 +75,11 @@ class ScalableTarget(_Call):
 
     type = "AWS::ApplicationAutoScaling::ScalableTarget"
     service = "application-autoscaling"
-    make, change, remove = "register_scalable_target", "register_scalable_target", "deregister_scalable_target"
+    make, change, remove = (
+        "register_scalable_target",
+        "register_scalable_target",
+        "deregister_scalable_target",
+    )
     keys = ("ServiceNamespace", "ResourceId", "ScalableDimension")
     replaced_by = frozenset(keys)
 
@@ -75,7 +91,9 @@ class ScalableTarget(_Call):
         return known
 
     def _made(self, answer: Properties) -> None:
-        parts = (self.properties[key] for key in ("ResourceId", "ScalableDimension", "ServiceNamespace"))
+        parts = (
+            self.properties[key] for key in ("ResourceId", "ScalableDimension", "ServiceNamespace")
+        )
         self.physical_id = "|".join(parts)
         self._act(self.properties)
 
@@ -111,14 +129,20 @@ class ScalingPolicy(_Call):
     service = "application-autoscaling"
     make, change, remove = "put_scaling_policy", "put_scaling_policy", "delete_scaling_policy"
     keys = ("PolicyName", "ServiceNamespace", "ResourceId", "ScalableDimension")
-    replaced_by = frozenset({"ScalingTargetId", "ResourceId", "ScalableDimension", "ServiceNamespace"})
+    replaced_by = frozenset(
+        {"ScalingTargetId", "ResourceId", "ScalableDimension", "ServiceNamespace"}
+    )
 
     def parameters(self, properties: Properties) -> Properties:
         """Return the members of the call. CloudFormation may name the target by one id."""
         known = super().parameters(properties)
         if "ScalingTargetId" in known:
             resource, dimension, namespace = known["ScalingTargetId"].split("|")
-            known |= {"ResourceId": resource, "ScalableDimension": dimension, "ServiceNamespace": namespace}
+            known |= {
+                "ResourceId": resource,
+                "ScalableDimension": dimension,
+                "ServiceNamespace": namespace,
+            }
         return known
 
     def _made(self, answer: Properties) -> None:
@@ -126,7 +150,9 @@ class ScalingPolicy(_Call):
 
     def attribute(self, name: str) -> Any:
         """Return Arn or PolicyName."""
-        return {"Arn": self.physical_id, "PolicyName": self.name}.get(name) or super().attribute(name)
+        return {"Arn": self.physical_id, "PolicyName": self.name}.get(name) or super().attribute(
+            name
+        )
 
 
 class Schedule(_Call):
@@ -134,14 +160,21 @@ class Schedule(_Call):
 
     type = "AWS::Scheduler::Schedule"
     name_property = "Name"
-    service, make, change, remove = "scheduler", "create_schedule", "update_schedule", "delete_schedule"
+    service, make, change, remove = (
+        "scheduler",
+        "create_schedule",
+        "update_schedule",
+        "delete_schedule",
+    )
     keys = ("Name",)
     replaced_by = frozenset({"GroupName"})
 
     def delete(self) -> None:
         """Delete the schedule from its group."""
         group = self.properties.get("GroupName")
-        call_quietly(self.service, self.context.region, self.remove, Name=self.name, GroupName=group)
+        call_quietly(
+            self.service, self.context.region, self.remove, Name=self.name, GroupName=group
+        )
 
     def attribute(self, name: str) -> Any:
         """Return Arn."""
@@ -168,15 +201,25 @@ class MetricFilter(_Call):
 
     type = "AWS::Logs::MetricFilter"
     name_property = "FilterName"
-    service, make, change, remove = "logs", "put_metric_filter", "put_metric_filter", "delete_metric_filter"
+    service, make, change, remove = (
+        "logs",
+        "put_metric_filter",
+        "put_metric_filter",
+        "delete_metric_filter",
+    )
     keys = ("FilterName", "LogGroupName")
     replaced_by = frozenset({"LogGroupName"})
 
     def parameters(self, properties: Properties) -> Properties:
         """Return the members of the call, whose names begin with small letters."""
         known = super().parameters(properties)
-        rules = [{_small(key): value for key, value in rule.items()} for rule in known["MetricTransformations"]]
-        return {_small(key): value for key, value in known.items()} | {"metricTransformations": rules}
+        rules = [
+            {_small(key): value for key, value in rule.items()}
+            for rule in known["MetricTransformations"]
+        ]
+        return {_small(key): value for key, value in known.items()} | {
+            "metricTransformations": rules
+        }
 
     def update(self, properties: Properties) -> None:
         """Replace the filter; moto would keep both."""
@@ -186,7 +229,9 @@ class MetricFilter(_Call):
     def delete(self) -> None:
         """Delete it."""
         group = self.properties["LogGroupName"]
-        call_quietly(self.service, self.context.region, self.remove, filterName=self.name, logGroupName=group)
+        call_quietly(
+            self.service, self.context.region, self.remove, filterName=self.name, logGroupName=group
+        )
 
 
 def _small(name: str) -> str:

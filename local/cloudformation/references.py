@@ -1,6 +1,7 @@
 """Dynamic references: `{{resolve:secretsmanager:...}}` and `{{resolve:ssm:...}}`.
 
-Source: "Get values stored in other services using dynamic references" of the CloudFormation user guide.
+Source: "Get values stored in other services using dynamic references" of the CloudFormation user
+guide.
 """
 
 import json
@@ -47,4 +48,6 @@ def _secret(rest: str, read: SecretReader) -> str:
     try:
         return str(json.loads(value)[key])
     except (ValueError, KeyError, TypeError):
-        raise TemplateError(f"Could not find a value associated with JSONKey {key} in SecretString") from None
+        raise TemplateError(
+            f"Could not find a value associated with JSONKey {key} in SecretString"
+        ) from None

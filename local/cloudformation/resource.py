@@ -66,7 +66,9 @@ class Resource(ABC):
 
 
 class Kept(Resource):
-    """A resource that is only stored: it is never read, or has no effect in CloudFormation either."""
+    """A resource that is only stored: it is never read, or has no effect in CloudFormation
+    either.
+    """
 
     def create(self) -> None:
         """Do nothing."""
@@ -156,7 +158,12 @@ class MotoResource(Resource):
                 pass  # a method of another meaning with the same name
         method = self.model.delete_from_cloudformation_json
         if not getattr(method, "__isabstractmethod__", False):
-            method(self.physical_id, self._json(self.properties), self.context.account, self.context.region)
+            method(
+                self.physical_id,
+                self._json(self.properties),
+                self.context.account,
+                self.context.region,
+            )
 
     def attribute(self, name: str) -> Any:
         """Return the model's attribute, or the property of that name."""

@@ -34,7 +34,10 @@ def attributes(kind: str) -> frozenset[str] | None:
     schema = of(kind)
     if schema is None:
         return None
-    read_only = (path.removeprefix("/properties/").replace("/", ".") for path in schema.get("readOnlyProperties", ()))
+    read_only = (
+        path.removeprefix("/properties/").replace("/", ".")
+        for path in schema.get("readOnlyProperties", ())
+    )
     return frozenset([*read_only, *schema.get("properties", {})])
 
 
@@ -84,7 +87,11 @@ def _members(root: Schema, schema: Schema, value: dict[str, Any], path: str) -> 
     for name, item in value.items():
         if name in known:
             yield from _check(root, known[name], item, f"{path}/{name}")
-        elif known and schema.get("additionalProperties") is False and "patternProperties" not in schema:
+        elif (
+            known
+            and schema.get("additionalProperties") is False
+            and "patternProperties" not in schema
+        ):
             yield f"{path}: extraneous key [{name}] is not permitted"
 
 
@@ -123,7 +130,14 @@ def _is(kind: str, value: Any) -> bool:
 
 
 def _name(value: Any) -> str:
-    names = {bool: "Boolean", int: "Integer", float: "Number", str: "String", list: "JSONArray", dict: "JSONObject"}
+    names = {
+        bool: "Boolean",
+        int: "Integer",
+        float: "Number",
+        str: "String",
+        list: "JSONArray",
+        dict: "JSONObject",
+    }
     return names.get(type(value), "Null")
 
 

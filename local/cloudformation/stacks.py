@@ -45,7 +45,9 @@ class Stacks:
         """Collect what can be deployed."""
         self.families = Families()
 
-    def start(self, backend: Any, stack: Any, verb: str, template: str = "", parameters: Any = None) -> None:
+    def start(
+        self, backend: Any, stack: Any, verb: str, template: str = "", parameters: Any = None
+    ) -> None:
         """Begin to create, update or delete a stack (`verb` CREATE, UPDATE, DELETE), and wait a
         little for the end.
 
@@ -53,33 +55,57 @@ class Stacks:
         """
         if stack.status.endswith("_IN_PROGRESS") and stack.status != "REVIEW_IN_PROGRESS":
             raise ValidationError(
-                stack.stack_id, message=f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
+                stack.stack_id,
+                message=f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated.",
             )
         body = read(template, parameters or {}) if template else {}
-        defaults = {key: str(slot["Default"]) for key, slot in body.get("Parameters", {}).items() if "Default" in slot}
-        given = {**defaults, **dict(parameters or {})}  # an update may keep them, and a description lists them all
+        defaults = {
+            key: str(slot["Default"])
+            for key, slot in body.get("Parameters", {}).items()
+            if "Default" in slot
+        }
+        given = {
+            **defaults,
+            **dict(parameters or {}),
+        }  # an update may keep them, and a description lists them all
         stack.status = f"{verb}_IN_PROGRESS"
         stack._add_stack_event(stack.status, resource_status_reason="User Initiated")  # noqa: SLF001 - moto's own way
-        thread = threading.Thread(target=self._run, args=(backend, stack, verb, template, body, given), daemon=True)
+        thread = threading.Thread(
+            target=self._run, args=(backend, stack, verb, template, body, given), daemon=True
+        )
         thread.start()
         thread.join(_WAIT_S)
 
     def _run(
-        self, backend: Any, stack: Any, verb: str, template: str, body: dict[str, Any], parameters: dict[str, str]
+        self,
+        backend: Any,
+        stack: Any,
+        verb: str,
+        template: str,
+        body: dict[str, Any],
+        parameters: dict[str, str],
     ) -> None:
         deployed = deployed_as(stack)
         log.info("%s stack %s", verb, stack.name)
 
-        def events(logical_id: str, physical_id: str, kind: str, status: str, reason: str | None) -> None:
+        def events(
+            logical_id: str, physical_id: str, kind: str, status: str, reason: str | None
+        ) -> None:
             if status == "ROLLBACK":
-                stack.status = "ROLLBACK_IN_PROGRESS" if verb == "CREATE" else "UPDATE_ROLLBACK_IN_PROGRESS"
+                stack.status = (
+                    "ROLLBACK_IN_PROGRESS" if verb == "CREATE" else "UPDATE_ROLLBACK_IN_PROGRESS"
+                )
                 stack._add_stack_event(stack.status, resource_status_reason=reason)  # noqa: SLF001 - moto's own way
                 return
             if reason:
                 log.warning("%s %s (%s): %s", status, logical_id, kind, reason)
-            event = Event(stack.stack_id, stack.name, logical_id, physical_id, kind, status, reason, None)
+            event = Event(
+                stack.stack_id, stack.name, logical_id, physical_id, kind, status, reason, None
+            )
             # Clients sort by milliseconds, and several events may fall into one.
-            event.timestamp = max(event.timestamp, stack.events[-1].timestamp + timedelta(milliseconds=1))
+            event.timestamp = max(
+                event.timestamp, stack.events[-1].timestamp + timedelta(milliseconds=1)
+            )
             stack.events.append(event)
 
         operation = Operation(deployed, self._services(backend, stack), events)
@@ -93,7 +119,9 @@ class Stacks:
             status = f"{verb}_COMPLETE"
         except Failed as failure:
             reason = str(failure)
-            status = {"CREATE": "ROLLBACK_COMPLETE", "UPDATE": "UPDATE_ROLLBACK_COMPLETE"}.get(verb, "DELETE_FAILED")
+            status = {"CREATE": "ROLLBACK_COMPLETE", "UPDATE": "UPDATE_ROLLBACK_COMPLETE"}.get(
+                verb, "DELETE_FAILED"
+            )
         except Exception as error:  # a defect here must not leave the stack in progress
             log.exception("%s stack %s", verb, stack.name)
             reason, status = f"the local cloud failed: {error}", f"{verb}_FAILED"
@@ -113,11 +141,19 @@ class Stacks:
 
         def secret(secret_id: str, stage: str, version: str) -> str:
             wanted = {"VersionStage": stage or None, "VersionId": version or None}
-            return str(call("secretsmanager", region, "get_secret_value", SecretId=secret_id, **wanted)["SecretString"])
+            return str(
+                call("secretsmanager", region, "get_secret_value", SecretId=secret_id, **wanted)[
+                    "SecretString"
+                ]
+            )
 
         def parameter(name: str, version: str = "") -> str:
             full = f"{name}:{version}" if version else name
-            return str(call("ssm", region, "get_parameter", Name=full, WithDecryption=True)["Parameter"]["Value"])
+            return str(
+                call("ssm", region, "get_parameter", Name=full, WithDecryption=True)["Parameter"][
+                    "Value"
+                ]
+            )
 
         return Services(
             make=self.families.make,
@@ -160,7 +196,11 @@ def deployed_as(stack: Any) -> Deployed:
 
 def _publish(backend: Any, stack: Any, deployed: Deployed) -> None:
     """Write the deployed state to where moto's responses read it."""
-    for name in [name for name, export in backend.exports.items() if export.exporting_stack_id == stack.stack_id]:
+    for name in [
+        name
+        for name, export in backend.exports.items()
+        if export.exporting_stack_id == stack.stack_id
+    ]:
         del backend.exports[name]
     for key in [key for key in EXCHANGE.unhandled if key[0] == stack.name]:
         del EXCHANGE.unhandled[key]
@@ -180,7 +220,13 @@ def _publish(backend: Any, stack: Any, deployed: Deployed) -> None:
     for logical_id, resource in deployed.resources.items():
         if isinstance(resource, Unhandled):
             kind = resource.context.type
-            log.warning("stack %s: nothing here handles %s (%s): %s", stack.name, kind, logical_id, effect(kind))
+            log.warning(
+                "stack %s: nothing here handles %s (%s): %s",
+                stack.name,
+                kind,
+                logical_id,
+                effect(kind),
+            )
             EXCHANGE.unhandled[stack.name, logical_id] = (kind, effect(kind))
 
 
@@ -196,7 +242,9 @@ class Described:
 
 def find(backend: Any, name: str) -> Any:
     """Return the stack with that name or id that is not deleted, or None."""
-    return next((stack for stack in backend.stacks.values() if name in {stack.name, stack.stack_id}), None)
+    return next(
+        (stack for stack in backend.stacks.values() if name in {stack.name, stack.stack_id}), None
+    )
 
 
 def new(backend: Any, name: str, parameters: Any, tags: Any, role_arn: Any) -> Any:

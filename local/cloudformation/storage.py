@@ -36,11 +36,19 @@ class BucketPolicy(Resource):
 
     def _put(self, properties: Properties) -> None:
         policy = json.dumps(properties["PolicyDocument"])
-        call("s3", self.context.region, "put_bucket_policy", Bucket=properties["Bucket"], Policy=policy)
+        call(
+            "s3",
+            self.context.region,
+            "put_bucket_policy",
+            Bucket=properties["Bucket"],
+            Policy=policy,
+        )
 
     def delete(self) -> None:
         """Delete the policy."""
-        call_quietly("s3", self.context.region, "delete_bucket_policy", Bucket=self.properties["Bucket"])
+        call_quietly(
+            "s3", self.context.region, "delete_bucket_policy", Bucket=self.properties["Bucket"]
+        )
 
 
 class Secret(Resource):
@@ -83,7 +91,9 @@ class Secret(Resource):
             return str(properties["SecretString"])
         wanted = properties.get("GenerateSecretString", {})
         asked = {key: wanted[key] for key in _PASSWORD if key in wanted}
-        password = call("secretsmanager", self.context.region, "get_random_password", **asked)["RandomPassword"]
+        password = call("secretsmanager", self.context.region, "get_random_password", **asked)[
+            "RandomPassword"
+        ]
         if "GenerateStringKey" not in wanted:
             return str(password)
         try:

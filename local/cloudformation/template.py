@@ -95,7 +95,8 @@ def _sections(template: Node) -> None:
     unknown = [name for name in template if name not in _SECTIONS]
     if unknown:
         raise TemplateError(
-            f"Template validation error: Invalid template property or properties [{', '.join(unknown)}]"
+            "Template validation error: Invalid template property or properties "
+            f"[{', '.join(unknown)}]"
         )
     resources = template.get("Resources")
     if not isinstance(resources, dict) or not resources:
@@ -108,7 +109,8 @@ def _sections(template: Node) -> None:
         count = len(template.get(section) or {})
         if count > most:
             raise TemplateError(
-                f"Template format error: Number of {section.lower()}, {count}, is greater than maximum allowed, {most}"
+                f"Template format error: Number of {section.lower()}, {count}, is greater "
+                f"than maximum allowed, {most}"
             )
 
 
@@ -116,15 +118,22 @@ def _resource(name: str, node: Any) -> None:
     if not re.fullmatch(r"[A-Za-z0-9]{1,255}", name):
         raise TemplateError(f"Template format error: Resource name {name} is non alphanumeric.")
     if not isinstance(node, dict):
-        raise TemplateError(f"Template format error: [/Resources/{name}] resource definition is malformed")
+        raise TemplateError(
+            f"Template format error: [/Resources/{name}] resource definition is malformed"
+        )
     if not isinstance(node.get("Type"), str):
-        raise TemplateError("Template format error: Every Resources object must contain a Type member.")
+        raise TemplateError(
+            "Template format error: Every Resources object must contain a Type member."
+        )
     for key in node:
         if key not in _RESOURCE and not key.startswith("Fn::"):
-            raise TemplateError(f"Template validation error: Invalid template resource property '{key}'")
+            raise TemplateError(
+                f"Template validation error: Invalid template resource property '{key}'"
+            )
     if not isinstance(node.get("Properties", {}), dict):
         raise TemplateError(
-            f"Template format error: [/Resources/{name}/Properties] every Properties member must be an object"
+            f"Template format error: [/Resources/{name}/Properties] every Properties member "
+            "must be an object"
         )
 
 
@@ -143,7 +152,12 @@ def _uses(node: Any, names: Iterable[str], resources: Node, conditions: Node, bl
                 f"Template error: Encountered unsupported function: Fn::{function} "
                 f"Supported functions are: [{supported}]"
             )
-        if function == "If" and isinstance(argument, list) and argument and argument[0] not in conditions:
+        if (
+            function == "If"
+            and isinstance(argument, list)
+            and argument
+            and argument[0] not in conditions
+        ):
             raise TemplateError(_condition(argument[0], block))
         if function == "GetAtt":
             _attribute(argument, resources)
@@ -164,13 +178,18 @@ def _functions(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _attribute(argument: Any, resources: Node) -> None:
-    name, _, attribute = argument.partition(".") if isinstance(argument, str) else (argument[0], "", argument[1])
+    name, _, attribute = (
+        argument.partition(".") if isinstance(argument, str) else (argument[0], "", argument[1])
+    )
     if name not in resources:
-        raise TemplateError(f"Template error: instance of Fn::GetAtt references undefined resource {name}")
+        raise TemplateError(
+            f"Template error: instance of Fn::GetAtt references undefined resource {name}"
+        )
     known = attributes(resources[name]["Type"])
     if known is not None and isinstance(attribute, str) and attribute not in known:
         raise TemplateError(
-            f"Template error: resource {name} does not support attribute type {attribute} in Fn::GetAtt"
+            f"Template error: resource {name} does not support attribute type {attribute} in "
+            "Fn::GetAtt"
         )
 
 
@@ -202,7 +221,8 @@ def _outputs(template: Node, names: Iterable[str], resources: Node, conditions: 
     for name, node in (template.get("Outputs") or {}).items():
         if not isinstance(node, dict) or "Value" not in node:
             raise TemplateError(
-                f"Template format error: Output {name} is malformed. The Value field of every Outputs member must be "
+                f"Template format error: Output {name} is malformed. The Value field of "
+                "every Outputs member must be "
                 "specified."
             )
         if (condition := node.get("Condition")) is not None and condition not in conditions:
@@ -212,7 +232,9 @@ def _outputs(template: Node, names: Iterable[str], resources: Node, conditions: 
 
 
 def _parameters(slots: Node, given: Mapping[str, Any]) -> None:
-    if missing := [name for name, slot in slots.items() if name not in given and "Default" not in slot]:
+    if missing := [
+        name for name, slot in slots.items() if name not in given and "Default" not in slot
+    ]:
         raise TemplateError(f"Parameters: [{', '.join(missing)}] must have values")
     if unknown := [name for name in given if name not in slots]:
         raise TemplateError(f"Parameters: [{', '.join(unknown)}] do not exist in the template")
@@ -222,12 +244,20 @@ def _parameters(slots: Node, given: Mapping[str, Any]) -> None:
             allowed = ", ".join(map(str, slot["AllowedValues"]))
             raise TemplateError(f"Parameter '{name}' must be one of AllowedValues [{allowed}]")
         if slot.get("AllowedPattern") and not re.fullmatch(slot["AllowedPattern"], value):
-            raise TemplateError(f"Parameter {name} failed to satisfy constraint: {slot['AllowedPattern']}")
+            raise TemplateError(
+                f"Parameter {name} failed to satisfy constraint: {slot['AllowedPattern']}"
+            )
 
 
 def _unresolved(name: str, block: str) -> str:
-    return f"Template format error: Unresolved resource dependencies [{name}] in the {block} block of the template"
+    return (
+        f"Template format error: Unresolved resource dependencies [{name}] in the {block} block "
+        "of the template"
+    )
 
 
 def _condition(name: str, block: str) -> str:
-    return f"Template format error: Unresolved condition dependency {name} in the {block} block of the template"
+    return (
+        f"Template format error: Unresolved condition dependency {name} in the {block} block of "
+        "the template"
+    )

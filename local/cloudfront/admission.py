@@ -17,7 +17,12 @@ READABLE = 65_536
 
 def refuse(request: web.Request) -> tuple[int, str] | None:
     """Return the status and message of a refusal, or None if the request may pass."""
-    size = len(request.method) + len(request.raw_path) + len("  HTTP/1.1") + _length(request.raw_headers)
+    size = (
+        len(request.method)
+        + len(request.raw_path)
+        + len("  HTTP/1.1")
+        + _length(request.raw_headers)
+    )
     if len(request.raw_path) > value("cloudfront_url") or size > value("cloudfront_request"):
         return 413, "Request Entity Too Large: the URL or the header fields are too long."
     if request.method == "GET" and request.body_exists:
@@ -37,10 +42,15 @@ def _length(headers: Iterable[tuple[bytes, bytes]]) -> int:
 
 def bad_origin(item: dict[str, Any]) -> str | None:
     """Return CloudFront's message about an invalid origin of a DistributionConfig, or None."""
-    if float((item.get("CustomOriginConfig") or {}).get("OriginReadTimeout", 0)) > value("cloudfront_read_most"):
+    if float((item.get("CustomOriginConfig") or {}).get("OriginReadTimeout", 0)) > value(
+        "cloudfront_read_most"
+    ):
         return "The read timeout specified for the origin is not valid. (InvalidOriginReadTimeout)"
     if len(item.get("OriginCustomHeaders", [])) > value("cloudfront_custom_headers"):
-        return "Your request contains more custom headers than are allowed. (TooManyOriginCustomHeaders)"
+        return (
+            "Your request contains more custom headers than are allowed. "
+            "(TooManyOriginCustomHeaders)"
+        )
     for header in item.get("OriginCustomHeaders", []):
         if len(header["HeaderName"]) > value("cloudfront_header_name"):
             return f"The parameter HeaderName is too long: {header['HeaderName'][:40]}..."

@@ -1,7 +1,7 @@
 """How a distribution changes a response: by the response headers policy and the error pages. Pure.
 
-Sources: the CloudFront developer guide, "Understand response headers policies", "Use managed response headers policies"
-and "Create a custom error page for specific HTTP status codes".
+Sources: the CloudFront developer guide, "Understand response headers policies", "Use managed
+response headers policies" and "Create a custom error page for specific HTTP status codes".
 """
 
 import random
@@ -21,7 +21,10 @@ MANAGED: dict[str, dict[str, Any]] = {
         "SecurityHeadersConfig": {
             "ContentTypeOptions": {"Override": True},
             "FrameOptions": {"FrameOption": "SAMEORIGIN", "Override": False},
-            "ReferrerPolicy": {"ReferrerPolicy": "strict-origin-when-cross-origin", "Override": False},
+            "ReferrerPolicy": {
+                "ReferrerPolicy": "strict-origin-when-cross-origin",
+                "Override": False,
+            },
             "StrictTransportSecurity": {"AccessControlMaxAgeSec": _DAYS_365, "Override": False},
             "XSSProtection": {"Protection": True, "ModeBlock": True, "Override": False},
         }
@@ -40,7 +43,9 @@ class ErrorPage:
 def error_pages(config: dict[str, Any]) -> dict[int, ErrorPage]:
     """Return the error pages of a DistributionConfig by the status that they replace."""
     return {
-        int(item["ErrorCode"]): ErrorPage(item["ResponsePagePath"], int(item.get("ResponseCode", item["ErrorCode"])))
+        int(item["ErrorCode"]): ErrorPage(
+            item["ResponsePagePath"], int(item.get("ResponseCode", item["ErrorCode"]))
+        )
         for item in config.get("CustomErrorResponses", [])
         if item.get("ResponsePagePath")  # without a page the entry is about caching
     }
@@ -76,7 +81,11 @@ def _share(cors: dict[str, Any], headers: MutableMapping[str, str], viewer: dict
     origin = viewer.get("origin")
     own = [name for name in headers if name.lower().startswith("access-control-")]
     allowed = cors["AccessControlAllowOrigins"]["Items"]
-    if origin is None or (own and not cors["OriginOverride"]) or not any(fnmatchcase(origin, one) for one in allowed):
+    if (
+        origin is None
+        or (own and not cors["OriginOverride"])
+        or not any(fnmatchcase(origin, one) for one in allowed)
+    ):
         return
     for name in own:
         del headers[name]
@@ -87,8 +96,12 @@ def _share(cors: dict[str, Any], headers: MutableMapping[str, str], viewer: dict
     if cors["AccessControlAllowCredentials"]:
         headers["Access-Control-Allow-Credentials"] = "true"
     if "access-control-request-method" in viewer:  # a preflight request of a browser
-        headers["Access-Control-Allow-Methods"] = ", ".join(cors["AccessControlAllowMethods"]["Items"])
-        headers["Access-Control-Allow-Headers"] = ", ".join(cors["AccessControlAllowHeaders"]["Items"])
+        headers["Access-Control-Allow-Methods"] = ", ".join(
+            cors["AccessControlAllowMethods"]["Items"]
+        )
+        headers["Access-Control-Allow-Headers"] = ", ".join(
+            cors["AccessControlAllowHeaders"]["Items"]
+        )
         if "AccessControlMaxAgeSec" in cors:
             headers["Access-Control-Max-Age"] = str(cors["AccessControlMaxAgeSec"])
     elif items := cors.get("AccessControlExposeHeaders", {}).get("Items"):
@@ -100,7 +113,11 @@ def _added(policy: dict[str, Any]) -> Iterable[tuple[str, str, bool]]:
     if item := security.get("StrictTransportSecurity"):
         value = f"max-age={item['AccessControlMaxAgeSec']}"
         value += "; includeSubDomains" if item.get("IncludeSubdomains") else ""
-        yield "Strict-Transport-Security", value + ("; preload" if item.get("Preload") else ""), item["Override"]
+        yield (
+            "Strict-Transport-Security",
+            value + ("; preload" if item.get("Preload") else ""),
+            item["Override"],
+        )
     if item := security.get("ContentTypeOptions"):
         yield "X-Content-Type-Options", "nosniff", item["Override"]
     if item := security.get("FrameOptions"):

@@ -1,7 +1,7 @@
 """Chooses the behaviour and origin of a request, and the parts of it that reach the origin. Pure.
 
-Sources: the CloudFront developer guide, "Cache behavior settings", "Use managed origin request policies" and "Request
-and response behavior for custom origins".
+Sources: the CloudFront developer guide, "Cache behavior settings", "Use managed origin request
+policies" and "Request and response behavior for custom origins".
 """
 
 import re
@@ -92,13 +92,23 @@ def behaviours(config: dict[str, Any], policies: dict[str, dict[str, Any]]) -> l
             raise ConfigError(reason)
     origins = {item["Id"]: _origin(item, policies) for item in config.get("Origins", [])}
     found = []
-    for item in [*config.get("CacheBehaviors", []), {"PathPattern": "*", **config["DefaultCacheBehavior"]}]:
+    for item in [
+        *config.get("CacheBehaviors", []),
+        {"PathPattern": "*", **config["DefaultCacheBehavior"]},
+    ]:
         if item["TargetOriginId"] not in origins:
-            raise ConfigError(f"One or more of your origins or origin groups do not exist: {item['TargetOriginId']}")
+            raise ConfigError(
+                "One or more of your origins or origin groups do not exist: "
+                f"{item['TargetOriginId']}"
+            )
         policy = _policy(item.get("OriginRequestPolicyId"), policies)
         methods = tuple(item.get("AllowedMethods", _DEFAULT_METHODS))
         answers = _answers(item.get("ResponseHeadersPolicyId"), policies)
-        found.append(Behaviour(item["PathPattern"], methods, origins[item["TargetOriginId"]], policy, answers))
+        found.append(
+            Behaviour(
+                item["PathPattern"], methods, origins[item["TargetOriginId"]], policy, answers
+            )
+        )
     return found
 
 
@@ -107,14 +117,18 @@ def _origin(item: dict[str, Any], policies: dict[str, dict[str, Any]]) -> Origin
     port = None
     if custom is not None and custom.get("OriginProtocolPolicy") == "http-only":
         port = int(custom.get("HTTPPort", 80))
-    headers = tuple((one["HeaderName"], one["HeaderValue"]) for one in item.get("OriginCustomHeaders", []))
+    headers = tuple(
+        (one["HeaderName"], one["HeaderValue"]) for one in item.get("OriginCustomHeaders", [])
+    )
     timeout = float((custom or {}).get("OriginReadTimeout", _DEFAULT_READ_TIMEOUT_S))
     kind = "custom" if custom is not None else "s3"
     control: str = item.get("OriginAccessControlId") or ""
     if control and control not in policies:
         raise ConfigError(f"The specified origin access control does not exist: {control}")
     signed = bool(control) and policies[control]["SigningBehavior"] != "never"
-    return Origin(item["DomainName"], item.get("OriginPath", ""), port, headers, timeout, kind, signed)
+    return Origin(
+        item["DomainName"], item.get("OriginPath", ""), port, headers, timeout, kind, signed
+    )
 
 
 def _answers(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -127,7 +141,10 @@ def _answers(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict
 
 
 def _policy(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    everything = {"CookiesConfig": {"CookieBehavior": "all"}, "QueryStringsConfig": {"QueryStringBehavior": "all"}}
+    everything = {
+        "CookiesConfig": {"CookieBehavior": "all"},
+        "QueryStringsConfig": {"QueryStringBehavior": "all"},
+    }
     if policy_id is None:
         return {}
     if policy_id in {ALL_VIEWER, ALL_VIEWER_EXCEPT_HOST_HEADER}:
@@ -154,11 +171,15 @@ def _expression(pattern: str) -> re.Pattern[str]:
 def target(behaviour: Behaviour, raw_path: str) -> str:
     """Return path and query string in the form in which the origin gets them."""
     parts = urlsplit(raw_path)
-    kept = behaviour.policy.get("QueryStringsConfig", {}).get("QueryStringBehavior", "none") != "none"
+    kept = (
+        behaviour.policy.get("QueryStringsConfig", {}).get("QueryStringBehavior", "none") != "none"
+    )
     return behaviour.origin.path + parts.path + (f"?{parts.query}" if kept and parts.query else "")
 
 
-def to_origin(behaviour: Behaviour, viewer: Headers, viewer_ip: str, request_id: str, distribution: str) -> Headers:
+def to_origin(
+    behaviour: Behaviour, viewer: Headers, viewer_ip: str, request_id: str, distribution: str
+) -> Headers:
     """Return the headers of the request to the origin.
 
     The distribution's custom headers replace the viewer's.
@@ -167,7 +188,11 @@ def to_origin(behaviour: Behaviour, viewer: Headers, viewer_ip: str, request_id:
     mode = config.get("HeaderBehavior", "none")
     named = {name.lower() for name in config.get("Headers", [])}
     cookies = behaviour.policy.get("CookiesConfig", {}).get("CookieBehavior", "none") != "none"
-    replaced = {name.lower() for name, _ in behaviour.origin.headers} | {"via", "x-amz-cf-id", "x-forwarded-for"}
+    replaced = {name.lower() for name, _ in behaviour.origin.headers} | {
+        "via",
+        "x-amz-cf-id",
+        "x-forwarded-for",
+    }
     headers: Headers = []
     forwarded = ""
     for name, value in viewer:
@@ -180,11 +205,17 @@ def to_origin(behaviour: Behaviour, viewer: Headers, viewer_ip: str, request_id:
             wanted = cookies
         else:
             wanted = key in _ALWAYS or mode in {"allViewer", "allViewerAndWhitelistCloudFront"}
-            wanted = wanted or (mode == "allExcept" and key not in named) or (mode == "whitelist" and key in named)
+            wanted = (
+                wanted
+                or (mode == "allExcept" and key not in named)
+                or (mode == "whitelist" and key in named)
+            )
         if wanted:
             headers.append((name, value))
     host = next((value for name, value in viewer if name.lower() == "host"), "")
-    keeps_host = mode in {"allViewer", "allViewerAndWhitelistCloudFront"} or (mode == "whitelist" and "host" in named)
+    keeps_host = mode in {"allViewer", "allViewerAndWhitelistCloudFront"} or (
+        mode == "whitelist" and "host" in named
+    )
     headers.append(("Host", host if keeps_host else behaviour.origin.domain))
     headers.append(("X-Forwarded-For", f"{forwarded}, {viewer_ip}" if forwarded else viewer_ip))
     headers.append(("Via", via(distribution)))

@@ -81,8 +81,12 @@ class Proxy:
         """Answer one request of a viewer."""
         request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
         host = request.headers.get("Host", "")
-        if not (trust.ours(host, trust.port_of(request.transport)) or trust.is_called(host, self._names)):
-            return self._error(403, "Bad request: no distribution has the name of its Host header.", request_id)
+        if not (
+            trust.ours(host, trust.port_of(request.transport)) or trust.is_called(host, self._names)
+        ):
+            return self._error(
+                403, "Bad request: no distribution has the name of its Host header.", request_id
+            )
         if not self.behaviours:
             return self._error(503, "The distribution is not deployed.", request_id)
         if refusal := admission.refuse(request):
@@ -94,13 +98,18 @@ class Proxy:
         behaviour = choose(self.behaviours, path)
         if request.method not in behaviour.methods:
             message = (
-                "This distribution is not configured to allow the HTTP request method that was used for this request. "
+                "This distribution is not configured to allow the HTTP request method that "
+                "was used for this request. "
                 "The distribution supports only cachable requests."
             )
             return self._error(403, message, request_id)
         base = self._address(behaviour.origin)
         if base is None:
-            return self._error(502, f"The local cloud cannot reach the origin {behaviour.origin.domain}.", request_id)
+            return self._error(
+                502,
+                f"The local cloud cannot reach the origin {behaviour.origin.domain}.",
+                request_id,
+            )
         raw_path = f"{path}?{query}" if query else path
         if await self._is_denied(behaviour.origin, request.method, path):
             return await self._page(403, request_id) or self._denied(request_id)
@@ -122,7 +131,11 @@ class Proxy:
         self, request: web.Request, behaviour: Behaviour, base: str, raw_path: str, request_id: str
     ) -> web.StreamResponse:
         headers = to_origin(
-            behaviour, list(request.headers.items()), request.remote or "", request_id, self._distribution
+            behaviour,
+            list(request.headers.items()),
+            request.remote or "",
+            request_id,
+            self._distribution,
         )
         if behaviour.origin.kind == "s3":  # the distribution's signature replaces it
             headers = [(name, value) for name, value in headers if name.lower() != "authorization"]
@@ -131,7 +144,9 @@ class Proxy:
             headers = [(name, value) for name, value in headers if name.lower() != trust.HOP]
             headers.append((trust.HOP, self._hop))
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=_CONNECT_S, sock_read=self._limits.real(behaviour.origin.timeout)
+            total=None,
+            sock_connect=_CONNECT_S,
+            sock_read=self._limits.real(behaviour.origin.timeout),
         )
         response: web.StreamResponse | None = None
         try:
@@ -145,7 +160,9 @@ class Proxy:
             ) as upstream:
                 if admission.too_long(upstream):
                     page = await self._page(502, request_id)
-                    return page or self._error(502, "The origin's response headers are too long.", request_id)
+                    return page or self._error(
+                        502, "The origin's response headers are too long.", request_id
+                    )
                 if (page := await self._page(upstream.status, request_id)) is not None:
                     return page
                 response = self._begin(upstream, behaviour, request_id, request.headers)
@@ -161,9 +178,13 @@ class Proxy:
                 log.warning("%s %s: %d: %r", request.method, request.path, status, error)
                 page = await self._page(status, request_id)
                 return page or self._error(
-                    status, "The origin did not answer in time or closed the connection.", request_id
+                    status,
+                    "The origin did not answer in time or closed the connection.",
+                    request_id,
                 )
-            log.warning("%s %s: cut after the answer had begun: %r", request.method, request.path, error)
+            log.warning(
+                "%s %s: cut after the answer had begun: %r", request.method, request.path, error
+            )
             if request.transport is not None:
                 request.transport.abort()
             return response
@@ -179,7 +200,9 @@ class Proxy:
         policy = await s3.policy_of(self._session, self._s3_url(), self._s3_headers, bucket)
 
         def allowed(action: str, resource: str) -> bool:
-            return s3.allows(policy, action, resource, distribution=self._distribution, signed=origin.signed)
+            return s3.allows(
+                policy, action, resource, distribution=self._distribution, signed=origin.signed
+            )
 
         arn = f"arn:aws:s3:::{bucket}"
         key = unquote(origin.path + path)
@@ -208,7 +231,9 @@ class Proxy:
                 if upstream.status != 200:
                     return None
                 answer = web.Response(status=page.status, body=await upstream.read())
-                answer.headers["Content-Type"] = upstream.headers.get("Content-Type", "application/octet-stream")
+                answer.headers["Content-Type"] = upstream.headers.get(
+                    "Content-Type", "application/octet-stream"
+                )
         except (TimeoutError, aiohttp.ClientError):
             return None
         apply_policy(behaviour.answers, answer.headers)
@@ -223,21 +248,33 @@ class Proxy:
         return response
 
     def _begin(
-        self, upstream: aiohttp.ClientResponse, behaviour: Behaviour, request_id: str, viewer: Mapping[str, str]
+        self,
+        upstream: aiohttp.ClientResponse,
+        behaviour: Behaviour,
+        request_id: str,
+        viewer: Mapping[str, str],
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
         response.headers.extend(
-            (name, value) for name, value in upstream.headers.items() if name.lower() not in _NOT_BACK
+            (name, value)
+            for name, value in upstream.headers.items()
+            if name.lower() not in _NOT_BACK
         )
         apply_policy(behaviour.answers, response.headers, viewer)
-        self._mark(response, request_id, "Miss from cloudfront" if upstream.status < 400 else "Error from cloudfront")
+        self._mark(
+            response,
+            request_id,
+            "Miss from cloudfront" if upstream.status < 400 else "Error from cloudfront",
+        )
         return response
 
     def _error(self, status: int, message: str, request_id: str) -> web.Response:
         page = (
-            f"<!DOCTYPE HTML><HTML><HEAD><TITLE>ERROR: The request could not be satisfied</TITLE></HEAD><BODY>"
+            "<!DOCTYPE HTML><HTML><HEAD><TITLE>ERROR: The request could not be "
+            "satisfied</TITLE></HEAD><BODY>"
             f"<H1>{status} ERROR</H1><H2>The request could not be satisfied.</H2><P>{message}</P>"
-            f"<PRE>Generated by cloudfront (CloudFront)\nRequest ID: {request_id}</PRE></BODY></HTML>\n"
+            "<PRE>Generated by cloudfront (CloudFront)\nRequest ID: "
+            f"{request_id}</PRE></BODY></HTML>\n"
         )
         response = web.Response(status=status, text=page, content_type="text/html")
         response.headers["Server"] = "CloudFront"

@@ -27,7 +27,8 @@ SIGNATURE = {
 }
 READING = ("GET", "HEAD", "OPTIONS")
 DENIED = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+    '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Access '
+    "Denied</Message></Error>"
 )
 
 
@@ -46,7 +47,9 @@ async def policy_of(
         return found
 
 
-def allows(policy: dict[str, Any], action: str, resource: str, *, distribution: str, signed: bool) -> bool:
+def allows(
+    policy: dict[str, Any], action: str, resource: str, *, distribution: str, signed: bool
+) -> bool:
     """Return whether a bucket's policy allows an action to a distribution (its id) and does not
     deny it.
     """

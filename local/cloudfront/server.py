@@ -88,7 +88,9 @@ class Edge:
         if self._session is not None:
             await self._session.close()
 
-    async def apply(self, wanted: tuple[Distribution, ...], policies: dict[str, dict[str, Any]]) -> None:
+    async def apply(
+        self, wanted: tuple[Distribution, ...], policies: dict[str, dict[str, Any]]
+    ) -> None:
         """Add listeners for new distributions, change others, and close those that are gone."""
         ids = {distribution.id for distribution in wanted}
         for key in [key for key in self._served if key not in ids]:
@@ -130,18 +132,29 @@ class Edge:
         sock = listeners.bind([PREFERRED_PORT, 0])
         port = int(sock.getsockname()[1])
         # A viewer that disconnects ends the request to the origin.
-        runner = await listeners.serve(app, sock, cancel=True, longest_head=admission.READABLE, tls=self._tls)
-        log.info("distribution %s: listening at %s://localhost:%d", distribution.id, self._scheme, port)
+        runner = await listeners.serve(
+            app, sock, cancel=True, longest_head=admission.READABLE, tls=self._tls
+        )
+        log.info(
+            "distribution %s: listening at %s://localhost:%d", distribution.id, self._scheme, port
+        )
         return _Served(proxy, port, None, runner, distribution.config)
 
     def observe(self) -> dict[str, dict[str, Any]]:
         """Return port and failure reason of each distribution."""
-        return {key: {"port": served.port, "reason": served.reason} for key, served in self._served.items()}
+        return {
+            key: {"port": served.port, "reason": served.reason}
+            for key, served in self._served.items()
+        }
 
     def status(self) -> list[dict[str, Any]]:
         """Return the distributions for `/_local/status`."""
         return [
-            {"id": key, "domain": f"localhost:{served.port}", "url": f"{self._scheme}://localhost:{served.port}"}
+            {
+                "id": key,
+                "domain": f"localhost:{served.port}",
+                "url": f"{self._scheme}://localhost:{served.port}",
+            }
             for key, served in self._served.items()
         ]
 

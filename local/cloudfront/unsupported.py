@@ -6,7 +6,14 @@ from typing import Any
 # The id of the managed policy that caches nothing. The edge treats every other policy alike.
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 # Members of a distribution and of a behaviour that have no effect here if they are set.
-_DISTRIBUTION = ("Aliases", "Logging", "OriginGroups", "Restrictions", "ViewerCertificate", "WebACLId")
+_DISTRIBUTION = (
+    "Aliases",
+    "Logging",
+    "OriginGroups",
+    "Restrictions",
+    "ViewerCertificate",
+    "WebACLId",
+)
 _BEHAVIOUR = (
     "Compress",
     "FieldLevelEncryptionId",
@@ -33,10 +40,14 @@ def ignored(config: dict[str, Any]) -> list[str]:
 def _ignored(config: dict[str, Any]) -> Iterator[str]:
     yield from (name for name in _DISTRIBUTION if config.get(name))
     behaviours = {"DefaultCacheBehavior": config["DefaultCacheBehavior"]}
-    behaviours |= {f"CacheBehaviors {item['PathPattern']}": item for item in config.get("CacheBehaviors", [])}
+    behaviours |= {
+        f"CacheBehaviors {item['PathPattern']}": item for item in config.get("CacheBehaviors", [])
+    }
     for place, behaviour in behaviours.items():
         yield from (
-            f"{place}.{name}" for name in _BEHAVIOUR if behaviour.get(name) not in (None, False, "", [], "false")
+            f"{place}.{name}"
+            for name in _BEHAVIOUR
+            if behaviour.get(name) not in (None, False, "", [], "false")
         )
         if behaviour.get("CachePolicyId", CACHING_DISABLED) != CACHING_DISABLED:
             yield f"{place}.CachePolicyId (nothing is cached)"

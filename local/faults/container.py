@@ -57,7 +57,9 @@ async def before(strike: Strike | None, kill: Callable[[], None]) -> None:
         await _break(strike, kill, aiohttp.ServerDisconnectedError())
 
 
-async def spoil(strike: Strike | None, source: AsyncIterator[bytes], kill: Callable[[], None]) -> AsyncIterator[bytes]:
+async def spoil(
+    strike: Strike | None, source: AsyncIterator[bytes], kill: Callable[[], None]
+) -> AsyncIterator[bytes]:
     """Yield the bytes of a response, with the fault after a number of them.
 
     Raises as `before`.

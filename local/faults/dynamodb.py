@@ -29,7 +29,8 @@ _PREFIX = "com.amazonaws.dynamodb.v20120810#"
 # Bodies up to this size are searched for table names; an item has 400 kB at most.
 _READ = 256 * 1024
 _THROTTLED = (
-    "You exceeded your maximum allowed provisioned throughput for a table or for one or more global secondary indexes."
+    "You exceeded your maximum allowed provisioned throughput for a table or for one or more "
+    "global secondary indexes."
 )
 _ERRORS = {
     "table-throttled": (400, "ProvisionedThroughputExceededException", _THROTTLED),
@@ -82,7 +83,9 @@ def _tables(call: object) -> set[str]:
     return found
 
 
-async def _struck(strike: Strike, request: web.Request, forward: Handler, kill: Kill) -> web.StreamResponse:
+async def _struck(
+    strike: Strike, request: web.Request, forward: Handler, kill: Kill
+) -> web.StreamResponse:
     log.info("%s strikes %s", strike.fault, request.headers["X-Amz-Target"])
     if strike.kind.startswith("caller-killed"):
         return await _killed(strike, request, forward, kill)
@@ -92,13 +95,17 @@ async def _struck(strike: Strike, request: web.Request, forward: Handler, kill: 
         return await forward(request)
     if strike.kind in _ERRORS:
         return _error(*_ERRORS[strike.kind])
-    response = await forward(request) if strike.kind == "table-answer-lost" else web.Response(status=500)
+    response = (
+        await forward(request) if strike.kind == "table-answer-lost" else web.Response(status=500)
+    )
     if request.transport is not None:
         request.transport.abort()
     return response
 
 
-async def _killed(strike: Strike, request: web.Request, forward: Handler, kill: Kill) -> web.StreamResponse:
+async def _killed(
+    strike: Strike, request: web.Request, forward: Handler, kill: Kill
+) -> web.StreamResponse:
     """Kill the caller. A caller that is no function survives, and its call is made."""
     found = _KEY.search(request.headers.get("Authorization", ""))
     key = found[1] if found else ""

@@ -18,14 +18,20 @@ Target = Literal["endpoint", "table", "function"]
 # Kind: where it strikes and what happens. `after`, `seconds` and `status` are members of the fault.
 KINDS: dict[str, tuple[Target, str]] = {
     "one-byte-parts": ("endpoint", "every part of the event stream has one byte"),
-    "boundary": ("endpoint", "a part ends after `after` bytes, one further at each strike, and nowhere else"),
+    "boundary": (
+        "endpoint",
+        "a part ends after `after` bytes, one further at each strike, and nowhere else",
+    ),
     "joined-parts": ("endpoint", "a part is held back until it has `after` line feeds (4)"),
     "container-killed": ("endpoint", "SIGKILL after `after` bytes of the answer"),
     "container-stalled": ("endpoint", "silence of `seconds` after `after` bytes, then the rest"),
     "container-reset": ("endpoint", "the container's connection is lost after `after` bytes"),
     "container-error": ("endpoint", "the container answers with `status` and an HTML page"),
     "container-garbage": ("endpoint", "2,000 random bytes after `after` bytes, then the rest"),
-    "container-endless-line": ("endpoint", "16 MB without a line feed after `after` bytes, then the end"),
+    "container-endless-line": (
+        "endpoint",
+        "16 MB without a line feed after `after` bytes, then the end",
+    ),
     "stream-cut": ("endpoint", "the caller's connection is lost after `after` bytes"),
     "stream-left": (
         "endpoint",
@@ -35,13 +41,31 @@ KINDS: dict[str, tuple[Target, str]] = {
     "table-slow": ("table", "the call is passed on after `seconds`"),
     "table-down": ("table", "InternalServerError"),
     "table-unreachable": ("table", "the connection is closed, the call not made"),
-    "table-answer-lost": ("table", "the call is made, and the connection closed instead of an answer"),
-    "caller-killed-before": ("table", "SIGKILL of the function `seconds` after its call came; the call is not made"),
-    "caller-killed-after": ("table", "the call is made, then SIGKILL of the function instead of an answer"),
-    "function-killed-at-start": ("function", "SIGKILL `seconds` after it got the invocation, unless it has answered"),
-    "function-killed-at-response": ("function", "SIGKILL when its response begins; nothing of it is passed on"),
+    "table-answer-lost": (
+        "table",
+        "the call is made, and the connection closed instead of an answer",
+    ),
+    "caller-killed-before": (
+        "table",
+        "SIGKILL of the function `seconds` after its call came; the call is not made",
+    ),
+    "caller-killed-after": (
+        "table",
+        "the call is made, then SIGKILL of the function instead of an answer",
+    ),
+    "function-killed-at-start": (
+        "function",
+        "SIGKILL `seconds` after it got the invocation, unless it has answered",
+    ),
+    "function-killed-at-response": (
+        "function",
+        "SIGKILL when its response begins; nothing of it is passed on",
+    ),
     "function-killed-in-response": ("function", "SIGKILL after `after` bytes of its response"),
-    "function-killed-at-settlement": ("function", "SIGKILL when its response is whole, before it asks for more"),
+    "function-killed-at-settlement": (
+        "function",
+        "SIGKILL when its response is whole, before it asks for more",
+    ),
 }
 
 
@@ -112,7 +136,10 @@ def _check(name: str, value: object) -> None:
     kind, least, most = _BOUNDS[name]
     right = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
     if not right or not least <= value <= most:  # type: ignore[operator] # it is a number
-        raise FaultError(f"{name}: must be {'a number' if kind is float else 'a whole number'}, {least} to {most}")
+        raise FaultError(
+            f"{name}: must be {'a number' if kind is float else 'a whole number'}, {least} "
+            f"to {most}"
+        )
 
 
 @dataclass
@@ -186,7 +213,13 @@ class Plan:
     def listing(self) -> list[dict[str, Any]]:
         """Return all faults with their counts, as JSON."""
         return [
-            {**asdict(entry.fault), "id": entry.id, "seen": entry.seen, "struck": entry.struck, "landed": entry.landed}
+            {
+                **asdict(entry.fault),
+                "id": entry.id,
+                "seen": entry.seen,
+                "struck": entry.struck,
+                "landed": entry.landed,
+            }
             for entry in self._entries.values()
         ]
 
@@ -194,7 +227,9 @@ class Plan:
         """Return whether any fault may strike there."""
         return any(KINDS[entry.fault.kind][0] == target for entry in self._entries.values())
 
-    def strike(self, target: Target, name: str, operation: str = "", text: str = "") -> Strike | None:
+    def strike(
+        self, target: Target, name: str, operation: str = "", text: str = ""
+    ) -> Strike | None:
         """Return the fault that strikes a request, or None.
 
         Each fault in scope decides about it, and the first to strike wins. `text` is what

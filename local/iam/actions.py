@@ -59,7 +59,12 @@ def _function(given: str) -> str:
 _PATHS: dict[str, list[tuple[str, str, str, Callable[[re.Match[str]], str]]]] = {
     # An endpoint's ARN is in lower case, whatever its name.
     "sagemaker": [
-        ("POST", r"/endpoints/([^/]+)/invocations", "InvokeEndpoint", lambda found: f"endpoint/{found[1].lower()}"),
+        (
+            "POST",
+            r"/endpoints/([^/]+)/invocations",
+            "InvokeEndpoint",
+            lambda found: f"endpoint/{found[1].lower()}",
+        ),
         (
             "POST",
             r"/endpoints/([^/]+)/invocations-response-stream",
@@ -130,14 +135,18 @@ def _partition(name: str, members: Members) -> tuple[str, ...]:
 
 
 def _dynamodb(call: Call, name: str, members: Members) -> Iterator[Need] | None:
-    def need(action: str, table: str, index: str | None = None, partitions: tuple[str, ...] = ()) -> Need:
+    def need(
+        action: str, table: str, index: str | None = None, partitions: tuple[str, ...] = ()
+    ) -> Need:
         # A table may be named by its ARN.
         arn = table if table.startswith("arn:") else call.arn(f"table/{table}")
         context = (("dynamodb:LeadingKeys", partitions),) if partitions else ()
         return Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, context)
 
     if name in _ON_A_TABLE:
-        return iter([need(name, members["TableName"], members.get("IndexName"), _partition(name, members))])
+        return iter(
+            [need(name, members["TableName"], members.get("IndexName"), _partition(name, members))]
+        )
     if name in {"BatchGetItem", "BatchWriteItem"}:
         return iter([need(name, table) for table in members["RequestItems"]])
     if name in {"TransactGetItems", "TransactWriteItems"}:
@@ -147,10 +156,18 @@ def _dynamodb(call: Call, name: str, members: Members) -> Iterator[Need] | None:
             for kind, part in item.items()
         }
         return iter(found)
-    return iter([Need("dynamodb:ListTables", call.arn("table/*"))]) if name == "ListTables" else None
+    return (
+        iter([Need("dynamodb:ListTables", call.arn("table/*"))]) if name == "ListTables" else None
+    )
 
 
-_SECRETS = {"DescribeSecret", "GetSecretValue", "ListSecretVersionIds", "PutSecretValue", "UpdateSecretVersionStage"}
+_SECRETS = {
+    "DescribeSecret",
+    "GetSecretValue",
+    "ListSecretVersionIds",
+    "PutSecretValue",
+    "UpdateSecretVersionStage",
+}
 
 
 def _secretsmanager(call: Call, name: str, members: Members) -> Iterator[Need] | None:
@@ -173,7 +190,10 @@ def _ssm(call: Call, name: str, members: Members) -> Iterator[Need] | None:
             return None
     return iter(
         [
-            Need(f"ssm:{name}", item if item.startswith("arn:") else call.arn(f"parameter/{item.strip('/')}"))
+            Need(
+                f"ssm:{name}",
+                item if item.startswith("arn:") else call.arn(f"parameter/{item.strip('/')}"),
+            )
             for item in names
         ]
     )
@@ -183,13 +203,21 @@ def _logs(call: Call, name: str, members: Members) -> Iterator[Need] | None:
     """Return ARNs as AWS's own refusals show them: a group's ARN always goes on with
     `:log-stream:`.
     """
-    group = members.get("logGroupName") or members.get("logGroupIdentifier", "").rpartition("log-group:")[2]
+    group = (
+        members.get("logGroupName")
+        or members.get("logGroupIdentifier", "").rpartition("log-group:")[2]
+    )
     stream = ""
     if name in {"CreateLogStream", "PutLogEvents", "GetLogEvents", "DeleteLogStream"}:
         stream = members["logStreamName"]
     elif name == "DescribeLogGroups":
         group = ""
-    elif name not in {"CreateLogGroup", "DescribeLogStreams", "FilterLogEvents", "PutRetentionPolicy"}:
+    elif name not in {
+        "CreateLogGroup",
+        "DescribeLogStreams",
+        "FilterLogEvents",
+        "PutRetentionPolicy",
+    }:
         return None
     return iter([Need(f"logs:{name}", call.arn(f"log-group:{group}:log-stream:{stream}"))])
 
@@ -198,7 +226,15 @@ def _cloudwatch(call: Call, name: str, members: Members) -> Iterator[Need] | Non
     if name not in {"PutMetricData", "GetMetricData", "GetMetricStatistics", "ListMetrics"}:
         return None
     namespace = members.get("Namespace") if name == "PutMetricData" else None
-    return iter([Need(f"cloudwatch:{name}", "*", (("cloudwatch:namespace", (namespace,)),) if namespace else ())])
+    return iter(
+        [
+            Need(
+                f"cloudwatch:{name}",
+                "*",
+                (("cloudwatch:namespace", (namespace,)),) if namespace else (),
+            )
+        ]
+    )
 
 
 def _sts(call: Call, name: str, members: Members) -> Iterator[Need] | None:
@@ -245,12 +281,23 @@ _ON_A_STACK = _CHANGES_A_STACK | {
 
 
 def _cloudformation(call: Call, name: str, members: Members) -> Iterator[Need] | None:
-    if name in {"GetTemplateSummary", "ListExports", "ListImports", "ListStacks", "ValidateTemplate"}:
+    if name in {
+        "GetTemplateSummary",
+        "ListExports",
+        "ListImports",
+        "ListStacks",
+        "ValidateTemplate",
+    }:
         return iter([Need(f"cloudformation:{name}", "*")])
     if name not in _ON_A_STACK:
         return None
     stack = members.get("StackName", "*")
-    found = [Need(f"cloudformation:{name}", stack if stack.startswith("arn:") else call.arn(f"stack/{stack}/*"))]
+    found = [
+        Need(
+            f"cloudformation:{name}",
+            stack if stack.startswith("arn:") else call.arn(f"stack/{stack}/*"),
+        )
+    ]
     if name in _CHANGES_A_STACK and "RoleARN" in members:
         to = ("iam:PassedToService", ("cloudformation.amazonaws.com",))
         found.append(Need("iam:PassRole", members["RoleARN"], (to,)))

@@ -72,7 +72,9 @@ class Authentication:
                 raise Refused(Kind.UNSIGNED)
             made = found.time
         except SignatureError as error:
-            raise Refused(Kind.INCOMPLETE, message=f"The signature cannot be read: {error}.") from None
+            raise Refused(
+                Kind.INCOMPLETE, message=f"The signature cannot be read: {error}."
+            ) from None
         access = await self._access(found)
         now = time.time()
         if found.token != access.token:
@@ -89,23 +91,39 @@ class Authentication:
 
     async def _access(self, found: Signature) -> _Access:
         if found.key not in self._known:
-            told = await self._control.get_json("caller", key=found.key) if found.key.startswith(_TEMPORARY) else None
+            told = (
+                await self._control.get_json("caller", key=found.key)
+                if found.key.startswith(_TEMPORARY)
+                else None
+            )
             if told is None:
                 raise Refused(Kind.UNKNOWN_KEY, found.service)
             caller = Caller(told["role"], told["session"], told["session_policy"])
-            self._known[found.key] = _Access(told["secret_key"], told["token"], told["expires"], caller)
+            self._known[found.key] = _Access(
+                told["secret_key"], told["token"], told["expires"], caller
+            )
         return self._known[found.key]
 
-    async def _check(self, request: web.Request, found: Signature, headers: dict[str, str], secret: str) -> None:
+    async def _check(
+        self, request: web.Request, found: Signature, headers: dict[str, str], secret: str
+    ) -> None:
         if (name := signature.unsigned(found, headers)) is not None:
-            raise Refused(Kind.MISMATCH, found.service, f"There were headers present which were not signed: {name}")
+            raise Refused(
+                Kind.MISMATCH,
+                found.service,
+                f"There were headers present which were not signed: {name}",
+            )
         digest = await _digest(request, found, headers)
         path, _, query = request.raw_path.partition("?")
         try:
             claimed = signature.payload(found, headers, digest)
         except SignatureError as error:
-            raise Refused(Kind.INCOMPLETE, found.service, f"The signature cannot be read: {error}.") from None
-        if not signature.matches(found, Sent(request.method, path, query, headers), claimed, secret):
+            raise Refused(
+                Kind.INCOMPLETE, found.service, f"The signature cannot be read: {error}."
+            ) from None
+        if not signature.matches(
+            found, Sent(request.method, path, query, headers), claimed, secret
+        ):
             raise Refused(Kind.MISMATCH, found.service)
         if found.service == "s3" and digest not in {"", claimed}:
             raise Refused(Kind.OTHER_BODY, found.service)

@@ -28,7 +28,8 @@ _INVOCATIONS = {
     "lambda": re.compile(r"/2015-03-31/functions/[^/]+/invocations"),
 }
 _NOT_OWNER = (
-    "The request has no valid token. Send the token of cloud.json in the local cloud's folder as a bearer token, "
+    "The request has no valid token. Send the token of cloud.json in the local cloud's "
+    "folder as a bearer token, "
     "as LocalCloud.ask does."
 )
 _WHOLE_SECRET = re.compile(r"arn:aws:secretsmanager:.+-[A-Za-z0-9]{6}")
@@ -65,7 +66,9 @@ class Authorizer:
         try:
             signature, caller = await self._authentication.of(request)
         except Refused as error:
-            log.warning("%s %s: %s %s", request.method, request.path, error.kind.name, error.message)
+            log.warning(
+                "%s %s: %s %s", request.method, request.path, error.kind.name, error.message
+            )
             return refuse(request, error.service, error.kind, error.message)
         if caller is None:
             return await handler(request)
@@ -73,7 +76,9 @@ class Authorizer:
         # The path selects the data plane: the name of another service in the signature must not
         # bypass the check.
         if request.method == "POST" and any(
-            path.fullmatch(request.path) for service, path in _INVOCATIONS.items() if service != scope.service
+            path.fullmatch(request.path)
+            for service, path in _INVOCATIONS.items()
+            if service != scope.service
         ):
             return refuse(request, scope.service, Kind.WRONG_SERVICE)
         try:
@@ -85,7 +90,9 @@ class Authorizer:
             return refuse(request, scope.service, Kind.DENIED, refused)
         return await handler(request)
 
-    async def _refusal(self, request: web.Request, scope: operations.Scope, caller: Caller) -> str | None:
+    async def _refusal(
+        self, request: web.Request, scope: operations.Scope, caller: Caller
+    ) -> str | None:
         query = dict(request.query)
         body = b""
         if operations.needs_body(scope.service, request.method, query):
@@ -108,11 +115,14 @@ class Authorizer:
             named = operations.operation(call) if scope.service != "s3" else None
             action = f"{scope.service}:{named[0] if named else f'{request.method} {call.path}'}"
             return (
-                f"User: {caller.arn} is not authorized to perform: {action} (the local cloud does not know which "
+                f"User: {caller.arn} is not authorized to perform: {action} (the local cloud "
+                "does not know which "
                 "permissions this operation needs)"
             )
         for need in wanted:
-            if refused := self.roles.refusal(caller, await self._resolved(need, scope.region), scope.region):
+            if refused := self.roles.refusal(
+                caller, await self._resolved(need, scope.region), scope.region
+            ):
                 return refused
         return None
 

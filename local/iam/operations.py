@@ -52,7 +52,11 @@ def needs_body(service: str, method: str, query: Mapping[str, str]) -> bool:
 
     S3's bodies, which may be large, name it in one operation only.
     """
-    return "delete" in query and method == "POST" if service == "s3" else service not in {"lambda", "sagemaker", "xray"}
+    return (
+        "delete" in query and method == "POST"
+        if service == "s3"
+        else service not in {"lambda", "sagemaker", "xray"}
+    )
 
 
 def operation(call: Call) -> tuple[str, dict[str, Any]] | None:

@@ -1,9 +1,10 @@
 """IAM's policy language, evaluated: pure, no I/O.
 
-Statements with Action or NotAction, Resource or NotResource, Principal, and conditions with the operators of
-`_OPERATORS`, `...IfExists`, `ForAnyValue:` and `ForAllValues:`. What cannot be judged (another operator, a policy
-variable's value) never grants: such a condition holds in a Deny and does not in an Allow.
-From the IAM user guide: "Policy evaluation logic", "IAM JSON policy elements".
+Statements with Action or NotAction, Resource or NotResource, Principal, and conditions with the
+operators of `_OPERATORS`, `...IfExists`, `ForAnyValue:` and `ForAllValues:`. What cannot be judged
+(another operator, a policy variable's value) never grants: such a condition holds in a Deny and
+does not in an Allow. From the IAM user guide: "Policy evaluation logic", "IAM JSON policy
+elements".
 """
 
 import json
@@ -63,7 +64,10 @@ def parse(document: str | Mapping[str, Any]) -> tuple[Statement, ...]:
 
 
 def evaluate(
-    statements: Iterable[Statement], need: Need, context: Context, principal: Principal | None = None
+    statements: Iterable[Statement],
+    need: Need,
+    context: Context,
+    principal: Principal | None = None,
 ) -> Verdict:
     """Return the verdict: a Deny that matches wins over every Allow.
 
@@ -114,11 +118,15 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _concerns(statement: Statement, need: Need, context: Context, principal: Principal | None) -> bool:
+def _concerns(
+    statement: Statement, need: Need, context: Context, principal: Principal | None
+) -> bool:
     action = need.action.lower()
     return (
-        any(matches(pattern.lower(), action) for pattern in statement.actions) != statement.actions_negated
-        and any(matches(pattern, need.resource) for pattern in statement.resources) != statement.resources_negated
+        any(matches(pattern.lower(), action) for pattern in statement.actions)
+        != statement.actions_negated
+        and any(matches(pattern, need.resource) for pattern in statement.resources)
+        != statement.resources_negated
         and (principal is None or _named(statement, principal))
         and all(_holds(statement.allow, *condition, context) for condition in statement.conditions)
     )
@@ -129,13 +137,22 @@ def _named(statement: Statement, principal: Principal) -> bool:
     # if it allows.
     if statement.principals is None:
         return not statement.allow
-    account = {principal.account, f"arn:aws:iam::{principal.account}:root"} if principal.account else set()
-    return any(name == "*" or name in principal.arns or name in account for name in statement.principals)
+    account = (
+        {principal.account, f"arn:aws:iam::{principal.account}:root"}
+        if principal.account
+        else set()
+    )
+    return any(
+        name == "*" or name in principal.arns or name in account for name in statement.principals
+    )
 
 
 @lru_cache(maxsize=4096)
 def _pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile("".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern), re.DOTALL)
+    return re.compile(
+        "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern),
+        re.DOTALL,
+    )
 
 
 def matches(pattern: str, value: str) -> bool:

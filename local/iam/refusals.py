@@ -57,7 +57,8 @@ class Kind(Enum):
         "SignatureDoesNotMatch",
         "SignatureDoesNotMatch",
         (
-            "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your AWS Secret "
             "Access Key and signing method. Consult the service documentation for details."
         ),
     )
@@ -104,15 +105,20 @@ def refuse(request: web.Request, service: str, kind: Kind, message: str = "") ->
         # JSON 1.0 names the whole shape.
         name = f"com.amazon.coral.service#{rest}" if version == "1.0" else rest
         body = json.dumps({"__type": name, "Message": text, "message": text})
-        return web.Response(status=400, text=body, content_type=request.content_type, headers=headers)
+        return web.Response(
+            status=400, text=body, content_type=request.content_type, headers=headers
+        )
     if service in {"sagemaker", "lambda", "xray"} or request.path.startswith("/endpoints/"):
         headers["x-amzn-ErrorType"] = rest
         body = json.dumps({"Message": text, "message": text})
         return web.Response(status=403, text=body, content_type="application/json", headers=headers)
-    if service == "s3" or not (request.content_type.endswith("form-urlencoded") or "Action" in request.query):
+    if service == "s3" or not (
+        request.content_type.endswith("form-urlencoded") or "Action" in request.query
+    ):
         headers = {"x-amz-request-id": request_id}
         body = (
-            f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{s3}</Code><Message>{escape(text)}</Message>'
+            '<?xml version="1.0" '
+            f'encoding="UTF-8"?>\n<Error><Code>{s3}</Code><Message>{escape(text)}</Message>'
             f"<RequestId>{request_id}</RequestId><HostId>local</HostId></Error>"
         )
         return web.Response(status=403, text=body, content_type="application/xml", headers=headers)

@@ -58,10 +58,14 @@ class Roles:
         """Use a deployed state, and forget earlier decisions."""
         known = self._roles
         self._roles = {
-            role.arn: known[role.arn] if role.arn in known and known[role.arn].stated == role else _parsed(role)
+            role.arn: known[role.arn]
+            if role.arn in known and known[role.arn].stated == role
+            else _parsed(role)
             for role in roles
         }
-        self._buckets = {f"arn:aws:s3:::{name}": parse(document) for name, document in buckets.items()}
+        self._buckets = {
+            f"arn:aws:s3:::{name}": parse(document) for name, document in buckets.items()
+        }
         self._decided.clear()
 
     def refusal(self, caller: Caller, need: Need, region: str) -> str | None:
@@ -73,11 +77,16 @@ class Roles:
             self._decided[asked] = self._decide(caller, need, region)
         return self._decided[asked]
 
-    def trusts(self, role: str, service: str, context: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> bool:
+    def trusts(
+        self, role: str, service: str, context: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    ) -> bool:
         """Return whether a service may assume a role."""
         found = self._roles.get(role)
         need = Need("sts:AssumeRole", role, context)
-        return found is not None and evaluate(found.trust, need, {}, Principal((service,))) is Verdict.ALLOWED
+        return (
+            found is not None
+            and evaluate(found.trust, need, {}, Principal((service,))) is Verdict.ALLOWED
+        )
 
     def _decide(self, caller: Caller, need: Need, region: str) -> str | None:
         role = self._roles.get(caller.role)
@@ -112,11 +121,17 @@ class Roles:
                 return _words(caller, need, f"with an explicit deny in {article} {source}")
         # Within an account a policy of a resource grants as well as one of an identity; a role's
         # trust policy only permits.
-        granted = identity is Verdict.ALLOWED or (resource is Verdict.ALLOWED and need.action != "sts:AssumeRole")
+        granted = identity is Verdict.ALLOWED or (
+            resource is Verdict.ALLOWED and need.action != "sts:AssumeRole"
+        )
         if not granted:
-            return _words(caller, need, f"because no identity-based policy allows the {need.action} action")
+            return _words(
+                caller, need, f"because no identity-based policy allows the {need.action} action"
+            )
         if need.action == "sts:AssumeRole" and resource is not Verdict.ALLOWED:
-            return _words(caller, need, f"because no resource-based policy allows the {need.action} action")
+            return _words(
+                caller, need, f"because no resource-based policy allows the {need.action} action"
+            )
         for source in ("permissions boundary", "session policy"):
             if sources[source] is not Verdict.ALLOWED:
                 return _words(caller, need, f"because no {source} allows the {need.action} action")
@@ -143,4 +158,7 @@ def _parsed(role: Role) -> _Role:
 def _words(caller: Caller, need: Need, why: str) -> str:
     # S3 puts the ARN in quotes.
     resource = json.dumps(need.resource) if need.action.startswith("s3:") else need.resource
-    return f"User: {caller.arn} is not authorized to perform: {need.action} on resource: {resource} {why}"
+    return (
+        f"User: {caller.arn} is not authorized to perform: {need.action} on resource: {resource} "
+        f"{why}"
+    )

@@ -26,12 +26,14 @@ def refusal(roles: Roles, schedule: Schedule, policy: str) -> str | None:
         return (
             None
             if allowed is Verdict.ALLOWED
-            else f"User: events.amazonaws.com is not authorized to perform: {need.action} on resource: {need.resource} "
+            else f"User: events.amazonaws.com is not authorized to perform: {need.action} on "
+            f"resource: {need.resource} "
             "because no resource-based policy allows the lambda:InvokeFunction action"
         )
     if not roles.trusts(schedule.role, "scheduler.amazonaws.com", source):
         return (
-            f"User: scheduler.amazonaws.com is not authorized to perform: sts:AssumeRole on resource: {schedule.role} "
+            "User: scheduler.amazonaws.com is not authorized to perform: sts:AssumeRole on "
+            f"resource: {schedule.role} "
             "because no resource-based policy allows the sts:AssumeRole action"
         )
     return roles.refusal(Caller(schedule.role, _SESSION), Need(need.action, need.resource), region)

@@ -16,9 +16,12 @@ from urllib.parse import quote, unquote
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
 _ALGORITHM = "AWS4-HMAC-SHA256"
-_CREDENTIAL = r"(?P<key>[^/=,\s]+)/(?P<day>\d{8})/(?P<region>[^/,\s]*)/(?P<service>[^/,\s]+)/aws4_request"
+_CREDENTIAL = (
+    r"(?P<key>[^/=,\s]+)/(?P<day>\d{8})/(?P<region>[^/,\s]*)/(?P<service>[^/,\s]+)/aws4_request"
+)
 _HEADER = re.compile(
-    rf"{_ALGORITHM} +Credential={_CREDENTIAL}, *SignedHeaders=(?P<signed>[^,\s]+), *Signature=(?P<value>[0-9a-f]{{64}})"
+    rf"{_ALGORITHM} +Credential={_CREDENTIAL}, *SignedHeaders=(?P<signed>[^,\s]+), "
+    r"*Signature=(?P<value>[0-9a-f]{64})"
 )
 _QUERY = re.compile(_CREDENTIAL)
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -80,7 +83,11 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | No
         found = _HEADER.fullmatch(headers["authorization"].strip())
         if "X-Amz-Signature" in query:
             raise SignatureError("there are two signatures")
-        stamp, token, expires = headers.get("x-amz-date", ""), headers.get("x-amz-security-token"), None
+        stamp, token, expires = (
+            headers.get("x-amz-date", ""),
+            headers.get("x-amz-security-token"),
+            None,
+        )
     elif "X-Amz-Credential" in query:
         found = _QUERY.fullmatch(query["X-Amz-Credential"])
         if query.get("X-Amz-Algorithm") != _ALGORITHM:
@@ -93,14 +100,24 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | No
     else:
         return None
     if found is None or not stamp.startswith(found["day"]):
-        raise SignatureError("the credential, the signed headers, the signature or the date is missing or malformed")
+        raise SignatureError(
+            "the credential, the signed headers, the signature or the date is missing or malformed"
+        )
     fields = found.groupdict()
     signed = tuple(fields.get("signed", query.get("X-Amz-SignedHeaders", "")).split(";"))
     if "host" not in signed or list(signed) != sorted(signed):
         raise SignatureError("Host must be signed, and the names of signed headers sorted")
     value = fields.get("value", query.get("X-Amz-Signature", ""))
     return Signature(
-        fields["key"], fields["day"], fields["region"], fields["service"], signed, value, stamp, expires, token
+        fields["key"],
+        fields["day"],
+        fields["region"],
+        fields["service"],
+        signed,
+        value,
+        stamp,
+        expires,
+        token,
     )
 
 
@@ -108,7 +125,9 @@ def unsigned(found: Signature, headers: Mapping[str, str]) -> str | None:
     """Return the name of a header that affects the request but is not signed; None if all are
     signed.
     """
-    return next((name for name in headers if name.startswith("x-amz-") and name not in found.signed), None)
+    return next(
+        (name for name in headers if name.startswith("x-amz-") and name not in found.signed), None
+    )
 
 
 def hashes_body(found: Signature, headers: Mapping[str, str]) -> bool:
@@ -157,9 +176,13 @@ def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
 def _canonical(found: Signature, sent: Sent, payload_hash: str) -> str:
     # S3's keys are used unchanged; the paths of all other services are encoded once more.
     path = sent.path if found.service == "s3" else quote(_normal(sent.path), safe="/~")
-    lines = "".join(f"{name}:{' '.join(sent.headers.get(name, '').split())}\n" for name in found.signed)
+    lines = "".join(
+        f"{name}:{' '.join(sent.headers.get(name, '').split())}\n" for name in found.signed
+    )
     query = _query(sent.query) if sent.query else ""
-    return f"{sent.method}\n{path or '/'}\n{query}\n{lines}\n{';'.join(found.signed)}\n{payload_hash}"
+    return (
+        f"{sent.method}\n{path or '/'}\n{query}\n{lines}\n{';'.join(found.signed)}\n{payload_hash}"
+    )
 
 
 def _query(raw: str) -> str:

@@ -20,7 +20,9 @@ def open_to_all(policy: str, function_arn: str) -> bool:
     """
     statements = parse(policy)
     needs = (
-        Need("lambda:InvokeFunctionUrl", function_arn, (("lambda:FunctionUrlAuthType", ("NONE",)),)),
+        Need(
+            "lambda:InvokeFunctionUrl", function_arn, (("lambda:FunctionUrlAuthType", ("NONE",)),)
+        ),
         Need("lambda:InvokeFunction", function_arn, (("lambda:InvokedViaFunctionUrl", ("true",)),)),
     )
     return all(evaluate(statements, need, {}, Principal()) is Verdict.ALLOWED for need in needs)

@@ -68,7 +68,9 @@ class Writer:
         region, group, stream = item["region"], item["group"], item["stream"]
 
         def refusal(action: str, stream: str = "") -> str | None:
-            resource = f"arn:aws:logs:{region}:{caller.account}:log-group:{group}:log-stream:{stream}"
+            resource = (
+                f"arn:aws:logs:{region}:{caller.account}:log-group:{group}:log-stream:{stream}"
+            )
             return self._roles.refusal(caller, Need(f"logs:{action}", resource), region)
 
         if (region, group) not in self._groups:
@@ -87,7 +89,9 @@ class Writer:
 
 def _needs(item: Item) -> Iterator[Need]:
     if "namespace" in item:
-        yield Need("cloudwatch:PutMetricData", "*", (("cloudwatch:namespace", (item["namespace"],)),))
+        yield Need(
+            "cloudwatch:PutMetricData", "*", (("cloudwatch:namespace", (item["namespace"],)),)
+        )
     elif "segment" in item:
         yield Need("xray:PutTraceSegments", "*")
     else:

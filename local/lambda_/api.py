@@ -46,7 +46,10 @@ class Invoker:
             return _refuse(502, "InvalidRuntimeException", reason)
         body = await bodies.read(request, value("lambda_request"))
         if body is None:
-            message = f"Request must be smaller than {value('lambda_request')} bytes for the InvokeFunction operation"
+            message = (
+                f"Request must be smaller than {value('lambda_request')} bytes for the "
+                "InvokeFunction operation"
+            )
             return _refuse(413, "RequestTooLargeException", message)
         event = body or b"{}"
         kind = request.headers.get("X-Amz-Invocation-Type", "RequestResponse")
@@ -75,7 +78,9 @@ class Invoker:
 
 
 def _name(given: str) -> str:
-    """Return the function's name from a name, a partial ARN or an ARN, with or without a qualifier."""
+    """Return the function's name from a name, a partial ARN or an ARN, with or without a
+    qualifier.
+    """
     parts = given.split(":")
     return parts[parts.index("function") + 1] if "function" in parts else parts[0]
 
@@ -86,7 +91,9 @@ async def result(pool: Pool, event: bytes, request_id: str = "") -> bytes:
     Raises Throttled and FunctionError.
     """
     trace_id = tracing.header(pool.function)
-    invocation = Invocation(request_id or str(uuid.uuid4()), event, 0, pool.function.arn, trace_id, raw=True)
+    invocation = Invocation(
+        request_id or str(uuid.uuid4()), event, 0, pool.function.arn, trace_id, raw=True
+    )
     await pool.invoke(invocation)
     await invocation.response.head
     return b"".join([chunk async for chunk in invocation.response.chunks()])
@@ -110,12 +117,21 @@ async def _answer(pool: Pool, event: bytes) -> web.Response:
     except Throttled:
         return _refuse(429, "TooManyRequestsException", "Rate Exceeded.")
     except FunctionError as error:
-        own = json.dumps({"errorType": error.kind, "errorMessage": str(error).partition(": ")[2]}).encode()
+        own = json.dumps(
+            {"errorType": error.kind, "errorMessage": str(error).partition(": ")[2]}
+        ).encode()
         headers["X-Amz-Function-Error"] = "Unhandled"
-        return web.Response(body=error.payload or own, content_type="application/json", headers=headers)
+        return web.Response(
+            body=error.payload or own, content_type="application/json", headers=headers
+        )
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 def _refuse(status: int, kind: str, message: str) -> web.Response:
     body = json.dumps({"Type": "User", "Message": message}).encode()
-    return web.Response(status=status, body=body, content_type="application/json", headers={"x-amzn-ErrorType": kind})
+    return web.Response(
+        status=status,
+        body=body,
+        content_type="application/json",
+        headers={"x-amzn-ErrorType": kind},
+    )

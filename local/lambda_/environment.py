@@ -43,7 +43,10 @@ class Environment:
     """
 
     def __init__(
-        self, launch: Launch, on_idle: Callable[["Environment"], None], on_end: Callable[["Environment"], None]
+        self,
+        launch: Launch,
+        on_idle: Callable[["Environment"], None],
+        on_end: Callable[["Environment"], None],
     ) -> None:
         """Nothing runs yet."""
         self.function = launch.function
@@ -117,7 +120,9 @@ class Environment:
         self._output = asyncio.create_task(self._log.copy(process.stdout))
         self._watcher = asyncio.create_task(self._watch(process))
         asked = asyncio.create_task(self._asked_once.wait())
-        await asyncio.wait([asked, self._watcher], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            [asked, self._watcher], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
         asked.cancel()
         if self._init_error is None and self._asked_once.is_set():
             self._initialised = time.monotonic() - began
@@ -128,7 +133,9 @@ class Environment:
             raise FunctionError("Runtime.InitError", self._init_error)
         if ended:
             lines = processes.last_lines(self._launch.log, 2)
-            raise FunctionError("Runtime.ExitError", f"{self._exit()} during initialisation: {lines}")
+            raise FunctionError(
+                "Runtime.ExitError", f"{self._exit()} during initialisation: {lines}"
+            )
         return False
 
     def invoke(self, invocation: Invocation) -> None:
@@ -138,7 +145,9 @@ class Environment:
         invocation.deadline = int((time.time() + timeout) * 1000)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(timeout, self._timed_out, invocation.id)
-        self._running[invocation.id] = _Running(invocation, time.monotonic(), timer, self._initialised)
+        self._running[invocation.id] = _Running(
+            invocation, time.monotonic(), timer, self._initialised
+        )
         self._initialised = None
         self._log.started(invocation.id)
         if self.frozen:
@@ -170,7 +179,9 @@ class Environment:
         now = used.get(self._process.pid, 0)
         self._peak = max(self._peak, now)
         if now > self.function.memory * 2**20:
-            self._kill(FunctionError("Runtime.OutOfMemory", "Runtime exited with error: signal: killed"))
+            self._kill(
+                FunctionError("Runtime.OutOfMemory", "Runtime exited with error: signal: killed")
+            )
 
     async def stop(self) -> None:
         """Kill the process at once, as Lambda does with a function without extensions."""
@@ -202,17 +213,27 @@ class Environment:
         del self._running[one.invocation.id]
         error = error or one.invocation.response.error
         kind = error.kind if error else None
-        status = "success" if error is None else "timeout" if kind == "Sandbox.Timedout" else "error"
-        memory = math.ceil(max(self._peak, peak(self._process.pid)) / 2**20) if self._process is not None else 0
+        status = (
+            "success" if error is None else "timeout" if kind == "Sandbox.Timedout" else "error"
+        )
+        memory = (
+            math.ceil(max(self._peak, peak(self._process.pid)) / 2**20)
+            if self._process is not None
+            else 0
+        )
         if kind == "Runtime.OutOfMemory":
             memory = self.function.memory
         duration = time.monotonic() - one.began
-        report = Report(duration, status, memory, one.initialised, kind if status == "error" else None)
+        report = Report(
+            duration, status, memory, one.initialised, kind if status == "error" else None
+        )
 
         def write() -> None:
             self._log.ended(one.invocation.id, report)
 
-        self._log.traced(one.invocation.trace_id, one.invocation.id, duration, failed=error is not None)
+        self._log.traced(
+            one.invocation.trace_id, one.invocation.id, duration, failed=error is not None
+        )
         handle = asyncio.get_running_loop().call_later(_REPORT_AFTER_S, self._write_reports)
         self._reports.append((handle, write))
 
@@ -227,7 +248,9 @@ class Environment:
         self._asked_once.set()
 
     def _timed_out(self, request_id: str) -> None:
-        error = FunctionError("Sandbox.Timedout", f"Task timed out after {self.function.timeout:.2f} seconds")
+        error = FunctionError(
+            "Sandbox.Timedout", f"Task timed out after {self.function.timeout:.2f} seconds"
+        )
         self._log.timed_out(request_id, self.function.timeout)
         if self._launch.concurrency > 1:
             # What happens to the process's other invocations is not documented: here they go on.

@@ -85,7 +85,9 @@ def build(request: UrlRequest, request_id: str, trace_id: str) -> bytes:
             parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
         event["queryStringParameters"] = parameters
     if request.body:
-        event["body"], event["isBase64Encoded"] = _body(request.body, headers.get("content-type", ""))
+        event["body"], event["isBase64Encoded"] = _body(
+            request.body, headers.get("content-type", "")
+        )
     return json.dumps(event).encode()
 
 

@@ -34,9 +34,12 @@ class Launch:
 
 def unsupported(function: Function) -> str | None:
     """Return the reason why the function cannot run here, or None."""
-    if "AWS_LAMBDA_EXEC_WRAPPER" not in function.environment and not function.runtime.startswith("python"):
+    if "AWS_LAMBDA_EXEC_WRAPPER" not in function.environment and not function.runtime.startswith(
+        "python"
+    ):
         return (
-            f"the local cloud cannot run {function.name}: it runs functions of a Python runtime, or with "
+            f"the local cloud cannot run {function.name}: it runs functions of a Python "
+            "runtime, or with "
             f"AWS_LAMBDA_EXEC_WRAPPER, not the managed {function.runtime or 'image'} runtime"
         )
     return None
@@ -49,7 +52,9 @@ def command(environment: Mapping[str, str]) -> list[str]:
 
 
 def variables(launch: Launch, runtime_api: str, group: str, stream: str) -> dict[str, str]:
-    """Return the process's environment: the deployed variables and AWS's, and none of this process."""
+    """Return the process's environment: the deployed variables and AWS's, and none of this
+    process.
+    """
     function = launch.function
     deployed = {name: _mapped(value, launch.code) for name, value in function.environment.items()}
     return {
@@ -73,7 +78,11 @@ def variables(launch: Launch, runtime_api: str, group: str, stream: str) -> dict
         "LAMBDA_TASK_ROOT": str(launch.code),
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
         "_HANDLER": function.handler,
-        **({"AWS_LAMBDA_MAX_CONCURRENCY": str(launch.concurrency)} if launch.concurrency > 1 else {}),
+        **(
+            {"AWS_LAMBDA_MAX_CONCURRENCY": str(launch.concurrency)}
+            if launch.concurrency > 1
+            else {}
+        ),
     }
 
 

@@ -56,7 +56,9 @@ def _error(error: BaseException) -> bytes:
 def _load() -> Callable[[Any, Context], Any]:
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
     module, _, name = os.environ["_HANDLER"].rpartition(".")
-    found: Callable[[Any, Context], Any] = getattr(importlib.import_module(module.replace("/", ".")), name)
+    found: Callable[[Any, Context], Any] = getattr(
+        importlib.import_module(module.replace("/", ".")), name
+    )
     return found
 
 
@@ -73,7 +75,10 @@ def main() -> None:
             event, headers = json.loads(answer.read()), answer.headers
         request_id = headers["Lambda-Runtime-Aws-Request-Id"]
         os.environ["_X_AMZN_TRACE_ID"] = headers["Lambda-Runtime-Trace-Id"]
-        arn, deadline = headers["Lambda-Runtime-Invoked-Function-Arn"], int(headers["Lambda-Runtime-Deadline-Ms"])
+        arn, deadline = (
+            headers["Lambda-Runtime-Invoked-Function-Arn"],
+            int(headers["Lambda-Runtime-Deadline-Ms"]),
+        )
         try:
             body = json.dumps(handler(event, Context(request_id, arn, deadline))).encode()
         except Exception as error:  # noqa: BLE001 - any error of the handler

@@ -37,7 +37,10 @@ class Pool:
     _starts = asyncio.Semaphore(_STARTS_AT_ONCE)
 
     def __init__(
-        self, function: Function, launch: Callable[[Function], Awaitable[Launch]], concurrency: int = 1
+        self,
+        function: Function,
+        launch: Callable[[Function], Awaitable[Launch]],
+        concurrency: int = 1,
     ) -> None:
         """`launch` collects what a new environment needs, and may raise FunctionError.
 
@@ -96,7 +99,9 @@ class Pool:
         """
         self._retired = True
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(environment.stop() for environment in set(idle) if environment.at_rest))
+        await asyncio.gather(
+            *(environment.stop() for environment in set(idle) if environment.at_rest)
+        )
 
     @property
     def at_work(self) -> bool:
@@ -110,7 +115,11 @@ class Pool:
 
     def kill(self, access_key: str) -> bool:
         """Send SIGKILL to the environment with these credentials; return whether there is one."""
-        found = [environment for environment in self._environments if environment.access_key == access_key]
+        found = [
+            environment
+            for environment in self._environments
+            if environment.access_key == access_key
+        ]
         for environment in found:
             environment.kill()
         return bool(found)
@@ -140,7 +149,9 @@ class Pool:
                     raise Throttled
                 self._launching += 1
                 try:
-                    environment = Environment(await self._launch(self.function), self._became_idle, self._ended)
+                    environment = Environment(
+                        await self._launch(self.function), self._became_idle, self._ended
+                    )
                     await environment.start()
                 finally:
                     self._launching -= 1
@@ -197,6 +208,8 @@ class Pool:
 
 def same_environment(one: Function, other: Function) -> bool:
     """Return whether the environments of one deployment may serve the other."""
-    return replace(one, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy="") == replace(
+    return replace(
+        one, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
+    ) == replace(
         other, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
     )

@@ -23,8 +23,15 @@ class RuntimeApi:
     `on_next` is called when the runtime asks for work, `on_init_error` when it cannot start.
     """
 
-    def __init__(self, on_next: Callable[[], None], on_init_error: Callable[[str], None], concurrency: int = 1) -> None:
-        """Nothing listens yet. `concurrency` is how many invocations the runtime may ask for at once."""
+    def __init__(
+        self,
+        on_next: Callable[[], None],
+        on_init_error: Callable[[str], None],
+        concurrency: int = 1,
+    ) -> None:
+        """Nothing listens yet. `concurrency` is how many invocations the runtime may ask for at
+        once.
+        """
         self._concurrency = concurrency
         self._on_next = on_next
         self.on_init_error = on_init_error
@@ -36,7 +43,9 @@ class RuntimeApi:
 
     async def start(self) -> int:
         """Listen; return the port."""
-        self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), "127.0.0.1", 0)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self), "127.0.0.1", 0
+        )
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self.port
 
@@ -50,7 +59,9 @@ class RuntimeApi:
     def offer(self, invocation: Invocation) -> None:
         """Send an invocation to the runtime, which has asked for one."""
         if not self._waiting:
-            invocation.response.fail(FunctionError("Runtime.ExitError", "the runtime no longer waits for invocations"))
+            invocation.response.fail(
+                FunctionError("Runtime.ExitError", "the runtime no longer waits for invocations")
+            )
             return
         self.active[invocation.id] = invocation
         self._waiting.popleft().give(invocation)

@@ -66,7 +66,10 @@ class Connection(asyncio.Protocol):
         if self._streams and self._invocation is not None and self._in_body:
             # The response ended without its last chunk.
             self._invocation.response.fail(
-                FunctionError("Runtime.TruncatedResponse", "the runtime closed the connection within its response")
+                FunctionError(
+                    "Runtime.TruncatedResponse",
+                    "the runtime closed the connection within its response",
+                )
             )
             self._api.active.pop(self._invocation.id, None)
 
@@ -109,7 +112,9 @@ class Connection(asyncio.Protocol):
                 if kind == HTTP_INTEGRATION and not self._invocation.raw:
                     self._prelude = PreludeParser()
                 else:
-                    self._invocation.response.begin(Head(200, {"content-type": kind or "application/octet-stream"}))
+                    self._invocation.response.begin(
+                        Head(200, {"content-type": kind or "application/octet-stream"})
+                    )
 
     def on_body(self, data: bytes) -> None:
         if self._refused is not None:
@@ -135,7 +140,10 @@ class Connection(asyncio.Protocol):
         self._sent += len(data)
         if self._sent > _MAX_STREAMED:
             self._failed = True
-            message = f"Response payload size exceeded maximum allowed payload size ({_MAX_STREAMED} bytes)."
+            message = (
+                f"Response payload size exceeded maximum allowed payload size ({_MAX_STREAMED} "
+                "bytes)."
+            )
             response.fail(FunctionError("Function.ResponseSizeTooLarge", message))
         if not self._failed:
             response.feed(data, self._transport.pause_reading, self._transport.resume_reading)
@@ -146,17 +154,28 @@ class Connection(asyncio.Protocol):
             self._answer(403, _error("Forbidden", trust.words(self._refused)))
             return
         if self._parser.should_upgrade():
-            self._answer(400, _error("InvalidRequest", "There is no other protocol than HTTP/1.1 here"))
+            self._answer(
+                400, _error("InvalidRequest", "There is no other protocol than HTTP/1.1 here")
+            )
             return
         path = self._path()
         method = self._parser.get_method()
         if method == b"GET" and path == "invocation/next":
             if not self._api.asked(self):
-                self._answer(403, _error("InvalidStateTransition", "Transition from Running to Ready is not allowed"))
+                self._answer(
+                    403,
+                    _error(
+                        "InvalidStateTransition", "Transition from Running to Ready is not allowed"
+                    ),
+                )
         elif method == b"POST" and path == "init/error":
             self._api.on_init_error(_message(bytes(self._body)))
             self._answer(202)
-        elif method == b"POST" and path.startswith("invocation/") and path.endswith(("/response", "/error")):
+        elif (
+            method == b"POST"
+            and path.startswith("invocation/")
+            and path.endswith(("/response", "/error"))
+        ):
             self._ended(path)
         else:
             self._answer(404)
@@ -166,7 +185,9 @@ class Connection(asyncio.Protocol):
     def _refusal(self) -> str | None:
         if self._stranger:
             return "it comes from another user of this machine"
-        headers = CIMultiDict((name.decode("latin-1"), text.decode("latin-1")) for name, text in self._headers.items())
+        headers = CIMultiDict(
+            (name.decode("latin-1"), text.decode("latin-1")) for name, text in self._headers.items()
+        )
         if not trust.ours(headers.get("Host", ""), self._api.port):
             return "its Host is not the Runtime API's"
         return trust.from_page(headers)
@@ -192,8 +213,12 @@ class Connection(asyncio.Protocol):
             return
         response = invocation.response
         if what == "response" and self._mode() not in {b"", b"buffered", b"streaming"}:
-            response.fail(FunctionError("Runtime.InvalidResponseModeHeader", "Invalid function response mode"))
-            self._answer(400, _error("InvalidFunctionResponseMode", "Invalid function response mode"))
+            response.fail(
+                FunctionError("Runtime.InvalidResponseModeHeader", "Invalid function response mode")
+            )
+            self._answer(
+                400, _error("InvalidFunctionResponseMode", "Invalid function response mode")
+            )
             return
         if what == "error":
             text = bytes(self._body)
@@ -201,7 +226,9 @@ class Connection(asyncio.Protocol):
         elif not self._streams:
             self._whole(response, raw=invocation.raw)
         elif self._prelude is not None:
-            response.fail(FunctionError("Runtime.InvalidResponse", "the response ended within its prelude"))
+            response.fail(
+                FunctionError("Runtime.InvalidResponse", "the response ended within its prelude")
+            )
         elif b"lambda-runtime-function-error-type" in self._trailers:
             text = base64.b64decode(self._trailers.get(b"lambda-runtime-function-error-body", b""))
             response.fail(FunctionError(self._error_type(self._trailers), _message(text)))
@@ -215,7 +242,9 @@ class Connection(asyncio.Protocol):
     def _whole(self, response: Response, *, raw: bool) -> None:
         if len(self._body) > _MAX_BUFFERED:
             response.fail(
-                FunctionError("Function.ResponseSizeTooLarge", "Response payload size exceeded 6291556 bytes.")
+                FunctionError(
+                    "Function.ResponseSizeTooLarge", "Response payload size exceeded 6291556 bytes."
+                )
             )
             return
         try:
@@ -229,7 +258,9 @@ class Connection(asyncio.Protocol):
 
     @staticmethod
     def _error_type(headers: dict[bytes, bytes]) -> str:
-        return headers.get(b"lambda-runtime-function-error-type", b"Unhandled").decode(errors="replace")
+        return headers.get(b"lambda-runtime-function-error-type", b"Unhandled").decode(
+            errors="replace"
+        )
 
     def _answer(self, status: int, body: bytes = b"", headers: str = "") -> None:
         if self._transport is None or self._transport.is_closing():

@@ -56,7 +56,12 @@ def _next_cron(fields: tuple[str, ...], after: datetime) -> datetime | None:
     end = after + _HORIZON
     while moment < end:
         weekday = moment.isoweekday() % 7 + 1  # Sunday is 1
-        if moment.year not in years or moment.month not in months or moment.day not in dates or weekday not in days:
+        if (
+            moment.year not in years
+            or moment.month not in months
+            or moment.day not in dates
+            or weekday not in days
+        ):
             moment = moment.replace(hour=0, minute=0) + timedelta(days=1)
         elif moment.hour not in hours:
             moment = moment.replace(minute=0) + timedelta(hours=1)
@@ -127,7 +132,9 @@ class Schedules:
                 return
             if moment is None:
                 return
-            await asyncio.sleep(began + self._limits.real((moment - started).total_seconds()) - loop.time())
+            await asyncio.sleep(
+                began + self._limits.real((moment - started).total_seconds()) - loop.time()
+            )
             log.info("schedule %s fires", schedule.arn)
             try:
                 await self._fire(schedule, _event(schedule, moment))

@@ -150,13 +150,17 @@ class Functions:
             if arn in self._pools:
                 self._pools[arn].set_concurrency(function)
             else:
-                self._pools[arn] = Pool(function, self._launch, function.concurrency or self._concurrency)
+                self._pools[arn] = Pool(
+                    function, self._launch, function.concurrency or self._concurrency
+                )
                 if reason := unsupported(function):
                     log.warning("%s", reason)
         self._names.clear()
         self._names.update({pool.function.name: pool for pool in self._pools.values()})
         self._hosts.clear()
-        self._hosts.update({pool.function.host: pool for pool in self._pools.values() if pool.function.host})
+        self._hosts.update(
+            {pool.function.host: pool for pool in self._pools.values() if pool.function.host}
+        )
 
     def status(self) -> list[dict[str, Any]]:
         """Return the functions for `/_local/status`."""

@@ -88,7 +88,9 @@ class LogStream:
 
     def traced(self, trace: str, request_id: str, seconds: float, *, failed: bool) -> None:
         """Send the trace of an invocation that ended now, after `duration` seconds."""
-        for item in tracing.items(self._function, trace, request_id, time.time() - seconds, failed=failed):
+        for item in tracing.items(
+            self._function, trace, request_id, time.time() - seconds, failed=failed
+        ):
             self._shipper.add(item)
 
     def started(self, request_id: str) -> None:
@@ -118,7 +120,9 @@ class LogStream:
             if report.initialised is not None:
                 metrics["initDurationMs"] = round(initialised, 3)
             record = {"requestId": request_id, "metrics": metrics, "status": report.status}
-            self._event("platform.report", record | ({"errorType": report.kind} if report.kind else {}))
+            self._event(
+                "platform.report", record | ({"errorType": report.kind} if report.kind else {})
+            )
             return
         self.write(f"END RequestId: {request_id}")
         fields = [
@@ -138,7 +142,9 @@ class LogStream:
 
     def initialisation_timed_out(self, seconds: float) -> None:
         """Write the line of an initialisation that took too long and is repeated."""
-        self.write(f"INIT_REPORT Init Duration: {seconds * 1000:.2f} ms\tPhase: init\tStatus: timeout")
+        self.write(
+            f"INIT_REPORT Init Duration: {seconds * 1000:.2f} ms\tPhase: init\tStatus: timeout"
+        )
 
     def _event(self, kind: str, record: dict[str, Any]) -> None:
         self.write(json.dumps({"time": _now(), "type": kind, "record": record}))

@@ -1,8 +1,10 @@
-"""X-Ray segments of functions with active tracing, and the trace header that their invocations carry.
+"""X-Ray segments of functions with active tracing, and the trace header that their invocations
+carry.
 
-Lambda makes two segments an invocation: one of the service, one of the function. Here every invocation is sampled; on
-AWS the first of each second and five in a hundred of the others are. Sources: the Lambda developer guide, "Visualize
-Lambda function invocations using AWS X-Ray"; the X-Ray developer guide, "AWS X-Ray segment documents".
+Lambda makes two segments an invocation: one of the service, one of the function. Here every
+invocation is sampled; on AWS the first of each second and five in a hundred of the others are.
+Sources: the Lambda developer guide, "Visualize Lambda function invocations using AWS X-Ray"; the
+X-Ray developer guide, "AWS X-Ray segment documents".
 """
 
 import json
@@ -16,10 +18,14 @@ from local.state import Function
 def header(function: Function) -> str:
     """Return the trace header of an invocation."""
     root = f"Root=1-{int(time.time()):x}-{secrets.token_hex(12)}"
-    return f"{root};Parent={secrets.token_hex(8)};Sampled=1" if function.tracing == "Active" else root
+    return (
+        f"{root};Parent={secrets.token_hex(8)};Sampled=1" if function.tracing == "Active" else root
+    )
 
 
-def items(function: Function, trace: str, request_id: str, began: float, *, failed: bool) -> list[dict[str, Any]]:
+def items(
+    function: Function, trace: str, request_id: str, began: float, *, failed: bool
+) -> list[dict[str, Any]]:
     """Return what the X-Ray daemon sends after an invocation: its records of itself, then both
     segments.
     """

@@ -31,7 +31,11 @@ _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive
 
 
 def _refuse(status: int, message: str) -> web.Response:
-    return web.Response(status=status, body=json.dumps({"Message": message}).encode(), content_type="application/json")
+    return web.Response(
+        status=status,
+        body=json.dumps({"Message": message}).encode(),
+        content_type="application/json",
+    )
 
 
 def handler(
@@ -43,7 +47,9 @@ def handler(
     """
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        if not trust.same(request.headers.get(trust.HOP), hop) and (reason := trust.from_page(request.headers)):
+        if not trust.same(request.headers.get(trust.HOP), hop) and (
+            reason := trust.from_page(request.headers)
+        ):
             return _refuse(403, trust.words(reason))
         host = request.host.partition(":")[0]
         pool = find(host)
@@ -55,11 +61,15 @@ def handler(
         if pool.function.auth_type != "NONE":
             return _refuse(403, "Forbidden")
         if not open_to_all(pool.function.policy, pool.function.arn):
-            log.warning("AccessDenied: the policy of %s does not open its URL to all", pool.function.arn)
+            log.warning(
+                "AccessDenied: the policy of %s does not open its URL to all", pool.function.arn
+            )
             return _refuse(403, FORBIDDEN)
         body = await bodies.read(request, _MAX_BODY)
         if body is None:
-            return _refuse(413, "Request must be smaller than 6291456 bytes for the InvokeFunction operation")
+            return _refuse(
+                413, "Request must be smaller than 6291456 bytes for the InvokeFunction operation"
+            )
         return await _invoke(request, host, body, pool, faults, limits)
 
     return handle
@@ -77,7 +87,11 @@ async def _invoke(
             method=request.method,
             path=path,
             query=query,
-            headers=tuple((name, value) for name, value in request.headers.items() if name.lower() != trust.HOP),
+            headers=tuple(
+                (name, value)
+                for name, value in request.headers.items()
+                if name.lower() != trust.HOP
+            ),
             body=body,
             source_ip=_EDGE if "X-Amz-Cf-Id" in request.headers else request.remote or "127.0.0.1",
             host=host,
@@ -126,7 +140,9 @@ class _Pace:
             await asyncio.sleep(self._free_at - now)
 
 
-async def _send(request: web.Request, answer: web.StreamResponse, response: Response, name: str, pace: _Pace) -> None:
+async def _send(
+    request: web.Request, answer: web.StreamResponse, response: Response, name: str, pace: _Pace
+) -> None:
     try:
         await answer.prepare(request)
         if answer.status not in {204, 304} and request.method != "HEAD":
@@ -135,7 +151,9 @@ async def _send(request: web.Request, answer: web.StreamResponse, response: Resp
                 await answer.write(chunk)
         await answer.write_eof()
     except FunctionError as error:
-        log.warning("function %s: %s, after the response had begun: the connection is cut", name, error)
+        log.warning(
+            "function %s: %s, after the response had begun: the connection is cut", name, error
+        )
         if request.transport is not None:
             request.transport.abort()
     except ConnectionError:

@@ -27,7 +27,11 @@ def _document(found: Any) -> Any:
 
 def roles() -> list[dict[str, Any]]:
     """Return all roles, as `local.state.Role`."""
-    return [_role(backend, role) for backend in _each(iam_backends) for role in list(backend.roles.values())]
+    return [
+        _role(backend, role)
+        for backend in _each(iam_backends)
+        for role in list(backend.roles.values())
+    ]
 
 
 def _role(backend: Any, role: Any) -> dict[str, Any]:
@@ -65,7 +69,9 @@ def function_policy(function: Any) -> str:
 
     moto keeps what a statement says about URLs outside its conditions.
     """
-    return json.dumps({"Statement": [_permission(statement) for statement in function.policy.statements]})
+    return json.dumps(
+        {"Statement": [_permission(statement) for statement in function.policy.statements]}
+    )
 
 
 def concurrency(function: Any) -> int | None:
@@ -82,9 +88,14 @@ def concurrency(function: Any) -> int | None:
 def _permission(statement: dict[str, Any]) -> dict[str, Any]:
     conditions = dict(statement.get("Condition", {}))
     if auth_type := statement.get("FunctionUrlAuthType"):
-        conditions["StringEquals"] = {**conditions.get("StringEquals", {}), "lambda:FunctionUrlAuthType": auth_type}
+        conditions["StringEquals"] = {
+            **conditions.get("StringEquals", {}),
+            "lambda:FunctionUrlAuthType": auth_type,
+        }
     if "InvokedViaFunctionUrl" in statement:
-        conditions["Bool"] = {"lambda:InvokedViaFunctionUrl": str(statement["InvokedViaFunctionUrl"]).lower()}
+        conditions["Bool"] = {
+            "lambda:InvokedViaFunctionUrl": str(statement["InvokedViaFunctionUrl"]).lower()
+        }
     return {**statement, "Condition": conditions}
 
 

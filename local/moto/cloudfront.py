@@ -10,7 +10,13 @@ from local.moto.exchange import EXCHANGE
 
 _PATH = re.compile(r"/2020-05-31/distribution/([^/]+)/config")
 _NAMESPACE = "http://cloudfront.amazonaws.com/doc/2020-05-31/"
-_ORIGIN = ("HTTPPort", "HTTPSPort", "OriginProtocolPolicy", "OriginReadTimeout", "OriginKeepaliveTimeout")
+_ORIGIN = (
+    "HTTPPort",
+    "HTTPSPort",
+    "OriginProtocolPolicy",
+    "OriginReadTimeout",
+    "OriginKeepaliveTimeout",
+)
 # CloudFormation's defaults.
 _DEFAULTS = {"HTTPPort": 80, "HTTPSPort": 443, "OriginReadTimeout": 30, "OriginKeepaliveTimeout": 5}
 
@@ -39,6 +45,8 @@ def _xml(distribution_id: str, distribution: dict[str, Any]) -> bytes:
                 if name in _ORIGIN:
                     ET.SubElement(custom, name).text = str(value)
     behaviour = ET.SubElement(root, "DefaultCacheBehavior")
-    ET.SubElement(behaviour, "TargetOriginId").text = distribution["DefaultCacheBehavior"]["TargetOriginId"]
+    ET.SubElement(behaviour, "TargetOriginId").text = distribution["DefaultCacheBehavior"][
+        "TargetOriginId"
+    ]
     body: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return body

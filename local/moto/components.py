@@ -124,7 +124,9 @@ def _summary(name: str) -> Members:
 
 def _list(members: Members, _region: str) -> Members:
     wanted = members.get("EndpointNameEquals")
-    names = [name for name, found in EXCHANGE.components.items() if wanted in {None, found["endpoint"]}]
+    names = [
+        name for name, found in EXCHANGE.components.items() if wanted in {None, found["endpoint"]}
+    ]
     return {"InferenceComponents": [_summary(name) for name in names]}
 
 
@@ -160,12 +162,16 @@ def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
     if operation is None:
         return None
     scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
-    members = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)) or b"{}")
+    members = json.loads(
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)) or b"{}"
+    )
     status = "200 OK"
     try:
         value = operation(members, scope[1] if scope else "us-east-1")
     except Refused as error:
         status, value = "400 Bad Request", {"__type": "ValidationException", "message": str(error)}
     body = json.dumps({key: item for key, item in value.items() if item is not None}).encode()
-    start_response(status, [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))])
+    start_response(
+        status, [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
+    )
     return [body]

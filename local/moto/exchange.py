@@ -31,7 +31,8 @@ class Exchange:
         self.policies: dict[str, dict[str, Any]] = {}
         # Inference components by name, as `local.moto.components` describes them.
         self.components: dict[str, dict[str, Any]] = {}
-        # Resources that nothing here handles, by stack and logical id: their type, and what does not work without them.
+        # Resources that nothing here handles, by stack and logical id: their type, and what does
+        # not work without them.
         self.unhandled: dict[tuple[str, str], tuple[str, str]] = {}
 
     def changed(self) -> None:
@@ -60,7 +61,9 @@ class Exchange:
             version = self.version
             return self._condition.wait_for(lambda: self.applied >= version, timeout)
 
-    def await_observed(self, kind: str, name: str, wanted: Callable[[dict[str, Any]], bool], timeout: float) -> Any:
+    def await_observed(
+        self, kind: str, name: str, wanted: Callable[[dict[str, Any]], bool], timeout: float
+    ) -> Any:
         """Wait until the report on a resource is as `wanted`; return it, or None after `timeout`
         seconds.
         """

@@ -26,7 +26,10 @@ def install() -> None:
         _check_function(spec)
         made = create_function(backend, spec)
         function = backend.get_function(spec["FunctionName"])
-        function.logging_config, function.capacity = spec.get("LoggingConfig"), spec.get("CapacityProviderConfig")
+        function.logging_config, function.capacity = (
+            spec.get("LoggingConfig"),
+            spec.get("CapacityProviderConfig"),
+        )
         return made
 
     def update(backend: Any, function_name: str, qualifier: str, body: dict[str, Any]) -> Any:
@@ -58,10 +61,15 @@ def install() -> None:
 
 
 def _check_function(spec: dict[str, Any]) -> None:
-    text = json.dumps((spec.get("Environment") or {}).get("Variables") or {}, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        (spec.get("Environment") or {}).get("Variables") or {},
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
     if len(text.encode()) > value("lambda_environment"):
         raise InvalidParameterValueException(
-            "Lambda was unable to configure your environment variables because the environment variables you have "
+            "Lambda was unable to configure your environment variables because the "
+            "environment variables you have "
             f"provided exceeded the 4KB limit. String measured: {text}"
         )
 
@@ -71,21 +79,29 @@ def _check_container(container: dict[str, Any], where: str) -> None:
     most_key, most = value("sagemaker_environment_key"), value("sagemaker_environment_value")
     constraint = None
     if len(variables) > value("sagemaker_environment_entries"):
-        constraint = f"Member must have length less than or equal to {value('sagemaker_environment_entries')}"
+        constraint = (
+            "Member must have length less than or equal to "
+            f"{value('sagemaker_environment_entries')}"
+        )
     elif any(len(name) > most_key for name in variables):
         constraint = (
-            f"Map keys must satisfy constraint: [Member must have length less than or equal to {most_key}, Member must "
-            "have length greater than or equal to 0, Member must satisfy regular expression pattern: "
+            "Map keys must satisfy constraint: [Member must have length less than or equal "
+            f"to {most_key}, Member must "
+            "have length greater than or equal to 0, Member must satisfy regular expression "
+            "pattern: "
             "[a-zA-Z_][a-zA-Z0-9_]*]"
         )
     elif any(len(text) > most for text in variables.values()):
         constraint = (
-            f"Map value must satisfy constraint: [Member must have length less than or equal to {most}, Member must "
-            r"have length greater than or equal to 0, Member must satisfy regular expression pattern: [\S\s]*]"
+            "Map value must satisfy constraint: [Member must have length less than or equal "
+            f"to {most}, Member must "
+            r"have length greater than or equal to 0, Member must satisfy regular expression "
+            r"pattern: [\S\s]*]"
         )
     if constraint:
         shown = "{" + ", ".join(f"{name}={text}" for name, text in variables.items()) + "}"
         raise AWSValidationException(
-            f"1 validation error detected: Value '{shown}' at '{where}.environment' failed to satisfy constraint: "
+            f"1 validation error detected: Value '{shown}' at '{where}.environment' failed "
+            "to satisfy constraint: "
             f"{constraint}"
         )

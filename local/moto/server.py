@@ -1,17 +1,20 @@
-"""The control plane's HTTP server: moto's own application, and beside it the paths under `/_control/`.
+"""The control plane's HTTP server: moto's own application, and beside it the paths under
+`/_control/`.
 
-    GET  /_control/state?after=VERSION     the desired state, as soon as it is newer (204 after 25 s)
-    POST /_control/report                  {"applied": version, "endpoints": {...}, "distributions": {...}}
-    POST /_control/telemetry               log lines, metrics and traces, as `telemetry` describes them
+    GET  /_control/state?after=VERSION     the desired state, once it is newer (204 after 25 s)
+    POST /_control/report                  {"applied": version, "endpoints": {...},
+                                            "distributions": {...}}
+    POST /_control/telemetry               log lines, metrics and traces, as in `telemetry`
     GET  /_control/code?function=NAME&region=REGION            the function's zip
     GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
     GET  /_control/object?bucket=B&key=K   an object's bytes
-    GET  /_control/credentials?role=ARN&session=NAME           of AssumeRole, Expiration in Unix seconds
+    GET  /_control/credentials?role=ARN&session=NAME     of AssumeRole, Expiration in Unix seconds
     GET  /_control/caller?key=ACCESSKEYID  of AssumeRole's keys, as `access.caller` says, or null
     GET  /_control/log_group?name=NAME&region=REGION           whether it exists
     GET  /_control/secret?id=NAME&region=REGION                a secret's ARN, or null
 
-It listens on loopback, and answers only requests with the token that its process prints on standard output.
+It listens on loopback, and answers only requests with the token that its process prints on standard
+output.
 """
 
 import json
@@ -25,7 +28,11 @@ from urllib.parse import parse_qs, urlsplit
 from moto.awslambda.models import lambda_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.logs.models import logs_backends
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
 from moto.s3.models import s3_backends
 from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import BaseWSGIServer, make_server
@@ -54,9 +61,10 @@ Start = Callable[..., Any]
 class Application:
     """The WSGI application.
 
-    moto has no locks: a condition of a DynamoDB write holds, and an S3 object can be read while it is replaced, only if
-    the requests of a service come one at a time. Those of CloudFormation wait for stacks, which make requests of their
-    own; `local.cloudformation` does its own locking by one operation a stack.
+    moto has no locks: a condition of a DynamoDB write holds, and an S3 object can be read while it
+    is replaced, only if the requests of a service come one at a time. Those of CloudFormation wait
+    for stacks, which make requests of their own; `local.cloudformation` does its own locking by one
+    operation a stack.
     """
 
     def __init__(self, token: str) -> None:
@@ -81,7 +89,9 @@ class Application:
                 take(lines)
             return _json(start_response, {})
         if path.startswith("/_control/"):
-            query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+            query = {
+                key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()
+            }
             return _control(path.removeprefix("/_control/"), query, environ, start_response)
         if environ["REQUEST_METHOD"] == "GET" and (found := cloudfront.config(path)) is not None:
             return _answer(start_response, "200 OK", found, "text/xml")
@@ -92,7 +102,9 @@ class Application:
             return self.moto(environ, start_response)  # type: ignore[no-any-return] # moto is untyped here
         with self._locks[service]:
             body = list(self.moto(environ, start_response))
-        watched = service in _WATCHED or (service == "s3" and environ["QUERY_STRING"].startswith("policy"))
+        watched = service in _WATCHED or (
+            service == "s3" and environ["QUERY_STRING"].startswith("policy")
+        )
         if watched and environ["REQUEST_METHOD"] != "GET":
             EXCHANGE.changed()
             if _ENVIRON_INTERNAL not in environ:
@@ -101,12 +113,16 @@ class Application:
 
 
 def _service(environ: Environ) -> str:
-    """Return the service that a request is signed for; S3 if no header has a signature, as in moto."""
+    """Return the service that a request is signed for; S3 if no header has a signature, as in
+    moto.
+    """
     found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     return found[1] if found else "s3"
 
 
-def _control(what: str, query: dict[str, str], environ: Environ, start_response: Start) -> Iterable[bytes]:
+def _control(
+    what: str, query: dict[str, str], environ: Environ, start_response: Start
+) -> Iterable[bytes]:
     match what:
         case "state":
             if not EXCHANGE.wait_newer(int(query.get("after", "0")), _POLL_S):
@@ -116,32 +132,50 @@ def _control(what: str, query: dict[str, str], environ: Environ, start_response:
             report = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
             _show_statuses(report["endpoints"])
             EXCHANGE.report(
-                report["applied"], {"endpoints": report["endpoints"], "distributions": report["distributions"]}
+                report["applied"],
+                {"endpoints": report["endpoints"], "distributions": report["distributions"]},
             )
             return _json(start_response, {})
         case "code":
-            function = lambda_backends[DEFAULT_ACCOUNT_ID][query["region"]].get_function(query["function"])
+            function = lambda_backends[DEFAULT_ACCOUNT_ID][query["region"]].get_function(
+                query["function"]
+            )
             return _answer(start_response, "200 OK", function.code_bytes)
         case "objects":
             parts = urlsplit(query["uri"])
-            pages = client("s3").get_paginator("list_objects_v2").paginate(Bucket=parts.netloc, Prefix=parts.path[1:])
-            found = [{"key": item["Key"], "size": item["Size"]} for page in pages for item in page.get("Contents", [])]
+            pages = (
+                client("s3")
+                .get_paginator("list_objects_v2")
+                .paginate(Bucket=parts.netloc, Prefix=parts.path[1:])
+            )
+            found = [
+                {"key": item["Key"], "size": item["Size"]}
+                for page in pages
+                for item in page.get("Contents", [])
+            ]
             return _json(start_response, found)
         case "object":
             item = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(query["bucket"], query["key"])
             return (
-                _answer(start_response, "200 OK", item.value) if item else _answer(start_response, "404 Not Found", b"")
+                _answer(start_response, "200 OK", item.value)
+                if item
+                else _answer(start_response, "404 Not Found", b"")
             )
         case "credentials":
-            session = query["session"].ljust(2, "_")  # a function's name may have one character, a session's may not
-            got = client("sts").assume_role(RoleArn=query["role"], RoleSessionName=session, DurationSeconds=_KEPT_S)[
-                "Credentials"
-            ]
+            session = query["session"].ljust(
+                2, "_"
+            )  # a function's name may have one character, a session's may not
+            got = client("sts").assume_role(
+                RoleArn=query["role"], RoleSessionName=session, DurationSeconds=_KEPT_S
+            )["Credentials"]
             return _json(start_response, {**got, "Expiration": got["Expiration"].timestamp()})
         case "caller":
             return _json(start_response, access.caller(query["key"]))
         case "log_group":
-            return _json(start_response, query["name"] in logs_backends[DEFAULT_ACCOUNT_ID][query["region"]].groups)
+            return _json(
+                start_response,
+                query["name"] in logs_backends[DEFAULT_ACCOUNT_ID][query["region"]].groups,
+            )
         case "secret":
             return _json(start_response, access.secret_arn(query["id"], query["region"]))
     return _answer(start_response, "404 Not Found", b"")
@@ -160,7 +194,9 @@ def _json(start_response: Start, value: Any) -> Iterable[bytes]:
     return _answer(start_response, "200 OK", json.dumps(value).encode(), "application/json")
 
 
-def _answer(start_response: Start, status: str, body: bytes, kind: str = "application/octet-stream") -> Iterable[bytes]:
+def _answer(
+    start_response: Start, status: str, body: bytes, kind: str = "application/octet-stream"
+) -> Iterable[bytes]:
     start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
     return [body] if body else []
 

@@ -15,7 +15,15 @@ from moto.servicequotas.responses import ServiceQuotasResponse
 
 from local.limits import value
 
-_CPU = ("ml.t2.medium", "ml.m5.large", "ml.m5.xlarge", "ml.c5.large", "ml.c5.xlarge", "ml.c7i.large", "ml.c7i.xlarge")
+_CPU = (
+    "ml.t2.medium",
+    "ml.m5.large",
+    "ml.m5.xlarge",
+    "ml.c5.large",
+    "ml.c5.xlarge",
+    "ml.c7i.large",
+    "ml.c7i.xlarge",
+)
 _GPU = ("g4dn", "g5", "g6", "g6e", "p4d", "p5")
 _SIZES = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge", "48xlarge")
 
@@ -40,9 +48,15 @@ def install() -> None:
 
 def _quotas(service: str) -> list[dict[str, Any]]:
     if service == "lambda":
-        return [_quota("lambda", "L-B99A9384", "Concurrent executions", value("lambda_account_concurrency"))]
+        return [
+            _quota(
+                "lambda", "L-B99A9384", "Concurrent executions", value("lambda_account_concurrency")
+            )
+        ]
     if service == "sagemaker":
-        instances = dict.fromkeys(_CPU, 4) | {f"ml.{family}.{size}": 0 for family in _GPU for size in _SIZES}
+        instances = dict.fromkeys(_CPU, 4) | {
+            f"ml.{family}.{size}": 0 for family in _GPU for size in _SIZES
+        }
         return [
             _quota("sagemaker", f"L-{_code(name)}", f"{name} for endpoint usage", most)
             for name, most in instances.items()

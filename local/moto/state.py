@@ -33,7 +33,9 @@ def snapshot() -> dict[str, Any]:
             for endpoint in list(backend.endpoints.values())
         ]
         + [_component(name, found) for name, found in list(EXCHANGE.components.items())],
-        "distributions": [{"id": key, "config": config} for key, config in list(EXCHANGE.distributions.items())],
+        "distributions": [
+            {"id": key, "config": config} for key, config in list(EXCHANGE.distributions.items())
+        ],
         "policies": dict(EXCHANGE.policies),
         "roles": access.roles(),
         "bucket_policies": access.bucket_policies(),
@@ -57,7 +59,9 @@ def _function(account: str, region: str, function: Any) -> dict[str, Any]:
         "role": function.role,
         "handler": function.handler or "",
         "runtime": function.run_time or "",
-        "environment": {key: str(value) for key, value in (function.environment_vars or {}).items()},
+        "environment": {
+            key: str(value) for key, value in (function.environment_vars or {}).items()
+        },
         "timeout": int(function.timeout),
         "memory": int(function.memory_size),
         "reserved_concurrency": None if reserved is None else int(reserved),
@@ -111,7 +115,9 @@ def _endpoint(account: str, region: str, backend: Any, endpoint: Any) -> dict[st
         "region": region,
         "name": endpoint.endpoint_name,
         "config": endpoint.endpoint_config_name,
-        "variants": [_variant(backend, variant) for variant in variants if variant.get("ModelName")],
+        "variants": [
+            _variant(backend, variant) for variant in variants if variant.get("ModelName")
+        ],
         "hosts_components": any(not variant.get("ModelName") for variant in variants),
     }
 
@@ -124,14 +130,16 @@ def _component(name: str, found: dict[str, Any]) -> dict[str, Any]:
         "VariantName": found["variant"],
         "ModelName": specification.get("ModelName"),
         "InitialInstanceCount": found["copies"],
-        "ContainerStartupHealthCheckTimeoutInSeconds": specification.get("StartupParameters", {}).get(
-            "ContainerStartupHealthCheckTimeoutInSeconds", 0
-        ),
+        "ContainerStartupHealthCheckTimeoutInSeconds": specification.get(
+            "StartupParameters", {}
+        ).get("ContainerStartupHealthCheckTimeoutInSeconds", 0),
     }
     variant = _variant(backend, given)
     if container := specification.get("Container"):
         variant["image"] = container.get("Image", variant["image"])
-        variant["environment"] |= {key: str(value) for key, value in container.get("Environment", {}).items()}
+        variant["environment"] |= {
+            key: str(value) for key, value in container.get("Environment", {}).items()
+        }
         variant["model_data"] = container.get("ArtifactUrl", variant["model_data"])
     endpoint = backend.endpoints.get(found["endpoint"])
     config = backend.endpoint_configs.get(endpoint.endpoint_config_name) if endpoint else None
@@ -156,9 +164,12 @@ def _variant(backend: Any, variant: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": variant["VariantName"],
         "image": container.get("Image", ""),
-        "environment": {key: str(value) for key, value in (container.get("Environment") or {}).items()},
+        "environment": {
+            key: str(value) for key, value in (container.get("Environment") or {}).items()
+        },
         "model_data": source.get("S3Uri") or container.get("ModelDataUrl"),
         "instances": int(variant.get("InitialInstanceCount", 1)),
-        "startup_timeout": int(variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 0)) or None,
+        "startup_timeout": int(variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 0))
+        or None,
         "role": model.execution_role_arn if model else "",
     }

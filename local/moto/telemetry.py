@@ -31,7 +31,9 @@ def take(items: list[Line]) -> None:
     for item in items:
         if "namespace" in item:
             data = [{"Timestamp": None, **one} for one in item["data"]]
-            cloudwatch_backends[DEFAULT_ACCOUNT_ID][item["region"]].put_metric_data(item["namespace"], data)
+            cloudwatch_backends[DEFAULT_ACCOUNT_ID][item["region"]].put_metric_data(
+                item["namespace"], data
+            )
         elif "segment" in item:
             _segment(item)
     _lines([item for item in items if "message" in item])
@@ -68,7 +70,8 @@ def metrics(message: str) -> list[tuple[str, list[dict[str, Any]]]]:
     try:
         found = json.loads(message)
         return [
-            (directive["Namespace"], list(_data(found, directive))) for directive in found["_aws"]["CloudWatchMetrics"]
+            (directive["Namespace"], list(_data(found, directive)))
+            for directive in found["_aws"]["CloudWatchMetrics"]
         ]
     except (ValueError, KeyError, TypeError) as error:
         log.warning("a line that is not in the embedded metric format: %r", error)

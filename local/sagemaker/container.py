@@ -24,7 +24,9 @@ class ContainerRunner:
     """Runs the image that a model names. The engine must have it already: nothing is pulled."""
 
     def __init__(self, engine: str, directory: Path) -> None:
-        """`engine` is docker or podman; containers get a label with `directory`, the local cloud's."""
+        """`engine` is docker or podman; containers get a label with `directory`, the local
+        cloud's.
+        """
         self._engine = engine
         self._directory = directory
         engines.remember(directory, engine)
@@ -56,7 +58,11 @@ class ContainerRunner:
             *("--stop-signal", "SIGTERM"),
             *("--stop-timeout", str(GRACE_S)),
             *("--log-driver", "none"),  # its output goes only to the log file here
-            *(part for key, value in container.environment.items() for part in ("--env", f"{key}={value}")),
+            *(
+                part
+                for key, value in container.environment.items()
+                for part in ("--env", f"{key}={value}")
+            ),
             # The variable's value stays out of the command, which other users can see.
             *("--env", TOKEN),
             container.image,
@@ -73,9 +79,13 @@ class ContainerRunner:
 
 
 class _Running:
-    """A container by its name, and the engine's client, which is attached to it and ends with it."""
+    """A container by its name, and the engine's client, which is attached to it and ends with
+    it.
+    """
 
-    def __init__(self, engine: str, name: str, client: asyncio.subprocess.Process, port: int, token: str) -> None:
+    def __init__(
+        self, engine: str, name: str, client: asyncio.subprocess.Process, port: int, token: str
+    ) -> None:
         self._engine = engine
         self._client = client
         self.name = name

@@ -36,7 +36,8 @@ def find(environment: Mapping[str, str] = os.environ) -> str:
             return engine
         reasons.append(f"{engine}: {reason}")
     raise EngineError(
-        f"No container engine answers ({'; '.join(reasons)}). Install podman or docker, or name one in {NAMED_BY[0]}."
+        f"No container engine answers ({'; '.join(reasons)}). Install podman or docker, or "
+        f"name one in {NAMED_BY[0]}."
     )
 
 
@@ -45,7 +46,9 @@ def refusal(engine: str) -> str | None:
     if shutil.which(engine) is None:
         return "not installed"
     try:
-        done = subprocess.run([engine, "info"], capture_output=True, text=True, errors="replace", timeout=_ANSWER_S)
+        done = subprocess.run(
+            [engine, "info"], capture_output=True, text=True, errors="replace", timeout=_ANSWER_S
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     if done.returncode == 0:

@@ -1,7 +1,8 @@
 """AWS event stream frames, encoded. Pure.
 
-A frame, big-endian: u32 total length, u32 length of the headers, u32 CRC-32 of those eight bytes, headers, payload, u32
-CRC-32 of all before. A header: u8 length of the name, name, u8 7 (a string), u16 length of the value, value.
+A frame, big-endian: u32 total length, u32 length of the headers, u32 CRC-32 of those eight bytes,
+headers, payload, u32 CRC-32 of all before. A header: u8 length of the name, name, u8 7 (a string),
+u16 length of the value, value.
 
 Source: "Event stream encoding" of the Amazon Transcribe and Smithy documentation.
 """
@@ -52,5 +53,9 @@ def exception(kind: str, message: str, **members: str) -> bytes:
     """Return the frame of a failure within the stream: `ModelStreamError` (with ErrorCode) or
     `InternalStreamFailure`.
     """
-    headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
+    headers = {
+        ":exception-type": kind,
+        ":content-type": "application/json",
+        ":message-type": "exception",
+    }
     return encode(headers, json.dumps({"Message": message, **members}).encode())

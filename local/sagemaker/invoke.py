@@ -27,17 +27,21 @@ log = logging.getLogger("local.sagemaker")
 
 _MAX_BODY: Final = value("sagemaker_body")
 _TIMED_OUT = (
-    "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for "
+    "Your invocation timed out while waiting for a response from container primary. Review "
+    "the latency metrics for "
     "each container in Amazon CloudWatch, resolve the issue, and try again."
 )
 # As users report these messages.
 _NO_COMPONENT = (
-    "Inference Component Name header is required for endpoints to which you plan to deploy inference components. "
+    "Inference Component Name header is required for endpoints to which you plan to deploy "
+    "inference components. "
     "Please include Inference Component Name header or consider using SageMaker models."
 )
 _NO_CAPACITY = (
-    "Inference Component has no capacity to process this request. ApplicationAutoScaling may be in-progress (if "
-    "configured) or try to increase the capacity by invoking UpdateInferenceComponentRuntimeConfig API."
+    "Inference Component has no capacity to process this request. ApplicationAutoScaling may "
+    "be in-progress (if "
+    "configured) or try to increase the capacity by invoking "
+    "UpdateInferenceComponentRuntimeConfig API."
 )
 # At most this much of a container's error is read; AWS's OriginalMessage is bounded too.
 _ERROR_BYTES: Final = 65_536
@@ -56,11 +60,17 @@ class ApiError(Exception):
         """Return the error as an HTTP response."""
         body = json.dumps({"Message": self.message, **self.members}).encode()
         headers = {"x-amzn-ErrorType": self.code}
-        return web.Response(status=self.status, body=body, content_type="application/json", headers=headers)
+        return web.Response(
+            status=self.status, body=body, content_type="application/json", headers=headers
+        )
 
 
 async def invoke(
-    request: web.Request, serving: Serving | None, session: aiohttp.ClientSession, faults: Plan, limits: Limits
+    request: web.Request,
+    serving: Serving | None,
+    session: aiohttp.ClientSession,
+    faults: Plan,
+    limits: Limits,
 ) -> web.StreamResponse:
     """Answer a call. `serving` is None if no endpoint of that name is in service."""
     name = request.match_info["name"]
@@ -69,7 +79,9 @@ async def invoke(
         if serving is None:
             component = request.headers.get("X-Amzn-SageMaker-Inference-Component")
             missing = (
-                f"Inference Component {component} of endpoint {name}" if component else f"Endpoint {name} of account"
+                f"Inference Component {component} of endpoint {name}"
+                if component
+                else f"Endpoint {name} of account"
             )
             raise ApiError(400, "ValidationError", f"{missing} was not found.")
         if serving.endpoint.hosts_components:
@@ -87,7 +99,9 @@ async def invoke(
             return await _call(request, body, instance, serving, session, strike, limits)
         except ApiError as error:
             seconds = asyncio.get_running_loop().time() - began
-            serving.invoked(instance.variant, int(str(error.members.get("OriginalStatusCode", 500))), seconds)
+            serving.invoked(
+                instance.variant, int(str(error.members.get("OriginalStatusCode", 500))), seconds
+            )
             raise
         finally:
             instance.outstanding -= 1
@@ -99,7 +113,11 @@ async def invoke(
 async def _body(request: web.Request) -> bytes:
     whole = await bodies.read(request, _MAX_BODY)
     if whole is None:
-        raise ApiError(413, "RequestEntityTooLarge", f"Request body is larger than the limit of {_MAX_BODY} bytes.")
+        raise ApiError(
+            413,
+            "RequestEntityTooLarge",
+            f"Request body is larger than the limit of {_MAX_BODY} bytes.",
+        )
     return whole
 
 
@@ -117,7 +135,9 @@ async def _call(
     headers = {
         **instance.headers,
         "Content-Type": request.headers.get("Content-Type", "application/octet-stream"),
-        "Accept": request.headers.get("X-Amzn-SageMaker-Accept", request.headers.get("Accept", "*/*")),
+        "Accept": request.headers.get(
+            "X-Amzn-SageMaker-Accept", request.headers.get("Accept", "*/*")
+        ),
     }
     if attributes := request.headers.get("X-Amzn-SageMaker-Custom-Attributes"):
         headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
@@ -125,7 +145,10 @@ async def _call(
         async with asyncio.timeout_at(first_by):
             await container.before(strike, instance.kill)
             answer = await session.post(
-                f"http://127.0.0.1:{instance.port}/invocations", data=body, headers=headers, allow_redirects=False
+                f"http://127.0.0.1:{instance.port}/invocations",
+                data=body,
+                headers=headers,
+                allow_redirects=False,
             )
     except TimeoutError:
         raise _model_error(serving, instance, 0, _TIMED_OUT) from None
@@ -134,9 +157,13 @@ async def _call(
     except container.CallerCut:
         return _cut(request, web.StreamResponse())
     except aiohttp.ClientConnectorError as error:
-        raise ApiError(500, "InternalFailure", "The request could not reach the container.") from error
+        raise ApiError(
+            500, "InternalFailure", "The request could not reach the container."
+        ) from error
     except aiohttp.ClientError as error:
-        raise _model_error(serving, instance, 500, "The container closed the connection without an answer.") from error
+        raise _model_error(
+            serving, instance, 500, "The container closed the connection without an answer."
+        ) from error
     async with contextlib.AsyncExitStack() as open_answer:
         await open_answer.enter_async_context(answer)
         if answer.status >= 400:
@@ -150,7 +177,11 @@ async def _call(
             return await _stream(request, answer, instance, ends, strike)
         except container.CallerCut as cut:
             if not cut.told:
-                _unread.add(task := asyncio.create_task(_read_out(answer, open_answer.pop_all(), instance, ends)))
+                _unread.add(
+                    task := asyncio.create_task(
+                        _read_out(answer, open_answer.pop_all(), instance, ends)
+                    )
+                )
                 task.add_done_callback(_unread.discard)
             return _cut(request, web.StreamResponse())
         except aiohttp.ClientConnectionResetError:
@@ -175,7 +206,9 @@ async def _whole(
     except TimeoutError:
         raise _model_error(serving, instance, 0, _TIMED_OUT) from None
     except aiohttp.ClientError as error:
-        raise _model_error(serving, instance, 500, "The container closed the connection within its answer.") from error
+        raise _model_error(
+            serving, instance, 500, "The container closed the connection within its answer."
+        ) from error
     headers = {
         "Content-Type": answer.headers.get("Content-Type", "application/octet-stream"),
         "x-Amzn-Invoked-Production-Variant": instance.variant.name,
@@ -184,12 +217,18 @@ async def _whole(
 
 
 async def _stream(
-    request: web.Request, answer: aiohttp.ClientResponse, instance: Instance, ends: float, strike: Strike | None
+    request: web.Request,
+    answer: aiohttp.ClientResponse,
+    instance: Instance,
+    ends: float,
+    strike: Strike | None,
 ) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={
             "Content-Type": "application/vnd.amazon.eventstream",
-            "X-Amzn-SageMaker-Content-Type": answer.headers.get("Content-Type", "application/octet-stream"),
+            "X-Amzn-SageMaker-Content-Type": answer.headers.get(
+                "Content-Type", "application/octet-stream"
+            ),
             "x-Amzn-Invoked-Production-Variant": instance.variant.name,
         }
     )
@@ -199,21 +238,35 @@ async def _stream(
     try:
         async with asyncio.timeout_at(ends):
             async for data in container.spoil(strike, answer.content.iter_any(), instance.kill):
-                await response.write(b"".join(eventstream.payload_part(piece) for piece in cutter.cut(data)))
+                await response.write(
+                    b"".join(eventstream.payload_part(piece) for piece in cutter.cut(data))
+                )
         if rest := cutter.rest():
             await response.write(eventstream.payload_part(rest))
     except TimeoutError:
-        message = "Your model primary did not complete sending the inference response in the allotted time."
+        message = (
+            "Your model primary did not complete sending the inference response in the allotted "
+            "time."
+        )
         await response.write(_broken("ModelInvocationTimeExceeded", message))
-    except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+    except (
+        aiohttp.ClientPayloadError,
+        aiohttp.ServerDisconnectedError,
+        aiohttp.ClientOSError,
+    ) as error:
         log.warning("the container's stream broke: %r", error)
-        await response.write(_broken("StreamBroken", "The connection to the model container was closed or reset."))
+        await response.write(
+            _broken("StreamBroken", "The connection to the model container was closed or reset.")
+        )
     await response.write_eof()
     return response
 
 
 async def _read_out(
-    answer: aiohttp.ClientResponse, open_answer: contextlib.AsyncExitStack, instance: Instance, ends: float
+    answer: aiohttp.ClientResponse,
+    open_answer: contextlib.AsyncExitStack,
+    instance: Instance,
+    ends: float,
 ) -> None:
     """Read a response to its end and drop it: the container does not notice that its caller has
     left.

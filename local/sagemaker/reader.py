@@ -12,7 +12,9 @@ from local.sagemaker.weights import Objects, WeightsError
 log = logging.getLogger("local.iam")
 
 
-_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([\w./-]+?)(?:[:@].+)?")
+_ECR = re.compile(
+    r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([\w./-]+?)(?:[:@].+)?"
+)
 _PULL = ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer")
 
 
@@ -57,19 +59,24 @@ class RoleReader:
             return
         account, region, repository = found.groups()
         arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
-        needs = [Need("ecr:GetAuthorizationToken", "*"), *(Need(f"ecr:{action}", arn) for action in _PULL)]
+        needs = [
+            Need("ecr:GetAuthorizationToken", "*"),
+            *(Need(f"ecr:{action}", arn) for action in _PULL),
+        ]
         for need in needs:
             if refused := self._roles.refusal(Caller(role, "SageMaker"), need, self._region):
                 log.warning("AccessDenied: %s", refused)
                 action = need.action.removeprefix("ecr:")
                 raise WeightsError(
-                    f'The role "{role}" does not have {action} permission for the image: "{image}". {refused}'
+                    f'The role "{role}" does not have {action} permission for the image: '
+                    f'"{image}". {refused}'
                 )
 
     def _check(self, role: str, uri: str, need: Need) -> None:
         if refused := self._roles.refusal(Caller(role, "SageMaker"), need, self._region):
             log.warning("AccessDenied: %s", refused)
             raise WeightsError(
-                f'Could not access model data at {uri}. Please ensure that the role "{role}" exists and that it has '
+                f'Could not access model data at {uri}. Please ensure that the role "{role}" '
+                "exists and that it has "
                 f'"{need.action}" permissions. {refused}'
             )

@@ -92,7 +92,9 @@ class ProcessRunner:
         with container.log.open("ab") as output:
             server = server_of(container.image)
             process = await processes.start(
-                self._command if server is None else (sys.executable, "-m", "local.third_party", server, "serve"),
+                self._command
+                if server is None
+                else (sys.executable, "-m", "local.third_party", server, "serve"),
                 environment=environment,
                 directory=container.weights,
                 output=output,

@@ -1,4 +1,6 @@
-"""The data plane of SageMaker endpoints: brings them to the desired state, and finds one to invoke."""
+"""The data plane of SageMaker endpoints: brings them to the desired state, and finds one to
+invoke.
+"""
 
 import asyncio
 import logging
@@ -128,10 +130,15 @@ class Endpoints:
 
     async def invoke(self, request: web.Request) -> web.StreamResponse:
         """Answer InvokeEndpoint and InvokeEndpointWithResponseStream."""
-        name, component = request.match_info["name"], request.headers.get("X-Amzn-SageMaker-Inference-Component")
+        name, component = (
+            request.match_info["name"],
+            request.headers.get("X-Amzn-SageMaker-Inference-Component"),
+        )
         entry = self._entries.get(f"{name}/{component}" if component else name)
         assert self._session is not None  # noqa: S101 - start() has made it
-        return await invoke(request, entry.serving if entry else None, self._session, self._faults, self._limits)
+        return await invoke(
+            request, entry.serving if entry else None, self._session, self._faults, self._limits
+        )
 
     async def _bring_up(self, entry: _Entry) -> None:
         endpoint = entry.wanted
@@ -140,7 +147,14 @@ class Endpoints:
             entry.status = "InService"  # an update that failed is undone
         else:
             assert self._session is not None  # noqa: S101 - start() has made it
-            serving = Serving(endpoint, self._directory, self._runner, self._objects, self._session, self._shipper.add)
+            serving = Serving(
+                endpoint,
+                self._directory,
+                self._runner,
+                self._objects,
+                self._session,
+                self._shipper.add,
+            )
             log.info("endpoint %s: starting %d container(s)", endpoint.key, len(serving.instances))
             try:
                 await serving.start()
@@ -151,7 +165,12 @@ class Endpoints:
                 known = isinstance(error, ServingError)
                 entry.reason = str(error) if known else f"The local cloud failed: {error!r}"
                 entry.status = "Failed"
-                log.log(logging.WARNING if known else logging.ERROR, "endpoint %s: %s", endpoint.key, entry.reason)
+                log.log(
+                    logging.WARNING if known else logging.ERROR,
+                    "endpoint %s: %s",
+                    endpoint.key,
+                    entry.reason,
+                )
                 self._on_change()
                 return
             entry.serving, entry.status = serving, "InService"

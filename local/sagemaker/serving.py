@@ -86,7 +86,9 @@ class Serving:
                 variant,
                 number,
                 folder / variant.name,
-                directory / "logs" / f"endpoint-{endpoint.key.replace('/', '-')}-{variant.name}-{number}.log",
+                directory
+                / "logs"
+                / f"endpoint-{endpoint.key.replace('/', '-')}-{variant.name}-{number}.log",
             )
             for variant in endpoint.variants
             for number in range(variant.instances)
@@ -99,17 +101,25 @@ class Serving:
         """
         endpoint = self.endpoint
         if not self.instances and not endpoint.hosts_components and not endpoint.component:
-            raise ServingError(f"The endpoint configuration {self.endpoint.config} has no variant with an instance.")
+            raise ServingError(
+                f"The endpoint configuration {self.endpoint.config} has no variant with an "
+                "instance."
+            )
         try:
             for variant in endpoint.variants:
-                folder = next((item.weights for item in self.instances if item.variant is variant), None)
+                folder = next(
+                    (item.weights for item in self.instances if item.variant is variant), None
+                )
                 if folder is None:  # a component without copies
                     continue
                 self._objects.pull(variant.image, variant.role)
                 await fetch(self._objects, variant.model_data, folder, variant.role)
         except WeightsError as error:
             raise ServingError(str(error)) from error
-        self._tails = [Tail(endpoint, item.variant, item.number, item.log, self._add) for item in self.instances]
+        self._tails = [
+            Tail(endpoint, item.variant, item.number, item.log, self._add)
+            for item in self.instances
+        ]
         starts = [asyncio.create_task(self._bring_up(instance)) for instance in self.instances]
         try:
             await asyncio.gather(*starts)
@@ -157,9 +167,13 @@ class Serving:
                 )
             )
         except OSError as error:
-            raise ServingError(f"The container of variant {variant.name} could not be started: {error}.") from error
+            raise ServingError(
+                f"The container of variant {variant.name} could not be started: {error}."
+            ) from error
         instance.running = running
-        log.info("endpoint %s: container on port %d, waiting for /ping", self.endpoint.name, running.port)
+        log.info(
+            "endpoint %s: container on port %d, waiting for /ping", self.endpoint.name, running.port
+        )
         ended = asyncio.create_task(running.ended())
         try:
             async with asyncio.timeout(limit):
@@ -167,12 +181,15 @@ class Serving:
                     await asyncio.wait([ended], timeout=_PING_EVERY_S)
                     if ended.done():
                         raise ServingError(
-                            f"The container of variant {variant.name} ended with status {ended.result()} before it "
-                            f"answered /ping: {processes.last_lines(instance.log)} (log: {instance.log})"
+                            f"The container of variant {variant.name} ended with status "
+                            f"{ended.result()} before it "
+                            f"answered /ping: {processes.last_lines(instance.log)} (log: "
+                            f"{instance.log})"
                         )
         except TimeoutError as error:
             raise ServingError(
-                f"The container of variant {variant.name} did not pass the ping health check within {limit} s: "
+                f"The container of variant {variant.name} did not pass the ping health check "
+                f"within {limit} s: "
                 f"{processes.last_lines(instance.log)} (log: {instance.log})"
             ) from error
         finally:

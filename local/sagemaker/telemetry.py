@@ -32,7 +32,10 @@ def invocation(endpoint: Endpoint, variant: Variant, status: int, seconds: float
     """Return the metrics of one invocation: `status` is the container's, `seconds` the time until
     its response began.
     """
-    dimensions = [{"Name": "EndpointName", "Value": endpoint.name}, {"Name": "VariantName", "Value": variant.name}]
+    dimensions = [
+        {"Name": "EndpointName", "Value": endpoint.name},
+        {"Name": "VariantName", "Value": variant.name},
+    ]
     if endpoint.component:
         dimensions = [{"Name": "InferenceComponentName", "Value": endpoint.component}]
     values = {
@@ -51,7 +54,9 @@ def invocation(endpoint: Endpoint, variant: Variant, status: int, seconds: float
 class Tail:
     """Sends on what a container adds to its log file."""
 
-    def __init__(self, endpoint: Endpoint, variant: Variant, number: int, file: Path, add: Add) -> None:
+    def __init__(
+        self, endpoint: Endpoint, variant: Variant, number: int, file: Path, add: Add
+    ) -> None:
         """Begin at the present end of the file."""
         self._add = add
         self._file = file
@@ -94,4 +99,6 @@ class Tail:
     def _line(self, line: bytes) -> None:
         if line.strip():
             message = line[:_LONGEST].decode(errors="replace")
-            self._add({**self._common, "timestamp": time.time_ns() // 1_000_000, "message": message})
+            self._add(
+                {**self._common, "timestamp": time.time_ns() // 1_000_000, "message": message}
+            )

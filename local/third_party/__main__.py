@@ -83,7 +83,9 @@ def _limit(body: Body) -> int | None:
 def main() -> None:
     """Serve until SIGTERM."""
     server = Server(sys.argv[1])
-    app = web.Application(client_max_size=8 * 2**20, middlewares=[callers(os.environ["SLUICE_CALLER_TOKEN"])])
+    app = web.Application(
+        client_max_size=8 * 2**20, middlewares=[callers(os.environ["SLUICE_CALLER_TOKEN"])]
+    )
     app.add_routes([web.get("/ping", server.ping), web.post("/invocations", server.invoke)])
     web.run_app(app, host="127.0.0.1", port=int(os.environ["SAGEMAKER_BIND_TO_PORT"]), print=None)
 

@@ -63,7 +63,12 @@ def _usage(answer: Reply, tokens: int) -> Body:
 
 
 def _chunk(choices: list[Body], **more: Any) -> Body:
-    head = {"id": "chatcmpl-0", "object": "chat.completion.chunk", "created": 1763710000, "model": "default"}
+    head = {
+        "id": "chatcmpl-0",
+        "object": "chat.completion.chunk",
+        "created": 1763710000,
+        "model": "default",
+    }
     return {**head, "choices": choices, **more}
 
 
@@ -81,7 +86,10 @@ def _openai(answer: Reply, options: Body, nothing: Body) -> Iterator[Body]:
     yield _chunk([_choice({**nothing, "role": "assistant", "content": ""})], **usage(0))
     for number, piece in enumerate(answer.pieces, 1):
         yield _chunk([_choice({**nothing, "content": piece})], **usage(number))
-    yield _chunk([_choice({**nothing, "content": ""}, answer.reason, stop_reason=None)], **usage(len(answer.pieces)))
+    yield _chunk(
+        [_choice({**nothing, "content": ""}, answer.reason, stop_reason=None)],
+        **usage(len(answer.pieces)),
+    )
     if options.get("include_usage"):
         yield _chunk([], usage=_usage(answer, len(answer.pieces)))
 
@@ -107,7 +115,9 @@ def lmi(answer: Reply, body: Body) -> Iterator[bytes]:
         for chunk in _openai(answer, body.get("stream_options") or {}, {}):
             yield _line(chunk) + b"\n"
     else:
-        yield from (line + b"\n" for line in map(_line, _tokens(answer, generated=len(answer.pieces) + 1)))
+        yield from (
+            line + b"\n" for line in map(_line, _tokens(answer, generated=len(answer.pieces) + 1))
+        )
     yield b"\n"
 
 
@@ -143,8 +153,26 @@ def tgi(answer: Reply, body: Body) -> Iterator[bytes]:
 SERVERS = {"vllm": vllm, "sglang": sglang, "lmi": lmi, "tgi": tgi}
 
 FAILURES: dict[str, bytes] = {
-    "vllm": sse({"error": {"message": "EngineCore died", "type": "InternalServerError", "param": None, "code": 500}}),
-    "sglang": sse({"error": {"object": "error", "message": "aborted", "type": "InternalServerError", "code": 500}}),
+    "vllm": sse(
+        {
+            "error": {
+                "message": "EngineCore died",
+                "type": "InternalServerError",
+                "param": None,
+                "code": 500,
+            }
+        }
+    ),
+    "sglang": sse(
+        {
+            "error": {
+                "object": "error",
+                "message": "aborted",
+                "type": "InternalServerError",
+                "code": 500,
+            }
+        }
+    ),
     "lmi": b'{"error": "out of memory", "code": 424}\n',
     "tgi": sse({"error": "Request failed during generation", "error_type": "generation"}, b""),
 }

@@ -18,9 +18,10 @@ class Engine(Protocol):
     It must
     - count the prompt with its tokenizer and report it in `Start` before it samples, so that the
       caller may close there;
-    - refuse a prompt that leaves no room in the context with `ContextLengthError`, and clamp the answer to the room
-      there is (finish reason "length");
-    - enforce max_tokens and stop strings, keep stop strings out of the text, and never end a text within a character;
+    - refuse a prompt that leaves no room in the context with `ContextLengthError`, and clamp the
+      answer to the room there is (finish reason "length");
+    - enforce max_tokens and stop strings, keep stop strings out of the text, and never end a text
+      within a character;
     - count the prompt once for all choices;
     - buffer a bounded amount: while events are not read, the engine waits;
     - free the sequence when the generator is closed or cancelled, at the next token at the latest;

@@ -42,9 +42,16 @@ def schema(functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     calls = []
     for number, function in enumerate(functions):
         place = f"tool{number}"
-        definitions[place] = _moved(function.get("parameters") or _NO_PARAMETERS, f"#/$defs/{place}")
-        properties = {"name": {"const": function["name"]}, "arguments": {"$ref": f"#/$defs/{place}"}}
-        calls.append({"type": "object", "properties": properties, "required": ["name", "arguments"]})
+        definitions[place] = _moved(
+            function.get("parameters") or _NO_PARAMETERS, f"#/$defs/{place}"
+        )
+        properties = {
+            "name": {"const": function["name"]},
+            "arguments": {"$ref": f"#/$defs/{place}"},
+        }
+        calls.append(
+            {"type": "object", "properties": properties, "required": ["name", "arguments"]}
+        )
     return {"anyOf": calls, "$defs": definitions}
 
 
@@ -85,7 +92,9 @@ class CallReader:
             if head is None:
                 return []
             self._began = True
-            self._text = self._text[head.end() :]  # this also drops the white space before the arguments
+            self._text = self._text[
+                head.end() :
+            ]  # this also drops the white space before the arguments
             function = {"name": head.group(1), "arguments": ""}
             call_id = f"call_{secrets.token_hex(12)}"
             pieces.append({"index": 0, "id": call_id, "type": "function", "function": function})

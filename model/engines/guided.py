@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
 
 MAX_DEPTH = 64
-MAX_TOOL_ALTERNATIVES = 512  # alternatives at one place of the parameters of tools that may be called: see above
+MAX_TOOL_ALTERNATIVES = (
+    512  # alternatives at one place of the parameters of tools that may be called: see above
+)
 
 # Members that llguidance does not know are ignored, as llama.cpp does. White space is bounded,
 # because small models write much of it.
@@ -51,8 +53,10 @@ def check(request: ChatRequest) -> None:
     for tool in request.visible_tools:
         if _alternatives(tool.function.parameters or {}) > MAX_TOOL_ALTERNATIVES:
             raise InvalidRequestError(
-                f"tools: the schema allows more than {MAX_TOOL_ALTERNATIVES} forms at one place, which are "
-                "allowed where tool_choice asks for the call; make it smaller, or leave part of it out",
+                f"tools: the schema allows more than {MAX_TOOL_ALTERNATIVES} forms at one "
+                "place, which are "
+                "allowed where tool_choice asks for the call; make it smaller, or leave part "
+                "of it out",
                 "tools",
             )
 
@@ -74,8 +78,14 @@ def _alternatives(schema: dict[str, Any]) -> int:
         return known[id(value)]
 
     def one(value: dict[str, Any], depth: int) -> int:
-        forms = [len(value[key]) for key in ("enum", "type", "properties") if isinstance(value.get(key), list | dict)]
-        joined = [value[key] for key in ("anyOf", "oneOf", "allOf") if isinstance(value.get(key), list)]
+        forms = [
+            len(value[key])
+            for key in ("enum", "type", "properties")
+            if isinstance(value.get(key), list | dict)
+        ]
+        joined = [
+            value[key] for key in ("anyOf", "oneOf", "allOf") if isinstance(value.get(key), list)
+        ]
         forms += [count(item, depth + 1) for members in joined for item in members]
         if isinstance(value.get("$ref"), str):
             forms.append(count(llguidance.target(schema, value["$ref"]), depth + 1))
@@ -90,9 +100,13 @@ def _values(schema: dict[str, Any]) -> Iterator[Any]:
     while waiting:
         value = waiting.pop()
         yield value
-        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting += (
+            value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        )
 
 
 def grammar_of(schema: dict[str, Any]) -> str:
     """Return the grammar of a checked schema, in the form that llama.cpp passes to llguidance."""
-    return "%llguidance {}\nstart: %json " + json.dumps({**llguidance.rewritten(schema), "x-guidance": _OPTIONS})
+    return "%llguidance {}\nstart: %json " + json.dumps(
+        {**llguidance.rewritten(schema), "x-guidance": _OPTIONS}
+    )

@@ -112,8 +112,15 @@ class LlamaCppEngine:
         """
 
         def prompt_tokens(pairs: int) -> int:
-            turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": "."}] * pairs
-            request = {"messages": [*turns, {"role": "user", "content": "."}], "stream": True, "return_progress": True}
+            turns = [
+                {"role": "user", "content": "."},
+                {"role": "assistant", "content": "."},
+            ] * pairs
+            request = {
+                "messages": [*turns, {"role": "user", "content": "."}],
+                "stream": True,
+                "return_progress": True,
+            }
             chunks: list[dict[str, Any]] = []
 
             def first(chunk: str) -> bool:
@@ -121,7 +128,9 @@ class LlamaCppEngine:
                 return True
 
             self._server.handle_chat_completions(json.dumps({**request, "max_tokens": 1}), first)
-            return int(chunks[0]["prompt_progress"]["total"]) if "prompt_progress" in chunks[0] else 0
+            return (
+                int(chunks[0]["prompt_progress"]["total"]) if "prompt_progress" in chunks[0] else 0
+            )
 
         try:
             few, many = prompt_tokens(0), prompt_tokens(_PAIRS)
@@ -134,11 +143,17 @@ class LlamaCppEngine:
         milliseconds = [0.0]
 
         def receive(chunk: str) -> bool:
-            if (timings := json.loads(chunk).get("timings")) is not None and timings["predicted_n"] > 1:
+            if (timings := json.loads(chunk).get("timings")) is not None and timings[
+                "predicted_n"
+            ] > 1:
                 milliseconds[0] = timings["predicted_ms"] / timings["predicted_n"]
             return False
 
-        request = {"messages": [{"role": "user", "content": "."}], "stream": True, "timings_per_token": True}
+        request = {
+            "messages": [{"role": "user", "content": "."}],
+            "stream": True,
+            "timings_per_token": True,
+        }
         self._server.handle_chat_completions(json.dumps({**request, "max_tokens": _STEPS}), receive)
         return milliseconds[0] / 1000
 
@@ -147,7 +162,9 @@ class LlamaCppEngine:
         params = xllamacpp.CommonParams()
         params.model.path = str(weights)
         params.n_parallel = settings.parallel
-        params.n_ctx = settings.parallel * settings.context_tokens  # llama.cpp divides it among the slots
+        params.n_ctx = (
+            settings.parallel * settings.context_tokens
+        )  # llama.cpp divides it among the slots
         params.kv_unified = False
         params.cpuparams.n_threads = settings.engine_threads
         params.cpuparams_batch.n_threads = settings.engine_threads
@@ -188,7 +205,9 @@ class LlamaCppEngine:
         ]
         # The request counts until llama.cpp has released it, which may be after the reader has
         # left.
-        asyncio.gather(*calls, return_exceptions=True).add_done_callback(lambda _: self._ended(bridge))
+        asyncio.gather(*calls, return_exceptions=True).add_done_callback(
+            lambda _: self._ended(bridge)
+        )
         prompt_tokens: int | None = None
         completion_tokens = 0
         try:
@@ -227,10 +246,14 @@ class LlamaCppEngine:
         self._bridges.discard(bridge)
         self.active -= 1
 
-    def _call(self, body: dict[str, Any], bridge: Bridge, reader: ChunkReader, tried: Tried | None) -> None:
+    def _call(
+        self, body: dict[str, Any], bridge: Bridge, reader: ChunkReader, tried: Tried | None
+    ) -> None:
         """One choice, in a thread, from its first chunk to its last."""
         failures: list[ModelError] = []
-        sampling = self.steps.begin() if tried is None else self.steps.begin(tried.digest, tried.step)
+        sampling = (
+            self.steps.begin() if tried is None else self.steps.begin(tried.digest, tried.step)
+        )
 
         def receive(chunk: str) -> bool:
             # Return whether to stop. No exception may pass through llama.cpp.
@@ -246,7 +269,9 @@ class LlamaCppEngine:
             except ModelError as error:
                 failures.append(error)
             except Exception as error:  # noqa: BLE001 - the request's reader gets every failure
-                failures.append(EngineError(f"llama.cpp sent a malformed chunk ({type(error).__name__})"))
+                failures.append(
+                    EngineError(f"llama.cpp sent a malformed chunk ({type(error).__name__})")
+                )
             return True
 
         try:
@@ -275,7 +300,11 @@ class LlamaCppEngine:
 
 def _reader(request: ChatRequest, choice: int, *, guided: bool) -> ChunkReader:
     return ChunkReader(
-        choice, request.top_logprobs or 0, must_call=request.must_call, guided=guided, stops=bool(request.stops)
+        choice,
+        request.top_logprobs or 0,
+        must_call=request.must_call,
+        guided=guided,
+        stops=bool(request.stops),
     )
 
 
@@ -303,7 +332,8 @@ def _check_sum(weights: Path, expected: str) -> None:
         raise StartError(f"{weights}: {error.strerror}") from None
     if found != expected:
         raise StartError(
-            f"{weights}: its SHA-256 is {found}, {expected} is expected: fetch the file again, or set "
+            f"{weights}: its SHA-256 is {found}, {expected} is expected: fetch the file "
+            "again, or set "
             "SLUICE_WEIGHTS_SHA256 to the new one"
         )
 

@@ -10,7 +10,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from model.engines import forced_call, guided
-from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError
+from model.errors import (
+    ContextLengthError,
+    EngineError,
+    InvalidRequestError,
+    ModelError,
+    NotReadyError,
+)
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
 
 if TYPE_CHECKING:
@@ -37,11 +43,14 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
         "messages": [message.for_template() for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        "return_progress": True,  # the first chunk has the length of the prompt, before anything is sampled
+        # the first chunk has the length of the prompt, before anything is sampled
+        "return_progress": True,
         "timings_per_token": True,  # every chunk has the number of tokens sampled so far
         "stop": list(request.stops),
     }
-    body.update({name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None})
+    body.update(
+        {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
+    )
     if request.limit is not None:
         body["max_tokens"] = request.limit
     if request.seed is not None:
@@ -53,11 +62,15 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     if tools := request.visible_tools:
         # One visible tool that is required is a forced one: llama.cpp knows no choice by name.
         body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
-        body["tool_choice"] = "auto" if schema is None else "none"  # the prompt has the tools either way
+        body["tool_choice"] = (
+            "auto" if schema is None else "none"
+        )  # the prompt has the tools either way
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if schema is not None:
         body["grammar"] = guided.grammar_of(schema)
-        body["chat_template_kwargs"] = {"enable_thinking": False}  # it is guided from its first token on
+        body["chat_template_kwargs"] = {
+            "enable_thinking": False
+        }  # it is guided from its first token on
     return body
 
 
@@ -70,13 +83,21 @@ def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
     if "tools" not in body:
         return None
     tools = [
-        {"type": "function", "function": {**tool["function"], "description": ""}}  # not a part of the grammar
+        {
+            "type": "function",
+            "function": {**tool["function"], "description": ""},
+        }  # not a part of the grammar
         for tool in body["tools"]
     ]
-    return {"tools": tools, "tool_choice": "required", "parallel_tool_calls": body["parallel_tool_calls"]}
+    return {
+        "tools": tools,
+        "tool_choice": "required",
+        "parallel_tool_calls": body["parallel_tool_calls"],
+    }
 
 
-# What follows the last whole token of JSON that ends too early: the beginning of a constant or a number.
+# What follows the last whole token of JSON that ends too early: the beginning of a constant or a
+# number.
 _CUT = re.compile(r"\s*(?:-|\.|[eE][-+]?|t|tr|tru|f|fa|fal|fals|n|nu|nul)?")
 
 
@@ -84,7 +105,13 @@ class ChunkReader:
     """Turns the chunks of one choice, in order, into events."""
 
     def __init__(
-        self, choice: int, top_logprobs: int, *, must_call: bool = False, guided: bool = False, stops: bool = False
+        self,
+        choice: int,
+        top_logprobs: int,
+        *,
+        must_call: bool = False,
+        guided: bool = False,
+        stops: bool = False,
     ) -> None:
         self._choice = choice
         self._text: list[str] | None = [] if guided else None
@@ -111,7 +138,9 @@ class ChunkReader:
         if (usage := chunk.get("usage")) is not None:
             self.whole = self._finish is not None
             return [Usage(usage["prompt_tokens"], usage["completion_tokens"])]
-        return [event for choice in chunk["choices"] for event in self._choice_events(choice, chunk)]
+        return [
+            event for choice in chunk["choices"] for event in self._choice_events(choice, chunk)
+        ]
 
     def _choice_events(self, choice: Mapping[str, Any], chunk: Mapping[str, Any]) -> list[Event]:
         events: list[Event] = []
@@ -128,9 +157,13 @@ class ChunkReader:
         if content or reasoning or calls:
             sampled = chunk.get("timings", {}).get("predicted_n", self._tokens)
             tokens, self._tokens = sampled - self._tokens, sampled
-            events.append(Delta(self._choice, tokens, content, reasoning, calls, self._logprobs(choice)))
+            events.append(
+                Delta(self._choice, tokens, content, reasoning, calls, self._logprobs(choice))
+            )
         if (said := choice.get("finish_reason")) is not None:
-            reason: FinishReason = "tool_calls" if self._call is not None and said == "stop" else said
+            reason: FinishReason = (
+                "tool_calls" if self._call is not None and said == "stop" else said
+            )
             self._finish = reason
             events.append(Finish(self._choice, reason))
         return events
@@ -140,7 +173,12 @@ class ChunkReader:
         if logprobs is None:
             return None
         return tuple(
-            {**_logprob(entry), "top_logprobs": [_logprob(top) for top in entry["top_logprobs"][: self._top_logprobs]]}
+            {
+                **_logprob(entry),
+                "top_logprobs": [
+                    _logprob(top) for top in entry["top_logprobs"][: self._top_logprobs]
+                ],
+            }
             for entry in logprobs["content"]
         )
 
@@ -160,7 +198,8 @@ def _check_guided(text: str, *, cut: bool) -> None:
         if cut and (in_string or _CUT.fullmatch(text, error.pos)):
             return
         raise EngineError(
-            "the answer was ended: the engine could not hold it to its schema to the end, so it is no JSON; "
+            "the answer was ended: the engine could not hold it to its schema to the end, so "
+            "it is no JSON; "
             "simplify the schema (patterns and bounds first), or try again"
         ) from None
 
@@ -176,7 +215,9 @@ def error_of(error: Mapping[str, Any] | Exception) -> ModelError:
     if isinstance(error, ValueError):
         return InvalidRequestError(str(error))  # a schema, template or tool that it cannot compile
     if str(error).startswith("Failed to parse tool call arguments"):
-        return InvalidRequestError("messages: the engine cannot read the arguments of an earlier call", "messages")
+        return InvalidRequestError(
+            "messages: the engine cannot read the arguments of an earlier call", "messages"
+        )
     if isinstance(error, Exception):
         return EngineError(f"llama.cpp: {error}")
     if error.get("type") == "exceed_context_size_error":

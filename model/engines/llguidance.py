@@ -28,8 +28,24 @@ _READ = frozenset(
 )
 _ONE = ("items", "additionalItems", "additionalProperties")
 _MAPS = ("properties", "patternProperties")
-_SAME = ("allOf", "anyOf", "oneOf", "$ref", "if", "then", "else", "dependentSchemas", "dependencies")
-_OF_OBJECTS = ("properties", "patternProperties", "additionalProperties", "unevaluatedProperties", "required")
+_SAME = (
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "$ref",
+    "if",
+    "then",
+    "else",
+    "dependentSchemas",
+    "dependencies",
+)
+_OF_OBJECTS = (
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "required",
+)
 _OPENED = ("patternProperties", "unevaluatedProperties")
 
 
@@ -78,7 +94,9 @@ class _Rewriter:
             found["prefixItems"] = [self._one(item, joined=False) for item in given["prefixItems"]]
         if isinstance(given.get("$ref"), str):
             found["$ref"] = self._reference(given["$ref"], joined=joined)
-        named = "properties" in found and set(found.get("required", ())) <= found["properties"].keys()
+        named = (
+            "properties" in found and set(found.get("required", ())) <= found["properties"].keys()
+        )
         if named and not (joined or same or any(key in given for key in _OPENED)):
             found.setdefault("additionalProperties", False)
         return found
@@ -103,7 +121,9 @@ def target(schema: Any, reference: str) -> Any:
         name = part.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict):
             value = value.get(name)
-        elif isinstance(value, list) and re.fullmatch("[0-9]{1,6}", name) and int(name) < len(value):
+        elif (
+            isinstance(value, list) and re.fullmatch("[0-9]{1,6}", name) and int(name) < len(value)
+        ):
             value = value[int(name)]
         else:
             return None
@@ -122,7 +142,9 @@ def _bounds(schema: dict[str, Any]) -> None:
     if (_beyond(low, 1) and high is None) or (_beyond(high, -1) and low is None):
         for name in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
             schema.pop(name, None)
-    if isinstance(most := schema.get("maxItems"), int) and most > max(MAX_ITEMS, schema.get("minItems", 0)):
+    if isinstance(most := schema.get("maxItems"), int) and most > max(
+        MAX_ITEMS, schema.get("minItems", 0)
+    ):
         del schema["maxItems"]
 
 
@@ -152,4 +174,6 @@ def _pattern_properties(schema: dict[str, Any]) -> None:
     found = {anchored(pattern): inner for pattern, inner in given.items()}
     if found.pop(None, given) is not given:
         schema["additionalProperties"] = True
-    schema["patternProperties"] = {pattern: inner for pattern, inner in found.items() if pattern is not None}
+    schema["patternProperties"] = {
+        pattern: inner for pattern, inner in found.items() if pattern is not None
+    }

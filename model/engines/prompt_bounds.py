@@ -41,15 +41,22 @@ def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> Non
     tokens = max(len(request.messages) * message_tokens, size // BYTES_PER_TOKEN)
     if tokens > context_tokens:  # before any walk over a text
         raise ContextLengthError(
-            f"The prompt has {tokens} tokens, or more: the context length is {context_tokens} tokens.", "messages"
+            (
+                f"The prompt has {tokens} tokens, or more: the context length is "
+                f"{context_tokens} tokens."
+            ),
+            "messages",
         )
     for param, arguments in calls:
         if _deep(arguments):
-            raise InvalidRequestError(f"{param}: nested deeper than {MAX_ARGUMENTS_DEPTH} levels", param)
+            raise InvalidRequestError(
+                f"{param}: nested deeper than {MAX_ARGUMENTS_DEPTH} levels", param
+            )
 
 
 def check_json(request: ChatRequest) -> None:
-    """Raise InvalidRequestError where the arguments of an earlier call are no JSON that llama.cpp reads.
+    """Raise InvalidRequestError where the arguments of an earlier call are no JSON that llama.cpp
+    reads.
 
     They have passed `check`.
     """
@@ -57,13 +64,18 @@ def check_json(request: ChatRequest) -> None:
         for place, call in enumerate(message.tool_calls or ()):
             if (why := _no_json(call.function.arguments)) is not None:
                 param = f"messages.{number}.tool_calls.{place}.function.arguments"
-                raise InvalidRequestError(f"{param}: {why}; write the arguments of the call as JSON", param)
+                raise InvalidRequestError(
+                    f"{param}: {why}; write the arguments of the call as JSON", param
+                )
 
 
 def _no_json(text: str) -> str | None:
     try:
         value = json.loads(
-            text.removeprefix("\ufeff"), parse_constant=_no_constant, parse_float=_finite, parse_int=_finite
+            text.removeprefix("\ufeff"),
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_finite,
         )
         json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:

@@ -4,11 +4,13 @@ A JSON object with any of these keys; anything else is echoed, word by word.
 
     "say": ["tok1", " tok2"]         the tokens, one string each
     "repeat": " word", "count": 100  the same token again and again; {i} in it is its number from 0
-    "rate": 50                       tokens a second (a step samples one for every choice); without it, as fast as asked
+    "rate": 50                       tokens a second; a step samples one for every choice.
+                                     Without it, tokens come as fast as they are read.
     "first_after": 0.5               seconds before the first token
-    "stamp": true                    every token is " " and the Unix time in ns at which it was sampled
+    "stamp": true                    every token is " " and the Unix time in ns of its sampling
     "finish": "stop"                 or "length", "tool_calls"
-    "tool_calls": [{"name": "f", "arguments": ["{\"a\"", ":1}"]}]   after the text; each part is a token
+    "tool_calls": [{"name": "f", "arguments": ["{\"a\"", ":1}"]}]
+                                     after the text; each part is a token
     "prompt_tokens": 12              instead of one for every word of the messages
     "fail_after": 3, "code": "engine_error"   an error after so many tokens
     "stall_after": 3, "seconds": 1.5          a pause after so many tokens
@@ -70,7 +72,9 @@ class Script(BaseModel):
         tokens += (self.repeat.replace("{i}", str(number)) for number in range(self.count))
         for index, call in enumerate(self.tool_calls):
             function = {"name": call.name, "arguments": ""}
-            tokens.append({"index": index, "id": f"call_{index}", "type": "function", "function": function})
+            tokens.append(
+                {"index": index, "id": f"call_{index}", "type": "function", "function": function}
+            )
             tokens += ({"index": index, "function": {"arguments": part}} for part in call.arguments)
         return tokens
 
@@ -99,7 +103,9 @@ def parse(text: str) -> Script:
         where = ".".join(map(str, first["loc"]))
         raise InvalidRequestError(f"script: {where}: {first['msg']}", "messages") from None
     if script.code not in BY_CODE:
-        raise InvalidRequestError(f"script: code: one of {', '.join(BY_CODE)} is needed", "messages")
+        raise InvalidRequestError(
+            f"script: code: one of {', '.join(BY_CODE)} is needed", "messages"
+        )
     return script
 
 
@@ -114,7 +120,9 @@ class StopFilter:
     _held: str = field(default="")
 
     def feed(self, piece: str) -> str:
-        """Return the text that may be shown now; `stopped` is set once a stop string is complete."""
+        """Return the text that may be shown now; `stopped` is set once a stop string is
+        complete.
+        """
         text = self._held + piece
         found = [place for place in (text.find(stop) for stop in self.stops) if place >= 0]
         if found:
@@ -133,4 +141,11 @@ class StopFilter:
 
 def _overlap(text: str, stop: str) -> int:
     """Return how many characters at the end of `text` may begin `stop`."""
-    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
+    return next(
+        (
+            size
+            for size in range(min(len(text), len(stop) - 1), 0, -1)
+            if text.endswith(stop[:size])
+        ),
+        0,
+    )

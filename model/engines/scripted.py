@@ -120,7 +120,9 @@ class _Clock:
         await asyncio.sleep(max(0.0, self._next - now))
 
     def take(self) -> int | None:
-        """Return the Unix time in ns at which the next step was sampled; None if it is not due yet."""
+        """Return the Unix time in ns at which the next step was sampled; None if it is not due
+        yet.
+        """
         late = self._now() - self._next
         if self._ahead >= BUFFERED_STEPS or (self._ahead and self._period is None):
             return None
@@ -162,7 +164,12 @@ class _Answer:
         if isinstance(token, str):
             text = f" {sampled_at}" if self._script.stamp else token
             if self._logprobs is not None:
-                entry = {"token": text, "logprob": -0.25, "bytes": list(text.encode()), "top_logprobs": []}
+                entry = {
+                    "token": text,
+                    "logprob": -0.25,
+                    "bytes": list(text.encode()),
+                    "top_logprobs": [],
+                }
                 self._logprobs.append(entry)
             events = self._delta(self._stop.feed(text))
         else:
@@ -176,7 +183,9 @@ class _Answer:
         """
         return self._delta(self._stop.rest(), last=True)
 
-    def _delta(self, text: str, calls: tuple[Mapping[str, Any], ...] = (), *, last: bool = False) -> list[Event]:
+    def _delta(
+        self, text: str, calls: tuple[Mapping[str, Any], ...] = (), *, last: bool = False
+    ) -> list[Event]:
         if not (text or calls or (last and self._unsaid)):
             return []
         tokens, self._unsaid = self._unsaid, 0

@@ -1,10 +1,11 @@
 """Measures the steps of a batch, and ends the request whose grammar is likely to slow them.
 
-A step samples one token for every running answer, and cannot be interrupted: a grammar that is slow in it slows all. So
-for a step over its budget, and for many that are slow by less, the requests of one grammar end at their next chunk: the
-one that was there in most of the slow steps, and of several the one with the slowest steps in its try. The others go
-on, and where that was not it, the next such steps end another one. A step in which a prompt is read is not judged: it
-may well be long.
+A step samples one token for every running answer, and cannot be interrupted: a grammar that is slow
+in it slows all. So for a step over its budget, and for many that are slow by less, the requests of
+one grammar end at their next chunk: the one that was there in most of the slow steps, and of
+several the one with the slowest steps in its try. The others go on, and where that was not it, the
+next such steps end another one. A step in which a prompt is read is not judged: it may well be
+long.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 BUDGET_SECONDS = 1.0  # of one step, and of what is over `SLOW_SECONDS` in several
 SLOW_SECONDS = 0.05
 STALLED_SECONDS = 10.0
-USUAL = 10  # the budget of a step as a multiple of the usual one, if that is more: large models on CPUs are slow
+# the budget of a step as a multiple of the usual one, if that is more: large models on CPUs are
+# slow
+USUAL = 10
 _WEIGHT = 0.05  # the share of one step in the usual time
 
 
@@ -68,11 +71,15 @@ class Steps:
         self._judged = 0.0  # when the last step ended for which a request ends
 
     def measured(self, seconds: float) -> None:
-        """What a step takes where nothing else runs: from now on only steps without a grammar are usual."""
+        """What a step takes where nothing else runs: from now on only steps without a grammar are
+        usual.
+        """
         self._usual, self._measured = seconds, True
 
     def begin(self, grammar: bytes | None = None, step: float = 0.0) -> Sampling:
-        """A prompt is to be read. Its `grammar` is the digest of it, whose `step` took so many seconds in its try."""
+        """A prompt is to be read. Its `grammar` is the digest of it, whose `step` took so many
+        seconds in its try.
+        """
         sampling = Sampling(grammar, step)
         with self._lock:
             self._running[sampling] = None
@@ -95,19 +102,24 @@ class Steps:
             elif tokens > sampling.tokens:
                 seconds = (milliseconds - sampling.milliseconds) / 1000 / (tokens - sampling.tokens)
                 self.observe(seconds)
-                if sampling.prompts == self._prompts and not any(each.reading for each in self._running):
+                if sampling.prompts == self._prompts and not any(
+                    each.reading for each in self._running
+                ):
                     ended = sampling.began + milliseconds / 1000
                     self._judge(seconds, ended)
             sampling.tokens, sampling.milliseconds = tokens, milliseconds
             sampling.prompts, sampling.seen = self._prompts, time.monotonic()
         if sampling.refused is not None:
             raise SlowStepsError(
-                f"The answer was ended: its steps took {sampling.refused:.1f} s longer than usual and held up all "
+                f"The answer was ended: its steps took {sampling.refused:.1f} s longer than "
+                "usual and held up all "
                 "other answers, most likely by its schema or tools. Simplify them."
             )
 
     def _judge(self, seconds: float, ended: float) -> None:
-        """`ended` is the time of the step, not of its chunk: a chunk is late where its reader is slow."""
+        """`ended` is the time of the step, not of its chunk: a chunk is late where its reader is
+        slow.
+        """
         middle = ended - seconds / 2
         if middle <= max(self._last, self._judged):  # each answer in it reports the same step
             return
@@ -132,7 +144,9 @@ class Steps:
     def _end_likeliest(self, suspects: list[Sampling]) -> None:
         most = _MOST * max(each.slow for each in suspects)
         # Among equals the newest: the others have been in steps that were not slow.
-        likeliest = max((each for each in reversed(suspects) if each.slow >= most), key=lambda each: each.step)
+        likeliest = max(
+            (each for each in reversed(suspects) if each.slow >= most), key=lambda each: each.step
+        )
         for each in suspects:
             if each.grammar == likeliest.grammar:
                 each.refused = likeliest.slow
@@ -163,5 +177,7 @@ class Steps:
         with self._lock:
             if any(each.reading for each in self._running):
                 return False
-            waiting = time.monotonic() - min((each.seen for each in self._running), default=float("inf"))
+            waiting = time.monotonic() - min(
+                (each.seen for each in self._running), default=float("inf")
+            )
             return waiting > self._most(STALLED_SECONDS)

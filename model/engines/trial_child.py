@@ -82,8 +82,8 @@ class Trier:
     def verdict(self, body: dict[str, Any]) -> dict[str, Any]:
         """What llama.cpp makes of this.
 
-        `error` says why it cannot guide by it, or is None. `seconds` of CPU time are for its making, `step` for the
-        mean step of the slowest call, or of the form.
+        `error` says why it cannot guide by it, or is None. `seconds` of CPU time are for its
+        making, `step` for the mean step of the slowest call, or of the form.
         """
         began = time.process_time()
         text, error = self._answer({**body, **_QUESTION})
@@ -94,10 +94,17 @@ class Trier:
         return {"error": self._reason(body, text, error), "seconds": seconds, "step": step}
 
     def _step_of_call(self, tool: dict[str, Any]) -> float:
-        """Return the CPU seconds of a step within a call, which the model might put off until the try has ended."""
+        """Return the CPU seconds of a step within a call, which the model might put off until the
+        try has ended.
+        """
         begun = _CALL_BEGUN % json.dumps(tool["function"]["name"])
         messages = [{"role": "user", "content": "."}, {"role": "assistant", "content": begun}]
-        asked = {"tools": [tool], "tool_choice": "required", "parallel_tool_calls": False, "messages": messages}
+        asked = {
+            "tools": [tool],
+            "tool_choice": "required",
+            "parallel_tool_calls": False,
+            "messages": messages,
+        }
         began = time.process_time()
         self._answer({**asked, "max_tokens": _CALL_TOKENS})
         return (time.process_time() - began) / _CALL_TOKENS
@@ -126,7 +133,9 @@ class Trier:
             return "", str(error)
         failed = [str(chunk["error"].get("message")) for chunk in chunks if "error" in chunk]
         text = "".join(
-            choice["delta"].get("content") or "" for chunk in chunks for choice in chunk.get("choices") or ()
+            choice["delta"].get("content") or ""
+            for chunk in chunks
+            for choice in chunk.get("choices") or ()
         )
         return text, failed[0] if failed else None
 
@@ -172,7 +181,9 @@ def main() -> None:
         _send(sink, ready)
         for asked in _requests(source):
             signal.alarm(LAST_SECONDS)
-            signal.setitimer(signal.ITIMER_PROF, asked["seconds"])  # this signal, and the alarm's, end the process
+            signal.setitimer(
+                signal.ITIMER_PROF, asked["seconds"]
+            )  # this signal, and the alarm's, end the process
             verdict = trier.verdict(asked["body"])
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)

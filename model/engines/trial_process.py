@@ -88,7 +88,9 @@ class Process:
                 verdict: dict[str, Any] = json.loads(await self._process.stdout.readexactly(size))
                 return verdict
         except TimeoutError:
-            raise NotReadyError("the machine is too busy to try the schema; try again shortly") from None
+            raise NotReadyError(
+                "the machine is too busy to try the schema; try again shortly"
+            ) from None
         except (asyncio.IncompleteReadError, OSError):
             raise TooSlowError from None
 

@@ -8,9 +8,10 @@ the first within `QUICK_SECONDS` begins again in the second, so that an ordinary
 longer than that for a hostile one. A third process is ready to replace one that ended. Trials are
 judged by their CPU time: a busy machine is no fault of a schema.
 
-Callers take turns: one grammar of each is tried at a time, and after one that took too long none of the same caller's
-new ones for `PAUSE_SECONDS`. What a try has cost is remembered, and each use counts against its caller
-(`model.engines.turns`). So a flood of slow schemas delays its own sender and hardly anybody else.
+Callers take turns: one grammar of each is tried at a time, and after one that took too long none of
+the same caller's new ones for `PAUSE_SECONDS`. What a try has cost is remembered, and each use
+counts against its caller (`model.engines.turns`). So a flood of slow schemas delays its own sender
+and hardly anybody else.
 """
 
 from __future__ import annotations
@@ -32,19 +33,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 QUICK_SECONDS = 0.25  # of CPU, as `CPU_SECONDS`
-CPU_SECONDS = 0.5  # CPU time of a grammar that is served: compiling it stops all answers for about as long
+CPU_SECONDS = (
+    0.5  # CPU time of a grammar that is served: compiling it stops all answers for about as long
+)
 WALL_SECONDS = 5.0  # wall time of a trial on a busy machine; after it, the request may be repeated
 PAUSE_SECONDS = 5.0  # wall time that a caller of a slow grammar waits before the next new one
 REMEMBERED_SECONDS = 60.0  # wall time for which a grammar that took too much is not tried again
 MAX_WAITING = 64  # trials that wait for the first lane; more are a 429
-_TOO_MUCH = f"it takes more than {CPU_SECONDS:g} s of CPU or too much memory to prepare; simplify it"
+_TOO_MUCH = (
+    f"it takes more than {CPU_SECONDS:g} s of CPU or too much memory to prepare; simplify it"
+)
 _NO_MEMORY = "bad_alloc"  # native code's message, if the child survived
 _KEPT = 512  # verdicts by the digest of a trial, and callers that pause
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What is known of a grammar: why it is refused, if it is, until when, and what it costs in seconds of CPU."""
+    """What is known of a grammar: why it is refused, if it is, until when, and what it costs in
+    seconds of CPU.
+    """
 
     digest: bytes
     why: str | None
@@ -108,9 +115,9 @@ class Lane:
             done = True
             return verdict
         finally:
-            if (
-                not done
-            ):  # the trial was too slow or the request was cancelled: its verdict would be taken for the next one's
+            # the trial was too slow or the request was cancelled: its verdict would be taken for
+            # the next one's
+            if not done:
                 await self.stop()
                 self._next = asyncio.create_task(self._started_again())
 
@@ -143,7 +150,10 @@ class Trials:
         # Grammars that were too slow once may hold at most half of the places: the others are for
         # ordinary requests.
         second = max(1, min(places, MAX_WAITING) // 2)
-        self.lanes = (Lane(QUICK_SECONDS, MAX_WAITING, self._spare), Lane(CPU_SECONDS, second, self._spare))
+        self.lanes = (
+            Lane(QUICK_SECONDS, MAX_WAITING, self._spare),
+            Lane(CPU_SECONDS, second, self._spare),
+        )
         self._known: OrderedDict[bytes, Tried] = OrderedDict()
         self._turns: dict[str, asyncio.Lock] = {}
         self._preparations = Turns()
@@ -161,8 +171,11 @@ class Trials:
         except EngineError as error:
             raise StartError(error.message) from None
 
-    async def check(self, guiding: dict[str, Any], param: str, caller: str = "", choices: int = 1) -> Tried:
-        """Check that llama.cpp can guide by these fields of a body, and soon enough; wait for the caller's turn.
+    async def check(
+        self, guiding: dict[str, Any], param: str, caller: str = "", choices: int = 1
+    ) -> Tried:
+        """Check that llama.cpp can guide by these fields of a body, and soon enough; wait for the
+        caller's turn.
 
         Raises:
             InvalidRequestError: it cannot, or it takes too much time or memory.
@@ -175,14 +188,19 @@ class Trials:
         digest = hashlib.sha256(body).digest()
         if not self._is_known(digest):
             async with self._turn(caller):
-                if not self._is_known(digest):  # the same schema may have been tried for the request before
+                if not self._is_known(
+                    digest
+                ):  # the same schema may have been tried for the request before
                     await self._learn(digest, body, caller)
         tried = self._known[digest]
         if tried.why is not None:
-            raise InvalidRequestError(f"{param}: the schema cannot be used here: {tried.why}", param)
+            raise InvalidRequestError(
+                f"{param}: the schema cannot be used here: {tried.why}", param
+            )
         if choices > 1 and tried.seconds * choices > CPU_SECONDS:
             raise InvalidRequestError(
-                f"n: the schema takes {tried.seconds:.2f} s of CPU to prepare for each choice, at most "
+                f"n: the schema takes {tried.seconds:.2f} s of CPU to prepare for each "
+                "choice, at most "
                 f"{CPU_SECONDS:g} s in all are allowed; ask for fewer choices, or simplify it",
                 "n",
             )
@@ -190,7 +208,9 @@ class Trials:
         return tried
 
     def refuse(self, tried: Tried, caller: str) -> None:
-        """Refuse a grammar from now on that was slow where it served, and pause its caller, as after a slow try."""
+        """Refuse a grammar from now on that was slow where it served, and pause its caller, as
+        after a slow try.
+        """
         self._too_slow(tried.digest, caller, "its steps take too long; simplify it")
 
     def _too_slow(self, digest: bytes, caller: str, why: str) -> None:
@@ -216,10 +236,14 @@ class Trials:
     async def _learn(self, digest: bytes, body: bytes, caller: str) -> None:
         """Try a grammar and remember the verdict."""
         if self._paused.get(caller, 0.0) > _now():
-            raise OverloadedError("the last new schema took too long to prepare; try this one again in a few seconds")
+            raise OverloadedError(
+                "the last new schema took too long to prepare; try this one again in a few seconds"
+            )
         try:
             found = await self._tried(body)
-            self._known[digest] = Tried(digest, _refusal(found), math.inf, found["seconds"], found["step"])
+            self._known[digest] = Tried(
+                digest, _refusal(found), math.inf, found["seconds"], found["step"]
+            )
         except TooSlowError:
             self._too_slow(digest, caller, _TOO_MUCH)
         for memory in (self._known, self._paused):

@@ -10,7 +10,9 @@ from collections import OrderedDict
 
 from model.errors import OverloadedError
 
-FREE_SECONDS = 0.02  # of CPU for one choice: as long as a step may take, and more than ordinary schemas do
+FREE_SECONDS = (
+    0.02  # of CPU for one choice: as long as a step may take, and more than ordinary schemas do
+)
 SHARE = 10  # what is over that, of one caller, is at most a tenth of all time
 MOST_AHEAD = 2.0  # seconds of wall time: a caller with more ahead is refused
 _KEPT = 4096  # callers
@@ -27,7 +29,8 @@ class Turns:
         self._start(caller)
 
     async def take(self, caller: str, seconds: float, choices: int) -> None:
-        """Wait for the caller's turn, and take it for a grammar of `seconds` of CPU time for each of the choices.
+        """Wait for the caller's turn, and take it for a grammar of `seconds` of CPU time for each
+        of the choices.
 
         Raises:
             OverloadedError: the caller has too much ahead.
@@ -44,7 +47,8 @@ class Turns:
         start = max(_now(), self._free_at.get(caller, 0.0))
         if start - _now() > MOST_AHEAD:
             raise OverloadedError(
-                "the schemas of this caller took much of the engine's time; try again in a few seconds, or simplify "
+                "the schemas of this caller took much of the engine's time; try again in a "
+                "few seconds, or simplify "
                 "them"
             )
         return start

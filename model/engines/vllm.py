@@ -70,7 +70,9 @@ class VllmEngine:
         self._closed = False
         self._running: set[str] = set()
         adapters = enumerate((settings.lora_adapters or {}).items(), start=1)
-        self._adapters = {name: LoRARequest(name, number, folder) for number, (name, folder) in adapters}
+        self._adapters = {
+            name: LoRARequest(name, number, folder) for number, (name, folder) in adapters
+        }
 
     @property
     def healthy(self) -> bool:
@@ -98,16 +100,22 @@ class VllmEngine:
             vllm_weights.check(settings.model_dir)
         for name, adapter in self._adapters.items():
             if not os.path.isfile(f"{adapter.lora_path}/adapter_config.json"):  # noqa: ASYNC240, PTH113 - at start
-                raise StartError(f"SLUICE_LORA_ADAPTERS: {name}: no adapter_config.json in {adapter.lora_path}")
+                raise StartError(
+                    f"SLUICE_LORA_ADAPTERS: {name}: no adapter_config.json in {adapter.lora_path}"
+                )
         arguments = engine_arguments(settings, current_platform.device_count())
         try:
-            self._llm = await asyncio.to_thread(AsyncLLM.from_engine_args, AsyncEngineArgs(**arguments))
+            self._llm = await asyncio.to_thread(
+                AsyncLLM.from_engine_args, AsyncEngineArgs(**arguments)
+            )
             await self._llm.check_health()
             self._renderer = OnlineRenderer(
                 self._llm.model_config,
                 self._llm.renderer,
                 request_logger=None,
-                chat_template=settings.chat_template.read_text() if settings.chat_template else None,
+                chat_template=settings.chat_template.read_text()
+                if settings.chat_template
+                else None,
                 chat_template_content_format="auto",
                 enable_auto_tools=settings.tool_parser is not None,
                 exclude_tools_when_tool_choice_none=True,
@@ -115,24 +123,33 @@ class VllmEngine:
                 reasoning_parser=settings.reasoning_parser,
             )
         except Exception as error:  # noqa: BLE001 - every failure is reported to the caller
-            raise StartError(f"vLLM cannot serve {arguments['model']}: {reason_of(error)}") from None
+            raise StartError(
+                f"vLLM cannot serve {arguments['model']}: {reason_of(error)}"
+            ) from None
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """Yield the events of all choices, as they come."""
         adapter = self._adapter(request.model)
         if request.visible_tools and self._settings.tool_parser is None:
-            raise InvalidRequestError("tools: this model calls none here (SLUICE_TOOL_PARSER is not set)", "tools")
+            raise InvalidRequestError(
+                "tools: this model calls none here (SLUICE_TOOL_PARSER is not set)", "tools"
+            )
         guided.check(request)
         prompt_bounds.check(request, self._settings.context_tokens, 1)
         self.active += 1
         began = False
-        request_id = uuid.uuid4().hex  # a caller may use an id again while vLLM still ends the earlier request
+        request_id = (
+            uuid.uuid4().hex
+        )  # a caller may use an id again while vLLM still ends the earlier request
         self._running.add(request_id)
         try:
             chat, prompt = await self._rendered(request)
             prompt_ids = prompt["prompt_token_ids"]
             yield [Start(len(prompt_ids))]
-            readers = [ChoiceReader(index, self._processor(chat), request.top_logprobs) for index in range(request.n)]
+            readers = [
+                ChoiceReader(index, self._processor(chat), request.top_logprobs)
+                for index in range(request.n)
+            ]
             outputs = self._llm.generate(
                 prompt,
                 self._sampling(chat, request, len(prompt_ids)),

@@ -10,7 +10,13 @@ from pydantic import ValidationError
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
 from vllm.v1.engine.exceptions import EngineGenerateError
 
-from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, OverloadedError
+from model.errors import (
+    ContextLengthError,
+    EngineError,
+    InvalidRequestError,
+    ModelError,
+    OverloadedError,
+)
 
 
 def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelError:
@@ -23,7 +29,11 @@ def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelErro
         unit = "tokens" if cause.parameter == "input_tokens" else "characters"
         # vLLM stops counting one token over the limit.
         return ContextLengthError(
-            f"The prompt has {cause.value} {unit}, or more: the context length is {context_tokens} tokens.", "messages"
+            (
+                f"The prompt has {cause.value} {unit}, or more: the context length is "
+                f"{context_tokens} tokens."
+            ),
+            "messages",
         )
     if isinstance(cause, VLLMValidationError):
         return InvalidRequestError(str(cause.args[0]), cause.parameter)
@@ -32,7 +42,9 @@ def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelErro
         return InvalidRequestError(first["msg"], ".".join(map(str, first["loc"])) or None)
     if isinstance(cause, GracefulHTTPError):
         return OverloadedError(str(cause))
-    if isinstance(cause, VLLMClientError) or (isinstance(cause, (ValueError, TemplateError)) and not began):
+    if isinstance(cause, VLLMClientError) or (
+        isinstance(cause, (ValueError, TemplateError)) and not began
+    ):
         return InvalidRequestError(str(cause))  # vLLM refuses a template, schema or grammar
     return EngineError(f"vLLM: {type(cause).__name__}")
 

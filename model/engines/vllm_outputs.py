@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
 
 _PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "logit_bias")
-_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
+_REASONS: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+}
 _GREEDY_BELOW = 1e-5
 _LEAST_TEMPERATURE = 0.01
 _LEAST_LOGPROB = -9999.0  # JSON has no minus infinity
@@ -34,14 +38,18 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
         "stop": list(request.stops),
         "logprobs": request.logprobs,
     }
-    body.update({name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None})
+    body.update(
+        {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
+    )
     if request.n > 1 and request.temperature is not None and request.temperature < _GREEDY_BELOW:
         # The choices stay the same: vLLM accepts n > 1 for random sampling only.
         body |= {"temperature": _LEAST_TEMPERATURE, "top_k": 1}
     if request.logprobs:
         body["top_logprobs"] = request.top_logprobs or 0
     if request.response_format is not None:
-        body["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
+        body["response_format"] = request.response_format.model_dump(
+            by_alias=True, exclude_none=True
+        )
     if request.tools:
         choice = request.tool_choice or "auto"
         body["tools"] = [tool.model_dump(exclude_none=True) for tool in request.tools]
@@ -75,12 +83,16 @@ class ChoiceReader:
             return []
         if output.finish_reason in ("error", "abort"):
             raise EngineError(f"vLLM ended the answer early ({output.finish_reason})")
-        step = self._processor.step(output.text, list(output.token_ids), output.finish_reason, prompt_token_ids)
+        step = self._processor.step(
+            output.text, list(output.token_ids), output.finish_reason, prompt_token_ids
+        )
         self.tokens += len(output.token_ids)
         self._unsaid += len(output.token_ids)
         if output.logprobs is not None and not self._processor.hide_metadata:
             pairs = zip(output.token_ids, output.logprobs, strict=True)
-            self._logprobs += [logprob_entry(token, tops, self._top_logprobs or 0) for token, tops in pairs]
+            self._logprobs += [
+                logprob_entry(token, tops, self._top_logprobs or 0) for token, tops in pairs
+            ]
         events = self._said(step.delta, last=output.finish_reason is not None)
         if output.finish_reason is not None:
             self.finished = True
@@ -123,7 +135,8 @@ def logprob_entry(token_id: int, tops: Mapping[int, Any], most: int) -> dict[str
     among them.
     """
     ranked = sorted(
-        (top for top in tops.values() if top.rank is not None and top.rank <= most), key=lambda top: top.rank
+        (top for top in tops.values() if top.rank is not None and top.rank <= most),
+        key=lambda top: top.rank,
     )
     return {**_logprob(tops[token_id]), "top_logprobs": [_logprob(top) for top in ranked[:most]]}
 

@@ -32,7 +32,9 @@ def check(folder: Path) -> None:
     if "model.safetensors.index.json" in names:
         wanted |= set(_json(folder / "model.safetensors.index.json").get("weight_map", {}).values())
     if missing := sorted(wanted - names):
-        raise StartError(f"{folder}: {', '.join(missing[:3])} missing, which the index of the weights names")
+        raise StartError(
+            f"{folder}: {', '.join(missing[:3])} missing, which the index of the weights names"
+        )
     if not wanted and not any(name.endswith((".bin", ".pt", ".gguf")) for name in names):
         raise StartError(f"{folder}: no weights (*.safetensors)")
     for name in sorted(wanted):
@@ -59,7 +61,11 @@ def _check_tensors(path: Path) -> None:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if 2 <= length <= min(size - 8, _MOST_HEADER) else None
+            header = (
+                json.loads(file.read(length))
+                if 2 <= length <= min(size - 8, _MOST_HEADER)
+                else None
+            )
     except (OSError, ValueError):
         header = None
     if not isinstance(header, dict):
@@ -67,4 +73,6 @@ def _check_tensors(path: Path) -> None:
     ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
     whole = 8 + length + max(ends, default=0)
     if size != whole:
-        raise StartError(f"{path}: {size} bytes, where its header says {whole}: truncated or corrupt")
+        raise StartError(
+            f"{path}: {size} bytes, where its header says {whole}: truncated or corrupt"
+        )

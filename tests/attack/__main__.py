@@ -2,8 +2,9 @@
 
     python -m tests.attack [KIND ...] [--minutes 3]
 
-Every kind is bounded in number and size, all together in time, and the cloud in memory. Exits with 1 when anything was
-not withstood: a wrong answer, a process that grew over its bound, a neighbour that waited, a planted word in a log.
+Every kind is bounded in number and size, all together in time, and the cloud in memory. Exits with
+1 when anything was not withstood: a wrong answer, a process that grew over its bound, a neighbour
+that waited, a planted word in a log.
 """
 
 import argparse
@@ -38,14 +39,17 @@ ADDRESS_SPACE = 4 * 2**30
 
 _TRACE = "Traceback (most recent call last)"
 NEIGHBOUR_WAITS_S = 8.0
-"""The longest that the neighbour may wait for a chunk. At rest that is 0.03 s; it was 14 to 18 s when one key could
-stop all others, and a busy machine of half the speed stays well below."""
+"""The longest that the neighbour may wait for a chunk. At rest that is 0.03 s; it was 14 to 18 s
+when one key could stop all others, and a busy machine of half the speed stays well below.
+"""
 
 
 def main() -> int:
     """Deploy, attack and report; return the exit status."""
     parser = argparse.ArgumentParser(description="Hostile inputs over the local cloud.")
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"one of: {', '.join(KINDS)} (default: all)")
+    parser.add_argument(
+        "kinds", nargs="*", metavar="KIND", help=f"one of: {', '.join(KINDS)} (default: all)"
+    )
     parser.add_argument("--minutes", type=float, default=3, help="give up after so long")
     args = parser.parse_args()
     if unknown := set(args.kinds) - KINDS.keys():
@@ -59,7 +63,9 @@ def main() -> int:
         finally:
             with contextlib.suppress(LocalCloudError):  # one that was killed has been reported
                 cloud.stop()
-        wrong += [f"a log has a planted word: {line}" for line in planted(Path(folder), target.marker)]
+        wrong += [
+            f"a log has a planted word: {line}" for line in planted(Path(folder), target.marker)
+        ]
         wrong += [f"a log has a traceback: {line}" for line in planted(Path(folder), _TRACE)]
     for line in wrong:
         console.print(f"[red]✗[/red] {escape(line)}")
@@ -82,7 +88,9 @@ def _deploy(cloud: LocalCloud, folder: Path) -> Target:
     outputs = gates.deploy(cloud, folder, "the demo model", tokens_per_second="40")
     options = cloud.client_options()
     table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
-    secret = boto3.client("secretsmanager", **options).get_secret_value(SecretId=outputs["AdminSecretArn"])
+    secret = boto3.client("secretsmanager", **options).get_secret_value(
+        SecretId=outputs["AdminSecretArn"]
+    )
     return Target(
         cloud=cloud,
         origin=f"http://{outputs['DistributionDomain']}",
@@ -118,16 +126,28 @@ async def _attack(target: Target, kinds: Sequence[str], seconds: float) -> list[
                 if longest > NEIGHBOUR_WAITS_S:
                     wrong.append(f"{kind}: the neighbour waited {longest:.1f} s for a chunk")
                 wrong += [
-                    f"{kind}: {role} has {peak / 1e6:.0f} MB, at most {MEMORY[role] / 1e6:.0f} are expected"
+                    (
+                        f"{kind}: {role} has {peak / 1e6:.0f} MB, at most "
+                        f"{MEMORY[role] / 1e6:.0f} are expected"
+                    )
                     for role, peak in peaks.items()
                     if peak > MEMORY[role]
                 ]
                 memory = (f"{peaks.get(role, 0) / 1e6:.0f}" for role in MEMORY)
                 rows.append(
-                    (kind, str(findings.tried), str(len(findings.wrong)), f"{took:.1f}", f"{longest:.2f}", *memory)
+                    (
+                        kind,
+                        str(findings.tried),
+                        str(len(findings.wrong)),
+                        f"{took:.1f}",
+                        f"{longest:.2f}",
+                        *memory,
+                    )
                 )
     except TimeoutError:
-        wrong.append(f"it took more than {seconds:.0f} s: {len(rows)} of {len(kinds)} kinds were tried")
+        wrong.append(
+            f"it took more than {seconds:.0f} s: {len(rows)} of {len(kinds)} kinds were tried"
+        )
     finally:
         for task in beside:
             task.cancel()

@@ -13,14 +13,17 @@ import httpx
 from local.cloud import LocalCloud
 
 ANSWER_WITHIN_S = 40.0
-"""The longest that any answer may take, streams included. Orders of magnitude over what it takes."""
+"""The longest that any answer may take, streams included. Orders of magnitude over what it takes.
+"""
 
 MODEL = "sluice-demo"
 
 
 @dataclass(frozen=True)
 class Target:
-    """One deployment: its cloud, the address of its distribution, two keys, and boto3's table and clients."""
+    """One deployment: its cloud, the address of its distribution, two keys, and boto3's table and
+    clients.
+    """
 
     cloud: LocalCloud
     origin: str
@@ -47,9 +50,14 @@ class Target:
 
         `key` is "own" for the attacker's, None for none, else a key's text.
         """
-        headers = {} if key is None else {"authorization": f"Bearer {self.key if key == 'own' else key}"}
+        headers = (
+            {} if key is None else {"authorization": f"Bearer {self.key if key == 'own' else key}"}
+        )
         async with httpx.AsyncClient(
-            base_url=self.origin, headers=headers, timeout=ANSWER_WITHIN_S, limits=httpx.Limits(max_connections=64)
+            base_url=self.origin,
+            headers=headers,
+            timeout=ANSWER_WITHIN_S,
+            limits=httpx.Limits(max_connections=64),
         ) as client:
             yield client
 
@@ -78,8 +86,12 @@ class Findings:
             self.wrong.append(f"{self.kind}: {name}: {str(saw)[:300]}")
 
     def refusal(self, name: str, answer: httpx.Response, *statuses: int) -> None:
-        """Hold an answer against the rule for bad input: one of the statuses, in OpenAI's shape, with an id."""
-        self.check(name, answer.status_code in statuses, f"{answer.status_code} {answer.text[:200]}")
+        """Hold an answer against the rule for bad input: one of the statuses, in OpenAI's shape,
+        with an id.
+        """
+        self.check(
+            name, answer.status_code in statuses, f"{answer.status_code} {answer.text[:200]}"
+        )
         with contextlib.suppress(ValueError):
             error = answer.json().get("error", {})
             shaped = {"message", "type", "param", "code"} <= error.keys()
@@ -90,7 +102,8 @@ class Findings:
 
 
 async def raw(address: tuple[str, int], sent: bytes, *, seconds: float = 15.0) -> bytes:
-    """Send bytes as they are and return what comes back until the peer closes, or until `seconds` are over.
+    """Send bytes as they are and return what comes back until the peer closes, or until `seconds`
+    are over.
 
     Nothing comes back where nobody listens any more: environments of functions come and go.
     """

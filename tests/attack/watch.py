@@ -17,7 +17,8 @@ MEMORY = {"cloud": 400e6, "control": 900e6, "container": 500e6, "function": 300e
 """Resident bytes that one process of a role may have: two to six times what it has at rest."""
 
 TOTAL = 5e9
-"""Resident bytes at which the cloud is killed, so that a failed attack fails and takes no machine."""
+"""Resident bytes at which the cloud is killed, so that a failed attack fails and takes no machine.
+"""
 
 _LOOK_S = 0.2
 _NEIGHBOURS = 2
@@ -48,7 +49,9 @@ class Watch:
 
 
 class Neighbour:
-    """Streams honest answers one after the other, and remembers how long it had to wait for each chunk."""
+    """Streams honest answers one after the other, and remembers how long it had to wait for each
+    chunk.
+    """
 
     def __init__(self, target: Target) -> None:
         """Use the other key of `target`."""
@@ -59,7 +62,10 @@ class Neighbour:
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        async with self._target.client(self._target.other_key) as client, asyncio.TaskGroup() as group:
+        async with (
+            self._target.client(self._target.other_key) as client,
+            asyncio.TaskGroup() as group,
+        ):
             for _ in range(_NEIGHBOURS):
                 group.create_task(self._ask(client))
 
@@ -76,7 +82,9 @@ class Neighbour:
                 async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
                     if answer.status_code != 200:
                         await answer.aread()
-                        self._wrong.append(f"the neighbour got {answer.status_code} {answer.text[:120]}")
+                        self._wrong.append(
+                            f"the neighbour got {answer.status_code} {answer.text[:120]}"
+                        )
                         await asyncio.sleep(1)
                         continue
                     async for line in answer.aiter_lines():
@@ -88,14 +96,19 @@ class Neighbour:
                             choices = json.loads(line[6:]).get("choices") or [{}]
                             reason = choices[0].get("finish_reason") or reason
             except (httpx.HTTPError, ValueError) as error:
-                self._wrong.append(f"the neighbour's answer broke off after {time.monotonic() - last:.1f} s: {error!r}")
+                self._wrong.append(
+                    f"the neighbour's answer broke off after {time.monotonic() - last:.1f} "
+                    f"s: {error!r}"
+                )
                 continue
             if reason not in {"stop", "length"}:
                 self._wrong.append(f"the neighbour's answer ended with {reason!r}")
             self.answers += 1
 
     def felt(self) -> tuple[float, list[str]]:
-        """Return the longest wait for a chunk since the last call, in seconds, and what was wrong."""
+        """Return the longest wait for a chunk since the last call, in seconds, and what was
+        wrong.
+        """
         gaps, wrong, self._gaps, self._wrong = self._gaps, self._wrong, [], []
         return max(gaps, default=ANSWER_WITHIN_S), wrong
 
@@ -106,6 +119,8 @@ def planted(folder: Path, marker: str) -> list[str]:
     for path in folder.rglob("*.log*"):
         with contextlib.suppress(OSError):
             found += [
-                f"{path.name}: {line[:160]}" for line in path.read_text(errors="replace").splitlines() if marker in line
+                f"{path.name}: {line[:160]}"
+                for line in path.read_text(errors="replace").splitlines()
+                if marker in line
             ]
     return found

@@ -29,7 +29,11 @@ async def test_a_server_gives_every_token(server: str, tmp_path: Path) -> None:
     try:
         started = await servers.start(server, setting, 2)
         for merged in (False, True) if server.startswith("sluice") else (False,):
-            found = await sample(started, Scenario(rate=0, streams=2, tokens=30, requests=2, merged=merged), seconds=20)
+            found = await sample(
+                started,
+                Scenario(rate=0, streams=2, tokens=30, requests=2, merged=merged),
+                seconds=20,
+            )
             assert found.complete
             assert found.cpu > 0 or server == "direct"
     finally:
@@ -56,7 +60,9 @@ def test_reading_finds_every_token_however_cut(cuts: list[int], tokens: int) -> 
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
 
     def seen(pieces: list[bytes]) -> bool:
-        recording = Recording(tokens, 0.0, raw=True, pieces=[(1.0, piece) for piece in pieces if piece], over=True)
+        recording = Recording(
+            tokens, 0.0, raw=True, pieces=[(1.0, piece) for piece in pieces if piece], over=True
+        )
         return read(recording).complete
 
     assert seen([data[start:end] for start, end in pairwise(edges)])
@@ -73,13 +79,22 @@ def test_merged_records_hold_the_same_tokens() -> None:
 
 def row(server: str, cpu: float, mode: Any = "flat", streams: int = 8) -> dict[str, Any]:
     """Make a row."""
-    plain = {"merged": False, "complete": True, "over_capacity": False, "itl_ms_p50": 20.0, "itl_ms_p99": 30.0}
+    plain = {
+        "merged": False,
+        "complete": True,
+        "over_capacity": False,
+        "itl_ms_p50": 20.0,
+        "itl_ms_p99": 30.0,
+    }
     return {"server": server, "mode": mode, "streams": streams, "cpu_us_per_token": cpu, **plain}
 
 
 def test_targets_are_judged_by_the_rows() -> None:
     """A ratio within its bound is met, one outside is not, and a missing row is neither."""
-    found = {one.name: one.met for one in verdicts([row("sluice", 10), row("fastapi-boto3", 130), row("relay", 2)])}
+    found = {
+        one.name: one.met
+        for one in verdicts([row("sluice", 10), row("fastapi-boto3", 130), row("relay", 2)])
+    }
     judged = [met for name, met in found.items() if "8 streams flat out" in name]
     assert judged == [True, None, False]
 

@@ -1,8 +1,10 @@
-"""Kill functions, break the table and delete rollups, and prove that the accounts are exact afterwards.
+"""Kill functions, break the table and delete rollups, and prove that the accounts are exact
+afterwards.
 
     python -m tests.chaos [--requests 500] [--seed 1]
 
-It uses a new local cloud, the scripted engine and stock clients. Exits with 1 when anything is wrong.
+It uses a new local cloud, the scripted engine and stock clients. Exits with 1 when anything is
+wrong.
 """
 
 import argparse
@@ -60,7 +62,9 @@ def _deploy(cloud: LocalCloud, folder: Path) -> ChaosDeployment:
         overdue_seconds=str(OVERDUE),
     )
     deployment = ChaosDeployment(cloud, outputs, outputs["ModelName"], OVERDUE)
-    deployment.keys = [local_keys.create(deployment.boto, name=f"chaos-{number}") for number in range(_KEYS)]
+    deployment.keys = [
+        local_keys.create(deployment.boto, name=f"chaos-{number}") for number in range(_KEYS)
+    ]
     return deployment
 
 

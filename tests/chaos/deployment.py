@@ -45,7 +45,9 @@ class ChaosDeployment:
     @property
     def boto(self) -> Any:
         """The usage table, as stock boto3 sees it."""
-        return boto3.resource("dynamodb", **self.cloud.client_options()).Table(self.outputs["UsageTableName"])
+        return boto3.resource("dynamodb", **self.cloud.client_options()).Table(
+            self.outputs["UsageTableName"]
+        )
 
     def table(self, client: Client) -> Table:
         """Return the usage table, as the functions see it."""
@@ -69,7 +71,8 @@ class ChaosDeployment:
         return [
             item
             for item in self._scan()
-            if item.get("key", item["pk"].partition("#")[2]) in mine or item["pk"].startswith("USAGE#")
+            if item.get("key", item["pk"].partition("#")[2]) in mine
+            or item["pk"].startswith("USAGE#")
         ]
 
     def _scan(self) -> list[dict[str, Any]]:
@@ -82,8 +85,14 @@ class ChaosDeployment:
         return sorted(found, key=lambda item: (item["pk"], item["sk"]))
 
     def snapshot(self, begin: str = "") -> str:
-        """Return all items, or those of the partitions that begin so, as one text that shows every difference."""
-        return json.dumps([one for one in self.items() if one["pk"].startswith(begin)], sort_keys=True, default=str)
+        """Return all items, or those of the partitions that begin so, as one text that shows every
+        difference.
+        """
+        return json.dumps(
+            [one for one in self.items() if one["pk"].startswith(begin)],
+            sort_keys=True,
+            default=str,
+        )
 
     def sweep(self) -> dict[str, Any]:
         """Invoke the deployed sweeper.
@@ -96,7 +105,9 @@ class ChaosDeployment:
 
     def set_fault(self, **fault: Any) -> str:
         """Set a fault of this deployment; return its id."""
-        scope = self.outputs["FunctionName" if fault["kind"].startswith("function") else "UsageTableName"]
+        scope = self.outputs[
+            "FunctionName" if fault["kind"].startswith("function") else "UsageTableName"
+        ]
         return str(self.cloud.ask("faults", method="POST", body={"scope": scope, **fault})["id"])
 
     def clear_fault(self, fault_id: str) -> dict[str, Any]:

@@ -25,7 +25,12 @@ class Seen:
 
 
 async def streams(
-    deployment: ChaosDeployment, count: int, script: Mapping[str, Any], *, at_once: int, apart: float = 0.0
+    deployment: ChaosDeployment,
+    count: int,
+    script: Mapping[str, Any],
+    *,
+    at_once: int,
+    apart: float = 0.0,
 ) -> list[Seen]:
     """Run `count` streams with the script `script`, each key in its turn; return how they ended.
 
@@ -74,4 +79,6 @@ async def _stream(client: openai.AsyncOpenAI, model: str, script: Mapping[str, A
 
 def counts(seen: list[Seen]) -> str:
     """Return how they ended, in words."""
-    return ", ".join(f"{count} {end}" for end, count in Counter(one.end for one in seen).most_common())
+    return ", ".join(
+        f"{count} {end}" for end, count in Counter(one.end for one in seen).most_common()
+    )

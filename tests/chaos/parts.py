@@ -59,7 +59,10 @@ async def kills(
         left = proof.leftovers(deployment.items())
         left.counts.subtract(before.counts)
         left.counts = +left.counts
-        say(f"{stage.name}: {count} requests, {struck} kills; clients: {load.counts(seen)}; left: {left}")
+        say(
+            f"{stage.name}: {count} requests, {struck} kills; clients: {load.counts(seen)}; "
+            f"left: {left}"
+        )
         if not struck:
             wrong.append(f"{stage.name}: no function was killed")
         wrong += [f"{stage.name}: a stream hangs" for one in seen if one.end == "hangs"]
@@ -84,10 +87,14 @@ async def broken_sweepers(deployment: ChaosDeployment, say: Say, *, times: int) 
     for number in range(times):
         call = ("caller-killed-before", "caller-killed-after")[number % 2]
         operation = ("UpdateItem", "PutItem", "UpdateItem", "GetItem")[number % 4]
-        fault = deployment.set_fault(kind=call, operation=operation, probability=0.2, count=1, seed=number, seconds=0)
+        fault = deployment.set_fault(
+            kind=call, operation=operation, probability=0.2, count=1, seed=number, seconds=0
+        )
         await asyncio.to_thread(deployment.sweep)
         killed += deployment.clear_fault(fault)["landed"]
-    say(f"{killed} of {times} sweepers killed half-way; left: {proof.leftovers(deployment.items())}")
+    say(
+        f"{killed} of {times} sweepers killed half-way; left: {proof.leftovers(deployment.items())}"
+    )
     return [] if killed else ["no sweeper was killed"]
 
 
@@ -97,12 +104,15 @@ async def sweep_twice(deployment: ChaosDeployment, say: Say) -> list[str]:
     counts = [await asyncio.to_thread(deployment.sweep) for _ in range(2)]
     same = deployment.snapshot() == before
     say(
-        f"two more sweeps: {[one.get('Overdue') for one in counts]} overdue, table {'unchanged' if same else 'CHANGED'}"
+        f"two more sweeps: {[one.get('Overdue') for one in counts]} overdue, table "
+        f"{'unchanged' if same else 'CHANGED'}"
     )
     return [] if same else ["a sweep with nothing to do changed the table"]
 
 
-async def prove(deployment: ChaosDeployment, waves: Waves, say: Say, *, recovered: bool = True) -> list[str]:
+async def prove(
+    deployment: ChaosDeployment, waves: Waves, say: Say, *, recovered: bool = True
+) -> list[str]:
     """Compare accounts, ledger, rollups and the container's log; return what is wrong.
 
     `recovered` says whether recovered requests are allowed.
@@ -118,30 +128,43 @@ async def prove(deployment: ChaosDeployment, waves: Waves, say: Say, *, recovere
     report = await proof.reconciled(deployment)
     say(f"ledger against the container's log: {compared}")
     for one in report.keys:
-        say(f"{one.key}: account {one.account}, ledger {one.ledger}, rollups {one.rollups}, {one.refused} refused")
+        say(
+            f"{one.key}: account {one.account}, ledger {one.ledger}, rollups {one.rollups}, "
+            f"{one.refused} refused"
+        )
     wrong = compared.wrong + proof.exact(report, items)
     if not recovered and compared.recovered:
         wrong.append(f"{compared.recovered} requests are only recovered")
     return wrong
 
 
-async def outage(deployment: ChaosDeployment, waves: Waves, say: Say, *, seconds: float, requests: int) -> list[str]:
+async def outage(
+    deployment: ChaosDeployment, waves: Waves, say: Say, *, seconds: float, requests: int
+) -> list[str]:
     """Take the table away in the middle of a run, and replay the log afterwards; return what is
     wrong.
     """
     script = {**SHORT, "count": 150, "rate": 25}
     waves.begin(script["rate"])
-    running = asyncio.create_task(load.streams(deployment, requests, script, at_once=requests, apart=0.1))
+    running = asyncio.create_task(
+        load.streams(deployment, requests, script, at_once=requests, apart=0.1)
+    )
     await asyncio.sleep(requests * 0.1)
     fault = deployment.set_fault(kind="table-down", probability=1)
     await asyncio.sleep(seconds)
     struck = deployment.clear_fault(fault)["struck"]
     seen = await running
-    say(f"the table was down for {seconds:g} s ({struck} calls failed); clients: {load.counts(seen)}")
+    say(
+        f"the table was down for {seconds:g} s ({struck} calls failed); clients: "
+        f"{load.counts(seen)}"
+    )
     await asyncio.sleep(1)
     first, second = [await _replayed(deployment) for _ in range(2)]
     say(f"replay: {first.settled} settled, {first.corrected} corrected, {first.already} already")
-    say(f"replay again: {second.settled} settled, {second.corrected} corrected, {second.already} already")
+    say(
+        f"replay again: {second.settled} settled, {second.corrected} corrected, "
+        f"{second.already} already"
+    )
     wrong = [f"replay failed: {name}" for name in first.failed + first.malformed]
     if not first.settled + first.corrected:
         wrong.append("the outage lost no settlement: it was too short to prove anything")
@@ -169,7 +192,9 @@ async def rollups(deployment: ChaosDeployment, say: Say) -> list[str]:
     now = time.time()
     since, until = hours.hour_at(now - 86_400), hours.hour_at(now + 3600)
     try:
-        count = await advance(table, now=now + 2 * 3600, longest=deployment.overdue, stop=lambda: False)
+        count = await advance(
+            table, now=now + 2 * 3600, longest=deployment.overdue, stop=lambda: False
+        )
         before = deployment.snapshot("USAGE#")
         rows = [item for item in deployment.items() if item["pk"].startswith("USAGE#")]
         for item in rows:
@@ -180,5 +205,10 @@ async def rollups(deployment: ChaosDeployment, say: Say) -> list[str]:
         client.close()
     same = deployment.snapshot("USAGE#") == before
     found = "the same" if same else "OTHERS"
-    say(f"{count} hours rolled; {len(rows)} rollups, {len(before)} bytes, deleted and rebuilt: {found}")
-    return [] if rows and empty and same else ["the rebuilt rollups are not the same, byte for byte"]
+    say(
+        f"{count} hours rolled; {len(rows)} rollups, {len(before)} bytes, deleted and "
+        f"rebuilt: {found}"
+    )
+    return (
+        [] if rows and empty and same else ["the rebuilt rollups are not the same, byte for byte"]
+    )

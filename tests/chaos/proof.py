@@ -28,7 +28,9 @@ class Leftovers:
 
     def __str__(self) -> str:
         """In one line."""
-        return ", ".join(f"{count} {what}" for what, count in sorted(self.counts.items())) or "nothing"
+        return (
+            ", ".join(f"{count} {what}" for what, count in sorted(self.counts.items())) or "nothing"
+        )
 
 
 def leftovers(items: Iterable[Item]) -> Leftovers:
@@ -78,10 +80,14 @@ class Comparison:
     def __str__(self) -> str:
         """In one line."""
         worst = f", at most {max(self.behind):.1f} s of generation behind" if self.behind else ""
-        return f"{self.exact} to the token, {self.recovered} recovered{worst}; {len(self.wrong)} wrong"
+        return (
+            f"{self.exact} to the token, {self.recovered} recovered{worst}; {len(self.wrong)} wrong"
+        )
 
 
-def compare(items: Iterable[Item], container: dict[str, Item], rate: Callable[[float], float]) -> Comparison:
+def compare(
+    items: Iterable[Item], container: dict[str, Item], rate: Callable[[float], float]
+) -> Comparison:
     """Compare each settled request with the container's log; `rate` returns the tokens a second of
     requests of a time.
 
@@ -98,13 +104,17 @@ def compare(items: Iterable[Item], container: dict[str, Item], rate: Callable[[f
         if not item.get("recovered") and item["outcome"] != "refused":
             result.exact += counts == true
             if counts != true:
-                result.wrong.append(f"{request_id}: {item['outcome']}, ledger {counts}, container {true}")
+                result.wrong.append(
+                    f"{request_id}: {item['outcome']}, ledger {counts}, container {true}"
+                )
             continue
         result.recovered += 1
         behind = (true[1] - counts[1]) / rate(request_time(request_id))
         result.behind.append(behind)
         if counts[0] not in (0, true[0]) or not 0 <= behind <= slowest:
-            result.wrong.append(f"{request_id}: recovered, ledger {counts}, container {true}: {behind:.1f} s behind")
+            result.wrong.append(
+                f"{request_id}: recovered, ledger {counts}, container {true}: {behind:.1f} s behind"
+            )
     missing = container.keys() - {item["sk"] for item in items}
     result.wrong += [f"{request_id}: generated, and not in the ledger" for request_id in missing]
     return result
@@ -129,7 +139,9 @@ def exact(report: Report, items: Iterable[Item]) -> list[str]:
     """Return what is wrong after a sweep."""
     wrong = [str(difference) for difference in report.differences]
     wrong += [
-        f"{one.key}: {one.open} open, {one.in_flight} in flight" for one in report.keys if one.open or one.in_flight
+        f"{one.key}: {one.open} open, {one.in_flight} in flight"
+        for one in report.keys
+        if one.open or one.in_flight
     ]
     left = leftovers(items)
     return wrong + ([f"left over: {left}"] if left.counts else [])

@@ -35,7 +35,9 @@ _RELEASE = {"operation": "UpdateItem", "containing": "REMOVE in_flight.#request"
 
 
 def _before(name: str, call: dict[str, Any], script: dict[str, Any] = SHORT) -> Stage:
-    return Stage(f"before {name}", {"kind": "caller-killed-before", "seconds": _HELD_S, **call}, script)
+    return Stage(
+        f"before {name}", {"kind": "caller-killed-before", "seconds": _HELD_S, **call}, script
+    )
 
 
 def _after(name: str, call: dict[str, Any], script: dict[str, Any] = SHORT) -> Stage:
@@ -47,9 +49,17 @@ STAGES = [
     _after("the reservation", _RESERVE),
     _before("the ledger item", _OPEN),
     _after("the ledger item", _OPEN),
-    Stage("before the first token", {"kind": "function-killed-at-start", "seconds": 0.6}, {**SHORT, "first_after": 1}),
+    Stage(
+        "before the first token",
+        {"kind": "function-killed-at-start", "seconds": 0.6},
+        {**SHORT, "first_after": 1},
+    ),
     Stage("as the answer begins", {"kind": "function-killed-at-response"}, SHORT),
-    Stage("in mid-stream", {"kind": "function-killed-in-response", "after": 2000, "after_most": 60_000}, LONG),
+    Stage(
+        "in mid-stream",
+        {"kind": "function-killed-in-response", "after": 2000, "after_most": 60_000},
+        LONG,
+    ),
     _before("a checkpoint", _CHECKPOINT, LONG),
     _after("a checkpoint", _CHECKPOINT, LONG),
     Stage("when the answer is whole", {"kind": "function-killed-at-settlement"}, SHORT),

@@ -35,7 +35,9 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("line", "status"), COMMANDS)
-def test_no_text_of_a_server_steers_the_terminal(line: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_text_of_a_server_steers_the_terminal(
+    line: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Tables, CSV, JSON and errors contain no control characters from the server, and of ours line
     ends only.
     """

@@ -11,7 +11,17 @@ import pytest
 from cli import commands
 from cli.main import COMMANDS, main
 
-SLOW = ("boto3", "botocore", "openai", "aiohttp", "aws_cdk", "infra.settings", "model", "pydantic", "msgspec")
+SLOW = (
+    "boto3",
+    "botocore",
+    "openai",
+    "aiohttp",
+    "aws_cdk",
+    "infra.settings",
+    "model",
+    "pydantic",
+    "msgspec",
+)
 """Packages that take long to import."""
 
 
@@ -47,13 +57,20 @@ def test_help_imports_nothing_slow(line: list[str]) -> None:
     work needs.
     """
     script = f"import sys; from cli.main import main; main({line})"
-    program = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {script}"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    program = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+        f"{script}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert "usage: sluice" in done.stdout
     imported = done.stderr.split()
     assert not [name for name in imported if name.startswith(SLOW)]
     if line[0] == "keys":
-        assert [name for name in imported if name.startswith("cli.commands.")] == ["cli.commands.keys"]
+        assert [name for name in imported if name.startswith("cli.commands.")] == [
+            "cli.commands.keys"
+        ]
 
 
 def test_an_unknown_command_is_an_invalid_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,9 @@
-"""LangChain's own standard tests of chat models, run with its stock `ChatOpenAI`; and what they leave out.
+"""LangChain's own standard tests of chat models, run with its stock `ChatOpenAI`; and what they
+leave out.
 
-The suite runs against the demo model, which is not trained to it: wire and grammar are what it tests there. Which
-tool is called with which arguments is tested below against the scripted engine, which says what a test tells it.
+The suite runs against the demo model, which is not trained to it: wire and grammar are what it
+tests there. Which tool is called with which arguments is tested below against the scripted engine,
+which says what a test tells it.
 """
 
 import json
@@ -17,7 +19,10 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
-OF_THE_MODEL = "what the model says, not how: a demo model of two million parameters does not read that from a prompt"
+OF_THE_MODEL = (
+    "what the model says, not how: a demo model of two million parameters does not read that "
+    "from a prompt"
+)
 
 
 def given(name: str) -> dict[str, Any]:
@@ -66,7 +71,9 @@ class TestStandard(ChatModelIntegrationTests):
 
     @pytest.mark.xfail(reason=OF_THE_MODEL, raises=OutputParserException, strict=True)
     def test_json_mode(self, model: BaseChatModel) -> None:
-        """Expects the keys that the prompt names: JSON mode guides to some object, not to these keys."""
+        """Expects the keys that the prompt names: JSON mode guides to some object, not to these
+        keys.
+        """
         super().test_json_mode(model)
 
     @pytest.mark.xfail(reason=OF_THE_MODEL, raises=AssertionError, strict=True)
@@ -96,7 +103,9 @@ def scripted() -> ChatOpenAI:
 
 
 def test_which_tool_and_which_arguments(scripted: ChatOpenAI) -> None:
-    """Calls arrive as they were made, whole and in pieces, and an agent's loop of two steps ends in the answer."""
+    """Calls arrive as they were made, whole and in pieces, and an agent's loop of two steps ends in
+    the answer.
+    """
     bound = scripted.bind_tools([magic_function])
     asked = script(tool_calls=[CALL])
     answer = bound.invoke([asked])
@@ -105,7 +114,9 @@ def test_which_tool_and_which_arguments(scripted: ChatOpenAI) -> None:
     for piece in pieces[1:]:
         together += piece
     for message in (answer, together):
-        assert [(call["name"], call["args"]) for call in message.tool_calls] == [("magic_function", {"number": 3})]
+        assert [(call["name"], call["args"]) for call in message.tool_calls] == [
+            ("magic_function", {"number": 3})
+        ]
     results = [magic_function.invoke(call) for call in answer.tool_calls]
     assert all(isinstance(result, ToolMessage) for result in results)
     final = bound.invoke([asked, answer, *results, script(say=["It", " is 5."])])
@@ -115,14 +126,21 @@ def test_which_tool_and_which_arguments(scripted: ChatOpenAI) -> None:
 
 async def test_async_stream(scripted: ChatOpenAI) -> None:
     """Text in pieces, with usage at the end."""
-    pieces = [piece async for piece in scripted.astream([script(say=["Grü", "ße"], prompt_tokens=2)])]
+    pieces = [
+        piece async for piece in scripted.astream([script(say=["Grü", "ße"], prompt_tokens=2)])
+    ]
     assert "".join(piece.content for piece in pieces) == "Grüße"
     assert [piece.usage_metadata["total_tokens"] for piece in pieces if piece.usage_metadata] == [4]
 
 
 def test_structured_output(scripted: ChatOpenAI) -> None:
     """What the model said is read into the schema's form."""
-    schema = {"title": "Number", "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    schema = {
+        "title": "Number",
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+    }
     asked = [script(say=['{"n"', ": 7}"])]
     assert scripted.with_structured_output(schema, method="json_schema").invoke(asked) == {"n": 7}
 

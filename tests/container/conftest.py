@@ -19,7 +19,9 @@ def engine() -> Engine:
 @pytest.fixture(scope="session")
 def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image, built from model/Dockerfile."""
-    return container.build(engine.name, log=tmp_path_factory.mktemp("image") / "build.log", detail=quiet)
+    return container.build(
+        engine.name, log=tmp_path_factory.mktemp("image") / "build.log", detail=quiet
+    )
 
 
 @pytest.fixture(scope="session")

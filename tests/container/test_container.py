@@ -27,7 +27,9 @@ WRONG_PORT = {"SLUICE_ENGINE": "scripted", "SAGEMAKER_BIND_TO_PORT": "9090"}
 
 @pytest.fixture(scope="session")
 def doomed(aws: dict[str, str], image: str) -> str:
-    """Return the name of a stack whose container never answers /ping, being created; it takes its minute meanwhile."""
+    """Return the name of a stack whose container never answers /ping, being created; it takes its
+    minute meanwhile.
+    """
     variant = {
         "VariantName": "v",
         "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
@@ -51,23 +53,35 @@ def doomed(aws: dict[str, str], image: str) -> str:
         "Role": {
             "Type": "AWS::IAM::Role",
             "Properties": {
-                "AssumeRolePolicyDocument": _policy("sts:AssumeRole", Principal={"Service": "sagemaker.amazonaws.com"}),
-                "Policies": [{"PolicyName": "pull", "PolicyDocument": _policy(*pull, "logs:*", Resource="*")}],
+                "AssumeRolePolicyDocument": _policy(
+                    "sts:AssumeRole", Principal={"Service": "sagemaker.amazonaws.com"}
+                ),
+                "Policies": [
+                    {"PolicyName": "pull", "PolicyDocument": _policy(*pull, "logs:*", Resource="*")}
+                ],
             },
         },
         "Model": {"Type": "AWS::SageMaker::Model", "Properties": model},
-        "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
+        "Config": {
+            "Type": "AWS::SageMaker::EndpointConfig",
+            "Properties": {"ProductionVariants": [variant]},
+        },
         "Endpoint": {"Type": "AWS::SageMaker::Endpoint", "Properties": config},
     }
     boto3.client("cloudformation", **aws).create_stack(
-        StackName="doomed", TemplateBody=json.dumps({"Resources": resources}), Capabilities=["CAPABILITY_IAM"]
+        StackName="doomed",
+        TemplateBody=json.dumps({"Resources": resources}),
+        Capabilities=["CAPABILITY_IAM"],
     )
     return "doomed"
 
 
 def _policy(*actions: str, **more: Any) -> dict[str, Any]:
     """Return a policy that allows these actions."""
-    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), **more}]}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": list(actions), **more}],
+    }
 
 
 @pytest.fixture
@@ -75,7 +89,9 @@ def running(engine: Engine, deployed: Deployed, doomed: str) -> dict[str, Any]:
     """Return the engine's description of the deployed endpoint's container."""
     name = f"{deployed.outputs['EndpointName']}-primary-0"
     found = engine.containers(deployed.cloud.directory)
-    [container] = [one for one in found if one["Config"]["Labels"]["sluice.local.container"] == name]
+    [container] = [
+        one for one in found if one["Config"]["Labels"]["sluice.local.container"] == name
+    ]
     return dict(container)
 
 
@@ -94,16 +110,27 @@ def test_stock_client_streams_from_the_container(deployed: Deployed, doomed: str
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-def test_container_gets_what_sagemaker_gives(engine: Engine, running: dict[str, Any], deployed: Deployed) -> None:
-    """The argument is `serve`, port 8080 is published on loopback, and the environment is the model's and image's."""
+def test_container_gets_what_sagemaker_gives(
+    engine: Engine, running: dict[str, Any], deployed: Deployed
+) -> None:
+    """The argument is `serve`, port 8080 is published on loopback, and the environment is the
+    model's and image's.
+    """
     assert running["Args"][-1] == "serve"
     assert running["Config"]["Cmd"] == ["serve"]
-    assert [(port, at[0]["HostIp"]) for port, at in running["NetworkSettings"]["Ports"].items()] == [
-        ("8080/tcp", "127.0.0.1")
-    ]
+    assert [
+        (port, at[0]["HostIp"]) for port, at in running["NetworkSettings"]["Ports"].items()
+    ] == [("8080/tcp", "127.0.0.1")]
     image = json.loads(engine.ask("image", "inspect", running["Image"]))[0]["Config"]["Env"]
-    own = {line.partition("=")[0] for line in image} | {"HOME", "HOSTNAME", "TERM", "container"}  # the engines' own
-    found = dict(line.split("=", 1) for line in engine.ask("exec", running["Id"], "env").splitlines())
+    own = {line.partition("=")[0] for line in image} | {
+        "HOME",
+        "HOSTNAME",
+        "TERM",
+        "container",
+    }  # the engines' own
+    found = dict(
+        line.split("=", 1) for line in engine.ask("exec", running["Id"], "env").splitlines()
+    )
     assert {name for name in found if name not in own} == {
         "SLUICE_ENGINE", "SLUICE_MODEL_NAME", "SLUICE_CONTEXT_TOKENS", "SLUICE_PARALLEL", "SLUICE_TOKENS_PER_SECOND",
         "SLUICE_CALLER_TOKEN",
@@ -116,14 +143,23 @@ def test_weights_are_mounted_read_only(engine: Engine, running: dict[str, Any]) 
     assert engine.ask("exec", running["Id"], "id", "-u").strip() == "1000"
     assert ".gguf" in engine.ask("exec", running["Id"], "ls", "/opt/ml/model")
     write = "open('/opt/ml/model/x', 'w')"
-    refused = engine.ask("exec", "--user", "0", running["Id"], "sh", "-c", f'python -c "{write}" 2>&1 || true')
+    refused = engine.ask(
+        "exec", "--user", "0", running["Id"], "sh", "-c", f'python -c "{write}" 2>&1 || true'
+    )
     assert "Read-only file system" in refused
 
 
 def test_output_is_in_the_endpoints_log(deployed: Deployed, doomed: str) -> None:
     """What the container prints is in the endpoint's log file."""
-    log = deployed.cloud.directory / "logs" / f"endpoint-{deployed.outputs['EndpointName']}-primary-0.log"
-    assert f"model: serving {deployed.outputs['ModelName']} with llama_cpp on port 8080" in log.read_text()
+    log = (
+        deployed.cloud.directory
+        / "logs"
+        / f"endpoint-{deployed.outputs['EndpointName']}-primary-0.log"
+    )
+    assert (
+        f"model: serving {deployed.outputs['ModelName']} with llama_cpp on port 8080"
+        in log.read_text()
+    )
 
 
 async def _start(
@@ -134,18 +170,24 @@ async def _start(
     weights.mkdir()
     runner = ContainerRunner(engine.name, folder)
     environment = {"SLUICE_ENGINE": name} if name else {}
-    running = await runner.start(Container("test", image, environment, weights, folder / "container.log"))
+    running = await runner.start(
+        Container("test", image, environment, weights, folder / "container.log")
+    )
     async with asyncio.timeout(30), httpx.AsyncClient() as client:
         while True:
             try:
-                answer = await client.get(f"http://127.0.0.1:{running.port}/ping", headers=running.headers)
+                answer = await client.get(
+                    f"http://127.0.0.1:{running.port}/ping", headers=running.headers
+                )
                 if answer.status_code == ping:
                     return running, answer
             except httpx.TransportError:
                 await asyncio.sleep(0.05)
 
 
-async def test_says_why_it_cannot_start(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
+async def test_says_why_it_cannot_start(
+    engine: Engine, image: str, tmp_path: Path, doomed: str
+) -> None:
     """A container that cannot start reports why at /ping and in one line of its log, and ends on
     SIGTERM.
     """
@@ -158,26 +200,36 @@ async def test_says_why_it_cannot_start(engine: Engine, image: str, tmp_path: Pa
 
 
 def test_image_holds_what_it_needs(engine: Engine, image: str) -> None:
-    """The image has no root user, no compiler, every package of the lock with its own metadata, and no weights but the
-    demo model's, with which grammars are tried.
+    """The image has no root user, no compiler, every package of the lock with its own metadata, and
+    no weights but the demo model's, with which grammars are tried.
     """
 
     def inside(command: str) -> str:
-        return engine.ask("run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", command)
+        return engine.ask(
+            "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", command
+        )
 
     assert inside("id -u").strip() == "1000"
     assert inside("command -v gcc cc g++ clang tcc make rustc || echo none").strip() == "none"
-    weights = inside("find / -xdev -name '*.gguf' -o -xdev -name '*.safetensors' 2>/dev/null || true")
+    weights = inside(
+        "find / -xdev -name '*.gguf' -o -xdev -name '*.safetensors' 2>/dev/null || true"
+    )
     assert weights.split() == ["/app/demo_model/weights/sluice-demo.gguf"]
     assert inside("find /app -writable -print 2>/dev/null | head -1").strip() == ""
-    lock = re.findall(r"^([a-z0-9-]+)==(\S+)(?: ;.*)?", (ROOT / "locks" / "model.txt").read_text(), re.MULTILINE)
+    lock = re.findall(
+        r"^([a-z0-9-]+)==(\S+)(?: ;.*)?", (ROOT / "locks" / "model.txt").read_text(), re.MULTILINE
+    )
     found = set(inside("ls -d /app/packages/*.dist-info").split())
-    there = {(name.rpartition("/")[2].removesuffix(".dist-info")).lower().replace("_", "-") for name in found}
+    there = {
+        (name.rpartition("/")[2].removesuffix(".dist-info")).lower().replace("_", "-")
+        for name in found
+    }
     assert len(there) >= 10
     assert there <= {f"{name}-{version}" for name, version in lock}
 
 
-# What stands in for vLLM's image: root, Python, and the packages that it shares with ours, but no vLLM.
+# What stands in for vLLM's image: root, Python, and the packages that it shares with ours, but no
+# vLLM.
 GPU_BASE = """
 FROM {image}
 USER root
@@ -192,9 +244,24 @@ async def test_gpu_target(engine: Engine, image: str, tmp_path: Path, doomed: st
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "Dockerfile").write_text(GPU_BASE.format(image=image))
     engine.ask("build", "--tag", "localhost/sluice-gpu-base", str(tmp_path / "base"))
-    base = ["--build-arg", "GPU_BASE_IMAGE=localhost/sluice-gpu-base", "--build-arg", f"BASE_IMAGE={image}"]
+    base = [
+        "--build-arg",
+        "GPU_BASE_IMAGE=localhost/sluice-gpu-base",
+        "--build-arg",
+        f"BASE_IMAGE={image}",
+    ]
     gpu = "localhost/sluice-model-gpu"
-    engine.ask("build", "--file", str(ROOT / "model/Dockerfile"), "--target", "gpu", "--tag", gpu, *base, str(ROOT))
+    engine.ask(
+        "build",
+        "--file",
+        str(ROOT / "model/Dockerfile"),
+        "--target",
+        "gpu",
+        "--tag",
+        gpu,
+        *base,
+        str(ROOT),
+    )
     inside = engine.ask("run", "--rm", "--network", "none", "--entrypoint", "id", gpu, "-u")
     assert inside.strip() == "1000"
     running, ping = await _start(engine, gpu, tmp_path, None, 503)
@@ -204,8 +271,12 @@ async def test_gpu_target(engine: Engine, image: str, tmp_path: Path, doomed: st
     assert await running.ended() == 1
 
 
-async def test_stop_lets_answers_end(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
-    """SIGTERM ends the container as soon as the answers under way are whole; SIGKILL would come 30 s later."""
+async def test_stop_lets_answers_end(
+    engine: Engine, image: str, tmp_path: Path, doomed: str
+) -> None:
+    """SIGTERM ends the container as soon as the answers under way are whole; SIGKILL would come 30
+    s later.
+    """
     running, _ = await _start(engine, image, tmp_path)
     [container] = engine.containers(tmp_path)
     assert container["Config"]["StopTimeout"] == 30
@@ -227,8 +298,12 @@ async def test_stop_lets_answers_end(engine: Engine, image: str, tmp_path: Path,
     assert engine.containers(tmp_path) == []
 
 
-async def test_killed_cloud_is_swept(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
-    """A container whose local cloud was killed is removed by the next start or stop in its folder."""
+async def test_killed_cloud_is_swept(
+    engine: Engine, image: str, tmp_path: Path, doomed: str
+) -> None:
+    """A container whose local cloud was killed is removed by the next start or stop in its
+    folder.
+    """
     running, _ = await _start(engine, image, tmp_path)
     # The kernel kills the engine's client with the local cloud; the container is not its child.
     running._client.kill()  # type: ignore[attr-defined]
@@ -241,14 +316,23 @@ async def test_killed_cloud_is_swept(engine: Engine, image: str, tmp_path: Path,
 def test_failing_health_check_fails_the_stack(
     engine: Engine, cloud: LocalCloud, deployed: Deployed, aws: dict[str, str], doomed: str
 ) -> None:
-    """A container that does not answer /ping within its start-up timeout fails its stack, with its log's last line."""
+    """A container that does not answer /ping within its start-up timeout fails its stack, with its
+    log's last line.
+    """
     client = boto3.client("cloudformation", **aws)
-    while client.describe_stacks(StackName=doomed)["Stacks"][0]["StackStatus"].endswith("_IN_PROGRESS"):
+    while client.describe_stacks(StackName=doomed)["Stacks"][0]["StackStatus"].endswith(
+        "_IN_PROGRESS"
+    ):
         pass  # calls wait up to 5 s for the end of an operation themselves
-    assert client.describe_stacks(StackName=doomed)["Stacks"][0]["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert (
+        client.describe_stacks(StackName=doomed)["Stacks"][0]["StackStatus"] == "ROLLBACK_COMPLETE"
+    )
     events = client.describe_stack_events(StackName=doomed)["StackEvents"]
     reasons = "\n".join(event.get("ResourceStatusReason", "") for event in events)
     assert f"did not pass the ping health check within {STARTUP_S} s" in reasons
     assert "model: serving sluice-demo with scripted on port 9090" in reasons
-    labels = [one["Config"]["Labels"]["sluice.local.container"] for one in engine.containers(cloud.directory)]
+    labels = [
+        one["Config"]["Labels"]["sluice.local.container"]
+        for one in engine.containers(cloud.directory)
+    ]
     assert labels == [f"{deployed.outputs['EndpointName']}-primary-0"]

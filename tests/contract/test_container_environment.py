@@ -18,17 +18,34 @@ from model.settings import Settings, variable_of
     [
         ({}, {"engine": "llama_cpp", "model_name": "sluice-demo"}),
         (
-            {"engine": "vllm", "instance_type": "ml.g6.12xlarge", "weights": "hf:a/b@v1", "context_tokens": "8192"},
-            {"model_id": "a/b", "model_revision": "v1", "tensor_parallel": 4, "context_tokens": 8192},
+            {
+                "engine": "vllm",
+                "instance_type": "ml.g6.12xlarge",
+                "weights": "hf:a/b@v1",
+                "context_tokens": "8192",
+            },
+            {
+                "model_id": "a/b",
+                "model_revision": "v1",
+                "tensor_parallel": 4,
+                "context_tokens": 8192,
+            },
         ),
         (
-            {"engine": "vllm", "instance_type": "ml.g6.xlarge", "weights": "s3://models/one/", "quantization": "fp8"},
+            {
+                "engine": "vllm",
+                "instance_type": "ml.g6.xlarge",
+                "weights": "s3://models/one/",
+                "quantization": "fp8",
+            },
             {"model_id": None, "tensor_parallel": 1, "quantization": "fp8"},
         ),
     ],
 )
 def test_environment(context: dict[str, str], expected: dict[str, Any]) -> None:
-    """Every variable is one of the container's, of the engine that is deployed, with a value that it takes."""
+    """Every variable is one of the container's, of the engine that is deployed, with a value that
+    it takes.
+    """
     told = environment(settings_from_context({"stage": "dev", **context}))
 
     settings = Settings.from_environment(told)
@@ -37,11 +54,18 @@ def test_environment(context: dict[str, str], expected: dict[str, Any]) -> None:
 
 
 def test_what_may_be_told_beside() -> None:
-    """Each of the container's settings is one of the deployment's, or may be told beside, or is of no use there."""
-    vllm = {"engine": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:a/b@v1", "quantization": "fp8"}
-    said = environment(settings_from_context({"stage": "dev", "weights_sha256": "a" * 64})) | environment(
-        settings_from_context({"stage": "dev", **vllm})
-    )
+    """Each of the container's settings is one of the deployment's, or may be told beside, or is of
+    no use there.
+    """
+    vllm = {
+        "engine": "vllm",
+        "instance_type": "ml.g6.xlarge",
+        "weights": "hf:a/b@v1",
+        "quantization": "fp8",
+    }
+    said = environment(
+        settings_from_context({"stage": "dev", "weights_sha256": "a" * 64})
+    ) | environment(settings_from_context({"stage": "dev", **vllm}))
     all_of_them = {variable_of(field) for field in fields(Settings)}
     engines = {variable_of(field): field.metadata["engine"] for field in fields(Settings)}
     assert all_of_them - said.keys() - set(EXTRA) == {
@@ -66,7 +90,13 @@ def test_what_may_be_told_beside() -> None:
     ],
 )
 def test_what_may_not(name: str, reason: str) -> None:
-    """A variable that the container would refuse, or that a setting sets already, ends the synthesis."""
+    """A variable that the container would refuse, or that a setting sets already, ends the
+    synthesis.
+    """
     with pytest.raises(SettingsError, match=reason):
         environment(settings_from_context({"stage": "dev", "environment": f'{{"{name}": "4"}}'}))
-    environment(settings_from_context({"stage": "dev", "environment": '{"SLUICE_QUEUE": "4", "OTHER": "x"}'}))
+    environment(
+        settings_from_context(
+            {"stage": "dev", "environment": '{"SLUICE_QUEUE": "4", "OTHER": "x"}'}
+        )
+    )

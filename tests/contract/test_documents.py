@@ -1,4 +1,6 @@
-"""The documents name files, targets and commands that exist, lead somewhere, and keep their form."""
+"""The documents name files, targets and commands that exist, lead somewhere, and keep their
+form.
+"""
 
 import re
 from pathlib import Path
@@ -8,7 +10,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [
-        *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+        *(
+            ROOT / name
+            for name in (
+                "README.md",
+                "ARCHITECTURE.md",
+                "CONTRIBUTING.md",
+                "SECURITY.md",
+                "CHANGELOG.md",
+            )
+        ),
         ROOT / "examples/README.md",
         *(ROOT / "docs").rglob("*.md"),
     ]
@@ -23,14 +34,23 @@ BASES = ("", "lambda_fn", "lambda_fn/control", "model")
 
 def prose(text: str) -> str:
     """Return a page without its fenced code and what `make bench-report` writes."""
-    return re.sub(r"^```.*?^```$|<!-- (\w+): begin -->.*?<!-- \1: end -->", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(
+        r"^```.*?^```$|<!-- (\w+): begin -->.*?<!-- \1: end -->",
+        "",
+        text,
+        flags=re.DOTALL | re.MULTILINE,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_file_that_is_named_is_there(name: str) -> None:
-    """A path of the source, in code, is one: from the root, or from the part that the page is about."""
+    """A path of the source, in code, is one: from the root, or from the part that the page is
+    about.
+    """
     spans = re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", prose((ROOT / name).read_text()))
-    assert [path for path in spans if not any((ROOT / base / path).exists() for base in BASES)] == []
+    assert [
+        path for path in spans if not any((ROOT / base / path).exists() for base in BASES)
+    ] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,7 +71,11 @@ def test_each_link_leads_to_a_file(name: str) -> None:
 def test_lines_have_a_width_to_read(name: str) -> None:
     """A line has at most 100 columns, but for rows of tables, code, and what cannot be broken."""
     lines = prose((ROOT / name).read_text()).splitlines()
-    assert [line for line in lines if len(line) > 100 and not line.startswith("|") and " " in line.strip("- ")] == []
+    assert [
+        line
+        for line in lines
+        if len(line) > 100 and not line.startswith("|") and " " in line.strip("- ")
+    ] == []
 
 
 def test_the_readme_is_short() -> None:
@@ -60,7 +84,9 @@ def test_the_readme_is_short() -> None:
 
 
 def test_decisions_are_numbered_and_dated() -> None:
-    """Each record has the next number, a date and a status, and a row in the index with the same."""
+    """Each record has the next number, a date and a status, and a row in the index with the
+    same.
+    """
     folder = ROOT / "docs/decisions"
     records = sorted(folder.glob("0*.md"))
     assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
@@ -70,8 +96,15 @@ def test_decisions_are_numbered_and_dated() -> None:
         assert head is not None, path.name
         number, title, date, status = head.groups()
         assert path.name.startswith(number)
-        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
-        assert f"| [{number}]({path.name}) | {date} | {title} | {status} |" in (folder / "index.md").read_text()
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Consequences",
+        ]
+        assert (
+            f"| [{number}]({path.name}) | {date} | {title} | {status} |"
+            in (folder / "index.md").read_text()
+        )
 
 
 def test_the_changelog_has_the_released_version() -> None:

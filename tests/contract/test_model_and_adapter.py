@@ -30,7 +30,9 @@ CONTROL = Control(request_id="r1", deadline_ms=30_000, max_prompt_tokens=1000, c
 def body(script: dict[str, Any], **more: Any) -> bytes:
     """Return a container request as the stream function makes it."""
     message = {"role": "user", "content": json.dumps(script)}
-    return container_body(parse_chat(json.dumps({"model": "m", "messages": [message], **more}).encode()), CONTROL)
+    return container_body(
+        parse_chat(json.dumps({"model": "m", "messages": [message], **more}).encode()), CONTROL
+    )
 
 
 @pytest.fixture
@@ -45,7 +47,9 @@ async def container() -> AsyncIterator[httpx.AsyncClient]:
     await engine.close()
 
 
-async def ask(container: httpx.AsyncClient, script: dict[str, Any], **more: Any) -> tuple[list[Event], bytes]:
+async def ask(
+    container: httpx.AsyncClient, script: dict[str, Any], **more: Any
+) -> tuple[list[Event], bytes]:
     """Send a request, and decode the response with the stream function's decoder."""
     answer = await container.post("/invocations", content=body(script, **more))
     assert answer.status_code == 200, answer.text
@@ -55,14 +59,20 @@ async def ask(container: httpx.AsyncClient, script: dict[str, Any], **more: Any)
 
 async def test_answer_is_understood(container: httpx.AsyncClient) -> None:
     """Every record of the container is an event of the decoder, and the response is complete."""
-    script = {"say": ["Grüße", " 🚰\n", '"'], "tool_calls": [{"name": "f", "arguments": ['{"a"', ":1}"]}]}
+    script = {
+        "say": ["Grüße", " 🚰\n", '"'],
+        "tool_calls": [{"name": "f", "arguments": ['{"a"', ":1}"]}],
+    }
     events, raw = await ask(container, script, n=2, logprobs=True)
     assert not any(isinstance(event, Failure) for event in events)
     assert len(events) == sum(1 for line in raw.splitlines() if line.strip())
     answer = json.loads(ChatBody(Head("c", 1, "m", 2)).encode(events))
     for choice in answer["choices"]:
         assert choice["message"]["content"] == 'Grüße 🚰\n"'
-        assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a":1}'}
+        assert choice["message"]["tool_calls"][0]["function"] == {
+            "name": "f",
+            "arguments": '{"a":1}',
+        }
         assert choice["finish_reason"] == "tool_calls"
 
 
@@ -86,7 +96,9 @@ async def test_refusal_is_understood(container: httpx.AsyncClient) -> None:
     """A rejection before the response has the body that the function reads, and a code that it
     knows.
     """
-    answer = await container.post("/invocations", content=body({"prompt_tokens": 100_000, "say": ["x"]}))
+    answer = await container.post(
+        "/invocations", content=body({"prompt_tokens": 100_000, "say": ["x"]})
+    )
     error = answer.json()["error"]
     assert answer.status_code == 400
     assert from_container(error["code"], error["message"]).code == "context_length_exceeded"
@@ -115,7 +127,9 @@ messages = st.fixed_dictionaries({"role": st.just("user"), "content": text})
 requests = st.fixed_dictionaries(
     {
         "model": st.just("m"),
-        "messages": st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": text}), min_size=1),
+        "messages": st.lists(
+            st.fixed_dictionaries({"role": st.just("user"), "content": text}), min_size=1
+        ),
     },
     optional={
         "stream": st.booleans(),
@@ -126,12 +140,17 @@ requests = st.fixed_dictionaries(
         "presence_penalty": st.floats(-2, 2),
         "seed": st.integers(0, 2**31),
         "stop": st.lists(
-            st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=5), max_size=4
+            st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=5),
+            max_size=4,
         ),
         "n": st.integers(1, 8),
         "logprobs": st.booleans(),
-        "logit_bias": st.dictionaries(st.integers(0, 2000).map(str), st.floats(-100, 100), max_size=3),
-        "tools": st.just([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]),
+        "logit_bias": st.dictionaries(
+            st.integers(0, 2000).map(str), st.floats(-100, 100), max_size=3
+        ),
+        "tools": st.just(
+            [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+        ),
         "response_format": st.sampled_from([{"type": "text"}, {"type": "json_object"}]),
     },
 )

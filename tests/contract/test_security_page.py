@@ -12,7 +12,9 @@ PAGE = (ROOT / "docs/explanation/security.md").read_text()
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"tests/[\w./-]*", PAGE))))
 def test_each_test_is_there(path: str) -> None:
     """A file of tests that the page names is one, with tests in it."""
-    assert re.search(r"^(async def test_|def test_|Test\w* = )", (ROOT / path).read_text(), re.MULTILINE)
+    assert re.search(
+        r"^(async def test_|def test_|Test\w* = )", (ROOT / path).read_text(), re.MULTILINE
+    )
 
 
 def test_each_command_is_there() -> None:
@@ -27,7 +29,11 @@ def test_each_row_names_what_shows_it() -> None:
     """Whatever is said to hold at a hop has a test or a command beside it."""
     hops = PAGE.partition("## Each hop")[2].partition("## Accepted risks")[0]
     rows = [
-        line for line in hops.splitlines() if line.startswith("|") and not line.startswith(("| what holds", "|---"))
+        line
+        for line in hops.splitlines()
+        if line.startswith("|") and not line.startswith(("| what holds", "|---"))
     ]
     assert len(rows) > 20
-    assert [row for row in rows if not re.fullmatch(r"\|.*\|.*\|( `(tests/\S+|make \S+)`,?)+ \|", row)] == []
+    assert [
+        row for row in rows if not re.fullmatch(r"\|.*\|.*\|( `(tests/\S+|make \S+)`,?)+ \|", row)
+    ] == []

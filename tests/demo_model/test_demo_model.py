@@ -1,4 +1,6 @@
-"""The committed demo model, asked through its engine: readable, within what it was taught, the whole context."""
+"""The committed demo model, asked through its engine: readable, within what it was taught, the
+whole context.
+"""
 
 import json
 import random
@@ -34,7 +36,9 @@ def server() -> xllamacpp.Server:
     parameters.port = 0
     parameters.api_keys = [secrets.token_hex(16)]
     server = xllamacpp.Server(parameters)
-    complete(server, "Hello", max_tokens=1)  # a server that has answered nothing may hang when it is destroyed
+    complete(
+        server, "Hello", max_tokens=1
+    )  # a server that has answered nothing may hang when it is destroyed
     return server
 
 
@@ -43,7 +47,9 @@ def complete(server: xllamacpp.Server, *asked: str | Message, **options: Any) ->
 
     It is greedy unless `options` differ.
     """
-    messages = [{"role": "user", "content": item} if isinstance(item, str) else item for item in asked]
+    messages = [
+        {"role": "user", "content": item} if isinstance(item, str) else item for item in asked
+    ]
     request = {"messages": messages, "temperature": 0.0, "max_tokens": 400, **options}
     reply: dict[str, Any] = server.handle_chat_completions(request)
     assert "error" not in reply, reply
@@ -60,7 +66,19 @@ def answer(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> s
 
 def metadata(path: Path) -> dict[str, Any]:
     """Return the strings and numbers of a GGUF file's header; arrays are skipped."""
-    plain = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+    plain = {
+        0: "B",
+        1: "b",
+        2: "H",
+        3: "h",
+        4: "I",
+        5: "i",
+        6: "f",
+        7: "?",
+        10: "Q",
+        11: "q",
+        12: "d",
+    }
     with path.open("rb") as file:
 
         def unpack(kind: str) -> Any:
@@ -80,7 +98,9 @@ def metadata(path: Path) -> dict[str, Any]:
 
 
 def test_it_is_small_and_says_what_it_is() -> None:
-    """The file has at most 4 MB, and its metadata name the architecture, the context, the chat template and the end."""
+    """The file has at most 4 MB, and its metadata name the architecture, the context, the chat
+    template and the end.
+    """
     assert WEIGHTS.stat().st_size <= 4_000_000
     said = metadata(WEIGHTS)
     assert said["general.architecture"] == "llama"
@@ -104,7 +124,9 @@ def test_it_is_small_and_says_what_it_is() -> None:
         ("What is a token?", "text"),
     ],
 )
-def test_it_answers_what_it_was_taught(server: xllamacpp.Server, question: str, expected: str) -> None:
+def test_it_answers_what_it_was_taught(
+    server: xllamacpp.Server, question: str, expected: str
+) -> None:
     """A question from the lessons gets sentences that have to do with it."""
     text = answer(server, question)
     assert expected in text
@@ -113,7 +135,13 @@ def test_it_answers_what_it_was_taught(server: xllamacpp.Server, question: str, 
 
 @pytest.mark.parametrize(
     ("question", "result"),
-    [("What is 17 + 5?", 22), ("What is 2+2?", 4), ("8 plus 7", 15), ("What is 13 - 6?", 7), ("What is 6 * 7?", 42)],
+    [
+        ("What is 17 + 5?", 22),
+        ("What is 2+2?", 4),
+        ("8 plus 7", 15),
+        ("What is 13 - 6?", 7),
+        ("What is 6 * 7?", 42),
+    ],
 )
 def test_small_sums_are_right(server: xllamacpp.Server, question: str, result: int) -> None:
     """Sums of numbers up to twenty come out right."""
@@ -127,7 +155,9 @@ def test_it_counts(server: xllamacpp.Server) -> None:
 
 @pytest.mark.parametrize("hero", ["fox", "lighthouse", "dragon"])
 def test_it_tells_stories_long_enough_to_watch(server: xllamacpp.Server, hero: str) -> None:
-    """A story has at least eighty tokens in several sentences, though not always of whom was asked for."""
+    """A story has at least eighty tokens in several sentences, though not always of whom was asked
+    for.
+    """
     reply = complete(server, f"Tell me a story about a {hero}.")
     text = reply["choices"][0]["message"]["content"]
     assert text.startswith("Once upon a time")
@@ -148,7 +178,12 @@ def test_json_that_is_asked_for_is_json(server: xllamacpp.Server, fields: tuple[
 
 
 @pytest.mark.parametrize(
-    "question", ["Who won the world cup in 1990?", "What is the capital of France?", "How do I cook spaghetti?"]
+    "question",
+    [
+        "Who won the world cup in 1990?",
+        "What is the capital of France?",
+        "How do I cook spaghetti?",
+    ],
 )
 def test_it_declines_what_it_was_not_taught(server: xllamacpp.Server, question: str) -> None:
     """A question from outside the lessons gets the answer that it is not known."""
@@ -169,7 +204,9 @@ def test_it_tolerates_every_role(server: xllamacpp.Server) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_whole_context_works(server: xllamacpp.Server, seed: int) -> None:
-    """After some 3,000 tokens of earlier turns a question is still answered, if less well (see the card)."""
+    """After some 3,000 tokens of earlier turns a question is still answered, if less well (see the
+    card).
+    """
     rng = random.Random(seed)
     lessons = [
         "What is HTTP?",
@@ -183,7 +220,10 @@ def test_the_whole_context_works(server: xllamacpp.Server, seed: int) -> None:
     size = 0
     while size < 11_500:  # letters; between three and four a token
         question = rng.choice(lessons)
-        history += [{"role": "user", "content": question}, {"role": "assistant", "content": known[question]}]
+        history += [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": known[question]},
+        ]
         size += len(question) + len(known[question])
     reply = complete(server, *history, "What is Sluice?")
     assert 2_800 < reply["usage"]["prompt_tokens"] < CONTEXT - 100

@@ -25,7 +25,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 @pytest.fixture(scope="session")
 def deployments(cloud: LocalCloud) -> Iterator[dict[str, Deployment]]:
     """Deploy both pairs of stacks, side by side."""
-    scripted = {"engine": "scripted", "model_name": SCRIPTED_MODEL, "tokens_per_second": "0", "parallel": "256"}
+    scripted = {
+        "engine": "scripted",
+        "model_name": SCRIPTED_MODEL,
+        "tokens_per_second": "0",
+        "parallel": "256",
+    }
     with ThreadPoolExecutor() as pool:
         demo = pool.submit(deployed, cloud, "demo", {"tokens_per_second": str(DEMO_RATE)})
         found = {"scripted": deployed(cloud, "scripted", scripted), "demo": demo.result()}

@@ -1,4 +1,6 @@
-"""The admin API over the whole local cloud: by the distribution with the admin secret, and by IAM without it."""
+"""The admin API over the whole local cloud: by the distribution with the admin secret, and by IAM
+without it.
+"""
 
 import json
 import secrets
@@ -30,9 +32,14 @@ def versions(cloud: LocalCloud, deployment: Deployment) -> dict[str, str]:
     manager = boto3.client("secretsmanager", **options(cloud))
     arn = deployment.outputs["AdminSecretArn"]
     labels = {
-        label for found in manager.describe_secret(SecretId=arn)["VersionIdsToStages"].values() for label in found
+        label
+        for found in manager.describe_secret(SecretId=arn)["VersionIdsToStages"].values()
+        for label in found
     }
-    return {label: manager.get_secret_value(SecretId=arn, VersionStage=label)["SecretString"] for label in labels}
+    return {
+        label: manager.get_secret_value(SecretId=arn, VersionStage=label)["SecretString"]
+        for label in labels
+    }
 
 
 def admin(deployment: Deployment, secret: str) -> httpx.Client:
@@ -49,10 +56,20 @@ def test_the_document_needs_no_secret(scripted: Deployment) -> None:
 
 
 def test_no_secret_and_a_wrong_one(scripted: Deployment) -> None:
-    """Without the admin secret nothing is answered, not even whether a path exists; an API key is none."""
-    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Bearer {scripted.key}"}):
+    """Without the admin secret nothing is answered, not even whether a path exists; an API key is
+    none.
+    """
+    for headers in (
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Bearer {scripted.key}"},
+    ):
         for path in ("keys", "nothing"):
-            check(httpx.get(f"{scripted.origin}/admin/v1/{path}", headers=headers), 401, "invalid_admin_secret")
+            check(
+                httpx.get(f"{scripted.origin}/admin/v1/{path}", headers=headers),
+                401,
+                "invalid_admin_secret",
+            )
 
 
 def test_an_unknown_path(scripted: Deployment, secret: str) -> None:
@@ -61,7 +78,9 @@ def test_an_unknown_path(scripted: Deployment, secret: str) -> None:
         check(client.get("/nothing"), 404, "not_found")
 
 
-def test_the_way_round_the_distribution_is_closed(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
+def test_the_way_round_the_distribution_is_closed(
+    cloud: LocalCloud, scripted: Deployment, secret: str
+) -> None:
     """The function URL itself refuses also who has the admin secret."""
     url = scripted.outputs["AdminFunctionUrl"]
     listener = cloud.ask("status")["function_urls"]
@@ -72,15 +91,21 @@ def test_the_way_round_the_distribution_is_closed(cloud: LocalCloud, scripted: D
 def invoke(
     cloud: LocalCloud, deployment: Deployment, event: dict[str, Any], *, right: str = ""
 ) -> tuple[int, dict[str, Any]]:
-    """Call the admin API through lambda:InvokeFunction, with all rights or with one; its status and JSON."""
+    """Call the admin API through lambda:InvokeFunction, with all rights or with one; its status and
+    JSON.
+    """
     functions = boto3.client("lambda", **options(cloud))
-    answer = functions.invoke(FunctionName=deployment.outputs[f"Admin{right}FunctionName"], Payload=json.dumps(event))
+    answer = functions.invoke(
+        FunctionName=deployment.outputs[f"Admin{right}FunctionName"], Payload=json.dumps(event)
+    )
     found = json.loads(answer["Payload"].read())
     return found["statusCode"], json.loads(found["body"])
 
 
 def test_whom_iam_lets_invoke_needs_no_secret(cloud: LocalCloud, scripted: Deployment) -> None:
-    """lambda:InvokeFunction is the other way in; an event that looks like the URL's still needs the secrets."""
+    """lambda:InvokeFunction is the other way in; an event that looks like the URL's still needs the
+    secrets.
+    """
     status, body = invoke(cloud, scripted, {"path": "/admin/v1/nothing"})
     assert (status, body["error"]["code"]) == (404, "not_found")
     forged = {
@@ -88,14 +113,18 @@ def test_whom_iam_lets_invoke_needs_no_secret(cloud: LocalCloud, scripted: Deplo
         "sluice.invoked": True,
         "rawQueryString": "",
         "headers": {},
-        "requestContext": {"http": {"method": "GET", "path": "/admin/v1/keys", "sourceIp": "192.0.2.1"}},
+        "requestContext": {
+            "http": {"method": "GET", "path": "/admin/v1/keys", "sourceIp": "192.0.2.1"}
+        },
     }
     status, body = invoke(cloud, scripted, forged)
     assert (status, body["error"]["code"]) == (403, "origin_denied")
 
 
 def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
-    """The rotation's four steps, as Secrets Manager takes them: both secrets work, the new one within seconds."""
+    """The rotation's four steps, as Secrets Manager takes them: both secrets work, the new one
+    within seconds.
+    """
     functions = boto3.client("lambda", **options(cloud))
     arn = scripted.outputs["AdminSecretArn"]
     described = boto3.client("cloudformation", **options(cloud)).describe_stack_resources(
@@ -104,10 +133,13 @@ def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
     [rotator] = [
         item["PhysicalResourceId"]
         for item in described
-        if item["ResourceType"] == "AWS::Lambda::Function" and "Rotation" in item["LogicalResourceId"]
+        if item["ResourceType"] == "AWS::Lambda::Function"
+        and "Rotation" in item["LogicalResourceId"]
     ]
     with admin(scripted, secret) as client:
-        assert client.get("/nothing").status_code == 404  # the old one is known to the function from now on
+        assert (
+            client.get("/nothing").status_code == 404
+        )  # the old one is known to the function from now on
         token = secrets.token_hex(16)
         for step in ("createSecret", "setSecret", "testSecret", "finishSecret", "finishSecret"):
             event = {"SecretId": arn, "ClientRequestToken": token, "Step": step}
@@ -118,7 +150,9 @@ def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
     assert found["AWSPREVIOUS"] == secret != found["AWSCURRENT"]
     assert len(found["AWSCURRENT"]) == 48
     with admin(scripted, found["AWSCURRENT"]) as client:
-        deadline = time.monotonic() + 60  # a secret that is not known is looked up at most every five seconds
+        deadline = (
+            time.monotonic() + 60
+        )  # a secret that is not known is looked up at most every five seconds
         while (status := client.get("/nothing").status_code) == 401 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert status == 404
@@ -134,9 +168,15 @@ RIGHTS = {
 
 @pytest.mark.parametrize("right", RIGHTS)
 def test_a_function_of_one_right(cloud: LocalCloud, scripted: Deployment, right: str) -> None:
-    """Whoever may invoke the function of one right does what it has, and is refused all that is another's."""
+    """Whoever may invoke the function of one right does what it has, and is refused all that is
+    another's.
+    """
     for name, (method, path, body) in RIGHTS.items():
-        event = {"method": method, "path": f"/admin/v1/{path.format(key=scripted.key[3:15])}", "body": body}
+        event = {
+            "method": method,
+            "path": f"/admin/v1/{path.format(key=scripted.key[3:15])}",
+            "body": body,
+        }
         status, answer = invoke(cloud, scripted, event, right=right)
         if name == right:
             assert status in {200, 201}, answer
@@ -145,17 +185,27 @@ def test_a_function_of_one_right(cloud: LocalCloud, scripted: Deployment, right:
 
 
 def test_iam_names_the_function(cloud: LocalCloud, scripted: Deployment) -> None:
-    """A role that may invoke the function of one right may invoke no other, nor that of the distribution."""
+    """A role that may invoke the function of one right may invoke no other, nor that of the
+    distribution.
+    """
     account = boto3.client("sts", **options(cloud)).get_caller_identity()["Account"]
     iam = boto3.client("iam", **options(cloud))
     api = boto3.client("lambda", **options(cloud))
     name = f"reader-{secrets.token_hex(4)}"
-    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "sts:AssumeRole"}
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
+        "Action": "sts:AssumeRole",
+    }
     role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
-    arn = api.get_function_configuration(FunctionName=scripted.outputs["AdminUsageFunctionName"])["FunctionArn"]
+    arn = api.get_function_configuration(FunctionName=scripted.outputs["AdminUsageFunctionName"])[
+        "FunctionArn"
+    ]
     grant = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn}
     iam.put_role_policy(RoleName=name, PolicyName="usage", PolicyDocument=policy(grant))
-    found = boto3.client("sts", **options(cloud)).assume_role(RoleArn=role, RoleSessionName="e2e")["Credentials"]
+    found = boto3.client("sts", **options(cloud)).assume_role(RoleArn=role, RoleSessionName="e2e")[
+        "Credentials"
+    ]
     session = {
         "aws_access_key_id": found["AccessKeyId"],
         "aws_secret_access_key": found["SecretAccessKey"],
@@ -166,8 +216,12 @@ def test_iam_names_the_function(cloud: LocalCloud, scripted: Deployment) -> None
     answer = json.loads(reader.invoke(FunctionName=arn, Payload=event)["Payload"].read())
     assert answer["statusCode"] == 200
     url = httpx.URL(scripted.outputs["AdminFunctionUrl"]).host
-    [control] = [it["FunctionName"] for it in api.list_functions()["Functions"] if url_of(api, it) == url]
-    others = [scripted.outputs[f"Admin{right}FunctionName"] for right in ("", "Keys", "Budgets", "Audit")]
+    [control] = [
+        it["FunctionName"] for it in api.list_functions()["Functions"] if url_of(api, it) == url
+    ]
+    others = [
+        scripted.outputs[f"Admin{right}FunctionName"] for right in ("", "Keys", "Budgets", "Audit")
+    ]
     for other in (*others, control):
         with pytest.raises(ClientError, match="not authorized to perform: lambda:InvokeFunction"):
             reader.invoke(FunctionName=other, Payload=event)
@@ -191,8 +245,8 @@ def url_of(api: Any, function: dict[str, Any]) -> str | None:
 
 
 def test_a_flood_does_not_lock_iam_out(cloud: LocalCloud, scripted: Deployment) -> None:
-    """While requests without a secret take all of the URL's concurrency, so that some are throttled, each of IAM's
-    callers is answered.
+    """While requests without a secret take all of the URL's concurrency, so that some are
+    throttled, each of IAM's callers is answered.
     """
     over = threading.Event()
     throttled = threading.Event()
@@ -214,12 +268,16 @@ def test_a_flood_does_not_lock_iam_out(cloud: LocalCloud, scripted: Deployment) 
     assert answers == [404] * 10
 
 
-def test_the_trail_tells_who_and_from_where(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
-    """By the distribution it has the version of the secret and the viewer's address, whatever the viewer says that it
-    is; by IAM the right and Lambda's id of the invocation.
+def test_the_trail_tells_who_and_from_where(
+    cloud: LocalCloud, scripted: Deployment, secret: str
+) -> None:
+    """By the distribution it has the version of the secret and the viewer's address, whatever the
+    viewer says that it is; by IAM the right and Lambda's id of the invocation.
     """
     with admin(scripted, versions(cloud, scripted)["AWSCURRENT"]) as client:
-        made = client.post("/keys", json={"name": "n"}, headers={"x-forwarded-for": "198.51.100.1"}).json()
+        made = client.post(
+            "/keys", json={"name": "n"}, headers={"x-forwarded-for": "198.51.100.1"}
+        ).json()
         path = f"/admin/v1/keys/{made['id']}"
         assert invoke(cloud, scripted, {"method": "DELETE", "path": path}, right="Keys")[0] == 200
         deleted, created = client.get("/audit", params={"key": made["id"]}).json()["data"]
@@ -227,7 +285,11 @@ def test_the_trail_tells_who_and_from_where(cloud: LocalCloud, scripted: Deploym
     arn = scripted.outputs["AdminSecretArn"]
     version = manager.get_secret_value(SecretId=arn, VersionStage="AWSCURRENT")["VersionId"]
     assert (created["actor"], created["address"]) == (f"secret:{version}", "127.0.0.1")
-    assert (deleted["actor"], deleted["address"], deleted["before"]["name"]) == ("iam:keys", None, "n")
+    assert (deleted["actor"], deleted["address"], deleted["before"]["name"]) == (
+        "iam:keys",
+        None,
+        "n",
+    )
     assert len(deleted["invocation"]) == 36
     stored = str(scripted.table.scan()["Items"])
     assert made["secret"][16:] not in stored

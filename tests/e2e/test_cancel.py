@@ -1,4 +1,6 @@
-"""A request that the function leaves ends in the container, on whichever of two instances it runs."""
+"""A request that the function leaves ends in the container, on whichever of two instances it
+runs.
+"""
 
 import json
 import re
@@ -23,7 +25,12 @@ COUNT, RATE = 15_000, 50
 @pytest.fixture(scope="module")
 def twins(cloud: LocalCloud) -> Deployment:
     """Deploy an endpoint of two instances of the scripted engine."""
-    settings = {"engine": "scripted", "model_name": SCRIPTED_MODEL, "instance_count": "2", "context_tokens": "16384"}
+    settings = {
+        "engine": "scripted",
+        "model_name": SCRIPTED_MODEL,
+        "instance_count": "2",
+        "context_tokens": "16384",
+    }
     return deployed(cloud, "twins", settings)
 
 
@@ -33,7 +40,9 @@ def running(cloud: LocalCloud, deployment: Deployment) -> list[int]:
     [endpoint] = [one for one in endpoints if one["name"].startswith(deployment.name)]
     counts = []
     for container in endpoint["containers"]:
-        metrics = httpx.get(f"http://127.0.0.1:{container['port']}/metrics", headers=container["headers"]).text
+        metrics = httpx.get(
+            f"http://127.0.0.1:{container['port']}/metrics", headers=container["headers"]
+        ).text
         found = re.search(r"^sluice_requests_running (\S+)$", metrics, re.MULTILINE)
         assert found is not None
         counts.append(int(float(found[1])))
@@ -59,9 +68,11 @@ def cut(cloud: LocalCloud, deployment: Deployment) -> str:
     return request_id.removeprefix("req_")
 
 
-def test_what_the_function_leaves_ends_in_the_container(cloud: LocalCloud, twins: Deployment) -> None:
-    """A request that the function leaves is freed within seconds, whether the other instance, which SageMaker prefers,
-    has nothing to do or as much; what runs there goes on.
+def test_what_the_function_leaves_ends_in_the_container(
+    cloud: LocalCloud, twins: Deployment
+) -> None:
+    """A request that the function leaves is freed within seconds, whether the other instance, which
+    SageMaker prefers, has nothing to do or as much; what runs there goes on.
     """
     request_id = cut(cloud, twins)
     until(lambda: running(cloud, twins) == [0, 0])
@@ -90,5 +101,10 @@ def until(holds: Callable[[], bool]) -> None:
 def said(cloud: LocalCloud, request_id: str) -> list[dict[str, Any]]:
     """What the function's log says of a request's cancel."""
     files = (cloud.directory / "logs").glob("function-twins*.log")
-    lines = [line for file in files for line in file.read_text().splitlines() if '"event":"cancel"' in line]
+    lines = [
+        line
+        for file in files
+        for line in file.read_text().splitlines()
+        if '"event":"cancel"' in line
+    ]
     return [json.loads(line[line.index("{") :]) for line in lines if request_id in line]

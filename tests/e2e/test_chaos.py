@@ -1,4 +1,5 @@
-"""Functions that are killed at any stage of a request, over the whole local cloud: after a sweep the books are exact.
+"""Functions that are killed at any stage of a request, over the whole local cloud: after a sweep
+the books are exact.
 
 `make chaos` does the same with 500 requests, and more harm: `tests.chaos`.
 """
@@ -24,13 +25,19 @@ OVERDUE = 9
 
 @contextmanager
 def overdue(cloud: LocalCloud, deployment: Deployment, seconds: int) -> Iterator[None]:
-    """Set after how many seconds a request counts as lost, in the functions' environment as an operator would."""
+    """Set after how many seconds a request counts as lost, in the functions' environment as an
+    operator would.
+    """
     client = boto3.client("lambda", **options(cloud))
     names = [deployment.outputs[name] for name in ("FunctionName", "SweeperName")]
-    before = {name: client.get_function_configuration(FunctionName=name)["Environment"] for name in names}
+    before = {
+        name: client.get_function_configuration(FunctionName=name)["Environment"] for name in names
+    }
     for name, environment in before.items():
         variables = {**environment["Variables"], "SLUICE_OVERDUE_SECONDS": str(seconds)}
-        client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+        client.update_function_configuration(
+            FunctionName=name, Environment={"Variables": variables}
+        )
     try:
         yield
     finally:
@@ -41,15 +48,23 @@ def overdue(cloud: LocalCloud, deployment: Deployment, seconds: int) -> Iterator
 async def test_killed_at_every_stage(
     cloud: LocalCloud, scripted: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is left OPEN or in flight, accounts, ledger and rollups agree, and with the container to the token."""
+    """Nothing is left OPEN or in flight, accounts, ledger and rollups agree, and with the container
+    to the token.
+    """
     deployment = ChaosDeployment(cloud, scripted.outputs, SCRIPTED_MODEL, OVERDUE)
     deployment.keys = [local_keys.create(scripted.table, name="chaos") for _ in range(2)]
     waves = parts.Waves()
     # of the long streams one is enough here, as long as a checkpoint and a little more
     stages = [stage for stage in STAGES if stage.script["count"] == SHORT["count"]]
-    stages += [replace(one, script={**LONG, "count": 150}) for one in STAGES if one.name == "after a checkpoint"]
+    stages += [
+        replace(one, script={**LONG, "count": 150})
+        for one in STAGES
+        if one.name == "after a checkpoint"
+    ]
     with overdue(cloud, scripted, OVERDUE):
-        wrong = await parts.kills(deployment, stages, waves, print, requests=2 * len(stages), at_once=2, seed=1)
+        wrong = await parts.kills(
+            deployment, stages, waves, print, requests=2 * len(stages), at_once=2, seed=1
+        )
         wrong += await parts.sweep_all(deployment, print)
         wrong += await parts.prove(deployment, waves, print)
         wrong += await parts.sweep_twice(deployment, print)

@@ -17,16 +17,22 @@ def test_the_demo_model_conforms(demo: Deployment) -> None:
     findings = run(Target(Server(f"{demo.origin}/v1", demo.key), demo.model))
     assert [one for one in findings if one.verdict == "wrong"] == []
     unknown = {one.rule.partition(":")[0] for one in findings if one.verdict == "unknown"}
-    assert unknown == {"failure", "heartbeat"}, "those need a model that can be told to fail and to be silent"
+    assert unknown == {"failure", "heartbeat"}, (
+        "those need a model that can be told to fail and to be silent"
+    )
 
 
 def test_failures_and_silence_conform(scripted: Deployment) -> None:
-    """An answer that breaks off says so, and a silence of 20 s is broken by heartbeats that clients read over."""
+    """An answer that breaks off says so, and a silence of 20 s is broken by heartbeats that clients
+    read over.
+    """
     failing = json.dumps({"count": 9, "fail_after": 3, "rate": 50})
     silent = json.dumps({"say": ["late"], "first_after": 17})
     found = {
         one.rule: one
-        for one in run(Target(Server(f"{scripted.origin}/v1", scripted.key), scripted.model, failing, silent))
+        for one in run(
+            Target(Server(f"{scripted.origin}/v1", scripted.key), scripted.model, failing, silent)
+        )
     }
     assert found["failure: an answer that breaks off says so"].verdict == "ok"
     assert found["heartbeat: no silence over 15 s"].verdict == "ok"

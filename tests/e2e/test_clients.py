@@ -1,4 +1,6 @@
-"""Clients with an environment and tests of their own, in tests/clients, over the whole local cloud."""
+"""Clients with an environment and tests of their own, in tests/clients, over the whole local
+cloud.
+"""
 
 import os
 import subprocess
@@ -34,7 +36,8 @@ SUITES = {
             "--max-time",
             "70",
             "--workers",
-            "1",  # with more, CPython 3.11 mixes up its AST constructor's depths now and then (gh-106905)
+            # with more, CPython 3.11 mixes up its AST constructor's depths now and then (gh-106905)
+            "1",
         ],
         FOLDER,
     ),
@@ -49,7 +52,11 @@ def running(demo: Deployment, scripted: Deployment) -> Iterator[dict[str, subpro
     given = {
         f"SLUICE_{name}_{field}": value
         for name, deployment in (("DEMO", demo), ("SCRIPTED", scripted))
-        for field, value in (("URL", f"{deployment.origin}/v1"), ("KEY", deployment.key), ("MODEL", deployment.model))
+        for field, value in (
+            ("URL", f"{deployment.origin}/v1"),
+            ("KEY", deployment.key),
+            ("MODEL", deployment.model),
+        )
     }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, **given, "PATH": path, "LANGSMITH_TRACING": "false"}

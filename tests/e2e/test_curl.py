@@ -1,4 +1,6 @@
-"""curl: what is on the wire, byte by byte, and what its exit status says of an answer that broke off."""
+"""curl: what is on the wire, byte by byte, and what its exit status says of an answer that broke
+off.
+"""
 
 import json
 import subprocess
@@ -14,12 +16,22 @@ from tests.support.faults import fault
 pytestmark = pytest.mark.e2e
 
 
-def curl(deployment: Deployment, body: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+def curl(
+    deployment: Deployment, body: dict[str, Any], *options: str
+) -> subprocess.CompletedProcess[str]:
     """Send a chat request."""
-    command = ["curl", "-sN", f"{deployment.origin}/v1/chat/completions", "-H", "content-type: application/json"]
+    command = [
+        "curl",
+        "-sN",
+        f"{deployment.origin}/v1/chat/completions",
+        "-H",
+        "content-type: application/json",
+    ]
     key = f"authorization: Bearer {deployment.key}"
     data = json.dumps({"model": deployment.model, **body})
-    return subprocess.run([*command, "-H", key, *options, "-d", data], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [*command, "-H", key, *options, "-d", data], capture_output=True, text=True, timeout=60
+    )
 
 
 def test_a_stream(scripted: Deployment) -> None:
@@ -40,8 +52,12 @@ def test_a_stream(scripted: Deployment) -> None:
 def test_bare_text(scripted: Deployment) -> None:
     """`Accept: text/plain` gives the text; where the model failed, the trailer line."""
     accept = ("-H", "accept: text/plain")
-    assert curl(scripted, {"messages": script(say=["one", " two\n"])}, *accept).stdout == "one two\n"
-    failed = curl(scripted, {"messages": script(repeat=" x", count=9, fail_after=3, rate=50)}, *accept)
+    assert (
+        curl(scripted, {"messages": script(say=["one", " two\n"])}, *accept).stdout == "one two\n"
+    )
+    failed = curl(
+        scripted, {"messages": script(repeat=" x", count=9, fail_after=3, rate=50)}, *accept
+    )
     text, _, trailer = failed.stdout.partition("\n\x1e")
     assert text == " x x x"
     assert json.loads(trailer)["error"]["code"] == "upstream_error"
@@ -52,7 +68,11 @@ def test_buffered_lines(scripted: Deployment) -> None:
     said = {"messages": script(say=["on", "e\ntw", "o\n", "three"], rate=50), "stream": True}
     answer = curl(scripted, said, "-H", "x-sluice-buffer: line")
     blocks = [block.removeprefix("data: ") for block in answer.stdout.split("\n\n")[1:-3]]
-    assert [json.loads(block)["choices"][0]["delta"]["content"] for block in blocks] == ["one\n", "two\n", "three"]
+    assert [json.loads(block)["choices"][0]["delta"]["content"] for block in blocks] == [
+        "one\n",
+        "two\n",
+        "three",
+    ]
 
 
 def test_failure_before_the_first_token(scripted: Deployment) -> None:
@@ -60,13 +80,19 @@ def test_failure_before_the_first_token(scripted: Deployment) -> None:
     answer = curl(scripted, {"messages": script(count=3, fail_after=0), "stream": True}, "-i")
     head, _, body = answer.stdout.partition("\n\n")
     assert " 502" in head.splitlines()[0]
-    assert {"x-request-id", "openai-processing-ms"} <= {line.partition(":")[0].lower() for line in head.splitlines()}
+    assert {"x-request-id", "openai-processing-ms"} <= {
+        line.partition(":")[0].lower() for line in head.splitlines()
+    }
     assert json.loads(body)["error"]["code"] == "upstream_error"
 
 
 def test_broken_connection(cloud: LocalCloud, scripted: Deployment) -> None:
-    """A function that is killed in its answer leaves curl with an error, not with a short success."""
+    """A function that is killed in its answer leaves curl with an error, not with a short
+    success.
+    """
     with fault(cloud, scope="scripted*", kind="function-killed-in-response", after=900):
-        answer = curl(scripted, {"messages": script(repeat=" x", count=30, rate=100), "stream": True})
+        answer = curl(
+            scripted, {"messages": script(repeat=" x", count=30, rate=100), "stream": True}
+        )
     assert answer.returncode != 0
     assert "[DONE]" not in answer.stdout

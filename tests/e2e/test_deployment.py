@@ -20,7 +20,9 @@ def test_every_resource_is_handled(cloud: LocalCloud, demo: Deployment) -> None:
     assert all(endpoint["status"] == "InService" for endpoint in status["endpoints"])
     client = boto3.client("cloudformation", **options(cloud))
     for part in ("state", "service"):
-        resources = client.describe_stack_resources(StackName=f"{demo.name}-local-{part}")["StackResources"]
+        resources = client.describe_stack_resources(StackName=f"{demo.name}-local-{part}")[
+            "StackResources"
+        ]
         assert {resource["ResourceStatus"] for resource in resources} == {"CREATE_COMPLETE"}
         assert all(resource["PhysicalResourceId"] for resource in resources)
 
@@ -35,7 +37,9 @@ def test_no_dynamic_reference_survives(cloud: LocalCloud, demo: Deployment) -> N
 
 
 def test_way_round_the_distribution_is_closed(cloud: LocalCloud, demo: Deployment) -> None:
-    """The function URL refuses every request that does not come through the distribution, with or without a key."""
+    """The function URL refuses every request that does not come through the distribution, with or
+    without a key.
+    """
     listener = cloud.ask("status")["function_urls"]
     host = httpx.URL(demo.outputs["FunctionUrl"]).host
     for secret in ({}, {"x-sluice-origin-secret": "guess"}):
@@ -44,7 +48,9 @@ def test_way_round_the_distribution_is_closed(cloud: LocalCloud, demo: Deploymen
 
 
 def test_stock_boto3_reads_the_endpoint(cloud: LocalCloud, scripted: Deployment) -> None:
-    """boto3 invokes the deployed endpoint and reads its event stream, whose parts are cut anywhere."""
+    """boto3 invokes the deployed endpoint and reads its event stream, whose parts are cut
+    anywhere.
+    """
     runtime = boto3.client("sagemaker-runtime", **options(cloud))
     message = json.dumps({"say": ["Grüße", " 🚰"]})
     answer = runtime.invoke_endpoint_with_response_stream(
@@ -55,5 +61,10 @@ def test_stock_boto3_reads_the_endpoint(cloud: LocalCloud, scripted: Deployment)
     data = b"".join(event["PayloadPart"]["Bytes"] for event in answer["Body"])
     records = [json.loads(line) for line in data.splitlines() if line.strip()]
     assert records[0]["type"] == "start"
-    assert "".join(record["delta"].get("content", "") for record in records if record["type"] == "delta") == "Grüße 🚰"
+    assert (
+        "".join(
+            record["delta"].get("content", "") for record in records if record["type"] == "delta"
+        )
+        == "Grüße 🚰"
+    )
     assert records[-1] == {"type": "end"}

@@ -1,5 +1,6 @@
-"""Servers that are not ours behind the deployed stack: vLLM scaled to zero, and SGLang, LMI and TGI as endpoints that
-exist already. The servers are the local cloud's stand-ins, which speak each one's dialect and refuse what it refuses.
+"""Servers that are not ours behind the deployed stack: vLLM scaled to zero, and SGLang, LMI and TGI
+as endpoints that exist already. The servers are the local cloud's stand-ins, which speak each one's
+dialect and refuse what it refuses.
 """
 
 import json
@@ -24,7 +25,11 @@ pytestmark = pytest.mark.e2e
 
 SAID = ["Grüße", " an 🚰", "\n\n", "data: [DONE]", ' "quoted" \\ ']
 MODELS = ["vllm", "sglang", "lmi", "lmi-inputs", "tgi"]
-TRUST = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "sagemaker.amazonaws.com"}}
+TRUST = {
+    "Effect": "Allow",
+    "Action": "sts:AssumeRole",
+    "Principal": {"Service": "sagemaker.amazonaws.com"},
+}
 _ACTIONS = "BatchCheckLayerAvailability BatchGetImage GetAuthorizationToken GetDownloadUrlForLayer"
 PULL = {"Effect": "Allow", "Action": [f"ecr:{name}" for name in _ACTIONS.split()], "Resource": "*"}
 
@@ -48,8 +53,15 @@ def role(iam: Any) -> str:
 def existing(sagemaker: Any, name: str, role_arn: str) -> str:
     """Make an endpoint as somebody else would."""
     image = containers()[name].uris[REGION]
-    sagemaker.create_model(ModelName=name, ExecutionRoleArn=role_arn, PrimaryContainer={"Image": image})
-    variant = {"VariantName": "v", "ModelName": name, "InitialInstanceCount": 1, "InstanceType": "ml.g5.xlarge"}
+    sagemaker.create_model(
+        ModelName=name, ExecutionRoleArn=role_arn, PrimaryContainer={"Image": image}
+    )
+    variant = {
+        "VariantName": "v",
+        "ModelName": name,
+        "InitialInstanceCount": 1,
+        "InstanceType": "ml.g5.xlarge",
+    }
     sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
     sagemaker.create_endpoint(EndpointName=f"Their-{name}", EndpointConfigName=name)
     return f"Their-{name}"
@@ -57,7 +69,9 @@ def existing(sagemaker: Any, name: str, role_arn: str) -> str:
 
 @pytest.fixture(scope="module")
 def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
-    """Deploy a stack whose own model is a vLLM container, with the other servers' models beside it."""
+    """Deploy a stack whose own model is a vLLM container, with the other servers' models beside
+    it.
+    """
     sagemaker = boto3.client("sagemaker", **options(cloud))
     arn = role(boto3.client("iam", **options(cloud)))
     others = {
@@ -72,7 +86,9 @@ def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
         "weights": "hf:org/model",
         "model_name": "vllm",
         "scale_to_zero": "true",
-        "other_models": json.dumps({name: {**model, "context_tokens": 4096} for name, model in others.items()}),
+        "other_models": json.dumps(
+            {name: {**model, "context_tokens": 4096} for name, model in others.items()}
+        ),
     }
     found = deployed(cloud, "foreign", settings)
     yield found
@@ -81,7 +97,9 @@ def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_each_server_streams(foreign: Deployment, model: str) -> None:
-    """The stock client reads the same answer from each server, and the ledger has the server's own counts."""
+    """The stock client reads the same answer from each server, and the ledger has the server's own
+    counts.
+    """
     stream = foreign.client.chat.completions.create(
         model=model,
         messages=script(),
@@ -97,7 +115,11 @@ def test_each_server_streams(foreign: Deployment, model: str) -> None:
     assert chunks[-2].choices[0].finish_reason == "stop"
     assert {chunk.model for chunk in chunks} == {model}
     item = settled(foreign, chunks[0].id)
-    assert (item["outcome"], item["prompt_tokens"], item["completion_tokens"]) == ("complete", 7, len(SAID))
+    assert (item["outcome"], item["prompt_tokens"], item["completion_tokens"]) == (
+        "complete",
+        7,
+        len(SAID),
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -111,9 +133,13 @@ def test_each_server_answers_in_one_body(foreign: Deployment, model: str) -> Non
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("fault", ["die_after", "fail_after"])
 def test_a_server_that_breaks_off_is_an_error(foreign: Deployment, model: str, fault: str) -> None:
-    """A server that dies, or says that it failed, within its answer ends the stream in an error that clients raise."""
+    """A server that dies, or says that it failed, within its answer ends the stream in an error
+    that clients raise.
+    """
     patient = foreign.client.with_options(max_retries=20)  # the server before may be starting again
-    stream = patient.chat.completions.create(model=model, messages=script(**{fault: 3}), stream=True)
+    stream = patient.chat.completions.create(
+        model=model, messages=script(**{fault: 3}), stream=True
+    )
     chunks: list[Any] = []
     with pytest.raises(openai.APIError) as failure:
         chunks.extend(iter(stream))
@@ -123,7 +149,9 @@ def test_a_server_that_breaks_off_is_an_error(foreign: Deployment, model: str, f
 
 
 def test_what_a_server_cannot_do_is_refused(foreign: Deployment) -> None:
-    """A parameter that the server would ignore is a 400 that names it; its own refusal is a 400 too."""
+    """A parameter that the server would ignore is a 400 that names it; its own refusal is a 400
+    too.
+    """
     with pytest.raises(openai.BadRequestError) as refused:
         foreign.client.chat.completions.create(model="tgi", messages=script(), n=2)
     assert (refused.value.param, refused.value.code) == ("n", "unsupported_parameter")
@@ -136,7 +164,9 @@ def test_what_a_server_cannot_do_is_refused(foreign: Deployment) -> None:
 
 
 def test_scaled_to_zero_says_when_to_come_again(foreign: Deployment, cloud: LocalCloud) -> None:
-    """Without a copy the API answers 503 and says that the model is starting; with one it serves again."""
+    """Without a copy the API answers 503 and says that the model is starting; with one it serves
+    again.
+    """
     sagemaker = boto3.client("sagemaker", **options(cloud))
     name = f"{foreign.outputs['EndpointName']}-model"
 
@@ -146,7 +176,10 @@ def test_scaled_to_zero_says_when_to_come_again(foreign: Deployment, cloud: Loca
         )
         waiting = ("Creating", "Updating")
         while (
-            sagemaker.describe_inference_component(InferenceComponentName=name)["InferenceComponentStatus"] in waiting
+            sagemaker.describe_inference_component(InferenceComponentName=name)[
+                "InferenceComponentStatus"
+            ]
+            in waiting
         ):
             pass
 
@@ -157,11 +190,17 @@ def test_scaled_to_zero_says_when_to_come_again(foreign: Deployment, cloud: Loca
     assert failure.value.response.headers["retry-after"] == "60"
     scale(1)
     patient = foreign.client.with_options(max_retries=20)
-    assert patient.chat.completions.create(model="vllm", messages=script()).choices[0].message.content == "".join(SAID)
+    assert patient.chat.completions.create(model="vllm", messages=script()).choices[
+        0
+    ].message.content == "".join(SAID)
 
 
-def test_a_stopped_endpoint_stays_stopped_through_a_deployment(foreign: Deployment, cloud: LocalCloud) -> None:
-    """The parameter takes the endpoint away; CDK's next deployment leaves it so, and starting brings it back."""
+def test_a_stopped_endpoint_stays_stopped_through_a_deployment(
+    foreign: Deployment, cloud: LocalCloud
+) -> None:
+    """The parameter takes the endpoint away; CDK's next deployment leaves it so, and starting
+    brings it back.
+    """
     sagemaker = boto3.client("sagemaker", **options(cloud))
 
     def names() -> set[str]:
@@ -184,15 +223,25 @@ def test_a_stopped_endpoint_stays_stopped_through_a_deployment(foreign: Deployme
 
 
 def test_destroy_leaves_nothing_and_says_so(
-    foreign: Deployment, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    foreign: Deployment,
+    cloud: LocalCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The doctor reads such a stack, the preflight its quotas; destroying removes all and lists what is left."""
+    """The doctor reads such a stack, the preflight its quotas; destroying removes all and lists
+    what is left.
+    """
     monkeypatch.setattr("cli.lib.stack.LOCAL", cloud.directory)
-    assert read("local", foreign.name).models["vllm"]["component"] == f"{foreign.outputs['EndpointName']}-model"
+    assert (
+        read("local", foreign.name).models["vllm"]["component"]
+        == f"{foreign.outputs['EndpointName']}-model"
+    )
     with pytest.raises(CommandError, match="are missing"):
         preflight("local", {**foreign.settings, "name": foreign.name})
     assert "0 ml.g6.xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
-    with pytest.raises(CommandError, match=r"foreign-local in account \d+, [a-z0-9-]+: confirm it with --yes"):
+    with pytest.raises(
+        CommandError, match=r"foreign-local in account \d+, [a-z0-9-]+: confirm it with --yes"
+    ):
         destroy("local", {**foreign.settings, "name": foreign.name})  # without a prompt
     destroy("local", {**foreign.settings, "name": foreign.name}, ask=False)
     assert "Left in the account:" in capsys.readouterr().out

@@ -15,20 +15,27 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def deployed(cloud: LocalCloud, demo: Deployment, monkeypatch: pytest.MonkeyPatch) -> doctor.Deployed:
+def deployed(
+    cloud: LocalCloud, demo: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> doctor.Deployed:
     """What the deployed stacks say of themselves."""
     monkeypatch.setattr(doctor, "aws_options", lambda _stage: options(cloud))
     return doctor.read("local", demo.name)
 
 
 def test_figures_are_those_that_are_deployed(deployed: doctor.Deployed, demo: Deployment) -> None:
-    """Each service's own API gives what the stacks set; the figures agree, and each bound has a tightest limit."""
+    """Each service's own API gives what the stacks set; the figures agree, and each bound has a
+    tightest limit.
+    """
     assert deployed.read_timeout == LIMITS.cloudfront_read
     assert deployed.lambda_timeout == LIMITS.lambda_timeout
     assert deployed.endpoint == demo.outputs["EndpointName"]
     assert deployed.concurrency == 256
     assert doctor.contradictions(deployed) == []
-    least = {bound: {row.hop for row in found} for bound, found in doctor.tightest(doctor.rows(deployed)).items()}
+    least = {
+        bound: {row.hop for row in found}
+        for bound, found in doctor.tightest(doctor.rows(deployed)).items()
+    }
     assert least == {
         "first byte": {"CloudFront", "SageMaker"},
         "gap": {"CloudFront"},
@@ -38,10 +45,16 @@ def test_figures_are_those_that_are_deployed(deployed: doctor.Deployed, demo: De
     }
 
 
-def test_contradictions_fail_and_are_named(deployed: doctor.Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deployment whose figures cannot all be kept fails with every pair that contradicts each other."""
+def test_contradictions_fail_and_are_named(
+    deployed: doctor.Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment whose figures cannot all be kept fails with every pair that contradicts each
+    other.
+    """
     container = replace(deployed.container, context_tokens=512)
-    wrong = replace(deployed, read_timeout=20, lambda_timeout=300, container=container, endpoint="other")
+    wrong = replace(
+        deployed, read_timeout=20, lambda_timeout=300, container=container, endpoint="other"
+    )
     monkeypatch.setattr(doctor, "read", lambda _stage, _name: wrong)
     with pytest.raises(CommandError) as caught:
         doctor.run(Namespace(stage="local", stack_name="sluice"))

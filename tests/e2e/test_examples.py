@@ -18,7 +18,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run(
-    deployment: Deployment, name: str, *arguments: str, status: int = 0, variables: Mapping[str, str] | None = None
+    deployment: Deployment,
+    name: str,
+    *arguments: str,
+    status: int = 0,
+    variables: Mapping[str, str] | None = None,
 ) -> str:
     """Run an example and return what it prints, if its exit status is the expected one."""
     environment = {
@@ -45,12 +49,16 @@ def test_each_example_is_run_and_listed() -> None:
     """Each program has a test here and a row in the folder's README."""
     programs = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".sh")}
     assert programs == set(re.findall(r'run\(\w+, "([\w.]+)"', Path(__file__).read_text()))
-    assert programs == set(re.findall(r"^\| \[`([\w.]+)`\]", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
+    assert programs == set(
+        re.findall(r"^\| \[`([\w.]+)`\]", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
+    )
 
 
 def test_stream(demo: Deployment) -> None:
     """Text comes, and then its number of tokens."""
-    assert re.search(r"\w+.*\n\n\d+ prompt tokens, \d+ completion tokens\n$", run(demo, "stream.py"), re.DOTALL)
+    assert re.search(
+        r"\w+.*\n\n\d+ prompt tokens, \d+ completion tokens\n$", run(demo, "stream.py"), re.DOTALL
+    )
 
 
 def test_curl(demo: Deployment) -> None:
@@ -63,22 +71,33 @@ def test_curl(demo: Deployment) -> None:
 
 def test_tools(demo: Deployment) -> None:
     """The model calls the function with arguments of its schema, and answers."""
-    assert re.match(r'call: weather\(\{.*"city".*"unit".*\}\)\nanswer: ', run(demo, "tools.py"), re.DOTALL)
+    assert re.match(
+        r'call: weather\(\{.*"city".*"unit".*\}\)\nanswer: ', run(demo, "tools.py"), re.DOTALL
+    )
 
 
 def test_structured(demo: Deployment) -> None:
     """The answer has the model's form."""
-    assert re.match(r"Ticket\(topic='(billing|delivery|other)', urgent=(True|False), ", run(demo, "structured.py"))
+    assert re.match(
+        r"Ticket\(topic='(billing|delivery|other)', urgent=(True|False), ",
+        run(demo, "structured.py"),
+    )
 
 
 def test_errors(cloud: LocalCloud, demo: Deployment) -> None:
-    """A whole answer is printed; a wrong key, a broken stream and a wrong address are told apart."""
+    """A whole answer is printed; a wrong key, a broken stream and a wrong address are told
+    apart.
+    """
     assert run(demo, "errors.py").strip()
-    assert "401 invalid_api_key" in run(demo, "errors.py", status=1, variables={"OPENAI_API_KEY": "sk-wrong"})
+    assert "401 invalid_api_key" in run(
+        demo, "errors.py", status=1, variables={"OPENAI_API_KEY": "sk-wrong"}
+    )
     assert "cannot be reached" in run(
         demo, "errors.py", status=1, variables={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
     )
-    cloud.ask("faults", method="POST", body={"kind": "container-killed", "after": 400})  # strikes once
+    cloud.ask(
+        "faults", method="POST", body={"kind": "container-killed", "after": 400}
+    )  # strikes once
     assert "The stream broke off after" in run(demo, "errors.py", status=1)
 
 

@@ -1,4 +1,6 @@
-"""A stream under each fault, as the stock OpenAI client sees it: a whole answer or an exception, and a ledger item."""
+"""A stream under each fault, as the stock OpenAI client sees it: a whole answer or an exception,
+and a ledger item.
+"""
 
 import time
 from dataclasses import dataclass, field
@@ -36,7 +38,9 @@ class Seen:
 
     @property
     def code(self) -> str | None:
-        """Of its error; the status where it is Lambda's own, `connection` where the connection broke."""
+        """Of its error; the status where it is Lambda's own, `connection` where the connection
+        broke.
+        """
         if self.error is None:
             return None
         if isinstance(self.error, openai.APIConnectionError):
@@ -107,9 +111,14 @@ def wait_for_container(deployment: Deployment) -> None:
 def test_a_stream_that_is_settled(
     cloud: LocalCloud, scripted: Deployment, fields: dict[str, Any], code: str | None, outcome: str
 ) -> None:
-    """Under a fault of container, connection or table the stream is whole or raises, and the ledger is settled."""
+    """Under a fault of container, connection or table the stream is whole or raises, and the ledger
+    is settled.
+    """
     if not fields["kind"].startswith("table"):
-        fields = {**fields, "containing": '"messages"'}  # not what takes the request before this one back
+        fields = {
+            **fields,
+            "containing": '"messages"',
+        }  # not what takes the request before this one back
     with fault(cloud, scope="scripted*", **fields) as fault_id:
         seen = stream(scripted)
         assert seen.code == code
@@ -126,20 +135,28 @@ def test_a_boundary_at_every_byte(cloud: LocalCloud, scripted: Deployment) -> No
     with fault(cloud, kind="boundary", **asked, probability=1) as fault_id:
         said = script(say=["ö"])
         for _ in range(LENGTH):
-            chunks = list(scripted.client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True))
+            chunks = list(
+                scripted.client.chat.completions.create(
+                    model=SCRIPTED_MODEL, messages=said, stream=True
+                )
+            )
             assert (text(chunks), chunks[-1].choices[0].finish_reason) == ("ö", "stop")
         assert listed(cloud, fault_id)["struck"] == LENGTH
 
 
 def test_a_meter_that_is_down(cloud: LocalCloud, scripted: Deployment) -> None:
-    """While the table takes nothing a request is a 503 in OpenAI's shape, and nothing is generated."""
+    """While the table takes nothing a request is a 503 in OpenAI's shape, and nothing is
+    generated.
+    """
     for kind in ("table-throttled", "table-down", "table-unreachable"):
         with fault(cloud, kind=kind, scope="scripted*", probability=1):
             assert stream(scripted).code == "service_unavailable"
 
 
 def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deployment) -> None:
-    """While only the settlement fails the client has its whole answer, and it is tried until the table is back."""
+    """While only the settlement fails the client has its whole answer, and it is tried until the
+    table is back.
+    """
     with scripted.client.chat.completions.create(
         model=SCRIPTED_MODEL, messages=script(count=10, rate=10), stream=True
     ) as chunks:
@@ -147,7 +164,10 @@ def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deploy
         with fault(cloud, kind="table-down", scope="scripted*", probability=1) as fault_id:
             assert list(chunks)[-1].choices[0].finish_reason == "stop"
             ends = time.monotonic() + 60
-            while listed(cloud, fault_id)["struck"] < limits.META_MAX_ATTEMPTS and time.monotonic() < ends:
+            while (
+                listed(cloud, fault_id)["struck"] < limits.META_MAX_ATTEMPTS
+                and time.monotonic() < ends
+            ):
                 time.sleep(0.02)
     assert settled(scripted, request_id)["outcome"] == "complete"
 
@@ -165,7 +185,9 @@ def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deploy
 def test_a_function_that_is_killed(
     cloud: LocalCloud, scripted: Deployment, fields: dict[str, Any], code: str | None
 ) -> None:
-    """A function killed on the way breaks the connection or is a 502; its item stays OPEN; the next request is well."""
+    """A function killed on the way breaks the connection or is a 502; its item stays OPEN; the next
+    request is well.
+    """
     before = in_flight(scripted)
     with fault(cloud, scope="scripted*", **fields) as fault_id:
         seen = stream(scripted, first_after=1)
@@ -199,9 +221,13 @@ def test_a_slow_reader(scripted: Deployment) -> None:
 
 
 def test_a_client_that_goes_away(scripted: Deployment) -> None:
-    """The function does not learn that a client left: the answer is generated to its end and settled in full."""
+    """The function does not learn that a client left: the answer is generated to its end and
+    settled in full.
+    """
     said = script(repeat=" x", count=20, rate=40)
-    with scripted.client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True) as chunks:
+    with scripted.client.chat.completions.create(
+        model=SCRIPTED_MODEL, messages=said, stream=True
+    ) as chunks:
         chat_id = next(chunks).id
     item = settled(scripted, chat_id)
     assert (item["outcome"], item["completion_tokens"]) == ("complete", 20)
@@ -209,7 +235,10 @@ def test_a_client_that_goes_away(scripted: Deployment) -> None:
 
 def test_faults_that_make_no_sense(cloud: LocalCloud) -> None:
     """What is no fault is refused with a reason; one that is not there cannot be cleared."""
-    address, owner = f"{cloud.endpoint_url}/_local/faults", {"authorization": f"Bearer {cloud.keys.token}"}
+    address, owner = (
+        f"{cloud.endpoint_url}/_local/faults",
+        {"authorization": f"Bearer {cloud.keys.token}"},
+    )
     for content in (b"{", b"[]", b'{"kind": "flood"}'):
         answer = httpx.post(address, content=content, headers=owner)
         assert answer.status_code == 400

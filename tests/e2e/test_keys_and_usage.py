@@ -1,4 +1,6 @@
-"""A user's story, by the commands that tell it: a key with a budget, spent, reported, raised, rotated, reconciled."""
+"""A user's story, by the commands that tell it: a key with a budget, spent, reported, raised,
+rotated, reconciled.
+"""
 
 import json
 from collections.abc import Callable
@@ -21,9 +23,14 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(
-    cloud: LocalCloud, scripted: Deployment, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    cloud: LocalCloud,
+    scripted: Deployment,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> Run:
-    """Return the `sluice` command, for this deployment: what it prints, if its status is the expected one."""
+    """Return the `sluice` command, for this deployment: what it prints, if its status is the
+    expected one.
+    """
     for module in (cli.lib.admin_api, cli.commands.usage):
         monkeypatch.setattr(module, "aws_options", lambda _stage: options(cloud))
 
@@ -53,23 +60,35 @@ def ask(deployment: Deployment, key: str, tokens: int) -> str:
 
 
 def test_a_budget_is_spent_raised_and_accounted_for(scripted: Deployment, run: Run) -> None:
-    """The admin makes a key with a budget; its holder spends it and is refused; usage shows what was spent; raised, it
-    serves again; rotated, both secrets do; deleted, none does, and the books agree.
+    """The admin makes a key with a budget; its holder spends it and is refused; usage shows what
+    was spent; raised, it serves again; rotated, both secrets do; deleted, none does, and the books
+    agree.
     """
-    key = run("keys", "create", "--name", "story", "--owner", "e2e", "--tokens-per-day", "3k").strip()
+    key = run(
+        "keys", "create", "--name", "story", "--owner", "e2e", "--tokens-per-day", "3k"
+    ).strip()
     key_id = key[3:15]
     first = ask(scripted, key, 500)
     with pytest.raises(openai.RateLimitError) as refused:
         ask(scripted, key, 3000)
     assert refused.value.code == "insufficient_quota"
 
-    own = httpx.get(f"{scripted.origin}/v1/usage", headers={"authorization": f"Bearer {key}"}).json()
-    assert (own["limits"]["tokens_per_day"]["spent"], own["totals"]["completion_tokens"]) == (510, 500)
+    own = httpx.get(
+        f"{scripted.origin}/v1/usage", headers={"authorization": f"Bearer {key}"}
+    ).json()
+    assert (own["limits"]["tokens_per_day"]["spent"], own["totals"]["completion_tokens"]) == (
+        510,
+        500,
+    )
     rows = json.loads(run("usage", "--by", "key,model", "--key", key_id, "--json"))
-    assert [(row["key"], row["model"], row["completion_tokens"], row["outcomes"]) for row in rows] == [
-        (key_id, SCRIPTED_MODEL, 500, {"complete": 1, "refused": 1})
-    ]
-    assert run("usage", "--by", "key", "--key", key_id, "--csv").splitlines()[1].startswith(f"{key_id},1,1,10,500,")
+    assert [
+        (row["key"], row["model"], row["completion_tokens"], row["outcomes"]) for row in rows
+    ] == [(key_id, SCRIPTED_MODEL, 500, {"complete": 1, "refused": 1})]
+    assert (
+        run("usage", "--by", "key", "--key", key_id, "--csv")
+        .splitlines()[1]
+        .startswith(f"{key_id},1,1,10,500,")
+    )
     assert "story" in run("usage", "--by", "key")
     entry = json.loads(run("usage", "request", first, "--json"))
     assert (entry["key"], entry["outcome"], entry["completion_tokens"]) == (key_id, "complete", 500)
@@ -99,11 +118,17 @@ def test_a_budget_is_spent_raised_and_accounted_for(scripted: Deployment, run: R
 
 
 def test_a_key_is_good_in_its_networks_only(scripted: Deployment, run: Run) -> None:
-    """Outside of its networks a key is refused, whatever X-Forwarded-For it sends; in them it is served."""
+    """Outside of its networks a key is refused, whatever X-Forwarded-For it sends; in them it is
+    served.
+    """
     key = run("keys", "create", "--name", "office", "--network", "203.0.113.0/24").strip()
     url, headers = f"{scripted.origin}/v1/models", {"authorization": f"Bearer {key}"}
     for spoofed in ("203.0.113.7", "203.0.113.7, 203.0.113.8", "203.0.113.7, 130.176.0.1"):
-        check(httpx.get(url, headers={**headers, "x-forwarded-for": spoofed}), 403, "network_not_allowed")
+        check(
+            httpx.get(url, headers={**headers, "x-forwarded-for": spoofed}),
+            403,
+            "network_not_allowed",
+        )
     with pytest.raises(openai.PermissionDeniedError):
         ask(scripted, key, 1)
     printed = run("keys", "update", key, "--network", "127.0.0.0/8", "--network", "::1")
@@ -113,13 +138,20 @@ def test_a_key_is_good_in_its_networks_only(scripted: Deployment, run: Run) -> N
     assert "everywhere" in run("keys", "update", key, "--network", "none")
 
 
-def test_a_key_that_was_found_is_revoked(scripted: Deployment, run: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    """The command takes a whole key and prints it nowhere. Running requests are cancelled; the audit trail has it."""
+def test_a_key_that_was_found_is_revoked(
+    scripted: Deployment, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The command takes a whole key and prints it nowhere. Running requests are cancelled; the
+    audit trail has it.
+    """
     key = run("keys", "create", "--name", "leaked").strip()
     script = json.dumps({"repeat": " x", "count": 3000, "rate": 50, "prompt_tokens": 10})
     with client(scripted, key) as openai_client:
         chunks = openai_client.chat.completions.create(
-            model=SCRIPTED_MODEL, messages=[{"role": "user", "content": script}], max_tokens=3000, stream=True
+            model=SCRIPTED_MODEL,
+            messages=[{"role": "user", "content": script}],
+            max_tokens=3000,
+            stream=True,
         )
         next(chunks)
         printed = run("keys", "revoke", key)
@@ -142,7 +174,10 @@ def test_a_key_that_was_found_is_revoked(scripted: Deployment, run: Run, capfd: 
 def test_reconcile_fails_on_any_difference(scripted: Deployment, run: Run) -> None:
     """A forged figure is named, and the exit status is 1; mended, it is 0."""
     key_id = run("keys", "create", "--name", "forged").strip()[3:15]
-    change = {"Key": {"pk": f"KEY#{key_id}", "sk": "ACCOUNT"}, "UpdateExpression": "ADD prompt_tokens :n"}
+    change = {
+        "Key": {"pk": f"KEY#{key_id}", "sk": "ACCOUNT"},
+        "UpdateExpression": "ADD prompt_tokens :n",
+    }
     scripted.table.update_item(**change, ExpressionAttributeValues={":n": 1})
     assert f"{key_id} prompt_tokens" in run("usage", "reconcile", status=1)
     scripted.table.update_item(**change, ExpressionAttributeValues={":n": -1})
@@ -150,18 +185,24 @@ def test_reconcile_fails_on_any_difference(scripted: Deployment, run: Run) -> No
 
 
 def test_replay_reads_the_functions_log(run: Run) -> None:
-    """Without a file the log group of the stream function is read; nothing was left unsaved, and that is said."""
+    """Without a file the log group of the stream function is read; nothing was left unsaved, and
+    that is said.
+    """
     assert run("usage", "replay", "--since", "1h").startswith("0 unsaved")
 
 
 def test_keys_that_are_none(scripted: Deployment) -> None:
-    """Malformed, over-long and unknown keys are one answer; a key in the path or the admin secret's place is none."""
+    """Malformed, over-long and unknown keys are one answer; a key in the path or the admin secret's
+    place is none.
+    """
     unknown = "sk-" + "a" * 12 + "-" + "b" * 43
     for wrong in ("sk-", "sk-x", unknown, unknown + "b", "x" * 5000, "sk-" + "é" * 12):
         for path in ("models", "usage"):
             bearer = [(b"authorization", f"Bearer {wrong}".encode())]
             check(httpx.get(f"{scripted.origin}/v1/{path}", headers=bearer), 401, "invalid_api_key")
     headers = {"authorization": f"Bearer {scripted.key}"}
-    check(httpx.get(f"{scripted.origin}/admin/v1/keys", headers=headers), 401, "invalid_admin_secret")
+    check(
+        httpx.get(f"{scripted.origin}/admin/v1/keys", headers=headers), 401, "invalid_admin_secret"
+    )
     check(httpx.get(f"{scripted.origin}/v1/usage?key={scripted.key}", headers=headers), 400, None)
     check(httpx.post(f"{scripted.origin}/v1/usage", headers=headers), 405, "method_not_allowed")

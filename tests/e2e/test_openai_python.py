@@ -1,4 +1,6 @@
-"""openai-python, as it comes, with strict response validation: sync and async, each with all it is used for."""
+"""openai-python, as it comes, with strict response validation: sync and async, each with all it is
+used for.
+"""
 
 import asyncio
 import json
@@ -19,7 +21,10 @@ from tests.support.faults import fault
 pytestmark = pytest.mark.e2e
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-WEATHER: Any = {"type": "function", "function": {"name": "get_weather", "description": "Get it.", "parameters": CITY}}
+WEATHER: Any = {
+    "type": "function",
+    "function": {"name": "get_weather", "description": "Get it.", "parameters": CITY},
+}
 CALL = {"name": "get_weather", "arguments": ['{"city"', ': "Rö', 'm"}']}
 ASK: Any = [{"role": "user", "content": "What is the weather in Rome?"}]
 
@@ -49,22 +54,33 @@ class Sync:
     def whole(self, retries: int = 0, **fields: Any) -> ChatCompletion:
         """Return one answer."""
         with self._client(retries) as client:
-            answer: ChatCompletion = client.chat.completions.create(model=self.deployment.model, **fields)
+            answer: ChatCompletion = client.chat.completions.create(
+                model=self.deployment.model, **fields
+            )
             return answer
 
     def stream(self, **fields: Any) -> list[ChatCompletionChunk]:
         """Return the chunks of one answer."""
         with self._client(0) as client:
-            return list(client.chat.completions.create(model=self.deployment.model, stream=True, **fields))
+            return list(
+                client.chat.completions.create(model=self.deployment.model, stream=True, **fields)
+            )
 
     def parse(self, **fields: Any) -> Any:
         """Return an answer that is read into a type."""
         with self._client(0) as client:
-            return client.chat.completions.parse(model=self.deployment.model, **fields).choices[0].message.parsed
+            return (
+                client.chat.completions.parse(model=self.deployment.model, **fields)
+                .choices[0]
+                .message.parsed
+            )
 
     def helper(self, **fields: Any) -> Any:
         """Return the whole answer that the streaming helper puts together."""
-        with self._client(0) as client, client.chat.completions.stream(model=self.deployment.model, **fields) as stream:
+        with (
+            self._client(0) as client,
+            client.chat.completions.stream(model=self.deployment.model, **fields) as stream,
+        ):
             return stream.until_done().get_final_completion()
 
 
@@ -85,7 +101,9 @@ class Async(Sync):
 
         async def run() -> ChatCompletion:
             async with self._async(retries) as client:
-                answer: ChatCompletion = await client.chat.completions.create(model=self.deployment.model, **fields)
+                answer: ChatCompletion = await client.chat.completions.create(
+                    model=self.deployment.model, **fields
+                )
                 return answer
 
         return asyncio.run(run())
@@ -95,7 +113,9 @@ class Async(Sync):
 
         async def run() -> list[ChatCompletionChunk]:
             async with self._async() as client:
-                stream = await client.chat.completions.create(model=self.deployment.model, stream=True, **fields)
+                stream = await client.chat.completions.create(
+                    model=self.deployment.model, stream=True, **fields
+                )
                 return [chunk async for chunk in stream]
 
         return asyncio.run(run())
@@ -138,7 +158,9 @@ def client(request: pytest.FixtureRequest, scripted: Deployment) -> Sync:
 
 
 def test_stream_and_whole_say_the_same(client: Sync) -> None:
-    """Both forms give the text, the usage and the finish reason, all of the types that the client declares."""
+    """Both forms give the text, the usage and the finish reason, all of the types that the client
+    declares.
+    """
     said = script(say=["Grüße", " 🚰", "\n"], prompt_tokens=3)
     chunks = client.stream(messages=said, stream_options={"include_usage": True})
     answer = client.whole(messages=said)
@@ -164,7 +186,9 @@ def test_every_parameter_at_once(client: Sync) -> None:
 
 
 def test_which_tool_and_which_arguments(client: Sync) -> None:
-    """What the model calls arrives to the character, in pieces and whole, and its answer goes back by its id."""
+    """What the model calls arrives to the character, in pieces and whole, and its answer goes back
+    by its id.
+    """
     said = script(tool_calls=[CALL, {"name": "get_weather", "arguments": ["{}"]}])
     final = client.helper(messages=said, tools=[WEATHER])
     message = client.whole(messages=said, tools=[WEATHER]).choices[0].message
@@ -177,16 +201,23 @@ def test_which_tool_and_which_arguments(client: Sync) -> None:
         ]
     assert final.choices[0].finish_reason == "tool_calls"
     assert message.content is None
-    answers = [{"role": "tool", "tool_call_id": call.id, "content": "sunny"} for call in message.tool_calls or []]
+    answers = [
+        {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
+        for call in message.tool_calls or []
+    ]
     again: Any = [*said, message.to_dict(), *answers, *script(say=["It is sunny."])]
-    assert client.whole(messages=again, tools=[WEATHER]).choices[0].message.content == "It is sunny."
+    assert (
+        client.whole(messages=again, tools=[WEATHER]).choices[0].message.content == "It is sunny."
+    )
 
 
 def test_agent_on_the_demo_model(demo_client: Sync) -> None:
     """A loop of two steps: a call that the schema allows, its result, and an answer in words."""
     messages = list(ASK)
     message = (
-        demo_client.whole(messages=messages, tools=[WEATHER], tool_choice="required", max_tokens=60).choices[0].message
+        demo_client.whole(messages=messages, tools=[WEATHER], tool_choice="required", max_tokens=60)
+        .choices[0]
+        .message
     )
     assert message.tool_calls
     for call in message.tool_calls:
@@ -194,18 +225,27 @@ def test_agent_on_the_demo_model(demo_client: Sync) -> None:
         assert call.function.name == "get_weather"
         assert isinstance(json.loads(call.function.arguments)["city"], str)
     messages.append(message.to_dict())
-    messages += [{"role": "tool", "tool_call_id": call.id, "content": "sunny"} for call in message.tool_calls]
-    answer = demo_client.whole(messages=messages, tools=[WEATHER], tool_choice="none", max_tokens=30)
+    messages += [
+        {"role": "tool", "tool_call_id": call.id, "content": "sunny"} for call in message.tool_calls
+    ]
+    answer = demo_client.whole(
+        messages=messages, tools=[WEATHER], tool_choice="none", max_tokens=30
+    )
     assert answer.choices[0].message.content
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+@pytest.mark.parametrize(
+    "choice", ["required", {"type": "function", "function": {"name": "get_weather"}}]
+)
 def test_forced_calls_of_the_demo_model_stream(demo_client: Sync, choice: Any) -> None:
     """A call that must be made is made from the first token on, in pieces, whatever was said."""
     hello: Any = [{"role": "user", "content": "Hello"}]
     chunks = demo_client.stream(messages=hello, tools=[WEATHER], tool_choice=choice, max_tokens=80)
     pieces = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
-    assert (pieces[0].id is not None, pieces[0].function and pieces[0].function.name) == (True, "get_weather")
+    assert (pieces[0].id is not None, pieces[0].function and pieces[0].function.name) == (
+        True,
+        "get_weather",
+    )
     arguments = "".join(piece.function.arguments or "" for piece in pieces if piece.function)
     assert isinstance(json.loads(arguments)["city"], str)
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
@@ -215,7 +255,9 @@ def test_forced_calls_of_the_demo_model_stream(demo_client: Sync, choice: Any) -
 def test_structured_output_of_the_demo_model(demo_client: Sync) -> None:
     """`parse` gives an object of the type that was asked for, and so does the streaming helper."""
     messages: Any = [{"role": "user", "content": "Give me a person as JSON."}]
-    assert isinstance(demo_client.parse(messages=messages, response_format=Person, max_tokens=60), Person)
+    assert isinstance(
+        demo_client.parse(messages=messages, response_format=Person, max_tokens=60), Person
+    )
     final = demo_client.helper(messages=messages, response_format=Person, max_tokens=60)
     assert isinstance(final.choices[0].message.parsed, Person)
 
@@ -269,12 +311,16 @@ def test_unknown_model_and_key(scripted: Deployment) -> None:
     with pytest.raises(openai.NotFoundError):
         scripted.client.chat.completions.create(model="gpt-9", messages=ASK)
     with pytest.raises(openai.AuthenticationError):
-        scripted.client.with_options(api_key="sk-wrong").chat.completions.create(model=SCRIPTED_MODEL, messages=ASK)
+        scripted.client.with_options(api_key="sk-wrong").chat.completions.create(
+            model=SCRIPTED_MODEL, messages=ASK
+        )
 
 
 def test_old_completions(scripted: Deployment) -> None:
     """The form before chat, whole and streamed, with the client's own method for it."""
     prompt = json.dumps({"say": ["one", " two"]})
     whole = scripted.client.completions.create(model=SCRIPTED_MODEL, prompt=prompt)
-    chunks = list(scripted.client.completions.create(model=SCRIPTED_MODEL, prompt=prompt, stream=True))
+    chunks = list(
+        scripted.client.completions.create(model=SCRIPTED_MODEL, prompt=prompt, stream=True)
+    )
     assert whole.choices[0].text == "".join(chunk.choices[0].text for chunk in chunks) == "one two"

@@ -1,4 +1,6 @@
-"""Least privilege: each grant of the deployed roles is taken out by an IAM call, and something is seen to be denied."""
+"""Least privilege: each grant of the deployed roles is taken out by an IAM call, and something is
+seen to be denied.
+"""
 
 import itertools
 import json
@@ -84,7 +86,9 @@ class Deployed:
         self.iam = boto3.client("iam", **options(cloud))
         cloudformation = boto3.client("cloudformation", **options(cloud))
         self.stack = f"{deployment.name}-local-service"
-        template = cloudformation.get_template(StackName=self.stack, TemplateStage="Original")["TemplateBody"]
+        template = cloudformation.get_template(StackName=self.stack, TemplateStage="Original")[
+            "TemplateBody"
+        ]
         self.template = template if isinstance(template, dict) else json.loads(template)
         found = cloudformation.describe_stack_resources(StackName=self.stack)["StackResources"]
         self.physical = {item["LogicalResourceId"]: item["PhysicalResourceId"] for item in found}
@@ -97,14 +101,18 @@ class Deployed:
         raise AssertionError(owner)
 
     def roles(self) -> dict[str, Document]:
-        """Return the policy document of each role that the template makes, with its grants resolved, by the role."""
+        """Return the policy document of each role that the template makes, with its grants
+        resolved, by the role.
+        """
         found = {}
         for resource in self.template["Resources"].values():
             if resource["Type"] == "AWS::IAM::Policy":
                 properties = resource["Properties"]
                 [role] = [self.physical[item["Ref"]] for item in properties["Roles"]]
                 [name] = self.iam.list_role_policies(RoleName=role)["PolicyNames"]
-                document = self.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+                document = self.iam.get_role_policy(RoleName=role, PolicyName=name)[
+                    "PolicyDocument"
+                ]
                 # What is deployed is what was synthesised: as many grants, and the same actions.
                 assert [item["Action"] for item in document["Statement"]] == [
                     item["Action"] for item in properties["PolicyDocument"]["Statement"]
@@ -116,12 +124,17 @@ class Deployed:
     def without(self, role: str, document: Document, grant: Grant) -> Iterator[None]:
         """Take one grant out of the deployed role, then put it back."""
         [name] = self.iam.list_role_policies(RoleName=role)["PolicyNames"]
-        reduced = {**document, "Statement": [part for item in document["Statement"] for part in split(item, grant)]}
+        reduced = {
+            **document,
+            "Statement": [part for item in document["Statement"] for part in split(item, grant)],
+        }
         self.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(reduced))
         try:
             yield
         finally:
-            self.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+            self.iam.put_role_policy(
+                RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document)
+            )
 
     def denials(self) -> list[str]:
         """Return what the local cloud has refused so far."""
@@ -134,7 +147,9 @@ class Function:
 
     def __init__(self, deployed: Deployed, owner: str) -> None:
         """Find the function that a construct made."""
-        self.api, self._logs = (boto3.client(name, **options(deployed.cloud)) for name in ("lambda", "logs"))
+        self.api, self._logs = (
+            boto3.client(name, **options(deployed.cloud)) for name in ("lambda", "logs")
+        )
         self.name = deployed.made(owner, "Function", "AWS::Lambda::Function")
         found = self.api.get_function_configuration(FunctionName=self.name)
         self._group, size = found["LoggingConfig"]["LogGroup"], found["MemorySize"]
@@ -152,7 +167,9 @@ class Function:
     def logged(self, request: str) -> bool:
         """Whether the end of an invocation is in the log."""
         found = self._logs.filter_log_events(logGroupName=self._group)["events"]
-        return any("platform.report" in event["message"] and request in event["message"] for event in found)
+        return any(
+            "platform.report" in event["message"] and request in event["message"] for event in found
+        )
 
 
 def listed(value: Any) -> list[Any]:
@@ -182,8 +199,12 @@ def deployed(cloud: LocalCloud, scripted: Deployment) -> Deployed:
     return Deployed(cloud, scripted)
 
 
-def check_each(deployed: Deployed, owner: str, use: Callable[[], bool], only: Collection[str] = ()) -> None:
-    """Take out each grant in turn: `use` works before all, is denied just that, and works after all."""
+def check_each(
+    deployed: Deployed, owner: str, use: Callable[[], bool], only: Collection[str] = ()
+) -> None:
+    """Take out each grant in turn: `use` works before all, is denied just that, and works after
+    all.
+    """
     role = deployed.made(owner, "Role", "AWS::IAM::Role")
     document = deployed.roles()[role]
     assert {action for action, _ in grants(document)} == GRANTS[owner]
@@ -195,7 +216,9 @@ def check_each(deployed: Deployed, owner: str, use: Callable[[], bool], only: Co
         with deployed.without(role, document, (action, resource)):
             worked = use()
         denials = deployed.denials()[before:]
-        assert not worked, f"{action} on {resource} can be taken away from {role}, and nothing breaks"
+        assert not worked, (
+            f"{action} on {resource} can be taken away from {role}, and nothing breaks"
+        )
         assert denials
         assert all(f"perform: {action} on resource:" in line for line in denials), denials
         assert all(f":assumed-role/{role}/" in line for line in denials)
@@ -203,7 +226,9 @@ def check_each(deployed: Deployed, owner: str, use: Callable[[], bool], only: Co
 
 
 def eventually(deployed: Deployed, before: int, *arrived: Callable[[], bool]) -> bool:
-    """Wait until all that is written for a role has arrived (True), or something has been denied (False)."""
+    """Wait until all that is written for a role has arrived (True), or something has been denied
+    (False).
+    """
     ends = time.monotonic() + _PATIENCE_S
     left = list(arrived)
     while time.monotonic() < ends:
@@ -217,7 +242,9 @@ def eventually(deployed: Deployed, before: int, *arrived: Callable[[], bool]) ->
 
 
 def test_function_has_no_grant_too_many(deployed: Deployed) -> None:
-    """Without any one of its grants the stream function does not serve, log or trace: that action is denied."""
+    """Without any one of its grants the stream function does not serve, log or trace: that action
+    is denied.
+    """
     function = Function(deployed, "Stream")
     xray = boto3.client("xray", **options(deployed.cloud))
     message = json.dumps({"say": ["hi"]})
@@ -243,7 +270,9 @@ def test_function_has_no_grant_too_many(deployed: Deployed) -> None:
 
 
 def test_a_key_reads_its_usage_by_one_grant(deployed: Deployed) -> None:
-    """Without its query of rollups the stream function shows no usage; other partitions it may not query at all."""
+    """Without its query of rollups the stream function shows no usage; other partitions it may not
+    query at all.
+    """
 
     def use() -> bool:
         headers = {"authorization": f"Bearer {deployed.deployment.key}"}
@@ -265,7 +294,9 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
     url, headers = f"{deployed.deployment.origin}/admin/v1", {"authorization": f"Bearer {secret}"}
 
     def use() -> bool:
-        table.put_item(Item=row)  # a rollup that the ledger does not bear out: making it again removes it
+        table.put_item(
+            Item=row
+        )  # a rollup that the ledger does not bear out: making it again removes it
         with httpx.Client(headers=headers, timeout=60) as client:
             made = client.post(f"{url}/keys", json={"name": "permissions"})
             calls = [made]
@@ -274,7 +305,9 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
                 hours = {"since": "2020-01-01T00", "until": "2020-01-01T01"}
                 calls += [client.get(key), client.get(f"{url}/keys"), client.delete(key)]
                 calls += [client.post(f"{url}/rollups/rebuild", json=hours)]
-        assert {call.status_code for call in calls} <= {200, 201, 503}, [call.text for call in calls]
+        assert {call.status_code for call in calls} <= {200, 201, 503}, [
+            call.text for call in calls
+        ]
         return all(call.status_code < 300 for call in calls)
 
     def use_again() -> bool:
@@ -286,8 +319,15 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
 
 
 ADMIN_CALLS: dict[str, list[tuple[str, str, Any]]] = {
-    "AdminKeys": [("POST", "keys", {"name": "n"}), ("PATCH", "keys/{key}", {"owner": "{new}"}), ("GET", "keys", None)],
-    "AdminBudgets": [("PATCH", "keys/{key}/budget", {"tokens_per_day": "{number}"}), ("GET", "budgets", None)],
+    "AdminKeys": [
+        ("POST", "keys", {"name": "n"}),
+        ("PATCH", "keys/{key}", {"owner": "{new}"}),
+        ("GET", "keys", None),
+    ],
+    "AdminBudgets": [
+        ("PATCH", "keys/{key}/budget", {"tokens_per_day": "{number}"}),
+        ("GET", "budgets", None),
+    ],
     "AdminUsage": [("GET", "usage", None), ("GET", "keys", "limit=1")],
     "AdminAudit": [("GET", "audit", "limit=1")],
 }
@@ -295,7 +335,9 @@ ADMIN_CALLS: dict[str, list[tuple[str, str, Any]]] = {
 
 @pytest.mark.parametrize("owner", ADMIN_CALLS)
 def test_functions_of_one_right_have_no_grant_too_many(deployed: Deployed, owner: str) -> None:
-    """Without any one of its grants on the table the function of a right cannot do one thing of it."""
+    """Without any one of its grants on the table the function of a right cannot do one thing of
+    it.
+    """
     function = Function(deployed, owner)
     key = deployed.deployment.key[3:15]
 
@@ -322,7 +364,9 @@ def test_functions_of_one_right_have_no_grant_too_many(deployed: Deployed, owner
 
 
 def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
-    """Without any one of its grants on the table the sweeper fails at something that is to be done."""
+    """Without any one of its grants on the table the sweeper fails at something that is to be
+    done.
+    """
     table, function = deployed.deployment.table, Function(deployed, "Sweeper")
     long_ago, rolled = "2020-01-01T00", {"pk": "USAGE", "sk": "ROLLED"}
     opened = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
@@ -335,13 +379,16 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
     def use() -> bool:
         table.delete_item(Key=rolled)  # it begins with the oldest key, which the index of keys has
         began = swept()
-        # A request that was never begun is overdue in an hour that was rolled long ago, with a row that is wrong.
+        # A request that was never begun is overdue in an hour that was rolled long ago, with a row
+        # that is wrong.
         request_id = new_request_id(opened + 1)
         nothing = Opening(request_id, "abcdefghijkl", "m", 1, 0, Prices(0, 0))
         table.put_item(Item=json.loads(json.dumps(opening_item(nothing)), parse_float=Decimal))
         table.put_item(Item=row)
         table.put_item(Item={"pk": "USAGE", "sk": f"DIRTY#{long_ago}", "mark": "test"})
-        table.put_item(Item={**rolled, "since": long_ago, "until": datetime.now(UTC).strftime("%Y-%m-%dT%H")})
+        table.put_item(
+            Item={**rolled, "since": long_ago, "until": datetime.now(UTC).strftime("%Y-%m-%dT%H")}
+        )
         return swept() and began
 
     try:
@@ -351,10 +398,16 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
 
 
 def test_a_settlement_that_comes_second_reads(deployed: Deployed) -> None:
-    """Without its grant to read items the stream function cannot say more than a sweeper that was before it."""
+    """Without its grant to read items the stream function cannot say more than a sweeper that was
+    before it.
+    """
     table = deployed.deployment.table
     message = json.dumps({"say": ["a", "b", "c"], "stall_after": 1, "seconds": 0.5})
-    body = {"model": deployed.deployment.model, "stream": True, "messages": [{"role": "user", "content": message}]}
+    body = {
+        "model": deployed.deployment.model,
+        "stream": True,
+        "messages": [{"role": "user", "content": message}],
+    }
     headers = {"authorization": f"Bearer {deployed.deployment.key}"}
     url = f"{deployed.deployment.origin}/v1/chat/completions"
 
@@ -363,14 +416,22 @@ def test_a_settlement_that_comes_second_reads(deployed: Deployed) -> None:
             key = ledger_key(answer.headers["x-request-id"].removeprefix("req_"))
             table.update_item(
                 Key=key,
-                UpdateExpression="SET #state = :settled, recovered = :yes, outcome = :cut, prompt_tokens = :no, "
+                UpdateExpression="SET #state = :settled, recovered = :yes, outcome = :cut, prompt_tokens = "
+                ":no, "
                 "completion_tokens = :no, cost = :no REMOVE #open, due",
                 ExpressionAttributeNames={"#state": "state", "#open": "open"},
-                ExpressionAttributeValues={":settled": "SETTLED", ":yes": True, ":cut": "cut", ":no": 0},
+                ExpressionAttributeValues={
+                    ":settled": "SETTLED",
+                    ":yes": True,
+                    ":cut": "cut",
+                    ":no": 0,
+                },
             )
             before = len(deployed.denials())
             answer.read()
-        return eventually(deployed, before, lambda: table.get_item(Key=key)["Item"]["outcome"] == "complete")
+        return eventually(
+            deployed, before, lambda: table.get_item(Key=key)["Item"]["outcome"] == "complete"
+        )
 
     check_each(deployed, "Stream", use, only={"dynamodb:GetItem"})
 
@@ -384,7 +445,9 @@ def test_rotation_has_no_grant_too_many(deployed: Deployed) -> None:
         token = secrets.token_hex(16)
         for step in ("createSecret", "setSecret", "testSecret", "finishSecret"):
             event = {"SecretId": arn, "ClientRequestToken": token, "Step": step}
-            if "FunctionError" in function.api.invoke(FunctionName=function.name, Payload=json.dumps(event)):
+            if "FunctionError" in function.api.invoke(
+                FunctionName=function.name, Payload=json.dumps(event)
+            ):
                 return False
         return True
 
@@ -407,9 +470,12 @@ def test_functions_without_a_log_say_nothing(deployed: Deployed, owner: str) -> 
 
 
 def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) -> None:
-    """Without any one of its role's grants the endpoint does not come up, or its log or metrics stay empty."""
+    """Without any one of its role's grants the endpoint does not come up, or its log or metrics
+    stay empty.
+    """
     api, runtime, logs, cloudwatch = (
-        boto3.client(name, **options(cloud)) for name in ("sagemaker", "sagemaker-runtime", "logs", "cloudwatch")
+        boto3.client(name, **options(cloud))
+        for name in ("sagemaker", "sagemaker-runtime", "logs", "cloudwatch")
     )
     name = deployed.deployment.outputs["EndpointName"]
     config = api.describe_endpoint(EndpointName=name)["EndpointConfigName"]
@@ -424,14 +490,23 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
             found = api.describe_endpoint(EndpointName=name)
             status = found["EndpointStatus"]
         if status != "InService":
-            assert "Could not access model data" in found["FailureReason"] or "permission" in found["FailureReason"]
+            assert (
+                "Could not access model data" in found["FailureReason"]
+                or "permission" in found["FailureReason"]
+            )
             return False
-        with pytest.raises(ClientError, match="ModelError"):  # the body is none, but it was an invocation
+        with pytest.raises(
+            ClientError, match="ModelError"
+        ):  # the body is none, but it was an invocation
             runtime.invoke_endpoint(EndpointName=name, Body=b"{}")
-        return eventually(deployed, before, lambda: streams() > known, lambda: invocations() > counted)
+        return eventually(
+            deployed, before, lambda: streams() > known, lambda: invocations() > counted
+        )
 
     def streams() -> set[str]:
-        found = logs.describe_log_streams(logGroupName=f"/aws/sagemaker/Endpoints/{name}")["logStreams"]
+        found = logs.describe_log_streams(logGroupName=f"/aws/sagemaker/Endpoints/{name}")[
+            "logStreams"
+        ]
         return {stream["logStreamName"] for stream in found}
 
     def invocations() -> float:
@@ -439,7 +514,10 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
         points = cloudwatch.get_metric_statistics(
             Namespace="AWS/SageMaker",
             MetricName="Invocations",
-            Dimensions=[{"Name": "EndpointName", "Value": name}, {"Name": "VariantName", "Value": "primary"}],
+            Dimensions=[
+                {"Name": "EndpointName", "Value": name},
+                {"Name": "VariantName", "Value": "primary"},
+            ],
             StartTime=now - timedelta(hours=1),
             EndTime=now + timedelta(hours=1),
             Period=86_400,
@@ -451,20 +529,27 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
 
 
 def test_function_url_needs_both_permissions(cloud: LocalCloud, deployed: Deployed) -> None:
-    """Without either statement of the function's own policy its URL is closed: 403, before the function."""
+    """Without either statement of the function's own policy its URL is closed: 403, before the
+    function.
+    """
     api = boto3.client("lambda", **options(cloud))
     function = deployed.deployment.outputs["FunctionName"]
     url = f"{deployed.deployment.origin}/v1/models"
     headers = {"authorization": f"Bearer {deployed.deployment.key}"}
     statements = json.loads(api.get_policy(FunctionName=function)["Policy"])["Statement"]
-    assert sorted(item["Action"] for item in statements) == ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"]
+    assert sorted(item["Action"] for item in statements) == [
+        "lambda:InvokeFunction",
+        "lambda:InvokeFunctionUrl",
+    ]
     for statement in statements:
         assert httpx.get(url, headers=headers).status_code == 200
         api.remove_permission(FunctionName=function, StatementId=statement["Sid"])
         answer = httpx.get(url, headers=headers)
         assert (answer.status_code, "Forbidden" in answer.json()["Message"]) == (403, True)
         condition = {
-            name: statement[name] for name in ("FunctionUrlAuthType", "InvokedViaFunctionUrl") if name in statement
+            name: statement[name]
+            for name in ("FunctionUrlAuthType", "InvokedViaFunctionUrl")
+            if name in statement
         }
         given = {"Action": statement["Action"], "Principal": "*", **condition}
         api.add_permission(FunctionName=function, StatementId=statement["Sid"], **given)
@@ -473,4 +558,6 @@ def test_function_url_needs_both_permissions(cloud: LocalCloud, deployed: Deploy
 
 def test_every_role_is_looked_at(deployed: Deployed) -> None:
     """No role of the stack is left out: each has its test above."""
-    assert {deployed.made(owner, "Role", "AWS::IAM::Role") for owner in GRANTS} == deployed.roles().keys()
+    assert {
+        deployed.made(owner, "Role", "AWS::IAM::Role") for owner in GRANTS
+    } == deployed.roles().keys()

@@ -1,4 +1,6 @@
-"""Bad input, sent raw through the distribution: the status, OpenAI's shape, and a request id, each time."""
+"""Bad input, sent raw through the distribution: the status, OpenAI's shape, and a request id, each
+time.
+"""
 
 from typing import Any
 
@@ -33,26 +35,42 @@ def check(response: httpx.Response, status: int, code: str | None) -> None:
         ({"messages": [{"role": "user", "content": 5}]}, 400, "invalid_type"),
         ({"stream_options": {"include_usage": True}}, 400, None),
         ({"max_tokens": -1}, 400, "integer_below_min_value"),
-        ({"messages": [{"role": "user", "content": "many words " * 5000}]}, 400, "context_length_exceeded"),
+        (
+            {"messages": [{"role": "user", "content": "many words " * 5000}]},
+            400,
+            "context_length_exceeded",
+        ),
         ({"messages": [{"role": "user", "content": "x" * 1_000_001}]}, 413, "request_too_large"),
     ],
     ids=range(8),
 )
-def test_wrong_requests(demo: Deployment, change: dict[str, Any], status: int, code: str | None) -> None:
+def test_wrong_requests(
+    demo: Deployment, change: dict[str, Any], status: int, code: str | None
+) -> None:
     """An invalid request is refused with its status, streamed or not."""
     for stream in (False, True):
         if stream and "stream_options" in change:
             continue
         body = {"model": demo.model, "messages": [USER], "stream": stream, **change}
         headers = {"authorization": f"Bearer {demo.key}"}
-        check(httpx.post(f"{demo.origin}/v1/chat/completions", json=body, headers=headers, timeout=60), status, code)
+        check(
+            httpx.post(
+                f"{demo.origin}/v1/chat/completions", json=body, headers=headers, timeout=60
+            ),
+            status,
+            code,
+        )
 
 
 def test_malformed_json(demo: Deployment) -> None:
     """A body that is no JSON is a 400."""
     headers = {"authorization": f"Bearer {demo.key}"}
     for body in (b"", b"{", b"\xff\xfe"):
-        check(httpx.post(f"{demo.origin}/v1/chat/completions", content=body, headers=headers), 400, "invalid_json")
+        check(
+            httpx.post(f"{demo.origin}/v1/chat/completions", content=body, headers=headers),
+            400,
+            "invalid_json",
+        )
 
 
 def test_unknown_path_and_method(demo: Deployment) -> None:

@@ -60,7 +60,8 @@ def test_real_model_streams_as_it_samples(demo: Deployment) -> None:
     tokens = chunks[-1].usage.completion_tokens
     assert tokens >= 10
     assert chunks[-2].choices[0].finish_reason in {"stop", "length"}
-    # a read brings what was sampled since the one before: a token or, on a busy machine, some, but never all
+    # a read brings what was sampled since the one before: a token or, on a busy machine, some, but
+    # never all
     reads = 1 + sum(late - early > 0.25 / DEMO_RATE for early, late in pairwise(times))
     assert reads >= 3
 
@@ -68,7 +69,11 @@ def test_real_model_streams_as_it_samples(demo: Deployment) -> None:
 def test_whole_answer_in_one_body(demo: Deployment) -> None:
     """Without `stream` the answer is one object, with logprobs when asked for."""
     answer = demo.client.chat.completions.create(
-        model=demo.model, messages=[{"role": "user", "content": "Hello!"}], max_tokens=8, logprobs=True, seed=1
+        model=demo.model,
+        messages=[{"role": "user", "content": "Hello!"}],
+        max_tokens=8,
+        logprobs=True,
+        seed=1,
     )
     assert answer.usage is not None
     assert answer.choices[0].message.content
@@ -87,7 +92,10 @@ def test_guided_json(demo: Deployment) -> None:
     answer = demo.client.chat.completions.create(
         model=demo.model,
         messages=[{"role": "user", "content": "Give me a person as JSON."}],
-        response_format={"type": "json_schema", "json_schema": {"name": "person", "schema": schema, "strict": True}},
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "person", "schema": schema, "strict": True},
+        },
         max_tokens=60,
     )
     person = json.loads(answer.choices[0].message.content or "")
@@ -103,7 +111,10 @@ def test_exact_answer_exactly_counted(scripted: Deployment) -> None:
     chunks = list(stream)
     assert text(chunks) == "".join(said)
     item = settled(scripted, chunks[0].id)
-    found = {name: item[name] for name in ("outcome", "finish_reason", "prompt_tokens", "completion_tokens", "model")}
+    found = {
+        name: item[name]
+        for name in ("outcome", "finish_reason", "prompt_tokens", "completion_tokens", "model")
+    }
     assert found == {
         "outcome": "complete",
         "finish_reason": "stop",
@@ -129,12 +140,16 @@ async def test_two_hundred_at_once(scripted: Deployment) -> None:
     """Two hundred concurrent streams are each whole and in order, and each is counted once."""
     client = scripted.async_client()
     count = 20
-    admitting = asyncio.Semaphore(20)  # the local table takes some 50 reservations of one key a second
+    admitting = asyncio.Semaphore(
+        20
+    )  # the local table takes some 50 reservations of one key a second
 
     async def one(number: int) -> str:
         said = script(repeat=f" {number}:{{i}}", count=count, rate=4)
         async with admitting:
-            stream = await client.chat.completions.create(model=SCRIPTED_MODEL, messages=said, stream=True)
+            stream = await client.chat.completions.create(
+                model=SCRIPTED_MODEL, messages=said, stream=True
+            )
         chunks = [chunk async for chunk in stream]
         assert text(chunks) == "".join(f" {number}:{place}" for place in range(count))
         assert chunks[-1].choices[0].finish_reason == "stop"
@@ -163,9 +178,13 @@ def serving(scripted: Deployment) -> Iterator[Deployment]:
 
 
 def test_cut_stream_raises(serving: Deployment) -> None:
-    """A container killed after three tokens ends the stream in an error that the stock client raises."""
+    """A container killed after three tokens ends the stream in an error that the stock client
+    raises.
+    """
     stream = serving.client.chat.completions.create(
-        model=SCRIPTED_MODEL, messages=script(repeat=" x", count=10, rate=20, die_after=3), stream=True
+        model=SCRIPTED_MODEL,
+        messages=script(repeat=" x", count=10, rate=20, die_after=3),
+        stream=True,
     )
     chunks: list[ChatCompletionChunk] = []
     with pytest.raises(openai.APIError) as failure:
@@ -178,7 +197,9 @@ def test_container_that_dies_at_once_is_a_502(serving: Deployment, stream: bool)
     """A container killed before its first token is a 502 in OpenAI's shape, streamed or not."""
     with pytest.raises(openai.InternalServerError) as failure:
         serving.client.chat.completions.create(
-            model=SCRIPTED_MODEL, messages=script(count=10, first_after=0.3, die_after=0), stream=stream
+            model=SCRIPTED_MODEL,
+            messages=script(count=10, first_after=0.3, die_after=0),
+            stream=stream,
         )
     assert failure.value.status_code == 502
     assert failure.value.type == "server_error"

@@ -28,7 +28,9 @@ def test_the_template_is_the_one_that_was_reviewed(
     stack: str, syntheses: dict[str, Any], snapshot: SnapshotAssertion
 ) -> None:
     """A change of a production template is seen in review."""
-    assert masked(getattr(syntheses["prod"], stack)) == snapshot(name=stack, extension_class=JSONSnapshotExtension)
+    assert masked(getattr(syntheses["prod"], stack)) == snapshot(
+        name=stack, extension_class=JSONSnapshotExtension
+    )
 
 
 def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
@@ -38,7 +40,9 @@ def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
     shapes = []
     for synthesis in syntheses.values():
         stacks = (synthesis.state, synthesis.service)
-        shapes.append([{name: it["Type"] for name, it in stack["Resources"].items()} for stack in stacks])
+        shapes.append(
+            [{name: it["Type"] for name, it in stack["Resources"].items()} for stack in stacks]
+        )
     assert shapes[0] == shapes[1] == shapes[2]
 
 
@@ -59,7 +63,9 @@ def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
         "FunctionUrl",
         "ModelName",
     }
-    assert [name for name in synthesis.state["Outputs"] if not name.startswith("Exports")] == ["UsageTableName"]
+    assert [name for name in synthesis.state["Outputs"] if not name.startswith("Exports")] == [
+        "UsageTableName"
+    ]
 
 
 def test_nothing_has_an_explicit_name(synthesis: Any) -> None:
@@ -80,7 +86,9 @@ def test_nothing_has_an_explicit_name(synthesis: Any) -> None:
             explicit = named & set(resource["Properties"])
             if str(resource["Properties"].get("LogGroupName", "")).startswith("/aws/sagemaker/"):
                 explicit -= {"LogGroupName"}
-            references = {name for name in explicit if isinstance(resource["Properties"][name], dict)}
+            references = {
+                name for name in explicit if isinstance(resource["Properties"][name], dict)
+            }
             assert explicit == references
 
 
@@ -91,7 +99,9 @@ def test_nothing_has_an_explicit_name(synthesis: Any) -> None:
         ({"image_uri": None}, "model/Dockerfile is missing"),
     ],
 )
-def test_a_source_that_is_missing_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_a_source_that_is_missing_is_named(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
     """Weights or a Dockerfile that are not there end the synthesis with a sentence."""
     settings = DEV.replace(image_uri="docker.io/vllm/vllm-openai:v1").replace(**change)
     with pytest.raises(SettingsError, match=said):

@@ -15,7 +15,9 @@ from infra import instances
         ("ml.g99.huge", True, None, True),
     ],
 )
-def test_a_type_has_gpus_and_disks_by_its_family(instance_type: str, gpu: bool, gpus: int | None, disks: bool) -> None:
+def test_a_type_has_gpus_and_disks_by_its_family(
+    instance_type: str, gpu: bool, gpus: int | None, disks: bool
+) -> None:
     """A family that is not listed has GPUs by its name, but their number is unknown."""
     assert instances.has_gpu(instance_type) is gpu
     assert instances.gpus(instance_type) == gpus

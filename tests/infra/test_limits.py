@@ -33,7 +33,9 @@ def test_the_limits_agree() -> None:
     ],
 )
 def test_a_contradiction_names_both_limits(change: dict[str, int], first: str, second: str) -> None:
-    """If a limit is too large or too small, the error names it and the limit that it contradicts."""
+    """If a limit is too large or too small, the error names it and the limit that it
+    contradicts.
+    """
     with pytest.raises(LimitsError) as caught:
         dataclasses.replace(LIMITS, **change).check()
     assert first in str(caught.value)

@@ -24,7 +24,11 @@ ROLES = [*OWNERS, "ModelExecution"]
 
 def statements(synthesis: Any, owner: str) -> list[dict[str, Any]]:
     """The policy statements of the role that a construct of the service stack made."""
-    roles = {key: it for key, it in synthesis.service["Resources"].items() if it["Type"] == "AWS::IAM::Role"}
+    roles = {
+        key: it
+        for key, it in synthesis.service["Resources"].items()
+        if it["Type"] == "AWS::IAM::Role"
+    }
     (name,) = [key for key in roles if re.fullmatch(f"{owner}Role[0-9A-F]{{8}}", key)]
     role = roles[name]["Properties"]
     assert "ManagedPolicyArns" not in role
@@ -115,7 +119,9 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
 
 
 def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
-    """It reads and writes items, lists keys by their index, reads its secret, and cannot change it."""
+    """It reads and writes items, lists keys by their index, reads its secret, and cannot change
+    it.
+    """
     assert tables(synthesis, "AdminAll") == tables(synthesis, "Control")
     assert tables(synthesis, "Control") == {
         ("dynamodb:GetItem", partitions(*_BOOKS, "CONTROL")),
@@ -125,7 +131,11 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
         ("dynamodb:Query", partitions(*_BOOKS, "AUDIT#*")),
         ("dynamodb:Query", "table, index keys"),
     }
-    others = {it: resource for it, resource in granted(synthesis, "Control").items() if "dynamodb" not in str(it)}
+    others = {
+        it: resource
+        for it, resource in granted(synthesis, "Control").items()
+        if "dynamodb" not in str(it)
+    }
     assert others == {("secretsmanager:GetSecretValue",): "ControlSecret", _LOG: "ControlLog"}
 
 
@@ -176,7 +186,11 @@ def test_nothing_on_the_internet_leads_to_the_functions_that_iam_leads_to(synthe
     """They have no URL and no permission for a service: a flood uses the URL's concurrency, and
     none of theirs.
     """
-    functions = {key for key in synthesis.service["Resources"] if re.fullmatch(r"Admin\w+Function[0-9A-F]{8}", key)}
+    functions = {
+        key
+        for key in synthesis.service["Resources"]
+        if re.fullmatch(r"Admin\w+Function[0-9A-F]{8}", key)
+    }
     assert len(functions) == len(ADMINS)
     for kind in ("AWS::Lambda::Url", "AWS::Lambda::Permission"):
         assert not functions & set(re.findall(r"\w+", json.dumps(synthesis.resources(kind))))
@@ -185,7 +199,11 @@ def test_nothing_on_the_internet_leads_to_the_functions_that_iam_leads_to(synthe
 def tables(synthesis: Any, owner: str) -> set[tuple[str, str]]:
     """Action and place in the usage table, of all of a role's statements about it."""
     return {
-        (action, in_words(it["Resource"]) + (" if " + json.dumps(it["Condition"]) if "Condition" in it else ""))
+        (
+            action,
+            in_words(it["Resource"])
+            + (" if " + json.dumps(it["Condition"]) if "Condition" in it else ""),
+        )
         for it in statements(synthesis, owner)
         for action in actions(it)
         if action.startswith("dynamodb:")
@@ -211,7 +229,10 @@ def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
     rollups, which can be made again, or reads a table whole.
     """
     granted_to_functions = [
-        it for owner in OWNERS for it in statements(synthesis, owner) if it.get("Condition") != leading(*_ROLLUPS)
+        it
+        for owner in OWNERS
+        for it in statements(synthesis, owner)
+        if it.get("Condition") != leading(*_ROLLUPS)
     ]
     found = {action for it in granted_to_functions for action in actions(it)}
     assert not {action for action in found if re.search("Delete|Batch|Scan", action)}
@@ -231,7 +252,11 @@ def test_the_container_may_pull_its_image_read_its_weights_and_log(synthesis: An
         "s3:GetObject",
         "s3:ListBucket",
     }
-    (read,) = [it["Resource"] for it in statements(synthesis, "ModelExecution") if actions(it) == {"s3:GetObject"}]
+    (read,) = [
+        it["Resource"]
+        for it in statements(synthesis, "ModelExecution")
+        if actions(it) == {"s3:GetObject"}
+    ]
     assert read["Fn::Join"][1][-1].endswith(".gguf")
 
 
@@ -281,4 +306,7 @@ def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
     # open to all means by URL only
     for permission in permissions:
         if permission["Principal"] == "*":
-            assert permission.get("InvokedViaFunctionUrl") is True or permission["FunctionUrlAuthType"] == "NONE"
+            assert (
+                permission.get("InvokedViaFunctionUrl") is True
+                or permission["FunctionUrlAuthType"] == "NONE"
+            )

@@ -24,7 +24,17 @@ from lambda_fn.metering import accounts
 from lambda_fn.metering.keys import account_key
 from local.moto import attribute_values
 from tests.support.admin import HOUR, NOW, Admin, Make, request, signed_in
-from tests.support.function import CREDENTIALS, KEY, KEY_ID, TABLE, WHOLE, Call, StandIn, caller, part
+from tests.support.function import (
+    CREDENTIALS,
+    KEY,
+    KEY_ID,
+    TABLE,
+    WHOLE,
+    Call,
+    StandIn,
+    caller,
+    part,
+)
 from tests.support.ground import LIMITS, Ground, T
 
 
@@ -50,7 +60,11 @@ def moto_server() -> Iterator[str]:
 def moto_url(moto_server: str) -> Iterator[str]:
     """Make the usage table for each file: tests of other folders empty the whole of moto."""
     client = boto3.client(
-        "dynamodb", endpoint_url=moto_server, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+        "dynamodb",
+        endpoint_url=moto_server,
+        region_name="eu-west-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
     )
     keys = {"pk": "HASH", "sk": "RANGE"}
     client.create_table(
@@ -68,7 +82,11 @@ def moto_url(moto_server: str) -> Iterator[str]:
 def items(moto_url: str) -> Any:
     """Give the table as stock boto3 sees it."""
     resource = boto3.resource(
-        "dynamodb", endpoint_url=moto_url, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+        "dynamodb",
+        endpoint_url=moto_url,
+        region_name="eu-west-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
     )
     return resource.Table(TABLE)
 
@@ -78,10 +96,17 @@ def usage_table(moto_url: str) -> Iterator[Any]:
     """Yield an empty usage table with both of its indexes, as stock boto3 sees it."""
 
     def schema(partition: str, sort: str) -> Any:
-        return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+        return [
+            {"AttributeName": partition, "KeyType": "HASH"},
+            {"AttributeName": sort, "KeyType": "RANGE"},
+        ]
 
     resource = boto3.resource(
-        "dynamodb", endpoint_url=moto_url, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+        "dynamodb",
+        endpoint_url=moto_url,
+        region_name="eu-west-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
     )
     indexes = {"overdue": ("open", "due"), "keys": ("directory", "created")}
     types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
@@ -89,9 +114,15 @@ def usage_table(moto_url: str) -> Iterator[Any]:
         TableName=f"usage-{uuid.uuid4().hex}",
         BillingMode="PAY_PER_REQUEST",
         KeySchema=schema("pk", "sk"),
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in types.items()],
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": kind} for name, kind in types.items()
+        ],
         GlobalSecondaryIndexes=[
-            {"IndexName": name, "KeySchema": schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+            {
+                "IndexName": name,
+                "KeySchema": schema(*keys),
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
             for name, keys in indexes.items()
         ],
     )
@@ -109,14 +140,18 @@ async def http() -> AsyncIterator[Client]:
 
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for moto as long as it takes: a busy machine may need longer than the function allows the table."""
+    """Wait for moto as long as it takes: a busy machine may need longer than the function allows
+    the table.
+    """
     monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)
 
 
 @pytest.fixture
 def table(moto_url: str, http: Client, _patient: None) -> Table:
     """Give the table as the function sees it."""
-    return Table(http, url=moto_url, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS)
+    return Table(
+        http, url=moto_url, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS
+    )
 
 
 @pytest.fixture
@@ -143,12 +178,16 @@ async def sagemaker() -> AsyncIterator[StandIn]:
 
 @pytest.fixture
 def call(make_call: Callable[..., Call]) -> Call:
-    """Give a way to call the application as its server would; `reply` may be passed to watch the answer grow."""
+    """Give a way to call the application as its server would; `reply` may be passed to watch the
+    answer grow.
+    """
     return make_call()
 
 
 @pytest.fixture
-def make_call(moto_url: str, sagemaker: StandIn, http: Client, _patient: None) -> Callable[..., Call]:
+def make_call(
+    moto_url: str, sagemaker: StandIn, http: Client, _patient: None
+) -> Callable[..., Call]:
     """Give a way to make applications, with settings of their own."""
     return lambda **changes: caller(moto_url, sagemaker, http, changes)
 
@@ -160,9 +199,17 @@ def api() -> FastAPI:
 
 
 @pytest.fixture
-async def admin(moto_url: str, http: Client, api: FastAPI, usage_table: Any) -> AsyncIterator[Admin]:
+async def admin(
+    moto_url: str, http: Client, api: FastAPI, usage_table: Any
+) -> AsyncIterator[Admin]:
     """Give a client of the admin API, past its gate."""
-    table = Table(http, url=moto_url, region="eu-west-1", name=usage_table.name, credentials=lambda: CREDENTIALS)
+    table = Table(
+        http,
+        url=moto_url,
+        region="eu-west-1",
+        name=usage_table.name,
+        credentials=lambda: CREDENTIALS,
+    )
     services = Services(table, ("demo", "other"), now=lambda: NOW)
     api.state.services = services
     transport = httpx.ASGITransport(signed_in(api), raise_app_exceptions=False)
@@ -185,7 +232,12 @@ async def used(admin: Admin, make: Make) -> dict[str, Any]:
     """Make two keys, of which one was used in two days and of two models."""
     admin.services.now = lambda: NOW - 9 * HOUR
     first, second = await make("first"), await make("second")
-    for at, model, tokens in ((-8, "demo", 10), (-8, "other", 20), (-5, "demo", 30), (0, "demo", 40)):
+    for at, model, tokens in (
+        (-8, "demo", 10),
+        (-8, "other", 20),
+        (-5, "demo", 30),
+        (0, "demo", 40),
+    ):
         await request(admin, first, at=NOW + at * HOUR, model=model, tokens=tokens)
     last = await request(admin, second, at=NOW, tokens=50)
     admin.services.now = lambda: NOW

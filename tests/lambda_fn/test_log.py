@@ -28,7 +28,12 @@ def test_a_line_is_printable_ascii(odd: str, capsys: pytest.CaptureFixture[str])
     """No character of a name or a value ends a line or controls a terminal, and each can be read
     back.
     """
-    fields: dict[str, Any] = {"text": f"a{odd}b", "inner": {odd: [odd]}, "number": 1.5, "none": None}
+    fields: dict[str, Any] = {
+        "text": f"a{odd}b",
+        "inner": {odd: [odd]},
+        "number": 1.5,
+        "none": None,
+    }
     log("odd", **fields)
     line = capsys.readouterr().out.removesuffix("\n")
     assert line.isascii()
@@ -36,7 +41,9 @@ def test_a_line_is_printable_ascii(odd: str, capsys: pytest.CaptureFixture[str])
     assert json.loads(line) == {"event": "odd", **fields}
 
 
-def test_an_ordinary_line_is_encoded_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ordinary_line_is_encoded_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fields of plain text do not take the slow path."""
     monkeypatch.setattr(sys.modules["lambda_fn.log"].json, "dumps", None)
     log("request", request_id="01", status=200, tokens=[1, 2])

@@ -85,7 +85,13 @@ def test_networks_are_kept_in_one_form() -> None:
     """Repeats are removed, a host is a network, IPv4 in IPv6 is IPv4, and bits outside of the
     prefix are rejected.
     """
-    given = ["203.0.113.0/24", "203.0.113.0/255.255.255.0", "198.51.100.7", "2001:DB8::/32", "::ffff:192.0.2.0/120"]
+    given = [
+        "203.0.113.0/24",
+        "203.0.113.0/255.255.255.0",
+        "198.51.100.7",
+        "2001:DB8::/32",
+        "::ffff:192.0.2.0/120",
+    ]
     assert canonical(given) == "203.0.113.0/24 198.51.100.7/32 2001:db8::/32 192.0.2.0/24"
     for wrong in ("203.0.113.5/24", "203.0.113.0/33", "office", "", "2001:db8::1/32"):
         with pytest.raises(ValueError, match=r".*"):
@@ -158,7 +164,9 @@ async def test_networks_cost_no_write(office: Office) -> None:
 
 
 async def test_changed_networks_hold_at_once(office: Office, items: Any) -> None:
-    """An environment that has cached other networks tries again: the networks of the account count."""
+    """An environment that has cached other networks tries again: the networks of the account
+    count.
+    """
     await office.admit("203.0.113.7")
     new = accounts.new_account(office.key, name="office", now=1, networks="198.51.100.0/24")
     items.put_item(Item=new)
@@ -172,7 +180,9 @@ async def test_changed_networks_hold_at_once(office: Office, items: Any) -> None
 async def test_a_limit_still_speaks_for_itself(office: Office, items: Any) -> None:
     """A spent budget is reported inside the networks, and not outside."""
     most = accounts.Limits(tokens_day=50)
-    items.put_item(Item=accounts.new_account(office.key, name="office", now=1, networks=OFFICE, limits=most))
+    items.put_item(
+        Item=accounts.new_account(office.key, name="office", now=1, networks=OFFICE, limits=most)
+    )
     for _ in range(2):
         with pytest.raises(InsufficientQuota):
             await office.admit("203.0.113.7")
@@ -210,8 +220,16 @@ async def test_the_api_refuses_by_what_cloudfront_saw(call: Call, items: Any) ->
     key = ids.new_key()
     items.put_item(Item=accounts.new_account(key, name="office", now=1, networks=OFFICE))
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-    for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models"), ("GET", "/v1/usage")):
-        for forwarded, status in {"203.0.113.7": 200, "203.0.113.7, 198.51.100.7": 403, "": 403}.items():
+    for method, path in (
+        ("POST", "/v1/chat/completions"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/usage"),
+    ):
+        for forwarded, status in {
+            "203.0.113.7": 200,
+            "203.0.113.7, 198.51.100.7": 403,
+            "": 403,
+        }.items():
             more = {"x-forwarded-for": forwarded}
             reply = await call(method, path, body if method == "POST" else None, key=key, more=more)
             assert reply.status == status, (path, forwarded, reply.body)
@@ -226,13 +244,18 @@ def test_where_a_caller_comes_from_is_read_with_its_key() -> None:
     headers = {"authorization": f"Bearer {KEY}"}
     assert read_key(headers, ("192.0.2.1", 0)).address == "192.0.2.1"
     assert read_key(headers).address == ""
-    assert read_key({**headers, "x-forwarded-for": "x, 203.0.113.7"}, (EDGE, 0)).address == "203.0.113.7"
+    assert (
+        read_key({**headers, "x-forwarded-for": "x, 203.0.113.7"}, (EDGE, 0)).address
+        == "203.0.113.7"
+    )
 
 
 def test_no_cold_start_pays_for_networks() -> None:
     """Neither reading a caller's address nor a key without networks imports `ipaddress`."""
     code = (
-        "import sys; import lambda_fn.networks as n; n.viewer('1.2.3.4, 5.6.7.8', ''); n.admits('', 'x');"
-        "assert 'ipaddress' not in sys.modules; n.admits('10.0.0.0/8', 'x'); assert 'ipaddress' in sys.modules"
+        "import sys; import lambda_fn.networks as n; n.viewer('1.2.3.4, 5.6.7.8', ''); "
+        "n.admits('', 'x');"
+        "assert 'ipaddress' not in sys.modules; n.admits('10.0.0.0/8', 'x'); assert "
+        "'ipaddress' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,7 +1,9 @@
-"""A hostile page in a real Chromium, against every listener of a local cloud: nothing is read, nothing is done.
+"""A hostile page in a real Chromium, against every listener of a local cloud: nothing is read,
+nothing is done.
 
-The page is on another port of loopback, or its own name leads to a listener here, as by DNS rebinding. What a page
-can send without being asked for leave is sent: fetch with and without CORS, forms, images, frames, WebSockets.
+The page is on another port of loopback, or its own name leads to a listener here, as by DNS
+rebinding. What a page can send without being asked for leave is sent: fetch with and without CORS,
+forms, images, frames, WebSockets.
 """
 
 import asyncio
@@ -85,7 +87,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 class Own:
-    """The attacker's own server: its page, and an unguarded target that shows that the attack is one."""
+    """The attacker's own server: its page, and an unguarded target that shows that the attack is
+    one.
+    """
 
     def __init__(self) -> None:
         """Nothing has come yet."""
@@ -96,7 +100,9 @@ class Own:
         """Record the request, and allow every page to read the response."""
         if request.path == "/page":
             return web.Response(text="<html></html>", content_type="text/html")
-        self.came.append((request.method, "upgrade" in request.headers.get("Connection", "").lower()))
+        self.came.append(
+            (request.method, "upgrade" in request.headers.get("Connection", "").lower())
+        )
         return web.Response(text="read me", headers={"Access-Control-Allow-Origin": "*"})
 
 
@@ -115,7 +121,9 @@ async def own() -> AsyncIterator[Own]:
 
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[chromium.Page]:
-    """Yield a page in a browser that resolves the attacker's name, and names below it, to loopback."""
+    """Yield a page in a browser that resolves the attacker's name, and names below it, to
+    loopback.
+    """
     rules = f"MAP {EVIL} 127.0.0.1, MAP *.{EVIL} 127.0.0.1"
     async with chromium.page(tmp_path / "profile", resolve=rules) as found:
         yield found
@@ -141,7 +149,10 @@ def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[
             ("/_control/state", ""),
             ("/moto-api/reset", ""),
         ],
-        "runtime API": [("/2018-06-01/runtime/invocation/next", ""), ("/2018-06-01/runtime/init/error", "{}")],
+        "runtime API": [
+            ("/2018-06-01/runtime/invocation/next", ""),
+            ("/2018-06-01/runtime/init/error", "{}"),
+        ],
         "container": [("/invocations", '{"chunks": ["x"]}'), ("/metrics", ""), ("/ping", "")],
         "function URLs": [("/event", "{}")],
         "edge": [("/event", "{}")],
@@ -164,7 +175,9 @@ def harm(running: Deployed) -> dict[str, Any]:
         "stacks": sorted(one["StackName"] for one in stacks.describe_stacks()["Stacks"]),
         "faults": running.cloud.ask("faults")["faults"],
         "invocations": sum(event["message"].startswith("START") for event in events),
-        "endpoint": (running.cloud.directory / "logs" / "cloud.log").read_text(errors="replace").count("invoke e:"),
+        "endpoint": (running.cloud.directory / "logs" / "cloud.log")
+        .read_text(errors="replace")
+        .count("invoke e:"),
     }
     for one in made:
         one.close()
@@ -174,25 +187,35 @@ def harm(running: Deployed) -> dict[str, Any]:
 async def test_the_attack_is_one(page: chromium.Page, own: Own) -> None:
     """Against a listener that checks nothing every way arrives, and the answer is read."""
     await page.open(f"http://{EVIL}:{own.port}/page")
-    read = await page.run(f"{ATTACK}({json.dumps([{'url': f'http://127.0.0.1:{own.port}/', 'body': 'x'}])})")
+    read = await page.run(
+        f"{ATTACK}({json.dumps([{'url': f'http://127.0.0.1:{own.port}/', 'body': 'x'}])})"
+    )
     assert [text for _, _, text in read].count("read me") >= 2
     assert {"GET", "POST", "OPTIONS"} <= {method for method, _ in own.came}
     assert ("GET", True) in own.came
 
 
 async def test_a_page_of_another_port(running: Deployed, page: chromium.Page, own: Own) -> None:
-    """A page of loopback, or of a name that leads there, reads nothing and does nothing anywhere but at the edge."""
+    """A page of loopback, or of a name that leads there, reads nothing and does nothing anywhere
+    but at the edge.
+    """
     before = await asyncio.to_thread(harm, running)
     for name in (EVIL, "localhost"):
         await page.open(f"http://{name}:{own.port}/page")
         for host in ("127.0.0.1", "localhost", EVIL):
-            found = [one for one in targets(running, host) if f":{running.ports['edge']}/" not in one["url"]]
+            found = [
+                one
+                for one in targets(running, host)
+                if f":{running.ports['edge']}/" not in one["url"]
+            ]
             assert await page.run(f"{ATTACK}({json.dumps(found)})") == []
     assert await asyncio.to_thread(harm, running) == before
 
 
 async def test_rebound_names(running: Deployed, page: chromium.Page) -> None:
-    """A page whose own name points at a listener, so that both are one origin, gets refusals only."""
+    """A page whose own name points at a listener, so that both are one origin, gets refusals
+    only.
+    """
     before = await asyncio.to_thread(harm, running)
     for name, port in running.ports.items():
         await page.open(f"http://{EVIL}:{port}/ping")
@@ -200,12 +223,18 @@ async def test_rebound_names(running: Deployed, page: chromium.Page) -> None:
         read = await page.run(f"{ATTACK}({json.dumps(targets(running, EVIL, only=name))})")
         assert read  # it may read what it gets
         assert {status for _, status, _ in read} <= {0, 403, 404}, (name, read)
-        assert not [text for _, _, text in read if SECRET in text or "rawPath" in text or "version" in text]
+        assert not [
+            text for _, _, text in read if SECRET in text or "rawPath" in text or "version" in text
+        ]
     assert await asyncio.to_thread(harm, running) == before
 
 
-async def test_the_edge_answers_as_aws_does(running: Deployed, page: chromium.Page, own: Own) -> None:
-    """The edge passes a page's request on, and without a setting for CORS no page of another origin can read it."""
+async def test_the_edge_answers_as_aws_does(
+    running: Deployed, page: chromium.Page, own: Own
+) -> None:
+    """The edge passes a page's request on, and without a setting for CORS no page of another origin
+    can read it.
+    """
     await page.open(f"http://localhost:{own.port}/page")
     script = "fetch({url}).then((answer) => answer.text(), () => 'unreadable')"
     address = json.dumps(f"http://localhost:{running.ports['edge']}/event")

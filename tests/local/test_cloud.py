@@ -27,11 +27,15 @@ def ended(tmp_path: Path) -> Iterator[LocalCloud]:
 
 def written(pid: int) -> str:
     """Return what a local cloud writes of itself."""
-    return json.dumps({"pid": pid, "endpoint_url": "http://127.0.0.1:1", "keys": asdict(Keys.new())})
+    return json.dumps(
+        {"pid": pid, "endpoint_url": "http://127.0.0.1:1", "keys": asdict(Keys.new())}
+    )
 
 
 def test_one_that_ended_is_gone_before_it_is_collected(ended: LocalCloud) -> None:
-    """`sluice down` neither finds it nor waits for it, while `sluice up` in another terminal is its parent."""
+    """`sluice down` neither finds it nor waits for it, while `sluice up` in another terminal is its
+    parent.
+    """
     (ended.directory / FILE).write_text(written(ended.pid))
     assert LocalCloud.find(ended.directory) is None
     ended.stop()

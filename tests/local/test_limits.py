@@ -67,18 +67,27 @@ def test_each_row_has_a_test(row: str) -> None:
     assert TABLE[row].source
     file, _, name = TRIPPED_BY[row].partition("::")
     tree = ast.parse((Path(__file__).parent / file).read_text())
-    found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    found = {
+        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
     assert name in found
 
 
 def test_the_documentation_has_the_table() -> None:
     """The table in the documentation is this one, row by row."""
     text = (Path(__file__).parents[2] / "docs" / "reference" / "local-cloud.md").read_text()
-    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `") and "::" in line}
+    rows = {
+        line.split("`")[1]: line
+        for line in text.splitlines()
+        if line.startswith("| `") and "::" in line
+    }
     assert rows.keys() == TABLE.keys()
     for name, limit in TABLE.items():
         figure = "the stack" if limit.value is None else f"{limit.value:,.10g}"
-        assert rows[name] == f"| `{name}` | {figure} {limit.unit} | {limit.over} | `{TRIPPED_BY[name]}` |"
+        assert (
+            rows[name]
+            == f"| `{name}` | {figure} {limit.unit} | {limit.over} | `{TRIPPED_BY[name]}` |"
+        )
 
 
 class _Instance:
@@ -135,7 +144,9 @@ class _Scaled(Limits):
 
 @pytest.fixture
 async def runtime(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
-    """Yield a stock client of an endpoint at which the time of one limit, the parameter, passes 480 times as fast."""
+    """Yield a stock client of an endpoint at which the time of one limit, the parameter, passes 480
+    times as fast.
+    """
     app = web.Application()
     app.router.add_post("/invocations", _container)
     sock = listeners.bind([0])
@@ -171,7 +182,9 @@ async def test_a_container_that_does_not_answer(runtime: Any) -> None:
     def call() -> None:
         runtime.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"silent")
 
-    with pytest.raises(runtime.exceptions.ModelError, match="timed out while waiting for a response") as caught:
+    with pytest.raises(
+        runtime.exceptions.ModelError, match="timed out while waiting for a response"
+    ) as caught:
         await asyncio.to_thread(call)
     assert cast("ClientError", caught.value).response["OriginalStatusCode"] == 0
 
@@ -196,7 +209,12 @@ def test_environments_of_functions(client: Client) -> None:
     """A function with more than 4 KB of variables is refused, also when they are changed."""
     role = "arn:aws:iam::123456789012:role/none"
     lambda_ = client("lambda")
-    given: dict[str, Any] = {"FunctionName": "env", "Runtime": "python3.14", "Handler": "a.b", "Role": role}
+    given: dict[str, Any] = {
+        "FunctionName": "env",
+        "Runtime": "python3.14",
+        "Handler": "a.b",
+        "Role": role,
+    }
     code = {"ZipFile": b"PK\x05\x06" + bytes(18)}
     too_much = {"Variables": {"NAME": "v" * 4086}}
     client("iam").create_role(RoleName="none", AssumeRolePolicyDocument="{}")
@@ -218,8 +236,12 @@ def test_environments_of_functions(client: Client) -> None:
         ({f"N{number}": "v" for number in range(101)}, "less than or equal to 100"),
     ],
 )
-def test_environments_of_models(client: Client, environment: dict[str, str], constraint: str) -> None:
-    """A model with a variable or a name of more than 1024 characters, or with more than 100, is refused."""
+def test_environments_of_models(
+    client: Client, environment: dict[str, str], constraint: str
+) -> None:
+    """A model with a variable or a name of more than 1024 characters, or with more than 100, is
+    refused.
+    """
     with pytest.raises(ClientError, match=constraint) as caught:
         client("sagemaker").create_model(
             ModelName="m",

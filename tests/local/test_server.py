@@ -1,4 +1,6 @@
-"""The local cloud as a whole: from a template to a stream, and its beginning and end as a process."""
+"""The local cloud as a whole: from a template to a stream, and its beginning and end as a
+process.
+"""
 
 import asyncio
 import contextlib
@@ -29,14 +31,22 @@ def _template(word: str, mark: str = "") -> dict[str, Any]:
     origin = {
         "CustomOriginConfig": {"OriginProtocolPolicy": "https-only", "OriginReadTimeout": 60},
         "OriginCustomHeaders": [
-            {"HeaderName": "x-origin-secret", "HeaderValue": {"Fn::Sub": "{{resolve:secretsmanager:${Secret}}}"}}
+            {
+                "HeaderName": "x-origin-secret",
+                "HeaderValue": {"Fn::Sub": "{{resolve:secretsmanager:${Secret}}}"},
+            }
         ],
     }
     variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap", "WORD": word, "MARK": mark}
     return {
-        "Secret": {"Type": "AWS::SecretsManager::Secret", "Properties": {"SecretString": f"secret {word}"}},
+        "Secret": {
+            "Type": "AWS::SecretsManager::Secret",
+            "Properties": {"SecretString": f"secret {word}"},
+        },
         "Role": resources.ROLE,
-        **resources.streaming(BUCKET, origin=origin, Timeout=60, Environment={"Variables": variables}),
+        **resources.streaming(
+            BUCKET, origin=origin, Timeout=60, Environment={"Variables": variables}
+        ),
     }
 
 
@@ -45,11 +55,18 @@ def _get(url: str) -> Any:
         return json.loads(answer.read())
 
 
-def test_from_a_template_to_a_stream(cloud: LocalCloud, client: Client, stacks: Stacks, tmp_path: Path) -> None:
-    """A deployed distribution streams from its function; a second deployment takes effect; deletion ends it."""
+def test_from_a_template_to_a_stream(
+    cloud: LocalCloud, client: Client, stacks: Stacks, tmp_path: Path
+) -> None:
+    """A deployed distribution streams from its function; a second deployment takes effect; deletion
+    ends it.
+    """
     client("s3").create_bucket(Bucket=BUCKET)
     client("s3").put_object(Bucket=BUCKET, Key="code.zip", Body=function_code.zipped())
-    outputs = {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}, "Id": {"Ref": "Distribution"}}
+    outputs = {
+        "Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]},
+        "Id": {"Ref": "Distribution"},
+    }
     mark = tmp_path / "mark"
     mark.touch()
     stack = stacks.create(_template("first", str(mark)), outputs)
@@ -72,7 +89,11 @@ def test_from_a_template_to_a_stream(cloud: LocalCloud, client: Client, stacks: 
         assert answer.read() == b""
 
     status = cloud.ask("status")
-    assert {"id": stacks.outputs(stack)["Id"], "domain": domain, "url": f"http://{domain}"} in status["distributions"]
+    assert {
+        "id": stacks.outputs(stack)["Id"],
+        "domain": domain,
+        "url": f"http://{domain}",
+    } in status["distributions"]
     assert any(one["environments"] >= 1 and one["url"] for one in status["functions"])
 
     stacks.update(stack, _template("second"), outputs)
@@ -106,7 +127,9 @@ def _group(pid: int) -> set[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                parents[int(entry.name)] = int(
+                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                )
     found = {pid}
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
@@ -192,13 +215,17 @@ async def test_clients_leave_no_trace(caplog: pytest.LogCaptureFixture, sent: by
     finally:
         await runner.cleanup()
         logger.removeFilter(no_fault_of_ours)
-    assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
+    assert [
+        record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR
+    ] == []
 
 
 def test_faults_stay() -> None:
     """A fault of our own keeps its trace."""
     error = ValueError("ours")
-    record = logging.LogRecord("aiohttp.server", logging.ERROR, "", 1, "Error", (), (ValueError, error, None))
+    record = logging.LogRecord(
+        "aiohttp.server", logging.ERROR, "", 1, "Error", (), (ValueError, error, None)
+    )
     assert no_fault_of_ours(record)
     assert record.exc_info is not None
     assert record.exc_info[1] is error

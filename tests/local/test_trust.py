@@ -1,4 +1,6 @@
-"""Every socket that a running local cloud listens on refuses web pages, foreign names and other users."""
+"""Every socket that a running local cloud listens on refuses web pages, foreign names and other
+users.
+"""
 
 import http.client
 import os
@@ -44,7 +46,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield found
 
 
-def ask(port: int, method: str, path: str, headers: dict[str, str]) -> tuple[int, http.client.HTTPMessage]:
+def ask(
+    port: int, method: str, path: str, headers: dict[str, str]
+) -> tuple[int, http.client.HTTPMessage]:
     """Return status and headers of an answer; a connection that is closed without one is a 403."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
@@ -73,27 +77,48 @@ def test_all_are_known(running: Deployed) -> None:
 
 
 def test_pages_and_foreign_names(running: Deployed) -> None:
-    """On every path of every listener a page's request, but at the edge, and one to another name is refused."""
+    """On every path of every listener a page's request, but at the edge, and one to another name is
+    refused.
+    """
     edge = running.ports["edge"]
     for port in listening(running.cloud.pid):
         for method in ("GET", "POST", "OPTIONS"):
             for path in PATHS:
-                for host in (f"evil.example:{port}", "localhost", f"localhost:{port + 1}", f"localhost.evil:{port}"):
+                for host in (
+                    f"evil.example:{port}",
+                    "localhost",
+                    f"localhost:{port + 1}",
+                    f"localhost.evil:{port}",
+                ):
                     status, _ = ask(port, method, path, {"Host": host})
                     assert 400 <= status < 500, (running.ports, port, method, path, host)
                 for page in PAGES:
                     status, headers = ask(port, method, path, page)
-                    assert not [name for name in headers if name.lower().startswith("access-control-")]
-                    assert 400 <= status < 500 or port == edge, (running.ports, port, method, path, page)
+                    assert not [
+                        name for name in headers if name.lower().startswith("access-control-")
+                    ]
+                    assert 400 <= status < 500 or port == edge, (
+                        running.ports,
+                        port,
+                        method,
+                        path,
+                        page,
+                    )
 
 
 def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
-    """The edge answers to it with any port, as a forwarded one has, and to none around it; no other listener does."""
+    """The edge answers to it with any port, as a forwarded one has, and to none around it; no other
+    listener does.
+    """
     edge = running.ports["edge"]
     for host in (NAMED, f"{NAMED}:{edge}", f"{NAMED.upper()}:1", "[fd00::1]", "[fd00::1]:9000"):
         for port in listening(running.cloud.pid):
             status, _ = ask(port, "GET", "/event", {"Host": host})
-            assert status == 200 if port == edge else 400 <= status < 500, (running.ports, port, host)
+            assert status == 200 if port == edge else 400 <= status < 500, (
+                running.ports,
+                port,
+                host,
+            )
     for host in (
         f"evil.{NAMED}",
         f"{NAMED}.evil",
@@ -107,7 +132,9 @@ def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
         assert ask(edge, "GET", "/event", {"Host": host})[0] >= 400, host
 
 
-@pytest.mark.parametrize("name", ["", "*", "*.example", "a:80", "http://a", "a b", "a/b", "[::1", "a.", "ä"])
+@pytest.mark.parametrize(
+    "name", ["", "*", "*.example", "a:80", "http://a", "a b", "a/b", "[::1", "a.", "ä"]
+)
 def test_what_is_no_name_is_refused_at_the_start(name: str, tmp_path: Path) -> None:
     """A pattern, an address with a port and other slips end the start with the reason."""
     with pytest.raises(LocalCloudError, match="without a port"):
@@ -130,22 +157,32 @@ def test_a_function_url_past_the_edge(running: Deployed) -> None:
     assert ask(port, "GET", "/event", {"Host": running.host})[0] == 200
     for page in PAGES:
         assert ask(port, "GET", "/event", {"Host": running.host, **page})[0] == 403
-        assert ask(port, "GET", "/event", {"Host": running.host, "x-sluice-edge": "", **page})[0] == 403
+        assert (
+            ask(port, "GET", "/event", {"Host": running.host, "x-sluice-edge": "", **page})[0]
+            == 403
+        )
         assert ask(edge, "GET", "/event", {"x-sluice-edge": "guessed", **page})[0] == 200
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
 def test_other_users(running: Deployed) -> None:
-    """Another user of the machine cannot use the Runtime API, nor read a file of the local cloud's folder."""
+    """Another user of the machine cannot use the Runtime API, nor read a file of the local cloud's
+    folder.
+    """
     port = running.ports["runtime API"]
     script = (
-        "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=60);"
+        "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', "
+        "int(sys.argv[1]), timeout=60);"
         "c.request('GET', '/2018-06-01/runtime/invocation/next'); print(c.getresponse().status);"
         "print(os.access(sys.argv[2], os.R_OK))"
     )
     file = str(running.cloud.directory / "cloud.json")
     done = subprocess.run(
-        ["/usr/bin/python3", "-c", script, str(port), file], user=65534, cwd="/", capture_output=True, text=True
+        ["/usr/bin/python3", "-c", script, str(port), file],
+        user=65534,
+        cwd="/",
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.split() == ["403", "False"], done.stderr
 

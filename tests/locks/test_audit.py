@@ -17,7 +17,9 @@ def audit(monkeypatch: pytest.MonkeyPatch) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "audit", module)  # dataclasses look their module up
+    monkeypatch.setitem(
+        __import__("sys").modules, "audit", module
+    )  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -31,7 +33,9 @@ def python(*vulns: dict[str, Any], skip: str | None = None) -> dict[str, Any]:
 
 NODE = {
     "metadata": {"dependencies": {"total": 9}},
-    "vulnerabilities": {"left": {"via": ["other", {"url": "https://x/GHSA-1", "title": "Bad", "range": "<2"}]}},
+    "vulnerabilities": {
+        "left": {"via": ["other", {"url": "https://x/GHSA-1", "title": "Bad", "range": "<2"}]}
+    },
 }
 
 
@@ -39,7 +43,9 @@ def test_what_is_found_fails(audit: Any, capsys: pytest.CaptureFixture[str]) -> 
     """A vulnerability of either kind is named with what mends it, and the exit status is 1 in any
     case.
     """
-    audit.audits = lambda: iter([audit.of_python("a.txt", python(FINDING)), audit.of_node("b", NODE)])
+    audit.audits = lambda: iter(
+        [audit.of_python("a.txt", python(FINDING)), audit.of_node("b", NODE)]
+    )
     assert audit.main(["--unreachable=warn"]) == audit.main([]) == 1
     said = capsys.readouterr().out
     assert "one 2.0: PYSEC-1, fixed in 2.1" in said
@@ -54,16 +60,25 @@ def test_what_was_accepted_does_not_fail(audit: Any, named: str) -> None:
 
 
 @pytest.mark.parametrize("report", ["skipped", "error"])
-def test_what_was_not_looked_up_is_not_clean(audit: Any, report: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_not_looked_up_is_not_clean(
+    audit: Any, report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A service without an answer is a warning that names the lock, and fails with a status of its
     own unless told.
     """
-    missed = audit.of_python("a.txt", python(skip="not found")) if report == "skipped" else audit.of_node("b", {})
+    missed = (
+        audit.of_python("a.txt", python(skip="not found"))
+        if report == "skipped"
+        else audit.of_node("b", {})
+    )
     audit.audits = lambda: iter([missed])
     assert (audit.main([]), audit.main(["--unreachable=warn"])) == (3, 0)
     said = capsys.readouterr().out
     assert "NOT AUDITED" in said
-    assert f"WARNING: not audited, because the vulnerability services did not answer for them: {missed.lock}." in said
+    assert (
+        "WARNING: not audited, because the vulnerability services did not answer for them: "
+        f"{missed.lock}."
+    ) in said
 
 
 def test_what_is_clean_says_no_warning(audit: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,9 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def permits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
-    """A semaphore that the scripted engine acquires in place of each wait of about `LONG` or more."""
+    """A semaphore that the scripted engine acquires in place of each wait of about `LONG` or
+    more.
+    """
     made = asyncio.Semaphore(0)
 
     async def sleep(seconds: float) -> None:
@@ -33,5 +35,7 @@ def permits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
 
 @pytest.fixture
 def serve() -> Serve:
-    """Serve an engine (the scripted one unless named) with settings and timing of the test's own."""
+    """Serve an engine (the scripted one unless named) with settings and timing of the test's
+    own.
+    """
     return serving

@@ -83,7 +83,9 @@ async def test_who_holds_none_is_next() -> None:
 
 
 async def test_places_are_kept() -> None:
-    """A caller that holds places leaves some to those that hold none; one without a name may take all."""
+    """A caller that holds places leaves some to those that hold none; one without a name may take
+    all.
+    """
     admission = Admission(16, 99)
     flood = [Holder(admission, 1, "flood") for _ in range(20)]
     await settle()
@@ -127,7 +129,9 @@ async def test_a_large_one_is_passed() -> None:
 
 @pytest.mark.parametrize("calls", [1, 8])
 async def test_a_flood_beside_a_neighbour(calls: int) -> None:
-    """Whatever a caller asks for, a neighbour's short requests get on: at most one end of an answer is between."""
+    """Whatever a caller asks for, a neighbour's short requests get on: at most one end of an answer
+    is between.
+    """
     admission = Admission(16, 256)
     ends: list[str] = []
 

@@ -19,7 +19,9 @@ async def test_tokens_arrive_as_they_are_sampled(serve: Serve, permits: asyncio.
     """Every token is with the client before the next one is sampled, in its own record."""
     async with (
         serve() as container,
-        container.client.stream("POST", "/invocations", json=scripted(count=10, rate=1 / LONG)) as answer,
+        container.client.stream(
+            "POST", "/invocations", json=scripted(count=10, rate=1 / LONG)
+        ) as answer,
     ):
         lines = answer.aiter_lines()
         assert (await first_record(lines))["type"] == "start"
@@ -31,10 +33,14 @@ async def test_tokens_arrive_as_they_are_sampled(serve: Serve, permits: asyncio.
 
 
 async def test_tokens_of_a_slow_writer_share_records(serve: Serve) -> None:
-    """Tokens sampled while the loop was busy come in one record that counts them, and none is lost."""
+    """Tokens sampled while the loop was busy come in one record that counts them, and none is
+    lost.
+    """
     async with (
         serve() as container,
-        container.client.stream("POST", "/invocations", json=scripted(count=60, rate=200)) as answer,
+        container.client.stream(
+            "POST", "/invocations", json=scripted(count=60, rate=200)
+        ) as answer,
     ):
         records = []
         async for line in answer.aiter_lines():
@@ -144,7 +150,9 @@ async def test_failure_after_the_opening(serve: Serve, permits: asyncio.Semaphor
 
 
 async def test_pacing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A paced container sends its tokens one by one at the rate of the setting, the first one at once."""
+    """A paced container sends its tokens one by one at the rate of the setting, the first one at
+    once.
+    """
     real = asyncio.get_running_loop()
     clock = real.time()
     waits = []
@@ -173,11 +181,16 @@ async def test_slow_reader_slows_the_engine(serve: Serve) -> None:
         port = container.client.base_url.port
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**12)
         payload = json.dumps(body).encode()
-        writer.write(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(payload) + payload)
+        writer.write(
+            b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(payload)
+            + payload
+        )
         await reader.readexactly(10)
         connection: Any
         (connection,) = [
-            c for c in list[Any](container.server.server_state.connections) if not c.cycle.response_complete
+            c
+            for c in list[Any](container.server.server_state.connections)
+            if not c.cycle.response_complete
         ]
         await until(lambda: connection.flow.write_paused)
         assert connection.transport.get_write_buffer_size() < 200_000
@@ -189,10 +202,15 @@ async def test_many_streams(serve: Serve) -> None:
     """A hundred requests over sixteen places all come whole and in order."""
     async with serve(parallel=16, queue=100) as container:
         answers = await asyncio.gather(
-            *(container.lines(scripted(repeat=f" {number}-{{i}}", count=20)) for number in range(100))
+            *(
+                container.lines(scripted(repeat=f" {number}-{{i}}", count=20))
+                for number in range(100)
+            )
         )
 
     for number, records in enumerate(answers):
-        text = "".join(record["delta"]["content"] for record in records if record["type"] == "delta")
+        text = "".join(
+            record["delta"]["content"] for record in records if record["type"] == "delta"
+        )
         assert text == "".join(f" {number}-{place}" for place in range(20))
         assert records[-1] == {"type": "end"}

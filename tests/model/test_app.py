@@ -15,7 +15,9 @@ from tests.support.model import Serve, scripted
 async def test_lines(serve: Serve) -> None:
     """An invocation answers with the records of the format, to the letter."""
     async with serve() as container:
-        answer = await container.client.post("/invocations", json=scripted(say=["Hi", ' "😀"\n'], prompt_tokens=12))
+        answer = await container.client.post(
+            "/invocations", json=scripted(say=["Hi", ' "😀"\n'], prompt_tokens=12)
+        )
 
     assert answer.headers["content-type"] == "application/jsonlines"
     assert "content-encoding" not in answer.headers
@@ -31,7 +33,11 @@ async def test_lines(serve: Serve) -> None:
 
 async def test_sse(serve: Serve) -> None:
     """The OpenAI route streams chunks: role, text, finish, usage, DONE."""
-    body = {**scripted(say=["a", "b"], prompt_tokens=3), "stream": True, "stream_options": {"include_usage": True}}
+    body = {
+        **scripted(say=["a", "b"], prompt_tokens=3),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
     async with serve() as container:
         answer = await container.client.post("/v1/chat/completions", json=body)
 
@@ -52,7 +58,9 @@ async def test_sse(serve: Serve) -> None:
 async def test_whole(serve: Serve) -> None:
     """Without stream the OpenAI route answers with one body."""
     async with serve() as container:
-        answer = await container.client.post("/v1/chat/completions", json={**scripted(say=["a", "b"]), "n": 2})
+        answer = await container.client.post(
+            "/v1/chat/completions", json={**scripted(say=["a", "b"]), "n": 2}
+        )
 
     body = answer.json()
     assert [choice["message"]["content"] for choice in body["choices"]] == ["ab", "ab"]
@@ -63,7 +71,9 @@ async def test_whole(serve: Serve) -> None:
 async def test_whole_failure(serve: Serve) -> None:
     """A failure of the engine is a status where nothing was sent."""
     async with serve() as container:
-        answer = await container.client.post("/v1/chat/completions", json=scripted(count=9, fail_after=3))
+        answer = await container.client.post(
+            "/v1/chat/completions", json=scripted(count=9, fail_after=3)
+        )
 
     assert answer.status_code == 500
     assert error_of(answer)["code"] == "engine_error"
@@ -102,11 +112,20 @@ async def test_models_and_ping(serve: Serve) -> None:
         (b'{"messages":[{"role":"user","content":"a"}],"stream_options":{}}', None),
         (b'{"messages":[{"role":"user","content":"a"}],"top_logprobs":2}', None),
         (b'{"messages":[{"role":"user","content":"a"}],"sluice":{"v":2}}', "sluice.v"),
-        (b'{"messages":[{"role":"user","content":"a"}],"sluice":{"v":1,"deadline_ms":0}}', "sluice.deadline_ms"),
+        (
+            b'{"messages":[{"role":"user","content":"a"}],"sluice":{"v":1,"deadline_ms":0}}',
+            "sluice.deadline_ms",
+        ),
         (b'{"messages":[{"role":"user","content":"{}}"}]}', "messages"),
-        (b'{"messages":[{"role":"user","content":"a"}],"logit_bias":{"word":1}}', "logit_bias.word"),
+        (
+            b'{"messages":[{"role":"user","content":"a"}],"logit_bias":{"word":1}}',
+            "logit_bias.word",
+        ),
         (b'{"messages":[{"role":"user","content":"a"}],"logit_bias":{"7":101}}', "logit_bias.7"),
-        (b'{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"search"}]}', "tools.0.type"),
+        (
+            b'{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"search"}]}',
+            "tools.0.type",
+        ),
         (b'{"messages":[{"role":"user","content":"a"}],"tool_choice":"required"}', None),
         (
             (
@@ -129,7 +148,10 @@ async def test_models_and_ping(serve: Serve) -> None:
             ),
             "response_format.json_schema.schema.minimum",
         ),
-        (b'{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":"any"}', "tool_choice"),
+        (
+            b'{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":"any"}',
+            "tool_choice",
+        ),
     ],
 )
 async def test_invalid(serve: Serve, body: bytes, param: str | None) -> None:
@@ -163,8 +185,13 @@ async def test_large_body(serve: Serve) -> None:
 async def test_context_too_long(serve: Serve) -> None:
     """A prompt over the context, or over the caller's own bound, is a 400 with both numbers."""
     async with serve() as container:
-        over = await container.client.post("/invocations", json=scripted(say=["a"], prompt_tokens=300))
-        bound = {**scripted(say=["a"], prompt_tokens=30), "sluice": {"v": 1, "max_prompt_tokens": 29}}
+        over = await container.client.post(
+            "/invocations", json=scripted(say=["a"], prompt_tokens=300)
+        )
+        bound = {
+            **scripted(say=["a"], prompt_tokens=30),
+            "sluice": {"v": 1, "max_prompt_tokens": 29},
+        }
         over_bound = await container.client.post("/invocations", json=bound)
         await container.idle()
 
@@ -210,7 +237,9 @@ async def test_llama_cpp_over_http(serve: Serve) -> None:
             lines = answer.aiter_lines()
             await first_record(lines)
         await container.idle()
-        records = await container.lines({"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 5})
+        records = await container.lines(
+            {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 5}
+        )
         refused = await container.client.post(
             "/invocations", json={"messages": [{"role": "user", "content": "word " * 400}]}
         )

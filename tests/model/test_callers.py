@@ -18,7 +18,9 @@ from model.server import Front
     ],
 )
 @pytest.mark.parametrize("path", ["/ping", "/invocations", "/metrics", "/v1/chat/completions"])
-async def test_who_is_answered(token: str | None, sent: dict[str, str], status: int, path: str) -> None:
+async def test_who_is_answered(
+    token: str | None, sent: dict[str, str], status: int, path: str
+) -> None:
     """With a token, only requests that have it pass the front, on every path; without one, every
     request does.
     """

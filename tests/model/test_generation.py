@@ -1,4 +1,6 @@
-"""How a request ends before its answer: it is left, not read, cancelled or late, or the container stops."""
+"""How a request ends before its answer: it is left, not read, cancelled or late, or the container
+stops.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ async def test_leaving_before_the_first_token(serve: Serve) -> None:
     """A caller who disconnects while it waits frees its place as well."""
     async with serve() as container:
         for path in ("/invocations", "/v1/chat/completions"):
-            waiting = asyncio.create_task(container.client.post(path, json=scripted(count=1, first_after=60)))
+            waiting = asyncio.create_task(
+                container.client.post(path, json=scripted(count=1, first_after=60))
+            )
             await running(container, 1)
             waiting.cancel()
             await container.idle()
@@ -45,7 +49,11 @@ async def test_cancel(serve: Serve) -> None:
         lines = answer.aiter_lines()
         await first_record(lines)
         results = [
-            (await container.client.post("/invocations", json={"sluice": {"v": 1, "cancel": name}})).json()
+            (
+                await container.client.post(
+                    "/invocations", json={"sluice": {"v": 1, "cancel": name}}
+                )
+            ).json()
             for name in ("r2", "r1", "r1")
         ]
         records = [json.loads(line) async for line in lines if line]
@@ -74,7 +82,10 @@ async def test_cancel_in_the_queue(serve: Serve) -> None:
 async def test_same_id_twice(serve: Serve) -> None:
     """A second request with the id of a running one is refused."""
     body = {**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
-    async with serve() as container, container.client.stream("POST", "/invocations", json=body) as answer:
+    async with (
+        serve() as container,
+        container.client.stream("POST", "/invocations", json=body) as answer,
+    ):
         lines = answer.aiter_lines()
         await first_record(lines)
         second = await container.client.post("/invocations", json=body)
@@ -83,11 +94,17 @@ async def test_same_id_twice(serve: Serve) -> None:
     assert error_of(second)["param"] == "sluice.request_id"
 
 
-@pytest.mark.parametrize("script", [{"count": 100_000, "rate": 100}, {"count": 1, "first_after": 60}])
+@pytest.mark.parametrize(
+    "script", [{"count": 100_000, "rate": 100}, {"count": 1, "first_after": 60}]
+)
 async def test_deadline(serve: Serve, script: dict[str, Any]) -> None:
-    """A request that outlives its deadline ends with an error record, whether it had begun or not."""
+    """A request that outlives its deadline ends with an error record, whether it had begun or
+    not.
+    """
     async with serve() as container:
-        records = await container.lines({**scripted(**script), "sluice": {"v": 1, "deadline_ms": 200}})
+        records = await container.lines(
+            {**scripted(**script), "sluice": {"v": 1, "deadline_ms": 200}}
+        )
         await container.idle()
 
     assert records[-1]["type"] == "error"
@@ -95,14 +112,19 @@ async def test_deadline(serve: Serve, script: dict[str, Any]) -> None:
 
 
 async def test_slow_reader_is_let_go(serve: Serve) -> None:
-    """A caller who reads nothing for the stated time loses its request, which is what frees the place for others."""
+    """A caller who reads nothing for the stated time loses its request, which is what frees the
+    place for others.
+    """
     body = scripted(repeat="x" * 50_000, count=600, prompt_tokens=1)
     timing = Timing(open_after=0, heartbeat=0.05, last_write=0.05, slow_reader=0.2)
     async with serve(timing=timing, context_tokens=50_000) as container:
         port = container.client.base_url.port
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
         payload = json.dumps(body).encode()
-        writer.write(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(payload) + payload)
+        writer.write(
+            b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(payload)
+            + payload
+        )
         await running(container, 1)
         await container.idle()
         rest = await reader.read()  # what lay in the buffers, and then the end of the connection
@@ -114,15 +136,24 @@ async def test_slow_reader_is_let_go(serve: Serve) -> None:
 
 
 async def test_drain_ends_what_takes_too_long(serve: Serve) -> None:
-    """A stream that outlives the time of a drain ends with an error record, and the drain with it."""
-    async with serve() as container, container.client.stream("POST", "/invocations", json=ENDLESS) as answer:
+    """A stream that outlives the time of a drain ends with an error record, and the drain with
+    it.
+    """
+    async with (
+        serve() as container,
+        container.client.stream("POST", "/invocations", json=ENDLESS) as answer,
+    ):
         lines = answer.aiter_lines()
         await first_record(lines)
         await container.generation.drain(0.05)
         records = [json.loads(line) async for line in lines if line]
         await container.idle()
 
-    assert records[-1] == {"type": "error", "code": "not_ready", "message": "the container is shutting down"}
+    assert records[-1] == {
+        "type": "error",
+        "code": "not_ready",
+        "message": "the container is shutting down",
+    }
 
 
 async def test_deadline_of_its_own(serve: Serve) -> None:
@@ -141,7 +172,10 @@ async def test_cancel_that_overtakes_its_request(serve: Serve) -> None:
     body = {**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
     cancel = {"sluice": {"v": 1, "cancel": "r1"}}
     async with serve(timing=Timing(cancel=30)) as container:
-        early = [asyncio.create_task(container.client.post("/invocations", json=cancel)) for _ in range(2)]
+        early = [
+            asyncio.create_task(container.client.post("/invocations", json=cancel))
+            for _ in range(2)
+        ]
         await until(lambda: container.generation.expected == {"r1"})
         answer = await container.client.post("/invocations", json=body)
         told = [(await task).json() for task in early]
@@ -196,13 +230,20 @@ async def test_dead_engine_fails_the_ping(serve: Serve) -> None:
 
 async def test_shutdown_tells_streams(serve: Serve) -> None:
     """A stream that outlives the grace period of a shutdown ends with an error record."""
-    async with serve() as container, container.client.stream("POST", "/invocations", json=ENDLESS) as answer:
+    async with (
+        serve() as container,
+        container.client.stream("POST", "/invocations", json=ENDLESS) as answer,
+    ):
         lines = answer.aiter_lines()
         await first_record(lines)
         container.server.should_exit = True
         records = [json.loads(line) async for line in lines if line]
 
-    assert records[-1] == {"type": "error", "code": "not_ready", "message": "the container is shutting down"}
+    assert records[-1] == {
+        "type": "error",
+        "code": "not_ready",
+        "message": "the container is shutting down",
+    }
 
 
 async def test_shutdown_tells_whole_answers(serve: Serve) -> None:

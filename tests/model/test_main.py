@@ -83,7 +83,9 @@ def test_stops_on_sigterm(container: tuple[subprocess.Popen[str], str]) -> None:
     """SIGTERM ends it with code 0 and nothing left behind."""
     process, address = container
     body = {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 5}
-    assert httpx.post(f"{address}/invocations", json=body, timeout=60).text.endswith('{"type":"end"}\n')
+    assert httpx.post(f"{address}/invocations", json=body, timeout=60).text.endswith(
+        '{"type":"end"}\n'
+    )
 
     process.send_signal(signal.SIGTERM)
 
@@ -102,7 +104,9 @@ def test_killed_in_the_middle() -> None:
         received = b""
         with (  # noqa: PT012 - the parts before the failure are asserted too
             pytest.raises(httpx.RemoteProtocolError),
-            httpx.stream("POST", f"http://127.0.0.1:{port}/invocations", json=scripted(count=9, die_after=3)) as answer,
+            httpx.stream(
+                "POST", f"http://127.0.0.1:{port}/invocations", json=scripted(count=9, die_after=3)
+            ) as answer,
         ):
             for part in answer.iter_raw():
                 received += part
@@ -137,9 +141,13 @@ def test_wrong_arguments(arguments: list[str]) -> None:
     ],
 )
 def test_refuses_to_start(environment: dict[str, str], reason: str) -> None:
-    """What keeps it from starting is one line on stderr and the answer of a failing /ping, and then an exit code."""
+    """What keeps it from starting is one line on stderr and the answer of a failing /ping, and then
+    an exit code.
+    """
     port = free_port()
-    process = command("serve", SLUICE_HOST="127.0.0.1", SAGEMAKER_BIND_TO_PORT=str(port), **environment)
+    process = command(
+        "serve", SLUICE_HOST="127.0.0.1", SAGEMAKER_BIND_TO_PORT=str(port), **environment
+    )
     assert process.stderr is not None
     line = process.stderr.readline()
 
@@ -166,8 +174,16 @@ async def test_port_is_taken() -> None:
     """A port that another program has is named."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
-            await serve({"SLUICE_HOST": "127.0.0.1", "SAGEMAKER_BIND_TO_PORT": str(port), "SLUICE_ENGINE": "scripted"})
+        with pytest.raises(
+            StartError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+        ):
+            await serve(
+                {
+                    "SLUICE_HOST": "127.0.0.1",
+                    "SAGEMAKER_BIND_TO_PORT": str(port),
+                    "SLUICE_ENGINE": "scripted",
+                }
+            )
 
 
 async def test_tokens_do_not_wait_for_acknowledgements() -> None:
@@ -193,11 +209,17 @@ def test_drain_fits_into_sagemakers_grace() -> None:
 
 
 def test_drain() -> None:
-    """After SIGTERM /ping fails, new and waiting requests are 503, and what runs ends whole, and then the process."""
+    """After SIGTERM /ping fails, new and waiting requests are 503, and what runs ends whole, and
+    then the process.
+    """
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    process = command("serve", SLUICE_ENGINE="scripted", SLUICE_PARALLEL="1", SAGEMAKER_BIND_TO_PORT=str(port))
-    unread = scripted(repeat="x" * 20_000, count=1000, prompt_tokens=1)  # more than buffers hold: it runs until read
+    process = command(
+        "serve", SLUICE_ENGINE="scripted", SLUICE_PARALLEL="1", SAGEMAKER_BIND_TO_PORT=str(port)
+    )
+    unread = scripted(
+        repeat="x" * 20_000, count=1000, prompt_tokens=1
+    )  # more than buffers hold: it runs until read
     try:
         wait_for(address)
         with (
@@ -206,7 +228,9 @@ def test_drain() -> None:
         ):
             lines = answer.iter_lines()
             next(lines)
-            waiting = threads.submit(httpx.post, f"{address}/invocations", json=scripted(say=["a"]), timeout=60)
+            waiting = threads.submit(
+                httpx.post, f"{address}/invocations", json=scripted(say=["a"]), timeout=60
+            )
             while b"sluice_requests_waiting 1.0" not in httpx.get(f"{address}/metrics").content:
                 pass
             process.send_signal(signal.SIGTERM)

@@ -61,22 +61,32 @@ async def test_outcomes(serve: Serve) -> None:
     counted.
     """
     async with serve() as container:
-        await container.client.post("/invocations", json=scripted(count=9, fail_after=3, prompt_tokens=2))
+        await container.client.post(
+            "/invocations", json=scripted(count=9, fail_after=3, prompt_tokens=2)
+        )
         await container.client.post("/invocations", json=scripted(count=9, prompt_tokens=300))
         late = {**scripted(count=1, first_after=9), "sluice": {"v": 1, "deadline_ms": 20}}
         await container.client.post("/invocations", json=late)
         found = await values(container)
 
     assert [
-        found[one("sluice_requests_total", outcome=name)] for name in ("failed", "refused", "deadline_exceeded")
+        found[one("sluice_requests_total", outcome=name)]
+        for name in ("failed", "refused", "deadline_exceeded")
     ] == [1] * 3
-    assert found[one("gen_ai_server_request_duration_seconds_count", error_type="engine_error")] == 1
+    assert (
+        found[one("gen_ai_server_request_duration_seconds_count", error_type="engine_error")] == 1
+    )
     assert found[one("gen_ai_client_token_usage_sum", gen_ai_token_type="output")] == 3
 
 
 async def test_running_and_waiting(serve: Serve) -> None:
-    """What runs, what waits and what is in the cache are shown as they are; a cancel frees all of it."""
-    body = {**scripted(repeat=" w", count=200, rate=5, prompt_tokens=30), "sluice": {"v": 1, "request_id": "r"}}
+    """What runs, what waits and what is in the cache are shown as they are; a cancel frees all of
+    it.
+    """
+    body = {
+        **scripted(repeat=" w", count=200, rate=5, prompt_tokens=30),
+        "sluice": {"v": 1, "request_id": "r"},
+    }
     async with serve(parallel=1) as container:
         async with (
             container.client.stream("POST", "/invocations", json=body) as running,
@@ -95,9 +105,10 @@ async def test_running_and_waiting(serve: Serve) -> None:
 
     assert before[one("sluice_requests_running")] == before[one("sluice_requests_waiting")] == 1
     assert 31 / 256 <= before[one("sluice_cache_usage_ratio")] < 1
-    assert [after[one(f"sluice_{name}")] for name in ("requests_running", "requests_waiting", "cache_usage_ratio")] == [
-        0
-    ] * 3
+    assert [
+        after[one(f"sluice_{name}")]
+        for name in ("requests_running", "requests_waiting", "cache_usage_ratio")
+    ] == [0] * 3
     assert after[one("sluice_requests_total", outcome="cancelled")] == 2
 
 
@@ -116,7 +127,9 @@ async def test_models_are_not_made_up(serve: Serve) -> None:
 async def test_engines_own(serve: Serve) -> None:
     """What the engine counts follows under its own names."""
     async with serve("llama_cpp") as container:
-        await container.lines({"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 4})
+        await container.lines(
+            {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 4}
+        )
         found = await values(container)
 
     assert found[one("llamacpp:requests_processing")] == 0
@@ -128,7 +141,9 @@ ODD = "\x7f\x9b\u2028\u202e"
 
 
 async def test_usage_log(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each request's tokens are one line of the log under its id, also when it fails or its reader leaves."""
+    """Each request's tokens are one line of the log under its id, also when it fails or its reader
+    leaves.
+    """
 
     def named(request_id: str, **script: Any) -> dict[str, Any]:
         return {**scripted(prompt_tokens=7, **script), "sluice": {"v": 1, "request_id": request_id}}
@@ -137,7 +152,9 @@ async def test_usage_log(serve: Serve, capsys: pytest.CaptureFixture[str]) -> No
         await container.lines(named("whole", count=5))
         await container.lines(named(ODD, count=1))
         await container.client.post("/invocations", json=named("failed", count=9, fail_after=3))
-        async with container.client.stream("POST", "/invocations", json=named("left", count=1000, rate=1000)) as answer:
+        async with container.client.stream(
+            "POST", "/invocations", json=named("left", count=1000, rate=1000)
+        ) as answer:
             await anext(answer.aiter_lines())
         await container.idle()
     logged = capsys.readouterr().out.split("\n")[:-1]

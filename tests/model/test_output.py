@@ -32,17 +32,27 @@ def planted() -> list[dict[str, object]]:
     bad = {"type": "string", "pattern": f"^{MARK}(a{{5,2}}$", "description": FORGED}
     tool = {
         "type": "function",
-        "function": {"name": f'{MARK}"x\n\\', "description": FORGED, "parameters": {"enum": [FORGED]}},
+        "function": {
+            "name": f'{MARK}"x\n\\',
+            "description": FORGED,
+            "parameters": {"enum": [FORGED]},
+        },
     }
     return [
         {"messages": question, "max_tokens": 3, "model": FORGED, "stop": [FORGED]},
         {
             "messages": question,
-            "response_format": {"type": "json_schema", "json_schema": {"name": FORGED, "schema": bad}},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": FORGED, "schema": bad},
+            },
         },
         {
             "messages": question,
-            "response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": [FORGED]}}},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"schema": {"enum": [FORGED]}},
+            },
         },
         {"messages": question, "tools": [tool], "max_tokens": 3},
         {"messages": question, "tools": [tool], "tool_choice": "required", "max_tokens": 3},
@@ -53,12 +63,18 @@ def planted() -> list[dict[str, object]]:
 
 
 def test_markers() -> None:
-    """What callers plant in bodies, headers and paths is in no line, but for the request id, escaped in its field."""
+    """What callers plant in bodies, headers and paths is in no line, but for the request id,
+    escaped in its field.
+    """
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "model", "serve"],
         cwd=ROOT,
-        env={"SLUICE_MODEL_DIR": str(WEIGHTS), "SLUICE_PARALLEL": "2", "SAGEMAKER_BIND_TO_PORT": str(port)},
+        env={
+            "SLUICE_MODEL_DIR": str(WEIGHTS),
+            "SLUICE_PARALLEL": "2",
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -66,8 +82,14 @@ def test_markers() -> None:
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(address)
-        statuses = [httpx.post(f"{address}/invocations", json=body, timeout=60).status_code for body in planted()]
-        httpx.get(f"{address}/{MARK}%0Amodel: forged", headers={"x-amzn-sagemaker-custom-attributes": MARK})
+        statuses = [
+            httpx.post(f"{address}/invocations", json=body, timeout=60).status_code
+            for body in planted()
+        ]
+        httpx.get(
+            f"{address}/{MARK}%0Amodel: forged",
+            headers={"x-amzn-sagemaker-custom-attributes": MARK},
+        )
         process.send_signal(signal.SIGTERM)
         out, log = process.communicate(timeout=60)
     finally:
@@ -116,7 +138,9 @@ def test_native(crash: bool) -> None:
     crash is reported.
     """
     arguments = [sys.executable, "-c", CHILD, *(["crash"] if crash else [])]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
 
     lines = done.stderr.splitlines()
     assert lines[:2] == ["model: engine: loading\\x1b[31m", "model: engine: from a library"]
@@ -128,11 +152,15 @@ def test_native(crash: bool) -> None:
 
 
 def test_one_line() -> None:
-    """A record with an exception is one line: the type and where it came from, without the exception's text."""
+    """A record with an exception is one line: the type and where it came from, without the
+    exception's text.
+    """
     try:
         raise ValueError(FORGED)
     except ValueError:
-        record = logging.LogRecord("x", logging.ERROR, "f", 1, "failed\n%s", ("\x1b",), sys.exc_info())
+        record = logging.LogRecord(
+            "x", logging.ERROR, "f", 1, "failed\n%s", ("\x1b",), sys.exc_info()
+        )
 
     line = OneLine().format(record)
 

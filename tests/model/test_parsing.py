@@ -1,4 +1,6 @@
-"""Bytes to requests: any bytes become a request or an InvalidRequestError, never another exception."""
+"""Bytes to requests: any bytes become a request or an InvalidRequestError, never another
+exception.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 FIELDS = st.sampled_from(
@@ -41,13 +45,17 @@ FIELDS = st.sampled_from(
     ]
 )
 SHAPED = st.recursive(
-    VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=5), max_leaves=20
+    VALUES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=5),
+    max_leaves=20,
 )
 MESSAGE = {"role": "user", "content": "a"}
 
 
 def accepted(body: bytes) -> ChatRequest | CancelRequest | None:
-    """Return the request; None where it was refused with an error of the container's own, which can be sent."""
+    """Return the request; None where it was refused with an error of the container's own, which can
+    be sent.
+    """
     try:
         return parse_invocation(body)
     except InvalidRequestError as error:
@@ -71,7 +79,9 @@ def test_values(value: Any) -> None:
 
 @given(st.dictionaries(FIELDS, SHAPED, max_size=4))
 def test_fields(fields: dict[str, Any]) -> None:
-    """What is accepted becomes a body for the engine, or is refused by its bounds, never by another exception."""
+    """What is accepted becomes a body for the engine, or is refused by its bounds, never by another
+    exception.
+    """
     request = accepted(json.dumps({"messages": [MESSAGE], **fields}).encode())
     if isinstance(request, ChatRequest):
         with contextlib.suppress(InvalidRequestError):
@@ -82,10 +92,16 @@ def test_fields(fields: dict[str, Any]) -> None:
 
 @given(VALUES)
 def test_schemas(schema: Any) -> None:
-    """So does any schema, in an answer's form and as parameters of a tool, called as it likes or required."""
+    """So does any schema, in an answer's form and as parameters of a tool, called as it likes or
+    required.
+    """
     tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
-    for more in ({"response_format": form}, {"tools": tools}, {"tools": tools, "tool_choice": "required"}):
+    for more in (
+        {"response_format": form},
+        {"tools": tools},
+        {"tools": tools, "tool_choice": "required"},
+    ):
         request = accepted(json.dumps({"messages": [MESSAGE], **more}).encode())
         if isinstance(request, ChatRequest):
             with contextlib.suppress(InvalidRequestError):
@@ -126,21 +142,35 @@ def test_calls(texts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("field", "made"),
     [
-        ("messages", {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 200_000}]}),
+        (
+            "messages",
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 200_000}]},
+        ),
         ("messages", {"messages": [{"role": "user", "content": [1] * 4000}] * 500}),
         ("messages", {"messages": [MESSAGE] * 200_000}),
         ("x", {"messages": [MESSAGE], "x": [[]] * 500_000}),
-        ("messages.0.content", {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 4097}]}),
+        (
+            "messages.0.content",
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 4097}]},
+        ),
         ("messages.0.content", {"messages": [{"role": "user", "content": [1] * 100_000}]}),
         ("messages.0", {"messages": [1] * 100_000}),
-        ("messages.0.tool_calls", {"messages": [{"role": "assistant", "tool_calls": [1] * 100_000}]}),
+        (
+            "messages.0.tool_calls",
+            {"messages": [{"role": "assistant", "tool_calls": [1] * 100_000}]},
+        ),
         ("tools", {"messages": [MESSAGE], "tools": [1] * 100_000}),
         ("stop", {"messages": [MESSAGE], "stop": [1] * 100_000}),
-        ("logit_bias", {"messages": [MESSAGE], "logit_bias": {f"a{number}": "x" for number in range(100_000)}}),
+        (
+            "logit_bias",
+            {"messages": [MESSAGE], "logit_bias": {f"a{number}": "x" for number in range(100_000)}},
+        ),
     ],
 )
 def test_many_values(field: str, made: dict[str, Any]) -> None:
-    """A body of very many values, right or wrong, is refused in the time of some decodings of it."""
+    """A body of very many values, right or wrong, is refused in the time of some decodings of
+    it.
+    """
     body = json.dumps(made).encode()
     with pytest.raises(InvalidRequestError) as caught:
         parse_invocation(body)

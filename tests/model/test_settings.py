@@ -17,7 +17,11 @@ def test_defaults() -> None:
     settings = Settings.from_environment({"PATH": "/bin"})
 
     assert settings == Settings()
-    assert (settings.port, settings.model_dir, settings.engine) == (8080, Path("/opt/ml/model"), "llama_cpp")
+    assert (settings.port, settings.model_dir, settings.engine) == (
+        8080,
+        Path("/opt/ml/model"),
+        "llama_cpp",
+    )
 
 
 def test_all() -> None:
@@ -58,12 +62,17 @@ def test_defaults_have_the_forms_of_their_readers() -> None:
     for item in fields(Settings):
         if item.default is not None:
             text = str(item.default)
-            assert item.metadata["reader"](text.lower() if isinstance(item.default, bool) else text) == item.default
+            assert (
+                item.metadata["reader"](text.lower() if isinstance(item.default, bool) else text)
+                == item.default
+            )
 
 
 def test_documented() -> None:
     """The documentation has the table of all settings as the program prints it."""
-    assert table() in (Path(__file__).parents[2] / "docs" / "reference" / "container.md").read_text()
+    assert (
+        table() in (Path(__file__).parents[2] / "docs" / "reference" / "container.md").read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +115,9 @@ def test_refused(name: str, value: str) -> None:
 
 def test_engine_of_a_setting() -> None:
     """A setting of another engine would have no effect, and is refused with both names."""
-    with pytest.raises(StartError, match="SLUICE_TOOL_PARSER is a setting of the engine vllm, not of llama_cpp"):
+    with pytest.raises(
+        StartError, match="SLUICE_TOOL_PARSER is a setting of the engine vllm, not of llama_cpp"
+    ):
         Settings.from_environment({"SLUICE_TOOL_PARSER": "hermes"})
 
 

@@ -40,7 +40,10 @@ def sse(*, include_usage: bool = False) -> SseEncoder:
     ("event", "line"),
     [
         (Start(12), '{"type":"start","prompt_tokens":12}'),
-        (Delta(0, 1, " token"), '{"type":"delta","index":0,"delta":{"content":" token"},"tokens":1}'),
+        (
+            Delta(0, 1, " token"),
+            '{"type":"delta","index":0,"delta":{"content":" token"},"tokens":1}',
+        ),
         (
             Delta(1, 2, tool_calls=(PART,)),
             '{"type":"delta","index":1,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]},"tokens":2}',
@@ -102,13 +105,22 @@ def test_sse_text(text: str) -> None:
 def test_sse_is_openai(include_usage: bool) -> None:
     """Every chunk is valid by the models of OpenAI's own client, and only data lines are sent."""
     encoder = sse(include_usage=include_usage)
-    stream = encoder.opening() + b"".join(map(encoder.event, ANSWER)) + encoder.heartbeat() + encoder.end()
+    stream = (
+        encoder.opening()
+        + b"".join(map(encoder.event, ANSWER))
+        + encoder.heartbeat()
+        + encoder.end()
+    )
 
     blocks = stream.decode().split("\n\n")
     assert blocks[-2:] == ["data: [DONE]", ""]
     assert all(block.startswith("data: ") and "\n" not in block for block in blocks[:-1])
-    chunks = [ChatCompletionChunk.model_validate_json(block[6:], strict=True) for block in blocks[:-2]]
-    assert {(chunk.id, chunk.created, chunk.model) for chunk in chunks} == {("chatcmpl-1", 1_700_000_000, "m")}
+    chunks = [
+        ChatCompletionChunk.model_validate_json(block[6:], strict=True) for block in blocks[:-2]
+    ]
+    assert {(chunk.id, chunk.created, chunk.model) for chunk in chunks} == {
+        ("chatcmpl-1", 1_700_000_000, "m")
+    }
     assert [chunk.choices[0].delta.role for chunk in chunks[:2]] == ["assistant", "assistant"]
     usages = [chunk.usage for chunk in chunks if chunk.usage]
     assert [usage.total_tokens for usage in usages] == ([9] if include_usage else [])
@@ -157,7 +169,9 @@ def test_whole_call_without_text() -> None:
 
 
 def test_merged() -> None:
-    """Text joins the text of its choice and counts its tokens; parts of tool calls stay as they are."""
+    """Text joins the text of its choice and counts its tokens; parts of tool calls stay as they
+    are.
+    """
     assert merged(ANSWER) == [
         Start(3),
         Delta(0, 2, "aé", logprobs=(LOGPROB, LOGPROB)),
@@ -187,12 +201,16 @@ def test_merging_anywhere(parts: list[tuple[int, str]], data: st.DataObject) -> 
 
     for index in range(3):
         said = [event for event in batches if isinstance(event, Delta) and event.index == index]
-        assert "".join(event.content for event in said) == "".join(text for place, text in parts if place == index)
+        assert "".join(event.content for event in said) == "".join(
+            text for place, text in parts if place == index
+        )
         assert sum(event.tokens for event in said) == sum(place == index for place, _ in parts)
 
 
 def test_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole answer whose log probabilities grow over what is kept in memory is refused, with what to do."""
+    """A whole answer whose log probabilities grow over what is kept in memory is refused, with what
+    to do.
+    """
     monkeypatch.setattr("model.sse.MAX_WHOLE", 2**20)
     answer = WholeAnswer("chatcmpl-1", 1_700_000_000, "m", choices=8)
     entry = {**LOGPROB, "top_logprobs": [LOGPROB] * 20}

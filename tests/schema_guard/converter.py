@@ -1,6 +1,8 @@
-"""llama.cpp's own conversion and first steps, in a process that may take 512 MB more than the loaded model.
+"""llama.cpp's own conversion and first steps, in a process that may take 512 MB more than the
+loaded model.
 
-`xllamacpp.json_schema_to_grammar` only wraps the schema's text here, so that a whole server converts: the demo model's.
+`xllamacpp.json_schema_to_grammar` only wraps the schema's text here, so that a whole server
+converts: the demo model's.
 """
 
 import contextlib
@@ -49,7 +51,12 @@ def converter() -> Iterator[Converter]:
     """Yield a converter in a child process."""
     command = [sys.executable, "-m", "tests.schema_guard.converter"]
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         try:
             yield Converter(process)
@@ -82,7 +89,12 @@ def _convert(server: Any, schema: object) -> str | None:
         return False
 
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
-    request = {"messages": [{"role": "user", "content": "Say"}], "max_tokens": 4, "seed": 1, "stream": True}
+    request = {
+        "messages": [{"role": "user", "content": "Say"}],
+        "max_tokens": 4,
+        "seed": 1,
+        "stream": True,
+    }
     try:
         server.handle_chat_completions(json.dumps({**request, "response_format": form}), receive)
     except (RuntimeError, ValueError) as error:
@@ -100,7 +112,9 @@ def _serve() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for line in sys.stdin:
             began = time.process_time()
-            resource.setrlimit(resource.RLIMIT_CPU, (int(began + 10 * SECONDS), resource.RLIM_INFINITY))
+            resource.setrlimit(
+                resource.RLIMIT_CPU, (int(began + 10 * SECONDS), resource.RLIM_INFINITY)
+            )
             error = _convert(server, json.loads(line))
             print(json.dumps({"error": error, "seconds": time.process_time() - began}), flush=True)
 

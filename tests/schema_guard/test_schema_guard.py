@@ -1,4 +1,6 @@
-"""What guides a model's output is checked before an engine sees it: what is refused, what is not, and at what cost."""
+"""What guides a model's output is checked before an engine sees it: what is refused, what is not,
+and at what cost.
+"""
 
 import contextlib
 import itertools
@@ -126,7 +128,10 @@ def rounds(depth: int, most: int) -> str:
 
 
 MANY_READINGS = {
-    **{f"{depth} of 1 to {most}": rounds(depth, most) for depth, most in [(4, 2), (6, 2), (11, 2), (2, 12), (3, 8)]},
+    **{
+        f"{depth} of 1 to {most}": rounds(depth, most)
+        for depth, most in [(4, 2), (6, 2), (11, 2), (2, 12), (3, 8)]
+    },
     "optional rounds": "^(([a-z][a-z]?)[a-z]?){1,60}$",
     "optional letters": "^" + "[a-z]?" * 19 + "[a-z]{60}$",
     "alternatives": "^((\\w|[a-z])[a-z]?){1,60}$",
@@ -139,7 +144,9 @@ MANY_READINGS = {
 
 @pytest.mark.parametrize("name", MANY_READINGS)
 def test_patterns_of_many_readings(name: str) -> None:
-    """A text that a pattern can read in many ways holds up llama.cpp's own grammars, and no answer's form."""
+    """A text that a pattern can read in many ways holds up llama.cpp's own grammars, and no
+    answer's form.
+    """
     with pytest.raises(SchemaRefused, match="in too many ways at once") as refusal:
         check([(("s",), pattern(MANY_READINGS[name]))])
     assert refusal.value.path == "s.pattern"
@@ -168,7 +175,9 @@ def test_readings_of_a_request() -> None:
     ],
 )
 def test_readings(text: str, readings: int | None) -> None:
-    """They are counted as llama.cpp follows them: positions that one character leads to, token by token."""
+    """They are counted as llama.cpp follows them: positions that one character leads to, token by
+    token.
+    """
     found = Automaton(parsed(text), 10**6).readings(10**9)
     assert found == readings if readings is not None else found > 1
 
@@ -197,7 +206,9 @@ def test_transitions_are_bounded() -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_no_engine_may_get_is_refused_by_name(name: str) -> None:
-    """Each hostile or impossible schema is refused with the path of the wrong member, and a reason."""
+    """Each hostile or impossible schema is refused with the path of the wrong member, and a
+    reason.
+    """
     schema, path = REFUSED[name]
     with pytest.raises(SchemaRefused) as refusal:
         check([(("s",), schema)])
@@ -224,7 +235,9 @@ FOR_FORMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", FOR_FORMS)
 def test_forms_may_have_what_llama_cpp_would_not_take(name: str) -> None:
-    """llguidance, or what rewrites schemas for it, takes more: these are refused for tools called at will alone."""
+    """llguidance, or what rewrites schemas for it, takes more: these are refused for tools called
+    at will alone.
+    """
     check([(("s",), FOR_FORMS[name])], by="llguidance")
     if name != "required null":  # some clients send it for none, and llama.cpp takes it
         with pytest.raises(SchemaRefused):
@@ -248,7 +261,9 @@ LOST: dict[str, Any] = {
 @pytest.mark.parametrize("by", ENGINES)
 @pytest.mark.parametrize("name", LOST)
 def test_what_a_sampler_would_lose_count_of_is_refused(name: str, by: Any) -> None:
-    """What needs a state for each remainder, or for each text so far, is bounded for every engine."""
+    """What needs a state for each remainder, or for each text so far, is bounded for every
+    engine.
+    """
     with pytest.raises(SchemaRefused):
         check([(("s",), LOST[name])], by=by)
 
@@ -262,7 +277,9 @@ def test_usual_multiples_are_accepted(step: float) -> None:
 def test_what_only_explains_does_not_count() -> None:
     """Descriptions and examples are free, but for what looking at them takes."""
     field = {"description": "d" * 10_000, "examples": list(range(200)), "default": ["x" * 1_000]}
-    check([(("s",), {"properties": {f"p{number}": field for number in range(150)}})], by="llguidance")
+    check(
+        [(("s",), {"properties": {f"p{number}": field for number in range(150)}})], by="llguidance"
+    )
     with pytest.raises(SchemaRefused, match="values that guide"):
         check([(("s",), {"const": list(range(17_000))})], by="llguidance")
 
@@ -284,9 +301,13 @@ def test_all_schemas_of_a_request_count_together() -> None:
 
 
 def test_a_path_is_cut_and_printable() -> None:
-    """Names of any length and with any characters make a path of at most 200 printable characters."""
+    """Names of any length and with any characters make a path of at most 200 printable
+    characters.
+    """
     with pytest.raises(SchemaRefused) as refusal:
-        check([(("s",), {"properties": {"\x1b[2J\n" + "n" * 5000: {"minItems": 5, "maxItems": 2}}})])
+        check(
+            [(("s",), {"properties": {"\x1b[2J\n" + "n" * 5000: {"minItems": 5, "maxItems": 2}}})]
+        )
     assert len(refusal.value.path) == 200
     assert refusal.value.path.isprintable()
 
@@ -377,7 +398,9 @@ def seconds(schema: Any) -> float:
     ],
 )  # fmt: skip
 def test_one_large_schema_costs_once_however_many_refer_to_it(large: Any) -> None:
-    """Both together, a large schema and many branches to it, take about the time that each takes by itself."""
+    """Both together, a large schema and many branches to it, take about the time that each takes by
+    itself.
+    """
     apart = seconds(branches(1, large(6_000))) + seconds(branches(1_000, large(1)))
     assert seconds(branches(1_000, large(6_000))) < 4 * apart
 
@@ -390,7 +413,9 @@ def engine() -> Any:
 
 
 def converts(engine: Converter, schema: Any) -> None:
-    """Have an accepted schema converted; a model may still write what is no JSON where a pattern lets it."""
+    """Have an accepted schema converted; a model may still write what is no JSON where a pattern
+    lets it.
+    """
     found = engine.convert(schema)
     assert found["error"] is None or "expected peg-native format" in found["error"]
     assert found["seconds"] < 3 * SECONDS

@@ -12,7 +12,12 @@ SAFE = 2**53 - 1
 
 def closed(**properties: Any) -> dict[str, Any]:
     """Return an object as strict structured outputs want it."""
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 USUAL: dict[str, Any] = {

@@ -1,8 +1,10 @@
-"""Many streams under random faults, over the whole local cloud: nothing may hang, end in silence, or be left over.
+"""Many streams under random faults, over the whole local cloud: nothing may hang, end in silence,
+or be left over.
 
     python -m tests.soak [--streams 2000] [--concurrency 32] [--seed 1] [--minutes 10]
 
-The faults, their places and what each client does follow from the seed. Exits with 1 when anything is wrong.
+The faults, their places and what each client does follow from the seed. Exits with 1 when anything
+is wrong.
 """
 
 import argparse
@@ -75,7 +77,9 @@ class Target:
         idle.
         """
         memory = self.functions.get_function_configuration(FunctionName=self.function)["MemorySize"]
-        self.functions.update_function_configuration(FunctionName=self.function, MemorySize=memory + 1)
+        self.functions.update_function_configuration(
+            FunctionName=self.function, MemorySize=memory + 1
+        )
 
 
 def main() -> int:
@@ -96,19 +100,28 @@ def main() -> int:
     wrong += [f"processes after the end: {left}"] if left else []
     for line in wrong:
         console.print(f"[red]✗[/red] {line}")
-    console.print("[green]✓[/green] nothing is wrong" if not wrong else f"{len(wrong)} thing(s) wrong")
+    console.print(
+        "[green]✓[/green] nothing is wrong" if not wrong else f"{len(wrong)} thing(s) wrong"
+    )
     return 1 if wrong else 0
 
 
 def _deploy(cloud: LocalCloud, folder: Path) -> Target:
     outputs = gates.deploy(
-        cloud, folder, "the scripted engine", engine="scripted", tokens_per_second="0", parallel="64"
+        cloud,
+        folder,
+        "the scripted engine",
+        engine="scripted",
+        tokens_per_second="0",
+        parallel="64",
     )
     options = cloud.client_options()
     table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
     key = local_keys.create(table, name="soak")
     origin = f"http://{outputs['DistributionDomain']}/v1"
-    return Target(cloud, origin, key, table, boto3.client("lambda", **options), outputs["FunctionName"])
+    return Target(
+        cloud, origin, key, table, boto3.client("lambda", **options), outputs["FunctionName"]
+    )
 
 
 def _soak(target: Target, args: argparse.Namespace) -> list[str]:
@@ -118,15 +131,22 @@ def _soak(target: Target, args: argparse.Namespace) -> list[str]:
     with step(f"{args.streams} streams, {args.concurrency} at once, seed {args.seed}"):
         found, second = asyncio.run(_run(target, args, args.streams, args.seed))
     console.print("  clients: " + _counts(found))
-    console.print("  faults: " + ", ".join(f"{one['landed'] or one['struck']} {one['kind']}" for one in second))
+    console.print(
+        "  faults: "
+        + ", ".join(f"{one['landed'] or one['struck']} {one['kind']}" for one in second)
+    )
     with step("Waiting until all is quiet"):
         after = _at_rest(target, before, stored=args.streams * _STORED)
     for role in after:
         console.print(f"  {role}: {before.get(role)} -> {after[role]}")
     seen = warm + found
-    kills = sum(one["landed"] for one in first + second if one["kind"].startswith("function-killed"))
+    kills = sum(
+        one["landed"] for one in first + second if one["kind"].startswith("function-killed")
+    )
     with step("Accounting"):
-        summary, wrong = accounting.check(target.table, seen, accounting.logged(target.cloud.directory / "logs"), kills)
+        summary, wrong = accounting.check(
+            target.table, seen, accounting.logged(target.cloud.directory / "logs"), kills
+        )
     console.print(f"  {summary}")
     if len(found) < args.streams:
         wrong.append(f"only {len(found)} of {args.streams} streams in {args.minutes:g} minutes")
@@ -138,7 +158,9 @@ def _soak(target: Target, args: argparse.Namespace) -> list[str]:
 
 
 def _counts(found: list[accounting.Seen]) -> str:
-    return ", ".join(f"{count} {end}" for end, count in Counter(one.end for one in found).most_common())
+    return ", ".join(
+        f"{count} {end}" for end, count in Counter(one.end for one in found).most_common()
+    )
 
 
 async def _run(
@@ -167,7 +189,11 @@ async def _run(
                     await asyncio.sleep(1)  # the response's retry-after is one second
             return seen
 
-        found = [one for some in await asyncio.gather(*(send() for _ in range(args.concurrency))) for one in some]
+        found = [
+            one
+            for some in await asyncio.gather(*(send() for _ in range(args.concurrency)))
+            for one in some
+        ]
     listing = target.cloud.ask("faults")["faults"]
     target.cloud.ask("faults", method="DELETE")
     return found, listing
@@ -200,16 +226,24 @@ async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounti
         return accounting.Seen(request_id, "hangs", wrong="it hangs")
     except openai.APIStatusError as error:
         request_id = error.response.headers.get("x-request-id", "").removeprefix("req_")
-        return accounting.Seen(request_id, f"{error.status_code} {error.code or 'of Lambda or CloudFront'}")
+        return accounting.Seen(
+            request_id, f"{error.status_code} {error.code or 'of Lambda or CloudFront'}"
+        )
     except (openai.APIConnectionError, httpx2.TransportError):  # the latter in the body of an error
         return accounting.Seen(request_id, "connection lost")
     except openai.APIError as error:
         return accounting.Seen(request_id, f"error event {error.code}")
-    wrong = "" if (heard, reason) == (said, "stop") else f"a silent end: {heard!r} for {said!r}, {reason}"
+    wrong = (
+        ""
+        if (heard, reason) == (said, "stop")
+        else f"a silent end: {heard!r} for {said!r}, {reason}"
+    )
     return accounting.Seen(request_id, "whole", wrong=wrong)
 
 
-def _at_rest(target: Target, like: leftovers.State | None = None, *, stored: int = 0) -> leftovers.State:
+def _at_rest(
+    target: Target, like: leftovers.State | None = None, *, stored: int = 0
+) -> leftovers.State:
     """Return what processes hold once no environment of the function is left.
 
     It waits for what is only late.
@@ -220,7 +254,9 @@ def _at_rest(target: Target, like: leftovers.State | None = None, *, stored: int
     while time.monotonic() < ends:
         time.sleep(6 if like is None else 2)  # idle connections are kept for 5 s
         state = leftovers.state(target.cloud.pid)
-        if "function" not in state and (like is None or not leftovers.grown(like, state, stored=stored)):
+        if "function" not in state and (
+            like is None or not leftovers.grown(like, state, stored=stored)
+        ):
             break
     return state
 

@@ -40,7 +40,9 @@ def logged(folder: Path) -> dict[str, set[str]]:
     return found
 
 
-def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: int) -> tuple[str, list[str]]:
+def check(
+    table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: int
+) -> tuple[str, list[str]]:
     """Account for every request.
 
     Args:
@@ -62,8 +64,14 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
     away = {name for name, one in clients.items() if one.turned_away}
     lost = {name for name, events in log.items() if "settlement_unsaved" in events}
 
-    wrong = [f"{name}: {count} ledger items" for name, count in Counter(i["sk"] for i in ledger).items() if count > 1]
-    wrong += [f"{name}: no ledger item" for name in (clients.keys() | log.keys()) - by_id.keys() - away]
+    wrong = [
+        f"{name}: {count} ledger items"
+        for name, count in Counter(i["sk"] for i in ledger).items()
+        if count > 1
+    ]
+    wrong += [
+        f"{name}: no ledger item" for name in (clients.keys() | log.keys()) - by_id.keys() - away
+    ]
     for name, item in by_id.items():
         if item["state"] == "SETTLED":
             if item["outcome"] == "refused":
@@ -73,16 +81,29 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
             elif item["outcome"] not in OUTCOMES:
                 wrong.append(f"{name}: outcome {item['outcome']}")
             elif name in clients and clients[name].end == "whole" and item["outcome"] != "complete":
-                wrong.append(f"{name}: the client has a whole answer, the ledger says {item['outcome']}")
-            elif name in flying and name not in lost and name not in away and name in log and "request" in log[name]:
+                wrong.append(
+                    f"{name}: the client has a whole answer, the ledger says {item['outcome']}"
+                )
+            elif (
+                name in flying
+                and name not in lost
+                and name not in away
+                and name in log
+                and "request" in log[name]
+            ):
                 wrong.append(f"{name}: settled, and still in flight")
     open_items = {name for name, item in by_id.items() if item["state"] == "OPEN"}
     # killed between the two writes of admission; neither client nor log knows of these
     half_admitted = flying - by_id.keys() - away
     killed = (open_items - lost - away) | half_admitted
     if len(killed) > kills:
-        wrong.append(f"{len(killed)} requests are not settled, and only {kills} functions killed: {sorted(killed)[:5]}")
-    booked = [item for name, item in by_id.items() if item["state"] == "SETTLED" and name not in flying]
+        wrong.append(
+            f"{len(killed)} requests are not settled, and only {kills} functions killed: "
+            f"{sorted(killed)[:5]}"
+        )
+    booked = [
+        item for name, item in by_id.items() if item["state"] == "SETTLED" and name not in flying
+    ]
     sums = {
         "requests": sum(item["outcome"] != "refused" for item in booked),
         "prompt_tokens": sum(item["prompt_tokens"] for item in booked),
@@ -96,9 +117,12 @@ def check(table: Any, seen: Iterable[Seen], log: Mapping[str, set[str]], kills: 
     outcomes = Counter(item["outcome"] for item in booked)
     summary = (
         f"{len(clients)} ids seen by clients, {len(log)} logged, {len(ledger)} ledger items: "
-        f"{', '.join(f'{count} {what}' for what, count in outcomes.most_common())}; {len(open_items)} OPEN "
-        f"({len(killed & open_items)} by {kills} killed functions, {len(open_items & lost)} settlement failed, "
-        f"{len(open_items & away)} turned away), {len(flying)} in flight ({len(half_admitted)} without an item: killed "
+        f"{', '.join(f'{count} {what}' for what, count in outcomes.most_common())}; "
+        f"{len(open_items)} OPEN "
+        f"({len(killed & open_items)} by {kills} killed functions, {len(open_items & lost)} "
+        "settlement failed, "
+        f"{len(open_items & away)} turned away), {len(flying)} in flight "
+        f"({len(half_admitted)} without an item: killed "
         f"within admission), {sums['completion_tokens']} tokens booked"
     )
     return summary, wrong

@@ -36,7 +36,9 @@ class Admin:
     document: dict[str, Any]
     boto: Any
 
-    async def __call__(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
+    async def __call__(
+        self, method: str, path: str, body: Any = None, **query: Any
+    ) -> httpx.Response:
         """Make a request."""
         given: dict[str, Any] = {} if body is None else {"json": body}
         answer = await self.client.request(method, f"{PREFIX}{path}", params=query, **given)
@@ -50,7 +52,9 @@ class Admin:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def refused(self, status: int, method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
+    async def refused(
+        self, status: int, method: str, path: str, body: Any = None, **query: Any
+    ) -> dict[str, Any]:
         """Make a request that is refused; its error."""
         answer = await self(method, path, body, **query)
         assert answer.status_code == status, answer.text
@@ -62,7 +66,10 @@ class Admin:
         """Every status is documented, and every body is as its schema says."""
         for template, operations in self.document["paths"].items():
             parts, asked = template.split("/"), f"{PREFIX}{path}".split("/")
-            same = [one == other or one.startswith("{") for one, other in zip(parts, asked, strict=False)]
+            same = [
+                one == other or one.startswith("{")
+                for one, other in zip(parts, asked, strict=False)
+            ]
             if len(parts) == len(asked) and all(same) and method.lower() in operations:
                 break
         else:
@@ -89,7 +96,9 @@ def signed_in(api: ASGIApp) -> ASGIApp:
 Make = Callable[..., Any]
 
 
-async def request(admin: Admin, key: dict[str, Any], *, at: float, model: str = "demo", tokens: int = 11) -> str:
+async def request(
+    admin: Admin, key: dict[str, Any], *, at: float, model: str = "demo", tokens: int = 11
+) -> str:
     """Carry one request of a key through the meter, as the stream function does; its id."""
     table, request_id = admin.services.table, ids.new_request_id(at)
     opening = Opening(request_id, key["id"], model, 100, 400, PRICES)
@@ -109,7 +118,9 @@ def caller(secret: str) -> Caller:
     return Caller(key_id=key_id, key_hash=ids.hash_key(secret))
 
 
-async def reserve(admin: Admin, secret: str, request_id: str, *, tokens: int = 100, cost: int = 5) -> Any:
+async def reserve(
+    admin: Admin, secret: str, request_id: str, *, tokens: int = 100, cost: int = 5
+) -> Any:
     """Take a reservation for a request, as the stream function does."""
     who = caller(secret)
     reservation = holds.HoldRequest(request_id, tokens, cost, "demo")
@@ -129,7 +140,9 @@ def stored(admin: Admin) -> list[dict[str, Any]]:
     return [item for item in admin.boto.scan()["Items"] if item["pk"].startswith("AUDIT#")]
 
 
-def through(api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | None = None) -> httpx.AsyncClient:
+def through(
+    api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | None = None
+) -> httpx.AsyncClient:
     """Return a client of the whole application, whose requests come by such an event."""
     middleware = Middleware(api, Gate(None, ("origin",), right), admin.services.trail)
 

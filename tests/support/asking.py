@@ -21,7 +21,9 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
 
 
 async def first_record(lines: Any) -> dict[str, Any]:
-    """The next record of a stream, without heartbeats. A stream whose `lines` nobody holds is closed."""
+    """The next record of a stream, without heartbeats. A stream whose `lines` nobody holds is
+    closed.
+    """
     async for line in lines:
         if line:
             record: dict[str, Any] = json.loads(line)

@@ -1,4 +1,5 @@
-"""What is refused of a chat request, as a table: it is tested row by row, and printed into docs/reference/api.md.
+"""What is refused of a chat request, as a table: it is tested row by row, and printed into
+docs/reference/api.md.
 
 `make docs` writes it there; a test fails where that was forgotten.
 """
@@ -38,7 +39,12 @@ def doublings(times: int) -> dict[str, Any]:
 
 def call(call_id: str = "c1", **fields: Any) -> dict[str, Any]:
     """Make a tool call of an earlier answer."""
-    return {"id": call_id, "type": "function", "function": {"name": "f", "arguments": "{}"}, **fields}
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}"},
+        **fields,
+    }
 
 
 CALLED = {"role": "assistant", "tool_calls": [call()]}
@@ -234,12 +240,16 @@ ACCEPTED: dict[str, list[dict[str, Any]]] = {
 
 def body(change: dict[str, Any]) -> bytes:
     """Make the request of a row."""
-    return json.dumps({name: value for name, value in {**GOOD, **change}.items() if value is not ...}).encode()
+    return json.dumps(
+        {name: value for name, value in {**GOOD, **change}.items() if value is not ...}
+    ).encode()
 
 
 def table() -> str:
     """Return the table of the documentation."""
-    rows = [f"| {bad.shown} | `{bad.param}` | {f'`{bad.code}`' if bad.code else ''} |" for bad in BAD]
+    rows = [
+        f"| {bad.shown} | `{bad.param}` | {f'`{bad.code}`' if bad.code else ''} |" for bad in BAD
+    ]
     return "\n".join(["| what is wrong | `param` | `code` |", "|---|---|---|", *rows])
 
 

@@ -1,4 +1,6 @@
-"""A headless Chromium, driven by its DevTools protocol: opens addresses, runs scripts in the page that is there."""
+"""A headless Chromium, driven by its DevTools protocol: opens addresses, runs scripts in the page
+that is there.
+"""
 
 import asyncio
 import contextlib
@@ -54,7 +56,9 @@ class Page:
 
     async def run(self, script: str) -> Any:
         """Return the value of an expression in the page, awaited."""
-        found = await self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        found = await self._call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
@@ -62,9 +66,18 @@ class Page:
 @contextlib.asynccontextmanager
 async def page(profile: Path, *, resolve: str) -> AsyncIterator[Page]:
     """Start a browser with an empty profile; `resolve` is its --host-resolver-rules."""
-    command = [shutil.which(NAME) or NAME, *_FLAGS, f"--user-data-dir={profile}", f"--host-resolver-rules={resolve}"]
+    command = [
+        shutil.which(NAME) or NAME,
+        *_FLAGS,
+        f"--user-data-dir={profile}",
+        f"--host-resolver-rules={resolve}",
+    ]
     process = await asyncio.create_subprocess_exec(
-        *command, "about:blank", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        *command,
+        "about:blank",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         told = profile / "DevToolsActivePort"

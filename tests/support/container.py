@@ -1,8 +1,9 @@
-"""A stand-in for the model container: answers as the request tells it to, or as its environment does.
+"""A stand-in for the model container: answers as the request tells it to, or as its environment
+does.
 
-Request: {"chunks": [str...], "gap_s": float, "status": int, "die": bool}. It writes each chunk apart from the others,
-and with `die` ends its process after the last one. `HOLD` in a chunk's place waits for a second request with the body
-"release".
+Request: {"chunks": [str...], "gap_s": float, "status": int, "die": bool}. It writes each chunk
+apart from the others, and with `die` ends its process after the last one. `HOLD` in a chunk's place
+waits for a second request with the body "release".
 """
 
 import asyncio

@@ -1,4 +1,6 @@
-"""The worst bodies that a caller can send, each as large as a body may be: `worst_bodies` says what they cost."""
+"""The worst bodies that a caller can send, each as large as a body may be: `worst_bodies` says what
+they cost.
+"""
 
 from collections.abc import Callable
 
@@ -9,7 +11,9 @@ USER = b'{"role":"user","content":"x"}'
 
 
 def filled(head: bytes, piece: bytes, tail: bytes, *, between: bytes = b",") -> bytes:
-    """Make a body of `SIZE` bytes at most: as many pieces between head and tail as there is room for."""
+    """Make a body of `SIZE` bytes at most: as many pieces between head and tail as there is room
+    for.
+    """
     room = SIZE - len(head) - len(tail) + len(between)
     return head + between.join([piece] * (room // (len(piece) + len(between)))) + tail
 
@@ -25,12 +29,16 @@ def numbered(head: bytes, make: Callable[[int], bytes], tail: bytes) -> bytes:
 
 def field(name: bytes, piece: bytes, *, opens: bytes = b"[", closes: bytes = b"]") -> bytes:
     """Make a chat with a field that is full of a piece."""
-    return filled(b'{"model":"m","messages":[' + USER + b'],"' + name + b'":' + opens, piece, closes + b"}")
+    return filled(
+        b'{"model":"m","messages":[' + USER + b'],"' + name + b'":' + opens, piece, closes + b"}"
+    )
 
 
 def content(piece: bytes) -> bytes:
     """Make a chat of one message that is full of a piece."""
-    return filled(b'{"model":"m","messages":[{"role":"user","content":"', piece, b'"}]}', between=b"")
+    return filled(
+        b'{"model":"m","messages":[{"role":"user","content":"', piece, b'"}]}', between=b""
+    )
 
 
 def messages(piece: bytes) -> bytes:
@@ -40,7 +48,11 @@ def messages(piece: bytes) -> bytes:
 
 def schema(piece: bytes, *, opens: bytes = b"{", closes: bytes = b"}") -> bytes:
     """Make a chat whose tool has parameters full of a piece."""
-    head = b'{"model":"m","messages":[' + USER + b'],"tools":[{"type":"function","function":{"name":"f","parameters":'
+    head = (
+        b'{"model":"m","messages":['
+        + USER
+        + b'],"tools":[{"type":"function","function":{"name":"f","parameters":'
+    )
     return filled(head + opens, piece, closes + b"}}]}")
 
 
@@ -64,7 +76,9 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "half pairs": lambda: content(rb"\ud83d"),
     "half a pair at the end": lambda: PLAIN[:-20] + rb'\udc00"}]}',
     "NUL in one string": lambda: content(rb"\u0000"),
-    "NUL at the end": lambda: messages(USER)[: -100_000 // 30 * 30 - 3] + b',{"role":"user","content":"\\u0000"}]}',
+    "NUL at the end": lambda: (
+        messages(USER)[: -100_000 // 30 * 30 - 3] + b',{"role":"user","content":"\\u0000"}]}'
+    ),
     "NUL behind 4,000 messages": lambda: (
         b'{"model":"m","messages":['
         + (USER + b",") * 4000
@@ -72,11 +86,15 @@ BODIES: dict[str, Callable[[], bytes]] = {
         + b"\\u0000" * 100_000
         + b'"}]}'
     ),
-    "NUL in each string of a schema": lambda: schema(rb'"\u0000"', opens=b'{"enum":[', closes=b"]}"),
+    "NUL in each string of a schema": lambda: schema(
+        rb'"\u0000"', opens=b'{"enum":[', closes=b"]}"
+    ),
     "NUL behind a wide schema": lambda: keys(_TOOLS, rb',"z":"\u0000"}}}]}'),
     "NUL behind a wide list": lambda: schema(b"1", opens=b'{"enum":[', closes=rb',"\u0000"]}'),
     "NUL in unknown fields": lambda: keys(_CHAT, b"}", rb'"\u0000"'),
-    "NUL below long keys": lambda: _TOOLS + b'"%b":{"enum":["a","\\u0000"]}}}}]}' % (b"k" * (SIZE - 200)),
+    "NUL below long keys": lambda: (
+        _TOOLS + b'"%b":{"enum":["a","\\u0000"]}}}}]}' % (b"k" * (SIZE - 200))
+    ),
     "NUL below 60 long keys": lambda: (
         _TOOLS
         + b"".join(b'"%b":{' % (b"k" * (SIZE // 60 - 20)) for _ in range(59))
@@ -96,7 +114,9 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "empty objects": lambda: schema(b"{}", opens=b'{"enum":[', closes=b"]}"),
     "empty arrays of no field": lambda: field(b"x", b"[]"),
     "empty objects as messages": lambda: messages(b"{}"),
-    "arrays just few enough": lambda: _TOOLS + b'"enum":[' + b"[]," * 49_990 + b'"%b"]}}}]}' % (b"x" * 800_000),
+    "arrays just few enough": lambda: (
+        _TOOLS + b'"enum":[' + b"[]," * 49_990 + b'"%b"]}}}]}' % (b"x" * 800_000)
+    ),
     "brackets in strings": lambda: content(b"[{"),
     "brackets in many strings": lambda: schema(b'"[["', opens=b'{"enum":[', closes=b"]}"),
     "wide numbers": lambda: schema(b"-99", opens=b'{"enum":[', closes=b"]}"),
@@ -115,16 +135,26 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "a long key in a schema": lambda: filled(_TOOLS + b'"', b"k", b'":1}}}]}', between=b""),
     "a long escaped key": lambda: filled(_CHAT + b'"', rb"\u006b", b'":1}', between=b""),
     "numbers of 5,000 digits": lambda: field(b"x", b"9" * 5000),
-    "numbers of 5,000 digits in a schema": lambda: schema(b"9" * 5000, opens=b'{"enum":[', closes=b"]}"),
-    "decimals of 5,000 digits": lambda: schema(b"0." + b"9" * 5000, opens=b'{"enum":[', closes=b"]}"),
+    "numbers of 5,000 digits in a schema": lambda: schema(
+        b"9" * 5000, opens=b'{"enum":[', closes=b"]}"
+    ),
+    "decimals of 5,000 digits": lambda: schema(
+        b"0." + b"9" * 5000, opens=b'{"enum":[', closes=b"]}"
+    ),
     "a seed of a million digits": lambda: filled(_CHAT + b'"seed":', b"9", b"}", between=b""),
-    "a temperature of a million digits": lambda: filled(_CHAT + b'"temperature":0.', b"9", b"}", between=b""),
-    "a schema's number of a million digits": lambda: filled(_TOOLS + b'"x":', b"9", b"}}}]}", between=b""),
+    "a temperature of a million digits": lambda: filled(
+        _CHAT + b'"temperature":0.', b"9", b"}", between=b""
+    ),
+    "a schema's number of a million digits": lambda: filled(
+        _TOOLS + b'"x":', b"9", b"}}}]}", between=b""
+    ),
     "huge exponents": lambda: schema(b"1e999999", opens=b'{"enum":[', closes=b"]}"),
     "tiny exponents": lambda: schema(b"1e-999999", opens=b'{"enum":[', closes=b"]}"),
     "a huge exponent": lambda: PLAIN[:-101] + b'"}],"temperature":1e999999}',
     "many messages": lambda: messages(USER),
-    "many parts": lambda: filled(b'{"model":"m","messages":[{"role":"user","content":[', _PART, b"]}]}"),
+    "many parts": lambda: filled(
+        b'{"model":"m","messages":[{"role":"user","content":[', _PART, b"]}]}"
+    ),
     "many messages of parts": lambda: messages(b'{"role":"user","content":[' + _PART + b"]}"),
     "many tools": lambda: field(b"tools", b'{"type":"function","function":{"name":"f"}}'),
     "many tool calls": lambda: filled(
@@ -132,15 +162,21 @@ BODIES: dict[str, Callable[[], bytes]] = {
         b'{"id":"c","type":"function","function":{"name":"f","arguments":""}}',
         b"]}]}",
     ),
-    "many biases": lambda: numbered(_CHAT + b'"logit_bias":{', lambda number: b'"%d":1' % number, b"}}"),
+    "many biases": lambda: numbered(
+        _CHAT + b'"logit_bias":{', lambda number: b'"%d":1' % number, b"}}"
+    ),
     "many stop strings": lambda: field(b"stop", b'"x"'),
     "a long stop string": lambda: filled(_CHAT + b'"stop":"', b"x", b'"}', between=b""),
     "much metadata": lambda: keys(_CHAT + b'"metadata":{', b"}}", b'"x"'),
     "a long role": lambda: filled(
         b'{"model":"m","messages":[{"role":"', b" - at `$.x", b'","content":""}]}', between=b""
     ),
-    "a role of escapes": lambda: filled(b'{"model":"m","messages":[{"role":"', rb"\u0001", b'"}]}', between=b""),
-    "a long model": lambda: filled(b'{"messages":[' + USER + b'],"model":"', b"m", b'"}', between=b""),
+    "a role of escapes": lambda: filled(
+        b'{"model":"m","messages":[{"role":"', rb"\u0001", b'"}]}', between=b""
+    ),
+    "a long model": lambda: filled(
+        b'{"messages":[' + USER + b'],"model":"', b"m", b'"}', between=b""
+    ),
     "a long name of a tool": lambda: filled(
         _CHAT + b'"tools":[{"type":"function","function":{"name":"', b"f", b'"}}]}', between=b""
     ),

@@ -1,4 +1,6 @@
-"""The whole local cloud, with two deployments by the real CDK CLI: the demo model, slowed, and the scripted engine."""
+"""The whole local cloud, with two deployments by the real CDK CLI: the demo model, slowed, and the
+scripted engine.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,11 +43,15 @@ class Deployment:
     @cached_property
     def client(self) -> openai.OpenAI:
         """The stock client, which does not retry."""
-        return openai.OpenAI(base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=60)
+        return openai.OpenAI(
+            base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=60
+        )
 
     def async_client(self) -> openai.AsyncOpenAI:
         """Return a stock asynchronous client, which does not retry."""
-        return openai.AsyncOpenAI(base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=120)
+        return openai.AsyncOpenAI(
+            base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=120
+        )
 
 
 def options(cloud: LocalCloud) -> dict[str, str]:

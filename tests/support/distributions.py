@@ -14,7 +14,11 @@ def config(port: Any = 80, *, read_s: float = 60, **default: Any) -> dict[str, A
     origin = {
         "Id": "o",
         "DomainName": "localhost",
-        "CustomOriginConfig": {"OriginProtocolPolicy": "http-only", "HTTPPort": port, "OriginReadTimeout": read_s},
+        "CustomOriginConfig": {
+            "OriginProtocolPolicy": "http-only",
+            "HTTPPort": port,
+            "OriginReadTimeout": read_s,
+        },
         "OriginCustomHeaders": [{"HeaderName": "X-Secret", "HeaderValue": "s"}],
     }
     behaviour = {

@@ -1,4 +1,6 @@
-"""The stand-ins that the function talks to: moto's DynamoDB, a SageMaker and a peer that do what a test says."""
+"""The stand-ins that the function talks to: moto's DynamoDB, a SageMaker and a peer that do what a
+test says.
+"""
 
 import asyncio
 import dataclasses
@@ -33,7 +35,9 @@ def part(payload: bytes) -> Any:
 
 def exception_frame(kind: str) -> Any:
     """Make an exception frame."""
-    return _frame({":message-type": "exception", ":exception-type": kind}, b'{"Message":"secret detail"}')
+    return _frame(
+        {":message-type": "exception", ":exception-type": kind}, b'{"Message":"secret detail"}'
+    )
 
 
 def lines(*records: dict[str, Any]) -> bytes:
@@ -100,7 +104,8 @@ class Wire(asyncio.Transport):
 
 @dataclass
 class StandIn:
-    """A SageMaker endpoint: answers `status`, then does `script`: writes bytes, awaits an event, resets at None.
+    """A SageMaker endpoint: answers `status`, then does `script`: writes bytes, awaits an event,
+    resets at None.
 
     A cancel is noted apart, and answered by `cancel`.
     """
@@ -173,7 +178,9 @@ class Reply:
 
     @property
     def error(self) -> dict[str, Any]:
-        """Return the error object, which must have OpenAI's four fields and come with a request id."""
+        """Return the error object, which must have OpenAI's four fields and come with a request
+        id.
+        """
         error: dict[str, Any] = json.loads(self.body)["error"]
         assert error.keys() == {"message", "type", "param", "code"}
         assert self.headers["x-request-id"].startswith("req_")
@@ -222,7 +229,9 @@ def caller(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, A
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
                 reply.status = message["status"]
-                reply.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+                reply.headers = {
+                    name.decode(): value.decode() for name, value in message["headers"]
+                }
             else:
                 if stuck is not None and reply.chunks:
                     await stuck.wait()  # a client that reads no further
@@ -242,7 +251,11 @@ def caller(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, A
         if context is not None:
             scope["aws.context"] = context
         try:
-            await app({**scope, "raw_path": path.encode(), "root_path": "", "http_version": "1.1"}, receive, send)
+            await app(
+                {**scope, "raw_path": path.encode(), "root_path": "", "http_version": "1.1"},
+                receive,
+                send,
+            )
         finally:
             await asyncio.gather(*after)
         return reply

@@ -1,4 +1,6 @@
-"""The code of a small function that streams, as bytes of a zip: a wrapper, and a runtime loop on plain sockets."""
+"""The code of a small function that streams, as bytes of a zip: a wrapper, and a runtime loop on
+plain sockets.
+"""
 
 import io
 import zipfile

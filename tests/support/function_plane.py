@@ -31,7 +31,10 @@ FUNCTION = Function(
     url=f"https://{HOST}/",
     invoke_mode="RESPONSE_STREAM",
     auth_type="NONE",
-    policy='{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunction*", "Resource": "*"}}',
+    policy=(
+        '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunction*", '
+        '"Resource": "*"}}'
+    ),
 )
 
 
@@ -55,15 +58,31 @@ class Control:
     async def get_json(self, what: str, **query: str) -> dict[str, Any]:
         """Credentials of the role."""
         assert (what, query["role"]) == ("credentials", FUNCTION.role)
-        return {"AccessKeyId": "AK", "SecretAccessKey": "SK", "SessionToken": "ST", "Expiration": 1e12}
+        return {
+            "AccessKeyId": "AK",
+            "SecretAccessKey": "SK",
+            "SessionToken": "ST",
+            "Expiration": 1e12,
+        }
 
 
 class Plane:
     """The data plane and a client of it."""
 
-    def __init__(self, functions: Functions, session: aiohttp.ClientSession, directory: Path, control: Control) -> None:
+    def __init__(
+        self,
+        functions: Functions,
+        session: aiohttp.ClientSession,
+        directory: Path,
+        control: Control,
+    ) -> None:
         """A started one."""
-        self.functions, self.session, self.directory, self.control = functions, session, directory, control
+        self.functions, self.session, self.directory, self.control = (
+            functions,
+            session,
+            directory,
+            control,
+        )
 
     def call(self, path: str, **options: Any) -> Any:
         """A request to the URL."""
@@ -86,7 +105,9 @@ class Plane:
                 await asyncio.sleep(0.005)
 
     async def held(self, mark: Path, count: int = 1) -> None:
-        """Wait until so many calls of `/held` have begun; they end when `mark`, the function's MARK, exists."""
+        """Wait until so many calls of `/held` have begun; they end when `mark`, the function's
+        MARK, exists.
+        """
         begun = mark.with_name(f"{mark.name}.begun")
         async with asyncio.timeout(60):
             while not begun.exists() or begun.stat().st_size < count:  # noqa: ASYNC110 - other processes
@@ -99,7 +120,9 @@ class Plane:
 
 
 @contextlib.asynccontextmanager
-async def started(directory: Path, function: Function = FUNCTION, **options: Any) -> AsyncIterator[Plane]:
+async def started(
+    directory: Path, function: Function = FUNCTION, **options: Any
+) -> AsyncIterator[Plane]:
     """A data plane with one function deployed; `options` are the plane's."""
     (directory / "logs").mkdir()
     control = Control()

@@ -1,4 +1,6 @@
-"""The project's own stacks in a local cloud, deployed for the gates beside the tests and for benchmarks."""
+"""The project's own stacks in a local cloud, deployed for the gates beside the tests and for
+benchmarks.
+"""
 
 from pathlib import Path
 

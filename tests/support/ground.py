@@ -1,4 +1,6 @@
-"""A usage table of each test's own, a table whose caller is killed at a chosen call, and the life of a request."""
+"""A usage table of each test's own, a table whose caller is killed at a chosen call, and the life
+of a request.
+"""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +26,9 @@ CLOSED = hours.begins("2026-11-21T07") + LONGEST
 PRICES = Prices(3, 5)
 DONE = Settlement("complete", 7, 11, "stop", 12, 400)
 MODEL = "demo"
-LIMITS = accounts.Limits(requests_minute=1000, tokens_minute=10**6, tokens_day=10**7, cost_day=10**9, cost_month=10**10)
+LIMITS = accounts.Limits(
+    requests_minute=1000, tokens_minute=10**6, tokens_day=10**7, cost_day=10**9, cost_month=10**10
+)
 
 
 class Killed(BaseException):
@@ -62,11 +66,23 @@ class Ground:
     @property
     def table(self) -> Table:
         """The table."""
-        return Table(self.http, url=self.url, region="eu-west-1", name=self.name, credentials=lambda: CREDENTIALS)
+        return Table(
+            self.http,
+            url=self.url,
+            region="eu-west-1",
+            name=self.name,
+            credentials=lambda: CREDENTIALS,
+        )
 
     def mortal(self, at: int, *, after: bool = False) -> Mortal:
         """The table, for somebody who is killed at a call; -1 for somebody who is not."""
-        table = Mortal(self.http, url=self.url, region="eu-west-1", name=self.name, credentials=lambda: CREDENTIALS)
+        table = Mortal(
+            self.http,
+            url=self.url,
+            region="eu-west-1",
+            name=self.name,
+            credentials=lambda: CREDENTIALS,
+        )
         table.at, table.after = at, after
         return table
 
@@ -80,7 +96,11 @@ class Ground:
     def items(self, begin: str = "") -> list[dict[str, Any]]:
         """All items whose partition begins so, as stock boto3 reads them."""
         return sorted(
-            (item for item in self.boto.scan(ConsistentRead=True)["Items"] if item["pk"].startswith(begin)),
+            (
+                item
+                for item in self.boto.scan(ConsistentRead=True)["Items"]
+                if item["pk"].startswith(begin)
+            ),
             key=lambda item: (item["pk"], item["sk"]),
         )
 
@@ -113,14 +133,23 @@ async def reserve(table: Table, ground: Ground, request_id: str, *, now: int = T
 
 
 async def live(
-    table: Table, ground: Ground, request_id: str, settlement: Settlement | None = DONE, *, checkpoint: int = 0
+    table: Table,
+    ground: Ground,
+    request_id: str,
+    settlement: Settlement | None = DONE,
+    *,
+    checkpoint: int = 0,
 ) -> None:
-    """Do what the stream function does for one request: admit, checkpoint after `checkpoint` tokens, settle."""
+    """Do what the stream function does for one request: admit, checkpoint after `checkpoint`
+    tokens, settle.
+    """
     opened = opening(ground, request_id)
     entry = await reserve(table, ground, request_id)
     await table.put(ledger.opening_item(opened), condition=ledger.NEW)
     if checkpoint:
-        await table.update(ledger.checkpoint(request_id, prompt_tokens=7, completion_tokens=checkpoint, now=T + 5))
+        await table.update(
+            ledger.checkpoint(request_id, prompt_tokens=7, completion_tokens=checkpoint, now=T + 5)
+        )
     if settlement is not None:
         await settlements.settle(table, opened, settlement, hold=entry, now=T + 8)
 

@@ -7,7 +7,13 @@ from cli.lib.project import CommandError
 
 HOSTILE = "=1+1\x1b[2J\x9b31m\r\n\u202e[red]"
 KEY = "abcdefghijkl"
-_LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent_streams", "tokens_per_day", "cost_per_day")
+_LIMITS = (
+    "requests_per_minute",
+    "tokens_per_minute",
+    "concurrent_streams",
+    "tokens_per_day",
+    "cost_per_day",
+)
 _ROW = {
     **dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "recovered", "open"), 1),
     "outcomes": {},
@@ -50,7 +56,9 @@ _LISTS: dict[str, list[dict[str, Any]]] = {
 class HostileAdmin:
     """In place of `cli.lib.admin_api.Admin`."""
 
-    def __call__(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
+    def __call__(
+        self, method: str, path: str, body: object = None, **query: object
+    ) -> dict[str, Any]:
         """Return hostile fields, or refuse a path that is not known with a hostile message."""
         if path.endswith("/budget"):
             return {}

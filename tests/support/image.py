@@ -1,4 +1,6 @@
-"""The model's image, built once, and a local cloud that runs it, with the stacks deployed by the real CDK CLI."""
+"""The model's image, built once, and a local cloud that runs it, with the stacks deployed by the
+real CDK CLI.
+"""
 
 import json
 import subprocess
@@ -18,7 +20,9 @@ class Engine:
 
     def ask(self, *arguments: str) -> str:
         """What a command of it prints."""
-        return subprocess.run([self.name, *arguments], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [self.name, *arguments], capture_output=True, text=True, check=True
+        ).stdout
 
     def containers(self, directory: Path) -> list[dict[str, Any]]:
         """All containers that a local cloud in a folder has started."""

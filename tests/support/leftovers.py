@@ -10,8 +10,8 @@ _MOST_GROWTH = 24 * 1024 * 1024
 
 @dataclass
 class Held:
-    """By all processes of one role: their number, open files (sockets among them), sockets, resident bytes, and the
-    resident bytes of the largest of them.
+    """By all processes of one role: their number, open files (sockets among them), sockets,
+    resident bytes, and the resident bytes of the largest of them.
     """
 
     processes: int = 0
@@ -22,7 +22,10 @@ class Held:
 
     def __str__(self) -> str:
         """In one line."""
-        return f"{self.processes} process, {self.files} files, {self.sockets} sockets, {self.memory / 1e6:.0f} MB"
+        return (
+            f"{self.processes} process, {self.files} files, {self.sockets} sockets, "
+            f"{self.memory / 1e6:.0f} MB"
+        )
 
 
 State = dict[str, Held]
@@ -72,7 +75,9 @@ def _role(is_root: bool, command: list[str]) -> str:
 
 
 def grown(before: State, after: State, *, stored: int = 0) -> list[str]:
-    """What there is more of than before, in words. `stored` is how many bytes the control plane was given to keep."""
+    """What there is more of than before, in words. `stored` is how many bytes the control plane was
+    given to keep.
+    """
     found = []
     for role in before.keys() | after.keys():
         was, now = before.get(role, Held()), after.get(role, Held())

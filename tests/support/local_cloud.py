@@ -20,7 +20,9 @@ class Stacks:
         self.api = client("cloudformation")
         self.names: list[str] = []
 
-    def create(self, resources: dict[str, Any], outputs: dict[str, Any] | None = None, **template: Any) -> str:
+    def create(
+        self, resources: dict[str, Any], outputs: dict[str, Any] | None = None, **template: Any
+    ) -> str:
         """Create a stack; its name."""
         name = f"t{uuid.uuid4().hex[:8]}"
         self.names.append(name)
@@ -29,7 +31,11 @@ class Stacks:
         return name
 
     def update(
-        self, name: str, resources: dict[str, Any], outputs: dict[str, Any] | None = None, **template: Any
+        self,
+        name: str,
+        resources: dict[str, Any],
+        outputs: dict[str, Any] | None = None,
+        **template: Any,
     ) -> None:
         """Update a stack."""
         self.api.update_stack(StackName=name, TemplateBody=_body(resources, outputs, template))
@@ -62,6 +68,8 @@ class Stacks:
         return "\n".join(event.get("ResourceStatusReason", "") for event in events)
 
 
-def _body(resources: dict[str, Any], outputs: dict[str, Any] | None, template: dict[str, Any]) -> str:
+def _body(
+    resources: dict[str, Any], outputs: dict[str, Any] | None, template: dict[str, Any]
+) -> str:
     values = {name: {"Value": value} for name, value in (outputs or {}).items()}
     return json.dumps({"Resources": resources, "Outputs": values, **template})

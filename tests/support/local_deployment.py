@@ -1,4 +1,6 @@
-"""A deployment with every kind of listener that a local cloud has: function, distribution, endpoint, control plane."""
+"""A deployment with every kind of listener that a local cloud has: function, distribution,
+endpoint, control plane.
+"""
 
 import contextlib
 import urllib.request
@@ -18,7 +20,11 @@ SECRET = "the secret of the admin"
 
 
 def _role(service: str) -> dict[str, Any]:
-    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{service}.amazonaws.com"}}
+    statement = {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"Service": f"{service}.amazonaws.com"},
+    }
     writes = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
     return {
         "Type": "AWS::IAM::Role",
@@ -41,7 +47,10 @@ def template() -> dict[str, Any]:
         "InstanceType": "ml.m5.large",
     }
     return {
-        "Secret": {"Type": "AWS::SecretsManager::Secret", "Properties": {"Name": "admin", "SecretString": SECRET}},
+        "Secret": {
+            "Type": "AWS::SecretsManager::Secret",
+            "Properties": {"Name": "admin", "SecretString": SECRET},
+        },
         "Role": _role("lambda"),
         **resources.streaming(
             BUCKET,
@@ -53,19 +62,30 @@ def template() -> dict[str, Any]:
         "ModelRole": _role("sagemaker"),
         "Model": {
             "Type": "AWS::SageMaker::Model",
-            "Properties": {"ExecutionRoleArn": {"Fn::GetAtt": ["ModelRole", "Arn"]}, "PrimaryContainer": container},
+            "Properties": {
+                "ExecutionRoleArn": {"Fn::GetAtt": ["ModelRole", "Arn"]},
+                "PrimaryContainer": container,
+            },
         },
-        "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
+        "Config": {
+            "Type": "AWS::SageMaker::EndpointConfig",
+            "Properties": {"ProductionVariants": [variant]},
+        },
         "Endpoint": {
             "Type": "AWS::SageMaker::Endpoint",
-            "Properties": {"EndpointName": "e", "EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}},
+            "Properties": {
+                "EndpointName": "e",
+                "EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]},
+            },
         },
     }
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A local cloud with all of it, and its ports by what they are; `host` is the function URL's name."""
+    """A local cloud with all of it, and its ports by what they are; `host` is the function URL's
+    name.
+    """
 
     cloud: LocalCloud
     ports: dict[str, int]
@@ -83,7 +103,9 @@ NAMED = "host.docker.internal"
 @contextlib.contextmanager
 def deployed(directory: Path) -> Iterator[Deployed]:
     """A new local cloud in which one environment of the function waits."""
-    cloud = LocalCloud.start(directory, container=CONTAINER, options=["--host", NAMED, "--host=[fd00::1]"])
+    cloud = LocalCloud.start(
+        directory, container=CONTAINER, options=["--host", NAMED, "--host=[fd00::1]"]
+    )
     made: list[Any] = []
 
     def client(service: str) -> Any:
@@ -94,7 +116,9 @@ def deployed(directory: Path) -> Iterator[Deployed]:
         client("s3").create_bucket(Bucket=BUCKET)
         client("s3").put_object(Bucket=BUCKET, Key="code.zip", Body=function_code.zipped())
         stacks = Stacks(client)
-        stack = stacks.create(template(), {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}})
+        stack = stacks.create(
+            template(), {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}}
+        )
         assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
         edge = stacks.outputs(stack)["Domain"].rpartition(":")[2]
         with urllib.request.urlopen(f"http://localhost:{edge}/event") as answer:
@@ -109,9 +133,13 @@ def deployed(directory: Path) -> Iterator[Deployed]:
         }
         owners = listening(cloud.pid)
         known = set(ports.values())
-        [ports["control plane"]] = [port for port, command in owners.items() if "local.control_plane" in command]
+        [ports["control plane"]] = [
+            port for port, command in owners.items() if "local.control_plane" in command
+        ]
         [ports["runtime API"]] = [
-            port for port, command in owners.items() if "-m local --dir" in command and port not in known
+            port
+            for port, command in owners.items()
+            if "-m local --dir" in command and port not in known
         ]
         yield Deployed(cloud, ports, function["url"].removeprefix("https://").rstrip("/"))
     finally:
@@ -121,7 +149,9 @@ def deployed(directory: Path) -> Iterator[Deployed]:
 
 
 def listening(pid: int) -> dict[int, str]:
-    """The ports that a process and its descendants listen on, with the command of each's process (Linux)."""
+    """The ports that a process and its descendants listen on, with the command of each's process
+    (Linux).
+    """
     parents = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

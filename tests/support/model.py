@@ -64,7 +64,10 @@ def hugging_face_model() -> Path:
 def settings_for(engine: str, **more: Any) -> Settings:
     """Settings small enough for tests."""
     weights = hugging_face_model() if engine == "vllm" else WEIGHTS
-    return Settings(engine=engine, **{"model_dir": weights, "context_tokens": 256, "parallel": 4, "queue": 4, **more})
+    return Settings(
+        engine=engine,
+        **{"model_dir": weights, "context_tokens": 256, "parallel": 4, "queue": 4, **more},
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,9 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager[Container]]
 
 
 @contextlib.asynccontextmanager
-async def serving(engine: str = "scripted", timing: Timing | None = None, **more: Any) -> AsyncIterator[Container]:
+async def serving(
+    engine: str = "scripted", timing: Timing | None = None, **more: Any
+) -> AsyncIterator[Container]:
     settings = settings_for(engine, **more)
     async with started(settings) as running:
         generation = Generation(running, settings)
@@ -102,13 +107,20 @@ async def serving(engine: str = "scripted", timing: Timing | None = None, **more
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         config = uvicorn.Config(
-            app, http="httptools", ws="none", lifespan="off", log_level="critical", timeout_graceful_shutdown=1
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_level="critical",
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         limits = httpx.Limits(max_connections=None)
         try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits) as client:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits
+            ) as client:
                 yield Container(client, generation, running, server)
         finally:
             server.should_exit = True

@@ -1,5 +1,5 @@
-"""The way to DynamoDB with nothing on it but what a test wants to go wrong: moto's own DynamoDB in this process, behind
-the interface of the function's HTTP client.
+"""The way to DynamoDB with nothing on it but what a test wants to go wrong: moto's own DynamoDB in
+this process, behind the interface of the function's HTTP client.
 """
 
 import enum
@@ -75,7 +75,13 @@ class Network:
         )
 
     async def request(
-        self, method: str, origin: str, path: str, headers: Mapping[str, str], body: bytes, **_: object
+        self,
+        method: str,
+        origin: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        **_: object,
     ) -> Answer:
         """Make a call, or what becomes of it."""
         del method, origin, path
@@ -89,7 +95,9 @@ class Network:
             case Fate.LOST:
                 raise TransportError("lost")
             case Fate.THROTTLED:
-                return Answer(400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException"}')
+                return Answer(
+                    400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException"}'
+                )
             case Fate.LATE:
                 self.late.append(target.encode() + b"\n" + body)
                 raise TransportError("late")
@@ -134,7 +142,10 @@ def create_table(name: str) -> Any:
     types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
 
     def schema(*names: str) -> list[dict[str, str]]:
-        return [{"AttributeName": key, "KeyType": kind} for key, kind in zip(names, ("HASH", "RANGE"), strict=True)]
+        return [
+            {"AttributeName": key, "KeyType": kind}
+            for key, kind in zip(names, ("HASH", "RANGE"), strict=True)
+        ]
 
     return backend.create_table(
         name,
@@ -143,8 +154,15 @@ def create_table(name: str) -> Any:
         throughput=None,
         billing_mode="PAY_PER_REQUEST",
         global_indexes=[
-            {"IndexName": index, "KeySchema": schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
-            for index, keys in {"overdue": ("open", "due"), "keys": ("directory", "created")}.items()
+            {
+                "IndexName": index,
+                "KeySchema": schema(*keys),
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+            for index, keys in {
+                "overdue": ("open", "due"),
+                "keys": ("directory", "created"),
+            }.items()
         ],
         indexes=[],
         streams=None,

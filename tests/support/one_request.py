@@ -1,4 +1,6 @@
-"""One key, one request, and what each process does with it, step by step, on a network that fails."""
+"""One key, one request, and what each process does with it, step by step, on a network that
+fails.
+"""
 
 import msgspec
 import pytest
@@ -83,7 +85,10 @@ class Case:
         totals = (account.requests, account.prompt_tokens, account.completion_tokens, account.cost)
         day = windows_of(START)[2]
         if not account.in_flight:
-            assert UNLIMITED - account.remaining(day) == account.prompt_tokens + account.completion_tokens
+            assert (
+                UNLIMITED - account.remaining(day)
+                == account.prompt_tokens + account.completion_tokens
+            )
         return (*totals, len(account.in_flight))
 
 

@@ -19,7 +19,9 @@ def events(reply: Reply) -> list[Any]:
 def text(reply: Reply) -> str:
     """Put the content of a stream together."""
     chunks = [event for event in events(reply) if event != "[DONE]" and "choices" in event]
-    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    return "".join(
+        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
+    )
 
 
 def ledger_item(items: Any, reply: Reply) -> dict[str, Any]:

@@ -8,7 +8,11 @@ ROLE = {
         "AssumeRolePolicyDocument": {
             "Version": "2012-10-17",
             "Statement": [
-                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+                {
+                    "Effect": "Allow",
+                    "Action": "sts:AssumeRole",
+                    "Principal": {"Service": "lambda.amazonaws.com"},
+                }
             ],
         }
     },
@@ -16,15 +20,23 @@ ROLE = {
 
 
 def url(target: dict[str, Any]) -> dict[str, Any]:
-    """Return a function's URL, which streams and asks for no signature; `target` is its TargetFunctionArn."""
+    """Return a function's URL, which streams and asks for no signature; `target` is its
+    TargetFunctionArn.
+    """
     return {
         "Type": "AWS::Lambda::Url",
-        "Properties": {"TargetFunctionArn": target, "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM"},
+        "Properties": {
+            "TargetFunctionArn": target,
+            "AuthType": "NONE",
+            "InvokeMode": "RESPONSE_STREAM",
+        },
     }
 
 
 def function(**properties: Any) -> dict[str, Any]:
-    """Return a function of one line, which acts as the resource `Role`, unless `properties` say otherwise."""
+    """Return a function of one line, which acts as the resource `Role`, unless `properties` say
+    otherwise.
+    """
     return {
         "Type": "AWS::Lambda::Function",
         "Properties": {
@@ -39,18 +51,27 @@ def function(**properties: Any) -> dict[str, Any]:
 
 def permission(action: str, **condition: Any) -> dict[str, Any]:
     """Return a statement of the function's own policy that lets everybody take an action."""
-    properties = {"FunctionName": {"Ref": "Function"}, "Action": action, "Principal": "*", **condition}
+    properties = {
+        "FunctionName": {"Ref": "Function"},
+        "Action": action,
+        "Principal": "*",
+        **condition,
+    }
     return {"Type": "AWS::Lambda::Permission", "Properties": properties}
 
 
 def streaming(bucket: str, *, origin: dict[str, Any], **properties: Any) -> dict[str, Any]:
-    """Return a function with an open URL behind a distribution: code.zip of a bucket, with the exec wrapper in it.
+    """Return a function with an open URL behind a distribution: code.zip of a bucket, with the exec
+    wrapper in it.
 
-    `origin` has members of the distribution's origin beside its id and address, `properties` are the function's.
+    `origin` has members of the distribution's origin beside its id and address, `properties` are
+    the function's.
     """
     address = {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": ["Url", "FunctionUrl"]}]}]}
     return {
-        "Function": function(Code={"S3Bucket": bucket, "S3Key": "code.zip"}, Handler="main.handler", **properties),
+        "Function": function(
+            Code={"S3Bucket": bucket, "S3Key": "code.zip"}, Handler="main.handler", **properties
+        ),
         "Url": url({"Ref": "Function"}),
         "Open": permission("lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE"),
         "OpenToo": permission("lambda:InvokeFunction", InvokedViaFunctionUrl=True),
@@ -63,7 +84,15 @@ def streaming(bucket: str, *, origin: dict[str, Any], **properties: Any) -> dict
                     "DefaultCacheBehavior": {
                         "TargetOriginId": "function",
                         "ViewerProtocolPolicy": "https-only",
-                        "AllowedMethods": ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"],
+                        "AllowedMethods": [
+                            "GET",
+                            "HEAD",
+                            "OPTIONS",
+                            "PUT",
+                            "PATCH",
+                            "POST",
+                            "DELETE",
+                        ],
                         "OriginRequestPolicyId": "b689b0a8-53d0-40ab-baf2-68738e2966ac",
                     },
                 }

@@ -1,4 +1,6 @@
-"""Ends for the seam between what produces a response and what delivers it: an invocation, sinks, a source."""
+"""Ends for the seam between what produces a response and what delivers it: an invocation, sinks, a
+source.
+"""
 
 import asyncio
 import math
@@ -23,7 +25,9 @@ class ScriptedInvocation:
     request_id = "01h00000000000000000000000"
 
     def __init__(self, steps: Iterable[Any], *, pause: bool = True) -> None:
-        """Take the steps. After the last one the body has ended. With `pause`, other tasks run before each."""
+        """Take the steps. After the last one the body has ended. With `pause`, other tasks run
+        before each.
+        """
         self._pause = pause
         self._steps = deque(steps)
         self._woken = asyncio.Event()
@@ -62,7 +66,9 @@ class ScriptedInvocation:
 
 
 class ListSink:
-    """Keeps what it is sent. With `room`, it raises ConnectionError once it has taken that many pieces."""
+    """Keeps what it is sent. With `room`, it raises ConnectionError once it has taken that many
+    pieces.
+    """
 
     def __init__(self, room: int = 1_000_000) -> None:
         """Begin with nothing."""

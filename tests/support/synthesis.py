@@ -39,7 +39,11 @@ class Synthesis:
     def function(self, handler: str) -> dict[str, Any]:
         """The properties of the function with this handler, but for those that IAM leads to."""
         functions = [it["Properties"] for it in self.resources("AWS::Lambda::Function")]
-        [found] = [it for it in functions if it["Handler"] == handler and "SLUICE_ADMIN_RIGHT" not in str(it)]
+        [found] = [
+            it
+            for it in functions
+            if it["Handler"] == handler and "SLUICE_ADMIN_RIGHT" not in str(it)
+        ]
         return dict(found)
 
     def the(self, kind: str) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""What a write costs, by DynamoDB's published rules: moto reports the same figure whatever is written.
+"""What a write costs, by DynamoDB's published rules: moto reports the same figure whatever is
+written.
 
-A write unit is 1 kB, begun ones counted, of the larger of the item before and after; a write to an index is one of its
-own. Sources: "DynamoDB read and write operations" and "Item sizes and formats", DynamoDB Developer Guide.
+A write unit is 1 kB, begun ones counted, of the larger of the item before and after; a write to an
+index is one of its own. Sources: "DynamoDB read and write operations" and "Item sizes and formats",
+DynamoDB Developer Guide.
 """
 
 import math
@@ -36,17 +38,23 @@ def item_size(item: Mapping[str, Any]) -> int:
 
 
 def read_units(item: Mapping[str, Any] | None) -> int:
-    """Return the units of a consistent read: one for 4 kB, begun ones counted, also where nothing is found."""
+    """Return the units of a consistent read: one for 4 kB, begun ones counted, also where nothing
+    is found.
+    """
     return max(1, math.ceil(item_size(item or {}) / 4096))
 
 
-def write_units(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> tuple[int, int]:
+def write_units(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> tuple[int, int]:
     """Return the units of a write: of the table, and of its indexes."""
     table = math.ceil(max(item_size(before or {}), item_size(after or {})) / 1024)
     indexes = 0
     for names in INDEXES.values():
         was, is_ = (
-            tuple(item[name] for name in names) if item and all(name in item for name in names) else None
+            tuple(item[name] for name in names)
+            if item and all(name in item for name in names)
+            else None
             for item in (before, after)
         )
         if was != is_:  # a changed key is a removal and a new one

@@ -2,13 +2,14 @@
 
     python -m tests.support.worst_bodies [name ...]
 
-prints a JSON object a line: the body's name, the answer's status, and what it took. Each body is measured in a process
-of its own, a fork of one that has imported everything and whose address space is bounded.
+prints a JSON object a line: the body's name, the answer's status, and what it took. Each body is
+measured in a process of its own, a fork of one that has imported everything and whose address space
+is bounded.
 
-`ratio` is the CPU time of the whole application over that of `msgspec.json.decode` of the same body, or of a plain chat
-of the same size where that takes longer, since a body that is refused at its first byte is decoded in no time. Both are
-medians of runs that take turns. `growth` is how far the peak of resident memory rises over what was there
-before, in bytes.
+`ratio` is the CPU time of the whole application over that of `msgspec.json.decode` of the same
+body, or of a plain chat of the same size where that takes longer, since a body that is refused at
+its first byte is decoded in no time. Both are medians of runs that take turns. `growth` is how far
+the peak of resident memory rises over what was there before, in bytes.
 """
 
 import asyncio
@@ -71,18 +72,32 @@ class Gate:
 
 
 class Peer:
-    """The endpoint, in place of a client and of the exchange that it makes: answers three tokens."""
+    """The endpoint, in place of a client and of the exchange that it makes: answers three
+    tokens.
+    """
 
     status, headers, connected = 200, dict[str, str](), True
 
     def __init__(self) -> None:
         """Have nothing to say before it is asked."""
-        self.loop = SimpleNamespace(call_at=lambda *_: SimpleNamespace(when=lambda: 9e9, cancel=lambda: None))
+        self.loop = SimpleNamespace(
+            call_at=lambda *_: SimpleNamespace(when=lambda: 9e9, cancel=lambda: None)
+        )
         self.sent = 0
         parts, ending = frames.answer("lines", 3)
-        self._parts = [part.split(b"\r\n", 1)[1][:-2] for part in (*parts, ending.removesuffix(b"0\r\n\r\n"))]
+        self._parts = [
+            part.split(b"\r\n", 1)[1][:-2] for part in (*parts, ending.removesuffix(b"0\r\n\r\n"))
+        ]
 
-    def send(self, method: str, origin: str, path: str, headers: Mapping[str, str], body: bytes, **_: object) -> "Peer":
+    def send(
+        self,
+        method: str,
+        origin: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        **_: object,
+    ) -> "Peer":
         """Note the size of what would leave, put together as the client does."""
         self.sent = len(b"\r\n".join((method.encode(), path.encode())) + body)
         self._left = iter((*self._parts, b""))
@@ -109,7 +124,9 @@ async def _settled(*_: object) -> None:
 
 @contextlib.contextmanager
 def stubbed_app() -> Iterator[Any]:
-    """Put the real application together over a gate and an endpoint of this file, while the context lasts."""
+    """Put the real application together over a gate and an endpoint of this file, while the context
+    lasts.
+    """
     settings = Settings(
         region="eu-west-1",
         usage_table="t",
@@ -122,8 +139,12 @@ def stubbed_app() -> Iterator[Any]:
         yield application.create_app(settings, Peer(), lambda: Credentials("AKID", "SECRET", ""))  # type: ignore[arg-type]
 
 
-async def call(app: Any, body: bytes, *, path: str = "/v1/chat/completions", key: str = KEY) -> tuple[int, bytes]:
-    """Call the application as Lambda's runtime does, the body in one message; return status and answer."""
+async def call(
+    app: Any, body: bytes, *, path: str = "/v1/chat/completions", key: str = KEY
+) -> tuple[int, bytes]:
+    """Call the application as Lambda's runtime does, the body in one message; return status and
+    answer.
+    """
     status, said = 0, b""
 
     async def receive() -> dict[str, Any]:
@@ -135,13 +156,21 @@ async def call(app: Any, body: bytes, *, path: str = "/v1/chat/completions", key
         said += message.get("body", b"")
 
     headers = [(b"x-sluice-origin-secret", b"o"), (b"authorization", b"Bearer " + key.encode())]
-    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b"", "state": {}}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "headers": headers,
+        "query_string": b"",
+        "state": {},
+    }
     await app(scope, receive, send)
     return status, said
 
 
 def timed(*runs: Callable[[], object]) -> list[float]:
-    """Return the least CPU seconds of each, which take turns; short ones are repeated until they can be timed.
+    """Return the least CPU seconds of each, which take turns; short ones are repeated until they
+    can be timed.
 
     What disturbs a measurement only adds to it.
     """
@@ -171,7 +200,9 @@ def _memory(name: str) -> int:
 
 
 def in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do something in a fork of this process, whose address space is bounded; what it does not survive is said so."""
+    """Do something in a fork of this process, whose address space is bounded; what it does not
+    survive is said so.
+    """
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         try:
@@ -202,7 +233,11 @@ def _measure(app: Any, body: bytes, path: str) -> dict[str, Any]:
         gc.collect()
         before = _memory("VmRSS")
         status, said = run(call(app, body, path=path))
-        return {"growth": _memory("VmHWM") - before, "status": status, "answer": said[:2000].decode()}
+        return {
+            "growth": _memory("VmHWM") - before,
+            "status": status,
+            "answer": said[:2000].decode(),
+        }
 
     def ratio() -> dict[str, Any]:
         took, plain, same = timed(
@@ -214,7 +249,9 @@ def _measure(app: Any, body: bytes, path: str) -> dict[str, Any]:
 
 
 def unknown(size: int) -> float:
-    """Return the CPU milliseconds that a chat of this many bytes costs when its caller has no key."""
+    """Return the CPU milliseconds that a chat of this many bytes costs when its caller has no
+    key.
+    """
     run = asyncio.new_event_loop().run_until_complete
     body = PLAIN[: size - 4] + b'"}]}'
     with stubbed_app() as app:
@@ -237,10 +274,14 @@ def main() -> None:
                 body = make()
                 assert len(body) <= SIZE, name
                 _trim()
-                print(json.dumps({"name": name, "size": len(body), **measure(body, path)}), flush=True)
+                print(
+                    json.dumps({"name": name, "size": len(body), **measure(body, path)}), flush=True
+                )
                 del body
     if len(sys.argv) == 1:
-        print(json.dumps({"name": "unknown", **{str(size): unknown(size) for size in (1000, SIZE)}}))
+        print(
+            json.dumps({"name": "unknown", **{str(size): unknown(size) for size in (1000, SIZE)}})
+        )
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ def chat(request: ChatRequest) -> EventSourceResponse:
     """Stream an answer."""
     payload = {"messages": request.messages, "max_tokens": request.max_tokens, "stream": True}
     response = client.invoke_endpoint_with_response_stream(
-        EndpointName=os.environ["ENDPOINT_NAME"], Body=json.dumps(payload), ContentType="application/json"
+        EndpointName=os.environ["ENDPOINT_NAME"],
+        Body=json.dumps(payload),
+        ContentType="application/json",
     )
 
     def generate() -> Iterator[str]:
@@ -74,7 +76,9 @@ def chat(request: ChatRequest) -> EventSourceResponse:
                 continue
             record = json.loads(line)
             if record["type"] == "delta":
-                chunk = {"choices": [{"index": 0, "delta": {"content": record["delta"]["content"]}}]}
+                chunk = {
+                    "choices": [{"index": 0, "delta": {"content": record["delta"]["content"]}}]
+                }
                 yield json.dumps(chunk)
             elif record["type"] == "end":
                 yield "[DONE]"

@@ -2,13 +2,20 @@
 
 import argparse
 
-HELP = "Check whether an address answers as OpenAI's chat-completions API does; exit with 1 where it does not."
+HELP = (
+    "Check whether an address answers as OpenAI's chat-completions API does; exit with 1 where "
+    "it does not."
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("url", nargs="?", metavar="URL", help="the base URL that clients have (the local stack's)")
-    parser.add_argument("--key", help="the API key (the local stack's own; elsewhere OPENAI_API_KEY)")
+    parser.add_argument(
+        "url", nargs="?", metavar="URL", help="the base URL that clients have (the local stack's)"
+    )
+    parser.add_argument(
+        "--key", help="the API key (the local stack's own; elsewhere OPENAI_API_KEY)"
+    )
     parser.add_argument("--model", help="the model (the first of the API's list)")
     parser.add_argument("--json", action="store_true", help="print a report for programs")
     text = "a prompt that makes the model fail in the middle of its answer"

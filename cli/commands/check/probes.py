@@ -41,7 +41,11 @@ class Target:
 
 def finding(rule: str, wrong: list[str], seen: str = "") -> Finding:
     """Return a finding: wrong, with what is wrong, or ok, with what was `seen`."""
-    return Finding(rule, "wrong", "; ".join(dict.fromkeys(wrong))) if wrong else Finding(rule, "ok", seen)
+    return (
+        Finding(rule, "wrong", "; ".join(dict.fromkeys(wrong)))
+        if wrong
+        else Finding(rule, "ok", seen)
+    )
 
 
 def request_id(response: Response, what: str) -> Finding:
@@ -55,7 +59,11 @@ def models(target: Target) -> Iterator[Finding]:
     response = target.server.send("GET", "/models")
     body = response.json()
     names = [model.get("id") for model in body.get("data", [])] if isinstance(body, dict) else []
-    wrong = [] if response.status == 200 and target.model in names else [f"{target.model} is not in {names}"]
+    wrong = (
+        []
+        if response.status == 200 and target.model in names
+        else [f"{target.model} is not in {names}"]
+    )
     yield finding("models: listed", wrong, ", ".join(map(str, names)))
     one = target.server.send("GET", f"/models/{target.model}")
     yield finding("models: one by one", [] if one.status == 200 else [f"status {one.status}"])
@@ -68,9 +76,24 @@ def errors(target: Target) -> Iterator[Finding]:
         ("a wrong key", 401, {"model": target.model, "messages": user}, "sk-wrong"),
         ("no such model", 404, {"model": "no-such-model", "messages": user}, None),
         ("no messages", 400, {"model": target.model, "messages": []}, None),
-        ("a role that there is not", 400, {"model": target.model, "messages": [{"role": "bot", "content": "x"}]}, None),
-        ("a temperature of 9", 400, {"model": target.model, "messages": user, "temperature": 9}, None),
-        ("stream_options without stream", 400, {"model": target.model, "messages": user, "stream_options": {}}, None),
+        (
+            "a role that there is not",
+            400,
+            {"model": target.model, "messages": [{"role": "bot", "content": "x"}]},
+            None,
+        ),
+        (
+            "a temperature of 9",
+            400,
+            {"model": target.model, "messages": user, "temperature": 9},
+            None,
+        ),
+        (
+            "stream_options without stream",
+            400,
+            {"model": target.model, "messages": user, "stream_options": {}},
+            None,
+        ),
         ("a body that is no JSON", 400, b"{", None),
     ]
     for what, status, body, key in requests:
@@ -86,35 +109,58 @@ def whole(target: Target) -> Iterator[Finding]:
     yield request_id(response, "whole")
     response = target.chat(max_tokens=1)
     reasons = [choice.get("finish_reason") for choice in (response.json() or {}).get("choices", [])]
-    yield finding("whole: what max_tokens cuts says so", [] if reasons == ["length"] else [f"finish_reason {reasons}"])
+    yield finding(
+        "whole: what max_tokens cuts says so",
+        [] if reasons == ["length"] else [f"finish_reason {reasons}"],
+    )
 
 
 def stream(target: Target) -> Iterator[Finding]:
     """A stream has its framing, order, types, timing and headers."""
     response = target.chat(stream=True, max_tokens=64)
     if response.status != 200:
-        yield Finding("stream: status", "wrong", f"{response.status}: {response.body[:200].decode(errors='replace')}")
+        yield Finding(
+            "stream: status",
+            "wrong",
+            f"{response.status}: {response.body[:200].decode(errors='replace')}",
+        )
         return
     parsed = parse_stream(response)
     kind = response.headers.get("content-type", "")
-    yield finding("stream: content type", [] if kind.startswith("text/event-stream") else [kind or "none"], kind)
+    yield finding(
+        "stream: content type",
+        [] if kind.startswith("text/event-stream") else [kind or "none"],
+        kind,
+    )
     coded = response.headers.get("content-encoding", "identity")
-    yield finding("stream: not compressed", [] if coded == "identity" else [f"content-encoding {coded}"])
+    yield finding(
+        "stream: not compressed", [] if coded == "identity" else [f"content-encoding {coded}"]
+    )
     yield request_id(response, "stream")
-    yield finding("stream: framing", parsed.faults + (["the body has no proper end"] if response.cut else []))
+    yield finding(
+        "stream: framing", parsed.faults + (["the body has no proper end"] if response.cut else [])
+    )
     yield finding("stream: order", rules.wrong_order(parsed))
     yield finding("stream: types", rules.wrong_types(parsed))
     yield finding("stream: no usage unasked", rules.wrong_usage(parsed, requested=False))
     held, figures = rules.buffered(parsed)
-    yield Finding("stream: not buffered on the way", "unknown" if held is None else "wrong" if held else "ok", figures)
+    yield Finding(
+        "stream: not buffered on the way",
+        "unknown" if held is None else "wrong" if held else "ok",
+        figures,
+    )
     longest = rules.silence(response)
     wrong = [f"{longest:.1f} s"] if longest > rules.LONGEST_SILENCE else []
-    yield finding(f"stream: no silence over {rules.LONGEST_SILENCE:.0f} s", wrong, f"longest {longest:.2f} s")
+    yield finding(
+        f"stream: no silence over {rules.LONGEST_SILENCE:.0f} s", wrong, f"longest {longest:.2f} s"
+    )
 
 
 def usage(target: Target) -> Iterator[Finding]:
     """A stream ends with usage if it was requested, and may have several choices."""
-    parsed = parse_stream(target.chat(stream=True, max_tokens=8, stream_options={"include_usage": True}))
+    parsed = parse_stream(
+        target.chat(stream=True, max_tokens=8, stream_options={"include_usage": True})
+    )
     yield finding("stream: usage when asked", rules.wrong_usage(parsed, requested=True))
     response = target.chat(stream=True, max_tokens=8, n=2)
     if response.status == 400:
@@ -127,16 +173,26 @@ _TOOL = {
     "type": "function",
     "function": {
         "name": "get_weather",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
     },
 }
 
 
 def tools(target: Target) -> Iterator[Finding]:
     """The pieces of a required tool call make one call."""
-    response = target.chat("Weather in Rome?", stream=True, max_tokens=80, tools=[_TOOL], tool_choice="required")
+    response = target.chat(
+        "Weather in Rome?", stream=True, max_tokens=80, tools=[_TOOL], tool_choice="required"
+    )
     if response.status == 400:
-        yield Finding("tools: a required call", "unknown", "refused: " + response.body[:160].decode(errors="replace"))
+        yield Finding(
+            "tools: a required call",
+            "unknown",
+            "refused: " + response.body[:160].decode(errors="replace"),
+        )
         return
     yield finding("tools: a required call", _wrong_call(parse_stream(response)))
 
@@ -152,9 +208,17 @@ def _wrong_call(parsed: Stream) -> list[str]:
         return ["no tool was called"]
     wrong = parsed.faults + rules.wrong_order(parsed) + rules.wrong_types(parsed)
     first = pieces[0]
-    if not (first.get("id") and first.get("type") == "function" and first.get("function", {}).get("name")):
+    if not (
+        first.get("id")
+        and first.get("type") == "function"
+        and first.get("function", {}).get("name")
+    ):
         wrong.append("the first piece of a call lacks its id, type or name")
-    texts = [piece.get("function", {}).get("arguments") or "" for piece in pieces if piece.get("index") == 0]
+    texts = [
+        piece.get("function", {}).get("arguments") or ""
+        for piece in pieces
+        if piece.get("index") == 0
+    ]
     try:
         json.loads("".join(texts))
     except ValueError:
@@ -170,14 +234,19 @@ def structure(target: Target) -> Iterator[Finding]:
         "required": ["yes"],
         "additionalProperties": False,
     }
-    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": schema, "strict": True},
+    }
     response = target.chat("Is water wet? Answer in JSON.", max_tokens=40, response_format=form)
     if response.status == 400:
         yield Finding("structure: a JSON schema", "unknown", "refused")
         return
     try:
         value = json.loads(response.json()["choices"][0]["message"]["content"])
-        wrong = [] if isinstance(value.get("yes"), bool) else ["the answer does not match the schema"]
+        wrong = (
+            [] if isinstance(value.get("yes"), bool) else ["the answer does not match the schema"]
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         wrong = ["the answer is not JSON"]
     yield finding("structure: a JSON schema", wrong)
@@ -196,9 +265,15 @@ def failing(target: Target) -> Iterator[Finding]:
         yield Finding(rule, "ok", "the connection broke")
     elif ends.startswith("{") and isinstance(json.loads(ends).get("error"), dict):
         missing = {"message", "type", "param", "code"} - json.loads(ends)["error"].keys()
-        yield finding(rule, [f"the error has no {', '.join(sorted(missing))}"] if missing else [], "an error event")
+        yield finding(
+            rule,
+            [f"the error has no {', '.join(sorted(missing))}"] if missing else [],
+            "an error event",
+        )
     else:
-        yield Finding(rule, "wrong", f"it ended with {ends[:80] or 'nothing'}: clients take it for complete")
+        yield Finding(
+            rule, "wrong", f"it ended with {ends[:80] or 'nothing'}: clients take it for complete"
+        )
 
 
 def silent(target: Target) -> Iterator[Finding]:
@@ -211,7 +286,9 @@ def silent(target: Target) -> Iterator[Finding]:
     parsed = parse_stream(response)
     longest = rules.silence(response)
     wrong = [f"{longest:.1f} s of silence"] if longest > rules.LONGEST_SILENCE else []
-    yield finding(rule, wrong + parsed.faults + rules.wrong_order(parsed), f"longest {longest:.1f} s")
+    yield finding(
+        rule, wrong + parsed.faults + rules.wrong_order(parsed), f"longest {longest:.1f} s"
+    )
 
 
 PROBES: tuple[Callable[[Target], Iterator[Finding]], ...] = (

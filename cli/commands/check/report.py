@@ -38,7 +38,9 @@ def check(
         print_json({"url": url, "model": target.model, "findings": listed, "conforms": not wrong})
     else:
         for one in findings:
-            console.print(_SIGNS[one.verdict], one.rule, f"[dim]{literal(one.seen)}[/dim]" if one.seen else "")
+            console.print(
+                _SIGNS[one.verdict], one.rule, f"[dim]{literal(one.seen)}[/dim]" if one.seen else ""
+            )
     if wrong:
         raise CommandError(f"{len(wrong)} of {len(findings)} rules do not hold")
 
@@ -50,7 +52,11 @@ def run(target: Target) -> list[Finding]:
         try:
             findings.extend(probe(target))
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            findings.append(Finding(f"{probe.__name__}: can be read", "wrong", f"{type(error).__name__}: {error}"))
+            findings.append(
+                Finding(
+                    f"{probe.__name__}: can be read", "wrong", f"{type(error).__name__}: {error}"
+                )
+            )
     return findings
 
 
@@ -60,4 +66,6 @@ def _first_model(server: Server) -> str:
         return str(response.json()["data"][0]["id"])
     except (TypeError, KeyError, IndexError, ValueError):
         what = f"answers {response.status}" if response.status != 200 else "names no model"
-        raise CommandError(f"{server.base}/models {what}; name a --model, and a --key that is valid there") from None
+        raise CommandError(
+            f"{server.base}/models {what}; name a --model, and a --key that is valid there"
+        ) from None

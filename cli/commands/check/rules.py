@@ -49,7 +49,9 @@ def wrong_whole(response: Response) -> list[str]:
     usage = body.get("usage") or {}
     if not usage:
         wrong.append("there is no usage")
-    elif usage.get("total_tokens") != usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0):
+    elif usage.get("total_tokens") != usage.get("prompt_tokens", 0) + usage.get(
+        "completion_tokens", 0
+    ):
         wrong.append("total_tokens is not the sum of the others")
     if not all(choice.get("finish_reason") for choice in body.get("choices", [])):
         wrong.append("a choice has no finish_reason")
@@ -83,7 +85,8 @@ def wrong_order(stream: Stream, choices: int = 1) -> list[str]:
                 ended.add(index)
     if ended != set(range(choices)):
         wrong.append(
-            f"{len(ended)} of {choices} choices have a finish_reason: clients take a truncated answer for complete"
+            f"{len(ended)} of {choices} choices have a finish_reason: clients take a "
+            "truncated answer for complete"
         )
     return wrong
 
@@ -100,7 +103,11 @@ def wrong_usage(stream: Stream, *, requested: bool) -> list[str]:
     """Check that a stream has usage if it was requested, and only then."""
     chunks = stream.chunks
     if not requested:
-        return ["there is usage, though it was not requested"] if any(chunk.get("usage") for chunk in chunks) else []
+        return (
+            ["there is usage, though it was not requested"]
+            if any(chunk.get("usage") for chunk in chunks)
+            else []
+        )
     if not chunks or chunks[-1].get("choices") != [] or not chunks[-1].get("usage"):
         return ["the last chunk has no usage, or has choices beside it"]
     if any(chunk.get("usage", 0) is not None for chunk in chunks[:-1]):

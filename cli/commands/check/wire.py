@@ -55,13 +55,16 @@ class Server:
 
         """
         parts = urlsplit(self.base)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
         connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {
             "authorization": f"Bearer {self.key if key is None else key}",
             "content-type": "application/json",
-            "accept-encoding": "gzip",  # as clients send it; a stream must not be compressed in spite of it
+            # as clients send it; a stream must not be compressed in spite of it
+            "accept-encoding": "gzip",
             "user-agent": "sluice-check",
         }
         started = time.monotonic()
@@ -71,7 +74,9 @@ class Server:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise NoResponse(str(error) or type(error).__name__) from None
-        response = Response(received.status, {name.lower(): value for name, value in received.getheaders()})
+        response = Response(
+            received.status, {name.lower(): value for name, value in received.getheaders()}
+        )
         try:
             while piece := received.read1(65_536):
                 response.pieces.append((time.monotonic() - started, piece))
@@ -119,7 +124,13 @@ def _parse_event(block: bytes, when: float, stream: Stream) -> None:
     for line in text.split("\n"):
         if not line.startswith("data: "):
             name = line.partition(":")[0]
-            what = "a comment" if name == "" else f"a line '{name}:'" if name != "data" else "'data:' without its space"
+            what = (
+                "a comment"
+                if name == ""
+                else f"a line '{name}:'"
+                if name != "data"
+                else "'data:' without its space"
+            )
             stream.faults.append(f"{what}, which some clients cannot read")
             continue
         data = line.removeprefix("data: ")

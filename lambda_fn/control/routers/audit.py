@@ -30,7 +30,11 @@ async def list_audit(query: Annotated[models_in.ListAudit, Query()], services: S
 
 
 async def _page(
-    query: models_in.ListAudit, services: Services, since: str, until: str, position: list[str] | None
+    query: models_in.ListAudit,
+    services: Services,
+    since: str,
+    until: str,
+    position: list[str] | None,
 ) -> tuple[list[Item], list[str] | None]:
     """Return a page of entries, and the position after it (day and sort key, None at the end)."""
     first, last = hours.begins(since), hours.begins(until)

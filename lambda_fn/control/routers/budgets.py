@@ -22,7 +22,10 @@ async def list_budgets(query: Annotated[models_in.ListKeys, Query()], services: 
 
 
 @router.get(
-    "/keys/{key_id}/budget", response_model=models_out.KeyBudget, responses=models_out.MISSING, operation_id="getBudget"
+    "/keys/{key_id}/budget",
+    response_model=models_out.KeyBudget,
+    responses=models_out.MISSING,
+    operation_id="getBudget",
 )
 async def get_budget(key_id: KeyId, services: Shared) -> Any:
     """Return a key's budgets."""
@@ -35,9 +38,15 @@ async def get_budget(key_id: KeyId, services: Shared) -> Any:
     responses=models_out.CONTENDED,
     operation_id="updateBudget",
 )
-async def update_budget(key_id: KeyId, body: models_in.Budget, services: Shared, who: Caller) -> Any:
+async def update_budget(
+    key_id: KeyId, body: models_in.Budget, services: Shared, who: Caller
+) -> Any:
     """Change a key's budgets: those in the body change, the others stay."""
-    limits = models_in.Limits.model_construct(body.model_fields_set, **body.model_dump(exclude_unset=True))
+    limits = models_in.Limits.model_construct(
+        body.model_fields_set, **body.model_dump(exclude_unset=True)
+    )
     change = models_in.KeyUpdate.model_construct({"limits"}, limits=limits)
     async with services.trail.change(who, "updateBudget", key=key_id, fields=plain(body)) as record:
-        return changes.budget_reply(await apply(key_id, change, services, record), now=services.now())
+        return changes.budget_reply(
+            await apply(key_id, change, services, record), now=services.now()
+        )

@@ -53,7 +53,9 @@ async def create_key(body: models_in.KeyCreate, services: Shared, who: Caller) -
         networks=" ".join(body.networks or ()),
     )
     item["enabled"] = body.enabled
-    async with services.trail.change(who, "createKey", key=key_id_of(key), fields=plain(body)) as record:
+    async with services.trail.change(
+        who, "createKey", key=key_id_of(key), fields=plain(body)
+    ) as record:
         try:
             await services.table.put(item, condition="attribute_not_exists(pk)")
         except ConditionFailed as failed:
@@ -68,17 +70,33 @@ async def create_key(body: models_in.KeyCreate, services: Shared, who: Caller) -
 async def list_keys(query: Annotated[models_in.ListKeys, Query()], services: Shared) -> Any:
     """List keys, newest first."""
     found, after = await page_of_accounts(query, services, "keys")
-    return {"data": [changes.key_reply(item) for item in found], "has_more": after is not None, "next": after}
+    return {
+        "data": [changes.key_reply(item) for item in found],
+        "has_more": after is not None,
+        "next": after,
+    }
 
 
-@router.get("/keys/{key_id}", response_model=models_out.Key, responses=models_out.MISSING, operation_id="getKey")
+@router.get(
+    "/keys/{key_id}",
+    response_model=models_out.Key,
+    responses=models_out.MISSING,
+    operation_id="getKey",
+)
 async def get_key(key_id: KeyId, services: Shared) -> Any:
     """Return a key."""
     return changes.key_reply(await services.account(key_id))
 
 
-@router.patch("/keys/{key_id}", response_model=models_out.Key, responses=models_out.CONTENDED, operation_id="updateKey")
-async def update_key(key_id: KeyId, body: models_in.KeyUpdate, services: Shared, who: Caller) -> Any:
+@router.patch(
+    "/keys/{key_id}",
+    response_model=models_out.Key,
+    responses=models_out.CONTENDED,
+    operation_id="updateKey",
+)
+async def update_key(
+    key_id: KeyId, body: models_in.KeyUpdate, services: Shared, who: Caller
+) -> Any:
     """Change a key. If a limit changes, the difference is added to what is left in the current
     windows.
 
@@ -94,9 +112,14 @@ async def update_key(key_id: KeyId, body: models_in.KeyUpdate, services: Shared,
 
 
 @router.post(
-    "/keys/{key_id}/rotate", response_model=models_out.NewKey, responses=models_out.CONTENDED, operation_id="rotateKey"
+    "/keys/{key_id}/rotate",
+    response_model=models_out.NewKey,
+    responses=models_out.CONTENDED,
+    operation_id="rotateKey",
 )
-async def rotate_key(key_id: KeyId, body: models_in.KeyRotate, services: Shared, who: Caller) -> Any:
+async def rotate_key(
+    key_id: KeyId, body: models_in.KeyRotate, services: Shared, who: Caller
+) -> Any:
     """Replace a key's secret; id, limits, budget and usage stay.
 
     Older secrets stay valid as long as they were promised, unless `grace_seconds` is 0.
@@ -106,7 +129,9 @@ async def rotate_key(key_id: KeyId, body: models_in.KeyRotate, services: Shared,
         for _ in range(_MAX_ATTEMPTS):
             before = await services.account(key_id)
             try:
-                update = changes.rotate(before, hash_key(key), now=int(services.now()), grace=body.grace_seconds)
+                update = changes.rotate(
+                    before, hash_key(key), now=int(services.now()), grace=body.grace_seconds
+                )
                 after = await services.table.update(update, return_item=True)
             except TooManySecrets:
                 text = f"{MAX_OLD_SECRETS} older secrets of the key are still valid."
@@ -122,7 +147,10 @@ async def rotate_key(key_id: KeyId, body: models_in.KeyRotate, services: Shared,
 
 
 @router.post(
-    "/keys/{key_id}/revoke", response_model=models_out.Revoked, responses=models_out.CONTENDED, operation_id="revokeKey"
+    "/keys/{key_id}/revoke",
+    response_model=models_out.Revoked,
+    responses=models_out.CONTENDED,
+    operation_id="revokeKey",
 )
 async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     """Revoke a leaked key: disable it, remove all of its secrets, and end its running requests.
@@ -139,14 +167,19 @@ async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
             except ConditionFailed:
                 continue
             record.before, record.after = changes.difference(before, after)
-            cancelled = len(await settlements.cancel_all(services.table, key_id, now=services.now()))
+            cancelled = len(
+                await settlements.cancel_all(services.table, key_id, now=services.now())
+            )
             record.after["cancelled"] = cancelled
             return {**changes.key_reply(after), "cancelled": cancelled}
         raise _contended()
 
 
 @router.delete(
-    "/keys/{key_id}", response_model=models_out.Deleted, responses=models_out.MISSING, operation_id="deleteKey"
+    "/keys/{key_id}",
+    response_model=models_out.Deleted,
+    responses=models_out.MISSING,
+    operation_id="deleteKey",
 )
 async def delete_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     """Delete a key for ever. Its running requests continue and are settled; its usage stays in
@@ -156,7 +189,9 @@ async def delete_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     async with services.trail.change(who, "deleteKey", key=key_id) as record:
         record.before = changes.facts(await services.account(key_id))
         try:
-            await services.table.update(changes.delete(key_id, now=int(services.now()), token=token))
+            await services.table.update(
+                changes.delete(key_id, now=int(services.now()), token=token)
+            )
         except ConditionFailed as failed:
             if failed.item is None or failed.item.get("deletion") != token:
                 raise no_key() from None  # else our own write, of an attempt whose answer was lost
@@ -177,7 +212,11 @@ async def apply(key_id: str, body: models_in.KeyUpdate, services: Services, reco
         account = Account.of(before)
         if changes.concerns_prices(body):
             models = body.models if "models" in body.model_fields_set else account.models
-            check_prices(changes.new_limits(body.limits or models_in.Limits(), account.limits), models, services)
+            check_prices(
+                changes.new_limits(body.limits or models_in.Limits(), account.limits),
+                models,
+                services,
+            )
         update = changes.change(account, body, now=services.now())
         if update is None:
             return before
@@ -199,18 +238,27 @@ def _contended() -> Conflict:
     return Conflict("Other requests are changing the key. Try again.", code="key_contended")
 
 
-async def page_of_accounts(query: models_in.ListKeys, services: Services, what: str) -> tuple[list[Item], str | None]:
+async def page_of_accounts(
+    query: models_in.ListKeys, services: Services, what: str
+) -> tuple[list[Item], str | None]:
     """Return a page of accounts and the token of the next one."""
     bound = {"list": what, "owner": query.owner}
     position = await services.position(bound, query.after)
     listed = TableQuery(
-        "directory = :keys", {":keys": DIRECTORY}, index=KEYS_INDEX, backward=True, limit=query.limit + 1
+        "directory = :keys",
+        {":keys": DIRECTORY},
+        index=KEYS_INDEX,
+        backward=True,
+        limit=query.limit + 1,
     )
     found: list[Item] = []
     read = 0
     while True:
         page = await services.table.query(listed, after=position)
-        alive = {it["pk"]: it for it in await services.accounts([account_id(it["pk"]) for it in page.items])}
+        alive = {
+            it["pk"]: it
+            for it in await services.accounts([account_id(it["pk"]) for it in page.items])
+        }
         for key in page.items:
             item = alive.get(key["pk"])
             if item is not None and query.owner in {None, item["owner"]}:
@@ -225,7 +273,9 @@ async def page_of_accounts(query: models_in.ListKeys, services: Services, what: 
             return found, await services.token(bound, position)
 
 
-def check_right_to_limits(body: models_in.KeyCreate | models_in.KeyUpdate, services: Services) -> None:
+def check_right_to_limits(
+    body: models_in.KeyCreate | models_in.KeyUpdate, services: Services
+) -> None:
     """Refuse limits from a caller who may not set them, because limits decide what is spent.
 
     Raises:
@@ -267,4 +317,6 @@ def check_models(names: list[str] | None, services: Services) -> None:
     for place, name in enumerate(names or ()):
         if name not in services.model_names:
             known = ", ".join(services.model_names)
-            raise InvalidRequest(f"There is no model '{name}'. There are: {known}.", param=f"models.{place}")
+            raise InvalidRequest(
+                f"There is no model '{name}'. There are: {known}.", param=f"models.{place}"
+            )

@@ -30,7 +30,9 @@ async def rebuild_rollups(body: models_in.Rebuild, services: Shared, who: Caller
         try:
             done = await in_time(rebuild(services.table, since, until))
         except Contended:
-            raise Unavailable("Other processes are making these rollups. Try again.", retry_after=5) from None
+            raise Unavailable(
+                "Other processes are making these rollups. Try again.", retry_after=5
+            ) from None
         record.after = {"hours": len(done), "changed": sum(rollup.changed for _, rollup in done)}
     return {"data": [{"hour": hour, **asdict(rollup)} for hour, rollup in done]}
 

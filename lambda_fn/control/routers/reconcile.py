@@ -15,7 +15,14 @@ from lambda_fn.control import models_in, models_out
 from lambda_fn.control.routers.usage import hour_of
 from lambda_fn.control.services import Shared, in_time
 from lambda_fn.errors import Unavailable
-from lambda_fn.reporting.reconcile import Difference, KeyTotals, compare_hours, compare_keys, every_key, reconcile
+from lambda_fn.reporting.reconcile import (
+    Difference,
+    KeyTotals,
+    compare_hours,
+    compare_keys,
+    every_key,
+    reconcile,
+)
 
 router = APIRouter(tags=["books"])
 
@@ -37,14 +44,18 @@ async def reconcile_all(services: Shared) -> Any:
     return {**_summary(report.differences), "keys": _plain(report.keys), "rolled": report.rolled}
 
 
-@router.post("/reconcile/hours", response_model=models_out.ReconciledHours, operation_id="reconcileHours")
+@router.post(
+    "/reconcile/hours", response_model=models_out.ReconciledHours, operation_id="reconcileHours"
+)
 async def reconcile_hours(body: models_in.ReconcileHours, services: Shared) -> Any:
     """Compare ledger and rollups of as many past hours as there is time for. Unless `done`,
     continue at `until`.
     """
     ends = time.monotonic() + _PART
     since = None if body.since is None else hour_of(body.since, "since")
-    work = compare_hours(services.table, since=since, now=services.now, stop=lambda: time.monotonic() >= ends)
+    work = compare_hours(
+        services.table, since=since, now=services.now, stop=lambda: time.monotonic() >= ends
+    )
     report = await in_time(work)
     keys = _plain([report.keys[key] for key in sorted(report.keys)])
     hours = {name: getattr(report, name) for name in ("since", "until", "done", "rolled")}
@@ -57,7 +68,10 @@ async def reconcile_keys(body: models_in.ReconcileKeys, services: Shared) -> Any
     """Compare some accounts with the sums of the body, from before `since`, and the ledger from
     there on.
     """
-    past = [KeyTotals(one.key, None, dict(one.ledger), dict(one.rollups), one.refused, one.open) for one in body.keys]
+    past = [
+        KeyTotals(one.key, None, dict(one.ledger), dict(one.rollups), one.refused, one.open)
+        for one in body.keys
+    ]
     since = hour_of(body.since, "since")
     report = await in_time(compare_keys(services.table, past, since=since, now=services.now))
     return {**_summary(report.differences), "keys": _plain(report.keys), "rolled": report.rolled}

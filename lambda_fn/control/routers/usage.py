@@ -27,7 +27,9 @@ _MAX_DAYS = 400
 _COLUMNS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered", "open")
 _CSV = {
     "content": {"text/csv": {"schema": {"type": "string"}}},
-    "headers": {"x-next-page": {"schema": {"type": "string"}, "description": "`next` of the CSV form."}},
+    "headers": {
+        "x-next-page": {"schema": {"type": "string"}, "description": "`next` of the CSV form."}
+    },
     "description": "A page of usage.",
 }
 
@@ -59,7 +61,13 @@ async def list_usage(query: Annotated[models_in.ListUsage, Query()], services: S
         headers = {} if after is None else {"x-next-page": after}
         return Response(_csv(page, by), media_type="text/csv", headers=headers)
     data = [_row(row, by) for row in page]
-    return {"since": since, "until": until, "data": data, "has_more": after is not None, "next": after}
+    return {
+        "since": since,
+        "until": until,
+        "data": data,
+        "has_more": after is not None,
+        "next": after,
+    }
 
 
 @router.get(
@@ -69,7 +77,9 @@ async def list_usage(query: Annotated[models_in.ListUsage, Query()], services: S
     operation_id="getRequest",
 )
 async def get_request(
-    request_id: Annotated[str, Path(max_length=64, description="As in `x-request-id`, or the id of a response.")],
+    request_id: Annotated[
+        str, Path(max_length=64, description="As in `x-request-id`, or the id of a response.")
+    ],
     services: Shared,
 ) -> Any:
     """Return a request's ledger item."""
@@ -77,11 +87,15 @@ async def get_request(
     try:
         request_time(plain)
     except ValueError:
-        message = "This is not a request id. A request id looks like req_06eqw2rxk9jhps6a1m5x8v3d7c."
+        message = (
+            "This is not a request id. A request id looks like req_06eqw2rxk9jhps6a1m5x8v3d7c."
+        )
         raise InvalidRequest(message, param="request_id") from None
     item = await services.table.get(ledger_key(plain))
     if item is None:
-        raise NotFound("There is no such request in the ledger.", param="request_id", code="request_not_found")
+        raise NotFound(
+            "There is no such request in the ledger.", param="request_id", code="request_not_found"
+        )
     return _entry(item)
 
 
@@ -90,7 +104,9 @@ def _by(text: str) -> tuple[By, ...]:
     names = text.split(",")
     for name in names:
         if name not in known or names.count(name) > 1:
-            raise InvalidRequest(f"'by' must be some of {', '.join(known)}, separated by commas.", param="by")
+            raise InvalidRequest(
+                f"'by' must be some of {', '.join(known)}, separated by commas.", param="by"
+            )
     if {"hour", "day"} <= set(names):
         raise InvalidRequest("'by' must not have both hour and day.", param="by")
     return tuple(name for name in known if name in names)
@@ -99,11 +115,17 @@ def _by(text: str) -> tuple[By, ...]:
 def time_range(since: str | None, until: str | None, *, now: float) -> tuple[str, str]:
     """Return the first hour and the hour after the last; by default the last 30 days."""
     end = hour_of(until, "until") if until is not None else hours.following(hours.hour_at(now))
-    begin = hour_of(since, "since") if since is not None else hours.hour_at(now - _DAYS * 86_400)[:10] + "T00"
+    begin = (
+        hour_of(since, "since")
+        if since is not None
+        else hours.hour_at(now - _DAYS * 86_400)[:10] + "T00"
+    )
     if begin >= end:
         raise InvalidRequest("'since' must be before 'until'.", param="since")
     if hours.begins(end) - hours.begins(begin) > _MAX_DAYS * 86_400:
-        raise InvalidRequest(f"'until' must be at most {_MAX_DAYS} days after 'since'.", param="since")
+        raise InvalidRequest(
+            f"'until' must be at most {_MAX_DAYS} days after 'since'.", param="since"
+        )
     return begin, end
 
 

@@ -41,7 +41,9 @@ class Models:
 
     async def _allowed(self, request: Request) -> tuple[str, ...]:
         account = await self._gate.check_key(read_key(request.headers, request.scope.get("client")))
-        return tuple(name for name in self._models if account.models is None or name in account.models)
+        return tuple(
+            name for name in self._models if account.models is None or name in account.models
+        )
 
     @staticmethod
     def _object(name: str) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The OpenAPI document of the public API, made of the types that requests are validated against.
 
-It is imported by the first request for it, so that a cold start on the way to a first token does not pay for it.
+It is imported by the first request for it, so that a cold start on the way to a first token does
+not pay for it.
 """
 
 from collections.abc import Iterable
@@ -40,7 +41,10 @@ _SCHEMAS: dict[str, Any] = {
     },
 }
 _REFUSALS = {
-    "400": "The request is invalid, or asks for something that is not supported. `param` names the field.",
+    "400": (
+        "The request is invalid, or asks for something that is not supported. `param` names the "
+        "field."
+    ),
     "401": "The API key is missing or wrong.",
     "403": "The API key is disabled, expired or replaced, or may not be used from this address.",
     "404": "The model does not exist, or the key may not use it.",
@@ -80,14 +84,23 @@ def document(models: Iterable[str]) -> bytes:
         "/v1/models/{model}": {
             "get": _operation("retrieveModel", "Retrieve one model."),
             "parameters": [
-                {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+                {
+                    "name": "model",
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "minLength": 1},
+                }
             ],
         },
     }
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
-            "info": {"title": "Sluice", "version": "1", "description": "An OpenAI-compatible chat-completions API."},
+            "info": {
+                "title": "Sluice",
+                "version": "1",
+                "description": "An OpenAI-compatible chat-completions API.",
+            },
             "paths": paths,
             "components": {
                 "schemas": {**schemas, **_SCHEMAS},
@@ -99,9 +112,17 @@ def document(models: Iterable[str]) -> bytes:
 
 
 def _operation(
-    name: str, summary: str, *, request: str | None = None, kinds: Iterable[str] = ("application/json",)
+    name: str,
+    summary: str,
+    *,
+    request: str | None = None,
+    kinds: Iterable[str] = ("application/json",),
 ) -> dict[str, Any]:
-    refusals = _REFUSALS if request else {status: _REFUSALS[status] for status in ("401", "403", "404", "503")}
+    refusals = (
+        _REFUSALS
+        if request
+        else {status: _REFUSALS[status] for status in ("401", "403", "404", "503")}
+    )
     responses: dict[str, Any] = {
         status: {"description": text, "content": {"application/json": {"schema": _ERROR}}}
         for status, text in refusals.items()
@@ -110,5 +131,8 @@ def _operation(
     operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": responses}
     if request is not None:
         schema = {"$ref": f"#/components/schemas/{request}"}
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
     return operation

@@ -1,7 +1,8 @@
 """`GET /v1/usage`: the limits, balances and usage of a key, for its holder.
 
-Limits, balances and totals come with the read that authenticates, and are exact. The rows by day and model are rollups
-of closed hours, and `complete_until` tells how far those go. A call costs one read and one short query a day.
+Limits, balances and totals come with the read that authenticates, and are exact. The rows by day
+and model are rollups of closed hours, and `complete_until` tells how far those go. A call costs one
+read and one short query a day.
 """
 
 import re
@@ -32,7 +33,9 @@ _ROWS = 100
 _MAX_ROWS = 1000
 _PARAMETERS = ("since", "until", "limit", "after")
 _AMOUNTS = ("requests", "prompt_tokens", "completion_tokens")
-_ROLLED = Query("pk = :pk AND sk = :sk", {f":{name}": value for name, value in WATERMARK_KEY.items()})
+_ROLLED = Query(
+    "pk = :pk AND sk = :sk", {f":{name}": value for name, value in WATERMARK_KEY.items()}
+)
 
 
 class KeyUsage:
@@ -51,14 +54,19 @@ class KeyUsage:
         params = _query(request)
         since, until = _range(params, now)
         limit = _limit(params.get("limit"))
-        # A page token is signed with the key's hash, so the token of another key is refused without a read.
-        pages, query = Pages(bytes.fromhex(caller.key_hash)), {"since": since, "until": params.get("until")}
+        # A page token is signed with the key's hash, so the token of another key is refused without
+        # a read.
+        pages, query = (
+            Pages(bytes.fromhex(caller.key_hash)),
+            {"since": since, "until": params.get("until")},
+        )
         position = pages.position(query, params["after"]) if "after" in params else ["", ""]
         try:
             rows, complete_until = await self._rows(caller, since, until)
         except MeterUnavailable:
             raise Unavailable(
-                "The usage table does not answer, so usage cannot be read now. Try again.", retry_after=5
+                "The usage table does not answer, so usage cannot be read now. Try again.",
+                retry_after=5,
             ) from None
         rows = [row for row in rows if [row.hour, row.model] > position]
         page = rows[:limit]
@@ -76,7 +84,9 @@ class KeyUsage:
             }
         )
 
-    async def _rows(self, caller: Caller, since: str, until: str) -> tuple[list[UsageRow], str | None]:
+    async def _rows(
+        self, caller: Caller, since: str, until: str
+    ) -> tuple[list[UsageRow], str | None]:
         page = await self._table.query(_ROLLED)
         if not page.items:
             return [], None
@@ -91,7 +101,8 @@ def _query(request: Request) -> Mapping[str, str]:
     for name in names:
         if name not in _PARAMETERS:
             raise InvalidRequest(
-                f"Unknown parameter '{name[:40]}'. Supported: {', '.join(_PARAMETERS)}.", param=name[:40]
+                f"Unknown parameter '{name[:40]}'. Supported: {', '.join(_PARAMETERS)}.",
+                param=name[:40],
             )
         if names.count(name) > 1:
             raise InvalidRequest(f"'{name}' is given twice. Send it once.", param=name)
@@ -102,11 +113,15 @@ def _range(params: Mapping[str, str], now: float) -> tuple[str, str]:
     """Return the first hour, and the hour after the last."""
     first = hours.hour_at(now - (_DAYS - 1) * 86_400)[:10]
     since = _day(params["since"], "since") if "since" in params else f"{first}T00"
-    until = _day(params["until"], "until") if "until" in params else hours.following(hours.hour_at(now))
+    until = (
+        _day(params["until"], "until") if "until" in params else hours.following(hours.hour_at(now))
+    )
     if since >= until:
         raise InvalidRequest("'since' must be before 'until'.", param="since")
     if hours.begins(until) - hours.begins(since) > _MAX_DAYS * 86_400:
-        raise InvalidRequest(f"The range is too long: at most {_MAX_DAYS} days are returned at once.", param="since")
+        raise InvalidRequest(
+            f"The range is too long: at most {_MAX_DAYS} days are returned at once.", param="since"
+        )
     return since, until
 
 
@@ -124,7 +139,9 @@ def _limit(text: str | None) -> int:
     if text is None:
         return _ROWS
     if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= _MAX_ROWS:
-        raise InvalidRequest(f"'limit' must be a whole number from 1 to {_MAX_ROWS}.", param="limit")
+        raise InvalidRequest(
+            f"'limit' must be a whole number from 1 to {_MAX_ROWS}.", param="limit"
+        )
     return int(text)
 
 
@@ -140,10 +157,17 @@ def _account(account: Account, now: float) -> dict[str, Any]:
         },
         "limits": windows(account, now=now),
         "streams": {"limit": account.limits.max_streams, "running": len(account.in_flight)},
-        "totals": {**{name: getattr(account, name) for name in _AMOUNTS}, "cost": to_text(account.cost)},
+        "totals": {
+            **{name: getattr(account, name) for name in _AMOUNTS},
+            "cost": to_text(account.cost),
+        },
     }
 
 
 def _row(row: UsageRow) -> dict[str, Any]:
-    amounts = {name: value for name, value in asdict(row).items() if name in {*_AMOUNTS, "recovered", "outcomes"}}
+    amounts = {
+        name: value
+        for name, value in asdict(row).items()
+        if name in {*_AMOUNTS, "recovered", "outcomes"}
+    }
     return {"day": row.hour[:10], "model": row.model, **amounts, "cost": to_text(row.cost)}

@@ -1,4 +1,6 @@
-"""The admin API: without its secret, in a flood, with values that spreadsheets and terminals would run."""
+"""The admin API: without its secret, in a flood, with values that spreadsheets and terminals would
+run.
+"""
 
 import asyncio
 import json
@@ -23,11 +25,17 @@ async def attack(target: Target, findings: Findings) -> None:
     async with target.client(None) as client:
         for method, paths in calls.items():
             for path in paths:
-                for name, secret in {"no secret": "", "an API key": target.key, "a wrong secret": "x" * 40}.items():
+                for name, secret in {
+                    "no secret": "",
+                    "an API key": target.key,
+                    "a wrong secret": "x" * 40,
+                }.items():
                     headers = {"authorization": f"Bearer {secret}"} if secret else {}
                     answer = await client.request(method, f"/admin/v1{path}", headers=headers)
                     findings.check(
-                        f"{method} {path} with {name}", answer.status_code in {401, 403, 429}, answer.status_code
+                        f"{method} {path} with {name}",
+                        answer.status_code in {401, 403, 429},
+                        answer.status_code,
                     )
         await _flood(target, findings, client)
         await _bad_values(target, findings, client)
@@ -78,6 +86,17 @@ async def _bad_values(target: Target, findings: Findings, client: httpx.AsyncCli
         findings.refusal(name, answer, 400, 413)
     answer = await client.post("/admin/v1/keys", json={"name": _FORMULA}, headers=headers)
     findings.check("a formula as a name", answer.status_code in {200, 201, 400}, answer.text)
-    for query in ("since=0000-00-00", "since=9999-12-31", "limit=1000000", "after=AAAA", "by=key,key,key", "key=%00"):
+    for query in (
+        "since=0000-00-00",
+        "since=9999-12-31",
+        "limit=1000000",
+        "after=AAAA",
+        "by=key,key,key",
+        "key=%00",
+    ):
         answer = await client.get(f"/admin/v1/usage?{query}", headers=headers)
-        findings.check(f"usage?{query}", answer.status_code in {200, 400}, f"{answer.status_code} {answer.text}")
+        findings.check(
+            f"usage?{query}",
+            answer.status_code in {200, 400},
+            f"{answer.status_code} {answer.text}",
+        )

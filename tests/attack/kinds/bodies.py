@@ -40,7 +40,9 @@ def worst(size: int) -> dict[str, bytes]:
         "a number of all digits": other(b"9" * room),
         "numbers of 5,000 digits": repeated(b"9" * 5000),
         "exponents": repeated(b"1e999999999"),
-        "empty messages": b'{"model":"sluice-demo","messages":[' + b",".join([b"{}"] * ((size - 60) // 3)) + b"]}",
+        "empty messages": b'{"model":"sluice-demo","messages":['
+        + b",".join([b"{}"] * ((size - 60) // 3))
+        + b"]}",
         "200,000 brackets": b"[" * min(size, 200_000),
         "no UTF-8": b"\xff" * size,
         "only spaces": b" " * size,
@@ -49,7 +51,9 @@ def worst(size: int) -> dict[str, bytes]:
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Send each with the key, with none, with an invented one and with a wrong secret for the key's id."""
+    """Send each with the key, with none, with an invented one and with a wrong secret for the key's
+    id.
+    """
     wrong_secret = ids.new_key(ids.key_id_of(target.key))
     callers = {
         "a key": (None, 400),
@@ -61,15 +65,21 @@ async def attack(target: Target, findings: Findings) -> None:
     for caller, (key, status) in callers.items():
         async with target.client("own" if caller == "a key" else key) as client:
 
-            async def send(name: str, body: bytes, status: int = status, client: httpx.AsyncClient = client) -> None:
+            async def send(
+                name: str, body: bytes, status: int = status, client: httpx.AsyncClient = client
+            ) -> None:
                 async with turns:
                     try:
-                        answer = await client.post(PATH, content=body, headers={"content-type": "application/json"})
+                        answer = await client.post(
+                            PATH, content=body, headers={"content-type": "application/json"}
+                        )
                     except httpx.HTTPError as error:
                         findings.check(name, False, repr(error))
                         return
                 # what is only superfluous is ignored, as OpenAI's own API does
-                findings.check(name, True) if status == 400 and answer.status_code == 200 else findings.refusal(
+                findings.check(
+                    name, True
+                ) if status == 400 and answer.status_code == 200 else findings.refusal(
                     name, answer, status, 413
                 )
 
@@ -77,7 +87,9 @@ async def attack(target: Target, findings: Findings) -> None:
                 for name, body in worst(limits.MAX_BODY - 1).items():
                     group.create_task(send(f"{name}, with {caller}", body))
     async with target.client() as client:
-        answer = await client.post(PATH, content=json.dumps(target.chat(x="y" * limits.MAX_BODY)).encode())
+        answer = await client.post(
+            PATH, content=json.dumps(target.chat(x="y" * limits.MAX_BODY)).encode()
+        )
         findings.refusal("over the limit", answer, 413)
         many = [{"role": "user", "content": "."}] * 4096
         answer = await client.post(PATH, json=target.chat(messages=many))

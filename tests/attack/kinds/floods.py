@@ -1,4 +1,6 @@
-"""One key that asks for much at once: places, choices, dear schemas, calls with patterns of many readings."""
+"""One key that asks for much at once: places, choices, dear schemas, calls with patterns of many
+readings.
+"""
 
 import asyncio
 import itertools
@@ -22,7 +24,9 @@ def _dear(objects: int, number: int = 0) -> dict[str, Any]:
         for place in range(objects)
     ]
     schema = {"type": "array", "items": False, "prefixItems": items}
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}}
+    return {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+    }
 
 
 def _call(pattern: str) -> dict[str, Any]:
@@ -35,7 +39,9 @@ def _call(pattern: str) -> dict[str, Any]:
     }
     return {
         "messages": [{"role": "user", "content": "What is the weather in Boston?"}],
-        "tools": [{"type": "function", "function": {"name": "get_weather", "parameters": parameters}}],
+        "tools": [
+            {"type": "function", "function": {"name": "get_weather", "parameters": parameters}}
+        ],
         "max_tokens": 40,
         "temperature": 0,
     }
@@ -49,7 +55,10 @@ def _rounds(depth: int, most: int) -> str:
 
 
 _PATTERNS = (
-    *(_rounds(depth, most) for depth, most in ((3, 2), (4, 2), (5, 2), (6, 2), (11, 2), (2, 12), (3, 8))),
+    *(
+        _rounds(depth, most)
+        for depth, most in ((3, 2), (4, 2), (5, 2), (6, 2), (11, 2), (2, 12), (3, 8))
+    ),
     "^([a-z]{3,26}){1,5}[a-z]{60}$",
     "^([a-z][a-z]?){60}$",
     "^" + "[a-z]?" * 19 + "[a-z]{60}$",

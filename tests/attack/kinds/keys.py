@@ -33,21 +33,29 @@ async def attack(target: Target, findings: Findings) -> None:
         )
         found = await raw(target.address, request.encode("latin-1"), seconds=5)
         status = found.split(b" ", 2)[1:2]
-        findings.check(name, status[:1] and status[0] in {b"400", b"401", b"413", b"431", b"494"}, status)
+        findings.check(
+            name, status[:1] and status[0] in {b"400", b"401", b"413", b"431", b"494"}, status
+        )
     async with target.client(None) as client:
         turns = asyncio.Semaphore(6)
 
         async def guess(key: str) -> None:
             async with turns:
                 headers = {"authorization": f"Bearer {key}"}
-                answer = await client.post("/v1/chat/completions", json=target.chat(), headers=headers)
-            findings.refusal("an invented key" if ids.key_id_of(key) != own else "a guessed secret", answer, 401)
+                answer = await client.post(
+                    "/v1/chat/completions", json=target.chat(), headers=headers
+                )
+            findings.refusal(
+                "an invented key" if ids.key_id_of(key) != own else "a guessed secret", answer, 401
+            )
 
         async with asyncio.TaskGroup() as group:
             for number in range(_MANY):
                 group.create_task(guess(ids.new_key(own if number % 2 else None)))
     after = await asyncio.to_thread(_count, target)
-    findings.check("guesses write nothing", after <= before, f"{before} items before, {after} after")
+    findings.check(
+        "guesses write nothing", after <= before, f"{before} items before, {after} after"
+    )
 
 
 def _count(target: Target) -> int:
@@ -57,7 +65,9 @@ def _count(target: Target) -> int:
     start: dict[str, Any] = {}
     while True:
         page = target.table.scan(
-            ConsistentRead=True, FilterExpression=Attr("pk").begins_with("LEDGER#") & Attr("key").ne(other), **start
+            ConsistentRead=True,
+            FilterExpression=Attr("pk").begins_with("LEDGER#") & Attr("key").ne(other),
+            **start,
         )
         count += int(page["Count"])
         if "LastEvaluatedKey" not in page:

@@ -34,7 +34,8 @@ def ports(root: int) -> list[int]:
     for pid in leftovers.processes(root):
         with contextlib.suppress(OSError):
             inodes |= {
-                link.readlink().name.removeprefix("socket:[").rstrip("]") for link in Path(f"/proc/{pid}/fd").iterdir()
+                link.readlink().name.removeprefix("socket:[").rstrip("]")
+                for link in Path(f"/proc/{pid}/fd").iterdir()
             }
     found = set()
     for table in ("tcp", "tcp6"):
@@ -46,20 +47,30 @@ def ports(root: int) -> list[int]:
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Ask every listener as a page would. The distribution answers as CloudFront does: with a key only."""
+    """Ask every listener as a page would. The distribution answers as CloudFront does: with a key
+    only.
+    """
     edge = target.address[1]
     for port in await asyncio.to_thread(ports, target.cloud.pid):
         for name, line in _PAGE.items():
             host = f"evil.example:{port}" if line is None else f"localhost:{port}"
             for path in _PATHS:
-                request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{line or ''}\r\n"
+                request = (
+                    f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{line or ''}\r\n"
+                )
                 status = _status(await raw(("127.0.0.1", port), request.encode(), seconds=5))
                 # the edge answers a page with 401 and 404, and reveals nothing without a key
                 least = 400 if port == edge else 401
-                findings.check(f"{name}, {path}", status is None or least <= status < 500, f"port {port}: {status}")
+                findings.check(
+                    f"{name}, {path}",
+                    status is None or least <= status < 500,
+                    f"port {port}: {status}",
+                )
     unsigned = (
-        f"POST / HTTP/1.1\r\nHost: localhost:{_gateway(target)}\r\nContent-Length: 0\r\nConnection: close\r\n"
-        "X-Amz-Target: secretsmanager.ListSecrets\r\nContent-Type: application/x-amz-json-1.1\r\n\r\n"
+        f"POST / HTTP/1.1\r\nHost: localhost:{_gateway(target)}\r\nContent-Length: "
+        "0\r\nConnection: close\r\n"
+        "X-Amz-Target: secretsmanager.ListSecrets\r\nContent-Type: "
+        "application/x-amz-json-1.1\r\n\r\n"
     )
     status = _status(await raw(("127.0.0.1", _gateway(target)), unsigned.encode(), seconds=5))
     findings.check("an unsigned call of an AWS API", status in {400, 401, 403}, status)

@@ -18,7 +18,8 @@ async def attack(target: Target, findings: Findings) -> None:
     body = json.dumps(target.chat(stream=True, max_tokens=300)).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost:{target.address[1]}\r\n"
-        f"Authorization: Bearer {target.key}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Authorization: Bearer {target.key}\r\nContent-Type: "
+        f"application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
     for number in range(12):
         _, writer = await asyncio.open_connection(*target.address)
@@ -30,12 +31,20 @@ async def attack(target: Target, findings: Findings) -> None:
             held.append(writer)
     async with target.client() as client:
         changes: dict[str, dict[str, Any]] = {
-            "eight choices with all logprobs": {"n": 8, "logprobs": True, "top_logprobs": 20, "max_tokens": 100},
+            "eight choices with all logprobs": {
+                "n": 8,
+                "logprobs": True,
+                "top_logprobs": 20,
+                "max_tokens": 100,
+            },
             "1,024 biases": {"logit_bias": {str(number): -100 for number in range(1024)}},
             "four long stops": {"stop": ["x" * 1000 + str(number) for number in range(4)]},
             "128 tools": {
                 "tools": [
-                    {"type": "function", "function": {"name": f"f{number}", "description": "d" * 2000}}
+                    {
+                        "type": "function",
+                        "function": {"name": f"f{number}", "description": "d" * 2000},
+                    }
                     for number in range(128)
                 ]
             },

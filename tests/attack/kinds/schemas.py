@@ -28,7 +28,11 @@ def _doubling(levels: int) -> dict[str, Any]:
     definitions: dict[str, Any] = {"d0": _TEXT}
     for number in range(1, levels):
         part = {"$ref": f"#/$defs/d{number - 1}"}
-        definitions[f"d{number}"] = {"type": "object", "properties": {"a": part, "b": part}, "required": ["a", "b"]}
+        definitions[f"d{number}"] = {
+            "type": "object",
+            "properties": {"a": part, "b": part},
+            "required": ["a", "b"],
+        }
     return {"$defs": definitions, "$ref": f"#/$defs/d{levels - 1}"}
 
 
@@ -40,7 +44,10 @@ HOSTILE: dict[str, Any] = {
     "minItems over maxItems": _array(minItems=5, maxItems=2),
     "minLength over maxLength": {"type": "string", "minLength": 5, "maxLength": 2},
     "a pattern's {5,2}": _pattern("^a{5,2}$"),
-    "minItems over maxItems in a property": {"type": "object", "properties": {"a": _array(minItems=9, maxItems=1)}},
+    "minItems over maxItems in a property": {
+        "type": "object",
+        "properties": {"a": _array(minItems=9, maxItems=1)},
+    },
     "minimum over maximum": {"type": "integer", "minimum": 10, "maximum": 1},
     "bounds that meet in allOf": {"allOf": [_array(minItems=5), {"maxItems": 2}]},
     "a huge minItems": _array(minItems=10_000_000),
@@ -58,11 +65,17 @@ HOSTILE: dict[str, Any] = {
     "control characters in a pattern": _pattern("^a\n\x1b[31mERROR forged\n$"),
     "an enum of 20,000 strings": {"enum": [f"value-{number}" for number in range(20_000)]},
     "an enum of one string of 500 kB": {"enum": ["x" * 500_000]},
-    "5,000 properties": {"type": "object", "properties": {f"p{number}": _TEXT for number in range(5000)}},
+    "5,000 properties": {
+        "type": "object",
+        "properties": {f"p{number}": _TEXT for number in range(5000)},
+    },
     "anyOf of 3,000": {"anyOf": [{"const": f"c{number}"} for number in range(3000)]},
     "a reference to nothing": {"$ref": "#/$defs/none"},
     "a reference elsewhere": {"$ref": "https://127.0.0.1:1/schema.json"},
-    "a reference in a circle": {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+    "a reference in a circle": {
+        "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
+        "$ref": "#/$defs/a",
+    },
 }
 """Each is refused, or served: nothing else. What the engines cannot take is a 400."""
 
@@ -93,11 +106,17 @@ async def attack(target: Target, findings: Findings) -> None:
 def _ways(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
     wrapped = {"type": "object", "properties": {"x": schema}}
-    tool_object = {"type": "function", "function": {"name": "g", "parameters": wrapped, "strict": True}}
+    tool_object = {
+        "type": "function",
+        "function": {"name": "g", "parameters": wrapped, "strict": True},
+    }
     form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
     return {
         "response_format": {"response_format": form},
         "a tool": {"tools": [tool]},
         "a required tool": {"tools": [tool_object], "tool_choice": "required"},
-        "a named tool": {"tools": [tool], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+        "a named tool": {
+            "tools": [tool],
+            "tool_choice": {"type": "function", "function": {"name": "f"}},
+        },
     }

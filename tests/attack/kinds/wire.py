@@ -20,7 +20,8 @@ async def attack(target: Target, findings: Findings) -> None:
     requests = {
         "two lengths": f"{post}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
         "a length and chunks": (
-            f"{post}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/models HTTP/1.1\r\n\r\n"
+            f"{post}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET "
+            "/v1/models HTTP/1.1\r\n\r\n"
         ),
         "a negative length": f"{post}Content-Length: -1\r\n\r\n",
         "a length of 30 digits": f"{post}Content-Length: {'9' * 30}\r\n\r\n",
@@ -39,19 +40,36 @@ async def attack(target: Target, findings: Findings) -> None:
         "TLS": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         "gzip that is none": f"{post}Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
     }
-    sent = (raw(target.address, request.encode("latin-1"), seconds=4) for request in requests.values())
+    sent = (
+        raw(target.address, request.encode("latin-1"), seconds=4) for request in requests.values()
+    )
     for name, found in zip(requests, await asyncio.gather(*sent), strict=True):
-        statuses = [line.split(b" ")[1] for line in found.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
-        findings.check(f"{name}: no 5xx", not any(status.startswith(b"5") for status in statuses), statuses)
+        statuses = [
+            line.split(b" ")[1] for line in found.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")
+        ]
+        findings.check(
+            f"{name}: no 5xx", not any(status.startswith(b"5") for status in statuses), statuses
+        )
         findings.check(f"{name}: one answer", len(statuses) <= 1, statuses)
-        findings.check(f"{name}: nothing within", b"root:" not in found and b"Traceback" not in found, found[:200])
+        findings.check(
+            f"{name}: nothing within",
+            b"root:" not in found and b"Traceback" not in found,
+            found[:200],
+        )
     await _stalled(target, findings, post)
     for port in await asyncio.to_thread(ports, target.cloud.pid):
         for first in ("GET /", "CONNECT localhost:1", "GET /2018-06-01/runtime/invocation/next"):
-            head = f"{first} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            head = (
+                f"{first} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: Upgrade\r\nUpgrade: "
+                "websocket\r\n"
+            )
             upgrade = f"{head}\r\nrubbish"
             found = await raw(("127.0.0.1", port), upgrade.encode(), seconds=2)
-            findings.check(f"{first}, port {port}: no protocol", not found.startswith(b"HTTP/1.1 101"), found[:100])
+            findings.check(
+                f"{first}, port {port}: no protocol",
+                not found.startswith(b"HTTP/1.1 101"),
+                found[:100],
+            )
 
 
 async def _stalled(target: Target, findings: Findings, post: str) -> None:
@@ -64,7 +82,9 @@ async def _stalled(target: Target, findings: Findings, post: str) -> None:
         held.append(writer)
     async with target.client() as client:
         answer = await client.get("/v1/models")
-        findings.check("60 stalled requests leave room", answer.status_code == 200, answer.status_code)
+        findings.check(
+            "60 stalled requests leave room", answer.status_code == 200, answer.status_code
+        )
     for writer in held:
         writer.close()
         with contextlib.suppress(OSError):

@@ -20,7 +20,9 @@ from cli.lib.project import CommandError
 from infra.settings.deployment import DEV, PROD
 from lambda_fn import limits
 
-USE = Use(completion_tokens=200, tokens_per_second=50, first_token=0.0, throughput=1000, utilisation=0.5)
+USE = Use(
+    completion_tokens=200, tokens_per_second=50, first_token=0.0, throughput=1000, utilisation=0.5
+)
 
 
 def of(use: Use, memory_mb: int = 512) -> Cost:
@@ -34,10 +36,14 @@ def test_each_part_is_the_arithmetic_of_its_price() -> None:
     """
     found = of(USE)
     assert found.model == pytest.approx(200 / (1000 * 0.5) * 0.001)
-    assert found.on_demand == pytest.approx(price("lambda_request") + 2 * price("lambda_gb_second_arm64"))
+    assert found.on_demand == pytest.approx(
+        price("lambda_request") + 2 * price("lambda_gb_second_arm64")
+    )
     assert found.dynamodb == pytest.approx(WRITE_UNITS * price("dynamodb_write"))
     sent = 200 * bytes_a_token() + REST_OF_RESPONSE
-    assert found.cloudfront == pytest.approx(sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"))
+    assert found.cloudfront == pytest.approx(
+        sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request")
+    )
 
 
 def test_rented_machines_cost_less_when_they_are_used_more() -> None:
@@ -48,7 +54,11 @@ def test_rented_machines_cost_less_when_they_are_used_more() -> None:
     assert half.model == pytest.approx(2 * whole.model)
     request = price("lambda_request")
     assert half.managed - request == pytest.approx(2 * (whole.managed - request))
-    assert (half.on_demand, half.cloudfront, half.dynamodb) == (whole.on_demand, whole.cloudfront, whole.dynamodb)
+    assert (half.on_demand, half.cloudfront, half.dynamodb) == (
+        whole.on_demand,
+        whole.cloudfront,
+        whole.dynamodb,
+    )
 
 
 def test_every_price_has_a_source_and_the_file_a_date() -> None:
@@ -100,7 +110,9 @@ def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str])
         ({}, Use(first_token=-1), "--first-token"),
     ],
 )
-def test_invalid_settings_and_figures_are_refused(changes: dict[str, str], use: Use, said: str) -> None:
+def test_invalid_settings_and_figures_are_refused(
+    changes: dict[str, str], use: Use, said: str
+) -> None:
     """An unknown setting, and a figure that is impossible, are named in the error."""
     with pytest.raises(CommandError, match=said):
         show("prod", changes, use, None)
@@ -117,7 +129,9 @@ def test_a_web_acl_costs_by_the_request_and_the_month(capsys: pytest.CaptureFixt
     """AWS WAF's share of each request is a part of the bill, and what is paid each month is said
     apart.
     """
-    with_it = cost(architecture="arm64", memory_mb=512, parallel=16, instance_hour=3.6, use=USE, web_acl=True)
+    with_it = cost(
+        architecture="arm64", memory_mb=512, parallel=16, instance_hour=3.6, use=USE, web_acl=True
+    )
     assert with_it.parts(managed=False)["AWS WAF"] == price("waf_request")
     assert "AWS WAF" not in of(USE).parts(managed=False)
     show("prod", {"web_acl": "rate"}, Use(), None)

@@ -27,10 +27,15 @@ def test_tables_that_are_retained_stay(context: dict[str, object], stacks: list[
 
 @pytest.mark.parametrize(
     ("environment", "said"),
-    [({}, "No region is set"), ({"AWS_REGION": "us-east-1", "AWS_PROFILE": "nope"}, r"profile \(nope\)")],
+    [
+        ({}, "No region is set"),
+        ({"AWS_REGION": "us-east-1", "AWS_PROFILE": "nope"}, r"profile \(nope\)"),
+    ],
     ids=["no-region", "no-profile"],
 )
-def test_without_access_to_aws(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str) -> None:
+def test_without_access_to_aws(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
     """The error names what the environment lacks."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         monkeypatch.delenv(name, raising=False)

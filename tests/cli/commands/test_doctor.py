@@ -29,18 +29,28 @@ def test_the_heartbeat_is_the_one_that_was_set() -> None:
     """The table shows the deployed function's heartbeat, and one that leaves no room is a
     contradiction.
     """
-    found = [row for row in doctor.rows(replace(DEPLOYED, heartbeat=11.0)) if row.what == "heartbeat"]
+    found = [
+        row for row in doctor.rows(replace(DEPLOYED, heartbeat=11.0)) if row.what == "heartbeat"
+    ]
     assert (found[0].hop, found[0].value, found[0].source) == ("function", 11.0, "deployed")
     assert doctor.contradictions(DEPLOYED) == []
-    assert any("heartbeat" in text for text in doctor.contradictions(replace(DEPLOYED, heartbeat=31.0)))
+    assert any(
+        "heartbeat" in text for text in doctor.contradictions(replace(DEPLOYED, heartbeat=31.0))
+    )
 
 
 def test_a_stopped_endpoint_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the command that starts it; nothing is read from an endpoint that is stopped."""
+    """The error names the command that starts it; nothing is read from an endpoint that is
+    stopped.
+    """
 
     class Stacks:
         def describe_stacks(self, **_: Any) -> dict[str, Any]:
-            return {"Stacks": [{"Parameters": [{"ParameterKey": "EndpointState", "ParameterValue": "Stopped"}]}]}
+            return {
+                "Stacks": [
+                    {"Parameters": [{"ParameterKey": "EndpointState", "ParameterValue": "Stopped"}]}
+                ]
+            }
 
     monkeypatch.setattr(doctor, "aws_options", lambda _stage: {})
     monkeypatch.setattr(boto3, "client", lambda *_, **__: Stacks())

@@ -5,10 +5,16 @@ import pytest
 from cli.main import main
 
 
-def test_without_a_local_cloud(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """If no local cloud is running, the command says so, removes containers left behind, and succeeds."""
+def test_without_a_local_cloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If no local cloud is running, the command says so, removes containers left behind, and
+    succeeds.
+    """
     monkeypatch.setattr("local.cloud.LocalCloud.find", lambda _folder: None)
     monkeypatch.setattr("cli.lib.local_cloud.LocalStack.forget", lambda: None)
     monkeypatch.setattr("cli.lib.local_cloud.sweep", lambda _folder: 2)
     assert main(["down"]) == 0
-    assert capsys.readouterr().out == ("No local cloud is running.\nRemoved 2 container(s) that it had left behind.\n")
+    assert capsys.readouterr().out == (
+        "No local cloud is running.\nRemoved 2 container(s) that it had left behind.\n"
+    )

@@ -8,7 +8,9 @@ from cli.main import main
 
 
 @pytest.mark.usefixtures("account")
-def test_stopping_twice_is_no_failure(deploy: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_stopping_twice_is_no_failure(
+    deploy: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     """A stopped endpoint is left as it is, and only that is printed."""
     deploy(state="Stopped")
     assert main(["endpoint", "stop", "--stage", "dev"]) == 0

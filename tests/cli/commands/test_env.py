@@ -32,7 +32,11 @@ def shell(folder: Path, lines: str, name: str) -> str:
     """Return a variable as `eval` of the lines leaves it in a POSIX shell."""
     script = f'eval "$1"; printf %s "${name}"'
     return subprocess.run(
-        ["/bin/sh", "-c", script, "sh", lines], cwd=folder, capture_output=True, text=True, check=True
+        ["/bin/sh", "-c", script, "sh", lines],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
 
 
@@ -40,7 +44,9 @@ def shell(folder: Path, lines: str, name: str) -> str:
 def test_values_are_only_values(
     value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever a stack's outputs and key contain, the shell runs none of it and sets it as it is."""
+    """Whatever a stack's outputs and key contain, the shell runs none of it and sets it as it
+    is.
+    """
     authority = tmp_path / value.replace("/", "") / "ca.pem" if value else tmp_path / "ca.pem"
     authority.parent.mkdir(exist_ok=True)
     authority.write_text("")

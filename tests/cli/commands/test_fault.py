@@ -19,7 +19,9 @@ def test_the_help_lists_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("after", "bytes_"), [("400", (400, None)), ("10-20", (10, 20))])
-def test_where_it_strikes(monkeypatch: pytest.MonkeyPatch, after: str, bytes_: tuple[int, int | None]) -> None:
+def test_where_it_strikes(
+    monkeypatch: pytest.MonkeyPatch, after: str, bytes_: tuple[int, int | None]
+) -> None:
     """`--after` takes a number of bytes or a range."""
     sent: list[Any] = []
 
@@ -29,11 +31,15 @@ def test_where_it_strikes(monkeypatch: pytest.MonkeyPatch, after: str, bytes_: t
 
     monkeypatch.setattr(fault, "_call", call)
     assert main(["fault", "set", "container-killed", "--after", after]) == 0
-    assert [(it["kind"], it["after"], it["after_most"]) for it in sent] == [("container-killed", *bytes_)]
+    assert [(it["kind"], it["after"], it["after_most"]) for it in sent] == [
+        ("container-killed", *bytes_)
+    ]
     assert main(["fault", "set", "container-killed", "--after", "soon"]) == 1
 
 
-def test_without_a_local_cloud(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_local_cloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The error names the command that starts one."""
     monkeypatch.setattr("local.cloud.LocalCloud.find", lambda _folder: None)
     assert main(["fault", "list"]) == 1

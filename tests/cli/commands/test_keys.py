@@ -27,7 +27,10 @@ def calls_made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("text", [KEY, KEY[3:15], KEY[:15], f" '{KEY}'\n", f'"{KEY}"', "-"])
 def test_only_the_id_is_sent(
-    calls_made: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+    calls_made: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
 ) -> None:
     """The whole key, in quotes or from standard input, is as good as its id, and is neither sent
     nor printed.
@@ -42,9 +45,14 @@ def test_only_the_id_is_sent(
 
 @pytest.mark.parametrize("text", [KEY + "x", KEY[:-1], "sk-nothing", "-"])
 def test_text_that_is_not_a_key_is_not_printed(
-    calls_made: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+    calls_made: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
 ) -> None:
-    """A text that is not a key fails the command, which does not print it: it may be most of a key."""
+    """A text that is not a key fails the command, which does not print it: it may be most of a
+    key.
+    """
     monkeypatch.setattr("sys.stdin", io.StringIO(KEY + "x"))
     with pytest.raises(SystemExit) as ended:
         main(["keys", "revoke", text])

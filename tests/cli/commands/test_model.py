@@ -60,7 +60,9 @@ def test_a_folder_is_there_as_it_was(s3: Any, folder: Path) -> None:
 
 
 def test_what_is_there_is_not_sent_again(s3: Any, folder: Path) -> None:
-    """A second push sends nothing; after a change of one file of the same size, it sends that file."""
+    """A second push sends nothing; after a change of one file of the same size, it sends that
+    file.
+    """
     push(s3, folder)
     assert push(s3, folder).sent == 0
     (folder / "config.json").write_text("[]")
@@ -68,7 +70,9 @@ def test_what_is_there_is_not_sent_again(s3: Any, folder: Path) -> None:
     assert s3.get_object(Bucket=BUCKET, Key="m/config.json")["Body"].read() == b"[]"
 
 
-def test_a_push_that_broke_off_goes_on(s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_that_broke_off_goes_on(
+    s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Parts that S3 took are not sent again."""
     real = s3.upload_part
     monkeypatch.setattr(model, "_THREADS", 1)
@@ -97,13 +101,18 @@ def test_a_push_that_broke_off_goes_on(s3: Any, folder: Path, monkeypatch: pytes
     assert body == (folder / "original" / "weights.safetensors").read_bytes()
 
 
-def test_each_part_is_sent_with_its_checksum(s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_part_is_sent_with_its_checksum(
+    s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every part is sent with its SHA-256, with which S3 checks it."""
     real = s3.upload_part
     correct: list[bool] = []
 
     def noted(**call: Any) -> Any:
-        correct.append(call["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(call["Body"]).digest()).decode())
+        correct.append(
+            call["ChecksumSHA256"]
+            == base64.b64encode(hashlib.sha256(call["Body"]).digest()).decode()
+        )
         return real(**call)
 
     monkeypatch.setattr(s3, "upload_part", noted)
@@ -117,7 +126,9 @@ def test_one_file_is_named_by_its_key(s3: Any, folder: Path) -> None:
 
 
 def test_a_gguf_file_has_a_checksum_to_deploy_it_with(s3: Any, folder: Path) -> None:
-    """The result of one GGUF file has its SHA-256, which the container checks; a folder's has none."""
+    """The result of one GGUF file has its SHA-256, which the container checks; a folder's has
+    none.
+    """
     file = folder / "model.gguf"
     file.write_bytes(b"GGUF" * 9)
     assert push(s3, file).sha256 == hashlib.sha256(b"GGUF" * 9).hexdigest()

@@ -44,7 +44,9 @@ def one(found: list[Finding], words: str) -> Finding:
 
 @pytest.mark.usefixtures("account")
 def test_a_new_account_has_no_gpu() -> None:
-    """The missing quota comes with the command that asks for it, an update's second instances included."""
+    """The missing quota comes with the command that asks for it, an update's second instances
+    included.
+    """
     it = one(look(**GPU, stage="prod"), "for endpoint usage")
     assert not it.good
     assert it.what == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, an update's included"
@@ -54,12 +56,16 @@ def test_a_new_account_has_no_gpu() -> None:
             "--quota-code L-MLG612XLARGE --desired-value 4"
         ),
     )
-    assert one(look(**GPU, scale_to_zero="true"), "for endpoint usage").what.startswith("0 ml.g6.12xlarge")
+    assert one(look(**GPU, scale_to_zero="true"), "for endpoint usage").what.startswith(
+        "0 ml.g6.12xlarge"
+    )
 
 
 @pytest.mark.usefixtures("account")
 def test_what_dev_needs_is_there() -> None:
-    """The default stage's instance and functions are within a new account; CDK must be bootstrapped."""
+    """The default stage's instance and functions are within a new account; CDK must be
+    bootstrapped.
+    """
     found = look()
     assert one(found, "ml.c5.large for endpoint usage").good
     assert one(found, "1000 functions at once").good
@@ -71,7 +77,12 @@ def test_what_dev_needs_is_there() -> None:
 @pytest.mark.usefixtures("account")
 @pytest.mark.parametrize(
     ("most", "reserved", "good", "warning"),
-    [(1000, "200", True, False), (250, "200", False, False), (10, "none", False, True), (60, "none", True, True)],
+    [
+        (1000, "200", True, False),
+        (250, "200", False, False),
+        (10, "none", False, True),
+        (60, "none", True, True),
+    ],
 )
 def test_concurrency_must_not_all_be_reserved(
     monkeypatch: pytest.MonkeyPatch, most: int, reserved: str, good: bool, warning: bool
@@ -94,38 +105,59 @@ def test_an_endpoint_that_exists_needs_no_quota() -> None:
 @pytest.mark.usefixtures("account")
 def test_weights_secret_and_certificate_are_looked_for() -> None:
     """What a deployment refers to must exist, or its command is named."""
-    found = look(**GPU, huggingface_secret="token", domain="api.example.org", certificate_arn=CERTIFICATE)
+    found = look(
+        **GPU, huggingface_secret="token", domain="api.example.org", certificate_arn=CERTIFICATE
+    )
     assert "create-secret --name token" in one(found, "there is no secret token").commands[0]
-    assert "request-certificate" in one(found, "certificate of api.example.org is not there").commands[0]
-    boto3.client("secretsmanager", region_name="eu-central-1").create_secret(Name="token", SecretString="hf")
+    assert (
+        "request-certificate"
+        in one(found, "certificate of api.example.org is not there").commands[0]
+    )
+    boto3.client("secretsmanager", region_name="eu-central-1").create_secret(
+        Name="token", SecretString="hf"
+    )
     assert one(look(**GPU, huggingface_secret="token"), "the secret token is there").good
 
     s3 = boto3.client("s3", region_name="us-east-1")
     s3.create_bucket(Bucket="models")
     location = {**GPU, "weights": "s3://models/one/"}
-    assert one(look(**location), "are not there").commands == ("sluice model push DIR --to s3://models/one/",)
+    assert one(look(**location), "are not there").commands == (
+        "sluice model push DIR --to s3://models/one/",
+    )
     s3.put_object(Bucket="models", Key="one/config.json", Body=b"{}")
     assert one(look(**location), "s3://models/one/ are there").good
 
 
 @pytest.mark.usefixtures("account")
 def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its zone must be the one that is named, and CDK be bootstrapped in the certificate's region, too."""
+    """Its zone must be the one that is named, and CDK be bootstrapped in the certificate's region,
+    too.
+    """
     domain = {"domain": "api.example.org"}
     found = look(**domain, hosted_zone="Z1:example.org")
-    assert one(found, "the hosted zone Z1 is not there").commands == ("aws route53 list-hosted-zones",)
+    assert one(found, "the hosted zone Z1 is not there").commands == (
+        "aws route53 list-hosted-zones",
+    )
     command = "npx cdk bootstrap aws://123456789012/us-east-1 -c stage=dev"
     assert one(found, "CDK is not bootstrapped in us-east-1").commands == (command,)
-    monkeypatch.setattr("moto.route53.models.create_route53_zone_id", lambda **_: "Z1")  # moto's begin with any letter
-    boto3.client("route53", region_name="us-east-1").create_hosted_zone(Name="example.org", CallerReference="x")
-    assert one(look(**domain, hosted_zone="Z1:example.org"), "the hosted zone Z1 is example.org.").good
+    monkeypatch.setattr(
+        "moto.route53.models.create_route53_zone_id", lambda **_: "Z1"
+    )  # moto's begin with any letter
+    boto3.client("route53", region_name="us-east-1").create_hosted_zone(
+        Name="example.org", CallerReference="x"
+    )
+    assert one(
+        look(**domain, hosted_zone="Z1:example.org"), "the hosted zone Z1 is example.org."
+    ).good
     found = look(domain="api.example.net", hosted_zone="Z1:example.net")
     assert not one(found, "the hosted zone Z1 is example.org., not example.net").good
 
 
 @pytest.mark.usefixtures("account")
 def test_the_engine_that_builds_the_image_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that CDK will call is asked; another that answers is named, and the way without any."""
+    """The one that CDK will call is asked; another that answers is named, and the way without
+    any.
+    """
     answers = {"docker": "Cannot connect to the Docker daemon", "podman": None}
     monkeypatch.setattr("local.sagemaker.engine.refusal", answers.get)
     it = one(look(), "by docker: Cannot connect to the Docker daemon")

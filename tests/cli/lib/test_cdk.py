@@ -23,7 +23,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], Mapping[s
 
 
 def test_nothing_of_the_environment_leads_to_an_account(
-    runs: list[tuple[Sequence[str], Mapping[str, str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    runs: list[tuple[Sequence[str], Mapping[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """CDK gets the variables of AWS that are passed, and none of the caller's."""
     monkeypatch.setenv("AWS_PROFILE", "real")
@@ -34,10 +36,14 @@ def test_nothing_of_the_environment_leads_to_an_account(
     assert {name for name in environment if name.startswith("AWS")} == {"AWS_REGION"}
 
 
-def test_a_deployment_returns_all_outputs(runs: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path) -> None:
+def test_a_deployment_returns_all_outputs(
+    runs: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path
+) -> None:
     """The outputs of all stacks are one mapping, and each setting is a `-c`."""
     outputs = tmp_path / "outputs.json"
     outputs.write_text(json.dumps({"one": {"A": "1"}, "two": {"B": "2"}}))
-    found = cdk.deploy(context={"stage": "dev", "name": "x"}, aws={}, outputs=outputs, log=outputs, detail=print)
+    found = cdk.deploy(
+        context={"stage": "dev", "name": "x"}, aws={}, outputs=outputs, log=outputs, detail=print
+    )
     assert found == {"A": "1", "B": "2"}
     assert list(runs[0][0][-7:-3]) == ["-c", "stage=dev", "-c", "name=x"]

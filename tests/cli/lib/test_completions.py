@@ -31,7 +31,9 @@ def test_an_answer_cannot_steer_the_terminal(size: int, capsys: pytest.CaptureFi
     deltas = [HOSTILE[start : start + size] for start in range(0, len(HOSTILE), size)]
     assert complete(client(deltas), model="m", messages=[]) == HOSTILE
     written = capsys.readouterr().out
-    assert written.startswith("\\x1b]0;owned\\x07\\x1b[2Jfine\\x9b31m\\u202e\\x0d\\x00 end\n\tnext\n")
+    assert written.startswith(
+        "\\x1b]0;owned\\x07\\x1b[2Jfine\\x9b31m\\u202e\\x0d\\x00 end\n\tnext\n"
+    )
     assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r", "\x00"} & set(written)
 
 

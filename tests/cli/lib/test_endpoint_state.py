@@ -17,5 +17,8 @@ def test_a_503_of_a_stopped_endpoint_is_explained(deploy: Callable[..., None]) -
     with pytest.raises(Unavailable, match="The API says"), explained("dev", "sluice"):
         raise Unavailable("The API says: no.")
     deploy(state="Stopped")
-    with pytest.raises(CommandError, match="sluice endpoint start --stage dev"), explained("dev", "sluice"):
+    with (
+        pytest.raises(CommandError, match="sluice endpoint start --stage dev"),
+        explained("dev", "sluice"),
+    ):
         raise Unavailable("The API says: no.")

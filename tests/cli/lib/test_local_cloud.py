@@ -12,7 +12,11 @@ from cli.lib.project import CommandError
 
 def test_a_second_up_is_refused(tmp_path: Path) -> None:
     """While one `sluice up` deploys, another one is refused; afterwards it is not."""
-    with alone(tmp_path), pytest.raises(CommandError, match="Another `sluice up` is at work"), alone(tmp_path):
+    with (
+        alone(tmp_path),
+        pytest.raises(CommandError, match="Another `sluice up` is at work"),
+        alone(tmp_path),
+    ):
         pass
     with alone(tmp_path):
         pass

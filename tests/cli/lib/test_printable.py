@@ -17,7 +17,9 @@ def test_ordinary_text_is_as_it_was() -> None:
 
 
 def test_sequences_are_written_out() -> None:
-    """What clears a screen, sets a title, rings, returns to the line's start or turns it around is shown."""
+    """What clears a screen, sets a title, rings, returns to the line's start or turns it around is
+    shown.
+    """
     assert printable("\x1b[2J\x1b]0;title\x07\r\x9b31m\u202egpj.exe") == (
         "\\x1b[2J\\x1b]0;title\\x07\\x0d\\x9b31m\\u202egpj.exe"
     )
@@ -26,7 +28,9 @@ def test_sequences_are_written_out() -> None:
 
 @given(ANYTHING)
 def test_nothing_is_left_that_steers(text: str) -> None:
-    """No control is left but line end and tab, the text can be encoded, and doing it again changes nothing."""
+    """No control is left but line end and tab, the text can be encoded, and doing it again changes
+    nothing.
+    """
     shown = printable(text)
     assert not [it for it in shown if unicodedata.category(it) in {"Cc", "Cs"} and it not in "\n\t"]
     shown.encode()

@@ -16,7 +16,9 @@ def test_the_output_is_logged_and_its_last_lines_are_the_error(tmp_path: Path) -
     log, details = tmp_path / "logs" / "x.log", list[str]()
     script = "print('\\x1b[31mfirst\\x1b[0m'); [print(n) for n in range(20)]; raise SystemExit(3)"
     with pytest.raises(CommandError) as caught:
-        run_logged([sys.executable, "-c", script], name="the program", log=log, detail=details.append)
+        run_logged(
+            [sys.executable, "-c", script], name="the program", log=log, detail=details.append
+        )
     assert str(caught.value).startswith("the program failed:\n    8\n    9\n")
     assert caught.value.log == log
     assert details[0] == "first"
@@ -29,5 +31,11 @@ def test_the_environment_is_the_given_one(tmp_path: Path) -> None:
     details: list[str] = []
     script = "import os; print(os.environ.get('HOME'), os.environ['ONLY'])"
     command = [sys.executable, "-c", script]
-    run_logged(command, name="x", log=tmp_path / "x.log", detail=details.append, environment={"ONLY": "this"})
+    run_logged(
+        command,
+        name="x",
+        log=tmp_path / "x.log",
+        detail=details.append,
+        environment={"ONLY": "this"},
+    )
     assert details == ["None this"]

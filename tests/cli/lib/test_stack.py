@@ -14,12 +14,17 @@ from cli.lib.project import CommandError
 
 @pytest.mark.parametrize("deploying", [False, True])
 @pytest.mark.usefixtures("account")
-def test_what_is_not_deployed_yet_is_called_so(deploy: Callable[..., None], deploying: bool) -> None:
+def test_what_is_not_deployed_yet_is_called_so(
+    deploy: Callable[..., None], deploying: bool
+) -> None:
     """Without the stack, and while it is being made, the commands say so and how it is deployed."""
     if deploying:
         deploy()
     for ask in (Admin.of, doctor.read):
-        with pytest.raises(CommandError, match=r"sluice-dev-service is not deployed \(yet\)\. .*make deploy STAGE=dev"):
+        with pytest.raises(
+            CommandError,
+            match=r"sluice-dev-service is not deployed \(yet\)\. .*make deploy STAGE=dev",
+        ):
             ask("dev", "sluice")
 
 
@@ -33,12 +38,16 @@ def test_a_missing_region_is_named() -> None:
 
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
 @pytest.mark.usefixtures("nowhere")
-def test_the_region_is_that_of_either_variable(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_the_region_is_that_of_either_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
     """Commands use the region that the CDK CLI uses, which reads both variables, as boto3 alone
     does not.
     """
     monkeypatch.setenv(variable, "eu-north-1")
-    assert boto3.client("cloudformation", **stack.aws_options("dev")).meta.region_name == "eu-north-1"
+    assert (
+        boto3.client("cloudformation", **stack.aws_options("dev")).meta.region_name == "eu-north-1"
+    )
 
 
 def test_calls_to_the_local_stack_stay_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,9 @@ def test_a_step_is_two_lines_without_a_terminal(capsys: pytest.CaptureFixture[st
     assert ended.startswith("✓ Working (")
 
 
-@pytest.mark.parametrize(("line", "yes"), [("y\n", True), (" Yes \n", True), ("n\n", False), ("\n", False)])
+@pytest.mark.parametrize(
+    ("line", "yes"), [("y\n", True), (" Yes \n", True), ("n\n", False), ("\n", False)]
+)
 def test_only_yes_confirms(monkeypatch: pytest.MonkeyPatch, line: str, yes: bool) -> None:
     """Anything but yes, an empty line included, is a no."""
     monkeypatch.setattr("sys.stdin", io.StringIO(line))

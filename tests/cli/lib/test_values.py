@@ -8,11 +8,16 @@ from cli.main import main
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("keys create --expires 2020-01-01", "argument --expires: '2020-01-01' is not in the future"),
+        (
+            "keys create --expires 2020-01-01",
+            "argument --expires: '2020-01-01' is not in the future",
+        ),
         ("keys create --expires soon", "argument --expires: 'soon' is not a moment"),
     ],
 )
-def test_an_invalid_value_names_its_option(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_value_names_its_option(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An invalid value ends the command before it calls anything, with a message that names the
     option.
     """

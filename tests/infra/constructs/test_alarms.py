@@ -13,16 +13,27 @@ from tests.support.synthesis import synthesise
 
 @pytest.mark.parametrize(
     ("below", "comparison", "missing"),
-    [(False, "GreaterThanOrEqualToThreshold", "notBreaching"), (True, "LessThanThreshold", "breaching")],
+    [
+        (False, "GreaterThanOrEqualToThreshold", "notBreaching"),
+        (True, "LessThanThreshold", "breaching"),
+    ],
 )
-def test_an_alarm_watches_one_side_of_a_threshold(tmp_path: Path, below: bool, comparison: str, missing: str) -> None:
+def test_an_alarm_watches_one_side_of_a_threshold(
+    tmp_path: Path, below: bool, comparison: str, missing: str
+) -> None:
     """It rises at the threshold or above; or below it, and then also when no data arrive."""
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     metric = cloudwatch.Metric(
-        namespace="N", metric_name="M", dimensions_map={"D": "v"}, statistic="Sum", period=Duration.minutes(5)
+        namespace="N",
+        metric_name="M",
+        dimensions_map={"D": "v"},
+        statistic="Sum",
+        period=Duration.minutes(5),
     )
     stack = Stack(app, "S")
-    add_alarm(stack, "A", description="d", metric=metric, threshold=2, actions=[], periods=3, below=below)
+    add_alarm(
+        stack, "A", description="d", metric=metric, threshold=2, actions=[], periods=3, below=below
+    )
     template: dict[str, Any] = app.synth().get_stack_by_name("S").template
     assert template["Resources"]["A"]["Properties"] == {
         "AlarmDescription": "d",
@@ -42,4 +53,6 @@ def test_alarms_go_to_the_topic_that_is_named(project: Path, tmp_path: Path) -> 
     """The setting `alarm_topic` is every alarm's action."""
     topic = "arn:aws:sns:eu-west-1:123456789012:pager"
     found = synthesise("prod", project, tmp_path, alarm_topic=topic)
-    assert [it["Properties"]["AlarmActions"] for it in found.resources("AWS::CloudWatch::Alarm")] == [[topic]] * 5
+    assert [
+        it["Properties"]["AlarmActions"] for it in found.resources("AWS::CloudWatch::Alarm")
+    ] == [[topic]] * 5

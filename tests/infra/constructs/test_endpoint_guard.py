@@ -18,11 +18,15 @@ def test_production_shifts_to_a_canary_and_back_on_alarm(syntheses: dict[str, Sy
     alarms = {
         key: it["Properties"]
         for key, it in prod.service["Resources"].items()
-        if it["Type"] == "AWS::CloudWatch::Alarm" and it["Properties"]["Namespace"] == "AWS/SageMaker"
+        if it["Type"] == "AWS::CloudWatch::Alarm"
+        and it["Properties"]["Namespace"] == "AWS/SageMaker"
     }
     named = [it["AlarmName"]["Ref"] for it in deployment["AutoRollbackConfiguration"]["Alarms"]]
     assert set(named) == set(alarms)
-    assert {it["MetricName"] for it in alarms.values()} == {"Invocation5XXErrors", "InvocationModelErrors"}
+    assert {it["MetricName"] for it in alarms.values()} == {
+        "Invocation5XXErrors",
+        "InvocationModelErrors",
+    }
     for alarm in alarms.values():
         assert {it["Name"]: it["Value"] for it in alarm["Dimensions"]} == {
             "EndpointName": "sluice-prod",

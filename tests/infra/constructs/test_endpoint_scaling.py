@@ -11,7 +11,9 @@ def test_from_zero_a_failed_request_starts_the_first_copy(to_zero: Synthesis) ->
     assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 1)
     assert target["ResourceId"] == "inference-component/sluice-dev-model"
     assert target["ScalableDimension"] == "sagemaker:inference-component:DesiredCopyCount"
-    tracking = policies(to_zero)["TargetTrackingScaling"]["TargetTrackingScalingPolicyConfiguration"]
+    tracking = policies(to_zero)["TargetTrackingScaling"][
+        "TargetTrackingScalingPolicyConfiguration"
+    ]
     metric = tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]
     assert metric == "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution"
     step = policies(to_zero)["StepScaling"]["StepScalingPolicyConfiguration"]
@@ -37,10 +39,16 @@ def test_instances_follow_the_requests_under_way(scaled: Synthesis) -> None:
     tracking = policies(scaled)["TargetTrackingScaling"]["TargetTrackingScalingPolicyConfiguration"]
     metric = tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]
     assert metric == "SageMakerVariantConcurrentRequestsPerModelHighResolution"
-    assert (tracking["TargetValue"], tracking["ScaleInCooldown"], tracking["ScaleOutCooldown"]) == (12, 600, 60)
+    assert (tracking["TargetValue"], tracking["ScaleInCooldown"], tracking["ScaleOutCooldown"]) == (
+        12,
+        600,
+        60,
+    )
     assert scaled.the("AWS::SageMaker::Endpoint")["RetainAllVariantProperties"] is True
     for kind in ("ScalableTarget", "ScalingPolicy"):  # they are gone while the endpoint is
-        assert resource(scaled, f"AWS::ApplicationAutoScaling::{kind}")["Condition"] == "EndpointRuns"
+        assert (
+            resource(scaled, f"AWS::ApplicationAutoScaling::{kind}")["Condition"] == "EndpointRuns"
+        )
 
 
 def test_scaling_can_be_planned(scaled: Synthesis) -> None:

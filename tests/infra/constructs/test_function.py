@@ -51,7 +51,9 @@ def test_every_handler_exists(synthesis: Synthesis) -> None:
     for function in ours(synthesis):
         module, _, name = function["Handler"].rpartition(".")
         tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
-        assert name in {it.name for it in tree.body if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert name in {
+            it.name for it in tree.body if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
 
 
 def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -> None:
@@ -61,12 +63,18 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
     read: dict[str, set[str]] = {}
     given: dict[str, set[str]] = {}
     for function in ours(synthesis):
-        handler, variables = function["Handler"], function.get("Environment", {}).get("Variables", {})
+        handler, variables = (
+            function["Handler"],
+            function.get("Environment", {}).get("Variables", {}),
+        )
         names = {name for name in variables if name.startswith("SLUICE_")}
         if (reader := READERS[handler]) is None:
             assert not names
             continue
-        texts = {name: value if isinstance(value, str) else "a-reference" for name, value in variables.items()}
+        texts = {
+            name: value if isinstance(value, str) else "a-reference"
+            for name, value in variables.items()
+        }
         environment = Recorded({"AWS_REGION": "eu-west-1", **texts})
         reader.from_environment(environment)
         found = {name for name in environment.read if name.startswith("SLUICE_")}
@@ -77,11 +85,14 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
 
 
 @pytest.mark.parametrize(
-    ("stage", "reserved"), [("local", (256, 1, 10)), ("dev", (None, None, None)), ("prod", (200, 1, 10))]
+    ("stage", "reserved"),
+    [("local", (256, 1, 10)), ("dev", (None, None, None)), ("prod", (200, 1, 10))],
 )
 def test_reserved_concurrency_bounds_the_cost(
     syntheses: dict[str, Any], stage: str, reserved: tuple[int | None, ...]
 ) -> None:
     """Production has ceilings; dev leaves them out, because a new account may reserve none."""
-    functions = [syntheses[stage].function(FUNCTIONS[name]) for name in ("Stream", "Sweeper", "Control")]
+    functions = [
+        syntheses[stage].function(FUNCTIONS[name]) for name in ("Stream", "Sweeper", "Control")
+    ]
     assert tuple(it.get("ReservedConcurrentExecutions") for it in functions) == reserved

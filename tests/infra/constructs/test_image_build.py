@@ -11,14 +11,24 @@ def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
     the stack.
     """
     project = without_docker.the("AWS::CodeBuild::Project")
-    assert 'docker build --platform linux/amd64 --target \\"$TARGET\\"' in project["Source"]["BuildSpec"]
+    assert (
+        'docker build --platform linux/amd64 --target \\"$TARGET\\"'
+        in project["Source"]["BuildSpec"]
+    )
     variables = {it["Name"]: it["Value"] for it in project["Environment"]["EnvironmentVariables"]}
     assert variables["TARGET"] == "cpu"
     assert project["Environment"]["PrivilegedMode"] is True
     repository = resource(without_docker, "AWS::ECR::Repository")
-    assert (repository["DeletionPolicy"], repository["Properties"]["EmptyOnDelete"]) == ("Delete", True)
+    assert (repository["DeletionPolicy"], repository["Properties"]["EmptyOnDelete"]) == (
+        "Delete",
+        True,
+    )
     assert repository["Properties"]["ImageTagMutability"] == "IMMUTABLE"
-    (done,) = [key for key, it in without_docker.service["Resources"].items() if it["Type"] == "Custom::SluiceImage"]
+    (done,) = [
+        key
+        for key, it in without_docker.service["Resources"].items()
+        if it["Type"] == "Custom::SluiceImage"
+    ]
     model = resource(without_docker, "AWS::SageMaker::Model")
     assert done in model["DependsOn"]
     tag = without_docker.service["Resources"][done]["Properties"]["Tag"]
@@ -40,9 +50,12 @@ def test_the_build_starts_with_all_that_it_needs(without_docker: Synthesis) -> N
             if name not in found:
                 found.add(name)
                 named = re.findall(
-                    r'"(?:Ref|Fn::GetAtt)": \[?"(\w+)"', json.dumps(resources[name].get("Properties", {}))
+                    r'"(?:Ref|Fn::GetAtt)": \[?"(\w+)"',
+                    json.dumps(resources[name].get("Properties", {})),
                 )
-                names += [it for it in [*named, *resources[name].get("DependsOn", [])] if it in resources]
+                names += [
+                    it for it in [*named, *resources[name].get("DependsOn", [])] if it in resources
+                ]
         return found
 
     (done,) = [name for name, it in resources.items() if it["Type"] == "Custom::SluiceImage"]
@@ -56,7 +69,8 @@ def test_the_build_starts_with_all_that_it_needs(without_docker: Synthesis) -> N
     policies = {
         name
         for name, it in resources.items()
-        if it["Type"] == "AWS::IAM::Policy" and roles & {role.get("Ref") for role in it["Properties"]["Roles"]}
+        if it["Type"] == "AWS::IAM::Policy"
+        and roles & {role.get("Ref") for role in it["Properties"]["Roles"]}
     }
     assert len(policies) == 2
     assert {project, *roles, *policies} <= there

@@ -15,7 +15,10 @@ def test_the_endpoint_can_be_taken_away_and_brought_back(synthesis: Synthesis) -
     """A parameter holds whether the endpoint exists; everything that names it does so by its own
     name.
     """
-    assert synthesis.service["Parameters"]["EndpointState"]["AllowedValues"] == ["Running", "Stopped"]
+    assert synthesis.service["Parameters"]["EndpointState"]["AllowedValues"] == [
+        "Running",
+        "Stopped",
+    ]
     endpoint = resource(synthesis, "AWS::SageMaker::Endpoint")
     assert endpoint["Condition"] == "EndpointRuns"
     (name,) = [key for key, it in synthesis.service["Resources"].items() if it is endpoint]
@@ -29,8 +32,16 @@ def test_to_zero_the_model_is_a_component(to_zero: Synthesis) -> None:
     and may have none.
     """
     found = variant(to_zero)
-    assert found["ManagedInstanceScaling"] == {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": 1}
-    assert not {"ModelName", "InitialVariantWeight", "ContainerStartupHealthCheckTimeoutInSeconds"} & set(found)
+    assert found["ManagedInstanceScaling"] == {
+        "Status": "ENABLED",
+        "MinInstanceCount": 0,
+        "MaxInstanceCount": 1,
+    }
+    assert not {
+        "ModelName",
+        "InitialVariantWeight",
+        "ContainerStartupHealthCheckTimeoutInSeconds",
+    } & set(found)
     assert found["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
     configuration = to_zero.the("AWS::SageMaker::EndpointConfig")
     assert configuration["EnableNetworkIsolation"] is True
@@ -54,14 +65,20 @@ def test_a_vpc_has_two_zones(scaled: Synthesis) -> None:
         "Subnets": ["subnet-1a", "subnet-2b"],
         "SecurityGroupIds": ["sg-1"],
     }
-    assert "ec2:CreateNetworkInterfacePermission" in json.dumps(scaled.resources("AWS::IAM::Policy"))
+    assert "ec2:CreateNetworkInterfacePermission" in json.dumps(
+        scaled.resources("AWS::IAM::Policy")
+    )
 
 
 def test_an_endpoint_that_exists_is_left_alone(theirs: Synthesis) -> None:
     """Nothing of SageMaker is deployed; the function knows both models and may invoke both
     endpoints.
     """
-    assert not [it for it in theirs.service["Resources"].values() if it["Type"].startswith("AWS::SageMaker::")]
+    assert not [
+        it
+        for it in theirs.service["Resources"].values()
+        if it["Type"].startswith("AWS::SageMaker::")
+    ]
     environment = theirs.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
     models = json.loads(environment["SLUICE_MODELS"])
     assert models["sluice-demo"]["endpoint"] == "Their-Endpoint"

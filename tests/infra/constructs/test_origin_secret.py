@@ -13,7 +13,11 @@ def test_the_origin_secret_is_never_in_a_template(synthesis: Any) -> None:
     for origin in synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]["Origins"]:
         (header,) = origin["OriginCustomHeaders"]
         assert header["HeaderName"] == "x-sluice-origin-secret"
-        assert header["HeaderValue"] == variables["SLUICE_ORIGIN_SECRET"] == control["SLUICE_ORIGIN_SECRET"]
+        assert (
+            header["HeaderValue"]
+            == variables["SLUICE_ORIGIN_SECRET"]
+            == control["SLUICE_ORIGIN_SECRET"]
+        )
         assert header["HeaderValue"] != variables["SLUICE_ORIGIN_SECRET_PREVIOUS"]
     for name in ("SLUICE_ORIGIN_SECRET", "SLUICE_ORIGIN_SECRET_PREVIOUS"):
         start, reference, end = variables[name]["Fn::Join"][1]

@@ -24,7 +24,11 @@ def test_the_function_names_the_component(to_zero: Synthesis) -> None:
     """The function invokes the component by name and dialect, and may invoke nothing else."""
     environment = to_zero.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
     model = json.loads(environment["SLUICE_MODELS"])["sluice-demo"]
-    assert (model["endpoint"], model["component"], model["dialect"]) == ("sluice-dev", "sluice-dev-model", "openai")
+    assert (model["endpoint"], model["component"], model["dialect"]) == (
+        "sluice-dev",
+        "sluice-dev-model",
+        "openai",
+    )
     text = json.dumps(to_zero.resources("AWS::IAM::Policy"))
     assert ":endpoint/sluice-dev" in text
     assert ":inference-component/sluice-dev-model" in text

@@ -16,12 +16,16 @@ def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any)
     assert synthesis.function(FUNCTIONS["Sweeper"])["Timeout"] < 300
 
 
-def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(synthesis: Any) -> None:
+def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(
+    synthesis: Any,
+) -> None:
     """Three alarms; one that hears nothing for a quarter of an hour is one of them."""
     found = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
     alarms = {it["MetricName"]: it for it in found if it["Namespace"] != "AWS/SageMaker"}
     assert alarms.keys() == {"Recovered", "Errors", "Invocations"}
-    deployment = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]["SLUICE_DEPLOYMENT"]
+    deployment = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"][
+        "SLUICE_DEPLOYMENT"
+    ]
     assert alarms["Recovered"]["Namespace"] == "Sluice"
     assert alarms["Recovered"]["Dimensions"] == [{"Name": "Deployment", "Value": deployment}]
     silent = alarms["Invocations"]

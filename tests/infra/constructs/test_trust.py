@@ -29,17 +29,23 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "weights": "s3://models/one/",
         "scale_to_zero": True,
     },
-    "edge": {"domain": "api.example.org", "hosted_zone": "Z0123456789ABC:example.org", "web_acl": "rate"},
+    "edge": {
+        "domain": "api.example.org",
+        "hosted_zone": "Z0123456789ABC:example.org",
+        "web_acl": "rate",
+    },
 }
 ALLOWED = {
     "CustomCrossRegionExportWriterCustomResourceProviderRole": "made by CDK, whose trust cannot be changed; it "
-    "may write parameters of /cdk/exports/ in us-east-1's and the service's region, and Lambda passes roles within an "
+    "may write parameters of /cdk/exports/ in us-east-1's and the service's region, and "
+    "Lambda passes roles within an "
     "account only",
     "CustomCrossRegionExportReaderCustomResourceProviderRole": "likewise",
 }
 """Resources by the beginning of their names, and why they may do without."""
 ALLOWED_SERVICES = {
-    "lambda.amazonaws.com": "AWS documents no condition for execution roles: a function might not start with one; who "
+    "lambda.amazonaws.com": "AWS documents no condition for execution roles: a function might not start with one; "
+    "who "
     "gives Lambda a role needs iam:PassRole in the role's own account",
 }
 """Services that roles may trust without a condition, and why. Other resources' policies and
@@ -96,14 +102,19 @@ def unconditional(template: dict[str, Any]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "options"), [("local", "plain"), ("dev", "plain"), *(("prod", options) for options in OPTIONS)]
+    ("stage", "options"),
+    [("local", "plain"), ("dev", "plain"), *(("prod", options) for options in OPTIONS)],
 )
-def test_a_service_acts_for_this_account_only(stage: str, options: str, templates: Templates) -> None:
+def test_a_service_acts_for_this_account_only(
+    stage: str, options: str, templates: Templates
+) -> None:
     """Each trust in a service, but those in the lists, names the account or the resource that the
     service acts for.
     """
     made = templates(stage, options)
-    roles = [it for one in made for it in one["Resources"].values() if it["Type"] == "AWS::IAM::Role"]
+    roles = [
+        it for one in made for it in one["Resources"].values() if it["Type"] == "AWS::IAM::Role"
+    ]
     assert len(roles) >= 4  # so that there was something to look at
     found = {name for template in made for name in unconditional(template)}
     assert {name for name in found if not name.startswith(tuple(ALLOWED))} == set()
@@ -118,20 +129,40 @@ def test_what_is_looked_for_is_found() -> None:
     role = {"AssumeRolePolicyDocument": {"Statement": [trust]}}
     template = {
         "Role": {"Type": "AWS::IAM::Role", "Properties": role},
-        "Bucket": {"Type": "AWS::S3::BucketPolicy", "Properties": {"PolicyDocument": {"Statement": trust}}},
-        "Permission": {"Type": "AWS::Lambda::Permission", "Properties": {"Principal": "events.amazonaws.com"}},
+        "Bucket": {
+            "Type": "AWS::S3::BucketPolicy",
+            "Properties": {"PolicyDocument": {"Statement": trust}},
+        },
+        "Permission": {
+            "Type": "AWS::Lambda::Permission",
+            "Properties": {"Principal": "events.amazonaws.com"},
+        },
         "Url": {"Type": "AWS::Lambda::Permission", "Properties": {"Principal": "*"}},
-        "Other": {"Type": "AWS::IAM::Role", "Properties": {"x": {**trust, "Condition": {"Bool": {"aws:y": "true"}}}}},
+        "Other": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {"x": {**trust, "Condition": {"Bool": {"aws:y": "true"}}}},
+        },
         "Lambda": {"Type": "AWS::SQS::QueuePolicy", "Properties": {"x": function}},
         "Function": {"Type": "AWS::IAM::Role", "Properties": {"x": function}},
-        "Good": {"Type": "AWS::IAM::Role", "Properties": {"x": {**trust, "Condition": {"A": {"aws:SourceArn": "b"}}}}},
+        "Good": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {"x": {**trust, "Condition": {"A": {"aws:SourceArn": "b"}}}},
+        },
     }
-    assert list(unconditional({"Resources": template})) == ["Role", "Bucket", "Permission", "Other", "Lambda"]
+    assert list(unconditional({"Resources": template})) == [
+        "Role",
+        "Bucket",
+        "Permission",
+        "Other",
+        "Lambda",
+    ]
 
 
 def conditions(statement: dict[str, Any]) -> set[str]:
     """The operators and keys of a statement's condition; one empty text where it has none."""
-    return {f"{operator} {key}" for operator, it in statement.get("Condition", {}).items() for key in it} or {""}
+    return {
+        f"{operator} {key}" for operator, it in statement.get("Condition", {}).items() for key in it
+    } or {""}
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -145,7 +176,10 @@ def test_each_service_is_trusted_as_aws_documents_it(options: str, templates: Te
             if resource["Type"] == "AWS::IAM::Role" and not name.startswith(tuple(ALLOWED)):
                 for it in statements(resource["Properties"]["AssumeRolePolicyDocument"]):
                     asked.setdefault(it["Principal"]["Service"], set()).update(conditions(it))
-    wanted = {"lambda.amazonaws.com": {""}, "sagemaker.amazonaws.com": {"StringEquals aws:SourceAccount"}}
+    wanted = {
+        "lambda.amazonaws.com": {""},
+        "sagemaker.amazonaws.com": {"StringEquals aws:SourceAccount"},
+    }
     if OPTIONS[options].get("image_build") == "codebuild":
         wanted["codebuild.amazonaws.com"] = {"StringEquals aws:SourceAccount"}
     assert asked == wanted
@@ -166,8 +200,14 @@ def test_grants_hold_under_the_conditions_that_aws_documents(templates: Template
         for it in execution
         for action in (it["Action"] if isinstance(it["Action"], list) else [it["Action"]])
     }
-    assert by_action["kms:CreateGrant"]["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
-    assert by_action["s3:ListBucket"]["Condition"] == {"StringLike": {"s3:prefix": "one/model.gguf"}}
+    assert by_action["kms:CreateGrant"]["Condition"] == {
+        "Bool": {"kms:GrantIsForAWSResource": "true"}
+    }
+    assert by_action["s3:ListBucket"]["Condition"] == {
+        "StringLike": {"s3:prefix": "one/model.gguf"}
+    }
     made = str(by_action["ec2:CreateNetworkInterface"]["Resource"])
-    assert all(place in made for place in ("subnet/subnet-1a", "subnet/subnet-2b", "security-group/sg-1"))
+    assert all(
+        place in made for place in ("subnet/subnet-1a", "subnet/subnet-2b", "security-group/sg-1")
+    )
     assert by_action["ec2:CreateNetworkInterface"]["Resource"] != "*"

@@ -15,7 +15,9 @@ def test_the_table_can_be_restored_to_any_second(synthesis: Any) -> None:
 
 
 def test_the_indexes_are_sparse_and_hold_keys_only(synthesis: Any) -> None:
-    """What is overdue and which keys there are is found by attributes that other items do not have."""
+    """What is overdue and which keys there are is found by attributes that other items do not
+    have.
+    """
     indexes = synthesis.the("AWS::DynamoDB::GlobalTable")["GlobalSecondaryIndexes"]
     found = {it["IndexName"]: [key["AttributeName"] for key in it["KeySchema"]] for it in indexes}
     assert found == {"overdue": ["open", "due"], "keys": ["directory", "created"]}
@@ -23,8 +25,12 @@ def test_the_indexes_are_sparse_and_hold_keys_only(synthesis: Any) -> None:
 
 
 @pytest.mark.parametrize(("stage", "kept"), [("local", False), ("dev", False), ("prod", True)])
-def test_production_data_survives_its_stack(syntheses: dict[str, Any], stage: str, kept: bool) -> None:
+def test_production_data_survives_its_stack(
+    syntheses: dict[str, Any], stage: str, kept: bool
+) -> None:
     """What production's meter wrote is neither deleted with the stack nor by hand."""
     (table,) = syntheses[stage].resources("AWS::DynamoDB::GlobalTable")
-    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")
+    assert (
+        table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")
+    )
     assert table["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is kept

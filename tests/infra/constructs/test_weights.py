@@ -12,7 +12,9 @@ from tests.support.synthesis import KEY, Synthesis
 
 def test_one_weights_file_is_one_uncompressed_object(synthesis: Any) -> None:
     """A file of weights reaches the container as the file it is."""
-    source = synthesis.the("AWS::SageMaker::Model")["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
+    source = synthesis.the("AWS::SageMaker::Model")["PrimaryContainer"]["ModelDataSource"][
+        "S3DataSource"
+    ]
     assert (source["CompressionType"], source["S3DataType"]) == ("None", "S3Object")
     assert source["S3Uri"]["Fn::Join"][1][-1].endswith(".gguf")
 
@@ -25,7 +27,11 @@ def test_weights_under_a_prefix_are_read_from_where_they_are(project: Path, tmp_
     template = app.synth().get_stack_by_name(service.stack_name).template["Resources"]
     (model,) = [it for it in template.values() if it["Type"] == "AWS::SageMaker::Model"]
     source = model["Properties"]["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
-    assert source == {"CompressionType": "None", "S3DataType": "S3Prefix", "S3Uri": "s3://models/one/"}
+    assert source == {
+        "CompressionType": "None",
+        "S3DataType": "S3Prefix",
+        "S3Uri": "s3://models/one/",
+    }
     policies = str([it for it in template.values() if it["Type"] == "AWS::IAM::Policy"])
     assert ":s3:::models/one/*'" in policies
     assert "ecr:" not in policies
@@ -35,7 +41,9 @@ def test_packed_weights_are_unpacked_and_volumes_encrypted(without_docker: Synth
     """A JumpStart-style archive is declared as one, and the machine's volume takes the key that is
     named.
     """
-    source = without_docker.the("AWS::SageMaker::Model")["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
+    source = without_docker.the("AWS::SageMaker::Model")["PrimaryContainer"]["ModelDataSource"][
+        "S3DataSource"
+    ]
     assert source == {
         "S3Uri": "s3://models/one/model.tar.gz",
         "S3DataType": "S3Object",

@@ -16,4 +16,6 @@ def test_the_images_name_their_origin() -> None:
     assert set(found["containers"]) == {"vllm", "sglang", "lmi", "tgi"}
     for container in containers().values():
         assert {"us-east-1", "eu-central-1", "ap-northeast-1"} <= set(container.uris)
-        assert {uri.split("/")[1].partition(":")[0] for uri in container.uris.values()} == {container.repository}
+        assert {uri.split("/")[1].partition(":")[0] for uri in container.uris.values()} == {
+            container.repository
+        }

@@ -11,7 +11,10 @@ from infra.images import digests
 from infra.settings.deployment import DEV
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
-TEXT = "ARG BASE_IMAGE=python:3.13-slim\nARG GPU_BASE_IMAGE=org/gpu:v1\nARG OTHER=x:1\nFROM ${BASE_IMAGE}\n"
+TEXT = (
+    "ARG BASE_IMAGE=python:3.13-slim\nARG GPU_BASE_IMAGE=org/gpu:v1\nARG OTHER=x:1\nFROM "
+    "${BASE_IMAGE}\n"
+)
 
 
 def test_a_base_is_pinned_by_its_digest() -> None:
@@ -24,7 +27,9 @@ def test_a_base_is_pinned_by_its_digest() -> None:
     assert f"ARG BASE_IMAGE=python:3.13-slim@{DIGEST}\n" in text
     assert text.endswith("ARG OTHER=x:1\nFROM ${BASE_IMAGE}\n")
     other = DIGEST.replace("0", "f")
-    assert f"org/gpu:v1@{other}\n" in digests.pinned(text, dict.fromkeys(["python:3.13-slim", "org/gpu:v1"], other))
+    assert f"org/gpu:v1@{other}\n" in digests.pinned(
+        text, dict.fromkeys(["python:3.13-slim", "org/gpu:v1"], other)
+    )
 
 
 def test_both_bases_of_the_dockerfile_are_found() -> None:
@@ -43,7 +48,10 @@ class _Any(dict[str, str]):
 
 @pytest.mark.parametrize("printed", ["echo 'no route' >&2; exit 1", "echo latest"])
 def test_a_registry_that_does_not_answer_changes_nothing(
-    printed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    printed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Without an answer the Dockerfile is not changed, and a message says so; with one it has the
     digests.
@@ -67,7 +75,9 @@ def test_the_synthesis_names_what_is_not_pinned(project: Path, tmp_path: Path) -
     (tmp_path / "source").mkdir()
     for path in project.rglob("*"):
         if path.is_file():
-            (tmp_path / "source" / path.relative_to(project)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "source" / path.relative_to(project)).parent.mkdir(
+                parents=True, exist_ok=True
+            )
             (tmp_path / "source" / path.relative_to(project)).write_bytes(path.read_bytes())
     (tmp_path / "source/model/Dockerfile").write_text(TEXT)
     app = App(outdir=str(tmp_path / "out"), analytics_reporting=False)

@@ -33,7 +33,10 @@ def checkout(folder: Path) -> Path:
 def tree(folder: Path) -> dict[str, tuple[int, str]]:
     """Every file's mode and hash."""
     return {
-        str(path.relative_to(folder)): (path.stat().st_mode & 0o777, hashlib.sha256(path.read_bytes()).hexdigest())
+        str(path.relative_to(folder)): (
+            path.stat().st_mode & 0o777,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -108,7 +111,9 @@ def test_nothing_unused_is_in_the_package(arm: Package) -> None:
     assert not names & {"botocore", "boto3", "bin", "tests", "pip"}
     paths = [path.relative_to(arm.path) for path in arm.path.rglob("*")]
     assert not [
-        path for path in paths if path.suffix in {".pyi", ".pyx", ".c", ".h"} or path.name in {"tests", "RECORD"}
+        path
+        for path in paths
+        if path.suffix in {".pyi", ".pyx", ".c", ".h"} or path.name in {"tests", "RECORD"}
     ]
     for folder in arm.path.glob("*.dist-info"):
         assert list((folder / "licenses").rglob("*"))
@@ -140,7 +145,9 @@ def test_the_package_is_small(arm: Package) -> None:
     assert zipped(arm) < 12_000_000
 
 
-def test_the_control_functions_package_is_apart(arm: Package, control: dict[Target, Package]) -> None:
+def test_the_control_functions_package_is_apart(
+    arm: Package, control: dict[Target, Package]
+) -> None:
     """The admin API and what it is made of are in their own package only, under 8 MB zipped with
     bytecode.
     """
@@ -155,8 +162,15 @@ def test_the_control_functions_package_is_apart(arm: Package, control: dict[Targ
 
 def test_the_control_function_runs_from_its_package(control: dict[Target, Package]) -> None:
     """Its handlers import from the package alone."""
-    environment = {"AWS_REGION": "eu-west-1", "SLUICE_USAGE_TABLE": "t", "SLUICE_MODEL_NAMES": '["m"]'}
-    imports = "import lambda_fn.control.handler, lambda_fn.control.rotate, fastapi; print(fastapi.__file__)"
+    environment = {
+        "AWS_REGION": "eu-west-1",
+        "SLUICE_USAGE_TABLE": "t",
+        "SLUICE_MODEL_NAMES": '["m"]',
+    }
+    imports = (
+        "import lambda_fn.control.handler, lambda_fn.control.rotate, fastapi; "
+        "print(fastapi.__file__)"
+    )
     code = f"import sys; sys.path[:0] = [sys.argv[1]]; {imports}"
     command = [sys.executable, "-I", "-S", "-c", code, str(control[HOST].path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -176,19 +190,26 @@ def test_bytecode_of_the_host_is_valid_for_ever(host: Package) -> None:
     compiled = list(host.path.rglob("*.pyc"))
     assert len(compiled) == len(sources)
     for path in compiled:
-        assert struct.unpack_from("<I", path.read_bytes(), 4) == (0b01,)  # hash-based, unchecked: PEP 552
+        assert struct.unpack_from("<I", path.read_bytes(), 4) == (
+            0b01,
+        )  # hash-based, unchecked: PEP 552
 
 
 def test_the_hosts_package_runs_on_the_host(host: Package) -> None:
     """The function's modules and dependencies import from the package alone."""
-    imports = "import httptools, msgspec, starlette, lambda_fn.stream.main, schema_guard; print(msgspec.__file__)"
+    imports = (
+        "import httptools, msgspec, starlette, lambda_fn.stream.main, schema_guard; "
+        "print(msgspec.__file__)"
+    )
     code = f"import sys; sys.path[:0] = [sys.argv[1]]; {imports}"
     command = [sys.executable, "-I", "-S", "-c", code, str(host.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(str(host.path))
 
 
-def test_an_unchanged_package_is_not_built_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_package_is_not_built_again(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second synthesis finds the first one's package."""
     first = build(root=small, target=HOST)
     monkeypatch.setattr(infra.packaging.package, "find_uv_bin", lambda: pytest.fail("built again"))
@@ -200,7 +221,10 @@ def test_a_changed_source_is_packaged(small: Path) -> None:
     before = tree(build(root=small, target=HOST).path)
     (small / "lambda_fn/stream/main.py").rename(small / "lambda_fn/other.py")
     after = tree(build(root=small, target=HOST).path)
-    assert {path for path in after if path.endswith(".py")} == {"lambda_fn/other.py", "schema_guard/__init__.py"}
+    assert {path for path in after if path.endswith(".py")} == {
+        "lambda_fn/other.py",
+        "schema_guard/__init__.py",
+    }
     assert before["bootstrap"] == after["bootstrap"]
 
 
@@ -212,7 +236,9 @@ def test_a_build_that_failed_is_not_taken_for_done(small: Path) -> None:
             build(root=small, target=HOST)
 
 
-@pytest.mark.parametrize("missing", ["lambda_fn/bootstrap", "locks/function.txt", "schema_guard/__init__.py"])
+@pytest.mark.parametrize(
+    "missing", ["lambda_fn/bootstrap", "locks/function.txt", "schema_guard/__init__.py"]
+)
 def test_a_missing_source_is_named(small: Path, missing: str) -> None:
     """Without the wrapper or the lock there is no package, and the message says which."""
     (small / missing).unlink()
@@ -228,13 +254,22 @@ def test_a_dependency_without_a_hash_is_refused(small: Path) -> None:
 
 
 def test_wheels_of_the_host_are_not_built_for_another(small: Path) -> None:
-    """The local stage with another Python than this machine's is refused before anything is built."""
-    with pytest.raises(PackageError, match=r"wheels=host can only build for this machine.* not for .*3\.99"):
-        build(root=small, target=Target(python_version="3.99", architecture=host_architecture(), wheels="host"))
+    """The local stage with another Python than this machine's is refused before anything is
+    built.
+    """
+    with pytest.raises(
+        PackageError, match=r"wheels=host can only build for this machine.* not for .*3\.99"
+    ):
+        build(
+            root=small,
+            target=Target(python_version="3.99", architecture=host_architecture(), wheels="host"),
+        )
 
 
 def test_an_absent_python_leaves_the_package_without_bytecode(small: Path) -> None:
     """No interpreter of the target's version means no bytecode at all."""
-    package = build(root=small, target=Target(python_version="3.99", architecture="arm64", wheels="lambda"))
+    package = build(
+        root=small, target=Target(python_version="3.99", architecture="arm64", wheels="lambda")
+    )
     assert package.bytecode is None
     assert not list(package.path.rglob("*.pyc"))

@@ -22,7 +22,9 @@ def test_the_container_is_variables_its_settings(synthesis: Any) -> None:
 def test_only_the_local_stage_paces_its_answers(syntheses: dict[str, Any]) -> None:
     """A person sees the local model stream; on AWS it answers as fast as it can."""
     paces = {
-        stage: it.the("AWS::SageMaker::Model")["PrimaryContainer"]["Environment"]["SLUICE_TOKENS_PER_SECOND"]
+        stage: it.the("AWS::SageMaker::Model")["PrimaryContainer"]["Environment"][
+            "SLUICE_TOKENS_PER_SECOND"
+        ]
         for stage, it in syntheses.items()
     }
     assert paces == {"local": "40", "dev": "0", "prod": "0"}
@@ -53,16 +55,26 @@ def test_a_gated_models_token_is_a_reference(scaled: Synthesis) -> None:
     assert (environment["MAX_TOTAL_TOKENS"], environment["SM_NUM_GPUS"]) == ("4096", "1")
     assert "ModelDataSource" not in model["PrimaryContainer"]
     assert model["EnableNetworkIsolation"] is False
-    assert variant(scaled)["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-3-1"  # TGI's CUDA is 12.4
+    assert (
+        variant(scaled)["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-3-1"
+    )  # TGI's CUDA is 12.4
 
 
 @pytest.mark.parametrize(
     ("container", "name"),
-    [("sglang", "SM_SGLANG_CONTEXT_LENGTH"), ("lmi", "OPTION_MAX_MODEL_LEN"), ("tgi", "MAX_TOTAL_TOKENS")],
+    [
+        ("sglang", "SM_SGLANG_CONTEXT_LENGTH"),
+        ("lmi", "OPTION_MAX_MODEL_LEN"),
+        ("tgi", "MAX_TOTAL_TOKENS"),
+    ],
 )
-def test_each_container_is_variables_the_context_under_its_own_name(container: str, name: str) -> None:
+def test_each_container_is_variables_the_context_under_its_own_name(
+    container: str, name: str
+) -> None:
     """What money depends on, the longest context, is enforced by the server itself."""
-    settings = DEV.replace(container=container, instance_type="ml.g6.xlarge", weights="s3://models/one/")
+    settings = DEV.replace(
+        container=container, instance_type="ml.g6.xlarge", weights="s3://models/one/"
+    )
     variables = environment(settings)
     assert variables[name] == "4096"
     assert "/opt/ml/model" in variables.values()
@@ -71,10 +83,15 @@ def test_each_container_is_variables_the_context_under_its_own_name(container: s
 
 def test_our_container_on_gpus_is_variables_its_model() -> None:
     """The vLLM engine gets its model's id and the GPUs of the instance."""
-    settings = DEV.replace(engine="vllm", instance_type="ml.g6.12xlarge", weights="hf:org/model@main")
+    settings = DEV.replace(
+        engine="vllm", instance_type="ml.g6.12xlarge", weights="hf:org/model@main"
+    )
     variables = environment(settings)
     assert variables["SLUICE_ENGINE"] == "vllm"
-    assert (variables["SLUICE_MODEL_ID"], variables["SLUICE_MODEL_REVISION"]) == ("org/model", "main")
+    assert (variables["SLUICE_MODEL_ID"], variables["SLUICE_MODEL_REVISION"]) == (
+        "org/model",
+        "main",
+    )
     assert variables["SLUICE_TENSOR_PARALLEL"] == "4"
 
 
@@ -89,5 +106,7 @@ def test_an_unknown_gpu_instance_must_say_its_gpus() -> None:
 def test_too_many_variables_are_refused() -> None:
     """SageMaker takes a hundred."""
     settings = DEV.replace(environment={f"A{number}": "x" for number in range(100)})
-    with pytest.raises(SettingsError, match="SageMaker takes 100 variables, and with ours there are 105"):
+    with pytest.raises(
+        SettingsError, match="SageMaker takes 100 variables, and with ours there are 105"
+    ):
         environment(settings)

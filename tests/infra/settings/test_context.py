@@ -43,7 +43,9 @@ def test_the_default_stage_costs_least_on_aws() -> None:
         ("scale_to_zero", "true", True),
     ],
 )
-def test_a_single_setting_is_overridden_and_read_by_its_type(name: str, text: object, value: object) -> None:
+def test_a_single_setting_is_overridden_and_read_by_its_type(
+    name: str, text: object, value: object
+) -> None:
     """One context value changes one setting, and nothing else."""
     settings = settings_from_context({"stage": "dev", name: text})
     assert settings == DEV.replace(**{name: value})
@@ -51,14 +53,20 @@ def test_a_single_setting_is_overridden_and_read_by_its_type(name: str, text: ob
 
 
 def test_several_values_and_plans_are_read() -> None:
-    """Lists stand between commas, plans between semicolons, and either may be a list of cdk.json."""
+    """Lists stand between commas, plans between semicolons, and either may be a list of
+    cdk.json.
+    """
     text = "cron(0 7 ? * MON-FRI *) 2-8; cron(0 20 ? * * *) 1"
-    settings = settings_from_context({"max_instances": "8", "schedule": text, "subnets": "", "security_groups": []})
+    settings = settings_from_context(
+        {"max_instances": "8", "schedule": text, "subnets": "", "security_groups": []}
+    )
     assert [(plan.when, plan.minimum, plan.maximum) for plan in settings.plans] == [
         ("cron(0 7 ? * MON-FRI *)", 2, 8),
         ("cron(0 20 ? * * *)", 1, 1),
     ]
-    settings = settings_from_context({"subnets": "subnet-1a, subnet-2b", "security_groups": ["sg-1"]})
+    settings = settings_from_context(
+        {"subnets": "subnet-1a, subnet-2b", "security_groups": ["sg-1"]}
+    )
     assert (settings.subnets, settings.security_groups) == (("subnet-1a", "subnet-2b"), ("sg-1",))
 
 
@@ -71,7 +79,11 @@ def test_another_container_has_another_image() -> None:
 
 def test_the_keys_of_cdk_itself_are_not_settings() -> None:
     """Context that CDK keeps for itself is left alone."""
-    context = {"aws:cdk:bundling-stacks": ["**"], "@aws-cdk/core:x": True, "hosted-zone:account=1": "z"}
+    context = {
+        "aws:cdk:bundling-stacks": ["**"],
+        "@aws-cdk/core:x": True,
+        "hosted-zone:account=1": "z",
+    }
     assert settings_from_context(context) == DEV
 
 
@@ -93,39 +105,86 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"image_uri": "sluice"}, "must be host/repository:tag, or none"),
         ({"weights": "s3://bucket"}, "must be a file, or s3://bucket/key"),
         ({"weights": ""}, "weights=none: there is no model in the image"),
-        ({"weights": "hf:one"}, "must be a file, or s3://bucket/key, or s3://bucket/prefix/, or hf:organisation/model"),
+        (
+            {"weights": "hf:one"},
+            "must be a file, or s3://bucket/key, or s3://bucket/prefix/, or hf:organisation/model",
+        ),
         ({"weights": "hf:o/m"}, "engine=llama_cpp cannot download"),
         ({"container": "vllm"}, "container=vllm needs a GPU; ml.g6.xlarge has the cheapest"),
-        ({"engine": "vllm", "instance_type": "ml.g6.xlarge"}, "engine=vllm reads Hugging Face models"),
-        ({**VLLM, "network_isolation": "true"}, "network_isolation=true: the container downloads weights=hf:o/m"),
+        (
+            {"engine": "vllm", "instance_type": "ml.g6.xlarge"},
+            "engine=vllm reads Hugging Face models",
+        ),
+        (
+            {**VLLM, "network_isolation": "true"},
+            "network_isolation=true: the container downloads weights=hf:o/m",
+        ),
         ({"huggingface_secret": "token"}, "has an effect with weights=hf:organisation/model only"),
         ({**VLLM, "dialect": "lmi-inputs"}, "container=lmi has this dialect, vllm does not"),
         ({"environment": "A=B"}, "environment=A=B: must be a JSON object of texts"),
-        ({"environment": '{"A-B": "x"}'}, "environment=A-B: must be the name of an environment variable"),
+        (
+            {"environment": '{"A-B": "x"}'},
+            "environment=A-B: must be the name of an environment variable",
+        ),
         ({"environment": '{"A": "' + "x" * 1025 + '"}'}, "1,024 characters each"),
-        ({"other_models": '{"a": {"endpoint": "e"}}'}, "other_models=a: needs endpoint, context_tokens"),
+        (
+            {"other_models": '{"a": {"endpoint": "e"}}'},
+            "other_models=a: needs endpoint, context_tokens",
+        ),
         ({"other_models": '{"a": 5}'}, "must be a JSON object"),
-        ({"max_instances": "1", "instance_count": "2"}, "max_instances=1: must not be under instance_count=2"),
+        (
+            {"max_instances": "1", "instance_count": "2"},
+            "max_instances=1: must not be under instance_count=2",
+        ),
         ({"schedule": "at noon"}, "must be like cron(0 7 ? * MON-FRI *) 2-8"),
         ({"schedule": "cron(0 7 ? * MON-FRI *) 2-8"}, "schedule: needs max_instances"),
-        ({"schedule": "cron(0 7 ? * * *) 8-2", "max_instances": "9"}, "the first number must not be over the second"),
+        (
+            {"schedule": "cron(0 7 ? * * *) 8-2", "max_instances": "9"},
+            "the first number must not be over the second",
+        ),
         ({"subnets": "subnet-1a"}, "subnets and security_groups: set both, or neither"),
-        ({"subnets": "subnet-1a", "security_groups": "sg-1", "stage": "prod"}, "set subnets of two zones"),
-        ({"kms_key": KEY, "instance_type": "ml.g6.xlarge"}, "SageMaker takes none for ml.g6.xlarge"),
-        ({"endpoint_name": "theirs", "scale_to_zero": "true"}, "the owner of an existing endpoint scales it"),
+        (
+            {"subnets": "subnet-1a", "security_groups": "sg-1", "stage": "prod"},
+            "set subnets of two zones",
+        ),
+        (
+            {"kms_key": KEY, "instance_type": "ml.g6.xlarge"},
+            "SageMaker takes none for ml.g6.xlarge",
+        ),
+        (
+            {"endpoint_name": "theirs", "scale_to_zero": "true"},
+            "the owner of an existing endpoint scales it",
+        ),
         ({"domain": "api.example.org"}, "domain=api.example.org: needs hosted_zone"),
-        ({"domain": "api.example.org", "hosted_zone": "Z1:ample.org"}, "is not in the zone ample.org of hosted_zone"),
+        (
+            {"domain": "api.example.org", "hosted_zone": "Z1:ample.org"},
+            "is not in the zone ample.org of hosted_zone",
+        ),
         ({"certificate_arn": CERTIFICATE}, "have an effect with domain only"),
         ({"web_acl": "rate", "stage": "local"}, "the local cloud has no AWS WAF"),
-        ({"web_acl": "arn:aws:wafv2:eu-west-1:123456789012:global/webacl/a/" + "0" * 36}, "is in us-east-1"),
-        ({"web_acl": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/a/" + "0" * 36}, "is in us-east-1"),
+        (
+            {"web_acl": "arn:aws:wafv2:eu-west-1:123456789012:global/webacl/a/" + "0" * 36},
+            "is in us-east-1",
+        ),
+        (
+            {"web_acl": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/a/" + "0" * 36},
+            "is in us-east-1",
+        ),
         ({"web_acl": "true"}, "must be rate, or the ARN of a web ACL for CloudFront"),
         ({"web_acl_rate": "9"}, "must be a whole number from 10 to 2000000000"),
         ({"web_acl_admin_rate": "9"}, "must be a whole number from 10 to 2000000000"),
         ({"web_acl_admin_rate": "2000000001"}, "must be a whole number from 10 to 2000000000"),
         ({"weights_sha256": "A" * 64}, "64 hexadecimal digits"),
         ({"weights_sha256": "a" * 64, "weights": "s3://models/one/"}, "for one GGUF file"),
-        ({"weights_sha256": "a" * 64, "engine": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:a/b"}, "GGUF"),
+        (
+            {
+                "weights_sha256": "a" * 64,
+                "engine": "vllm",
+                "instance_type": "ml.g6.xlarge",
+                "weights": "hf:a/b",
+            },
+            "GGUF",
+        ),
         ({"certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1")}, "of ACM in us-east-1"),
         ({"name": "My_Stack"}, "must be lower-case letters"),
         ({"python_version": "2.7"}, "must be 3.11 or newer"),
@@ -133,7 +192,9 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"colour": "blue"}, "Settings: "),
     ],
 )
-def test_an_unknown_or_absurd_setting_is_refused_with_the_choices(context: dict[str, object], said: str) -> None:
+def test_an_unknown_or_absurd_setting_is_refused_with_the_choices(
+    context: dict[str, object], said: str
+) -> None:
     """The message names the setting, the value and what it may be."""
     with pytest.raises(SettingsError) as caught:
         settings_from_context(context)

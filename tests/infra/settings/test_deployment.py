@@ -50,7 +50,9 @@ def test_the_local_stage_runs_on_this_machine_at_a_pace_that_can_be_watched() ->
 
 
 def test_production_keeps_its_data_and_stands_on_two_instances() -> None:
-    """Production is retained, bounded and redundant; dev reserves nothing that a new account lacks."""
+    """Production is retained, bounded and redundant; dev reserves nothing that a new account
+    lacks.
+    """
     assert (PROD.retain, PROD.instance_count) == (True, 2)
     assert PROD.reserved_concurrency is not None
     assert of_stage("dev").reserved_concurrency is None
@@ -59,17 +61,25 @@ def test_production_keeps_its_data_and_stands_on_two_instances() -> None:
 def test_no_request_is_taken_for_lost_while_its_function_may_run() -> None:
     """Only the local cloud may sweep before the function's own timeout is over."""
     assert settings_from_context({"stage": "local", "overdue_seconds": "5"}).overdue_seconds == 5
-    with pytest.raises(SettingsError, match=r"^overdue_seconds=599: must be 600 or more in stage prod"):
+    with pytest.raises(
+        SettingsError, match=r"^overdue_seconds=599: must be 600 or more in stage prod"
+    ):
         settings_from_context({"stage": "prod", "overdue_seconds": "599"})
 
 
 def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
     """The app exits with status 1 and one line, not with a traceback."""
     root = Path(__file__).resolve().parents[3]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the pinned Node: another may warn
+    # the pinned Node: another may warn
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "CDK_CONTEXT_JSON": json.dumps({"stage": "nowhere"})}
     done = subprocess.run(
-        [sys.executable, "app.py"], cwd=root, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "app.py"],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stderr.strip() == "sluice: stage=nowhere: must be local, dev or prod"
@@ -82,7 +92,8 @@ def test_every_setting_is_documented_as_it_is() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text()
     found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| .+ \|$", page, re.MULTILINE)
     assert sorted(found) == sorted(
-        (name, shown(getattr(DEV, name)), shown(getattr(PROD, name)), accepted(name)) for name in FIELDS
+        (name, shown(getattr(DEV, name)), shown(getattr(PROD, name)), accepted(name))
+        for name in FIELDS
     )
 
 
@@ -90,7 +101,13 @@ def shown(value: object) -> str:
     """Return a value as `-c` takes it."""
     if value in (None, (), {}):
         return "none"
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def test_streams_of_a_new_key() -> None:
@@ -98,7 +115,8 @@ def test_streams_of_a_new_key() -> None:
     unless a setting says.
     """
     found = {
-        reserved: DEV.replace(reserved_concurrency=reserved).new_key_streams for reserved in (None, 1, 50, 200, 10_000)
+        reserved: DEV.replace(reserved_concurrency=reserved).new_key_streams
+        for reserved in (None, 1, 50, 200, 10_000)
     }
     assert found == {None: 20, 1: 4, 50: 5, 200: 20, 10_000: MAX_STREAMS}
     assert PROD.new_key_streams == 20
@@ -110,7 +128,9 @@ def test_streams_of_a_new_key() -> None:
 def test_models_without_prices() -> None:
     """A model has a price when both are set; 0 is one."""
     other = {"bare": '{"endpoint": "e", "context_tokens": 9}'}
-    other["free"] = '{"endpoint": "e", "context_tokens": 9, "prompt_price": 0, "completion_price": 0}'
+    other["free"] = (
+        '{"endpoint": "e", "context_tokens": 9, "prompt_price": 0, "completion_price": 0}'
+    )
     settings = DEV.replace(other_models=other)
     assert settings.unpriced_models == [DEV.model_name, "bare"]
     assert settings.replace(prompt_price=1.0).unpriced_models == [DEV.model_name, "bare"]

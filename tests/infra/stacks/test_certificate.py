@@ -14,7 +14,9 @@ from infra.settings.deployment import (
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
-def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path: Path, region: str) -> None:
+def test_a_certificate_is_made_where_cloudfront_reads_it(
+    project: Path, tmp_path: Path, region: str
+) -> None:
     """A domain whose zone is named gets a certificate, in us-east-1 wherever the service is, proven
     by the zone.
     """
@@ -26,7 +28,9 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path
     name = str(settings.certificate_stack)
     made = stacks[name]
     assert made.environment.region == "us-east-1"
-    (certificate,) = [it for it in made.template["Resources"].values() if "CertificateManager" in it["Type"]]
+    (certificate,) = [
+        it for it in made.template["Resources"].values() if "CertificateManager" in it["Type"]
+    ]
     assert certificate["Properties"]["DomainName"] == "api.example.org"
     assert certificate["Properties"]["ValidationMethod"] == "DNS"
     [option] = certificate["Properties"]["DomainValidationOptions"]
@@ -34,7 +38,11 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(project: Path, tmp_path
     found = stacks[service.stack_name]
     assert found.environment.region == region
     assert name in [it.id for it in found.dependencies]
-    (edge,) = [it for it in found.template["Resources"].values() if it["Type"] == "AWS::CloudFront::Distribution"]
+    (edge,) = [
+        it
+        for it in found.template["Resources"].values()
+        if it["Type"] == "AWS::CloudFront::Distribution"
+    ]
     assert name.replace("-", "") in json.dumps(edge).replace("-", "")
     other = settings.replace(domain="api2.example.org")
     assert other.certificate_stack != name  # so that the service can move from one to the other
@@ -44,4 +52,6 @@ def test_a_certificate_needs_to_know_where(project: Path, tmp_path: Path) -> Non
     """Without credentials the account and region are unknown, which the error says."""
     settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
     with pytest.raises(SettingsError, match="set CDK_DEFAULT_ACCOUNT and CDK_DEFAULT_REGION"):
-        compose(App(outdir=str(tmp_path), analytics_reporting=False), settings=settings, root=project)
+        compose(
+            App(outdir=str(tmp_path), analytics_reporting=False), settings=settings, root=project
+        )

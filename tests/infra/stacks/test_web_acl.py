@@ -12,7 +12,9 @@ from infra.settings.deployment import DEV, SettingsError
 from tests.support.synthesis import Synthesis, synthesise
 
 _ACL = "AWS::WAFv2::WebACL"
-THEIRS = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/theirs/12345678-1234-1234-1234-123456789012"
+THEIRS = (
+    "arn:aws:wafv2:us-east-1:123456789012:global/webacl/theirs/12345678-1234-1234-1234-123456789012"
+)
 
 
 def stacks(project: Path, out: Path, region: str, **changes: Any) -> dict[str, Any]:
@@ -36,7 +38,9 @@ def the(template: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
-def test_one_that_is_made_is_where_cloudfront_looks(project: Path, tmp_path: Path, region: str) -> None:
+def test_one_that_is_made_is_where_cloudfront_looks(
+    project: Path, tmp_path: Path, region: str
+) -> None:
     """The web ACL is CloudFront's kind and in us-east-1, and the distribution, elsewhere, refers to
     it.
     """
@@ -53,13 +57,24 @@ def test_it_counts_by_address_and_more_strictly_below_admin(project: Path, tmp_p
     """Two rate rules over five minutes: 300 below /admin/, the setting for all; a block is a 429 of
     the API's form.
     """
-    acl = the(stacks(project, tmp_path, "us-east-1", web_acl_rate=500)["sluice-dev-web-acl"].template, _ACL)
+    acl = the(
+        stacks(project, tmp_path, "us-east-1", web_acl_rate=500)["sluice-dev-web-acl"].template,
+        _ACL,
+    )
     rates = {it["Name"]: it["Statement"]["RateBasedStatement"] for it in acl["Rules"]}
     assert {name: it["Limit"] for name, it in rates.items()} == {"AdminRate": 300, "Rate": 500}
-    assert {(it["AggregateKeyType"], it["EvaluationWindowSec"]) for it in rates.values()} == {("IP", 300)}
+    assert {(it["AggregateKeyType"], it["EvaluationWindowSec"]) for it in rates.values()} == {
+        ("IP", 300)
+    }
     narrowed = rates["AdminRate"]["ScopeDownStatement"]["ByteMatchStatement"]
-    assert (narrowed["SearchString"], narrowed["PositionalConstraint"]) == ("/admin/", "STARTS_WITH")
-    assert [it["Type"] for it in narrowed["TextTransformations"]] == ["URL_DECODE", "NORMALIZE_PATH"]
+    assert (narrowed["SearchString"], narrowed["PositionalConstraint"]) == (
+        "/admin/",
+        "STARTS_WITH",
+    )
+    assert [it["Type"] for it in narrowed["TextTransformations"]] == [
+        "URL_DECODE",
+        "NORMALIZE_PATH",
+    ]
     for rule in acl["Rules"]:
         block = rule["Action"]["Block"]["CustomResponse"]
         assert block["ResponseCode"] == 429
@@ -106,5 +121,7 @@ def test_one_that_is_made_needs_to_know_where(project: Path, tmp_path: Path) -> 
     """Without credentials the account and region are unknown, which the error says."""
     with pytest.raises(SettingsError, match=r"sluice-dev-web-acl: .* set CDK_DEFAULT_ACCOUNT and"):
         compose(
-            App(outdir=str(tmp_path), analytics_reporting=False), settings=DEV.replace(web_acl="rate"), root=project
+            App(outdir=str(tmp_path), analytics_reporting=False),
+            settings=DEV.replace(web_acl="rate"),
+            root=project,
         )

@@ -39,7 +39,9 @@ class Scripted:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>a proxy</html>", b"[]", b'{"Item":'])
-async def test_an_answer_that_is_not_dynamodbs(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_is_not_dynamodbs(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A 200 whose body is not a JSON object is retried and then unavailable: it does not mean that
     no item exists.
     """
@@ -71,14 +73,20 @@ async def test_throttling_is_waited_out(http: Client) -> None:
         nonlocal tries
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
-            status, body = (b"400 Bad", answers[tries]) if tries < len(answers) else (b"200 OK", b"{}")
+            await reader.readexactly(
+                int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+            )
+            status, body = (
+                (b"400 Bad", answers[tries]) if tries < len(answers) else (b"200 OK", b"{}")
+            )
             tries += 1
             writer.write(b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
             await writer.drain()
 
     async with peer(handler) as origin:
-        slow = Table(http, url=origin, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS)
+        slow = Table(
+            http, url=origin, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS
+        )
         await slow.put({"pk": "a", "sk": "b"}, condition="attribute_not_exists(pk)")
         assert tries == 4
         tries = -10
@@ -90,7 +98,11 @@ async def test_throttling_is_waited_out(http: Client) -> None:
 async def test_meter_that_is_not_there(http: Client) -> None:
     """An address where nothing listens is an unavailable meter, and not a hang."""
     table = Table(
-        http, url="http://127.0.0.1:9", region="eu-west-1", name=TABLE, credentials=lambda: Credentials("a", "b", "")
+        http,
+        url="http://127.0.0.1:9",
+        region="eu-west-1",
+        name=TABLE,
+        credentials=lambda: Credentials("a", "b", ""),
     )
     with pytest.raises(MeterUnavailable):
         await table.get({"pk": "a", "sk": "b"})

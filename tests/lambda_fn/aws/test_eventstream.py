@@ -15,7 +15,8 @@ from lambda_fn.aws.eventstream import Decoder, EventStreamError, Frame
 encode = EventStreamEncoder().encode_message
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)
 frames = st.lists(
-    st.tuples(st.dictionaries(names, st.text(max_size=40), max_size=4), st.binary(max_size=400)), max_size=5
+    st.tuples(st.dictionaries(names, st.text(max_size=40), max_size=4), st.binary(max_size=400)),
+    max_size=5,
 )
 
 
@@ -29,25 +30,35 @@ def decode(data: bytes, cuts: list[int]) -> list[Frame]:
 
 
 @given(messages=frames, cuts=st.lists(st.integers(0, 4000), max_size=8))
-def test_frames_are_botocores(messages: list[tuple[dict[str, str], bytes]], cuts: list[int]) -> None:
+def test_frames_are_botocores(
+    messages: list[tuple[dict[str, str], bytes]], cuts: list[int]
+) -> None:
     """Any frames, cut anywhere, decode to what was encoded, and to what botocore decodes."""
     data = b"".join(encode(headers, payload) for headers, payload in messages)
     found = decode(data, cuts)
     assert [(frame.headers, frame.payload) for frame in found] == messages
     buffer = EventStreamBuffer()
     buffer.add_data(data)
-    assert [(event.headers, event.payload) for event in buffer] == [(frame.headers, frame.payload) for frame in found]
+    assert [(event.headers, event.payload) for event in buffer] == [
+        (frame.headers, frame.payload) for frame in found
+    ]
 
 
 def test_byte_by_byte() -> None:
     """Single bytes yield the same frames."""
-    data = encode({":event-type": "PayloadPart"}, b"hello") + encode({":message-type": "exception"}, b"{}")
+    data = encode({":event-type": "PayloadPart"}, b"hello") + encode(
+        {":message-type": "exception"}, b"{}"
+    )
     assert decode(data, list(range(len(data)))) == decode(data, [])
 
 
 def test_other_header_types_are_passed_over() -> None:
     """Headers that are not strings are skipped by their size."""
-    block = b"\x01a\x00\x01b\x04\x00\x00\x00\x07\x01c\x06\x00\x02xy\x01d\x09" + bytes(16) + b"\x01e\x07\x00\x01z"
+    block = (
+        b"\x01a\x00\x01b\x04\x00\x00\x00\x07\x01c\x06\x00\x02xy\x01d\x09"
+        + bytes(16)
+        + b"\x01e\x07\x00\x01z"
+    )
     prelude = struct.pack(">II", 16 + len(block), len(block))
     message = prelude + struct.pack(">I", crc32(prelude)) + block
     assert Decoder().feed(message + struct.pack(">I", crc32(message))) == [Frame({"e": "z"}, b"")]

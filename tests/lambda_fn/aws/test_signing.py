@@ -24,7 +24,10 @@ printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size
 def test_signature_is_botocores(body: bytes, token: str, endpoint: str) -> None:
     """A request is signed as botocore signs it, with and without a session token."""
     path = f"/endpoints/{endpoint}/invocations-response-stream"
-    headers = {"content-type": "application/json", "x-amzn-sagemaker-accept": "application/jsonlines"}
+    headers = {
+        "content-type": "application/json",
+        "x-amzn-sagemaker-accept": "application/jsonlines",
+    }
     ours = sign(
         credentials=Credentials("AKID", "SECRET", token),
         region="eu-west-1",
@@ -35,7 +38,9 @@ def test_signature_is_botocores(body: bytes, token: str, endpoint: str) -> None:
         body=body,
         now=NOW.timestamp(),
     )
-    request = botocore.awsrequest.AWSRequest("POST", f"https://{HOST}{path}", headers=headers, data=body)
+    request = botocore.awsrequest.AWSRequest(
+        "POST", f"https://{HOST}{path}", headers=headers, data=body
+    )
     theirs = botocore.credentials.Credentials("AKID", "SECRET", token or None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.auth, "get_current_datetime", lambda: NOW)

@@ -72,7 +72,13 @@ async def call(
     }
     headers = [(name.encode(), value.encode()) for name, value in named.items()]
     read = Read(body)
-    scope = {"type": "http", "method": method, "path": PREFIX + path, "headers": headers, "query_string": query}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": PREFIX + path,
+        "headers": headers,
+        "query_string": query,
+    }
     await front(scope, read, send)
     said = json.loads(b"".join(message.get("body", b"") for message in sent))
     given = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
@@ -94,14 +100,26 @@ def keys(count: int) -> bytes:
         ("/replay", keys(80_000), 400, "array_above_max_length"),
         ("/keys", keys(5_000), 400, "array_above_max_length"),
         ("/keys", keys(1_000), 400, None),
-        ("/keys", b'{"name":' + b"[" * 50_000 + b"]" * 10_000 + b"}", 400, "array_above_max_length"),
+        (
+            "/keys",
+            b'{"name":' + b"[" * 50_000 + b"]" * 10_000 + b"}",
+            400,
+            "array_above_max_length",
+        ),
         ("/keys", b'{"name":' + b"[" * 3_000 + b"]" * 3_000 + b"}", 400, None),
         ("/keys", b'{"name":' + b"[" * 3_000, 400, "invalid_json"),
-        ("/keys", b'{"name":"x","limits":{"tokens_per_day":' + b"9" * 60_000 + b"}}", 400, "invalid_json"),
+        (
+            "/keys",
+            b'{"name":"x","limits":{"tokens_per_day":' + b"9" * 60_000 + b"}}",
+            400,
+            "invalid_json",
+        ),
         ("/keys", b"\xff" * 60_000, 400, "invalid_json"),
     ],
 )
-async def test_a_body_is_bounded(front: Middleware, path: str, body: bytes, status: int, code: str | None) -> None:
+async def test_a_body_is_bounded(
+    front: Middleware, path: str, body: bytes, status: int, code: str | None
+) -> None:
     """A body is refused by its size or its number of values before it is parsed, and no more of it
     is read.
     """

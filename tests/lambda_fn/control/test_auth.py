@@ -28,7 +28,9 @@ def manager(url: str, http: Client) -> Counting:
     return Counting(http, url=url, region="eu-west-1", credentials=lambda: CREDENTIALS)
 
 
-async def test_current_and_previous_are_accepted(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
+async def test_current_and_previous_are_accepted(
+    moto_url: str, http: Client, stored: tuple[Any, str]
+) -> None:
     """After a rotation both versions are valid, after another one the oldest is not; fresh versions
     are not read again.
     """
@@ -48,10 +50,16 @@ async def test_current_and_previous_are_accepted(moto_url: str, http: Client, st
     assert await secret.accepts("one")
     api.put_secret_value(SecretId=arn, SecretString="three", ClientRequestToken="3" * 32)
     now += FRESH + 1
-    assert [await secret.accepts(it) for it in ("one", "two", "three")] == [None, "2" * 32, "3" * 32]
+    assert [await secret.accepts(it) for it in ("one", "two", "three")] == [
+        None,
+        "2" * 32,
+        "3" * 32,
+    ]
 
 
-async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
+async def test_a_secrets_manager_that_is_away(
+    moto_url: str, http: Client, stored: tuple[Any, str]
+) -> None:
     """Versions that were read hold for an hour without a read at each request; without any, all
     secrets are refused.
     """
@@ -73,7 +81,9 @@ async def test_a_secrets_manager_that_is_away(moto_url: str, http: Client, store
         await AdminSecret(away, stored[1]).accepts("one")
 
 
-async def test_access_that_was_taken_away(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
+async def test_access_that_was_taken_away(
+    moto_url: str, http: Client, stored: tuple[Any, str]
+) -> None:
     """When Secrets Manager denies access, versions that were read are not valid any more; once it
     is granted, they are read again.
     """
@@ -85,7 +95,10 @@ async def test_access_that_was_taken_away(moto_url: str, http: Client, stored: t
         async def call(self, operation: str, **members: Any) -> dict[str, Any]:
             raise SecretError("AccessDeniedException")
 
-    allowed, secret._manager = secret._manager, Refusing(http, url="", region="", credentials=lambda: CREDENTIALS)
+    allowed, secret._manager = (
+        secret._manager,
+        Refusing(http, url="", region="", credentials=lambda: CREDENTIALS),
+    )
     now += FRESH + 1
     for _ in range(2):
         with pytest.raises(Unavailable):
@@ -104,7 +117,12 @@ async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) ->
     with pytest.raises(PermissionDenied):
         gate.check_origin(url, {"authorization": "Bearer one"})
     gate.check_origin(url, {"x-sluice-origin-secret": "origin"})
-    for wrong in ({}, {"authorization": "one"}, {"authorization": "Bearer "}, {"authorization": "Bearer " + "x" * 600}):
+    for wrong in (
+        {},
+        {"authorization": "one"},
+        {"authorization": "Bearer "},
+        {"authorization": "Bearer " + "x" * 600},
+    ):
         with pytest.raises(AuthenticationFailed):
             await gate.check_admin(url, wrong)
     current = stored[0].get_secret_value(SecretId=stored[1])["VersionId"]

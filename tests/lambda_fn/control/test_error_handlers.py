@@ -10,7 +10,9 @@ from tests.support.admin import Admin, Make
 async def test_the_table_that_does_not_answer_is_a_503(admin: Admin) -> None:
     """A table that does not answer is a 503 in the common shape, without internals."""
     table = admin.services.table
-    admin.services.table = Table(Client(), url="http://127.0.0.1:9", region="eu-west-1", name="t", credentials=_nobody)
+    admin.services.table = Table(
+        Client(), url="http://127.0.0.1:9", region="eu-west-1", name="t", credentials=_nobody
+    )
     error = await admin.refused(503, "GET", "/keys")
     assert (error["code"], "127.0.0.1" in error["message"]) == ("service_unavailable", False)
     admin.services.table = table

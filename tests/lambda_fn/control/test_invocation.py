@@ -12,9 +12,26 @@ from lambda_fn.control.invocation import as_url_event
 @pytest.mark.parametrize(
     "event",
     [
-        {"path": "/x" * 3_000_000, "method": "y" * 6_000_000, "query": "z" * 6_000_000, "body": "b" * 6_000_000},
-        {"path": "\ud800", "method": "\ud800", "query": "\ud800", "body": "\ud800", "accept": "\ud800"},
-        {"path": [1], "method": {}, "query": {"limit": 10}, "body": {"name": "\ud800"}, "accept": None},
+        {
+            "path": "/x" * 3_000_000,
+            "method": "y" * 6_000_000,
+            "query": "z" * 6_000_000,
+            "body": "b" * 6_000_000,
+        },
+        {
+            "path": "\ud800",
+            "method": "\ud800",
+            "query": "\ud800",
+            "body": "\ud800",
+            "accept": "\ud800",
+        },
+        {
+            "path": [1],
+            "method": {},
+            "query": {"limit": 10},
+            "body": {"name": "\ud800"},
+            "accept": None,
+        },
     ],
 )
 def test_an_event_is_bounded(event: dict[str, Any]) -> None:

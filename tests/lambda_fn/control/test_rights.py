@@ -13,7 +13,9 @@ from tests.support.admin import Admin, Make, through
 
 
 @pytest.mark.parametrize("right", RIGHTS)
-async def test_a_right_has_its_operations_and_no_other(admin: Admin, api: ASGIApp, right: Right) -> None:
+async def test_a_right_has_its_operations_and_no_other(
+    admin: Admin, api: ASGIApp, right: Right
+) -> None:
     """A right is refused every operation that it does not have, before the operation does anything,
     and the refusal is in the trail.
     """
@@ -23,7 +25,11 @@ async def test_a_right_has_its_operations_and_no_other(admin: Admin, api: ASGIAp
     allowed, all_of_them = set(), set()
     async with through(api, admin, {INVOKED: True}, right) as client:
         for template, methods in admin.document["paths"].items():
-            path = template.removeprefix(PREFIX).replace("{key_id}", key_id).replace("{request_id}", "x")
+            path = (
+                template.removeprefix(PREFIX)
+                .replace("{key_id}", key_id)
+                .replace("{request_id}", "x")
+            )
             for method, operation in methods.items():
                 all_of_them.add(operation["operationId"])
                 answer = await client.request(method, path, json=body)
@@ -37,14 +43,21 @@ async def test_a_right_has_its_operations_and_no_other(admin: Admin, api: ASGIAp
     assert [(item["actor"], item["code"]) for item in refused] == wanted
 
 
-@pytest.mark.parametrize("limits", [{"tokens_per_day": 5}, {"tokens_per_day": None}, {"concurrent_streams": 200}, {}])
-async def test_who_makes_keys_sets_no_limits(admin: Admin, make: Make, limits: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "limits", [{"tokens_per_day": 5}, {"tokens_per_day": None}, {"concurrent_streams": 200}, {}]
+)
+async def test_who_makes_keys_sets_no_limits(
+    admin: Admin, make: Make, limits: dict[str, Any]
+) -> None:
     """With the right `keys` a key has the default limits, and a 403 names the rights that may set
     others.
     """
     admin.services.right = "keys"
     made = await make()
-    for call in (("POST", "/keys", {"name": "n"}), ("PATCH", f"/keys/{made['id']}", {"owner": "b"})):
+    for call in (
+        ("POST", "/keys", {"name": "n"}),
+        ("PATCH", f"/keys/{made['id']}", {"owner": "b"}),
+    ):
         error = await admin.refused(403, *call[:2], {**call[2], "limits": limits})
         assert (error["param"], error["code"]) == ("limits", "right_missing")
         assert all(f"'{right}'" in error["message"] for right in ("keys", "all", "budgets"))

@@ -10,16 +10,27 @@ from lambda_fn.http.client import Client
 from tests.support.function import CREDENTIALS
 
 
-async def test_a_rotation_may_be_taken_up_at_any_step(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
+async def test_a_rotation_may_be_taken_up_at_any_step(
+    moto_url: str, http: Client, stored: tuple[Any, str]
+) -> None:
     """Each step can be repeated; a version without a value, and an unknown step, are refused."""
     arn = stored[1]
     reader = SecretsManager(http, url=moto_url, region="eu-west-1", credentials=lambda: CREDENTIALS)
     event = {"SecretId": arn, "ClientRequestToken": "t" * 32}
     with pytest.raises(RotationRefused, match="no value"):
         await rotate(reader, {**event, "Step": "testSecret"})
-    for step in ("createSecret", "createSecret", "setSecret", "testSecret", "finishSecret", "finishSecret"):
+    for step in (
+        "createSecret",
+        "createSecret",
+        "setSecret",
+        "testSecret",
+        "finishSecret",
+        "finishSecret",
+    ):
         await rotate(reader, {**event, "Step": step})
-    previous, current = [await reader.version(arn, stage) for stage in ("AWSPREVIOUS", "AWSCURRENT")]
+    previous, current = [
+        await reader.version(arn, stage) for stage in ("AWSPREVIOUS", "AWSCURRENT")
+    ]
     assert previous is not None
     assert previous[1] == "one"
     assert current is not None

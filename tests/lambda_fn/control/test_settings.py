@@ -11,7 +11,12 @@ ENVIRONMENT = {"AWS_REGION": "eu-west-1", "SLUICE_USAGE_TABLE": "t", "SLUICE_MOD
 def test_defaults() -> None:
     """Only the required variables are needed; without a secret and a right no caller is let in."""
     settings = ControlSettings.from_environment(ENVIRONMENT)
-    assert (settings.admin_secret, settings.right, settings.unpriced, settings.audit_days) == (None, None, (), 400)
+    assert (settings.admin_secret, settings.right, settings.unpriced, settings.audit_days) == (
+        None,
+        None,
+        (),
+        400,
+    )
     assert settings.dynamodb_url == "https://dynamodb.eu-west-1.amazonaws.com"
 
 

@@ -16,7 +16,9 @@ def test_the_largest_body_that_makes_sense_is_taken() -> None:
     """A hundred keys to reconcile, with the largest figures, are within the limits."""
     most = 10**18
     figures = Booked(requests=most, prompt_tokens=most, completion_tokens=most, cost=most)
-    past = KeyPast(key="a" * 12, ledger=figures, rollups=figures, refused=most, open=most, in_flight=most)
+    past = KeyPast(
+        key="a" * 12, ledger=figures, rollups=figures, refused=most, open=most, in_flight=most
+    )
     body = json.dumps(ReconcileKeys(since="2026-11-21T06", keys=[past] * 100).model_dump()).encode()
     assert len(body) < sizes.BODY
     assert not more_values(body, sizes.VALUES)

@@ -10,7 +10,9 @@ from lambda_fn.control.trail import Trail, Who
 from tests.support.admin import NOW, Admin, Make, entries, stored
 
 
-async def test_entries_are_kept_for_their_time_and_never_written_over(admin: Admin, make: Make) -> None:
+async def test_entries_are_kept_for_their_time_and_never_written_over(
+    admin: Admin, make: Make
+) -> None:
     """Each item has the time at which DynamoDB removes it; a second put does not replace it."""
     await make()
     items = stored(admin)
@@ -26,7 +28,9 @@ async def test_environments_share_a_minute(admin: Admin) -> None:
     """Two environments that refuse in the same minute leave one entry."""
     for _ in range(2):
         admin.services.__post_init__()  # a new environment
-        await admin.services.trail.refused(Who(ids.new_request_id(NOW), "unknown", None, None), "signIn", "x")
+        await admin.services.trail.refused(
+            Who(ids.new_request_id(NOW), "unknown", None, None), "signIn", "x"
+        )
     assert len(stored(admin)) == 1
 
 
@@ -35,12 +39,18 @@ async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
     before.
     """
     trails = [Trail(admin.services.table, days=1, now=lambda: NOW) for _ in range(3)]
-    kinds = [("unknown", "invalid_admin_secret"), ("unknown", "url_only"), ("iam:usage", "right_missing")]
+    kinds = [
+        ("unknown", "invalid_admin_secret"),
+        ("unknown", "url_only"),
+        ("iam:usage", "right_missing"),
+    ]
     kinds.append(("iam:keys", "right_missing"))
     for trail in trails:
         for actor, code in kinds:
             for _ in range(5):
-                await trail.refused(Who(ids.new_request_id(NOW), actor, None, None), "createKey", code)
+                await trail.refused(
+                    Who(ids.new_request_id(NOW), actor, None, None), "createKey", code
+                )
     assert sorted((it["actor"], it["code"], int(it["attempts"])) for it in stored(admin)) == sorted(
         (*kind, 1) for kind in kinds
     )

@@ -14,7 +14,10 @@ CHAT: dict[str, Any] = {
     "model": "public",
     "messages": [
         {"role": "developer", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "Hi "}, {"type": "text", "text": "there"}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "Hi "}, {"type": "text", "text": "there"}],
+        },
     ],
     "max_completion_tokens": 9,
     "temperature": 0.5,
@@ -62,7 +65,9 @@ def test_tgi_is_sent_its_own_forms() -> None:
     assert sent["response_format"] == {"type": "json_object", "value": schema}
     assert sent["stream_options"] == {"include_usage": True}
     assert "response_format" not in body("tgi", response_format={"type": "text"})
-    assert body("tgi", response_format={"type": "json_object"})["response_format"]["value"] == {"type": "object"}
+    assert body("tgi", response_format={"type": "json_object"})["response_format"]["value"] == {
+        "type": "object"
+    }
 
 
 def test_lmi_inputs_is_sent_one_prompt() -> None:
@@ -125,7 +130,9 @@ def test_a_field_at_its_default_is_not_refused() -> None:
          "upstream_error"),
     ],
 )  # fmt: skip
-def test_refusals_become_public_errors(status: int, answer: str, kind: type[errors.APIError], code: str | None) -> None:
+def test_refusals_become_public_errors(
+    status: int, answer: str, kind: type[errors.APIError], code: str | None
+) -> None:
     """A status and any body become the public error, which contains no internal text."""
     for name in FOREIGN:
         refusal = dialects.find(name).rejection(status, answer)

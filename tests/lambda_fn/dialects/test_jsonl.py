@@ -15,7 +15,13 @@ from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
 
 ANSWER: list[dict[str, Any]] = [
     {"type": "start", "prompt_tokens": 12},
-    {"type": "delta", "index": 0, "delta": {"content": " tökén 🚰"}, "tokens": 2, "logprobs": {"content": []}},
+    {
+        "type": "delta",
+        "index": 0,
+        "delta": {"content": " tökén 🚰"},
+        "tokens": 2,
+        "logprobs": {"content": []},
+    },
     {
         "type": "delta",
         "index": 0,

@@ -27,7 +27,10 @@ def lines_of(data: bytes, cuts: list[int]) -> tuple[list[bytes], bytes, bool]:
     return lines, bytes(buffer.rest), False
 
 
-@given(data=st.text("ab\n\r ", max_size=60).map(str.encode), cuts=st.lists(st.integers(0, 60), max_size=20))
+@given(
+    data=st.text("ab\n\r ", max_size=60).map(str.encode),
+    cuts=st.lists(st.integers(0, 60), max_size=20),
+)
 def test_cuts_change_nothing(data: bytes, cuts: list[int]) -> None:
     """The lines are those of `split`, up to the first that is over the limit, wherever the bytes
     are cut.
@@ -37,7 +40,9 @@ def test_cuts_change_nothing(data: bytes, cuts: list[int]) -> None:
         lines, rest, too_long = lines_of(data, cuts)
         assert (lines, rest, too_long) == lines_of(data, [])
     *whole, last = data.split(b"\n")
-    kept = [line for number, line in enumerate(whole) if max(map(len, whole[: number + 1])) <= LIMIT]
+    kept = [
+        line for number, line in enumerate(whole) if max(map(len, whole[: number + 1])) <= LIMIT
+    ]
     assert lines == kept
     assert too_long == (max(map(len, [*whole, last])) > LIMIT)
     assert too_long or rest == last
@@ -75,7 +80,8 @@ def test_time_is_linear_in_the_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "passable"), [(b"", True), ("é\n🚰".encode(), True), (b"a\rb", False), (b"\xff", False), (b"\xc3", False)]
+    ("data", "passable"),
+    [(b"", True), ("é\n🚰".encode(), True), (b"a\rb", False), (b"\xff", False), (b"\xc3", False)],
 )
 def test_what_may_be_passed_on_unread(data: bytes, passable: bool) -> None:
     """UTF-8 without a carriage return may be passed on."""

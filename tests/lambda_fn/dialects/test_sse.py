@@ -2,8 +2,9 @@
 
 `recordings/` has one response in the form of each server.
 
-The shapes were written down after the servers' sources: vLLM 0.30 and SGLang 0.5 `serving_chat.py`, DJL Serving
-`output_formatter.py` and `lmi_vllm/request_response_utils.py`, TGI 3.3 `chat.rs` and `server.rs`.
+The shapes were written down after the servers' sources: vLLM 0.30 and SGLang 0.5 `serving_chat.py`,
+DJL Serving `output_formatter.py` and `lmi_vllm/request_response_utils.py`, TGI 3.3 `chat.rs` and
+`server.rs`.
 """
 
 import json
@@ -55,7 +56,9 @@ RECORDINGS = [
 every = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda it: it.file)
 
 
-def decode(dialect: str, data: bytes, cuts: list[int] | None = None, choices: int = 1) -> list[Event]:
+def decode(
+    dialect: str, data: bytes, cuts: list[int] | None = None, choices: int = 1
+) -> list[Event]:
     """Feed bytes cut at the given places, and close."""
     decoder = dialects.find(dialect).decoder(choices)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts or []), len(data)]
@@ -120,7 +123,9 @@ def test_byte_by_byte(recording: Recording) -> None:
 def test_cuts_change_nothing(recording: Recording, data: st.DataObject) -> None:
     """However the bytes are cut, the events are the same."""
     cuts = data.draw(st.lists(st.integers(0, len(recording.data)), max_size=30))
-    assert plain(decode(recording.dialect, recording.data, cuts)) == plain(decode(recording.dialect, recording.data))
+    assert plain(decode(recording.dialect, recording.data, cuts)) == plain(
+        decode(recording.dialect, recording.data)
+    )
 
 
 @every
@@ -129,7 +134,11 @@ def test_truncation_is_never_silent(recording: Recording) -> None:
     within a record ends in a failure.
     """
     data = recording.data
-    last = data.rindex(b"[DONE]") + 6 if recording.dialect == "openai" else data.rindex(b'"finish_reason')
+    last = (
+        data.rindex(b"[DONE]") + 6
+        if recording.dialect == "openai"
+        else data.rindex(b'"finish_reason')
+    )
     for length in range(last):
         end = decode(recording.dialect, data[:length])[-1]
         assert isinstance(end, Failure), data[:length]
@@ -155,11 +164,18 @@ def test_done_without_finish_is_a_cut() -> None:
 def test_every_choice_must_finish() -> None:
     """Two choices are counted separately, and both must finish."""
     chunk = (
-        'data: {{"choices":[{{"index":{0},"delta":{1},"finish_reason":{2}}}],"usage":{{"completion_tokens":{3}}}}}\n\n'
+        'data: {{"choices":[{{"index":{0},"delta":{1},"finish_reason":{2}}}],'
+        '"usage":{{"completion_tokens":{3}}}}}\n\n'
     )
-    parts = [(0, '{"content":"a"}', "null", 2), (1, '{"content":"b"}', "null", 3), (0, "{}", '"stop"', 2)]
+    parts = [
+        (0, '{"content":"a"}', "null", 2),
+        (1, '{"content":"b"}', "null", 3),
+        (0, "{}", '"stop"', 2),
+    ]
     data = "".join(chunk.format(*part) for part in parts).encode()
-    assert decode("openai", data + b"data: [DONE]\n\n", choices=2)[-1] == Failure("cut", "a choice has no end")
+    assert decode("openai", data + b"data: [DONE]\n\n", choices=2)[-1] == Failure(
+        "cut", "a choice has no end"
+    )
     data += chunk.format(1, "{}", '"length"', 4).encode() + b"data: [DONE]\n\n"
     events = decode("openai", data, choices=2)
     assert events[-2:] == [Usage(prompt_tokens=0, completion_tokens=6), End()]
@@ -168,12 +184,12 @@ def test_every_choice_must_finish() -> None:
 @pytest.mark.parametrize(
     ("dialect", "record", "code", "message"),
     [
-        ("openai", '{"error":{"message":"EngineCore died","type":"InternalServerError","param":null,"code":500}}',
+        ("openai", ('{"error":{"message":"EngineCore died","type":"InternalServerError","param":null,"code":500}}'),
          "engine_error", "EngineCore died"),
-        ("openai", '{"object":"error","message":"bad grammar","type":"BadRequestError","param":null,"code":400}',
+        ("openai", ('{"object":"error","message":"bad grammar","type":"BadRequestError","param":null,"code":400}'),
          "invalid_request", "bad grammar"),
         ("tgi", '{"error":"Model is overloaded","error_type":"overloaded"}', "overloaded", "Model is overloaded"),
-        ("tgi", '{"error":{"message":"Input validation error","http_status_code":422},"error_type":"validation"}',
+        ("tgi", ('{"error":{"message":"Input validation error","http_status_code":422},"error_type":"validation"}'),
          "invalid_request", "Input validation error"),
         ("lmi", '{"error": "out of memory", "code": 424}', "engine_error", "out of memory"),
         ("openai", '{"error":{"message":"This model\'s maximum context length is 8 tokens.","code":400}}',
@@ -232,7 +248,9 @@ def test_endless_line_is_bounded(dialect: str) -> None:
     assert decoder.feed(b"data: [DONE]\n") == decoder.close() == []
 
 
-@given(data=st.binary(max_size=200) | st.text(alphabet='{}[]":, dataDONEchoices0\n').map(str.encode))
+@given(
+    data=st.binary(max_size=200) | st.text(alphabet='{}[]":, dataDONEchoices0\n').map(str.encode)
+)
 @pytest.mark.parametrize("dialect", ["openai", "lmi", "lmi-inputs", "tgi"])
 def test_any_bytes_end_in_something(dialect: str, data: bytes) -> None:
     """No bytes make a decoder raise, and every response ends in exactly one end or failure, which

@@ -15,10 +15,18 @@ from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
 def delta(content: dict[str, Any], index: int = 0, logprobs: dict[str, Any] | None = None) -> Delta:
     """Return a delta as the decoder makes it."""
     raw = NULL if logprobs is None else msgspec.Raw(json.dumps(logprobs).encode())
-    return Delta(msgspec.Raw(json.dumps(content, ensure_ascii=False).encode()), index=index, tokens=1, logprobs=raw)
+    return Delta(
+        msgspec.Raw(json.dumps(content, ensure_ascii=False).encode()),
+        index=index,
+        tokens=1,
+        logprobs=raw,
+    )
 
 
-LOGPROBS = {"content": [{"token": "hé", "logprob": -0.5, "bytes": [104], "top_logprobs": []}], "refusal": None}
+LOGPROBS = {
+    "content": [{"token": "hé", "logprob": -0.5, "bytes": [104], "top_logprobs": []}],
+    "refusal": None,
+}
 TEXT: list[Event] = [
     Start(3),
     delta({"content": "hé"}, logprobs=LOGPROBS),
@@ -28,7 +36,18 @@ TEXT: list[Event] = [
     End(),
 ]
 TOOLS: list[Event] = [
-    delta({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]}),
+    delta(
+        {
+            "tool_calls": [
+                {
+                    "index": 0,
+                    "id": "c1",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": ""},
+                }
+            ]
+        }
+    ),
     delta({"tool_calls": [{"index": 0, "function": {"arguments": '{"a":'}}]}),
     delta({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}),
     Finish("tool_calls"),
@@ -87,7 +106,10 @@ def test_several_choices() -> None:
 def test_tool_call_deltas_pass_as_they_are() -> None:
     """Fragments of arguments keep their order and their bytes."""
     calls = [chunk.choices[0].delta.tool_calls for chunk in chunks(TOOLS)]
-    assert "".join(call[0].function.arguments or "" for call in calls if call and call[0].function) == '{"a":1}'
+    assert (
+        "".join(call[0].function.arguments or "" for call in calls if call and call[0].function)
+        == '{"a":1}'
+    )
 
 
 def test_chunks_are_padded_unless_that_is_declined() -> None:
@@ -105,15 +127,26 @@ def test_chunks_are_padded_unless_that_is_declined() -> None:
 def test_heartbeat_is_an_ordinary_chunk() -> None:
     """A heartbeat is a chunk with an empty delta."""
     encoder = ChatStream(Head("x", 1, "m"))
-    chunk = ChatCompletionChunk.model_validate_json(encoder.heartbeat().decode().removeprefix("data: "))
+    chunk = ChatCompletionChunk.model_validate_json(
+        encoder.heartbeat().decode().removeprefix("data: ")
+    )
     assert chunk.choices[0].delta.content is None
 
 
 def test_failure_in_a_stream() -> None:
     """A failure is an error object with all four keys, and no `[DONE]`."""
     encoder = ChatStream(Head("x", 1, "m"))
-    error = json.loads(encoder.fail(UpstreamFailed("cut off", code="upstream_cut")).decode().removeprefix("data: "))
-    assert error == {"error": {"message": "cut off", "type": "server_error", "param": None, "code": "upstream_cut"}}
+    error = json.loads(
+        encoder.fail(UpstreamFailed("cut off", code="upstream_cut")).decode().removeprefix("data: ")
+    )
+    assert error == {
+        "error": {
+            "message": "cut off",
+            "type": "server_error",
+            "param": None,
+            "code": "upstream_cut",
+        }
+    }
 
 
 def test_body() -> None:
@@ -121,7 +154,9 @@ def test_body() -> None:
     encoder = ChatBody(Head("x", 1, "m"))
     assert encoder.begin() == b""
     assert encoder.encode(TEXT[:3]) == b""
-    body = ChatCompletion.model_validate_json(encoder.heartbeat() + encoder.encode(TEXT[3:]), strict=True)
+    body = ChatCompletion.model_validate_json(
+        encoder.heartbeat() + encoder.encode(TEXT[3:]), strict=True
+    )
     assert body.choices[0].message.content == "héllo\n🚰"
     assert body.choices[0].logprobs is not None
     assert body.usage is not None
@@ -142,6 +177,10 @@ def test_body_of_wrong_deltas() -> None:
     """A delta whose content is not a text is a failure of the model."""
     encoder = ChatBody(Head("x", 1, "m"))
     wrong: dict[str, Any]
-    for wrong in ({"content": 5}, {"tool_calls": [{"index": "x"}]}, {"tool_calls": [{"function": {"arguments": {}}}]}):
+    for wrong in (
+        {"content": 5},
+        {"tool_calls": [{"index": "x"}]},
+        {"tool_calls": [{"function": {"arguments": {}}}]},
+    ):
         with pytest.raises(UpstreamFailed):
             encoder.encode([delta(wrong)])

@@ -39,7 +39,9 @@ async def test_whatever_prevents_a_connection_is_told(monkeypatch: pytest.Monkey
         await connection.head()
 
 
-async def test_the_pool_closes_what_is_too_old(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_pool_closes_what_is_too_old(
+    http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Idle connections that are too old are closed, and not kept until the next burst."""
     wires = [Wire() for _ in range(3)]
     for wire in wires:
@@ -82,7 +84,9 @@ async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
         assert len(http._idle[origin]) == 1
 
 
-async def test_requests_of_one_turn_leave_together(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_of_one_turn_leave_together(
+    http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Requests are sent in the next turn of the event loop, or as soon as there are eight."""
     wires: list[Wire] = []
 
@@ -106,7 +110,9 @@ async def get(client: Client, origin: str, seconds: float = 60) -> Exchange:
     return await client.request("GET", origin, "/", {"host": "x"}, b"", seconds=seconds)
 
 
-async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pool_reuses_until_idle_too_long(
+    http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection is used again if its response was read and it was neither idle too long nor
     frozen.
     """
@@ -145,7 +151,9 @@ async def test_pool_reuses_until_idle_too_long(http: Client, monkeypatch: pytest
         assert connections == 5
 
 
-async def test_pool_trusts_neither_clock_alone(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pool_trusts_neither_clock_alone(
+    http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection that is old by the wall clock is not used, even if the monotonic clock stood
     still.
     """

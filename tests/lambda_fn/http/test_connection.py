@@ -58,7 +58,9 @@ async def test_truncation_is_noticed(length: int) -> None:
 
 
 async def test_garbage_and_unasked_bytes() -> None:
-    """Malformed bytes break the exchange, and bytes without a request make the connection unusable."""
+    """Malformed bytes break the exchange, and bytes without a request make the connection
+    unusable.
+    """
     connection = Connection()
     connection.connection_made(wire := Wire())
     connection.begin()
@@ -94,7 +96,9 @@ async def test_unread_bytes_pause_the_peer() -> None:
     connection = Connection()
     connection.connection_made(wire := Wire())
     connection.begin()
-    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(limits.READ_BUFFER + 1))
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(limits.READ_BUFFER + 1)
+    )
     assert not wire.reading
     assert await connection.read() == bytes(limits.READ_BUFFER + 1)
     assert wire.reading

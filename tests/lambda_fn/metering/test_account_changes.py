@@ -48,7 +48,9 @@ class Key:
     async def change(self, *, now: float = START, **most: int) -> Update:
         """Make a change of limits of the account as it is."""
         account = Account.of(await self.item())
-        return account_changes.change_limits(account, msgspec.structs.replace(account.limits, **most), now=now)
+        return account_changes.change_limits(
+            account, msgspec.structs.replace(account.limits, **most), now=now
+        )
 
     async def reserve(self, *, at: float, key: str = KEY) -> None:
         """Begin a request that may cost 400."""
@@ -87,7 +89,11 @@ async def test_a_late_rotation_brings_no_secret_back(key: Key) -> None:
     await key.table.update(await key.rotation(second, now=int(START) + 1, grace=0))
     with pytest.raises(ConditionFailed):
         await key.table.update(rotation)
-    assert [await key.good(secret, at=START + 2) for secret in (KEY, first, second)] == [False, False, True]
+    assert [await key.good(secret, at=START + 2) for secret in (KEY, first, second)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 async def test_a_late_change_of_limits_undoes_nothing(key: Key) -> None:
@@ -110,10 +116,22 @@ async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
     lost, held = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
     for number, secret in enumerate((lost, held)):
         await key.table.update(await key.rotation(secret, now=int(START) + number, grace=60))
-    assert [await key.good(secret, at=START + 59) for secret in (KEY, lost, held)] == [True, True, True]
-    assert [await key.good(secret, at=START + 60) for secret in (KEY, lost, held)] == [False, True, True]
+    assert [await key.good(secret, at=START + 59) for secret in (KEY, lost, held)] == [
+        True,
+        True,
+        True,
+    ]
+    assert [await key.good(secret, at=START + 60) for secret in (KEY, lost, held)] == [
+        False,
+        True,
+        True,
+    ]
     await key.table.update(await key.rotation(KEY, now=int(START) + 10, grace=0))
-    assert [await key.good(secret, at=START + 11) for secret in (KEY, lost, held)] == [True, False, False]
+    assert [await key.good(secret, at=START + 11) for secret in (KEY, lost, held)] == [
+        True,
+        False,
+        False,
+    ]
 
 
 async def test_secrets_in_grace_are_few(key: Key) -> None:
@@ -149,7 +167,9 @@ async def test_a_budget_lowered_at_midnight_holds(key: Key, opened: str) -> None
 async def test_changes_of_an_idle_key_open_no_windows(key: Key) -> None:
     """The item of an unused key does not grow, however often its limits change."""
     for minute in range(5):
-        await key.table.update(await key.change(now=START + 60 * minute, requests_minute=minute + 1, cost_day=minute))
+        await key.table.update(
+            await key.change(now=START + 60 * minute, requests_minute=minute + 1, cost_day=minute)
+        )
     assert (await key.item())["balance"] == {}
 
 
@@ -157,13 +177,19 @@ async def test_the_longest_change_is_short_enough(key: Key) -> None:
     """A change of all limits at the end of a month, with every window open, is within DynamoDB's 4
     kB.
     """
-    near = [window.name for seconds in range(-120, 121, 60) for window in windows_of(MIDNIGHT + seconds)]
-    account = msgspec.structs.replace(Account.of(await key.item()), balance=dict.fromkeys(near, 1), revision=9)
+    near = [
+        window.name for seconds in range(-120, 121, 60) for window in windows_of(MIDNIGHT + seconds)
+    ]
+    account = msgspec.structs.replace(
+        Account.of(await key.item()), balance=dict.fromkeys(near, 1), revision=9
+    )
     change = account_changes.change_limits(account, Limits(*range(7)), now=MIDNIGHT)
     assert max(len(change.update), len(change.condition)) < 2000
 
 
-async def test_changing_a_limit_in_mid_window(table: Table, items: Any, account: dict[str, str]) -> None:
+async def test_changing_a_limit_in_mid_window(
+    table: Table, items: Any, account: dict[str, str]
+) -> None:
     """A changed limit counts at once, including what was used before, and only if the account is as
     it was read.
     """

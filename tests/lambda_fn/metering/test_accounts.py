@@ -54,9 +54,16 @@ async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict
     for _ in range(2):
         await settlements.settle(table, begin, DONE, hold=admission.entry, now=NOW)
     item = items.get_item(Key=account)["Item"]
-    assert (item["in_flight"], item["requests"], item["prompt_tokens"], item["completion_tokens"]) == ({}, 1, 3, 5)
+    assert (
+        item["in_flight"],
+        item["requests"],
+        item["prompt_tokens"],
+        item["completion_tokens"],
+    ) == ({}, 1, 3, 5)
     assert item["cost"] == 3 * 10 + 5 * 100
-    left = {name.partition("#")[0]: UNLIMITED - int(value) for name, value in item["balance"].items()}
+    left = {
+        name.partition("#")[0]: UNLIMITED - int(value) for name, value in item["balance"].items()
+    }
     assert left == {"requests": 1, "tokens": 8, "cost": 530}
     settled = items.get_item(Key=ledger_key(begin.request_id))["Item"]
     assert (settled["state"], settled["cost"], settled["entry"]) == ("SETTLED", 530, 1)

@@ -36,7 +36,9 @@ async def test_stale_windows_are_removed(case: Case) -> None:
     assert len(old) == 4
     entry = admission.entry
     assert entry is not None
-    release = holds.capture(KEY_ID, later.request_id, entry, NOTHING, now=START + 90_000, expired=sorted(old))
+    release = holds.capture(
+        KEY_ID, later.request_id, entry, NOTHING, now=START + 90_000, expired=sorted(old)
+    )
     item = await case.table.update(release, return_item=True)
     assert set(item["balance"]) == {window.name for window in windows_of(START + 90_000)}
 
@@ -45,8 +47,12 @@ def test_a_release_is_never_too_long(case: Case) -> None:
     """However many windows expired, a capture is within DynamoDB's 4 kB and leaves the rest to the
     next one.
     """
-    minutes = [window.name for minute in range(150) for window in windows_of(START - 60 * minute)[:2]]
+    minutes = [
+        window.name for minute in range(150) for window in windows_of(START - 60 * minute)[:2]
+    ]
     spend = Spend(1, 10**9, 10**9, 10**15)
-    release = holds.capture(KEY_ID, case.request_id, Hold(1, 9, 9, "", "m"), spend, now=START, expired=sorted(minutes))
+    release = holds.capture(
+        KEY_ID, case.request_id, Hold(1, 9, 9, "", "m"), spend, now=START, expired=sorted(minutes)
+    )
     assert len(release.update) < 2000
     assert min(minutes) in release.names.values()

@@ -7,7 +7,11 @@ from lambda_fn.metering import hours
 
 def test_hours() -> None:
     """Hours follow each other over the ends of days, and what is no hour is refused."""
-    assert list(hours.between("2026-12-31T22", "2027-01-01T01")) == ["2026-12-31T22", "2026-12-31T23", "2027-01-01T00"]
+    assert list(hours.between("2026-12-31T22", "2027-01-01T01")) == [
+        "2026-12-31T22",
+        "2026-12-31T23",
+        "2027-01-01T00",
+    ]
     assert hours.days_between("2026-12-31T22", "2027-01-01T01") == ["2026-12-31", "2027-01-01"]
     for wrong in ("2026-12-31", "2026-12-31T24", "2026-12-31T1 ", "x" * 13):
         with pytest.raises(ValueError, match=r"hour|time data|unconverted"):

@@ -72,7 +72,9 @@ async def test_every_item_has_a_version_and_declared_attributes(ground: Ground) 
     """Each item is put with `v`, which costs three bytes, and with declared attributes only."""
     await fill(ground)
     items = ground.items()
-    kinds = {item["pk"].partition("#")[0] for item in items} | {item["sk"].partition("#")[0] for item in items}
+    kinds = {item["pk"].partition("#")[0] for item in items} | {
+        item["sk"].partition("#")[0] for item in items
+    }
     assert kinds >= KINDS.keys()
     for item in items:
         assert item["v"] == keys.VERSION
@@ -114,7 +116,12 @@ async def test_an_item_of_a_later_version_is_not_misread(ground: Ground) -> None
 def test_partitions_are_those_that_roles_are_granted() -> None:
     """The prefixes of the partitions are those of the IAM conditions."""
     request_id = new_request_id(T)
-    granted = (admin_functions._KEYS, admin_functions._LEDGER, *admin_functions._ROLLUPS, admin_functions._TRAIL)
+    granted = (
+        admin_functions._KEYS,
+        admin_functions._LEDGER,
+        *admin_functions._ROLLUPS,
+        admin_functions._TRAIL,
+    )
     partitions = [
         keys.account_key(KEY_ID)["pk"],
         keys.ledger_key(request_id)["pk"],
@@ -126,7 +133,9 @@ def test_partitions_are_those_that_roles_are_granted() -> None:
         assert partition.startswith(grant.removesuffix("*"))
     assert keys.dirty_key("2026-11-21T06")["pk"] == keys.WATERMARK_KEY["pk"]
     assert keys.PAGES_KEY["pk"] == admin_functions._PAGES
-    assert keys.ledger_key(request_id)["pk"] in keys.ledger_partitions(keys.request_hour(request_id))
+    assert keys.ledger_key(request_id)["pk"] in keys.ledger_partitions(
+        keys.request_hour(request_id)
+    )
 
 
 def test_expressions_have_declared_attributes_and_no_reserved_word() -> None:
@@ -144,7 +153,9 @@ def test_expressions_have_declared_attributes_and_no_reserved_word() -> None:
         account_changes.change_limits(Account.of(item), new, now=now),
         changes.delete(KEY_ID, now=1, token="t"),
         holds.place(KEY_ID, "h", holds.HoldRequest(begin.request_id, 1, 1, "m"), now=1),
-        holds.place(KEY_ID, "h", holds.HoldRequest(begin.request_id, 1, 1, "m", priced=False), now=1),
+        holds.place(
+            KEY_ID, "h", holds.HoldRequest(begin.request_id, 1, 1, "m", priced=False), now=1
+        ),
         holds.capture(KEY_ID, begin.request_id, hold, spend, now=now, expired=["tokens#2026-11"]),
         holds.void(KEY_ID, begin.request_id, hold, now=now),
         holds.place_unchecked(KEY_ID, begin.request_id, model="m", now=now),
@@ -164,4 +175,6 @@ def test_expressions_have_declared_attributes_and_no_reserved_word() -> None:
                 names = found - syntax
                 assert not {name.upper() for name in names} & reserved, text
                 placeholders = set(re.findall(r"(?<!\.)#\w+", text))
-                assert names | {update.names[name] for name in placeholders} <= declared.keys(), text
+                assert names | {update.names[name] for name in placeholders} <= declared.keys(), (
+                    text
+                )

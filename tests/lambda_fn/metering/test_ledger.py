@@ -14,7 +14,9 @@ async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     await case.table.put(ledger.opening_item(case.opening))
-    await case.table.update(ledger.checkpoint(case.request_id, prompt_tokens=0, completion_tokens=4, now=START))
+    await case.table.update(
+        ledger.checkpoint(case.request_id, prompt_tokens=0, completion_tokens=4, now=START)
+    )
     assert await case.recover() == "settled"
     assert await case.booked() == (1, 0, 4, 400, 0)
 

@@ -10,7 +10,13 @@ from lambda_fn.metering.money import Prices, from_decimal, to_text
 
 @pytest.mark.parametrize(
     ("nano", "text"),
-    [(0, "0"), (1, "0.000000001"), (12_500_000_000, "12.5"), (3 * 10**9, "3"), (10**17, "100000000")],
+    [
+        (0, "0"),
+        (1, "0.000000001"),
+        (12_500_000_000, "12.5"),
+        (3 * 10**9, "3"),
+        (10**17, "100000000"),
+    ],
 )
 def test_money_is_exact_as_text(nano: int, text: str) -> None:
     """An amount is written exactly, without trailing zeros, and read back the same."""

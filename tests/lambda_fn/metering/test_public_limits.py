@@ -9,7 +9,9 @@ NOW = 1_795_219_185.0
 
 def test_limits_and_windows() -> None:
     """Limits that are not set are null, money is text, and an overdrawn window has nothing left."""
-    item = new_account(KEY, name="n", now=1, limits=Limits(tokens_day=100, cost_day=2_500_000_000, max_streams=3))
+    item = new_account(
+        KEY, name="n", now=1, limits=Limits(tokens_day=100, cost_day=2_500_000_000, max_streams=3)
+    )
     item["balance"] = {"tokens#2026-11-20": -7, "cost#2026-11-20": 10**9}
     account = Account.of(item)
     assert limits_of(account) == {

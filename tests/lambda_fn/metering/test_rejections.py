@@ -32,7 +32,9 @@ def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:
     return Opening(new_request_id(NOW), KEY_ID, "m", reserved, cost, PRICES)
 
 
-async def test_unknown_disabled_expired_replaced(table: Table, items: Any, account: dict[str, str]) -> None:
+async def test_unknown_disabled_expired_replaced(
+    table: Table, items: Any, account: dict[str, str]
+) -> None:
     """An unknown key, and a wrong, disabled, expired or replaced one, reserve nothing."""
     gate = Gate(table)
 
@@ -46,7 +48,9 @@ async def test_unknown_disabled_expired_replaced(table: Table, items: Any, accou
 
     def change(update: str, **values: Any) -> None:
         items.update_item(
-            Key=account, UpdateExpression=update, ExpressionAttributeValues={f":{n}": v for n, v in values.items()}
+            Key=account,
+            UpdateExpression=update,
+            ExpressionAttributeValues={f":{n}": v for n, v in values.items()},
         )
 
     assert await code(Caller("a" * 12, CALLER.key_hash)) == "invalid_api_key"
@@ -68,12 +72,16 @@ async def test_unknown_disabled_expired_replaced(table: Table, items: Any, accou
 
 
 @pytest.mark.parametrize("limit", accounts.LIMIT_NAMES)
-async def test_each_limit_alone(table: Table, items: Any, account: dict[str, str], limit: str) -> None:
+async def test_each_limit_alone(
+    table: Table, items: Any, account: dict[str, str], limit: str
+) -> None:
     """Each limit lets through what fits, to the last unit, and refuses the next request with its
     own error.
     """
     most = {"requests": 3, "max": 3, "tokens": 300, "cost": 15_000}[limit.partition("_")[0]]
-    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most})))
+    items.put_item(
+        Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most}))
+    )
     gate = Gate(table)
     for _ in range(3):
         await gate.admit(CALLER, opening())
@@ -85,17 +93,25 @@ async def test_each_limit_alone(table: Table, items: Any, account: dict[str, str
     assert len(items.get_item(Key=account)["Item"]["in_flight"]) == 3
 
 
-@pytest.mark.parametrize("limit", [name for name in accounts.LIMIT_NAMES if name.endswith(("day", "month"))])
+@pytest.mark.parametrize(
+    "limit", [name for name in accounts.LIMIT_NAMES if name.endswith(("day", "month"))]
+)
 async def test_a_budget_is_spent_when_nobody_holds_it(
     table: Table, items: Any, account: dict[str, str], limit: str
 ) -> None:
     """A budget that running requests hold is worth another attempt; a spent budget is not."""
     most = 300 if limit.startswith("tokens") else 15_000
-    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most})))
+    items.put_item(
+        Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most}))
+    )
     gate = Gate(table)
     for _ in range(3):
         await gate.admit(CALLER, opening())
-    items.update_item(Key=account, UpdateExpression="SET in_flight = :none", ExpressionAttributeValues={":none": {}})
+    items.update_item(
+        Key=account,
+        UpdateExpression="SET in_flight = :none",
+        ExpressionAttributeValues={":none": {}},
+    )
     with pytest.raises(APIError) as caught:
         await gate.admit(CALLER, opening())
     assert (caught.value.status, caught.value.code) == (429, "insufficient_quota")

@@ -125,7 +125,9 @@ class Books(RuleBasedStateMachine):
     def begin(self, tokens: int, price: int, fates: list[Fate]) -> None:
         """A request comes."""
         world = self.world
-        opening = Opening(ids.new_request_id(world.now), KEY_ID, "m", tokens, tokens * price, Prices(price, price))
+        opening = Opening(
+            ids.new_request_id(world.now), KEY_ID, "m", tokens, tokens * price, Prices(price, price)
+        )
         request = Request(opening)
         self.requests.append(request)
         before = world.account
@@ -135,7 +137,9 @@ class Books(RuleBasedStateMachine):
         elif isinstance(found, InsufficientQuota | RateLimited):
             request.truth, request.written = ledger.REFUSED, True
             if not fates and not world.network.late:  # all that fits succeeds
-                windows = [w for w in windows_of(world.now) if w.limit.startswith(("tokens", "cost"))]
+                windows = [
+                    w for w in windows_of(world.now) if w.limit.startswith(("tokens", "cost"))
+                ]
                 needed = {"tokens": tokens, "cost": tokens * price}
                 fits = all(before.remaining(w) >= needed[w.name.partition("#")[0]] for w in windows)
                 assert not fits or len(before.in_flight) >= LIMITS.max_streams
@@ -154,7 +158,10 @@ class Books(RuleBasedStateMachine):
         request = self.pick(self.running(), which)
         request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
         update = ledger.checkpoint(
-            request.opening.request_id, prompt_tokens=1, completion_tokens=request.at_most, now=self.world.now
+            request.opening.request_id,
+            prompt_tokens=1,
+            completion_tokens=request.at_most,
+            now=self.world.now,
         )
         self.world.now += 1
         found = self.world.run(self.world.table.update(update, max_attempts=1), fates[:1])
@@ -170,12 +177,19 @@ class Books(RuleBasedStateMachine):
         request = self.pick(self.running(), which)
         request.running = False
         request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
-        truth = Settlement("complete" if whole else "cut", 1, request.at_most, "stop" if whole else None, 1, 2)
+        truth = Settlement(
+            "complete" if whole else "cut", 1, request.at_most, "stop" if whole else None, 1, 2
+        )
         admission = request.admission
         assert admission is not None
         assert admission.entry is not None
         work = settlements.settle(
-            self.world.table, request.opening, truth, hold=admission.entry, now=self.world.now, expired=admission.stale
+            self.world.table,
+            request.opening,
+            truth,
+            hold=admission.entry,
+            now=self.world.now,
+            expired=admission.stale,
         )
         found = self.world.run(work, fates)
         if isinstance(found, Killed):
@@ -192,13 +206,18 @@ class Books(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9), fates=fates | late_fates)
     def replay(self, which: int, fates: list[Fate]) -> None:
         """A line of the log is replayed, perhaps one that is booked already."""
-        self.replay_one(self.pick([request for request in self.requests if request.truth], which), fates)
+        self.replay_one(
+            self.pick([request for request in self.requests if request.truth], which), fates
+        )
 
     def replay_one(self, request: Request, fates: list[Fate]) -> None:
         """Replay one settlement."""
         assert request.truth is not None
         found = self.world.run(
-            settlements.replay(self.world.table, request.opening, request.truth, now=self.world.now), fates
+            settlements.replay(
+                self.world.table, request.opening, request.truth, now=self.world.now
+            ),
+            fates,
         )
         if isinstance(found, bool):
             request.written = True
@@ -213,7 +232,10 @@ class Books(RuleBasedStateMachine):
     def sweep_one(self, request: Request, fates: list[Fate]) -> None:
         """Recover one request as the sweeper does."""
         self.world.run(
-            settlements.recover(self.world.table, KEY_ID, request.opening.request_id, now=self.world.now), fates
+            settlements.recover(
+                self.world.table, KEY_ID, request.opening.request_id, now=self.world.now
+            ),
+            fates,
         )
 
     @precondition(lambda self: self.world.network.late)
@@ -237,7 +259,10 @@ class Books(RuleBasedStateMachine):
         """No balance is below 0, and no key has more streams than its limit."""
         account = self.world.account
         assert all(left >= 0 for left in account.balance.values())
-        assert len([entry for entry in account.in_flight.values() if entry.tokens]) <= LIMITS.max_streams
+        assert (
+            len([entry for entry in account.in_flight.values() if entry.tokens])
+            <= LIMITS.max_streams
+        )
 
     def teardown(self) -> None:
         """In the end every request is booked once."""
@@ -264,7 +289,10 @@ class Books(RuleBasedStateMachine):
         assert account.in_flight == {}
         assert {item["state"] for item in settled} <= {"SETTLED"}
         counted = [item for item in settled if item["outcome"] != "refused"]
-        sums = [sum(item[name] for item in counted) for name in ("prompt_tokens", "completion_tokens", "cost")]
+        sums = [
+            sum(item[name] for item in counted)
+            for name in ("prompt_tokens", "completion_tokens", "cost")
+        ]
         assert [account.prompt_tokens, account.completion_tokens, account.cost] == sums
         assert account.requests == len(counted)
         self.compare(settled)
@@ -279,7 +307,9 @@ class Books(RuleBasedStateMachine):
                 assert item is not None
                 found = (item["outcome"], item["prompt_tokens"], item["completion_tokens"])
                 assert found == (request.truth.outcome, 1, request.truth.completion_tokens)
-                assert item["cost"] == request.opening.prices.cost(1, request.truth.completion_tokens)
+                assert item["cost"] == request.opening.prices.cost(
+                    1, request.truth.completion_tokens
+                )
                 assert "recovered" not in item
             elif item is not None:
                 assert request.at_least <= item["completion_tokens"] <= request.at_most
@@ -296,10 +326,16 @@ class Books(RuleBasedStateMachine):
                     ]
         for window in windows_of(self.world.now):
             if window.limit in ("tokens_day", "cost_day", "tokens_month", "cost_month"):
-                assert account.remaining(window) == getattr(account.limits, window.limit) - spent[window.name], window
+                assert (
+                    account.remaining(window)
+                    == getattr(account.limits, window.limit) - spent[window.name]
+                ), window
 
 
 TestBooks = Books.TestCase
 TestBooks.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )

@@ -32,7 +32,9 @@ async def test_a_late_reservation_is_not_booked_again(case: Case) -> None:
 
 async def test_a_late_reservation_of_a_refused_request(case: Case) -> None:
     """The same holds for a request that was refused meanwhile."""
-    await case.table.put(accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(tokens_day=50)))
+    await case.table.put(
+        accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(tokens_day=50))
+    )
     with pytest.raises(InsufficientQuota):
         await case.admit(Fate.LATE)
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
@@ -49,7 +51,9 @@ async def test_killed_before_anything_was_settled(case: Case) -> None:
     await case.begin()
     case.fates = [Fate.LATE]
     for number, tokens in ((1, 2), (2, 4)):
-        noted = ledger.checkpoint(case.request_id, prompt_tokens=3, completion_tokens=tokens, now=START + number)
+        noted = ledger.checkpoint(
+            case.request_id, prompt_tokens=3, completion_tokens=tokens, now=START + number
+        )
         if number == 1:
             await case.try_once(noted)
         else:
@@ -102,7 +106,9 @@ async def test_killed_between_settlement_and_release(case: Case) -> None:
     """C: SETTLED and in flight. The hold is captured with the ledger's counts, once."""
     admission = await case.begin()
     assert admission.entry is not None
-    settle = ledger.settle(case.request_id, TRUTH, prices=PRICES, attempt=admission.entry.attempt, now=START)
+    settle = ledger.settle(
+        case.request_id, TRUTH, prices=PRICES, attempt=admission.entry.attempt, now=START
+    )
     await case.table.update(settle)
     assert await case.recover() == "released"
     await case.close(admission)
@@ -118,7 +124,12 @@ async def test_in_flight_without_a_ledger_item(case: Case) -> None:
     await case.table.update(holds.place(KEY_ID, CALLER.key_hash, reservation, now=int(START)))
     assert await case.recover() == "found"
     item = await case.item()
-    assert (item["state"], item["outcome"], item["recovered"], item["cost"]) == ("SETTLED", "failed", True, 0)
+    assert (item["state"], item["outcome"], item["recovered"], item["cost"]) == (
+        "SETTLED",
+        "failed",
+        True,
+        0,
+    )
     assert await case.booked() == (1, 0, 0, 0, 0)
     # and when the truth comes after all, it counts
     assert await case.record()
@@ -137,7 +148,11 @@ async def test_the_truth_after_the_sweeper(case: Case) -> None:
     assert not await case.record()
     assert await case.booked() == ONCE
     item = await case.item()
-    assert (item["outcome"], item["completion_tokens"], "recovered" in item) == ("complete", 5, False)
+    assert (item["outcome"], item["completion_tokens"], "recovered" in item) == (
+        "complete",
+        5,
+        False,
+    )
     await case.close(admission)
     assert await case.booked() == ONCE
 
@@ -158,7 +173,9 @@ async def test_two_replays_at_once(case: Case) -> None:
     await case.recover()
     stalled = correction(Spend(1, 0, 0, 0))
     assert await case.record()
-    await case.table.update(holds.place_unchecked(KEY_ID, case.request_id, model="m", now=START, correction=stalled))
+    await case.table.update(
+        holds.place_unchecked(KEY_ID, case.request_id, model="m", now=START, correction=stalled)
+    )
     assert await case.recover() == "dropped"
     assert await case.booked() == ONCE
 
@@ -170,7 +187,9 @@ async def test_a_replay_that_is_killed(case: Case) -> None:
     await case.begin()
     await case.recover()
     begun = correction(Spend(1, 0, 0, 0))
-    await case.table.update(holds.place_unchecked(KEY_ID, case.request_id, model="m", now=START, correction=begun))
+    await case.table.update(
+        holds.place_unchecked(KEY_ID, case.request_id, model="m", now=START, correction=begun)
+    )
     assert await case.recover() == "corrected"
     assert await case.booked() == ONCE
     assert not await case.record()
@@ -186,7 +205,9 @@ async def test_served_while_the_meter_was_open(case: Case) -> None:
     other = Case()
     await other.table.put(accounts.new_account(KEY, name="n", now=1))
     await other.table.put(ledger.opening_item(other.opening))
-    await other.table.update(ledger.checkpoint(other.request_id, prompt_tokens=3, completion_tokens=4, now=START))
+    await other.table.update(
+        ledger.checkpoint(other.request_id, prompt_tokens=3, completion_tokens=4, now=START)
+    )
     assert await other.recover() == "settled"
     assert await other.booked() == (1, 3, 4, 430, 0)
 
@@ -210,7 +231,9 @@ async def test_a_late_try_of_a_replay_is_not_booked_again(case: Case, corrects: 
     assert await case.booked() == ONCE
 
 
-async def test_the_end_of_what_is_being_admitted_is_asked_for(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_end_of_what_is_being_admitted_is_asked_for(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A request whose ledger item comes a moment later is cancelled too; one without an item is
     left.
     """

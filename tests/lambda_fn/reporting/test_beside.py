@@ -89,7 +89,12 @@ class Beside:
         """Write a ledger item."""
         item = ledger.opening_item(opening)
         if settled:
-            figures = {"outcome": "complete", "prompt_tokens": 7, "completion_tokens": 11, "cost": 76}
+            figures = {
+                "outcome": "complete",
+                "prompt_tokens": 7,
+                "completion_tokens": 11,
+                "cost": 76,
+            }
             item = {name: value for name, value in item.items() if name not in {"open", "due"}}
             item |= {"state": "SETTLED", "settled": T + 8, "entry": 1, **figures}
         self.put(item)
@@ -98,7 +103,9 @@ class Beside:
         """Write items of unknown kinds into known partitions."""
         request_id = new_request_id(T)
         self.put(ledger_key(request_id))
-        self.put({**ledger_key(new_request_id(T)), "state": "SETTLED", "key": self.keys[0], "model": "m"})
+        self.put(
+            {**ledger_key(new_request_id(T)), "state": "SETTLED", "key": self.keys[0], "model": "m"}
+        )
         self.put({"pk": f"USAGE#{HOUR[:10]}", "sk": "note"})
         self.put({"pk": f"USAGE#{HOUR[:10]}", "sk": f"{self.keys[0]}#06#m"})
 
@@ -107,7 +114,9 @@ ACTIONS = ("make", "request", "open", "delete", "foreign", "remove")
 
 
 async def _compare(beside: Beside) -> None:
-    await compare_keys(beside.table, [KeyTotals(key) for key in beside.keys], since=HOUR, now=lambda: LATER)
+    await compare_keys(
+        beside.table, [KeyTotals(key) for key in beside.keys], since=HOUR, now=lambda: LATER
+    )
 
 
 async def _compare_none(beside: Beside) -> None:
@@ -163,7 +172,9 @@ async def test_something_happens_between_two_reads(reader: str) -> None:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    plan=st.dictionaries(st.integers(0, 30), st.lists(st.sampled_from(ACTIONS), max_size=3), max_size=9),
+    plan=st.dictionaries(
+        st.integers(0, 30), st.lists(st.sampled_from(ACTIONS), max_size=3), max_size=9
+    ),
     reader=st.sampled_from([*READERS]),
 )
 def test_many_things_happen_between_reads(plan: dict[int, Sequence[str]], reader: str) -> None:

@@ -33,7 +33,9 @@ def test_a_request_that_is_corrected_is_not_counted() -> None:
     """What a correction has booked already is taken off the account."""
     correction = Correction(Spend(1, 7, 11, 76), Prices(3, 5), {})
     totals = KeyTotals("k")
-    totals.set_account({**amounts(3), "in_flight": {"r": Hold(1000, 0, 0, "", "m", correction).text}})
+    totals.set_account(
+        {**amounts(3), "in_flight": {"r": Hold(1000, 0, 0, "", "m", correction).text}}
+    )
     assert (totals.account, totals.in_flight) == (amounts(2), 1)
 
 

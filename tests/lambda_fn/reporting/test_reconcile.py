@@ -55,14 +55,20 @@ async def test_every_difference_is_named(rolled_ground: Ground) -> None:
     ground.boto.put_item(Item={**ground.account(), "cost": 381})
     [rollup] = ground.items("USAGE#")
     ground.boto.put_item(Item={**rollup, "completion_tokens": 50})
-    ground.boto.put_item(Item={**rollup, "sk": f"{ground.key_id}#06#ghost", "requests": 1, "outcomes": {"cut": 1}})
+    ground.boto.put_item(
+        Item={**rollup, "sk": f"{ground.key_id}#06#ghost", "requests": 1, "outcomes": {"cut": 1}}
+    )
     found = (await reconcile(ground.table, now=lambda: CLOSED)).differences
     where = "2026-11-21T06"
     assert found[:2] == [
         Difference(ground.key_id, "cost", ("account", "ledger"), (381, 380)),
-        Difference(ground.key_id, f"{where} {MODEL} completion_tokens", ("ledger", "rollup"), (55, 50)),
+        Difference(
+            ground.key_id, f"{where} {MODEL} completion_tokens", ("ledger", "rollup"), (55, 50)
+        ),
     ]
-    assert Difference(ground.key_id, f"{where} ghost requests", ("ledger", "rollup"), (0, 1)) in found
+    assert (
+        Difference(ground.key_id, f"{where} ghost requests", ("ledger", "rollup"), (0, 1)) in found
+    )
     assert str(found[0]) == f"{ground.key_id} cost: account 381, ledger 380"
     item = ground.items("LEDGER#")[0]
     ground.boto.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
@@ -81,7 +87,9 @@ async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> Non
     corrected = new_request_id(T)
     await live(ground.table, ground, corrected)
     correction = Correction(Spend(1, 7, 11, 76), PRICES, {"outcome": "cut"})
-    update = holds.place_unchecked(ground.key_id, corrected, model=MODEL, now=LATER, correction=correction)
+    update = holds.place_unchecked(
+        ground.key_id, corrected, model=MODEL, now=LATER, correction=correction
+    )
     await ground.table.update(update)
     await rollups.roll(ground.table, "2026-11-21T06")
     report = await reconcile(ground.table, now=lambda: CLOSED)
@@ -94,7 +102,9 @@ async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> Non
 async def test_requests_go_on_meanwhile(ground: Ground) -> None:
     """Requests that begin and end while the accounts are read make no difference."""
     for number in range(19):
-        await ground.table.put(accounts.new_account(new_key(), name="x", now=T + number, limits=LIMITS))
+        await ground.table.put(
+            accounts.new_account(new_key(), name="x", now=T + number, limits=LIMITS)
+        )
     clock = [T + 1.0]
 
     class Busy(Table):
@@ -110,16 +120,30 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
                 self.reads += 1
                 [request_id] = request_ids(1, at=clock[0])
                 entry = await reserve(ground.table, ground, request_id, now=int(clock[0]))
-                await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
+                await ground.table.put(
+                    ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW
+                )
                 clock[0] += 0.05
-                await settlements.settle(ground.table, opening(ground, request_id), DONE, hold=entry, now=clock[0])
+                await settlements.settle(
+                    ground.table, opening(ground, request_id), DONE, hold=entry, now=clock[0]
+                )
             return found
 
-    busy = Busy(ground.http, url=ground.url, region="eu-west-1", name=ground.name, credentials=lambda: CREDENTIALS)
+    busy = Busy(
+        ground.http,
+        url=ground.url,
+        region="eu-west-1",
+        name=ground.name,
+        credentials=lambda: CREDENTIALS,
+    )
     for _ in range(3):
         assert (await reconcile(busy, now=lambda: clock[0])).differences == []
         clock[0] += 1
-    [one] = [it for it in (await reconcile(ground.table, now=lambda: clock[0])).keys if it.key == ground.key_id]
+    [one] = [
+        it
+        for it in (await reconcile(ground.table, now=lambda: clock[0])).keys
+        if it.key == ground.key_id
+    ]
     assert one.account == one.ledger
     assert one.ledger["requests"] >= 12
 
@@ -129,7 +153,9 @@ async def test_doubt_covers_no_difference(ground: Ground) -> None:
     await live(ground.table, ground, new_request_id(T))
     ground.boto.put_item(Item={**ground.account(), "cost": 75})
     report = await reconcile(ground.table, now=lambda: T + 8)
-    assert [str(it) for it in report.differences] == [f"{ground.key_id} cost: account 75, ledger 76"]
+    assert [str(it) for it in report.differences] == [
+        f"{ground.key_id} cost: account 75, ledger 76"
+    ]
 
 
 async def test_the_past_goes_by_parts(rolled_ground: Ground) -> None:
@@ -150,9 +176,13 @@ async def test_the_past_goes_by_parts(rolled_ground: Ground) -> None:
         since, done = part.until, part.done
     assert [part.since for part in parts] == [f"2026-11-21T{hour:02}" for hour in (6, 8, 10, 12)]
     assert parts[-1].until == "2026-11-21T14"
-    report = await compare_keys(ground.table, list(parts[0].keys.values()), since=parts[-1].until, now=lambda: now)
+    report = await compare_keys(
+        ground.table, list(parts[0].keys.values()), since=parts[-1].until, now=lambda: now
+    )
     assert report.differences == []
     assert report.keys == (await reconcile(ground.table, now=lambda: now)).keys
     assert report.keys[0].ledger["requests"] == 5
     ground.boto.put_item(Item={**rollup, "cost": 1})
-    assert [it.values for it in (await compare_hours(ground.table, now=lambda: now)).differences] == [(456, 1)]
+    assert [
+        it.values for it in (await compare_hours(ground.table, now=lambda: now)).differences
+    ] == [(456, 1)]

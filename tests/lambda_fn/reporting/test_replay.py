@@ -22,7 +22,12 @@ from tests.support.ground import CLOSED, DONE, LATER, LIMITS, Ground, Killed, T,
 def line(ground: Ground, request_id: str, settlement: Settlement = DONE) -> str:
     """Return the line that `settle` logs."""
     opened = opening(ground, request_id)
-    figures = {"request_id": request_id, "key": ground.key_id, "model": opened.model, **asdict(settlement)}
+    figures = {
+        "request_id": request_id,
+        "key": ground.key_id,
+        "model": opened.model,
+        **asdict(settlement),
+    }
     found = {"event": "settlement_unsaved", **figures, **unsaved(opened, T + 9), "reason": "down"}
     return json.dumps(found)
 
@@ -45,7 +50,13 @@ async def test_each_way_that_a_settlement_can_be_missing(ground: Ground) -> None
     await ground.table.put(ledger.opening_item(opening(ground, unreserved)))
     lines = ["START RequestId: 1", *(line(ground, request_id) for request_id in ids)]
     first = await replay(ground.table, lines)
-    assert (first.settled, first.corrected, first.already, first.failed, first.malformed) == (4, 0, 1, [], [])
+    assert (first.settled, first.corrected, first.already, first.failed, first.malformed) == (
+        4,
+        0,
+        1,
+        [],
+        [],
+    )
     second = await replay(ground.table, lines)
     assert (second.settled, second.corrected, second.already) == (0, 0, 5)
     items = await prove(ground)
@@ -62,7 +73,11 @@ async def test_what_the_sweeper_recovered_is_corrected(ground: Ground) -> None:
     found = await replay(ground.table, [line(ground, request_id)])
     assert (found.corrected, found.rolled) == (1, 1)
     [item] = await prove(ground)
-    assert (item["outcome"], item["completion_tokens"], "recovered" in item) == ("complete", 11, False)
+    assert (item["outcome"], item["completion_tokens"], "recovered" in item) == (
+        "complete",
+        11,
+        False,
+    )
     [rollup] = ground.items("USAGE#")
     assert (rollup["requests"], rollup["recovered"]) == (1, 0)
 
@@ -87,9 +102,9 @@ async def test_a_replay_that_is_killed(ground: Ground) -> None:
         at += 1
     assert at > 8
     items = await prove(ground)
-    assert {(item["outcome"], item["completion_tokens"], "recovered" in item) for item in items} == {
-        ("complete", 11, False)
-    }
+    assert {
+        (item["outcome"], item["completion_tokens"], "recovered" in item) for item in items
+    } == {("complete", 11, False)}
 
 
 async def test_a_line_of_a_deleted_key(ground: Ground) -> None:
@@ -109,7 +124,9 @@ async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
     lines = [
         f"2026-11-21T06:45:39Z abc {line(ground, ids[0])}\n",
         json.dumps({"timestamp": 1, "message": line(ground, ids[1])}),
-        json.dumps({"timestamp": "2026", "level": "INFO", "message": json.loads(line(ground, ids[2]))}),
+        json.dumps(
+            {"timestamp": "2026", "level": "INFO", "message": json.loads(line(ground, ids[2]))}
+        ),
         line(ground, ids[3]),
         json.dumps({"event": "request", "note": "settlement_unsaved"}),
         "",
@@ -133,7 +150,9 @@ async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
     ],
     ids=str,
 )
-async def test_a_malformed_line_is_named_and_writes_nothing(ground: Ground, changes: dict[str, Any]) -> None:
+async def test_a_malformed_line_is_named_and_writes_nothing(
+    ground: Ground, changes: dict[str, Any]
+) -> None:
     """A malformed line is named with its number and what is wrong, and changes nothing."""
     before = ground.bytes()
     bad = json.dumps(json.loads(line(ground, new_request_id(T))) | changes)
@@ -152,7 +171,10 @@ async def test_a_line_that_names_another_key(ground: Ground) -> None:
     await live(ground.table, ground, request_id, None)
     bad = json.dumps(json.loads(line(ground, request_id)) | {"key": key_id_of(other)})
     found = await replay(ground.table, [bad])
-    assert (found.settled, found.malformed) == (0, ["line 1: the ledger has this request with another key"])
+    assert (found.settled, found.malformed) == (
+        0,
+        ["line 1: the ledger has this request with another key"],
+    )
     assert (await replay(ground.table, [line(ground, request_id)])).settled == 1
     await prove(ground)
 

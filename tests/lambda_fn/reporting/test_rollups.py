@@ -28,8 +28,12 @@ async def test_a_closed_hour_is_rolled_once(ground: Ground) -> None:
     """Hours are rolled once, from the oldest key's on, when nothing in them can be running."""
     await live(ground.table, ground, new_request_id(T))
     assert await rollups.advance(ground.table, now=CLOSED - 1, longest=LONGEST, stop=never) == 0
-    assert await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 3
-    assert await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 0
+    assert (
+        await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 3
+    )
+    assert (
+        await rollups.advance(ground.table, now=CLOSED + 2 * 3600, longest=LONGEST, stop=never) == 0
+    )
     assert await rolled_range(ground.table) == (HOUR, hours.hour_at(T + 3 * 3600))
     [item] = ground.items("USAGE#")
     assert item == {
@@ -76,7 +80,10 @@ async def test_deleted_and_rebuilt(ground: Ground) -> None:
     done = await rollups.rebuild(ground.table, hours.hour_at(T - 5 * 3600), NEXT)
     assert ground.bytes("USAGE#") == before
     assert sum(one.changed for _, one in done) == 6
-    assert not any(one.changed for _, one in await rollups.rebuild(ground.table, hours.hour_at(T - 5 * 3600), NEXT))
+    assert not any(
+        one.changed
+        for _, one in await rollups.rebuild(ground.table, hours.hour_at(T - 5 * 3600), NEXT)
+    )
 
 
 async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> None:
@@ -91,7 +98,13 @@ async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> Non
             await super().put(*given, **named)
 
     table = ground.table
-    slow = Slow(ground.http, url=table._url, region=table._region, name=ground.name, credentials=table._credentials)
+    slow = Slow(
+        ground.http,
+        url=table._url,
+        region=table._region,
+        name=ground.name,
+        credentials=table._credentials,
+    )
     first = asyncio.create_task(rollups.roll(slow, HOUR))
     await read.wait()
     await live(ground.table, ground, new_request_id(T))
@@ -109,8 +122,12 @@ async def test_a_late_correction_rolls_its_hour_again(ground: Ground) -> None:
     await live(ground.table, ground, request_id, None, checkpoint=2)
     await settlements.recover(ground.table, ground.key_id, request_id, now=LATER)
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
-    assert [(item["recovered"], item["completion_tokens"]) for item in ground.items("USAGE#")] == [(1, 2)]
+    assert [(item["recovered"], item["completion_tokens"]) for item in ground.items("USAGE#")] == [
+        (1, 2)
+    ]
     assert await settlements.replay(ground.table, opening(ground, request_id), DONE, now=CLOSED)
     assert await rollups.roll_dirty(ground.table, stop=never) == 1
-    assert [(item["recovered"], item["completion_tokens"]) for item in ground.items("USAGE#")] == [(0, 11)]
+    assert [(item["recovered"], item["completion_tokens"]) for item in ground.items("USAGE#")] == [
+        (0, 11)
+    ]
     assert await dirty_hours(ground.table) == []

@@ -26,7 +26,12 @@ async def test_usage_is_rollups_and_the_open_hours(ground: Ground) -> None:
     await live(ground.table, ground, new_request_id(T + 3600))
     for key in (None, ground.key_id):
         rows = await usage(ground.table, since="2026-11-20T00", until="2026-11-22T00", key=key)
-        assert [(row.hour, row.requests, row.cost) for row in rows] == [(HOUR, 1, 76), (NEXT, 1, 76)]
-    assert await usage(ground.table, since="2026-11-20T00", until="2026-11-22T00", key="b" * 12) == []
+        assert [(row.hour, row.requests, row.cost) for row in rows] == [
+            (HOUR, 1, 76),
+            (NEXT, 1, 76),
+        ]
+    assert (
+        await usage(ground.table, since="2026-11-20T00", until="2026-11-22T00", key="b" * 12) == []
+    )
     with pytest.raises(ValueError, match="unconverted"):
         await usage(ground.table, since="2026-11-20T99", until="2026-11-20T00")

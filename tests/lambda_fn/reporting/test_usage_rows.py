@@ -19,7 +19,18 @@ HOUR = hours.hour_at(T)
 def test_rows_group_and_keep_their_sums() -> None:
     """Rows that are grouped in different ways add up to the same."""
     rows = [
-        UsageRow(f"2026-11-2{day}T0{hour}", key, model, 2, 3, 5, 7, 1, {"complete": 1, "cut": 1}, open=day)
+        UsageRow(
+            f"2026-11-2{day}T0{hour}",
+            key,
+            model,
+            2,
+            3,
+            5,
+            7,
+            1,
+            {"complete": 1, "cut": 1},
+            open=day,
+        )
         for day in (0, 1)
         for hour in (1, 2)
         for key in ("k", "l")
@@ -53,15 +64,26 @@ class Pages(Table):
         request_id = new_request_id(T)
         item = ledger.opening_item(Opening(request_id, "abcdefghijkl", MODEL, 100, 400, PRICES))
         counts = {"outcome": "complete", "prompt_tokens": 7, "completion_tokens": 11, "cost": 76}
-        self.items = [wrap_all({**item, **counts, "state": "SETTLED", "sk": f"{number}"}) for number in range(300)]
+        self.items = [
+            wrap_all({**item, **counts, "state": "SETTLED", "sk": f"{number}"})
+            for number in range(300)
+        ]
 
-    async def _call(self, operation: str, call: Mapping[str, Any], *_given: Any, **_named: Any) -> dict[str, Any]:
+    async def _call(
+        self, operation: str, call: Mapping[str, Any], *_given: Any, **_named: Any
+    ) -> dict[str, Any]:
         shard = call["ExpressionAttributeValues"][":pk"]["S"]
         page = self.read[shard] = self.read.get(shard, 0) + 1
         await asyncio.sleep(0)
-        names = {call["ExpressionAttributeNames"][name] for name in call["ProjectionExpression"].split(", ")}
+        names = {
+            call["ExpressionAttributeNames"][name]
+            for name in call["ProjectionExpression"].split(", ")
+        }
         items = [{name: {**item[name]} for name in names & item.keys()} for item in self.items]
-        return {"Items": items, **({"LastEvaluatedKey": wrap_all({"pk": shard})} if page < self.count else {})}
+        return {
+            "Items": items,
+            **({"LastEvaluatedKey": wrap_all({"pk": shard})} if page < self.count else {}),
+        }
 
 
 async def test_an_hour_is_summed_page_by_page() -> None:

@@ -25,7 +25,14 @@ EVENT: dict[str, Any] = {
     "rawQueryString": "a=1&b=%20",
     "headers": {"Host": "x", "content-type": "application/json", "x-forwarded-proto": "https"},
     "cookies": ["a=1", "b=2"],
-    "requestContext": {"http": {"method": "POST", "path": "/v1/café", "protocol": "HTTP/1.1", "sourceIp": "10.0.0.1"}},
+    "requestContext": {
+        "http": {
+            "method": "POST",
+            "path": "/v1/café",
+            "protocol": "HTTP/1.1",
+            "sourceIp": "10.0.0.1",
+        }
+    },
     "body": "hello",
     "isBase64Encoded": False,
     "somethingNew": {"x": 1},
@@ -36,8 +43,16 @@ def test_scope_of_an_event() -> None:
     """An event becomes the scope of its request."""
     scope, body = to_scope(json.dumps(EVENT).encode())
     assert body == b"hello"
-    assert (scope["method"], scope["path"], scope["raw_path"]) == ("POST", "/v1/café", b"/v1/caf%C3%A9")
-    assert (scope["query_string"], scope["http_version"], scope["client"]) == (b"a=1&b=%20", "1.1", ("10.0.0.1", 0))
+    assert (scope["method"], scope["path"], scope["raw_path"]) == (
+        "POST",
+        "/v1/café",
+        b"/v1/caf%C3%A9",
+    )
+    assert (scope["query_string"], scope["http_version"], scope["client"]) == (
+        b"a=1&b=%20",
+        "1.1",
+        ("10.0.0.1", 0),
+    )
     assert dict(scope["headers"])[b"host"] == b"x"
     assert dict(scope["headers"])[b"cookie"] == b"a=1; b=2"
 
@@ -48,7 +63,9 @@ def test_scope_of_a_binary_body() -> None:
     assert to_scope(json.dumps(event).encode())[1] == b"\x00\xff"
 
 
-@pytest.mark.parametrize("event", [b"", b"{}", b'"test"', b'{"requestContext":{"http":{}}}', b"[" * 10_000, b"\xff"])
+@pytest.mark.parametrize(
+    "event", [b"", b"{}", b'"test"', b'{"requestContext":{"http":{}}}', b"[" * 10_000, b"\xff"]
+)
 def test_other_events_are_refused(event: bytes) -> None:
     """A test event of the console, and bytes that are no event, are rejected."""
     with pytest.raises(InvalidEvent):
@@ -121,7 +138,9 @@ async def lambda_() -> AsyncIterator[Lambda]:
         yield state
 
 
-async def run(lambda_: Lambda, app: Callable[..., Awaitable[None]], *events: Any) -> list[tuple[str, list[bytes]]]:
+async def run(
+    lambda_: Lambda, app: Callable[..., Awaitable[None]], *events: Any
+) -> list[tuple[str, list[bytes]]]:
     """Serve some events with an application, and return what the Runtime API got."""
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
     got = []
@@ -194,7 +213,11 @@ async def test_a_connection_that_was_closed_before_its_use_is_replaced() -> None
             await writer.drain()
 
     async with peer(handler) as origin:
-        cycle = Cycle(RuntimeApi(origin.removeprefix("http://")), Context("r1", time.time() + 60, "", "", ""), b"")
+        cycle = Cycle(
+            RuntimeApi(origin.removeprefix("http://")),
+            Context("r1", time.time() + 60, "", "", ""),
+            b"",
+        )
 
         async def app(_scope: Any, _receive: Any, send: Any) -> None:
             while cycle._stream.alive:  # noqa: ASYNC110 (the connection has no event for it)
@@ -208,7 +231,9 @@ async def test_a_connection_that_was_closed_before_its_use_is_replaced() -> None
 
 @pytest.mark.parametrize("pieces", [1, 4])
 async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
-    """A Runtime API that closes each connection unannounced after a response gets every response."""
+    """A Runtime API that closes each connection unannounced after a response gets every
+    response.
+    """
     got: list[bytes] = []
     events = asyncio.Queue[bytes]()
 
@@ -227,7 +252,11 @@ async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for number in range(pieces):
-            body = {"type": "http.response.body", "body": b"<%d>" % number, "more_body": number + 1 < pieces}
+            body = {
+                "type": "http.response.body",
+                "body": b"<%d>" % number,
+                "more_body": number + 1 < pieces,
+            }
             await send(body)
             await asyncio.sleep(0.001)
 
@@ -296,7 +325,9 @@ async def test_failures_before_the_start(lambda_: Lambda) -> None:
         if scope["path"] == "/raise":
             raise ValueError("x")
 
-    got = await run(lambda_, app, {**EVENT, "rawPath": "/raise"}, {**EVENT, "rawPath": "/silent"}, {"test": 1})
+    got = await run(
+        lambda_, app, {**EVENT, "rawPath": "/raise"}, {**EVENT, "rawPath": "/silent"}, {"test": 1}
+    )
     assert [path.rpartition("/")[2] for path, _ in got] == ["error"] * 3
     kinds = [b"".join(packets).partition(b"\r\n\r\n")[2] for _, packets in got]
     assert [json.loads(kind)["errorType"] for kind in kinds] == [
@@ -323,7 +354,9 @@ LAST: dict[str, Any] = {"type": "http.response.body", "body": b"y"}
         ([START, LAST], START, "ENDED"),
     ],
 )
-async def test_a_message_out_of_order_raises(lambda_: Lambda, sent: list[Any], unexpected: Any, state: str) -> None:
+async def test_a_message_out_of_order_raises(
+    lambda_: Lambda, sent: list[Any], unexpected: Any, state: str
+) -> None:
     """The application gets a RuntimeError, and its response ends as for any other failure."""
     raised: list[str] = []
 
@@ -336,11 +369,18 @@ async def test_a_message_out_of_order_raises(lambda_: Lambda, sent: list[Any], u
             raised.append(str(error))
             raise
 
-    (path, packets), _ = await run(lambda_, app, EVENT, EVENT)  # the second begins when the first is over
-    assert raised[0] == f"ASGI message '{unexpected['type']}' is not expected: the response is {state}"
+    (path, packets), _ = await run(
+        lambda_, app, EVENT, EVENT
+    )  # the second begins when the first is over
+    assert (
+        raised[0] == f"ASGI message '{unexpected['type']}' is not expected: the response is {state}"
+    )
     data = b"".join(packets).partition(b"\r\n\r\n")[2]
     if state == "NONE":
-        assert (path.rpartition("/")[2], json.loads(data)["errorType"]) == ("error", "Runtime.RuntimeError")
+        assert (path.rpartition("/")[2], json.loads(data)["errorType"]) == (
+            "error",
+            "Runtime.RuntimeError",
+        )
     else:
         chunks, trailers = unchunk(data)
         assert chunks[2:] == [message["body"] for message in sent if "body" in message]
@@ -379,19 +419,29 @@ async def test_context_of_an_invocation(lambda_: Lambda, monkeypatch: pytest.Mon
     """Deadline, ARN, tenant and trace id reach the application; unknown headers are ignored."""
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
     lambda_.headers = (
-        "Lambda-Runtime-Deadline-Ms: 1790000000500\r\nLambda-Runtime-Invoked-Function-Arn: arn:x\r\n"
-        "Lambda-Runtime-Trace-Id: Root=1-2\r\nLambda-Runtime-Aws-Tenant-Id: t1\r\nLambda-Runtime-New: y\r\n"
+        "Lambda-Runtime-Deadline-Ms: 1790000000500\r\nLambda-Runtime-Invoked-Function-Arn: "
+        "arn:x\r\n"
+        "Lambda-Runtime-Trace-Id: Root=1-2\r\nLambda-Runtime-Aws-Tenant-Id: "
+        "t1\r\nLambda-Runtime-New: y\r\n"
     )
     seen: dict[str, Any] = {}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.update(context=scope["aws.context"], trace=trace_id.get(), variable=os.environ["_X_AMZN_TRACE_ID"])
+        seen.update(
+            context=scope["aws.context"],
+            trace=trace_id.get(),
+            variable=os.environ["_X_AMZN_TRACE_ID"],
+        )
         assert await receive() == {"type": "http.request", "body": b"hello", "more_body": False}
         await hello(scope, receive, send)
 
     await run(lambda_, app, EVENT)
     context = seen["context"]
-    assert (context.deadline, context.function_arn, context.tenant_id) == (1790000000.5, "arn:x", "t1")
+    assert (context.deadline, context.function_arn, context.tenant_id) == (
+        1790000000.5,
+        "arn:x",
+        "t1",
+    )
     assert seen["trace"] == seen["variable"] == "Root=1-2"
 
 

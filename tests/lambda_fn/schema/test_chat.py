@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema import Control, container_body, parse_chat
-from tests.support.bad_requests import ACCEPTED, BAD, DOCUMENT, GOOD, TOOLS, USER, Bad, body, documented, function
+from tests.support.bad_requests import (
+    ACCEPTED,
+    BAD,
+    DOCUMENT,
+    GOOD,
+    TOOLS,
+    USER,
+    Bad,
+    body,
+    documented,
+    function,
+)
 
 CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9, caller="k")
 
@@ -25,18 +36,28 @@ def passed_on(change: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("bad", BAD, ids=[bad.shown for bad in BAD])
 def test_wrong_fields_are_named(bad: Bad) -> None:
-    """Each row of the table is a 400 whose `param` is the wrong field's path, with OpenAI's code."""
+    """Each row of the table is a 400 whose `param` is the wrong field's path, with OpenAI's
+    code.
+    """
     with pytest.raises(InvalidRequest) as refusal:
         parse_chat(body(bad.change))
-    assert (refusal.value.param, refusal.value.code, refusal.value.status) == (bad.param, bad.code, 400)
+    assert (refusal.value.param, refusal.value.code, refusal.value.status) == (
+        bad.param,
+        bad.code,
+        400,
+    )
     assert bad.param in refusal.value.message or bad.code is None
 
 
-@pytest.mark.parametrize("choice", ["none", "required", {"type": "function", "function": {"name": "f"}}])
+@pytest.mark.parametrize(
+    "choice", ["none", "required", {"type": "function", "function": {"name": "f"}}]
+)
 @pytest.mark.parametrize(
     "schema", [{"pattern": "[a-z]+"}, {"enum": list(range(501))}, {"items": True}, {"items": None}]
 )
-def test_tools_that_are_not_called_at_will_may_have_what_forms_may(schema: dict[str, Any], choice: object) -> None:
+def test_tools_that_are_not_called_at_will_may_have_what_forms_may(
+    schema: dict[str, Any], choice: object
+) -> None:
     """llama.cpp's own converter gets only tools whose choice is `auto`.
 
     Others may have what llguidance takes.
@@ -73,7 +94,11 @@ def test_the_documentation_has_the_table() -> None:
         (b'{"messages":[{"role":"user","content":"x\x00"}],"model":"m"}', "messages"),
         (b'{"model":"m","user":' + b"[" * 900_000, "user"),
         (b'{"model":"m","messages":' + b'{"a":' * 100_000, "messages"),
-        (b'{"model":"m","tools":[{"type":"function","function":{"name":"f","parameters":' + b'{"a":' * 500, "tools"),
+        (
+            b'{"model":"m","tools":[{"type":"function","function":{"name":"f","parameters":'
+            + b'{"a":' * 500,
+            "tools",
+        ),
         (b'{"model":"m","messages":[' + b"{}," * 300_000 + b"{}]}", "messages"),
         (b'{"model":"m","seed":' + b"9" * 900_000 + b"}", "seed"),
         (b'{"model":"m","temperature":1e999}', "temperature"),
@@ -106,14 +131,24 @@ def test_any_bytes_are_refused_politely(data: bytes) -> None:
 
 
 def test_what_has_no_effect_is_not_passed_on() -> None:
-    """Unknown parameters are ignored, and the container gets only checked ones that have an effect."""
-    found = passed_on({"sluice": {"cancel": "x"}, "store": True, "user": "u", "stop": ["a"], "seed": 0})
+    """Unknown parameters are ignored, and the container gets only checked ones that have an
+    effect.
+    """
+    found = passed_on(
+        {"sluice": {"cancel": "x"}, "store": True, "user": "u", "stop": ["a"], "seed": 0}
+    )
     assert found == {
         "model": "m",
         "messages": [USER],
         "stop": ["a"],
         "seed": 0,
-        "sluice": {"v": 1, "request_id": "r", "deadline_ms": 5, "max_prompt_tokens": 9, "caller": "k"},
+        "sluice": {
+            "v": 1,
+            "request_id": "r",
+            "deadline_ms": 5,
+            "max_prompt_tokens": 9,
+            "caller": "k",
+        },
     }
 
 
@@ -129,7 +164,10 @@ def test_allowed_tools_are_the_tools() -> None:
     """With `allowed_tools` the container gets only those tools, and their mode as the choice."""
     allowed = {"mode": "required", "tools": [function("g")]}
     found = passed_on(
-        {"tools": [*TOOLS, function("g")], "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}
+        {
+            "tools": [*TOOLS, function("g")],
+            "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed},
+        }
     )
     assert [tool["function"]["name"] for tool in found["tools"]] == ["g"]
     assert found["tool_choice"] == "required"
@@ -146,7 +184,9 @@ def test_an_earlier_refusal_is_what_was_said() -> None:
 
 def test_a_backslash_is_no_nul() -> None:
     """A message about NUL characters is not mistaken for one that contains them."""
-    assert passed_on({"messages": [{"role": "user", "content": "what is \\u0000?"}]})["messages"][0]["content"]
+    assert passed_on({"messages": [{"role": "user", "content": "what is \\u0000?"}]})["messages"][
+        0
+    ]["content"]
 
 
 def test_good_is_good() -> None:
@@ -157,7 +197,8 @@ def test_good_is_good() -> None:
 def test_a_cold_start_has_no_part_in_schemas() -> None:
     """The check of schemas is imported by the first request that has one."""
     code = (
-        "import sys, lambda_fn.stream.main, lambda_fn.schema as it; it.parse_chat(sys.argv[1].encode());"
+        "import sys, lambda_fn.stream.main, lambda_fn.schema as it; "
+        "it.parse_chat(sys.argv[1].encode());"
         "assert 'schema_guard' not in sys.modules; it.parse_chat(sys.argv[2].encode());"
         "assert 'schema_guard' in sys.modules"
     )

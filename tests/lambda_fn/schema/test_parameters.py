@@ -1,7 +1,8 @@
 """No parameter of a request is lost silently: each one reaches the server, is rejected, or is
 declared inert.
 
-The test knows each parameter from the request types, and needs an example of it: a parameter without one fails.
+The test knows each parameter from the request types, and needs an example of it: a parameter
+without one fails.
 """
 
 import json
@@ -62,8 +63,22 @@ CHAT: dict[str, dict[str, Any]] = {
 COMPLETION: dict[str, dict[str, Any]] = {
     "model": {"model": "other"},
     "prompt": {"prompt": "other"},
-    **{name: CHAT[name] for name in ("stream", "stream_options", "max_tokens", "temperature", "top_p", "seed", "stop")},
-    **{name: CHAT[name] for name in ("frequency_penalty", "presence_penalty", "n", "logit_bias", "user", "sluice")},
+    **{
+        name: CHAT[name]
+        for name in (
+            "stream",
+            "stream_options",
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "seed",
+            "stop",
+        )
+    },
+    **{
+        name: CHAT[name]
+        for name in ("frequency_penalty", "presence_penalty", "n", "logit_bias", "user", "sluice")
+    },
     "best_of": {"best_of": 2},
     "logprobs": {"logprobs": 5},
     "echo": {"echo": True},
@@ -90,14 +105,24 @@ def sent(dialect: str, parse: Parse, body: dict[str, Any]) -> object:
     return json.loads(found.body(request, CONTROL))
 
 
-def fate(dialect: str, parse: Parse, minimal: dict[str, Any], name: str, example: dict[str, Any]) -> str:
+def fate(
+    dialect: str, parse: Parse, minimal: dict[str, Any], name: str, example: dict[str, Any]
+) -> str:
     """Return what becomes of a parameter: it is `rejected`, `forwarded`, or `dropped`."""
     with_it = {**minimal, **example}
     without_it = {**with_it, name: minimal.get(name)}
     try:
-        return "dropped" if sent(dialect, parse, with_it) == sent(dialect, parse, without_it) else "forwarded"
+        return (
+            "dropped"
+            if sent(dialect, parse, with_it) == sent(dialect, parse, without_it)
+            else "forwarded"
+        )
     except InvalidRequest as error:
-        return "rejected" if error.param in example else f"rejected as {error.param}, so its example is wrong"
+        return (
+            "rejected"
+            if error.param in example
+            else f"rejected as {error.param}, so its example is wrong"
+        )
 
 
 def parse_completion_as_chat(body: bytes) -> ChatRequest:
@@ -122,6 +147,12 @@ def test_no_parameter_of_a_chat_is_lost(dialect: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", COMPLETION)
 def test_no_parameter_of_a_completion_is_lost(name: str) -> None:
-    """The same holds for the parameters of a completion, on their way to the chat that answers it."""
-    found = fate("sluice", parse_completion_as_chat, {"model": "m", "prompt": "hi"}, name, COMPLETION[name])
-    assert found in ({"dropped"} if name in {*INERT, *BY_THE_FUNCTION} else {"forwarded", "rejected"})
+    """The same holds for the parameters of a completion, on their way to the chat that answers
+    it.
+    """
+    found = fate(
+        "sluice", parse_completion_as_chat, {"model": "m", "prompt": "hi"}, name, COMPLETION[name]
+    )
+    assert found in (
+        {"dropped"} if name in {*INERT, *BY_THE_FUNCTION} else {"forwarded", "rejected"}
+    )

@@ -1,4 +1,6 @@
-"""The meter over the whole application: limits under concurrency, its cost and delay, and an outage."""
+"""The meter over the whole application: limits under concurrency, its cost and delay, and an
+outage.
+"""
 
 import asyncio
 import contextlib
@@ -57,7 +59,9 @@ async def begun(reply: Reply) -> None:
 async def test_two_hundred_at_once_on_a_budget_for_fifty(
     call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]
 ) -> None:
-    """Of 200 requests at once on a budget for 50 exactly 50 are served, and the budget is spent to the last token."""
+    """Of 200 requests at once on a budget for 50 exactly 50 are served, and the budget is spent to
+    the last token.
+    """
     model = Model(endpoint="e", context_tokens=100)
     body = {**STREAM, "max_tokens": 2}
     each = Bounds.of(parse_chat(json.dumps(body).encode()), model, size=len(json.dumps(body)))
@@ -71,7 +75,9 @@ async def test_two_hundred_at_once_on_a_budget_for_fifty(
     await asyncio.gather(*(begun(reply) for reply in replies))
     # nothing has been released yet: every admitted request is still being served
     assert Counter(reply.status for reply in replies) == {200: 50, 429: 150}
-    assert {reply.error["code"] for reply in replies if reply.status == 429} == {"rate_limit_exceeded"}
+    assert {reply.error["code"] for reply in replies if reply.status == 429} == {
+        "rate_limit_exceeded"
+    }
     balance = items.get_item(Key=account)["Item"]["balance"]
     assert min(left for name, left in balance.items() if name.startswith("tokens")) == 0
     go_on.set()
@@ -84,7 +90,9 @@ async def test_two_hundred_at_once_on_a_budget_for_fifty(
 async def test_settlements_at_once_lose_nothing(
     table: Table, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Settlements of one key at full speed are each booked once (`make meter-bench` does 10,000)."""
+    """Settlements of one key at full speed are each booked once (`make meter-bench` does
+    10,000).
+    """
     gate, done = Gate(table), ledger.Settlement("complete", 1, 2, "stop", 1, 1)
 
     async def one() -> None:
@@ -98,7 +106,12 @@ async def test_settlements_at_once_lose_nothing(
 
     await asyncio.gather(*(one() for _ in range(60)))
     item = items.get_item(Key=account)["Item"]
-    assert (item["in_flight"], item["requests"], item["completion_tokens"], item["cost"]) == ({}, 60, 120, 180)
+    assert (item["in_flight"], item["requests"], item["completion_tokens"], item["cost"]) == (
+        {},
+        60,
+        120,
+        180,
+    )
 
 
 class Spy:
@@ -124,9 +137,11 @@ class Spy:
         monkeypatch.setattr(Table, "_call", spied)
 
 
-async def test_four_writes_and_no_read(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request makes two writes at once before the model is invoked, two after its end, and no read. Before the first
-    request with a key in an environment, the account is read.
+async def test_four_writes_and_no_read(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request makes two writes at once before the model is invoked, two after its end, and no
+    read. Before the first request with a key in an environment, the account is read.
     """
     spy = Spy(monkeypatch, sagemaker)
     await call(body=STREAM)
@@ -135,19 +150,28 @@ async def test_four_writes_and_no_read(call: Call, sagemaker: StandIn, monkeypat
     spy.calls.clear()
     sagemaker.bodies.clear()
     await call(body=STREAM)
-    assert spy.calls == [("UpdateItem", False), ("PutItem", False), ("UpdateItem", True), ("UpdateItem", True)]
+    assert spy.calls == [
+        ("UpdateItem", False),
+        ("PutItem", False),
+        ("UpdateItem", True),
+        ("UpdateItem", True),
+    ]
     assert spy.most_at_once == 2  # so that admission is one round trip's time
 
 
 async def test_what_a_request_costs(
     call: Call, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The units of a request's writes are those of docs/explanation/metering.md, by the items before and after."""
+    """The units of a request's writes are those of docs/explanation/metering.md, by the items
+    before and after.
+    """
     inner = Table._call
     units: list[tuple[str, int, int]] = []
     reads: list[tuple[str, int]] = []
 
-    async def weighed(table: Table, operation: str, call: Any, plain: Any = None, **options: Any) -> Any:
+    async def weighed(
+        table: Table, operation: str, call: Any, plain: Any = None, **options: Any
+    ) -> Any:
         key = {name: value["S"] for name, value in call["Key"].items()} if "Key" in call else None
         key = key or {name: plain["Item"][name] for name in ("pk", "sk")}
         before = items.get_item(Key=key).get("Item")
@@ -162,14 +186,18 @@ async def test_what_a_request_costs(
     monkeypatch.setattr(Table, "_call", weighed)
     await call(body=STREAM)
     writes = [("KEY", 1), ("LEDGER", 1), ("LEDGER", 1), ("KEY", 1)]
-    # the first request of a quiet key also sets when the sweeper is to look, which the sweeper takes away again
-    # the two writes of an admission are made at once, in no order
-    assert sorted(units) == sorted((*write, index) for write, index in zip(writes, [1, 1, 1, 0], strict=True))
+    # the first request of a quiet key also sets when the sweeper is to look, which the sweeper
+    # takes away again the two writes of an admission are made at once, in no order
+    assert sorted(units) == sorted(
+        (*write, index) for write, index in zip(writes, [1, 1, 1, 0], strict=True)
+    )
     assert reads == [("KEY", 1)]  # of the first request with a key in an environment
     units.clear()
     await call(body=STREAM)
     assert len(reads) == 1
-    assert sorted(units) == sorted((*write, index) for write, index in zip(writes, [0, 1, 1, 0], strict=True))
+    assert sorted(units) == sorted(
+        (*write, index) for write, index in zip(writes, [0, 1, 1, 0], strict=True)
+    )
     one = item_size(items.get_item(Key=account)["Item"])
     assert one < 1024 - 2 * 80  # two requests in flight still fit into one unit
 
@@ -201,17 +229,25 @@ async def test_a_checkpoint_delays_nothing(
         go_on.set()
         await running
     item = ledger_item(items, reply)
-    assert (item["state"], item["completion_tokens"], "checkpointed" in item) == ("SETTLED", 2, False)
+    assert (item["state"], item["completion_tokens"], "checkpointed" in item) == (
+        "SETTLED",
+        2,
+        False,
+    )
 
 
 async def test_rate_limit_headers(call: Call, items: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Responses and refusals have what remains of the minute in OpenAI's headers. A key without limits gets none."""
+    """Responses and refusals have what remains of the minute in OpenAI's headers. A key without
+    limits gets none.
+    """
     assert not any(name.startswith("x-ratelimit") for name in (await call(body=STREAM)).headers)
     now = time.time() // 60 * 60 + 42.75
     monkeypatch.setattr(time, "time", lambda: now)
     limited(items, requests_minute=1, tokens_minute=500)
     served, refused = await call(body={**STREAM, "max_tokens": 2}), await call(body=STREAM)
-    headers = {name: value for name, value in served.headers.items() if name.startswith("x-ratelimit")}
+    headers = {
+        name: value for name, value in served.headers.items() if name.startswith("x-ratelimit")
+    }
     assert headers == {
         "x-ratelimit-reset-requests": "17.25s",
         "x-ratelimit-reset-tokens": "17.25s",
@@ -242,15 +278,25 @@ async def test_a_request_that_can_never_fit_is_not_retried(call: Call, items: An
     """A request that exceeds the whole minute's limit tells clients not to retry it."""
     limited(items, tokens_minute=50)
     over = await call(body=STREAM)
-    assert (over.status, over.error["code"], over.headers["x-should-retry"]) == (429, "rate_limit_exceeded", "false")
+    assert (over.status, over.error["code"], over.headers["x-should-retry"]) == (
+        429,
+        "rate_limit_exceeded",
+        "false",
+    )
 
 
-async def test_a_budget_of_cost_needs_prices(make_call: Callable[..., Call], sagemaker: StandIn, items: Any) -> None:
-    """A key with a budget of cost is refused if the model has no price, and served if its price is 0."""
+async def test_a_budget_of_cost_needs_prices(
+    make_call: Callable[..., Call], sagemaker: StandIn, items: Any
+) -> None:
+    """A key with a budget of cost is refused if the model has no price, and served if its price is
+    0.
+    """
     for limit in ("cost_day", "cost_month"):
         limited(items, **{limit: 0})
         for prompt, completion in ((None, None), (1, None), (None, 1)):
-            model = Model("endpoint-1", context_tokens=100, prompt_price=prompt, completion_price=completion)
+            model = Model(
+                "endpoint-1", context_tokens=100, prompt_price=prompt, completion_price=completion
+            )
             reply = await make_call(models={"m": model})(body=STREAM)
             assert (reply.status, reply.error["code"]) == (403, "model_without_price")
             assert "prompt_price" in reply.error["message"]
@@ -263,8 +309,12 @@ async def test_a_budget_of_cost_needs_prices(make_call: Callable[..., Call], sag
     assert (await make_call()(body=STREAM)).status == 200
 
 
-async def test_the_default_answer_length_is_reserved_and_enforced(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """Without `max_tokens` the model's default is reserved and sent to the container, as is the prompt's bound."""
+async def test_the_default_answer_length_is_reserved_and_enforced(
+    call: Call, sagemaker: StandIn, items: Any
+) -> None:
+    """Without `max_tokens` the model's default is reserved and sent to the container, as is the
+    prompt's bound.
+    """
     reply = await call(body=STREAM)
     assert sagemaker.bodies[0]["max_tokens"] == 100  # the default of 1024, within the context
     assert sagemaker.bodies[0]["sluice"]["max_prompt_tokens"] == 100
@@ -273,11 +323,18 @@ async def test_the_default_answer_length_is_reserved_and_enforced(call: Call, sa
     assert sagemaker.bodies[1]["max_tokens"] == 7
 
 
-async def test_a_cut_answer_without_usage_counts_its_deltas(call: Call, sagemaker: StandIn, items: Any) -> None:
+async def test_a_cut_answer_without_usage_counts_its_deltas(
+    call: Call, sagemaker: StandIn, items: Any
+) -> None:
     """The tokens of a response that broke off are booked, with their cost."""
     sagemaker.script = [part(lines(START, HELLO, WORLD)), None]
     item = ledger_item(items, await call(body=STREAM))
-    assert (item["outcome"], item["prompt_tokens"], item["completion_tokens"], item["cost"]) == ("cut", 4, 2, 0)
+    assert (item["outcome"], item["prompt_tokens"], item["completion_tokens"], item["cost"]) == (
+        "cut",
+        4,
+        2,
+        0,
+    )
 
 
 async def test_models_that_a_key_may_use(call: Call, items: Any) -> None:
@@ -289,9 +346,14 @@ async def test_models_that_a_key_may_use(call: Call, items: Any) -> None:
 
 
 async def test_a_meter_that_fails_open_serves_recent_keys(
-    make_call: Callable[..., Call], items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    make_call: Callable[..., Call],
+    items: Any,
+    account: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A meter that fails open serves a key that was served before while DynamoDB is down, and books it at the end."""
+    """A meter that fails open serves a key that was served before while DynamoDB is down, and books
+    it at the end.
+    """
     monkeypatch.setattr(limits, "META_MAX_ATTEMPTS", 1)
     call = make_call(meter_open=True)
     stranger = ids.new_key()
@@ -350,7 +412,9 @@ async def test_an_unsaved_settlement_can_be_replayed(
         line["request_id"], line["key"], line["model"], line["reserved"], line["reserved_cost"],
         Prices(line["prompt_price"], line["completion_price"]),
     )  # fmt: skip
-    settlement = ledger.Settlement(**{name: line[name] for name in ledger.Settlement.__struct_fields__})
+    settlement = ledger.Settlement(
+        **{name: line[name] for name in ledger.Settlement.__struct_fields__}
+    )
     for changed in (True, False):
         assert await settlements.replay(table, opening, settlement, now=line["settled"]) is changed
     assert ledger_item(items, reply)["outcome"] == "complete"
@@ -361,9 +425,14 @@ async def test_an_unsaved_settlement_can_be_replayed(
 
 @pytest.mark.parametrize("failure", [KeyError("recovered"), asyncio.CancelledError()])
 async def test_no_settlement_is_lost(
-    call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: BaseException
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: BaseException,
 ) -> None:
-    """Whatever ends a settlement, a damaged item or the end of the process too, its figures go to the log."""
+    """Whatever ends a settlement, a damaged item or the end of the process too, its figures go to
+    the log.
+    """
 
     async def close(*_: Any, **__: Any) -> None:
         raise failure

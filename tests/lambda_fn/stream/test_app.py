@@ -1,4 +1,6 @@
-"""The application over all its stages, called as its server calls it: responses, refusals and documents."""
+"""The application over all its stages, called as its server calls it: responses, refusals and
+documents.
+"""
 
 import asyncio
 import json
@@ -29,8 +31,12 @@ from tests.support.replies import CHAT, STREAM, events, ledger_item, text
 pytestmark = pytest.mark.usefixtures("account")
 
 
-async def test_whole_way(call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]) -> None:
-    """A stream comes whole, the container gets what it needs, and the ledger and the account have the usage."""
+async def test_whole_way(
+    call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]
+) -> None:
+    """A stream comes whole, the container gets what it needs, and the ledger and the account have
+    the usage.
+    """
     reply = await call(body=STREAM)
     assert (reply.status, text(reply), events(reply)[-1]) == (200, "Hello world", "[DONE]")
     assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -41,7 +47,10 @@ async def test_whole_way(call: Call, sagemaker: StandIn, items: Any, account: di
     assert sagemaker.bodies[0]["sluice"]["request_id"] == request_id
     assert sagemaker.bodies[0]["sluice"]["deadline_ms"] == limits.STREAM_DEADLINE * 1000
     item = ledger_item(items, reply)
-    found = {name: item[name] for name in ("state", "outcome", "finish_reason", "prompt_tokens", "completion_tokens")}
+    found = {
+        name: item[name]
+        for name in ("state", "outcome", "finish_reason", "prompt_tokens", "completion_tokens")
+    }
     assert found == {
         "state": "SETTLED",
         "outcome": "complete",
@@ -108,7 +117,9 @@ async def test_heartbeat_is_a_setting() -> None:
         "SLUICE_ORIGIN_SECRET": "s",
     }
     assert Settings.from_environment(environment).heartbeat == limits.HEARTBEAT
-    assert Settings.from_environment({**environment, "SLUICE_HEARTBEAT_SECONDS": "3"}).heartbeat == 3
+    assert (
+        Settings.from_environment({**environment, "SLUICE_HEARTBEAT_SECONDS": "3"}).heartbeat == 3
+    )
     for wrong in ("0", "16", "soon"):
         with pytest.raises(SettingsError, match="SLUICE_HEARTBEAT_SECONDS"):
             Settings.from_environment({**environment, "SLUICE_HEARTBEAT_SECONDS": wrong})
@@ -122,7 +133,9 @@ async def test_connection_to_the_endpoint_is_kept(call: Call, sagemaker: StandIn
 
 
 async def test_guesses_leave_nothing(call: Call, items: Any) -> None:
-    """Requests with keys that do not exist, and with wrong secrets of one that does, change no item."""
+    """Requests with keys that do not exist, and with wrong secrets of one that does, change no
+    item.
+    """
 
     def everything() -> list[Any]:
         found: list[Any] = items.scan(ConsistentRead=True)["Items"]
@@ -159,8 +172,12 @@ async def test_guesses_leave_nothing(call: Call, items: Any) -> None:
     ],
     ids=range(17),
 )
-async def test_refusals(call: Call, sagemaker: StandIn, options: dict[str, Any], status: int, code: str | None) -> None:
-    """An invalid or forbidden request is refused in OpenAI's shape, and the model is not invoked."""
+async def test_refusals(
+    call: Call, sagemaker: StandIn, options: dict[str, Any], status: int, code: str | None
+) -> None:
+    """An invalid or forbidden request is refused in OpenAI's shape, and the model is not
+    invoked.
+    """
     reply = await call(**{"body": STREAM, **options})
     assert (reply.status, reply.error["code"]) == (status, code)
     assert sagemaker.bodies == []
@@ -172,9 +189,13 @@ async def test_previous_origin_secret_still_counts(call: Call) -> None:
 
 
 async def test_disabled_key(call: Call, items: Any, account: dict[str, str]) -> None:
-    """A disabled key is 403 from its next request on, which is settled as refused; later ones leave nothing."""
+    """A disabled key is 403 from its next request on, which is settled as refused; later ones leave
+    nothing.
+    """
     assert (await call(body=STREAM)).status == 200
-    items.update_item(Key=account, UpdateExpression="SET enabled = :no", ExpressionAttributeValues={":no": False})
+    items.update_item(
+        Key=account, UpdateExpression="SET enabled = :no", ExpressionAttributeValues={":no": False}
+    )
     reply = await call(body=STREAM)
     assert (reply.status, reply.error["code"]) == (403, "key_disabled")
     assert ledger_item(items, reply)["outcome"] == "refused"
@@ -193,7 +214,9 @@ async def test_models(call: Call) -> None:
 
 
 async def test_openapi_document(call: Call) -> None:
-    """The document names the deployed models, and every reference in it leads somewhere; it needs no key."""
+    """The document names the deployed models, and every reference in it leads somewhere; it needs
+    no key.
+    """
     reply = await call("GET", "/v1/openapi.json", key=None)
     document = json.loads(reply.body)
     schemas = document["components"]["schemas"]
@@ -202,17 +225,26 @@ async def test_openapi_document(call: Call) -> None:
     assert {"ChatRequest", "CompletionRequest", "Error", "FunctionTool"} <= named <= set(schemas)
 
 
-async def test_the_openapi_document_is_made_once(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_openapi_document_is_made_once(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The document needs no key, and is not made again for each request."""
     first = await call("GET", "/v1/openapi.json", key=None)
     monkeypatch.setattr("lambda_fn.stream.endpoints.openapi.document", None)
     assert (await call("GET", "/v1/openapi.json", key=None)).body == first.body
 
 
-async def test_nothing_secret_is_logged(call: Call, sagemaker: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
-    """The log has the figures of a request, and neither its prompt nor its completion nor the key."""
+async def test_nothing_secret_is_logged(
+    call: Call, sagemaker: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log has the figures of a request, and neither its prompt nor its completion nor the
+    key.
+    """
     await call(body={**CHAT, "messages": [{"role": "user", "content": "my prompt"}]})
-    sagemaker.status, sagemaker.script = 424, [b'{"OriginalStatusCode":500,"OriginalMessage":"my prompt"}']
+    sagemaker.status, sagemaker.script = (
+        424,
+        [b'{"OriginalStatusCode":500,"OriginalMessage":"my prompt"}'],
+    )
     await call(body=CHAT)
     logged = capsys.readouterr().out
     entries = [json.loads(line) for line in logged.splitlines()]
@@ -235,7 +267,9 @@ async def test_nothing_secret_is_logged(call: Call, sagemaker: StandIn, capsys: 
         ("CANCEL_TIMEOUT", 18.0),
     ],
 )
-def test_limits_are_held_against_each_other(monkeypatch: pytest.MonkeyPatch, name: str, value: float) -> None:
+def test_limits_are_held_against_each_other(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
     """A limit that contradicts another stops the start, and is named."""
     limits.check()
     monkeypatch.setattr(limits, name, value)

@@ -30,7 +30,9 @@ pytestmark = pytest.mark.usefixtures("account")
 
 
 async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """An answer cut after its first token ends in an error event and no `[DONE]`; what was generated is booked."""
+    """An answer cut after its first token ends in an error event and no `[DONE]`; what was
+    generated is booked.
+    """
     for script in (
         [part(lines(START, HELLO))],
         [part(lines(START, HELLO) + b'{"type":"del')],
@@ -40,7 +42,15 @@ async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, item
         [part(lines(START, HELLO)), None],
         [part(lines(START, HELLO) + b"garbage\n")],
         [part(lines(START, HELLO)) + b"garbage that is no frame"],
-        [part(lines(START, HELLO, {"type": "error", "code": "engine_error", "message": "secret detail"}))],
+        [
+            part(
+                lines(
+                    START,
+                    HELLO,
+                    {"type": "error", "code": "engine_error", "message": "secret detail"},
+                )
+            )
+        ],
     ):
         sagemaker.script = script
         reply = await call(body=STREAM)
@@ -55,7 +65,9 @@ async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, item
 
 
 @pytest.mark.parametrize("body", [STREAM, CHAT], ids=["stream", "whole"])
-async def test_failure_before_tokens_is_a_status(call: Call, sagemaker: StandIn, items: Any, body: Any) -> None:
+async def test_failure_before_tokens_is_a_status(
+    call: Call, sagemaker: StandIn, items: Any, body: Any
+) -> None:
     """An answer that breaks off before its first token is a 502, in either form."""
     for script in (
         [part(lines(START)), None],
@@ -68,19 +80,29 @@ async def test_failure_before_tokens_is_a_status(call: Call, sagemaker: StandIn,
         reply = await call(body=body)
         assert (reply.status, reply.error["type"], reply.whole) == (502, "server_error", True)
         item = ledger_item(items, reply)
-        assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "failed", 0)
+        assert (item["state"], item["outcome"], item["completion_tokens"]) == (
+            "SETTLED",
+            "failed",
+            0,
+        )
 
 
 async def test_cut_whole_answer_is_a_502(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """An unfinished answer in the one-body form is a 502 that shows none of its text; its tokens are booked."""
+    """An unfinished answer in the one-body form is a 502 that shows none of its text; its tokens
+    are booked.
+    """
     sagemaker.script = [part(lines(START, HELLO)), None]
     reply = await call(body=CHAT)
     assert (reply.status, reply.error["code"]) == (502, "upstream_cut")
     assert ledger_item(items, reply)["completion_tokens"] == 1
 
 
-async def test_slow_whole_answer_is_kept_alive(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A one-body answer that takes long is preceded by white space; when it then fails, the connection breaks."""
+async def test_slow_whole_answer_is_kept_alive(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A one-body answer that takes long is preceded by white space; when it then fails, the
+    connection breaks.
+    """
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
     for ending in ([part(lines(WORLD, FINISH, USAGE, END))], [None]):
@@ -123,11 +145,17 @@ async def test_refusals_of_the_endpoint(
     sagemaker.script = [body if isinstance(body, bytes) else json.dumps(body).encode()]
     reply = await call(body=STREAM)
     assert (reply.status, reply.error["code"]) == (expected, code)
-    assert ("retry-after" in reply.headers) == (code == "rate_limit_exceeded" or (expected == 503 and status >= 500))
+    assert ("retry-after" in reply.headers) == (
+        code == "rate_limit_exceeded" or (expected == 503 and status >= 500)
+    )
 
 
-async def test_heartbeats_in_silence(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that says nothing for long gets its 200, and the client a sign of life again and again."""
+async def test_heartbeats_in_silence(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that says nothing for long gets its 200, and the client a sign of life again and
+    again.
+    """
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
     go_on = asyncio.Event()
@@ -163,7 +191,9 @@ def come(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return now
 
 
-async def test_deadline_ends_the_stream(call: Call, sagemaker: StandIn, items: Any, come: Callable[[], None]) -> None:
+async def test_deadline_ends_the_stream(
+    call: Call, sagemaker: StandIn, items: Any, come: Callable[[], None]
+) -> None:
     """An answer that takes longer than it may ends in an error, and its call is closed."""
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     reply = Reply()
@@ -190,9 +220,15 @@ async def test_lambda_deadline_bounds_the_answer(call: Call, sagemaker: StandIn)
 
 
 async def test_client_that_does_not_read_is_given_up(
-    call: Call, sagemaker: StandIn, items: Any, come: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    call: Call,
+    sagemaker: StandIn,
+    items: Any,
+    come: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A client that takes nothing more is waited for until the deadline; then the request is ended and settled."""
+    """A client that takes nothing more is waited for until the deadline; then the request is ended
+    and settled.
+    """
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
@@ -204,8 +240,12 @@ async def test_client_that_does_not_read_is_given_up(
     assert ledger_item(items, reply)["outcome"] == "cut"
 
 
-async def test_silent_endpoint_is_dead(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint that sends nothing for long, not even a heartbeat, is given up before the deadline."""
+async def test_silent_endpoint_is_dead(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint that sends nothing for long, not even a heartbeat, is given up before the
+    deadline.
+    """
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     reply = Reply()
@@ -217,17 +257,26 @@ async def test_silent_endpoint_is_dead(call: Call, sagemaker: StandIn, monkeypat
 
 
 async def test_damage_is_noticed_at_once(call: Call, sagemaker: StandIn) -> None:
-    """Bytes that are no event stream end the answer while the endpoint keeps the connection open."""
+    """Bytes that are no event stream end the answer while the endpoint keeps the connection
+    open.
+    """
     sagemaker.script = [part(lines(START, HELLO)) + b"garbage that is no frame", asyncio.Event()]
     reply = await call(body=STREAM)
     assert text(reply) == "Hello"
     assert events(reply)[-1]["error"]["code"] == "upstream_cut"
 
 
-async def test_refusal_whose_body_comes_late(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal is read to its end, also past the moment at which a heartbeat would have been due."""
+async def test_refusal_whose_body_comes_late(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal is read to its end, also past the moment at which a heartbeat would have been
+    due.
+    """
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.05)
-    body = {"OriginalStatusCode": 400, "OriginalMessage": json.dumps({"error": {"code": "context_length_exceeded"}})}
+    body = {
+        "OriginalStatusCode": 400,
+        "OriginalMessage": json.dumps({"error": {"code": "context_length_exceeded"}}),
+    }
     late = asyncio.Event()
     asyncio.get_running_loop().call_later(0.2, late.set)
     sagemaker.status = 424
@@ -236,7 +285,9 @@ async def test_refusal_whose_body_comes_late(call: Call, sagemaker: StandIn, mon
     assert (reply.status, reply.error["code"]) == (400, "context_length_exceeded")
 
 
-async def test_refusal_whose_body_stalls(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusal_whose_body_stalls(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A refusal whose body does not come has the status that its own status says."""
 
     def script() -> Iterator[bytes | asyncio.Event]:
@@ -249,9 +300,14 @@ async def test_refusal_whose_body_stalls(call: Call, sagemaker: StandIn, monkeyp
 
 
 async def test_meter_down_at_settlement(
-    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    call: Call,
+    sagemaker: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """When DynamoDB is gone at the end, the client has its whole answer, and the log has every figure."""
+    """When DynamoDB is gone at the end, the client has its whole answer, and the log has every
+    figure.
+    """
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
     reply = Reply()
@@ -264,7 +320,11 @@ async def test_meter_down_at_settlement(
     assert text(reply) == "Hello world"
     assert reply.whole
     entry = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (entry["event"], entry["completion_tokens"], entry["outcome"]) == ("settlement_unsaved", 2, "complete")
+    assert (entry["event"], entry["completion_tokens"], entry["outcome"]) == (
+        "settlement_unsaved",
+        2,
+        "complete",
+    )
 
 
 async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> None:
@@ -281,7 +341,9 @@ async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> N
     assert ledger_item(items, reply)["outcome"] == "cancelled"
 
 
-async def test_meter_down_refuses(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_meter_down_refuses(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When DynamoDB does not answer, nothing is generated: 503."""
     monkeypatch.setattr(limits, "META_TIMEOUT", 0.0)
     monkeypatch.setattr(limits, "META_MAX_ATTEMPTS", 1)
@@ -292,7 +354,9 @@ async def test_meter_down_refuses(call: Call, sagemaker: StandIn, monkeypatch: p
 
 def test_every_container_code_has_a_status() -> None:
     """The table maps every code to its status, and unknown ones to 502."""
-    statuses = {code: errors.from_container(code, "m").status for code in (*errors.CONTAINER_CODES, "new")}
+    statuses = {
+        code: errors.from_container(code, "m").status for code in (*errors.CONTAINER_CODES, "new")
+    }
     assert statuses == {
         "invalid_request": 400,
         "context_length_exceeded": 400,

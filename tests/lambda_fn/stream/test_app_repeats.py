@@ -1,4 +1,6 @@
-"""A request that is sent again: refused while the first one runs, run after its end, or not sent by SDKs."""
+"""A request that is sent again: refused while the first one runs, run after its end, or not sent by
+SDKs.
+"""
 
 import asyncio
 from typing import Any
@@ -23,8 +25,12 @@ from tests.support.replies import CHAT, STREAM, ledger_item, text
 pytestmark = pytest.mark.usefixtures("account")
 
 
-async def test_a_repeat_of_what_still_runs_is_refused(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """A request that is sent again while it runs is a 409 that names the running one, and that no SDK repeats."""
+async def test_a_repeat_of_what_still_runs_is_refused(
+    call: Call, sagemaker: StandIn, items: Any
+) -> None:
+    """A request that is sent again while it runs is a 409 that names the running one, and that no
+    SDK repeats.
+    """
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
     reply = Reply()
@@ -54,7 +60,9 @@ async def test_a_repeat_of_what_still_runs_is_refused(call: Call, sagemaker: Sta
 async def test_what_is_a_repeat(
     call: Call, sagemaker: StandIn, first: dict[str, str], second: dict[str, str], runs: bool
 ) -> None:
-    """The same request twice is a repeat only if its sender says so, by a count or by the same Idempotency-Key."""
+    """The same request twice is a repeat only if its sender says so, by a count or by the same
+    Idempotency-Key.
+    """
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
     replies = [Reply(), Reply()]
@@ -74,7 +82,9 @@ async def test_a_repeat_after_the_end_runs(call: Call, sagemaker: StandIn) -> No
 
 
 async def test_sdks_do_not_repeat_what_was_generated(call: Call, sagemaker: StandIn) -> None:
-    """A response that fails after tokens tells SDKs not to repeat the request. One that never began does not."""
+    """A response that fails after tokens tells SDKs not to repeat the request. One that never began
+    does not.
+    """
     for script, header in (([part(lines(START, HELLO)), None], "false"), ([None], None)):
         sagemaker.script = script
         reply = await call(body=CHAT)

@@ -1,4 +1,6 @@
-"""Bounds of a response: its size while it is put together, and the characters that reach a terminal."""
+"""Bounds of a response: its size while it is put together, and the characters that reach a
+terminal.
+"""
 
 import json
 import tracemalloc
@@ -16,20 +18,31 @@ from lambda_fn.events import Delta, End, Failure, Finish, Usage
 from lambda_fn.settings import Settings, SettingsError
 
 HEAD = Head("1", 1, "m", choices=8)
-TOP = [{"token": f" word{number}", "logprob": -number / 3, "bytes": [*b" word", number]} for number in range(20)]
-LOGPROBS = msgspec.Raw(json.dumps({"content": [{**TOP[0], "top_logprobs": TOP}], "refusal": None}).encode())
+TOP = [
+    {"token": f" word{number}", "logprob": -number / 3, "bytes": [*b" word", number]}
+    for number in range(20)
+]
+LOGPROBS = msgspec.Raw(
+    json.dumps({"content": [{**TOP[0], "top_logprobs": TOP}], "refusal": None}).encode()
+)
 DELTA = b'{"content":" word0"}'
 
 
 def deltas() -> Iterator[Delta]:
-    """Yield tokens of eight choices with twenty log probabilities each, until they pass the bound."""
+    """Yield tokens of eight choices with twenty log probabilities each, until they pass the
+    bound.
+    """
     for number in range(limits.MAX_WHOLE // (len(LOGPROBS) + len(DELTA)) + 1):
-        yield Delta(msgspec.Raw(bytes(DELTA)), number % 8, 1, msgspec.Raw(bytes(bytearray(LOGPROBS))))
+        yield Delta(
+            msgspec.Raw(bytes(DELTA)), number % 8, 1, msgspec.Raw(bytes(bytearray(LOGPROBS)))
+        )
 
 
 @pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
 def test_a_whole_answer_is_bounded(kind: type[ChatBody] | type[CompletionBody]) -> None:
-    """A response that is held until its end fails once it passes the bound, and takes no more memory than that."""
+    """A response that is held until its end fails once it passes the bound, and takes no more
+    memory than that.
+    """
     encoder = kind(HEAD)
     *held, last = deltas()
     tracemalloc.start()
@@ -43,8 +56,12 @@ def test_a_whole_answer_is_bounded(kind: type[ChatBody] | type[CompletionBody]) 
 
 
 @pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
-def test_a_whole_answer_up_to_the_bound_is_given(kind: type[ChatBody] | type[CompletionBody]) -> None:
-    """A response just under the bound is whole, and putting it together takes at most four times its size."""
+def test_a_whole_answer_up_to_the_bound_is_given(
+    kind: type[ChatBody] | type[CompletionBody],
+) -> None:
+    """A response just under the bound is whole, and putting it together takes at most four times
+    its size.
+    """
     encoder, all_deltas = kind(HEAD), list(deltas())[:-1]
     tracemalloc.start()
     for delta in all_deltas:
@@ -54,16 +71,27 @@ def test_a_whole_answer_up_to_the_bound_is_given(kind: type[ChatBody] | type[Com
     tracemalloc.stop()
     assert most < 4 * limits.MAX_WHOLE
     choices = json.loads(answer)["choices"]
-    entries = [choice["logprobs"]["content" if kind is ChatBody else "tokens"] for choice in choices]
+    entries = [
+        choice["logprobs"]["content" if kind is ChatBody else "tokens"] for choice in choices
+    ]
     assert sum(map(len, entries)) == len(all_deltas)
 
 
 @pytest.mark.parametrize(
     ("memory", "concurrency", "most"),
-    [("512", "", limits.MAX_WHOLE), ("128", "1", limits.MAX_WHOLE), ("512", "16", 2**22), ("2048", "64", 2**22)],
+    [
+        ("512", "", limits.MAX_WHOLE),
+        ("128", "1", limits.MAX_WHOLE),
+        ("512", "16", 2**22),
+        ("2048", "64", 2**22),
+    ],
 )
-def test_the_whole_answers_of_an_environment_are_bounded(memory: str, concurrency: str, most: int) -> None:
-    """The whole responses of an environment that serves many at once take at most half of its memory."""
+def test_the_whole_answers_of_an_environment_are_bounded(
+    memory: str, concurrency: str, most: int
+) -> None:
+    """The whole responses of an environment that serves many at once take at most half of its
+    memory.
+    """
     environment = {
         "AWS_REGION": "eu-west-1",
         "SLUICE_MODELS": '{"m":{"endpoint":"e","context_tokens":1}}',
@@ -80,7 +108,9 @@ def test_the_whole_answers_of_an_environment_are_bounded(memory: str, concurrenc
 
 
 @pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
-def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(kind: type[ChatBody] | type[CompletionBody]) -> None:
+def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(
+    kind: type[ChatBody] | type[CompletionBody],
+) -> None:
     """A response fails at the bound of its environment, which the error names."""
     encoder = kind(Head("1", 1, "m", max_bytes=1000))
     delta = Delta(msgspec.Raw(msgspec.json.encode({"content": "x" * 400})))
@@ -90,17 +120,27 @@ def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(kind: type[ChatBody]
 
 
 def test_bare_text_has_no_controls() -> None:
-    """Bare text has no control characters but line feeds and tabs, so that it cannot command a terminal."""
+    """Bare text has no control characters but line feeds and tabs, so that it cannot command a
+    terminal.
+    """
     said = "".join(map(chr, range(0x100))) + "\x1b]0;title\x07\x9b31mred"
-    text = PlainText(HEAD).encode([Delta(msgspec.Raw(msgspec.json.encode({"content": said})))]).decode()
-    assert {character for character in text if ord(character) < 32 or 127 <= ord(character) < 160} == {"\n", "\t"}
+    text = (
+        PlainText(HEAD)
+        .encode([Delta(msgspec.Raw(msgspec.json.encode({"content": said})))])
+        .decode()
+    )
+    assert {
+        character for character in text if ord(character) < 32 or 127 <= ord(character) < 160
+    } == {"\n", "\t"}
     assert "red" in text
     assert "é" in text
 
 
 @pytest.mark.parametrize("make", [LineDecoder, lambda: StreamDecoder(done=True)])
 def test_a_record_in_small_parts_is_put_together_once(make: type[LineDecoder]) -> None:
-    """A record that comes in parts is held in little more than its size, and read once it is whole."""
+    """A record that comes in parts is held in little more than its size, and read once it is
+    whole.
+    """
     decoder = make()
     part = b"x" * 64
     tracemalloc.start()

@@ -1,4 +1,6 @@
-"""A request whose response was left early is cancelled at the model: when, how often, and what waits for it."""
+"""A request whose response was left early is cancelled at the model: when, how often, and what
+waits for it.
+"""
 
 import asyncio
 import itertools
@@ -41,7 +43,10 @@ GARBLED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
     [
         ([part(WHOLE)], False),
         ([part(lines(START, HELLO, FAILED))], False),
-        ([part(lines(START, HELLO))], False),  # its connection to the container ended, so its answer has
+        (
+            [part(lines(START, HELLO))],
+            False,
+        ),  # its connection to the container ended, so its answer has
         ([None], True),
         ([part(lines(START, HELLO)), None], True),
         ([part(lines(START, HELLO)), exception_frame("ModelStreamError")], True),
@@ -52,13 +57,21 @@ GARBLED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
     ids=["whole", "failed", "ended", "reset", "cut", "exception", "damaged", "garbled", "silent"],
 )
 async def test_what_may_still_run_is_cancelled(
-    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch, script: Sequence[Any], left: bool
+    call: Call,
+    sagemaker: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    script: Sequence[Any],
+    left: bool,
 ) -> None:
-    """A response that was left before the container's own end is cancelled by its id, and once if that is confirmed."""
+    """A response that was left before the container's own end is cancelled by its id, and once if
+    that is confirmed.
+    """
     monkeypatch.setattr(limits, "UPSTREAM_SILENCE", 0.2)
     sagemaker.script = script
     reply = await call(body=STREAM)
-    assert sagemaker.cancelled == ([reply.headers["x-request-id"].removeprefix("req_")] if left else [])
+    assert sagemaker.cancelled == (
+        [reply.headers["x-request-id"].removeprefix("req_")] if left else []
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,21 +85,31 @@ async def test_what_may_still_run_is_cancelled(
         (400, None, False),
     ],
 )
-async def test_a_refusal_ends_it(call: Call, sagemaker: StandIn, status: int, original: int | None, left: bool) -> None:
-    """A request that was refused does not run. One that SageMaker has stopped waiting for may still run."""
+async def test_a_refusal_ends_it(
+    call: Call, sagemaker: StandIn, status: int, original: int | None, left: bool
+) -> None:
+    """A request that was refused does not run. One that SageMaker has stopped waiting for may still
+    run.
+    """
     sagemaker.status = status
-    sagemaker.script = [json.dumps({"OriginalStatusCode": original, "OriginalMessage": ""}).encode()]
+    sagemaker.script = [
+        json.dumps({"OriginalStatusCode": original, "OriginalMessage": ""}).encode()
+    ]
     assert (await call(body=CHAT)).status >= 400
     assert len(sagemaker.cancelled) == left
 
 
-async def test_an_endpoint_that_was_never_reached(make_call: Callable[..., Call], sagemaker: StandIn) -> None:
+async def test_an_endpoint_that_was_never_reached(
+    make_call: Callable[..., Call], sagemaker: StandIn
+) -> None:
     """A request that was not sent is not cancelled."""
     assert (await make_call(sagemaker_url="http://127.0.0.1:9")(body=CHAT)).status == 502
     assert sagemaker.cancelled == []
 
 
-async def test_backends_without_a_cancel(make_call: Callable[..., Call], sagemaker: StandIn) -> None:
+async def test_backends_without_a_cancel(
+    make_call: Callable[..., Call], sagemaker: StandIn
+) -> None:
     """A backend whose dialect has no cancel gets no call: closing its stream must do."""
     models = {"m": Model(endpoint="endpoint-1", context_tokens=100, dialect="openai")}
     sagemaker.script = [None]
@@ -94,7 +117,9 @@ async def test_backends_without_a_cancel(make_call: Callable[..., Call], sagemak
     assert sagemaker.cancelled == []
 
 
-async def test_a_caller_that_cannot_be_written_to(call: Call, sagemaker: StandIn, items: Any) -> None:
+async def test_a_caller_that_cannot_be_written_to(
+    call: Call, sagemaker: StandIn, items: Any
+) -> None:
     """The model is told when Lambda breaks the response off. Without a log, leaving cancels."""
     taken = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), taken, part(lines(WORLD)), asyncio.Event()]
@@ -125,7 +150,9 @@ class Clock:
     """Replaces the module `time`: it moves only when a test moves it."""
 
     def __init__(self) -> None:
-        """Start near the real time, for deadlines made of it; whole and halved seconds add up exactly."""
+        """Start near the real time, for deadlines made of it; whole and halved seconds add up
+        exactly.
+        """
         self.now = float(math.ceil(time.monotonic()))
 
     def monotonic(self) -> float:
@@ -135,7 +162,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock of `lambda_fn.stream.cancel`, with short real waits between two looks at it."""
+    """Return the clock of `lambda_fn.stream.cancel`, with short real waits between two looks at
+    it.
+    """
     clock = Clock()
     monkeypatch.setattr("lambda_fn.stream.cancel.time", clock)
     monkeypatch.setattr(limits, "CANCEL_INTERVAL", 1 / 128)
@@ -145,7 +174,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 async def test_it_is_repeated_until_it_is_confirmed(
     call: Call, sagemaker: StandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Instances that do not run the request are passed over. The next call does not wait for their response."""
+    """Instances that do not run the request are passed over. The next call does not wait for their
+    response.
+    """
     monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 60)
     never = asyncio.Event()
 
@@ -170,7 +201,9 @@ async def test_it_is_not_repeated_without_end(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """If no instance confirms it, none answers, or SageMaker refuses, it ends after some attempts with pauses."""
+    """If no instance confirms it, none answers, or SageMaker refuses, it ends after some attempts
+    with pauses.
+    """
     monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 0.3)
     sagemaker.script = [None]
     for what in ("not here", "silent", "refused"):
@@ -196,7 +229,9 @@ async def test_it_is_not_repeated_without_end(
         assert (said["cancelled"], said["tries"]) == (False, limits.CANCEL_MAX_ATTEMPTS)
 
 
-async def test_no_response_waits_for_it(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_response_waits_for_it(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller has its whole response before the model has confirmed the cancel."""
     answered = asyncio.Event()
     reply = Reply()
@@ -215,7 +250,9 @@ async def test_no_response_waits_for_it(call: Call, sagemaker: StandIn, monkeypa
         assert answered.is_set()
 
 
-async def test_another_request_goes_on(call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_request_goes_on(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While one request is cancelled another one is served."""
     asked, release = asyncio.Event(), asyncio.Event()
 

@@ -1,4 +1,6 @@
-"""The end of a running request is requested in its ledger item: how the response ends, and what seeing it costs."""
+"""The end of a running request is requested in its ledger item: how the response ends, and what
+seeing it costs.
+"""
 
 import asyncio
 import time
@@ -64,12 +66,18 @@ def marked(table: Table, monkeypatch: pytest.MonkeyPatch) -> Marked:
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
-async def test_a_stream_is_ended(call: Call, sagemaker: StandIn, items: Any, marked: Marked, path: str) -> None:
-    """A stream that is ended has an error event `cancelled`, is cancelled at the model, and is booked with what was
-    sampled.
+async def test_a_stream_is_ended(
+    call: Call, sagemaker: StandIn, items: Any, marked: Marked, path: str
+) -> None:
+    """A stream that is ended has an error event `cancelled`, is cancelled at the model, and is
+    booked with what was sampled.
     """
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
-    body = STREAM if path.endswith("chat/completions") else {"model": "m", "prompt": "Hi", "stream": True}
+    body = (
+        STREAM
+        if path.endswith("chat/completions")
+        else {"model": "m", "prompt": "Hi", "stream": True}
+    )
     reply = Reply()
     running = asyncio.ensure_future(call(path=path, body=body, reply=reply))
     await reply.until(lambda: b"Hello" in reply.body)
@@ -80,13 +88,19 @@ async def test_a_stream_is_ended(call: Call, sagemaker: StandIn, items: Any, mar
     assert (last["error"]["code"], reply.whole) == ("cancelled", True)
     assert not any(choice["finish_reason"] for event in said for choice in event["choices"])
     item = ledger_item(items, reply)
-    assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "cancelled", 1)
+    assert (item["state"], item["outcome"], item["completion_tokens"]) == (
+        "SETTLED",
+        "cancelled",
+        1,
+    )
     assert "cancel" not in item
     assert sagemaker.cancelled == [reply.headers["x-request-id"].removeprefix("req_")]
     assert items.get_item(Key=account_key(KEY_ID))["Item"]["in_flight"] == {}
 
 
-async def test_a_whole_response_is_ended(call: Call, sagemaker: StandIn, items: Any, marked: Marked) -> None:
+async def test_a_whole_response_is_ended(
+    call: Call, sagemaker: StandIn, items: Any, marked: Marked
+) -> None:
     """A whole response that is ended before its first byte is a 499, and no client retries it."""
     silence = Silence()
     sagemaker.script = [part(lines(START, HELLO)), silence]
@@ -95,7 +109,11 @@ async def test_a_whole_response_is_ended(call: Call, sagemaker: StandIn, items: 
     await marked.now()
     async with asyncio.timeout(60):
         reply = await running
-    assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (499, "cancelled", "false")
+    assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (
+        499,
+        "cancelled",
+        "false",
+    )
     assert ledger_item(items, reply)["outcome"] == "cancelled"
     assert len(sagemaker.cancelled) == 1
 
@@ -116,7 +134,9 @@ async def test_a_whole_response_that_has_begun_is_ended(
     assert (reply.whole, ledger_item(items, reply)["outcome"]) == (False, "cancelled")
 
 
-async def test_a_silent_response_is_ended(call: Call, sagemaker: StandIn, items: Any, marked: Marked) -> None:
+async def test_a_silent_response_is_ended(
+    call: Call, sagemaker: StandIn, items: Any, marked: Marked
+) -> None:
     """A response without tokens is ended too: the item is read if there is nothing to write."""
     silence = Silence()
     sagemaker.script = [silence]
@@ -127,7 +147,11 @@ async def test_a_silent_response_is_ended(call: Call, sagemaker: StandIn, items:
         reply = await running
     assert (reply.status, reply.error["code"]) == (499, "cancelled")
     item = ledger_item(items, reply)
-    assert (item["outcome"], item["completion_tokens"], "checkpointed" in item) == ("cancelled", 0, False)
+    assert (item["outcome"], item["completion_tokens"], "checkpointed" in item) == (
+        "cancelled",
+        0,
+        False,
+    )
 
 
 async def test_a_response_that_its_client_does_not_read_is_ended(
@@ -175,7 +199,9 @@ async def test_the_cost_of_looking_for_an_end(
     enough = asyncio.Event()
 
     def periods() -> tuple[list[str], list[str]]:
-        """Before the first write after the admission's three calls, when nothing may have come yet, and after it."""
+        """Before the first write after the admission's three calls, when nothing may have come yet,
+        and after it.
+        """
         at = made.index("UpdateItem", 3)
         return made[3:at], made[at + 1 :]
 

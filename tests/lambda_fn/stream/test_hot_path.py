@@ -1,8 +1,8 @@
 """No stage on a token's way gets twice as expensive unnoticed, and no task is added to a response.
 
-Each stage is compared with its own kernel, the least that any program could do with the same bytes. They run in turn,
-so the ratio is the same on a fast and on a slow machine. Noise only adds to a time, so the minimum of many short runs
-shows a doubling even on a busy machine.
+Each stage is compared with its own kernel, the least that any program could do with the same bytes.
+They run in turn, so the ratio is the same on a fast and on a slow machine. Noise only adds to a
+time, so the minimum of many short runs shows a doubling even on a busy machine.
 """
 
 import asyncio
@@ -50,7 +50,9 @@ def _frames() -> bytes:
     body = _Body()
     parts, ending = answer("lines", TOKENS)
     parser = httptools.HttpResponseParser(body)
-    parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"".join(parts) + ending)
+    parser.feed_data(
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"".join(parts) + ending
+    )
     return b"".join(body.parts)
 
 
@@ -101,7 +103,9 @@ async def send(_: object) -> None:
 
 
 def one_a_part() -> ScriptedInvocation:
-    """Return an invocation whose parts have one line each, as when every token is sent when it is sampled."""
+    """Return an invocation whose parts have one line each, as when every token is sent when it is
+    sampled.
+    """
     return ScriptedInvocation([line + b"\n" for line in LINES.splitlines()], pause=False)
 
 
@@ -113,7 +117,9 @@ def seam() -> object:
 async def _seam() -> None:
     invocation: Any = one_a_part()
     delivery = Delivery(ChatStream(HEAD), AsgiSink(send))
-    producer = Producer(invocation, LineDecoder(), UsageCounter(), NoLog(), seconds=60, on_stop=delivery.hasten)
+    producer = Producer(
+        invocation, LineDecoder(), UsageCounter(), NoLog(), seconds=60, on_stop=delivery.hasten
+    )
     async with producer:
         await delivery.run(producer)
 
@@ -124,11 +130,18 @@ def least_seam() -> object:
 
 
 async def _least_seam() -> None:
-    invocation, decoder, encoder, counter = one_a_part(), LineDecoder(), ChatStream(HEAD), UsageCounter()
+    invocation, decoder, encoder, counter = (
+        one_a_part(),
+        LineDecoder(),
+        ChatStream(HEAD),
+        UsageCounter(),
+    )
     while not counter.complete:
         events = decoder.feed(await invocation.read(0) or b"")
         counter.count(events)
-        await send({"type": "http.response.body", "body": encoder.encode(events), "more_body": True})
+        await send(
+            {"type": "http.response.body", "body": encoder.encode(events), "more_body": True}
+        )
 
 
 def chunks() -> object:
@@ -154,7 +167,9 @@ def _closed_loop() -> Iterator[None]:
 
 
 def ratio(stage: Run, kernel: Run) -> float:
-    """Return how many times its kernel's CPU time a stage takes: the minimum of many runs of each, in turn."""
+    """Return how many times its kernel's CPU time a stage takes: the minimum of many runs of each,
+    in turn.
+    """
     least = [float("inf"), float("inf")]
     for _ in range(_RUNS):
         for number, run in enumerate((stage, kernel)):
@@ -174,7 +189,9 @@ def regressed(stage: Run, kernel: Run, recorded: float) -> bool:
 def test_a_stage_costs_what_it_did(name: str) -> None:
     """A stage takes at most half as long again as when its ratio was recorded."""
     stage, kernel, recorded = STAGES[name]
-    assert not regressed(stage, kernel, recorded), f"{ratio(stage, kernel):.2f} times its kernel, was {recorded}"
+    assert not regressed(stage, kernel, recorded), (
+        f"{ratio(stage, kernel):.2f} times its kernel, was {recorded}"
+    )
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -186,8 +203,8 @@ def test_a_doubling_is_noticed(name: str) -> None:
 
 @pytest.mark.usefixtures("account")
 async def test_a_response_makes_two_tasks(call: Call) -> None:
-    """Beside its connections, a chat completion makes a task for the ledger item and one for the settlement: nothing
-    stands between its producer and its delivery.
+    """Beside its connections, a chat completion makes a task for the ledger item and one for the
+    settlement: nothing stands between its producer and its delivery.
     """
     made: list[str] = []
 

@@ -6,7 +6,13 @@ import pytest
 
 from lambda_fn import ids
 from lambda_fn.auth import Caller
-from lambda_fn.errors import APIError, AuthenticationFailed, PermissionDenied, RateLimited, Unavailable
+from lambda_fn.errors import (
+    APIError,
+    AuthenticationFailed,
+    PermissionDenied,
+    RateLimited,
+    Unavailable,
+)
 from lambda_fn.metering import accounts
 from lambda_fn.metering.accounts import Limits
 from lambda_fn.metering.keys import account_key, ledger_key
@@ -71,12 +77,14 @@ async def test_guesses_only_read(place: Place) -> None:
         await place.admit()
     with pytest.raises(RateLimited):
         await place.admit()
-    assert "GetItem" not in place.network.calls  # a request over the limit leaves the secret verified
+    assert (
+        "GetItem" not in place.network.calls
+    )  # a request over the limit leaves the secret verified
 
 
 async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown key, a wrong secret, a deleted and a disabled key are refused by the same work: one read and the same
-    comparisons. The first three get the same response.
+    """An unknown key, a wrong secret, a deleted and a disabled key are refused by the same work:
+    one read and the same comparisons. The first three get the same response.
     """
     compared: list[tuple[int, int]] = []
     inner = hmac.compare_digest
@@ -88,7 +96,9 @@ async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(hmac, "compare_digest", compare)
     disabled, deleted = ids.new_key(), ids.new_key()
     await place.table.put(accounts.new_account(disabled, name="n", now=1) | {"enabled": False})
-    await place.table.put(accounts.new_account(deleted, name="n", now=1) | {"enabled": False, "secret_hash": ""})
+    await place.table.put(
+        accounts.new_account(deleted, name="n", now=1) | {"enabled": False, "secret_hash": ""}
+    )
     answers = []
     for key in (ids.new_key(), ids.new_key(KEY_ID), deleted, disabled):
         caller = Caller(ids.key_id_of(key) or "", ids.hash_key(key))
@@ -104,7 +114,9 @@ async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_secret_is_read_once(place: Place) -> None:
-    """A verified secret is not read again, whatever it was used for, until a request with it is refused."""
+    """A verified secret is not read again, whatever it was used for, until a request with it is
+    refused.
+    """
     await place.gate.authenticate(CALLER)
     assert place.network.calls[1:] == ["GetItem"]
     await place.gate.authenticate(CALLER)
@@ -120,7 +132,9 @@ async def test_a_secret_is_read_once(place: Place) -> None:
 
 
 async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
-    """The next request of a disabled key is refused in every environment, also in those that have it cached."""
+    """The next request of a disabled key is refused in every environment, also in those that have
+    it cached.
+    """
     gates = [Gate(place.table) for _ in range(3)]
     for gate in gates[1:]:
         await gate.authenticate(CALLER)
@@ -129,7 +143,9 @@ async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
     await place.table.put(item | {"enabled": False})
     for gate in gates:
         with pytest.raises(PermissionDenied, match="disabled"):
-            await gate.admit(CALLER, Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1)))
+            await gate.admit(
+                CALLER, Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1))
+            )
 
 
 async def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,13 +169,18 @@ async def test_calls_that_spend_nothing_only_read(place: Place) -> None:
 
 
 async def test_a_throttled_reservation_gives_way(place: Place) -> None:
-    """A throttled reservation is refused at once, so that releases come first, and leaves nothing behind."""
+    """A throttled reservation is refused at once, so that releases come first, and leaves nothing
+    behind.
+    """
     await place.gate.authenticate(CALLER)
     place.throttled = True
     with pytest.raises(Unavailable, match="several keys") as refused:
         await place.admit()
     assert refused.value.retry_after == 1
-    assert place.network.calls == [*ADMITTED, "UpdateItem"]  # the last one settles the ledger's item
+    assert place.network.calls == [
+        *ADMITTED,
+        "UpdateItem",
+    ]  # the last one settles the ledger's item
     item = await place.table.get(ledger_key(place.opening.request_id))
     assert item is not None
     assert (item["state"], item["outcome"]) == ("SETTLED", "refused")

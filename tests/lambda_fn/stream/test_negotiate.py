@@ -20,16 +20,29 @@ PROMPT = {"model": "m", "prompt": "Once"}
 
 def delta(text: str, index: int = 0, tokens: list[str] | None = None) -> Delta:
     """Make a delta of text, with log probabilities for these tokens."""
-    entry = {"logprob": -0.5, "bytes": None, "top_logprobs": [{"token": "x", "logprob": -0.5, "bytes": None}]}
+    entry = {
+        "logprob": -0.5,
+        "bytes": None,
+        "top_logprobs": [{"token": "x", "logprob": -0.5, "bytes": None}],
+    }
     logprobs = NULL
     if tokens is not None:
-        logprobs = msgspec.Raw(json.dumps({"content": [{"token": token, **entry} for token in tokens]}).encode())
-    return Delta(msgspec.Raw(json.dumps({"content": text}).encode()), index=index, tokens=1, logprobs=logprobs)
+        logprobs = msgspec.Raw(
+            json.dumps({"content": [{"token": token, **entry} for token in tokens]}).encode()
+        )
+    return Delta(
+        msgspec.Raw(json.dumps({"content": text}).encode()),
+        index=index,
+        tokens=1,
+        logprobs=logprobs,
+    )
 
 
 def encoder_for(read: ReadRequest) -> Encoder:
     """Return the encoder of a request's response."""
-    return encoder_of(read.head(response_id="1", created=7, fingerprint=None, max_bytes=limits.MAX_WHOLE))
+    return encoder_of(
+        read.head(response_id="1", created=7, fingerprint=None, max_bytes=limits.MAX_WHOLE)
+    )
 
 
 def answer(read: ReadRequest, events: list[Event]) -> bytes:
@@ -46,7 +59,8 @@ def completion(change: dict[str, Any]) -> ReadRequest:
 def chunks(data: bytes) -> list[Completion]:
     """Read the events of a stream, each by the openai package's own type.
 
-    Its type does not know that the finish reason is null until the end, as it is in OpenAI's own streams.
+    Its type does not know that the finish reason is null until the end, as it is in OpenAI's own
+    streams.
     """
     *blocks, done, rest = data.decode().split("\n\n")
     assert (done, rest) == ("data: [DONE]", "")
@@ -62,7 +76,9 @@ WHOLE: list[Event] = [Start(2), delta(" upon"), delta(" a"), Finish("length"), U
 
 def test_streamed() -> None:
     """A stream has text, the finish reason, the usage if requested, and `[DONE]`, under one id."""
-    found = chunks(answer(completion({"stream": True, "stream_options": {"include_usage": True}}), WHOLE))
+    found = chunks(
+        answer(completion({"stream": True, "stream_options": {"include_usage": True}}), WHOLE)
+    )
     assert [chunk.choices[0].text for chunk in found[:-1]] == [" upon", " a", ""]
     assert [chunk.choices[0].finish_reason for chunk in found[:-1]] == [None, None, "length"]
     assert (found[-1].choices, found[-1].usage and found[-1].usage.total_tokens) == ([], 4)
@@ -79,7 +95,14 @@ def test_whole() -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_echo_and_choices(stream: bool) -> None:
     """With `echo` every choice begins with the prompt."""
-    events: list[Event] = [delta(" b", 1), delta(" a"), Finish("stop"), Finish("stop", 1), Usage(1, 2), End()]
+    events: list[Event] = [
+        delta(" b", 1),
+        delta(" a"),
+        Finish("stop"),
+        Finish("stop", 1),
+        Usage(1, 2),
+        End(),
+    ]
     data = answer(completion({"n": 2, "echo": True, "stream": stream}), events)
     found = chunks(data) if stream else [Completion.model_validate_json(data, strict=True)]
     texts = {0: "", 1: ""}
@@ -92,7 +115,12 @@ def test_echo_and_choices(stream: bool) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_logprobs(stream: bool) -> None:
     """Log probabilities have the shape of text completions, with offsets into the text."""
-    events: list[Event] = [delta("ab", tokens=["a", "b"]), delta("c", tokens=["c"]), Finish("stop"), End()]
+    events: list[Event] = [
+        delta("ab", tokens=["a", "b"]),
+        delta("c", tokens=["c"]),
+        Finish("stop"),
+        End(),
+    ]
     data = answer(completion({"logprobs": 1, "stream": stream}), events)
     found = (
         [chunk.choices[0].logprobs for chunk in chunks(data)]
@@ -107,10 +135,14 @@ def test_logprobs(stream: bool) -> None:
 
 
 def test_prompt_is_a_users_message() -> None:
-    """The prompt becomes a user's message, with sixteen tokens for the response unless the request says otherwise."""
+    """The prompt becomes a user's message, with sixteen tokens for the response unless the request
+    says otherwise.
+    """
     for prompt in ("Once", ["Once"]):
         request = completion({"prompt": prompt}).request
-        assert [(type(message).__name__, message.content) for message in request.messages] == [("User", "Once")]  # type: ignore[union-attr]
+        assert [(type(message).__name__, message.content) for message in request.messages] == [
+            ("User", "Once")
+        ]  # type: ignore[union-attr]
         assert request.max_tokens == 16
     assert completion({"max_tokens": 99, "logprobs": 2}).request.max_tokens == 99
 
@@ -148,21 +180,39 @@ def test_wrong_completions(change: dict[str, Any], param: str) -> None:
 
 
 def test_text() -> None:
-    """`Accept: text/plain` gets the text alone, without the characters that Sluice uses as marks."""
+    """`Accept: text/plain` gets the text alone, without the characters that Sluice uses as
+    marks.
+    """
     read = read_chat(json.dumps(CHAT).encode(), TEXT)
-    events: list[Event] = [Start(1), delta("Grüße\x1e"), delta("\x16 🚰\n"), Finish("stop"), Usage(1, 2), End()]
+    events: list[Event] = [
+        Start(1),
+        delta("Grüße\x1e"),
+        delta("\x16 🚰\n"),
+        Finish("stop"),
+        Usage(1, 2),
+        End(),
+    ]
     assert answer(read, events).decode() == "Grüße 🚰\n"
 
 
 def test_empty_text() -> None:
     """A streamed body cannot be empty, so a response without text is a line end."""
-    assert answer(read_chat(json.dumps(CHAT).encode(), TEXT), [Finish("stop"), Usage(1, 0), End()]) == b"\n"
+    assert (
+        answer(read_chat(json.dumps(CHAT).encode(), TEXT), [Finish("stop"), Usage(1, 0), End()])
+        == b"\n"
+    )
 
 
 def test_text_that_breaks_off() -> None:
-    """The trailer line is the last one, begins with a record separator, and holds the error object."""
+    """The trailer line is the last one, begins with a record separator, and holds the error
+    object.
+    """
     encoder = encoder_for(read_chat(json.dumps(CHAT).encode(), TEXT))
-    data = encoder.encode([delta("Half")]) + encoder.heartbeat() + (encoder.fail(UpstreamFailed("m")) or b"")
+    data = (
+        encoder.encode([delta("Half")])
+        + encoder.heartbeat()
+        + (encoder.fail(UpstreamFailed("m")) or b"")
+    )
     text, mark, trailer = data.decode().partition("\n\x1e")
     assert (text.replace("\x16", ""), mark) == ("Half", "\n\x1e")
     assert json.loads(trailer)["error"]["code"] == "upstream_error"
@@ -181,13 +231,16 @@ def test_text_that_breaks_off() -> None:
     ],
 )
 def test_accept(accept: str, text: bool) -> None:
-    """A caller that accepts text, and neither JSON nor events, gets text. Axios and stock SDKs do not."""
+    """A caller that accepts text, and neither JSON nor events, gets text. Axios and stock SDKs do
+    not.
+    """
     encoder = encoder_for(read_chat(json.dumps(CHAT).encode(), {"accept": accept}))
     assert encoder.content_type.startswith("text/plain") == text
 
 
 @pytest.mark.parametrize(
-    "change", [{"n": 2}, {"logprobs": True}, {"tools": [{"type": "function", "function": {"name": "f"}}]}]
+    "change",
+    [{"n": 2}, {"logprobs": True}, {"tools": [{"type": "function", "function": {"name": "f"}}]}],
 )
 def test_what_text_cannot_hold(change: dict[str, Any]) -> None:
     """A field that has no place in a text is refused by name."""

@@ -1,4 +1,6 @@
-"""Hostile requests: bodies that do not arrive, wrong lengths, odd headers, and what of them reaches the log."""
+"""Hostile requests: bodies that do not arrive, wrong lengths, odd headers, and what of them reaches
+the log.
+"""
 
 import asyncio
 import base64
@@ -40,7 +42,9 @@ async def test_a_body_is_bounded_while_it_is_read() -> None:
 
 @pytest.mark.parametrize("length", [str(limits.MAX_BODY + 1), "9" * 5000, "9" * 1_000_000])
 async def test_a_declared_length_is_believed(length: str) -> None:
-    """A body whose declared length is too large is not read at all, however the length is written."""
+    """A body whose declared length is too large is not read at all, however the length is
+    written.
+    """
     sender = Sender(b"x", 1)
     with pytest.raises(BodyTooLarge):
         await read_body(sender, {"content-length": length})
@@ -64,14 +68,26 @@ async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> Non
         await read_body(receive, {})
 
 
-@pytest.mark.parametrize("size", [limits.MAX_BODY - 1, limits.MAX_BODY, limits.MAX_BODY + 1, 6_000_000])
+@pytest.mark.parametrize(
+    "size", [limits.MAX_BODY - 1, limits.MAX_BODY, limits.MAX_BODY + 1, 6_000_000]
+)
 @pytest.mark.parametrize("binary", [False, True])
 async def test_a_body_over_the_limit_is_not_decoded_whole(size: int, *, binary: bool) -> None:
-    """A body that is too large is decoded just far enough to see that. Any other is decoded whole."""
+    """A body that is too large is decoded just far enough to see that. Any other is decoded
+    whole.
+    """
     text = base64.b64encode(b"x" * size).decode() if binary else "x" * size
-    event = {"requestContext": {"http": {"method": "POST"}}, "body": text, "isBase64Encoded": binary}
+    event = {
+        "requestContext": {"http": {"method": "POST"}},
+        "body": text,
+        "isBase64Encoded": binary,
+    }
     data = to_scope(json.dumps(event).encode())[1]
-    assert len(data) == size if size <= limits.MAX_BODY else limits.MAX_BODY < len(data) <= limits.MAX_BODY + 3
+    assert (
+        len(data) == size
+        if size <= limits.MAX_BODY
+        else limits.MAX_BODY < len(data) <= limits.MAX_BODY + 3
+    )
 
 
 def test_a_name_ends_where_it_says() -> None:
@@ -99,24 +115,48 @@ async def test_no_response_is_sniffed(call: Call, path: str, given: Any, *, key:
     """Each response, a refusal too, tells browsers to keep to its content type."""
     options = {} if key else {"key": None}
     method = "POST" if path.endswith("completions") else "GET"
-    assert (await call(method, path, given, **options)).headers["x-content-type-options"] == "nosniff"
+    assert (await call(method, path, given, **options)).headers[
+        "x-content-type-options"
+    ] == "nosniff"
 
 
 @pytest.mark.usefixtures("account")
-async def test_nothing_of_a_request_is_logged(call: Call, capfd: pytest.CaptureFixture[str]) -> None:
-    """Nothing that a caller sends, good or bad, is in the log, and each line of it is one JSON object."""
+async def test_nothing_of_a_request_is_logged(
+    call: Call, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing that a caller sends, good or bad, is in the log, and each line of it is one JSON
+    object.
+    """
     mark = "MARKER-7f3a"
     user = {"role": "user", "content": mark}
-    good = {"model": "m", "messages": [user], "user": mark, "metadata": {mark: mark}, mark: mark, "stop": [mark]}
+    good = {
+        "model": "m",
+        "messages": [user],
+        "user": mark,
+        "metadata": {mark: mark},
+        mark: mark,
+        "stop": [mark],
+    }
     tool = function("f", description=mark, parameters={"type": "object", "title": mark})
-    headers = {"x-sluice-buffer": mark, "idempotency-key": mark, "user-agent": f"{mark}\n{{}}", "accept": mark}
+    headers = {
+        "x-sluice-buffer": mark,
+        "idempotency-key": mark,
+        "user-agent": f"{mark}\n{{}}",
+        "accept": mark,
+    }
     for given in (
         good,
         {**good, "stream": True, "tools": [tool]},
         {**good, "model": mark},
         {**good, "messages": [{"role": mark}]},
         {**good, "messages": [{**user, "content": f"{mark}\0"}]},
-        {**good, "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {mark: "\0"}}}},
+        {
+            **good,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "n", "schema": {mark: "\0"}},
+            },
+        },
         f'{{"{mark}":'.encode(),
         b'{"model":"m","messages":"\\ud800' + mark.encode(),
     ):

@@ -1,4 +1,6 @@
-"""The seam between what produces a response and what delivers it, over all logs, sinks and forms."""
+"""The seam between what produces a response and what delivers it, over all logs, sinks and
+forms.
+"""
 
 import asyncio
 import contextlib
@@ -48,7 +50,9 @@ FORM_OPTIONS: list[tuple[Form, int, dict[str, Any]]] = [
     ("plain_text", 1, {}),
 ]
 HEADS = {
-    form: Head("01h00000000000000000000000", 1_700_000_000, "m", choices, "fp", form=form, **options)
+    form: Head(
+        "01h00000000000000000000000", 1_700_000_000, "m", choices, "fp", form=form, **options
+    )
     for form, choices, options in FORM_OPTIONS
 }
 FORMS = list(HEADS)
@@ -62,7 +66,11 @@ def delta(content: str, index: int = 0, **more: Any) -> dict[str, Any]:
 
 def records(choices: int) -> list[dict[str, Any]]:
     """Make the records of a whole response."""
-    others = [delta("Zwei ", 1), {"type": "finish", "index": 1, "finish_reason": "length"}] if choices > 1 else []
+    others = (
+        [delta("Zwei ", 1), {"type": "finish", "index": 1, "finish_reason": "length"}]
+        if choices > 1
+        else []
+    )
     return [
         {"type": "start", "prompt_tokens": 4},
         delta("H"),
@@ -94,7 +102,9 @@ def producer_of(
     """Make a producer of a scripted invocation."""
     invocation: Any = ScriptedInvocation(steps)
     decoder, counter = LineDecoder(choices), UsageCounter()
-    return Producer(invocation, decoder, counter, log, seconds=seconds, transform=transform, **options)
+    return Producer(
+        invocation, decoder, counter, log, seconds=seconds, transform=transform, **options
+    )
 
 
 def events_of(form: Form, *, word: bool = False) -> list[Event]:
@@ -111,7 +121,9 @@ def whole(form: Form, *, word: bool = False) -> bytes:
 
 
 def wire_places(form: Form, body: bytes) -> list[int]:
-    """Return the length of the body up to each wire number: a chunk, a byte of a text, all of a whole."""
+    """Return the length of the body up to each wire number: a chunk, a byte of a text, all of a
+    whole.
+    """
     if form == "plain_text":
         return list(range(len(body) + 1))
     if form.endswith("body"):
@@ -132,12 +144,16 @@ def test_every_form_is_here() -> None:
 async def test_a_response_is_the_same_over_every_log_and_sink(
     form: Form, log: type[Any], sink: type[Any], word: bool
 ) -> None:
-    """What a client gets does not depend on whether it is delivered while it is produced or from a log."""
+    """What a client gets does not depend on whether it is delivered while it is produced or from a
+    log.
+    """
     head, kept, out = HEADS[form], log(), sink()
     transform = Buffer("word", head.choices) if word else None
     await kept.open(head)
     delivery = Delivery(encoder_of(head), out)
-    async with producer_of(script(form), kept, choices=head.choices, transform=transform) as producer:
+    async with producer_of(
+        script(form), kept, choices=head.choices, transform=transform
+    ) as producer:
         if log is NoLog:
             await delivery.run(producer)
         else:
@@ -149,7 +165,9 @@ async def test_a_response_is_the_same_over_every_log_and_sink(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_stream_that_is_resumed_goes_on_where_it_broke_off(form: Form) -> None:
-    """Resumed at every wire number, the rest is the tail of the whole, from a head that was stored as JSON."""
+    """Resumed at every wire number, the rest is the tail of the whole, from a head that was stored
+    as JSON.
+    """
     log, body = MemoryLog(), whole(form)
     await log.open(HEADS[form])
     async with producer_of(script(form), log, choices=HEADS[form].choices) as producer:
@@ -164,7 +182,9 @@ async def test_a_stream_that_is_resumed_goes_on_where_it_broke_off(form: Form) -
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_stream_is_resumed_while_it_runs(form: Form) -> None:
-    """A reader that comes when any number of events is there gets them and those that follow, and the end once."""
+    """A reader that comes when any number of events is there gets them and those that follow, and
+    the end once.
+    """
     steps, body = script(form), whole(form)
     for count in range(len(steps) + 1):
         log = MemoryLog()
@@ -172,14 +192,21 @@ async def test_a_stream_is_resumed_while_it_runs(form: Form) -> None:
             while len(log.events) < count:
                 await producer.read(math.inf)
             sink = ListSink()
-            await asyncio.gather(Delivery(encoder_of(HEADS[form]), sink).run(log.read(-1)), pump(producer))
+            await asyncio.gather(
+                Delivery(encoder_of(HEADS[form]), sink).run(log.read(-1)), pump(producer)
+            )
         assert (sink.body, sink.ends) == (body, 1)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@given(cuts=st.lists(st.integers(0, 10_000), max_size=12), again=st.lists(st.integers(0, 100), max_size=12))
+@given(
+    cuts=st.lists(st.integers(0, 10_000), max_size=12),
+    again=st.lists(st.integers(0, 100), max_size=12),
+)
 def test_cuts_change_nothing(form: Form, cuts: list[int], again: list[int]) -> None:
-    """However the model's bytes and the log's events are cut, the response is the same and its events count up."""
+    """However the model's bytes and the log's events are cut, the response is the same and its
+    events count up.
+    """
 
     async def deliver() -> None:
         data = b"".join(script(form))
@@ -198,7 +225,9 @@ def test_cuts_change_nothing(form: Form, cuts: list[int], again: list[int]) -> N
 
 
 def test_another_process_makes_the_same_bytes() -> None:
-    """Head and events that were stored as JSON have the same bytes, padding included, in another process."""
+    """Head and events that were stored as JSON have the same bytes, padding included, in another
+    process.
+    """
     code = (
         "import sys, msgspec; from lambda_fn import encode, events as e\n"
         "for line in sys.stdin:\n"
@@ -208,7 +237,9 @@ def test_another_process_makes_the_same_bytes() -> None:
         "    sys.stdout.buffer.write(encoder.begin() + encoder.encode(found))\n"
     )
     stored = b"\n".join(msgspec.json.encode((HEADS[form], events_of(form))) for form in FORMS)
-    done = subprocess.run([sys.executable, "-c", code], input=stored, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=stored, capture_output=True, check=True
+    )
     assert done.stdout == b"".join(map(whole, FORMS))
 
 
@@ -263,23 +294,35 @@ START = b'{"type":"start","prompt_tokens":4}\n'
 HELLO = json.dumps(delta("Hello")).encode() + b"\n"
 ERROR = b'{"type":"error","code":"engine_error","message":"secret detail"}\n'
 FAILURES: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
-    "died before a token": ([START, lambda: UpstreamFailed("The model did not answer.")], {}, "upstream_error"),
-    "died after a token": ([START, HELLO, lambda: UpstreamFailed("cut", code="upstream_cut")], {}, "upstream_cut"),
+    "died before a token": (
+        [START, lambda: UpstreamFailed("The model did not answer.")],
+        {},
+        "upstream_error",
+    ),
+    "died after a token": (
+        [START, HELLO, lambda: UpstreamFailed("cut", code="upstream_cut")],
+        {},
+        "upstream_cut",
+    ),
     "said that it failed": ([START, HELLO + ERROR], {}, "upstream_error"),
     "cut": ([START, HELLO], {}, "upstream_cut"),
     "cut within a record": ([START, HELLO[:9]], {}, "upstream_cut"),
     "garbled": ([START + HELLO + b"no record\n", HELLO], {}, "upstream_error"),
     "silent until its time is over": ([START, HELLO, HANG], {"seconds": 0.02}, "upstream_timeout"),
     "a transform's fault": ([START, HELLO, HELLO], {"transform": Raises()}, "internal_error"),
-    "a fault below": ([START, HELLO, lambda: RuntimeError("a fault of ours")], {}, "internal_error"),
+    "a fault below": (
+        [START, HELLO, lambda: RuntimeError("a fault of ours")],
+        {},
+        "internal_error",
+    ),
     "a full log": ([START, HELLO, HELLO, HELLO], {}, "internal_error"),
 }
 
 
 @pytest.mark.parametrize("name", FAILURES)
 async def test_a_producer_ends_in_one_event(name: str) -> None:
-    """Whatever fails, a producer raises nothing, and its log ends in exactly one event that says what the client is
-    told, and nothing of the inside.
+    """Whatever fails, a producer raises nothing, and its log ends in exactly one event that says
+    what the client is told, and nothing of the inside.
     """
     steps, options, code = FAILURES[name]
     log = FullLog() if name == "a full log" else MemoryLog()
@@ -300,7 +343,9 @@ async def test_a_producer_ends_in_one_event(name: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("log", [NoLog, MemoryLog])
 async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> None:
-    """A client that has begun to read is told once, in its own form or by a broken connection; others get a status."""
+    """A client that has begun to read is told once, in its own form or by a broken connection;
+    others get a status.
+    """
     steps, options, code = FAILURES[name]
     kept: Any = FullLog() if name == "a full log" else log()
     sink = ListSink()
@@ -327,7 +372,9 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
 
 @pytest.mark.parametrize("name", ["whole", *FAILURES])
 async def test_a_response_leaves_no_cycle(name: str) -> None:
-    """A response is freed when it is over, however it ended: what it holds does not wait for the garbage collector."""
+    """A response is freed when it is over, however it ended: what it holds does not wait for the
+    garbage collector.
+    """
     steps, options, _ = FAILURES.get(name, (script("plain_text"), {}, None))
     delivery = Delivery(encoder_of(HEADS["plain_text"]), ListSink())
     producer = producer_of(steps, NoLog(), on_stop=delivery.hasten, **options)
@@ -344,14 +391,19 @@ async def test_a_response_leaves_no_cycle(name: str) -> None:
 
 
 async def test_a_producer_is_cancelled_once() -> None:
-    """A producer that is cancelled ends in one event, at once, and is not cancelled twice or after its end."""
+    """A producer that is cancelled ends in one event, at once, and is not cancelled twice or after
+    its end.
+    """
     log = MemoryLog()
     async with producer_of([START, HELLO, HANG], log) as producer:
         asyncio.get_running_loop().call_later(0.01, producer.cancel)
         await pump(producer)
         producer.cancel()
     assert log.events[-1] == failed_by(
-        Cancelled("This answer was cancelled by the operator of this service.", headers={"x-should-retry": "false"})
+        Cancelled(
+            "This answer was cancelled by the operator of this service.",
+            headers={"x-should-retry": "false"},
+        )
     )
     assert sum(isinstance(event, Failed) for event in log.events) == 1
     complete = MemoryLog()
@@ -362,7 +414,9 @@ async def test_a_producer_is_cancelled_once() -> None:
 
 
 async def test_a_client_that_leaves_cancels_nothing() -> None:
-    """A delivery whose sink breaks raises, and leaves its source alone: another one gets the whole response."""
+    """A delivery whose sink breaks raises, and leaves its source alone: another one gets the whole
+    response.
+    """
     log = MemoryLog()
     async with producer_of(script("plain_text"), log) as producer:
         pumping = asyncio.ensure_future(pump(producer))
@@ -376,7 +430,9 @@ async def test_a_client_that_leaves_cancels_nothing() -> None:
 
 @pytest.mark.parametrize("broken", ["sink", "task"])
 async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
-    """Who leaves a producer before its end, by an error or because its task is cancelled, ends its log and its call."""
+    """Who leaves a producer before its end, by an error or because its task is cancelled, ends its
+    log and its call.
+    """
     log = MemoryLog()
     invocation: Any = ScriptedInvocation([START, HELLO, HELLO, HANG])
     sink = ListSink(room=1 if broken == "sink" else 9)
@@ -399,8 +455,14 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
 
 
 async def test_an_encoders_error_is_its_clients_alone() -> None:
-    """A response that one form cannot hold fails there; its log, and other readers, have it whole."""
-    log, sink, head = MemoryLog(), ListSink(), msgspec.structs.replace(HEADS["chat_body"], choices=1, max_bytes=3)
+    """A response that one form cannot hold fails there; its log, and other readers, have it
+    whole.
+    """
+    log, sink, head = (
+        MemoryLog(),
+        ListSink(),
+        msgspec.structs.replace(HEADS["chat_body"], choices=1, max_bytes=3),
+    )
     async with producer_of(script("plain_text"), log) as producer:
         await pump(producer)
     with pytest.raises(APIError) as raised:
@@ -412,7 +474,9 @@ async def test_an_encoders_error_is_its_clients_alone() -> None:
 
 
 async def test_a_client_that_reads_no_further_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a log, a producer whose time is over gives a client that takes nothing a moment, and is free then."""
+    """Without a log, a producer whose time is over gives a client that takes nothing a moment, and
+    is free then.
+    """
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.02)
 
     class Stuck(RecordingAsgiSink):
@@ -424,7 +488,9 @@ async def test_a_client_that_reads_no_further_is_let_go(monkeypatch: pytest.Monk
     log, sink = MemoryLog(), Stuck()
     delivery = Delivery(encoder_of(HEADS["plain_text"]), sink)
     with pytest.raises(ResponseBroken, match="upstream_timeout"):
-        async with producer_of([START, HELLO, HELLO], log, seconds=0.02, on_stop=delivery.hasten) as producer:
+        async with producer_of(
+            [START, HELLO, HELLO], log, seconds=0.02, on_stop=delivery.hasten
+        ) as producer:
             await delivery.run(producer)
     assert [type(event) for event in log.events] == [Start, Delta, Failed]
 
@@ -435,11 +501,16 @@ async def test_what_is_hidden_is_in_no_log() -> None:
     class Hide:
         def feed(self, events: Iterable[Event]) -> list[Event]:
             hidden = msgspec.Raw(b'{"content":"***"}')
-            return [msgspec.structs.replace(it, delta=hidden, tokens=0) if type(it) is Delta else it for it in events]
+            return [
+                msgspec.structs.replace(it, delta=hidden, tokens=0) if type(it) is Delta else it
+                for it in events
+            ]
 
     log, counter = MemoryLog(), UsageCounter()
     invocation: Any = ScriptedInvocation(script("plain_text")[:-2])
-    async with Producer(invocation, LineDecoder(1), counter, log, seconds=60, transform=Hide()) as producer:
+    async with Producer(
+        invocation, LineDecoder(1), counter, log, seconds=60, transform=Hide()
+    ) as producer:
         await pump(producer)
     assert b"rld" not in msgspec.json.encode(log.events)
     assert counter.completion_tokens == 5
@@ -465,8 +536,14 @@ def test_the_relay_knows_no_database() -> None:
     """What produces and delivers a response imports neither DynamoDB nor the meter."""
     names = ("producer", "event_log", "delivery", "sinks", "usage_counter")
     imports = ", ".join(f"lambda_fn.stream.{name}" for name in names)
-    code = f"import sys, {imports}; print([it for it in sys.modules if 'dynamodb' in it or 'metering' in it])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
+    code = (
+        f"import sys, {imports}; print([it for it in sys.modules if 'dynamodb' in it or "
+        "'metering' in it])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+        == b"[]\n"
+    )
 
 
 def _is_a_sink(sink: Sink) -> Sink:

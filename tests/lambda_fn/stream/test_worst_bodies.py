@@ -1,4 +1,6 @@
-"""The cost of the worst bodies, and of callers without a key. `worst_bodies` says how it is measured."""
+"""The cost of the worst bodies, and of callers without a key. `worst_bodies` says how it is
+measured.
+"""
 
 import asyncio
 import json
@@ -49,7 +51,9 @@ def test_refusals_are_short(measured: dict[str, dict[str, Any]], name: str) -> N
         assert len(error["param"] or "") <= 200
 
 
-def test_a_caller_without_a_key_costs_the_same_with_any_body(measured: dict[str, dict[str, Any]]) -> None:
+def test_a_caller_without_a_key_costs_the_same_with_any_body(
+    measured: dict[str, dict[str, Any]],
+) -> None:
     """The cost of a request without a valid key does not grow with its body."""
     small, large = measured["unknown"]["1000"], measured["unknown"][str(limits.MAX_BODY)]
     assert large < 3 * small
@@ -67,8 +71,18 @@ async def test_a_body_is_not_read_without_a_key() -> None:
         sent.append(message)
 
     for path in PATHS:
-        headers = [(b"x-sluice-origin-secret", b"o"), (b"authorization", b"Bearer " + ids.new_key().encode())]
-        scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b"", "state": {}}
+        headers = [
+            (b"x-sluice-origin-secret", b"o"),
+            (b"authorization", b"Bearer " + ids.new_key().encode()),
+        ]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "headers": headers,
+            "query_string": b"",
+            "state": {},
+        }
         with stubbed_app() as app:
             await app(scope, receive, send)
         assert sent.pop(0)["status"] == 401
@@ -85,10 +99,17 @@ _NAMES = st.sampled_from([*ChatRequest.__struct_fields__, *CompletionRequest.__s
 _BODIES = (
     st.binary(max_size=300)
     | st.dictionaries(_NAMES, _JSON, max_size=6).map(
-        lambda fields: json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}).encode()
+        lambda fields: json.dumps(
+            {"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}
+        ).encode()
     )
     | st.tuples(st.integers(0, 200), st.binary(max_size=8)).map(
-        lambda cut: b'{"model":"m","messages":[{"role":"user","content":"a\\u0000b"}],"stop":["x"]}'[: cut[0]] + cut[1]
+        lambda cut: (
+            b'{"model":"m","messages":[{"role":"user","content":"a\\u0000b"}],"stop":["x"]}'[
+                : cut[0]
+            ]
+            + cut[1]
+        )
     )
 )
 

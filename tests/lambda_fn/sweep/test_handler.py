@@ -86,7 +86,9 @@ async def test_without_time_it_takes_nothing_up(ground: Ground) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-async def test_what_fails_fails_the_invocation(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_what_fails_fails_the_invocation(
+    ground: Ground, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An item that cannot be swept fails the invocation, for its alarm, and the log names it."""
     item = ledger.opening_item(opening(ground, new_request_id(T)))
     await ground.table.put({name: value for name, value in item.items() if name != "key"})

@@ -11,7 +11,11 @@ async def test_what_is_open_is_found_once_it_is_due(ground: Ground) -> None:
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None)
     assert [key async for key in overdue.requests(ground.table, now=T)] == []
-    assert [key async for key in overdue.requests(ground.table, now=LATER)] == [ledger_key(request_id)]
-    assert [key async for key in overdue.accounts(ground.table, now=LATER)] == [account_key(ground.key_id)]
+    assert [key async for key in overdue.requests(ground.table, now=LATER)] == [
+        ledger_key(request_id)
+    ]
+    assert [key async for key in overdue.accounts(ground.table, now=LATER)] == [
+        account_key(ground.key_id)
+    ]
     await live(ground.table, ground, new_request_id(T))
     assert len([key async for key in overdue.requests(ground.table, now=LATER)]) == 1

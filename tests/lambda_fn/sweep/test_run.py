@@ -68,7 +68,10 @@ async def prove(ground: Ground) -> list[dict[str, Any]]:
         if window.name in account["balance"] and window.ends > LATER:
             kind = window.name.partition("#")[0]
             taken = sum(
-                item["cost"] if kind == "cost" else item["prompt_tokens"] + item["completion_tokens"] for item in items
+                item["cost"]
+                if kind == "cost"
+                else item["prompt_tokens"] + item["completion_tokens"]
+                for item in items
             )
             assert account["balance"][window.name] == getattr(LIMITS, window.limit) - taken
     return items
@@ -168,7 +171,11 @@ async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
     assert list(account["in_flight"]) == [young]
     assert T + 300 + LONGEST < account["due"] <= T + 300 + LONGEST + 2
     await settlements.settle(
-        ground.table, opening(ground, young), DONE, hold=accounts.Hold.parse(account["in_flight"][young]), now=T + 400
+        ground.table,
+        opening(ground, young),
+        DONE,
+        hold=accounts.Hold.parse(account["in_flight"][young]),
+        now=T + 400,
     )
     await prove(ground)
 
@@ -218,7 +225,9 @@ async def test_an_item_that_makes_no_sense_stops_no_other(ground: Ground) -> Non
 async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> None:
     """However many items are malformed, accounts are swept and hours are rolled."""
     for number in range(12):
-        await ground.table.put({"pk": f"LEDGER#bad{number}", "sk": "x", "open": "LEDGER#0", "due": 1})
+        await ground.table.put(
+            {"pk": f"LEDGER#bad{number}", "sk": "x", "open": "LEDGER#0", "due": 1}
+        )
     [request_id] = request_ids(1)
     await live(ground.table, ground, request_id, None)
     result = await swept(ground.table, now=CLOSED)
@@ -234,7 +243,9 @@ async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | 
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
     late = replace(opening(ground, request_id), key_id="a" * 12)
     await ground.table.put(ledger.opening_item(late), condition=ledger.NEW)
-    await ground.table.update(ledger.checkpoint(request_id, prompt_tokens=7, completion_tokens=3, now=T + 5))
+    await ground.table.update(
+        ledger.checkpoint(request_id, prompt_tokens=7, completion_tokens=3, now=T + 5)
+    )
     if killed is not None:
         with contextlib.suppress(Killed, BaseExceptionGroup):
             await swept(ground.mortal(8 + killed, after=True), now=CLOSED)
@@ -253,7 +264,11 @@ async def test_a_function_that_was_only_slow(ground: Ground) -> None:
     await swept(ground.table)
     await settlements.settle(ground.table, opened, DONE, hold=entry, now=LATER)
     [item] = await prove(ground)
-    assert (item["outcome"], item["completion_tokens"], "recovered" in item) == ("complete", 11, False)
+    assert (item["outcome"], item["completion_tokens"], "recovered" in item) == (
+        "complete",
+        11,
+        False,
+    )
 
 
 async def test_a_settlement_of_nothing(ground: Ground) -> None:

@@ -20,7 +20,9 @@ def delta(text: str) -> Delta:
 
 def text_of(events: Iterable[Event]) -> str:
     """Return the text of all deltas."""
-    return "".join(msgspec.json.decode(event.delta)["content"] for event in events if isinstance(event, Delta))
+    return "".join(
+        msgspec.json.decode(event.delta)["content"] for event in events if isinstance(event, Delta)
+    )
 
 
 class Marks:
@@ -33,7 +35,9 @@ class Marks:
     def feed(self, events: Iterable[Event]) -> list[Event]:
         """Return each delta with the mark on both sides."""
         return [
-            delta(f"{self._mark}{text_of([event])}{self._mark}") if isinstance(event, Delta) else event
+            delta(f"{self._mark}{text_of([event])}{self._mark}")
+            if isinstance(event, Delta)
+            else event
             for event in events
         ]
 
@@ -48,7 +52,9 @@ def test_none_and_one_are_no_chain() -> None:
 
 
 def test_each_member_is_fed_with_what_the_one_before_it_returns() -> None:
-    """The first member is nearest to the model: what it holds back, the next one does not see yet."""
+    """The first member is nearest to the model: what it holds back, the next one does not see
+    yet.
+    """
     members = chain(Buffer("word", 1), Marks("*"), None, Marks("+"))
     assert members is not None
     assert members.feed([Start(3), delta("one")]) == [Start(3)]
@@ -63,7 +69,9 @@ def test_each_member_is_fed_with_what_the_one_before_it_returns() -> None:
     parts=st.lists(st.text(max_size=8), max_size=8),
     failed=st.booleans(),
 )
-def test_a_chain_of_buffers_loses_nothing_and_ends_last(kinds: list[str], parts: list[str], failed: bool) -> None:
+def test_a_chain_of_buffers_loses_nothing_and_ends_last(
+    kinds: list[str], parts: list[str], failed: bool
+) -> None:
     """All text and every token go out before the end, and nothing after it."""
     members = chain(*(Buffer(kind, 1) for kind in kinds))
     assert members is not None

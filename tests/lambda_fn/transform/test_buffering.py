@@ -18,19 +18,25 @@ from lambda_fn.transform.buffering import MAX_HELD
 from lambda_fn.transform.cuts import CUTTERS
 
 KINDS = list(CUTTERS)
-# Texts made of what is hard to cut: marks, joiners, flags, jamo, conjuncts, line ends, and what cuts are made at.
+# Texts made of what is hard to cut: marks, joiners, flags, jamo, conjuncts, line ends, and what
+# cuts are made at.
 HARD = (
     "a e\u0301 🏳️\u200d🌈 👩🏽\u200d🚀 🇩🇪 \u1100\u1161\u11a8 각 क्षि ษำ"
     ' \u0600 \u0d4e ガ 漢字。「は」！ \r\n\t . ? ! … ” ) " { } [ ] , : \\ 1 é'
 )
-texts = st.lists(st.one_of(st.sampled_from([*HARD, *HARD.split(" ")]), st.characters(codec="utf-8")), max_size=60).map(
-    "".join
-)
+texts = st.lists(
+    st.one_of(st.sampled_from([*HARD, *HARD.split(" ")]), st.characters(codec="utf-8")), max_size=60
+).map("".join)
 
 
 def delta(text: str, index: int = 0, logprobs: msgspec.Raw = NULL) -> Delta:
     """Return a delta of text, as the decoder makes it."""
-    return Delta(msgspec.Raw(json.dumps({"content": text}).encode()), index=index, tokens=1, logprobs=logprobs)
+    return Delta(
+        msgspec.Raw(json.dumps({"content": text}).encode()),
+        index=index,
+        tokens=1,
+        logprobs=logprobs,
+    )
 
 
 def said(events: list[Event], index: int = 0) -> list[str]:
@@ -42,7 +48,10 @@ def said(events: list[Event], index: int = 0) -> list[str]:
 def pieces(kind: str, parts: list[str]) -> list[str]:
     """Return the pieces in which a text goes out that comes in these parts."""
     buffer = Buffer(kind, 1)
-    return said([out for part in parts for out in buffer.feed([delta(part)])] + buffer.feed([Finish("stop"), End()]))
+    return said(
+        [out for part in parts for out in buffer.feed([delta(part)])]
+        + buffer.feed([Finish("stop"), End()])
+    )
 
 
 def parted(text: str, cuts: list[int]) -> list[str]:
@@ -56,7 +65,9 @@ def parted(text: str, cuts: list[int]) -> list[str]:
 @example(text="x\u0301 y", cuts=[1, 2, 3])
 @example(text="a \u0301b", cuts=[1, 2, 3])
 def test_nothing_is_lost_and_clusters_stay_whole(kind: str, text: str, cuts: list[int]) -> None:
-    """The pieces make up the text, however it was cut, and each ends where a grapheme cluster does."""
+    """The pieces make up the text, however it was cut, and each ends where a grapheme cluster
+    does.
+    """
     found = pieces(kind, parted(text, cuts))
     assert "".join(found) == text
     boundaries = {0, *(match.end() for match in regex.finditer(r"\X", text))}
@@ -130,10 +141,15 @@ def test_logprobs_and_tokens_stay_with_the_text() -> None:
     entry: Any = {"token": "x", "logprob": -1.0, "bytes": None, "top_logprobs": []}
     raw = msgspec.Raw(json.dumps({"content": [entry], "refusal": None}).encode())
     buffer = Buffer("word", 1)
-    events = buffer.feed([delta("a", logprobs=raw), delta(" ", logprobs=raw), delta("b c", logprobs=raw)])
+    events = buffer.feed(
+        [delta("a", logprobs=raw), delta(" ", logprobs=raw), delta("b c", logprobs=raw)]
+    )
     events += buffer.feed([Finish("stop")])
     counts = [
-        (event.tokens, len(msgspec.json.decode(event.logprobs)["content"] if event.logprobs != NULL else []))
+        (
+            event.tokens,
+            len(msgspec.json.decode(event.logprobs)["content"] if event.logprobs != NULL else []),
+        )
         for event in events
         if isinstance(event, Delta)
     ]

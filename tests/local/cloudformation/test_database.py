@@ -9,14 +9,21 @@ from tests.support.local_cloud import Client, Stacks
 
 
 def test_global_table(client: Client, stacks: Stacks) -> None:
-    """A table with an index, a time to live and recovery; an index can be added later, one at a time."""
+    """A table with an index, a time to live and recovery; an index can be added later, one at a
+    time.
+    """
     api = client("dynamodb")
 
     def template(indexes: int, protected: bool) -> dict[str, Any]:
         names = ["pk", "sk", *(f"gsi{number}" for number in range(indexes))]
         properties = {
-            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in names],
+            "KeySchema": [
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+            "AttributeDefinitions": [
+                {"AttributeName": name, "AttributeType": "S"} for name in names
+            ],
             "BillingMode": "PAY_PER_REQUEST",
             "TimeToLiveSpecification": {"AttributeName": "ends", "Enabled": True},
             "GlobalSecondaryIndexes": [
@@ -37,13 +44,18 @@ def test_global_table(client: Client, stacks: Stacks) -> None:
         }
         return {"Table": {"Type": "AWS::DynamoDB::GlobalTable", "Properties": properties}}
 
-    stack = stacks.create(template(1, True), {"Name": {"Ref": "Table"}, "Arn": {"Fn::GetAtt": ["Table", "Arn"]}})
+    stack = stacks.create(
+        template(1, True), {"Name": {"Ref": "Table"}, "Arn": {"Fn::GetAtt": ["Table", "Arn"]}}
+    )
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     name = stacks.outputs(stack)["Name"]
     table = api.describe_table(TableName=name)["Table"]
     assert table["TableArn"] == stacks.outputs(stack)["Arn"]
     assert table["DeletionProtectionEnabled"]
-    assert api.describe_time_to_live(TableName=name)["TimeToLiveDescription"]["AttributeName"] == "ends"
+    assert (
+        api.describe_time_to_live(TableName=name)["TimeToLiveDescription"]["AttributeName"]
+        == "ends"
+    )
     backups = api.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
     assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
     api.put_item(TableName=name, Item={"pk": {"S": "a"}, "sk": {"S": "b"}})
@@ -51,9 +63,15 @@ def test_global_table(client: Client, stacks: Stacks) -> None:
     stacks.update(stack, template(2, False), {"Name": {"Ref": "Table"}})
     assert stacks.status(stack) == "UPDATE_COMPLETE", stacks.reasons(stack)
     table = api.describe_table(TableName=name)["Table"]
-    assert sorted(index["IndexName"] for index in table["GlobalSecondaryIndexes"]) == ["gsi0", "gsi1"]
+    assert sorted(index["IndexName"] for index in table["GlobalSecondaryIndexes"]) == [
+        "gsi0",
+        "gsi1",
+    ]
     stacks.update(stack, template(4, False), {"Name": {"Ref": "Table"}})
-    assert "Cannot perform more than one GSI creation or deletion in a single update" in stacks.reasons(stack)
+    assert (
+        "Cannot perform more than one GSI creation or deletion in a single update"
+        in stacks.reasons(stack)
+    )
     assert api.scan(TableName=name)["Count"] == 1
 
     stacks.delete(stack)

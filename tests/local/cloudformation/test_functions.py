@@ -30,9 +30,15 @@ def _everything(word: str, reserved: int | None) -> dict[str, Any]:
 
 
 def test_function_with_all_that_belongs_to_it(client: Client, stacks: Stacks) -> None:
-    """Function, URL, permission, version, alias and asynchronous settings follow the template through its life."""
+    """Function, URL, permission, version, alias and asynchronous settings follow the template
+    through its life.
+    """
     api = client("lambda")
-    outputs = {"Name": {"Ref": "Function"}, "Url": {"Fn::GetAtt": ["Url", "FunctionUrl"]}, "Alias": {"Ref": "Alias"}}
+    outputs = {
+        "Name": {"Ref": "Function"},
+        "Url": {"Fn::GetAtt": ["Url", "FunctionUrl"]},
+        "Alias": {"Ref": "Alias"},
+    }
     stack = stacks.create(_everything("first", 5), outputs)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     found = stacks.outputs(stack)

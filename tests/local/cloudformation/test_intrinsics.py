@@ -10,7 +10,9 @@ from local.cloudformation.references import resolve
 
 def _scope(**changes: Any) -> Scope:
     values = {"AWS::Region": "us-east-1", "Name": "x", "List": ["a", "b"]}
-    return Scope(**{"values": values, "attribute": lambda name, attribute: f"{name}.{attribute}", **changes})
+    return Scope(
+        **{"values": values, "attribute": lambda name, attribute: f"{name}.{attribute}", **changes}
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,10 @@ def _scope(**changes: Any) -> Scope:
         ({"Fn::Join": ["-", ["a", {"Ref": "Name"}, 3]]}, "a-x-3"),
         ({"Fn::Split": [",", "a,b"]}, ["a", "b"]),
         ({"Fn::Select": ["1", {"Ref": "List"}]}, "b"),
-        ({"Fn::Sub": "${Name}/${AWS::Region}/${Thing.Arn}/${!Kept}"}, "x/us-east-1/Thing.Arn/${Kept}"),
+        (
+            {"Fn::Sub": "${Name}/${AWS::Region}/${Thing.Arn}/${!Kept}"},
+            "x/us-east-1/Thing.Arn/${Kept}",
+        ),
         ({"Fn::Sub": ["${A}${Name}", {"A": {"Ref": "Name"}}]}, "xx"),
         ({"Fn::If": ["Yes", "y", "n"]}, "y"),
         ({"Fn::If": ["No", "y", {"Ref": "AWS::NoValue"}]}, None),
@@ -38,14 +43,20 @@ def _scope(**changes: Any) -> Scope:
 def test_functions(node: Any, value: Any) -> None:
     """Each intrinsic function has its value."""
     conditions = {
-        "Yes": {"Fn::And": [{"Fn::Equals": [{"Ref": "Name"}, "x"]}, {"Fn::Not": [{"Condition": "No"}]}]},
+        "Yes": {
+            "Fn::And": [{"Fn::Equals": [{"Ref": "Name"}, "x"]}, {"Fn::Not": [{"Condition": "No"}]}]
+        },
         "No": {"Fn::Or": [{"Fn::Equals": ["1", "2"]}]},
     }
-    scope = _scope(conditions=conditions, mappings={"M": {"a": {"b": 1}}}, exports={"out": "exported"})
+    scope = _scope(
+        conditions=conditions, mappings={"M": {"a": {"b": 1}}}, exports={"out": "exported"}
+    )
     assert scope.resolve(node) == value
 
 
-@pytest.mark.parametrize("node", [{"Fn::ImportValue": "none"}, {"Fn::Cidr": ["a"]}, {"Fn::If": ["None", 1, 2]}])
+@pytest.mark.parametrize(
+    "node", [{"Fn::ImportValue": "none"}, {"Fn::Cidr": ["a"]}, {"Fn::If": ["None", 1, 2]}]
+)
 def test_what_cannot_be_resolved_says_so(node: Any) -> None:
     """An unknown export, function or condition is an error, never an empty value."""
     with pytest.raises(TemplateError):
@@ -72,5 +83,7 @@ def test_a_circle_is_named() -> None:
 def test_references_put_together_by_join() -> None:
     """A reference that only Fn::Join completes is resolved too."""
     scope = _scope(text=lambda text: resolve(text, lambda *_: "secret", lambda *_: ""))
-    node = {"Fn::Join": ["", ["x{{resolve:secretsmanager:", {"Ref": "Thing"}, ":SecretString:::}}"]]}
+    node = {
+        "Fn::Join": ["", ["x{{resolve:secretsmanager:", {"Ref": "Thing"}, ":SecretString:::}}"]]
+    }
     assert scope.resolve({"a": [node]}) == {"a": ["xsecret"]}

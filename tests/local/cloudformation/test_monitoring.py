@@ -1,4 +1,6 @@
-"""Alarms, scaling, schedules and metric filters: created, updated and deleted by templates, read by boto3."""
+"""Alarms, scaling, schedules and metric filters: created, updated and deleted by templates, read by
+boto3.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +8,11 @@ from typing import Any
 from tests.support.local_cloud import Client, Stacks
 
 
-def _follow(stacks: Stacks, template: Callable[[int], dict[str, Any]], seen: Callable[[str], list[Any]]) -> list[Any]:
-    """Create, update and delete the resources of `template(3)` and `template(4)`; return what is seen after each.
+def _follow(
+    stacks: Stacks, template: Callable[[int], dict[str, Any]], seen: Callable[[str], list[Any]]
+) -> list[Any]:
+    """Create, update and delete the resources of `template(3)` and `template(4)`; return what is
+    seen after each.
 
     `seen` gets the physical id of the resource `One`.
     """
@@ -26,7 +31,13 @@ def test_alarms(client: Client, stacks: Stacks) -> None:
     """An alarm is made, changed and deleted."""
 
     def template(number: int) -> dict[str, Any]:
-        metric = {"MetricName": "m", "Namespace": "n", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1}
+        metric = {
+            "MetricName": "m",
+            "Namespace": "n",
+            "Statistic": "Sum",
+            "Period": 60,
+            "EvaluationPeriods": 1,
+        }
         properties = {**metric, "Threshold": number, "ComparisonOperator": "GreaterThanThreshold"}
         return {"One": {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}}
 
@@ -38,19 +49,30 @@ def test_alarms(client: Client, stacks: Stacks) -> None:
 
 
 def _target(service: str, dimension: str, resource: str, **properties: Any) -> dict[str, Any]:
-    scaled = {"ServiceNamespace": service, "ScalableDimension": f"{service}:{dimension}", "ResourceId": resource}
-    return {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": {**scaled, **properties}}
+    scaled = {
+        "ServiceNamespace": service,
+        "ScalableDimension": f"{service}:{dimension}",
+        "ResourceId": resource,
+    }
+    return {
+        "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+        "Properties": {**scaled, **properties},
+    }
 
 
 def test_scaling(client: Client, stacks: Stacks) -> None:
-    """A scalable target is made, changed and deleted, and with it its scheduled action and its policy."""
+    """A scalable target is made, changed and deleted, and with it its scheduled action and its
+    policy.
+    """
     scaling = client("application-autoscaling")
 
     def template(number: int) -> dict[str, Any]:
         action = {"ScheduledActionName": f"a{number}", "Schedule": "cron(0 1 * * ? *)"}
         tracking = {
             "TargetValue": number,
-            "PredefinedMetricSpecification": {"PredefinedMetricType": "LambdaProvisionedConcurrencyUtilization"},
+            "PredefinedMetricSpecification": {
+                "PredefinedMetricType": "LambdaProvisionedConcurrencyUtilization"
+            },
         }
         policy = {
             "PolicyName": "p",
@@ -70,7 +92,10 @@ def test_scaling(client: Client, stacks: Stacks) -> None:
         actions = scaling.describe_scheduled_actions(ServiceNamespace="lambda")["ScheduledActions"]
         return [
             *(target["MaxCapacity"] for target in targets),
-            *(policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] for policy in policies),
+            *(
+                policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
+                for policy in policies
+            ),
             *(action["ScheduledActionName"] for action in actions),
         ]
 
@@ -83,11 +108,18 @@ def test_scaling_of_inference_components(client: Client, stacks: Stacks) -> None
     def template(number: int) -> dict[str, Any]:
         bounds = {"MinCapacity": 0, "MaxCapacity": number}
         return {
-            "One": _target("sagemaker", "inference-component:DesiredCopyCount", "inference-component/c", **bounds),
+            "One": _target(
+                "sagemaker",
+                "inference-component:DesiredCopyCount",
+                "inference-component/c",
+                **bounds,
+            ),
         }
 
     def seen(_: str) -> list[Any]:
-        found = client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+        found = client("application-autoscaling").describe_scalable_targets(
+            ServiceNamespace="sagemaker"
+        )
         return [target["MaxCapacity"] for target in found["ScalableTargets"]]
 
     assert _follow(stacks, template, seen) == [[3], [4], []]
@@ -103,7 +135,11 @@ def test_schedules(client: Client, stacks: Stacks) -> None:
             "RoleArn": "arn:aws:iam::123456789012:role/r",
         }
         expression = f"rate({number} minutes)"
-        properties = {"FlexibleTimeWindow": {"Mode": "OFF"}, "ScheduleExpression": expression, "Target": target}
+        properties = {
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ScheduleExpression": expression,
+            "Target": target,
+        }
         return {"One": {"Type": "AWS::Scheduler::Schedule", "Properties": properties}}
 
     def seen(_: str) -> list[Any]:
@@ -120,7 +156,9 @@ def test_metric_filters(client: Client, stacks: Stacks) -> None:
         properties = {
             "LogGroupName": {"Ref": "Group"},
             "FilterPattern": f"a{number}",
-            "MetricTransformations": [{"MetricName": "m", "MetricNamespace": "n", "MetricValue": "1"}],
+            "MetricTransformations": [
+                {"MetricName": "m", "MetricNamespace": "n", "MetricValue": "1"}
+            ],
         }
         return {
             "Group": {"Type": "AWS::Logs::LogGroup"},
@@ -128,6 +166,9 @@ def test_metric_filters(client: Client, stacks: Stacks) -> None:
         }
 
     def seen(_: str) -> list[Any]:
-        return [item["filterPattern"] for item in client("logs").describe_metric_filters()["metricFilters"]]
+        return [
+            item["filterPattern"]
+            for item in client("logs").describe_metric_filters()["metricFilters"]
+        ]
 
     assert _follow(stacks, template, seen) == [["a3"], ["a4"], []]

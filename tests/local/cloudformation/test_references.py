@@ -14,7 +14,10 @@ ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:name-AbCdEf"
         ("{{resolve:secretsmanager:name}}", "name//"),
         ("{{resolve:secretsmanager:name:SecretString}}", "name//"),
         (f"{{{{resolve:secretsmanager:{ARN}:SecretString:::}}}}", f"{ARN}//"),
-        ("a{{resolve:secretsmanager:json:SecretString:key}}b{{resolve:ssm:/p/q:3}}", "avalueb/p/q@3"),
+        (
+            "a{{resolve:secretsmanager:json:SecretString:key}}b{{resolve:ssm:/p/q:3}}",
+            "avalueb/p/q@3",
+        ),
         ("{{resolve:secretsmanager:name:SecretString::AWSPREVIOUS:v1}}", "name/AWSPREVIOUS/v1"),
         ("{{resolve:ssm-secure:p}}", "p@"),
         ("nothing {{here}}", "nothing {{here}}"),
@@ -24,13 +27,17 @@ def test_dynamic_references(text: str, value: str) -> None:
     """References are replaced wherever they stand in a string, ARNs and JSON keys included."""
     found = resolve(
         text,
-        lambda name, stage, version: '{"key": "value"}' if name == "json" else f"{name}/{stage}/{version}",
+        lambda name, stage, version: (
+            '{"key": "value"}' if name == "json" else f"{name}/{stage}/{version}"
+        ),
         lambda name, version: f"{name}@{version}",
     )
     assert found == value
 
 
-@pytest.mark.parametrize("text", ["{{resolve:s4:x}}", "{{resolve:secretsmanager:x:SecretString:missing}}"])
+@pytest.mark.parametrize(
+    "text", ["{{resolve:s4:x}}", "{{resolve:secretsmanager:x:SecretString:missing}}"]
+)
 def test_bad_dynamic_references(text: str) -> None:
     """A reference to nothing is an error."""
     with pytest.raises(TemplateError):

@@ -10,7 +10,11 @@ from local.cloudformation.schemas import violations
 @pytest.mark.parametrize(
     ("kind", "properties", "said"),
     [
-        ("AWS::Lambda::Function", {"Code": {}, "Role": "r", "Timeout": "30", "MemorySize": 128.0}, None),
+        (
+            "AWS::Lambda::Function",
+            {"Code": {}, "Role": "r", "Timeout": "30", "MemorySize": 128.0},
+            None,
+        ),
         ("AWS::Lambda::Function", {"Code": {}}, "#: required key [Role] not found"),
         (
             "AWS::Lambda::Function",
@@ -41,7 +45,9 @@ from local.cloudformation.schemas import violations
     ],
 )
 def test_properties(kind: str, properties: dict[str, Any], said: str | None) -> None:
-    """A type's schema decides which properties it takes, with CloudFormation's conversions of strings."""
+    """A type's schema decides which properties it takes, with CloudFormation's conversions of
+    strings.
+    """
     found = violations(kind, properties)
     assert (found is None) == (said is None), found
     assert said is None or said in str(found)

@@ -20,13 +20,18 @@ def _status(cloud: LocalCloud) -> dict[str, Any]:
 
 
 def test_unhandled_type_is_named(cloud: LocalCloud, stacks: Stacks) -> None:
-    """A resource of an unknown type deploys, and the status and the log name it until it is gone."""
+    """A resource of an unknown type deploys, and the status and the log name it until it is
+    gone.
+    """
     stack = stacks.create({"Thing": {"Type": "AWS::Unheard::Of", "Properties": {}}, "Topic": TOPIC})
     assert stacks.status(stack) == "CREATE_COMPLETE"
     effect = "resources that depend on it will not work"
     named = {"stack": stack, "logical_id": "Thing", "type": "AWS::Unheard::Of", "effect": effect}
     assert named in _status(cloud)["unhandled"]
-    assert f"AWS::Unheard::Of (Thing): {effect}" in (cloud.directory / "logs" / "control.log").read_text()
+    assert (
+        f"AWS::Unheard::Of (Thing): {effect}"
+        in (cloud.directory / "logs" / "control.log").read_text()
+    )
     stacks.delete(stack)
     assert named not in _status(cloud)["unhandled"]
 
@@ -36,31 +41,50 @@ def test_failed_creation_is_rolled_back(client: Client, stacks: Stacks) -> None:
     stack = stacks.create({"Topic": TOPIC, "Bad": {**BAD, "DependsOn": "Topic"}})
     assert stacks.status(stack) == "ROLLBACK_COMPLETE"
     assert "Could not find endpoint" in stacks.reasons(stack)
-    assert not [topic for topic in client("sns").list_topics()["Topics"] if stack in topic["TopicArn"]]
+    assert not [
+        topic for topic in client("sns").list_topics()["Topics"] if stack in topic["TopicArn"]
+    ]
 
 
 def test_failed_update_is_rolled_back(client: Client, stacks: Stacks) -> None:
-    """After a failed update the stack is what it was, new resources are gone and changed ones are changed back."""
-    parameter = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": "old", "Name": "/t/rolled"}}
-    changed = {"Type": "AWS::SSM::Parameter", "Properties": {**parameter["Properties"], "Value": "new"}}  # type: ignore[dict-item]
+    """After a failed update the stack is what it was, new resources are gone and changed ones are
+    changed back.
+    """
+    parameter = {
+        "Type": "AWS::SSM::Parameter",
+        "Properties": {"Type": "String", "Value": "old", "Name": "/t/rolled"},
+    }
+    changed = {
+        "Type": "AWS::SSM::Parameter",
+        "Properties": {**parameter["Properties"], "Value": "new"},
+    }  # type: ignore[dict-item]
     stack = stacks.create({"Parameter": parameter})
-    stacks.update(stack, {"Parameter": changed, "Topic": TOPIC, "Bad": {**BAD, "DependsOn": ["Topic", "Parameter"]}})
+    stacks.update(
+        stack,
+        {"Parameter": changed, "Topic": TOPIC, "Bad": {**BAD, "DependsOn": ["Topic", "Parameter"]}},
+    )
     assert stacks.status(stack) == "UPDATE_ROLLBACK_COMPLETE"
     assert client("ssm").get_parameter(Name="/t/rolled")["Parameter"]["Value"] == "old"
-    assert not [topic for topic in client("sns").list_topics()["Topics"] if stack in topic["TopicArn"]]
+    assert not [
+        topic for topic in client("sns").list_topics()["Topics"] if stack in topic["TopicArn"]
+    ]
     stacks.update(stack, {"Parameter": changed})
     assert client("ssm").get_parameter(Name="/t/rolled")["Parameter"]["Value"] == "new"
 
 
 def _change_set(stacks: Stacks, stack: str, resources: dict[str, Any], kind: str) -> None:
     template = json.dumps({"Resources": resources})
-    stacks.api.create_change_set(StackName=stack, ChangeSetName="same", ChangeSetType=kind, TemplateBody=template)
+    stacks.api.create_change_set(
+        StackName=stack, ChangeSetName="same", ChangeSetType=kind, TemplateBody=template
+    )
     stacks.api.execute_change_set(StackName=stack, ChangeSetName="same")
     stacks.wait(stack)
 
 
 def test_change_sets_of_one_name_in_two_stacks(stacks: Stacks) -> None:
-    """Change sets belong to their stacks, and one of a failed deployment does not block the next."""
+    """Change sets belong to their stacks, and one of a failed deployment does not block the
+    next.
+    """
     first, second = "tchange1", "tchange2"
     stacks.names += [first, second]
     _change_set(stacks, first, {"Bad": BAD}, "CREATE")
@@ -84,7 +108,8 @@ def test_exports_and_imports(stacks: Stacks) -> None:
     stacks.create({"Topic": TOPIC}, **exports)
     properties = {"Type": "String", "Name": "/t/import", "Value": {"Fn::ImportValue": "t-export"}}
     importing = stacks.create(
-        {"P": {"Type": "AWS::SSM::Parameter", "Properties": properties}}, {"Value": {"Fn::GetAtt": ["P", "Value"]}}
+        {"P": {"Type": "AWS::SSM::Parameter", "Properties": properties}},
+        {"Value": {"Fn::GetAtt": ["P", "Value"]}},
     )
     assert stacks.outputs(importing)["Value"].startswith("arn:aws:sns:")
 
@@ -95,7 +120,10 @@ def test_conditions_and_parameters(client: Client, stacks: Stacks) -> None:
     stack = stacks.create(
         {"Yes": {**TOPIC, "Condition": "On"}, "No": {**TOPIC, "Condition": "Off"}},
         Parameters={"P": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/t/value"}},
-        Conditions={"On": {"Fn::Equals": [{"Ref": "P"}, "on"]}, "Off": {"Fn::Not": [{"Condition": "On"}]}},
+        Conditions={
+            "On": {"Fn::Equals": [{"Ref": "P"}, "on"]},
+            "Off": {"Fn::Not": [{"Condition": "On"}]},
+        },
     )
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     described = stacks.api.describe_stack_resources(StackName=stack)["StackResources"]
@@ -104,7 +132,9 @@ def test_conditions_and_parameters(client: Client, stacks: Stacks) -> None:
 
 def test_retained_resources_stay(client: Client, stacks: Stacks) -> None:
     """A resource with a DeletionPolicy of Retain outlives its stack."""
-    stack = stacks.create({"Topic": {**TOPIC, "DeletionPolicy": "Retain"}}, {"Arn": {"Ref": "Topic"}})
+    stack = stacks.create(
+        {"Topic": {**TOPIC, "DeletionPolicy": "Retain"}}, {"Arn": {"Ref": "Topic"}}
+    )
     arn = stacks.outputs(stack)["Arn"]
     stacks.delete(stack)
     client("sns").get_topic_attributes(TopicArn=arn)
@@ -112,9 +142,13 @@ def test_retained_resources_stay(client: Client, stacks: Stacks) -> None:
 
 
 def test_bad_templates_are_rejected(stacks: Stacks) -> None:
-    """A template that CloudFormation refuses makes neither a stack nor a change set, and changes no stack."""
+    """A template that CloudFormation refuses makes neither a stack nor a change set, and changes no
+    stack.
+    """
     circle = {"A": {**TOPIC, "DependsOn": "B"}, "B": {**TOPIC, "DependsOn": "A"}}
-    with pytest.raises(ClientError, match=r"ValidationError.*Circular dependency between resources"):
+    with pytest.raises(
+        ClientError, match=r"ValidationError.*Circular dependency between resources"
+    ):
         stacks.create(circle)
     gone = stacks.names.pop()
     with pytest.raises(ClientError, match="does not exist"):
@@ -133,13 +167,17 @@ def test_bad_templates_are_rejected(stacks: Stacks) -> None:
 def test_properties_that_the_api_refuses_fail_the_stack(stacks: Stacks) -> None:
     """A property of a wrong type fails the stack with a reason that names it."""
     properties = {"KeySchema": "no", "AttributeDefinitions": []}
-    stack = stacks.create({"Table": {"Type": "AWS::DynamoDB::GlobalTable", "Properties": properties}})
+    stack = stacks.create(
+        {"Table": {"Type": "AWS::DynamoDB::GlobalTable", "Properties": properties}}
+    )
     assert stacks.status(stack) == "ROLLBACK_COMPLETE"
     assert "KeySchema" in stacks.reasons(stack)
 
 
 def test_a_named_resource_is_not_replaced(client: Client, stacks: Stacks) -> None:
-    """A change that would replace a resource with an explicit name fails, and the resource stays."""
+    """A change that would replace a resource with an explicit name fails, and the resource
+    stays.
+    """
 
     def template(key: str) -> dict[str, Any]:
         properties = {
@@ -154,7 +192,12 @@ def test_a_named_resource_is_not_replaced(client: Client, stacks: Stacks) -> Non
     stacks.update(stack, template("b"))
     assert stacks.status(stack) == "UPDATE_ROLLBACK_COMPLETE"
     assert "custom-named" in stacks.reasons(stack)
-    assert client("dynamodb").describe_table(TableName="t-named")["Table"]["KeySchema"][0]["AttributeName"] == "a"
+    assert (
+        client("dynamodb").describe_table(TableName="t-named")["Table"]["KeySchema"][0][
+            "AttributeName"
+        ]
+        == "a"
+    )
 
 
 def test_moto_under_many_threads(client: Client) -> None:
@@ -163,7 +206,12 @@ def test_moto_under_many_threads(client: Client) -> None:
     key = [{"AttributeName": "pk", "KeyType": "HASH"}]
     attribute = [{"AttributeName": "pk", "AttributeType": "S"}]
     dynamodb, s3 = client("dynamodb"), client("s3")
-    dynamodb.create_table(TableName=table, KeySchema=key, AttributeDefinitions=attribute, BillingMode="PAY_PER_REQUEST")
+    dynamodb.create_table(
+        TableName=table,
+        KeySchema=key,
+        AttributeDefinitions=attribute,
+        BillingMode="PAY_PER_REQUEST",
+    )
     dynamodb.put_item(TableName=table, Item={"pk": {"S": "a"}, "left": {"N": "20"}})
     s3.create_bucket(Bucket=bucket)
 

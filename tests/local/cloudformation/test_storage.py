@@ -11,15 +11,21 @@ from tests.support.resources import ROLE, function
 
 
 def test_secrets_and_dynamic_references(client: Client, stacks: Stacks) -> None:
-    """A generated secret reaches other resources by dynamic references, and not one of them is left unresolved."""
+    """A generated secret reaches other resources by dynamic references, and not one of them is left
+    unresolved.
+    """
 
     def template(length: int) -> dict[str, Any]:
-        reference = {"Fn::Join": ["", ["{{resolve:secretsmanager:", {"Ref": "Secret"}, ":SecretString:::}}"]]}
+        reference = {
+            "Fn::Join": ["", ["{{resolve:secretsmanager:", {"Ref": "Secret"}, ":SecretString:::}}"]]
+        }
         field = {"Fn::Sub": "{{resolve:secretsmanager:${Json}:SecretString:password}}"}
         return {
             "Secret": {
                 "Type": "AWS::SecretsManager::Secret",
-                "Properties": {"GenerateSecretString": {"PasswordLength": length, "ExcludePunctuation": True}},
+                "Properties": {
+                    "GenerateSecretString": {"PasswordLength": length, "ExcludePunctuation": True}
+                },
             },
             "Json": {
                 "Type": "AWS::SecretsManager::Secret",
@@ -31,7 +37,10 @@ def test_secrets_and_dynamic_references(client: Client, stacks: Stacks) -> None:
                     }
                 },
             },
-            "Given": {"Type": "AWS::SecretsManager::Secret", "Properties": {"SecretString": "given"}},
+            "Given": {
+                "Type": "AWS::SecretsManager::Secret",
+                "Properties": {"SecretString": "given"},
+            },
             "Parameter": {
                 "Type": "AWS::SSM::Parameter",
                 "Properties": {"Type": "String", "Value": "pv", "Name": "/p/v"},
@@ -40,7 +49,12 @@ def test_secrets_and_dynamic_references(client: Client, stacks: Stacks) -> None:
             "Function": {
                 **function(
                     Environment={
-                        "Variables": {"A": reference, "B": field, "C": "x{{resolve:ssm:/p/v}}y", "D": {"Ref": "Given"}}
+                        "Variables": {
+                            "A": reference,
+                            "B": field,
+                            "C": "x{{resolve:ssm:/p/v}}y",
+                            "D": {"Ref": "Given"},
+                        }
                     }
                 ),
                 "DependsOn": ["Parameter"],
@@ -75,7 +89,9 @@ def test_secrets_and_dynamic_references(client: Client, stacks: Stacks) -> None:
 
 
 def test_bucket_policy(client: Client, stacks: Stacks) -> None:
-    """A bucket's policy is put, changed and removed, and its conditions do not deny every request."""
+    """A bucket's policy is put, changed and removed, and its conditions do not deny every
+    request.
+    """
 
     def template(sid: str | None) -> dict[str, Any]:
         statement = {
@@ -88,7 +104,10 @@ def test_bucket_policy(client: Client, stacks: Stacks) -> None:
         }
         policy = {
             "Type": "AWS::S3::BucketPolicy",
-            "Properties": {"Bucket": {"Ref": "Bucket"}, "PolicyDocument": {"Statement": [statement]}},
+            "Properties": {
+                "Bucket": {"Ref": "Bucket"},
+                "PolicyDocument": {"Statement": [statement]},
+            },
         }
         return {"Bucket": {"Type": "AWS::S3::Bucket"}, **({"Policy": policy} if sid else {})}
 

@@ -16,7 +16,10 @@ SIZE = {"Size": "2"}
 
 GOOD: dict[str, Any] = {
     "Parameters": {"Size": {"Type": "Number", "AllowedValues": ["1", "2"]}},
-    "Conditions": {"Large": {"Fn::Equals": [{"Ref": "Size"}, "2"]}, "Not": {"Fn::Not": [{"Condition": "Large"}]}},
+    "Conditions": {
+        "Large": {"Fn::Equals": [{"Ref": "Size"}, "2"]},
+        "Not": {"Fn::Not": [{"Condition": "Large"}]},
+    },
     "Resources": {
         "Topic": TOPIC,
         "Other": {
@@ -31,7 +34,9 @@ GOOD: dict[str, Any] = {
 
 
 def _topic(value: Any, **other: Any) -> dict[str, Any]:
-    return {"Resources": {"Topic": TOPIC, "T": {**TOPIC, "Properties": {"DisplayName": value}, **other}}}
+    return {
+        "Resources": {"Topic": TOPIC, "T": {**TOPIC, "Properties": {"DisplayName": value}, **other}}
+    }
 
 
 def test_a_good_template() -> None:
@@ -46,50 +51,100 @@ def test_a_good_template() -> None:
         ({"Resurces": {}}, "Invalid template property or properties [Resurces]"),
         ({"Resources": {"My-Topic": TOPIC}}, "Resource name My-Topic is non alphanumeric"),
         ({"Resources": {"T": {}}}, "Every Resources object must contain a Type member"),
-        ({"Resources": {"T": {**TOPIC, "Propertys": {}}}}, "Invalid template resource property 'Propertys'"),
-        ({"Resources": {"T": {**TOPIC, "Properties": []}}}, "every Properties member must be an object"),
-        (_topic({"Ref": "Nobody"}), "Unresolved resource dependencies [Nobody] in the Resources block"),
-        (_topic({"Fn::Sub": "a ${Nobody.Arn}"}), "Unresolved resource dependencies [Nobody] in the Resources block"),
-        (_topic({"Fn::GetAtt": ["Nobody", "Arn"]}), "instance of Fn::GetAtt references undefined resource Nobody"),
-        (_topic({"Fn::GetAtt": ["Topic", "Nothing"]}), "resource Topic does not support attribute type Nothing"),
+        (
+            {"Resources": {"T": {**TOPIC, "Propertys": {}}}},
+            "Invalid template resource property 'Propertys'",
+        ),
+        (
+            {"Resources": {"T": {**TOPIC, "Properties": []}}},
+            "every Properties member must be an object",
+        ),
+        (
+            _topic({"Ref": "Nobody"}),
+            "Unresolved resource dependencies [Nobody] in the Resources block",
+        ),
+        (
+            _topic({"Fn::Sub": "a ${Nobody.Arn}"}),
+            "Unresolved resource dependencies [Nobody] in the Resources block",
+        ),
+        (
+            _topic({"Fn::GetAtt": ["Nobody", "Arn"]}),
+            "instance of Fn::GetAtt references undefined resource Nobody",
+        ),
+        (
+            _topic({"Fn::GetAtt": ["Topic", "Nothing"]}),
+            "resource Topic does not support attribute type Nothing",
+        ),
         (
             _topic({"Fn::Shout": "a"}),
             "Encountered unsupported function: Fn::Shout Supported functions are: [Fn::Base64",
         ),
-        (_topic({"Fn::If": ["Nobody", "a", "b"]}), "Unresolved condition dependency Nobody in the Resources block"),
-        (_topic("a", Condition="Nobody"), "Unresolved condition dependency Nobody in the Resources block"),
-        (_topic("a", DependsOn="Nobody"), "Unresolved resource dependencies [Nobody] in the Resources block"),
+        (
+            _topic({"Fn::If": ["Nobody", "a", "b"]}),
+            "Unresolved condition dependency Nobody in the Resources block",
+        ),
+        (
+            _topic("a", Condition="Nobody"),
+            "Unresolved condition dependency Nobody in the Resources block",
+        ),
+        (
+            _topic("a", DependsOn="Nobody"),
+            "Unresolved resource dependencies [Nobody] in the Resources block",
+        ),
         (_topic({"Ref": "T2"}) | {}, "Unresolved resource dependencies [T2]"),
         (
-            {"Resources": {name: {**TOPIC, "DependsOn": other} for name, other in (("A", "B"), ("B", "A"))}},
+            {
+                "Resources": {
+                    name: {**TOPIC, "DependsOn": other} for name, other in (("A", "B"), ("B", "A"))
+                }
+            },
             "Circular dependency between resources: [A, B]",
         ),
         (
             {"Conditions": {"C": {"Fn::Equals": [{"Ref": "Topic"}, "a"]}}},
             "Cannot reference resources in the Conditions",
         ),
-        ({"Conditions": {"C": {"Condition": "Nobody"}}}, "Unresolved condition dependency Nobody in the Conditions"),
-        ({"Outputs": {"A": {"Value": {"Ref": "Nobody"}}}}, "[Nobody] in the Outputs block of the template"),
+        (
+            {"Conditions": {"C": {"Condition": "Nobody"}}},
+            "Unresolved condition dependency Nobody in the Conditions",
+        ),
+        (
+            {"Outputs": {"A": {"Value": {"Ref": "Nobody"}}}},
+            "[Nobody] in the Outputs block of the template",
+        ),
         ({"Outputs": {"A": {}}}, "Output A is malformed"),
         (
             {"Resources": {f"T{number}": TOPIC for number in range(501)}},
             "Number of resources, 501, is greater than maximum",
         ),
         ({"Parameters": {"P": {"Type": "String"}}}, "Parameters: [P] must have values"),
-        ({"Parameters": {"P": {"Type": "String", "Default": "a"}}}, "Parameters: [Size] do not exist in the template"),
+        (
+            {"Parameters": {"P": {"Type": "String", "Default": "a"}}},
+            "Parameters: [Size] do not exist in the template",
+        ),
         (
             {"Parameters": {"Size": {"Type": "String", "AllowedValues": ["3"]}}},
             "Parameter 'Size' must be one of AllowedValues",
         ),
-        ({"Parameters": {"Size": {"Type": "String", "AllowedPattern": "b+"}}}, "failed to satisfy constraint: b+"),
+        (
+            {"Parameters": {"Size": {"Type": "String", "AllowedPattern": "b+"}}},
+            "failed to satisfy constraint: b+",
+        ),
     ],
 )
 def test_bad_templates(change: dict[str, Any], said: str) -> None:
     """Each mistake is refused in CloudFormation's words."""
-    rest: dict[str, Any] = {"Conditions": {}, "Outputs": {}} if "Resources" in change or "Parameters" in change else {}
+    rest: dict[str, Any] = (
+        {"Conditions": {}, "Outputs": {}} if "Resources" in change or "Parameters" in change else {}
+    )
     template = {**GOOD, "Resources": {"Topic": TOPIC}, **rest, **change}
     with pytest.raises(TemplateError) as refused:
-        check(template, {} if "P" in template["Parameters"] and "Default" not in template["Parameters"]["P"] else SIZE)
+        check(
+            template,
+            {}
+            if "P" in template["Parameters"] and "Default" not in template["Parameters"]["P"]
+            else SIZE,
+        )
     assert said in str(refused.value)
 
 

@@ -18,8 +18,15 @@ def test_headers_of_a_policy() -> None:
             ]
         },
         "SecurityHeadersConfig": {
-            "StrictTransportSecurity": {"AccessControlMaxAgeSec": 60, "IncludeSubdomains": True, "Override": True},
-            "ContentSecurityPolicy": {"ContentSecurityPolicy": "default-src 'self'", "Override": True},
+            "StrictTransportSecurity": {
+                "AccessControlMaxAgeSec": 60,
+                "IncludeSubdomains": True,
+                "Override": True,
+            },
+            "ContentSecurityPolicy": {
+                "ContentSecurityPolicy": "default-src 'self'",
+                "Override": True,
+            },
         },
     }
     headers = CIMultiDict({"X-Powered-By": "x", "x-a": "origin", "x-b": "origin"})
@@ -74,7 +81,9 @@ CORS = {
     ],
 )
 def test_cors(viewer: dict[str, str], own: dict[str, str], added: dict[str, str]) -> None:
-    """CORS headers are added for origins that a policy allows, unless the origin's answer has its own."""
+    """CORS headers are added for origins that a policy allows, unless the origin's answer has its
+    own.
+    """
     headers = CIMultiDict(own)
     apply_policy(CORS, headers, viewer)
     assert {name.lower(): value for name, value in headers.items()} == {**own, **added}
@@ -93,4 +102,8 @@ def test_managed_security_headers() -> None:
     apply_policy(MANAGED["67f7725c-6f97-4210-82d7-5512b31e9d03"], response.headers)
     assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
     assert response.headers["X-XSS-Protection"] == "1; mode=block"
-    assert {"X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy"} <= response.headers.keys()
+    assert {
+        "X-Content-Type-Options",
+        "X-Frame-Options",
+        "Referrer-Policy",
+    } <= response.headers.keys()

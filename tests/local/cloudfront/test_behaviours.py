@@ -18,7 +18,8 @@ def test_behaviours_by_pattern() -> None:
     """The first pattern that matches the path decides; the default one takes the rest."""
     changed = config()
     changed["CacheBehaviors"] = [
-        {"PathPattern": pattern, "TargetOriginId": "o"} for pattern in ("/v1/*", "img?.png", "/admin", "*.css")
+        {"PathPattern": pattern, "TargetOriginId": "o"}
+        for pattern in ("/v1/*", "img?.png", "/admin", "*.css")
     ]
     found = behaviours(changed, {})
     chosen = [
@@ -30,7 +31,9 @@ def test_behaviours_by_pattern() -> None:
 
 
 def test_headers_to_the_origin() -> None:
-    """With all viewer headers but Host: custom headers win over the viewer's, Host is the origin's."""
+    """With all viewer headers but Host: custom headers win over the viewer's, Host is the
+    origin's.
+    """
     (behaviour,) = behaviours(config(), {})
     viewer = [
         ("Host", "d"),
@@ -51,7 +54,9 @@ def test_headers_to_the_origin() -> None:
 
 
 def test_without_a_policy_little_is_forwarded() -> None:
-    """Without an origin request policy no Authorization, cookies or query string reach the origin."""
+    """Without an origin request policy no Authorization, cookies or query string reach the
+    origin.
+    """
     (behaviour,) = behaviours(config(OriginRequestPolicyId=None), {})
     viewer = [("Host", "d"), ("Authorization", "B"), ("Cookie", "c"), ("Content-Type", "t")]
     names = {name.lower() for name, _ in to_origin(behaviour, viewer, "", "id", "E")}
@@ -60,7 +65,9 @@ def test_without_a_policy_little_is_forwarded() -> None:
     assert target(behaviour, "/a?b") == "/a"
 
 
-@pytest.mark.parametrize("change", [{"TargetOriginId": "none"}, {"OriginRequestPolicyId": "unknown"}])
+@pytest.mark.parametrize(
+    "change", [{"TargetOriginId": "none"}, {"OriginRequestPolicyId": "unknown"}]
+)
 def test_bad_configurations(change: dict[str, Any]) -> None:
     """An origin or a policy that does not exist is an error."""
     with pytest.raises(ConfigError):
@@ -71,13 +78,18 @@ def test_bad_configurations(change: dict[str, Any]) -> None:
     ("change", "reason"),
     [
         ({"CustomOriginConfig": {"OriginReadTimeout": 121}}, "InvalidOriginReadTimeout"),
-        ({"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": ""}] * 31}, "TooManyOriginCustomHeaders"),
+        (
+            {"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": ""}] * 31},
+            "TooManyOriginCustomHeaders",
+        ),
         ({"OriginCustomHeaders": [{"HeaderName": "x" * 257, "HeaderValue": ""}]}, "HeaderName"),
         ({"OriginCustomHeaders": [{"HeaderName": "x", "HeaderValue": "v" * 1784}]}, "HeaderValue"),
     ],
 )
 def test_origins_over_the_limits(change: dict[str, Any], reason: str) -> None:
-    """A read timeout, or a custom header's name or value, over CloudFront's limits is refused at deployment."""
+    """A read timeout, or a custom header's name or value, over CloudFront's limits is refused at
+    deployment.
+    """
     changed = config()
     changed["Origins"][0].update(change)
     with pytest.raises(ConfigError, match=reason):

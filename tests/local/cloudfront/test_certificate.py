@@ -51,7 +51,9 @@ def test_certificate_is_kept(tmp_path: Path) -> None:
 
 
 def test_bundle_keeps_what_was_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file for clients has the authorities in use and the local one, also when it is in use itself."""
+    """The file for clients has the authorities in use and the local one, also when it is in use
+    itself.
+    """
     known = tmp_path / "known.pem"
     known.write_text("known")
     authority = ensure(tmp_path).authority

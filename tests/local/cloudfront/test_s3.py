@@ -1,4 +1,6 @@
-"""Distributions with static files: buckets as origins, error pages, and headers of the distribution's own."""
+"""Distributions with static files: buckets as origins, error pages, and headers of the
+distribution's own.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +43,15 @@ def _statement(**changed: Any) -> dict[str, Any]:
         ({"Condition": {"StringEquals": {"AWS:SourceArn": SOURCE + "4"}}}, True, False),
         ({"Effect": "Deny", "Principal": "*", "Condition": {}}, True, False),
         ({"Effect": "Deny", "Principal": "*", "Resource": "arn:aws:s3:::b/other/*"}, True, True),
-        ({"Effect": "Deny", "Principal": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}, True, True),
+        (
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+            True,
+            True,
+        ),
         ({"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}, True, False),
     ],
 )
@@ -51,7 +61,10 @@ def test_who_may_read_a_bucket(changed: dict[str, Any], signed: bool, expected: 
     """
     statement = {"Sid": "Also", **_statement(**changed)}
     policy = {"Statement": [_statement(), statement] if changed.get("Effect") else [statement]}
-    assert allows(policy, "s3:GetObject", "arn:aws:s3:::b/a.html", distribution=ID, signed=signed) is expected
+    assert (
+        allows(policy, "s3:GetObject", "arn:aws:s3:::b/a.html", distribution=ID, signed=signed)
+        is expected
+    )
 
 
 @pytest.mark.parametrize("name", ["OriginAccessControlId", "ResponseHeadersPolicyId"])
@@ -80,7 +93,9 @@ def _template(*, allowed: bool) -> dict[str, Any]:
             "ViewerProtocolPolicy": "https-only",
             "ResponseHeadersPolicyId": {"Ref": "Headers"},
         },
-        "CustomErrorResponses": [{"ErrorCode": 403, "ResponseCode": 404, "ResponsePagePath": "/lost.html"}],
+        "CustomErrorResponses": [
+            {"ErrorCode": 403, "ResponseCode": 404, "ResponsePagePath": "/lost.html"}
+        ],
     }
     access = {
         "Name": "a",
@@ -94,12 +109,18 @@ def _template(*, allowed: bool) -> dict[str, Any]:
         Condition={
             "StringEquals": {
                 "AWS:SourceArn": {
-                    "Fn::Join": ["", [f"arn:aws:cloudfront::{ACCOUNT}:distribution/", {"Ref": "Distribution"}]]
+                    "Fn::Join": [
+                        "",
+                        [f"arn:aws:cloudfront::{ACCOUNT}:distribution/", {"Ref": "Distribution"}],
+                    ]
                 }
             }
         },
     )
-    policy = {"Bucket": {"Ref": "Bucket"}, "PolicyDocument": {"Version": "2012-10-17", "Statement": [statement]}}
+    policy = {
+        "Bucket": {"Ref": "Bucket"},
+        "PolicyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+    }
     resources: dict[str, Any] = {
         "Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": BUCKET}},
         "Access": {
@@ -108,11 +129,18 @@ def _template(*, allowed: bool) -> dict[str, Any]:
         },
         "Headers": {
             "Type": "AWS::CloudFront::ResponseHeadersPolicy",
-            "Properties": {"ResponseHeadersPolicyConfig": {"Name": "h", "CustomHeadersConfig": added}},
+            "Properties": {
+                "ResponseHeadersPolicyConfig": {"Name": "h", "CustomHeadersConfig": added}
+            },
         },
-        "Distribution": {"Type": "AWS::CloudFront::Distribution", "Properties": {"DistributionConfig": config}},
+        "Distribution": {
+            "Type": "AWS::CloudFront::Distribution",
+            "Properties": {"DistributionConfig": config},
+        },
     }
-    return resources | ({"Policy": {"Type": "AWS::S3::BucketPolicy", "Properties": policy}} if allowed else {})
+    return resources | (
+        {"Policy": {"Type": "AWS::S3::BucketPolicy", "Properties": policy}} if allowed else {}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +164,9 @@ def site(client: Client) -> Iterator[tuple[Stacks, str, str]]:
 
 
 def test_static_files(site: tuple[Stacks, str, str]) -> None:
-    """Objects are served once the bucket's policy lets the distribution read, with root object and error page."""
+    """Objects are served once the bucket's policy lets the distribution read, with root object and
+    error page.
+    """
     stacks, stack, url = site
     refused = httpx.get(f"{url}/index.html")
     assert refused.status_code == 403

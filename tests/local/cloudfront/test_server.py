@@ -30,7 +30,11 @@ class Origin:
         if request.path == "/echo":
             body = await request.text()
             return web.json_response(
-                {"headers": dict(request.headers), "query": request.raw_path.partition("?")[2], "body": body}
+                {
+                    "headers": dict(request.headers),
+                    "query": request.raw_path.partition("?")[2],
+                    "body": body,
+                }
             )
         if request.path == "/upload":
             self.received.set_result(await request.content.readany())
@@ -61,7 +65,9 @@ class Origin:
 class Site:
     """An origin, a distribution in front of it, and a client."""
 
-    def __init__(self, origin: Origin, edge: Edge, session: aiohttp.ClientSession, origin_port: int) -> None:
+    def __init__(
+        self, origin: Origin, edge: Edge, session: aiohttp.ClientSession, origin_port: int
+    ) -> None:
         """A started one."""
         self.origin, self.edge, self.session, self.origin_port = origin, edge, session, origin_port
         self.url = edge.status()[0]["url"]
@@ -86,7 +92,9 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def test_forwards(site: Site) -> None:
-    """Method, path, query, headers and body reach the origin, with the custom header; the answer is marked."""
+    """Method, path, query, headers and body reach the origin, with the custom header; the answer is
+    marked.
+    """
     async with site.session.post(
         URL(f"{site.url}/echo?a=%2F", encoded=True), data="body", headers={"Authorization": "B"}
     ) as answer:
@@ -122,7 +130,9 @@ async def test_an_encoded_body_is_passed_on_as_it_is(site: Site) -> None:
     """What a body's Content-Encoding promises is not looked at, be it true or not."""
     for body in (gzip.compress(b"whole"), b"no gzip"):
         site.origin.received = asyncio.get_running_loop().create_future()
-        async with site.session.post(f"{site.url}/upload", data=body, headers={"Content-Encoding": "gzip"}) as answer:
+        async with site.session.post(
+            f"{site.url}/upload", data=body, headers={"Content-Encoding": "gzip"}
+        ) as answer:
             assert answer.status == 200
         assert await site.origin.received == body
 
@@ -153,7 +163,9 @@ async def test_timeout_to_the_first_byte(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/held", "/cut"])
 async def test_broken_within_the_answer(site: Site, path: str) -> None:
-    """An origin that falls silent or is cut off after the first bytes gets the viewer's connection cut."""
+    """An origin that falls silent or is cut off after the first bytes gets the viewer's connection
+    cut.
+    """
     await site.edge.apply((Distribution("E1", config(site.origin_port, read_s=1)),), {})
     async with site.session.get(f"{site.url}{path}") as answer:
         assert answer.status == 200
@@ -172,7 +184,9 @@ async def test_the_viewer_leaving_closes_the_origins_connection(site: Site) -> N
 
 async def test_methods(site: Site) -> None:
     """A method that the behaviour does not allow is a 403 of the edge."""
-    await site.edge.apply((Distribution("E1", config(site.origin_port, AllowedMethods=["GET", "HEAD"])),), {})
+    await site.edge.apply(
+        (Distribution("E1", config(site.origin_port, AllowedMethods=["GET", "HEAD"])),), {}
+    )
     async with site.session.post(f"{site.url}/echo") as answer:
         assert answer.status == 403
         assert "cachable requests" in await answer.text()
@@ -219,7 +233,9 @@ async def test_bad_configuration_is_reported(site: Site) -> None:
 async def test_lengths(
     site: Site, method: str, path: str, headers: dict[str, str], body: str | None, status: int
 ) -> None:
-    """A URL, header fields or an origin's head over the limits are refused, and so is a GET with a body."""
+    """A URL, header fields or an origin's head over the limits are refused, and so is a GET with a
+    body.
+    """
     async with site.session.request(method, site.url + path, headers=headers, data=body) as answer:
         assert answer.status == status
         if status == 413:

@@ -6,7 +6,9 @@ from tests.support.distributions import config
 
 def test_what_is_not_emulated_is_named() -> None:
     """Each member of a configuration without effect in the local cloud is named with its place."""
-    changed = config(Compress=True, CachePolicyId="658327ea-f89d-4fab-a63d-7e88639e58f6", FunctionAssociations=[])
+    changed = config(
+        Compress=True, CachePolicyId="658327ea-f89d-4fab-a63d-7e88639e58f6", FunctionAssociations=[]
+    )
     changed["WebACLId"] = "arn"
     assert ignored(config()) == []
     assert ignored(changed) == [

@@ -19,7 +19,10 @@ from tests.support.local_cloud import Client
         ({"TableName": "a", "Item": {"TableName": {"S": "b"}}}, {"a"}),
         ({"TableName": "arn:aws:dynamodb:us-east-1:1:table/a"}, {"a"}),
         ({"RequestItems": {"a": [], "b": []}}, {"a", "b"}),
-        ({"TransactItems": [{"Put": {"TableName": "a"}}, {"Update": {"TableName": "b"}}]}, {"a", "b"}),
+        (
+            {"TransactItems": [{"Put": {"TableName": "a"}}, {"Update": {"TableName": "b"}}]},
+            {"a", "b"},
+        ),
         ({}, set()),
     ],
 )
@@ -37,16 +40,24 @@ def _fault(cloud: LocalCloud, **fields: object) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("kind", "code", "status"),
-    [("table-throttled", "ProvisionedThroughputExceededException", 400), ("table-down", "InternalServerError", 500)],
+    [
+        ("table-throttled", "ProvisionedThroughputExceededException", 400),
+        ("table-down", "InternalServerError", 500),
+    ],
 )
-def test_dynamodbs_own_errors(cloud: LocalCloud, client: Client, kind: str, code: str, status: int) -> None:
+def test_dynamodbs_own_errors(
+    cloud: LocalCloud, client: Client, kind: str, code: str, status: int
+) -> None:
     """Stock boto3 reads a table's fault as DynamoDB's own error; other tables and calls go on."""
     dynamodb = client("dynamodb")
     with _fault(cloud, kind=kind, scope="struck", operation="Put*"):
         with pytest.raises(ClientError) as caught:
             dynamodb.put_item(TableName="struck", Item={"pk": {"S": "1"}})
         answer = caught.value.response
-        assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
+        assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (
+            code,
+            status,
+        )
         for call in (dynamodb.put_item, dynamodb.get_item):
             argument = "Item" if call == dynamodb.put_item else "Key"
             with pytest.raises(dynamodb.exceptions.ResourceNotFoundException):
@@ -65,5 +76,7 @@ def test_a_lost_answer(cloud: LocalCloud, client: Client) -> None:
     for kind in ("table-answer-lost", "table-unreachable"):
         with _fault(cloud, kind=kind, scope="lost"), pytest.raises(ConnectionClosedError):
             dynamodb.put_item(TableName="lost", Item={"pk": {"S": kind}})
-    assert [item["pk"]["S"] for item in dynamodb.scan(TableName="lost")["Items"]] == ["table-answer-lost"]
+    assert [item["pk"]["S"] for item in dynamodb.scan(TableName="lost")["Items"]] == [
+        "table-answer-lost"
+    ]
     dynamodb.delete_table(TableName="lost")

@@ -23,7 +23,9 @@ RESET = {"kind": "container-reset", "probability": 0.2, "seed": 7, "after": 10, 
 
 
 def test_the_seed_decides() -> None:
-    """A seed strikes the same requests at the same places again, another one others, about as often as asked for."""
+    """A seed strikes the same requests at the same places again, another one others, about as often
+    as asked for.
+    """
     first = _struck(_plan(RESET))
     assert first == _struck(_plan(RESET))
     assert first != _struck(_plan({**RESET, "seed": 8}))
@@ -49,7 +51,12 @@ def test_scope_and_count() -> None:
     assert plan.strike("table", "other", "PutItem") is None
     assert plan.strike("table", "sluice-a", "UpdateItem") is None
     assert plan.strike("function", "sluice-a") is None
-    assert [bool(plan.strike("table", "sluice-a", "PutItem")) for _ in range(4)] == [True, True, False, False]
+    assert [bool(plan.strike("table", "sluice-a", "PutItem")) for _ in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     plan = _plan({"kind": "caller-killed-after", "containing": "SETTLED"})
     assert not plan.strike("table", "a", "UpdateItem", '{"state": "OPEN"}')
     assert plan.strike("table", "a", "UpdateItem", '{"state": "SETTLED"}')
@@ -83,4 +90,6 @@ def test_every_kind_is_told_apart_by_its_place() -> None:
     """Each kind strikes in one place only."""
     for kind, (target, _) in KINDS.items():
         plan = _plan({"kind": kind})
-        assert [place for place in ("endpoint", "table", "function") if plan.watches(place)] == [target]
+        assert [place for place in ("endpoint", "table", "function") if plan.watches(place)] == [
+            target
+        ]

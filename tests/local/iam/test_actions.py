@@ -34,13 +34,17 @@ def call(service: str, method: str = "POST", path: str = "/", **members: Any) ->
 
 def operation(service: str, name: str, **members: Any) -> Call:
     """Return a request of a JSON protocol."""
-    return call(service, headers={**JSON, "x-amz-target": f"X.{name}"}, body=json.dumps(members).encode())
+    return call(
+        service, headers={**JSON, "x-amz-target": f"X.{name}"}, body=json.dumps(members).encode()
+    )
 
 
 def form(service: str, body: str) -> Call:
     """Return a request of the query protocol."""
     return call(
-        service, headers={"content-type": "application/x-www-form-urlencoded; charset=utf-8"}, body=body.encode()
+        service,
+        headers={"content-type": "application/x-www-form-urlencoded; charset=utf-8"},
+        body=body.encode(),
     )
 
 
@@ -49,7 +53,10 @@ def form(service: str, body: str) -> Call:
     [
         (operation("dynamodb", "PutItem", TableName="t"), [("dynamodb:PutItem", TABLE)]),
         (operation("dynamodb", "GetItem", TableName=TABLE), [("dynamodb:GetItem", TABLE)]),
-        (operation("dynamodb", "Query", TableName="t", IndexName="i"), [("dynamodb:Query", f"{TABLE}/index/i")]),
+        (
+            operation("dynamodb", "Query", TableName="t", IndexName="i"),
+            [("dynamodb:Query", f"{TABLE}/index/i")],
+        ),
         (
             operation("dynamodb", "BatchWriteItem", RequestItems={"t": [], TABLE + "2": []}),
             [("dynamodb:BatchWriteItem", TABLE), ("dynamodb:BatchWriteItem", TABLE + "2")],
@@ -59,22 +66,34 @@ def form(service: str, body: str) -> Call:
                 "dynamodb",
                 "TransactWriteItems",
                 TransactItems=[
-                    {kind: {"TableName": "t"}} for kind in ("Put", "ConditionCheck", "Update", "Delete", "Put")
+                    {kind: {"TableName": "t"}}
+                    for kind in ("Put", "ConditionCheck", "Update", "Delete", "Put")
                 ],
             ),
-            [(f"dynamodb:{name}Item", TABLE) for name in ("Put", "ConditionCheck", "Update", "Delete")],
+            [
+                (f"dynamodb:{name}Item", TABLE)
+                for name in ("Put", "ConditionCheck", "Update", "Delete")
+            ],
         ),
         (operation("dynamodb", "ExecuteStatement", Statement="SELECT"), None),
         (
             call("sagemaker", path="/endpoints/My-End/invocations-response-stream"),
-            [("sagemaker:InvokeEndpointWithResponseStream", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/my-end")],
+            [
+                (
+                    "sagemaker:InvokeEndpointWithResponseStream",
+                    f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/my-end",
+                )
+            ],
         ),
         (
             call("lambda", path="/2015-03-31/functions/f/invocations"),
             [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
         ),
         (
-            call("lambda", path="/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A1%3Afunction%3Af/invocations"),
+            call(
+                "lambda",
+                path="/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A1%3Afunction%3Af/invocations",
+            ),
             [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
         ),
         (
@@ -94,7 +113,9 @@ def form(service: str, body: str) -> Call:
             [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f:3")],
         ),
         (
-            call("lambda", path="/2015-03-31/functions/f/invocations", query={"Qualifier": "$LATEST"}),
+            call(
+                "lambda", path="/2015-03-31/functions/f/invocations", query={"Qualifier": "$LATEST"}
+            ),
             [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
         ),
         (
@@ -107,11 +128,20 @@ def form(service: str, body: str) -> Call:
             operation("logs", "PutLogEvents", logGroupName="/g", logStreamName="s"),
             [("logs:PutLogEvents", f"{LOGS}:/g:log-stream:s")],
         ),
-        (operation("logs", "CreateLogGroup", logGroupName="/g"), [("logs:CreateLogGroup", f"{LOGS}:/g:log-stream:")]),
-        (operation("cloudwatch", "PutMetricData", Namespace="n"), [("cloudwatch:PutMetricData", "*")]),
+        (
+            operation("logs", "CreateLogGroup", logGroupName="/g"),
+            [("logs:CreateLogGroup", f"{LOGS}:/g:log-stream:")],
+        ),
+        (
+            operation("cloudwatch", "PutMetricData", Namespace="n"),
+            [("cloudwatch:PutMetricData", "*")],
+        ),
         (
             operation("ssm", "GetParameters", Names=["/a/b", "c"]),
-            [("ssm:GetParameters", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name}") for name in ("a/b", "c")],
+            [
+                ("ssm:GetParameters", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name}")
+                for name in ("a/b", "c")
+            ],
         ),
         (form("sts", "Action=GetCallerIdentity&Version=2011-06-15"), []),
         (form("sts", "Action=AssumeRole&RoleArn=arn%3Ar"), [("sts:AssumeRole", "arn:r")]),
@@ -119,20 +149,35 @@ def form(service: str, body: str) -> Call:
         (
             form("cloudformation", "Action=CreateChangeSet&StackName=s&RoleARN=arn%3Ar"),
             [
-                ("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/s/*"),
+                (
+                    "cloudformation:CreateChangeSet",
+                    f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/s/*",
+                ),
                 ("iam:PassRole", "arn:r"),
             ],
         ),
         (call("s3", "GET", "/b/a%20k/x"), [("s3:GetObject", "arn:aws:s3:::b/a k/x")]),
         (call("s3", "GET", "/k", host="b.localhost:1"), [("s3:GetObject", "arn:aws:s3:::b/k")]),
-        (call("s3", "GET", "/b", query={"list-type": "2", "prefix": "p"}), [("s3:ListBucket", "arn:aws:s3:::b")]),
-        (call("s3", "PUT", "/b/k", query={"partNumber": "1", "uploadId": "u"}), [("s3:PutObject", "arn:aws:s3:::b/k")]),
+        (
+            call("s3", "GET", "/b", query={"list-type": "2", "prefix": "p"}),
+            [("s3:ListBucket", "arn:aws:s3:::b")],
+        ),
+        (
+            call("s3", "PUT", "/b/k", query={"partNumber": "1", "uploadId": "u"}),
+            [("s3:PutObject", "arn:aws:s3:::b/k")],
+        ),
         (
             call("s3", "PUT", "/b/k", headers={"x-amz-copy-source": "/c/o%20ld?versionId=1"}),
             [("s3:PutObject", "arn:aws:s3:::b/k"), ("s3:GetObject", "arn:aws:s3:::c/o ld")],
         ),
         (
-            call("s3", "POST", "/b", query={"delete": ""}, body=b"<D><Object><Key>k</Key></Object></D>"),
+            call(
+                "s3",
+                "POST",
+                "/b",
+                query={"delete": ""},
+                body=b"<D><Object><Key>k</Key></Object></D>",
+            ),
             [("s3:DeleteObject", "arn:aws:s3:::b/k")],
         ),
         (call("s3", "PUT", "/b", query={"policy": ""}), None),
@@ -141,7 +186,9 @@ def form(service: str, body: str) -> Call:
     ids=str,
 )
 def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | None) -> None:
-    """Each operation needs IAM's own actions on real ARNs; of one that is not known nothing is said."""
+    """Each operation needs IAM's own actions on real ARNs; of one that is not known nothing is
+    said.
+    """
     found = needs(request_)
     assert (None if found is None else [(need.action, need.resource) for need in found]) == expected
 
@@ -152,7 +199,13 @@ def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | 
         ("DeleteItem", {"Key": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}}}),
         ("GetItem", {"Key": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}}}),
         ("PutItem", {"Item": {"pk": {"S": "USAGE"}, "sk": {"S": "x"}, "n": {"N": "1"}}}),
-        ("Query", {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": "USAGE"}}}),
+        (
+            "Query",
+            {
+                "KeyConditionExpression": "pk = :pk",
+                "ExpressionAttributeValues": {":pk": {"S": "USAGE"}},
+            },
+        ),
     ],
 )
 def test_the_partition_of_an_item_is_known_to_policies(name: str, members: dict[str, Any]) -> None:

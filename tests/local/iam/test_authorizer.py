@@ -46,14 +46,22 @@ Assume = Callable[..., Assumed]
 
 @pytest.fixture
 def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
-    """Yield a function that makes a role with statements and returns a holder of its credentials."""
+    """Yield a function that makes a role with statements and returns a holder of its
+    credentials.
+    """
     made: list[Assumed] = []
 
     def make(*statements: dict[str, Any]) -> Assumed:
         name = f"r{uuid.uuid4().hex[:8]}"
-        trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+        trust = {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+        }
         iam = client("iam")
-        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document(trust))["Role"]["Arn"]
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document(trust))["Role"][
+            "Arn"
+        ]
         iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(*statements))
         got = client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
         made.append(Assumed(cloud, name, got))
@@ -77,8 +85,22 @@ def allow(action: str, resource: str = "*") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("service", "method", "members", "code", "status", "action"),
     [
-        ("dynamodb", "delete_item", {"TableName": "t", "Key": {}}, "AccessDeniedException", 400, "dynamodb:DeleteItem"),
-        ("logs", "create_log_group", {"logGroupName": "g"}, "AccessDeniedException", 400, "logs:CreateLogGroup"),
+        (
+            "dynamodb",
+            "delete_item",
+            {"TableName": "t", "Key": {}},
+            "AccessDeniedException",
+            400,
+            "dynamodb:DeleteItem",
+        ),
+        (
+            "logs",
+            "create_log_group",
+            {"logGroupName": "g"},
+            "AccessDeniedException",
+            400,
+            "logs:CreateLogGroup",
+        ),
         ("cloudwatch", "list_metrics", {}, "AccessDeniedException", 400, "cloudwatch:ListMetrics"),
         (
             "sagemaker-runtime",
@@ -88,16 +110,32 @@ def allow(action: str, resource: str = "*") -> dict[str, Any]:
             403,
             "sagemaker:InvokeEndpoint",
         ),
-        ("lambda", "invoke", {"FunctionName": "f"}, "AccessDeniedException", 403, "lambda:InvokeFunction"),
+        (
+            "lambda",
+            "invoke",
+            {"FunctionName": "f"},
+            "AccessDeniedException",
+            403,
+            "lambda:InvokeFunction",
+        ),
         ("s3", "get_object", {"Bucket": "b", "Key": "k"}, "AccessDenied", 403, "s3:GetObject"),
-        ("cloudformation", "describe_stacks", {}, "AccessDenied", 403, "cloudformation:DescribeStacks"),
+        (
+            "cloudformation",
+            "describe_stacks",
+            {},
+            "AccessDenied",
+            403,
+            "cloudformation:DescribeStacks",
+        ),
         ("iam", "list_roles", {}, "AccessDenied", 403, "iam:ListRoles"),
     ],
 )
 def test_denied_in_each_protocols_shape(
     assume: Assume, service: str, method: str, members: Any, code: str, status: int, action: str
 ) -> None:
-    """What a role is not granted boto3 reads as AccessDenied, with caller and action; so for unknown operations."""
+    """What a role is not granted boto3 reads as AccessDenied, with caller and action; so for
+    unknown operations.
+    """
     with pytest.raises(ClientError) as caught:
         getattr(assume(allow("s3:ListBucket")).client(service), method)(**members)
     answer: Any = caught.value.response
@@ -107,23 +145,34 @@ def test_denied_in_each_protocols_shape(
 
 
 def test_a_change_of_policy_holds_at_once(client: Client, assume: Assume) -> None:
-    """A role may do what it is granted from the moment the call that grants it returns, until one takes it away."""
+    """A role may do what it is granted from the moment the call that grants it returns, until one
+    takes it away.
+    """
     assumed = assume(allow("dynamodb:GetItem"))
     role = assumed.role
     table = {"TableName": f"t{uuid.uuid4().hex[:8]}"}
-    keys = {"KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+    keys = {
+        "KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    }
     client("dynamodb").create_table(
         **table, **keys, AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}]
     )
     api, iam = assumed.client("dynamodb"), client("iam")
     item = {"Item": {"k": {"S": "x"}}}
     for _ in range(5):
-        with pytest.raises(ClientError, match="no identity-based policy allows the dynamodb:PutItem action"):
+        with pytest.raises(
+            ClientError, match="no identity-based policy allows the dynamodb:PutItem action"
+        ):
             api.put_item(**table, **item)
-        iam.put_role_policy(RoleName=role, PolicyName="q", PolicyDocument=document(allow("dynamodb:Put*")))
+        iam.put_role_policy(
+            RoleName=role, PolicyName="q", PolicyDocument=document(allow("dynamodb:Put*"))
+        )
         api.put_item(**table, **item)
         iam.delete_role_policy(RoleName=role, PolicyName="q")
-    arn = iam.create_policy(PolicyName=role, PolicyDocument=document(allow("dynamodb:*")))["Policy"]["Arn"]
+    arn = iam.create_policy(PolicyName=role, PolicyDocument=document(allow("dynamodb:*")))[
+        "Policy"
+    ]["Arn"]
     iam.attach_role_policy(RoleName=role, PolicyArn=arn)
     api.put_item(**table, **item)
     assert assumed.client("sts").get_caller_identity()["Arn"].endswith(f":assumed-role/{role}/test")
@@ -156,21 +205,30 @@ def test_secret_by_name(client: Client, assume: Assume) -> None:
 
 
 def test_functions_are_invoked_by_who_may(assume: Assume) -> None:
-    """A role that may invoke a function gets through to the data plane, and to no other function."""
-    api = assume(allow("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:absent")).client("lambda")
+    """A role that may invoke a function gets through to the data plane, and to no other
+    function.
+    """
+    api = assume(
+        allow("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:absent")
+    ).client("lambda")
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         api.invoke(FunctionName="absent", Payload=b"{}")
     with pytest.raises(ClientError, match="AccessDenied"):
         api.invoke(FunctionName="other", Payload=b"{}")
 
 
-@pytest.mark.parametrize("path", ["/endpoints/e/invocations", "/2015-03-31/functions/f/invocations"])
+@pytest.mark.parametrize(
+    "path", ["/endpoints/e/invocations", "/2015-03-31/functions/f/invocations"]
+)
 def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str) -> None:
     """A data plane's call that is signed for another service is refused, even if the role may do
     everything there.
     """
     key = assume(allow("s3:*")).credentials["AccessKeyId"]
-    signed = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{REGION}/s3/aws4_request, SignedHeaders=host, Signature=0"
+    signed = (
+        f"AWS4-HMAC-SHA256 Credential={key}/20260101/{REGION}/s3/aws4_request, "
+        "SignedHeaders=host, Signature=0"
+    )
     request = urllib.request.Request(cloud.endpoint_url + path, b"{}", {"Authorization": signed})  # noqa: S310 - loopback
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(request)  # noqa: S310 - loopback
@@ -178,7 +236,11 @@ def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str
 
 def test_who_is_not_known(cloud: LocalCloud) -> None:
     """A temporary key that was never issued is refused, and so is a request without a signature."""
-    options = {"region_name": REGION, "endpoint_url": cloud.endpoint_url, "aws_secret_access_key": "x"}
+    options = {
+        "region_name": REGION,
+        "endpoint_url": cloud.endpoint_url,
+        "aws_secret_access_key": "x",
+    }
     with pytest.raises(ClientError, match="UnrecognizedClientException"):
         boto3.client("dynamodb", aws_access_key_id="ASIAUNKNOWN", **options).list_tables()
     with pytest.raises(urllib.error.HTTPError, match="403"):

@@ -20,7 +20,9 @@ NOT_JUDGED = {"DateLessThan": {"aws:CurrentTime": "2999-01-01"}}
 def verdict(*statements: dict[str, Any], **context: tuple[str, ...]) -> Verdict:
     """Return the verdict of statements on NEED."""
     return evaluate(
-        parse({"Statement": list(statements)}), NEED, {key.replace("_", ":"): v for key, v in context.items()}
+        parse({"Statement": list(statements)}),
+        NEED,
+        {key.replace("_", ":"): v for key, v in context.items()},
     )
 
 
@@ -37,11 +39,20 @@ def verdict(*statements: dict[str, Any], **context: tuple[str, ...]) -> Verdict:
         ([{**ALLOW, "Resource": "arn:aws:s3:::b"}], Verdict.SILENT),
         ([{"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}], Verdict.ALLOWED),
         ([{"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}], Verdict.SILENT),
-        ([{"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::b/*"}, ALLOW], Verdict.ALLOWED),
-        ([{"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::c/*"}, ALLOW], Verdict.DENIED),
+        (
+            [{"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::b/*"}, ALLOW],
+            Verdict.ALLOWED,
+        ),
+        (
+            [{"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::c/*"}, ALLOW],
+            Verdict.DENIED,
+        ),
         ([{**ALLOW, "Condition": NOT_JUDGED}], Verdict.SILENT),
         ([ALLOW, {**DENY, "Condition": NOT_JUDGED}], Verdict.DENIED),
-        ([{**ALLOW, "Condition": {"StringLike": {"k:one": "${aws:PrincipalTag/x}"}}}], Verdict.SILENT),
+        (
+            [{**ALLOW, "Condition": {"StringLike": {"k:one": "${aws:PrincipalTag/x}"}}}],
+            Verdict.SILENT,
+        ),
     ],
 )
 def test_statements(statements: list[dict[str, Any]], expected: Verdict) -> None:
@@ -78,7 +89,9 @@ def test_conditions(condition: dict[str, Any], holds: bool) -> None:
     as on AWS.
     """
     context = {"k_one": ("a",), "k_two": ("a", "b"), "k_flag": ("true",), "k_arn": (ROLE,)}
-    assert verdict({**ALLOW, "Condition": condition}, **context) is (Verdict.ALLOWED if holds else Verdict.SILENT)
+    assert verdict({**ALLOW, "Condition": condition}, **context) is (
+        Verdict.ALLOWED if holds else Verdict.SILENT
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,8 +113,9 @@ def test_principals(principal: Any, named: bool) -> None:
     assert (found is Verdict.ALLOWED) is named
 
 
-# moto's evaluator is right about Effect, Action, NotAction, Resource and `*`. It is not about conditions, `?`,
-# NotResource and principals, and it tells the case of actions apart: those are left out here.
+# moto's evaluator is right about Effect, Action, NotAction, Resource and `*`. It is not about
+# conditions, `?`, NotResource and principals, and it tells the case of actions apart: those are
+# left out here.
 _WORDS = st.text("ab*", max_size=3)
 _ACTIONS = st.builds("s:{}".format, _WORDS) | st.just("*")
 _RESOURCES = st.builds("arn:aws:s:::{}/{}".format, _WORDS, _WORDS) | st.just("*")
@@ -125,7 +139,9 @@ def _statements(draw: st.DrawFn) -> dict[str, Any]:
     st.builds("s:{}".format, st.text("ab", max_size=3)),
     st.builds("arn:aws:s:::{}/{}".format, st.text("ab", max_size=2), st.text("ab", max_size=2)),
 )
-def test_moto_decides_the_same(statements: list[dict[str, Any]], action: str, resource: str) -> None:
+def test_moto_decides_the_same(
+    statements: list[dict[str, Any]], action: str, resource: str
+) -> None:
     """For any statements, moto's own evaluator comes to the same decision."""
     document = {"Version": "2012-10-17", "Statement": statements}
     theirs = IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)

@@ -23,7 +23,12 @@ CALLER = Caller(ROLE, "session")
 
 
 def refusal(
-    identity: Any = (), bucket: Any = (), boundary: Any = None, session: Any = None, need: Need = NEED, trust: Any = ()
+    identity: Any = (),
+    bucket: Any = (),
+    boundary: Any = None,
+    session: Any = None,
+    need: Need = NEED,
+    trust: Any = (),
 ) -> str:
     """Return the end of a refusal, or nothing."""
     roles = Roles()
@@ -32,27 +37,45 @@ def refusal(
         (Role(ROLE, ({"Statement": list(identity)},), limits, {"Statement": list(trust)}),),
         {"b": {"Statement": list(bucket)}},
     )
-    caller = Caller(ROLE, "session", json.dumps({"Statement": session}) if session is not None else "")
+    caller = Caller(
+        ROLE, "session", json.dumps({"Statement": session}) if session is not None else ""
+    )
     words = roles.refusal(caller, need, "us-east-1")
     return words.partition(need.resource)[2].lstrip('" ') if words else ""
 
 
 def test_which_policies_count() -> None:
-    """Identity or bucket grants within an account, any Deny wins, and boundary and session policy only limit."""
+    """Identity or bucket grants within an account, any Deny wins, and boundary and session policy
+    only limit.
+    """
     of_bucket = {"Principal": "*", **ALLOW}
     assert refusal() == "because no identity-based policy allows the s3:GetObject action"
     assert refusal([ALLOW]) == ""
     assert refusal([], [of_bucket]) == ""
-    assert refusal([ALLOW], [{**of_bucket, "Effect": "Deny"}]) == "with an explicit deny in a resource-based policy"
+    assert (
+        refusal([ALLOW], [{**of_bucket, "Effect": "Deny"}])
+        == "with an explicit deny in a resource-based policy"
+    )
     assert refusal([DENY], [of_bucket]) == "with an explicit deny in an identity-based policy"
     assert refusal([ALLOW], boundary=[ALLOW]) == ""
-    assert refusal([ALLOW], boundary=[]) == "because no permissions boundary allows the s3:GetObject action"
-    assert refusal([ALLOW], session=[]) == "because no session policy allows the s3:GetObject action"
-    insecure = {**of_bucket, "Effect": "Deny", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+    assert (
+        refusal([ALLOW], boundary=[])
+        == "because no permissions boundary allows the s3:GetObject action"
+    )
+    assert (
+        refusal([ALLOW], session=[]) == "because no session policy allows the s3:GetObject action"
+    )
+    insecure = {
+        **of_bucket,
+        "Effect": "Deny",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
     assert refusal([ALLOW], [insecure]) == ""
     assume = Need("sts:AssumeRole", ROLE)
     grant = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
-    assert refusal([grant], need=assume, trust=[{**grant, "Principal": {"AWS": "123456789012"}}]) == ""
+    assert (
+        refusal([grant], need=assume, trust=[{**grant, "Principal": {"AWS": "123456789012"}}]) == ""
+    )
     assert "no resource-based policy" in refusal([grant], need=assume)
 
 
@@ -60,7 +83,9 @@ def test_refusal_is_worded_as_on_aws() -> None:
     """A refusal names the caller, the action, the resource and the kind of policy."""
     need = Need("dynamodb:PutItem", "arn:aws:dynamodb:us-east-1:123456789012:table/t")
     assert Roles().refusal(CALLER, need, "us-east-1") == (
-        "User: arn:aws:sts::123456789012:assumed-role/r/session is not authorized to perform: dynamodb:PutItem on "
-        "resource: arn:aws:dynamodb:us-east-1:123456789012:table/t because no identity-based policy allows the "
+        "User: arn:aws:sts::123456789012:assumed-role/r/session is not authorized to "
+        "perform: dynamodb:PutItem on "
+        "resource: arn:aws:dynamodb:us-east-1:123456789012:table/t because no identity-based "
+        "policy allows the "
         "dynamodb:PutItem action"
     )

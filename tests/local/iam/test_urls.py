@@ -10,7 +10,12 @@ def test_url_needs_both_actions() -> None:
     every caller.
     """
     function = "arn:aws:lambda:us-east-1:123456789012:function:f"
-    by_url = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl", "Resource": function}
+    by_url = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "lambda:InvokeFunctionUrl",
+        "Resource": function,
+    }
     invoke = {
         **by_url,
         "Action": "lambda:InvokeFunction",

@@ -45,7 +45,9 @@ async def _until(plane: Plane, *wanted: str) -> list[str]:
 
 
 async def test_background_work_stops_while_idle(plane: Plane, tmp_path: Path) -> None:
-    """A thread that the function leaves behind stands still between invocations, and goes on in the next one."""
+    """A thread that the function leaves behind stands still between invocations, and goes on in the
+    next one.
+    """
     mark = tmp_path / "mark"
     await plane.functions.apply((_with(MARK=str(mark)),))
     assert (await plane.text("/background"))[0] == 200
@@ -61,7 +63,9 @@ async def test_peers_drop_the_idle_connections_of_a_frozen_environment(tmp_path:
     """A connection that was pooled over a freeze is found closed by its peer."""
     app = web.Application()
     sock = listeners.bind([0])
-    runner = await listeners.serve(app, sock, cancel=True, idle_s=Limits(100).seconds("idle_connection"))
+    runner = await listeners.serve(
+        app, sock, cancel=True, idle_s=Limits(100).seconds("idle_connection")
+    )
     async with started(tmp_path) as plane:
         port = sock.getsockname()[1]
         assert (await plane.text(f"/connect?{port}"))[0] == 200
@@ -78,7 +82,9 @@ async def test_peers_drop_the_idle_connections_of_a_frozen_environment(tmp_path:
 
 @pytest.mark.parametrize("path", ["/sleep?30", "/stall"])
 async def test_deadline(tmp_path: Path, path: str) -> None:
-    """At its deadline a function is killed: 502 before its answer, a cut connection within; the log says so."""
+    """At its deadline a function is killed: 502 before its answer, a cut connection within; the log
+    says so.
+    """
     limits = Limits()
     async with started(tmp_path, limits=limits) as plane:
         await plane.text("/")
@@ -95,10 +101,15 @@ async def test_deadline(tmp_path: Path, path: str) -> None:
 
 
 async def test_memory(tmp_path: Path) -> None:
-    """A function that takes more memory than it has is killed: 502, and the log says that it ran out of memory."""
+    """A function that takes more memory than it has is killed: 502, and the log says that it ran
+    out of memory.
+    """
     async with started(tmp_path, replace(FUNCTION, memory=128)) as plane:
         assert (await plane.text("/memory?200"))[0] == 502
-        await _until(plane, r"REPORT .*Max Memory Used: 128 MB\tInit Duration: .*Error Type: Runtime\.OutOfMemory")
+        await _until(
+            plane,
+            r"REPORT .*Max Memory Used: 128 MB\tInit Duration: .*Error Type: Runtime\.OutOfMemory",
+        )
         assert (await plane.text("/"))[0] == 200
 
 
@@ -118,9 +129,13 @@ async def test_slow_initialisation_is_made_again(tmp_path: Path) -> None:
         await _until(plane, "INIT_REPORT .*Phase: init\tStatus: timeout")
 
 
-@pytest.mark.parametrize(("path", "line"), [("/next", "told .*403"), ("/mode", "REPORT .*InvalidResponseModeHeader")])
+@pytest.mark.parametrize(
+    ("path", "line"), [("/next", "told .*403"), ("/mode", "REPORT .*InvalidResponseModeHeader")]
+)
 async def test_violations_of_the_runtime_api(plane: Plane, path: str, line: str) -> None:
-    """Asking for more without an answer is refused, an unknown response mode too: the caller sees 502."""
+    """Asking for more without an answer is refused, an unknown response mode too: the caller sees
+    502.
+    """
     assert (await plane.text(path))[0] == 502
     await _until(plane, line)
     assert (await plane.text("/"))[0] == 200
@@ -131,7 +146,9 @@ async def test_buffered_response_over_6_mb(plane: Plane) -> None:
     assert (await plane.text("/large"))[0] == 502
 
 
-async def test_streamed_response_over_200_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_streamed_response_over_200_mb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A streamed response is cut after 200 MB (here 20, with the function's whole time for it)."""
     assert runtime_connection._MAX_STREAMED == 200 * 2**20
     monkeypatch.setattr(runtime_connection, "_MAX_STREAMED", 20 * 2**20)
@@ -153,7 +170,9 @@ async def test_streamed_response_over_200_mb(tmp_path: Path, monkeypatch: pytest
         assert 19 * 2**20 < size <= 20 * 2**20
 
 
-async def test_bandwidth_after_the_first_6_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bandwidth_after_the_first_6_mb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first 6 MB pass at once, what follows at 2 MB a second."""
     clock = 0.0
     late: list[float] = []
@@ -165,14 +184,18 @@ async def test_bandwidth_after_the_first_6_mb(tmp_path: Path, monkeypatch: pytes
         await asyncio.sleep(0)
 
     loop = SimpleNamespace(time=lambda: clock)
-    monkeypatch.setattr("local.lambda_.url.asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
+    monkeypatch.setattr(
+        "local.lambda_.url.asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop)
+    )
     async with started(tmp_path, _with(MARK=str(tmp_path / "mark"))) as plane:
         async with plane.call("/big?256") as answer:  # 16 MB
             assert len(await answer.read()) == 16 * 2**20
         assert late[-1] == pytest.approx(10 / 2)
 
 
-async def test_account_concurrency(plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_account_concurrency(
+    plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a reserved concurrency the account's bounds it: 429."""
     mark = tmp_path / "mark"
     await plane.functions.apply((_with(MARK=str(mark)),))
@@ -187,16 +210,29 @@ async def test_account_concurrency(plane: Plane, tmp_path: Path, monkeypatch: py
 
 
 async def test_log_lines(plane: Plane) -> None:
-    """The log has START, the output, END and REPORT in order, in the function's group and the environment's stream."""
+    """The log has START, the output, END and REPORT in order, in the function's group and the
+    environment's stream.
+    """
     await plane.text("/print?hello")
     await plane.at_rest()
     await plane.text("/print?again")
     lines = await _until(plane, "^hello", "^again")
     lines = await _until(plane, *["^REPORT"] * 2, "REPORT (?!.*Init)")
     kinds = [line.split()[0] for line in lines]
-    assert kinds == ["starting", "START", "hello", "END", "REPORT", "START", "again", "END", "REPORT"]
+    assert kinds == [
+        "starting",
+        "START",
+        "hello",
+        "END",
+        "REPORT",
+        "START",
+        "again",
+        "END",
+        "REPORT",
+    ]
     report = re.compile(
-        r"REPORT RequestId: \S+\tDuration: [\d.]+ ms\tBilled Duration: \d+ ms\tMemory Size: 256 MB\t"
+        r"REPORT RequestId: \S+\tDuration: [\d.]+ ms\tBilled Duration: \d+ ms\tMemory Size: "
+        r"256 MB\t"
         r"Max Memory Used: [1-9]\d* MB\t(Init Duration: [\d.]+ ms\t)?"
     )
     first, second = (report.fullmatch(line) for line in lines if line.startswith("REPORT"))
@@ -205,20 +241,28 @@ async def test_log_lines(plane: Plane) -> None:
     assert first[1]
     assert not second[1]
     assert {line["group"] for line in plane.control.lines} == {"/aws/lambda/small"}
-    assert re.fullmatch(r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}", plane.control.lines[0]["stream"])
+    assert re.fullmatch(
+        r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}", plane.control.lines[0]["stream"]
+    )
     assert len({line["stream"] for line in plane.control.lines}) == 1
 
 
 async def test_json_log_format(tmp_path: Path) -> None:
-    """With the JSON log format the platform's lines are events, in the group that the function names."""
+    """With the JSON log format the platform's lines are events, in the group that the function
+    names.
+    """
     async with started(tmp_path, replace(FUNCTION, log_format="JSON", log_group="own")) as plane:
         await plane.text("/")
         lines = await _until(plane, "platform.report")
         report = json.loads(lines[-1])
         assert report["record"]["status"] == "success"
-        assert {"durationMs", "billedDurationMs", "memorySizeMB", "maxMemoryUsedMB", "initDurationMs"} == set(
-            report["record"]["metrics"]
-        )
+        assert {
+            "durationMs",
+            "billedDurationMs",
+            "memorySizeMB",
+            "maxMemoryUsedMB",
+            "initDurationMs",
+        } == set(report["record"]["metrics"])
         assert plane.control.lines[0]["group"] == "own"
 
 
@@ -255,7 +299,15 @@ async def test_managed_runtime(plane: Plane, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(function_code, "MAIN", HANDLER)
     monkeypatch.setattr(function_code.zipped, "__defaults__", (HANDLER,))
     await plane.functions.apply(
-        (replace(FUNCTION, environment={}, handler="main.handler", code_sha256="managed", runtime="python3.14"),)
+        (
+            replace(
+                FUNCTION,
+                environment={},
+                handler="main.handler",
+                code_sha256="managed",
+                runtime="python3.14",
+            ),
+        )
     )
     app = web.Application()
     app.router.add_post("/2015-03-31/functions/{name}/invocations", plane.functions.invoke)

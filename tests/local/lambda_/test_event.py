@@ -13,18 +13,27 @@ def _event(**changes: object) -> dict[str, object]:
         "method": "POST",
         "path": "/a%20b",
         "query": "x=1&x=2&y=%C3%A4",
-        "headers": (("Content-Type", "application/json"), ("X-A", "1"), ("x-a", "2"), ("Cookie", "a=1; b=2")),
+        "headers": (
+            ("Content-Type", "application/json"),
+            ("X-A", "1"),
+            ("x-a", "2"),
+            ("Cookie", "a=1; b=2"),
+        ),
         "body": b'{"a":"\xc3\xa4"}',
         "source_ip": "127.0.0.1",
         "host": "id.lambda-url.us-east-1.on.aws",
         "received": 1700000000.5,
     }
-    found: dict[str, object] = json.loads(build(UrlRequest(**{**values, **changes}), "rid", "Root=1"))  # type: ignore[arg-type]
+    found: dict[str, object] = json.loads(
+        build(UrlRequest(**{**values, **changes}), "rid", "Root=1")
+    )  # type: ignore[arg-type]
     return found
 
 
 def test_event() -> None:
-    """The event is payload format 2.0: raw path, joined lower-case headers, cookies apart, text bodies as text."""
+    """The event is payload format 2.0: raw path, joined lower-case headers, cookies apart, text
+    bodies as text.
+    """
     event = _event()
     assert event["version"] == "2.0"
     assert (event["rawPath"], event["rawQueryString"]) == ("/a%20b", "x=1&x=2&y=%C3%A4")
@@ -44,7 +53,9 @@ def test_event() -> None:
     assert context["http"]["method"] == "POST"
 
 
-@pytest.mark.parametrize(("kind", "body"), [("application/octet-stream", b"abc"), ("application/json", b"\xff")])
+@pytest.mark.parametrize(
+    ("kind", "body"), [("application/octet-stream", b"abc"), ("application/json", b"\xff")]
+)
 def test_binary_bodies(kind: str, body: bytes) -> None:
     """A body that is not text arrives in base64."""
     event = _event(headers=(("content-type", kind),), body=body)

@@ -18,15 +18,20 @@ class Transport:
 
 
 @pytest.mark.parametrize(
-    ("user", "inode", "ours"), [(1000, 77, True), (1001, 77, False), (0, 0, False), (1000, 0, False), (0, 77, False)]
+    ("user", "inode", "ours"),
+    [(1000, 77, True), (1001, 77, False), (0, 0, False), (1000, 0, False), (0, 77, False)],
 )
 @pytest.mark.parametrize("root", [False, True])
-def test_whose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, inode: int, ours: bool, root: bool) -> None:
+def test_whose(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, inode: int, ours: bool, root: bool
+) -> None:
     """A socket that was closed is said to be root's; it is nobody's, also where we are root."""
     table = tmp_path / "tcp"
     table.write_text(
-        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-        f"   0: 0100007F:0002 0100007F:0001 06 00000000:00000000 03:00000000 00000000 {user:5} 0 {inode} 3 00000000\n"
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  "
+        "timeout inode\n"
+        "   0: 0100007F:0002 0100007F:0001 06 00000000:00000000 03:00000000 00000000 "
+        f"{user:5} 0 {inode} 3 00000000\n"
     )
     monkeypatch.setattr(peers, "_TABLE", table)
     monkeypatch.setattr(os, "getuid", lambda: 0 if root else 1000)

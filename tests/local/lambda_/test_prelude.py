@@ -29,10 +29,15 @@ def test_prelude_at_any_cuts(cuts: list[int]) -> None:
 
 def test_prelude_byte_by_byte() -> None:
     """Bytes that come one at a time have the same result."""
-    assert _feed(PRELUDE + BODY, list(range(len(PRELUDE + BODY)))) == (Head(201, {"a": "b"}, ("c=1",)), BODY)
+    assert _feed(PRELUDE + BODY, list(range(len(PRELUDE + BODY)))) == (
+        Head(201, {"a": "b"}, ("c=1",)),
+        BODY,
+    )
 
 
-@pytest.mark.parametrize("text", [b"not json", b"[]", b'{"statusCode":"200"}', b'{"statusCode":99}', b'{"headers":1}'])
+@pytest.mark.parametrize(
+    "text", [b"not json", b"[]", b'{"statusCode":"200"}', b'{"statusCode":99}', b'{"headers":1}']
+)
 def test_bad_preludes(text: bytes) -> None:
     """What is no prelude is refused."""
     with pytest.raises(InvalidResponse):

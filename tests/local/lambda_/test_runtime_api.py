@@ -39,7 +39,9 @@ class Runtime:
         """Ask for an invocation and get one; return the invocation and the response's bytes."""
         self.asked.clear()
         reader, writer = await self.open()
-        writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
+        writer.write(
+            f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode()
+        )
         await self.asked.wait()
         invocation = Invocation("id-1", b'{"event":1}', 123, "arn", "trace")
         self.api.offer(invocation)
@@ -64,11 +66,21 @@ async def runtime() -> AsyncIterator[Runtime]:
 
 
 def _chunked(*chunks: bytes, trailers: bytes = b"") -> bytes:
-    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n" + trailers + b"\r\n"
+    return (
+        b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+        + b"0\r\n"
+        + trailers
+        + b"\r\n"
+    )
 
 
 def _post(what: str, body: bytes, headers: bytes = b"") -> bytes:
-    return f"POST {BASE}{what} HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n".encode() + headers + b"\r\n" + body
+    return (
+        f"POST {BASE}{what} HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n".encode()
+        + headers
+        + b"\r\n"
+        + body
+    )
 
 
 STREAMED = (
@@ -85,13 +97,22 @@ async def test_next(runtime: Runtime) -> None:
     """`next` waits for an invocation and carries its event and headers."""
     _, answer = await runtime.next()
     assert answer.endswith(b'\r\n\r\n{"event":1}')
-    for header in (b"Request-Id: id-1", b"Deadline-Ms: 123", b"Invoked-Function-Arn: arn", b"Trace-Id: trace"):
+    for header in (
+        b"Request-Id: id-1",
+        b"Deadline-Ms: 123",
+        b"Invoked-Function-Arn: arn",
+        b"Trace-Id: trace",
+    ):
         assert header in answer
 
 
 async def test_streamed_response_at_every_cut(runtime: Runtime) -> None:
     """A streamed response that is cut in two at any byte has the same head and body, and 202."""
-    request = _post("invocation/id-1/response", _chunked(PRELUDE + b"\0" * 3, b"\0" * 5 + b"he", b"llo"), STREAMED)
+    request = _post(
+        "invocation/id-1/response",
+        _chunked(PRELUDE + b"\0" * 3, b"\0" * 5 + b"he", b"llo"),
+        STREAMED,
+    )
     reader, writer = await runtime.open()
     for cut in range(1, len(request)):
         invocation, _ = await runtime.next()
@@ -108,7 +129,9 @@ async def test_chunks_pass_at_once(runtime: Runtime) -> None:
     """Head and first bytes are there before the response has ended."""
     invocation, _ = await runtime.next()
     _, writer = await runtime.open()
-    writer.write(_post("invocation/id-1/response", b"", STREAMED) + b"%x\r\n%b\r\n" % (len(PRELUDE), PRELUDE))
+    writer.write(
+        _post("invocation/id-1/response", b"", STREAMED) + b"%x\r\n%b\r\n" % (len(PRELUDE), PRELUDE)
+    )
     writer.write(b"8\r\n" + b"\0" * 8 + b"\r\n")
     assert await invocation.response.head == Head(200, {"a": "b"})
     writer.write(b"5\r\nfirst\r\n")
@@ -125,8 +148,18 @@ async def test_error_trailers(runtime: Runtime) -> None:
     invocation, _ = await runtime.next()
     _, writer = await runtime.open()
     text = base64.b64encode(b'{"errorType":"E","errorMessage":"why"}')
-    trailers = b"Lambda-Runtime-Function-Error-Type: My.Error\r\nLambda-Runtime-Function-Error-Body: " + text + b"\r\n"
-    writer.write(_post("invocation/id-1/response", _chunked(PRELUDE + b"\0" * 8 + b"x", trailers=trailers), STREAMED))
+    trailers = (
+        b"Lambda-Runtime-Function-Error-Type: My.Error\r\nLambda-Runtime-Function-Error-Body: "
+        + text
+        + b"\r\n"
+    )
+    writer.write(
+        _post(
+            "invocation/id-1/response",
+            _chunked(PRELUDE + b"\0" * 8 + b"x", trailers=trailers),
+            STREAMED,
+        )
+    )
     chunks = invocation.response.chunks()
     assert await anext(chunks) == b"x"
     with pytest.raises(FunctionError, match=r"My\.Error: E why"):
@@ -137,7 +170,9 @@ async def test_truncated_response(runtime: Runtime) -> None:
     """A connection that closes within the response is a failure."""
     invocation, _ = await runtime.next()
     _, writer = await runtime.open()
-    writer.write(_post("invocation/id-1/response", b"", STREAMED) + b"%x\r\n%b\r\n" % (len(PRELUDE), PRELUDE))
+    writer.write(
+        _post("invocation/id-1/response", b"", STREAMED) + b"%x\r\n%b\r\n" % (len(PRELUDE), PRELUDE)
+    )
     await writer.drain()
     writer.close()
     with pytest.raises(FunctionError, match="Truncated"):
@@ -243,9 +278,15 @@ async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
     name.
     """
     invocation, _ = await runtime.next()
-    for request in ("GET {}invocation/next", "POST {}invocation/id-1/response", "POST {}init/error"):
+    for request in (
+        "GET {}invocation/next",
+        "POST {}invocation/id-1/response",
+        "POST {}init/error",
+    ):
         reader, writer = await runtime.open()
-        writer.write(f"{request.format(BASE)} HTTP/1.1\r\n{headers}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        writer.write(
+            f"{request.format(BASE)} HTTP/1.1\r\n{headers}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+        )
         assert (await reader.read(65536)).startswith(b"HTTP/1.1 403 ")
     assert runtime.api.active == {"id-1": invocation}
     assert not runtime.init_errors
@@ -253,18 +294,28 @@ async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
 
 @pytest.mark.parametrize(
     "request_line",
-    [f"GET {BASE}invocation/next", f"POST {BASE}invocation/id-1/response", "GET /", "CONNECT localhost:1"],
+    [
+        f"GET {BASE}invocation/next",
+        f"POST {BASE}invocation/id-1/response",
+        "GET /",
+        "CONNECT localhost:1",
+    ],
 )
 @pytest.mark.parametrize(
-    "more", ["Connection: Upgrade\r\nUpgrade: websocket\r\n", "Connection: upgrade\r\nUpgrade: h2c\r\n"]
+    "more",
+    ["Connection: Upgrade\r\nUpgrade: websocket\r\n", "Connection: upgrade\r\nUpgrade: h2c\r\n"],
 )
 @pytest.mark.parametrize("host", [f"127.0.0.1:{NAMED}", "evil.example"])
 async def test_other_protocols_are_refused(
     runtime: Runtime, caplog: pytest.LogCaptureFixture, request_line: str, more: str, host: str
 ) -> None:
-    """Who asks for another protocol is answered and let go: no invocation, and no trace in the log."""
+    """Who asks for another protocol is answered and let go: no invocation, and no trace in the
+    log.
+    """
     reader, writer = await runtime.open()
-    writer.write(f"{request_line} HTTP/1.1\r\nHost: {host}\r\n{more}\r\nrubbish\xff".encode("latin-1"))
+    writer.write(
+        f"{request_line} HTTP/1.1\r\nHost: {host}\r\n{more}\r\nrubbish\xff".encode("latin-1")
+    )
     answer = await asyncio.wait_for(reader.read(), 5)
     assert answer.startswith(b"HTTP/1.1 400 " if host.startswith("127") else b"HTTP/1.1 403 ")
     assert not runtime.api._waiting
@@ -272,7 +323,9 @@ async def test_other_protocols_are_refused(
 
 
 async def test_rubbish(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
-    """What is no HTTP, or has no text where text is, closes the connection and leaves no trace in the log."""
+    """What is no HTTP, or has no text where text is, closes the connection and leaves no trace in
+    the log.
+    """
     for sent in (
         b"hello\r\n\r\n",
         b"\x16\x03\x01",

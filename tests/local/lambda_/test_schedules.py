@@ -35,7 +35,9 @@ def test_next_time(expression: str, expected: datetime | None) -> None:
     assert next_time(expression, NOW) == expected
 
 
-@pytest.mark.parametrize("expression", ["", "rate(5)", "rate(1 week)", "cron(0 9 * *)", "cron(a b c d e f)"])
+@pytest.mark.parametrize(
+    "expression", ["", "rate(5)", "rate(1 week)", "cron(0 9 * *)", "cron(a b c d e f)"]
+)
 def test_bad_expressions(expression: str) -> None:
     """An expression that cannot be read is an error."""
     with pytest.raises(BadExpression):
@@ -56,18 +58,36 @@ FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
             f"{FUNCTION}2",
             "identity-based policy allows the lambda:InvokeFunction",
         ),
-        ("scheduler", "lambda:GetFunction", FUNCTION, "identity-based policy allows the lambda:InvokeFunction"),
-        ("lambda", "lambda:InvokeFunction", FUNCTION, "resource-based policy allows the sts:AssumeRole"),
+        (
+            "scheduler",
+            "lambda:GetFunction",
+            FUNCTION,
+            "identity-based policy allows the lambda:InvokeFunction",
+        ),
+        (
+            "lambda",
+            "lambda:InvokeFunction",
+            FUNCTION,
+            "resource-based policy allows the sts:AssumeRole",
+        ),
     ],
 )
-def test_schedules_act_as_their_roles(service: str, action: str, resource: str, why: str | None) -> None:
+def test_schedules_act_as_their_roles(
+    service: str, action: str, resource: str, why: str | None
+) -> None:
     """A schedule fires only if its role trusts the scheduler and may invoke the very function."""
-    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{service}.amazonaws.com"}}
+    trust = {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"Service": f"{service}.amazonaws.com"},
+    }
     grant = {"Effect": "Allow", "Action": action, "Resource": resource}
     roles = Roles()
     roles.apply((Role(ROLE, ({"Statement": [grant]},), None, {"Statement": [trust]}),), {})
     arn = "arn:aws:scheduler:us-east-1:123456789012:schedule/default/s"
-    said = schedules.refusal(roles, Schedule(arn, "rate(1 minute)", True, FUNCTION, None, ROLE), "{}")
+    said = schedules.refusal(
+        roles, Schedule(arn, "rate(1 minute)", True, FUNCTION, None, ROLE), "{}"
+    )
     assert (said is None) == (why is None)
     assert why is None or why in str(said)
 

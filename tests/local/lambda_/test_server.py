@@ -18,7 +18,9 @@ from tests.support.function_plane import FUNCTION, HOST, Plane
 
 
 async def test_environment_is_as_on_aws(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process has the deployed variables and AWS's own, the bare interpreter, and nothing of the developer's."""
+    """The process has the deployed variables and AWS's own, the bare interpreter, and nothing of
+    the developer's.
+    """
     monkeypatch.setenv("DEVELOPERS_OWN", "secret")
     status, text = await plane.text("/environment")
     found = json.loads(text)
@@ -39,17 +41,25 @@ async def test_environment_is_as_on_aws(plane: Plane, monkeypatch: pytest.Monkey
 
 async def test_event_and_answer(plane: Plane) -> None:
     """The function sees the request; status, headers, cookies and body come back."""
-    async with plane.call("/event?a=1", method="POST", data=b"\x00", headers={"X-B": "c"}) as answer:
+    async with plane.call(
+        "/event?a=1", method="POST", data=b"\x00", headers={"X-B": "c"}
+    ) as answer:
         event = json.loads(await answer.read())
         assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2"]
         assert answer.headers["content-type"] == "text/plain"
-    assert (event["rawPath"], event["rawQueryString"], event["headers"]["x-b"]) == ("/event", "a=1", "c")
+    assert (event["rawPath"], event["rawQueryString"], event["headers"]["x-b"]) == (
+        "/event",
+        "a=1",
+        "c",
+    )
     assert base64.b64decode(event["body"]) == b"\x00"
     assert event["headers"]["host"] == HOST
 
 
 async def test_killed_by_its_credentials(plane: Plane, tmp_path: Path) -> None:
-    """A fault kills the environment that has an access key, in the middle of its work, and no other."""
+    """A fault kills the environment that has an access key, in the middle of its work, and no
+    other.
+    """
     mark = tmp_path / "mark"
     mark.touch()
     await plane.functions.apply((_with(MARK=str(mark)),))
@@ -76,12 +86,16 @@ async def test_chunks_arrive_as_they_are_written(plane: Plane, tmp_path: Path) -
             mark.write_bytes(bytes(number + 1))
 
 
-async def test_warm_reuse_and_one_environment_for_each_concurrent_call(plane: Plane, tmp_path: Path) -> None:
+async def test_warm_reuse_and_one_environment_for_each_concurrent_call(
+    plane: Plane, tmp_path: Path
+) -> None:
     """Calls one after another share a process; calls at once have one each."""
     mark = tmp_path / "mark"
     await plane.functions.apply((_with(MARK=str(mark)),))
     pids = []
-    for _ in range(6):  # one that has answered may still be busy with its end when the next call comes
+    for _ in range(
+        6
+    ):  # one that has answered may still be busy with its end when the next call comes
         async with plane.call("/") as answer:
             await answer.read()
             pids.append(answer.headers["x-pid"])
@@ -132,7 +146,9 @@ async def test_failures_within_the_answer_cut_the_connection(plane: Plane, path:
 @pytest.mark.parametrize("how", ["exit", "error"])
 async def test_failed_initialisation(plane: Plane, how: str) -> None:
     """A runtime that cannot start is a 502, with the reason in the log."""
-    await plane.functions.apply((replace(FUNCTION, environment={**FUNCTION.environment, "INIT": how}),))
+    await plane.functions.apply(
+        (replace(FUNCTION, environment={**FUNCTION.environment, "INIT": how}),)
+    )
     assert (await plane.text("/"))[0] == 502
 
 
@@ -152,7 +168,9 @@ async def test_buffered_answer(plane: Plane) -> None:
 async def test_the_client_leaving_is_not_told(plane: Plane, tmp_path: Path) -> None:
     """A client that goes away leaves the function running to its end."""
     mark = tmp_path / "mark"
-    await plane.functions.apply((replace(FUNCTION, environment={**FUNCTION.environment, "MARK": str(mark)}),))
+    await plane.functions.apply(
+        (replace(FUNCTION, environment={**FUNCTION.environment, "MARK": str(mark)}),)
+    )
     async with plane.call("/big?300") as answer:
         await answer.content.readany()
         answer.close()
@@ -194,7 +212,9 @@ async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.M
 
 
 async def test_functions_of_other_runtimes_are_refused_clearly(plane: Plane) -> None:
-    """A function of a runtime other than Python's is refused with a message that names the reason."""
+    """A function of a runtime other than Python's is refused with a message that names the
+    reason.
+    """
     await plane.functions.apply((replace(FUNCTION, environment={}, runtime="nodejs24.x"),))
     status, text = await plane.text("/")
     assert status == 501
@@ -204,7 +224,9 @@ async def test_functions_of_other_runtimes_are_refused_clearly(plane: Plane) -> 
 async def test_other_refusals(plane: Plane) -> None:
     """A body over 6 MB is a 413, and a URL that wants signed requests a 403."""
     with contextlib.suppress(aiohttp.ClientOSError):  # the listener may close before all was sent
-        assert (await plane.text("/", method="POST", data=io.BytesIO(bytes(6 * 2**20 + 1))))[0] == 413
+        assert (await plane.text("/", method="POST", data=io.BytesIO(bytes(6 * 2**20 + 1))))[
+            0
+        ] == 413
     await plane.functions.apply((replace(FUNCTION, auth_type="AWS_IAM"),))
     assert (await plane.text("/"))[0] == 403
 

@@ -1,4 +1,6 @@
-"""A function of the managed runtime in the whole local cloud, in scaled time: invoked, scheduled, logged, measured."""
+"""A function of the managed runtime in the whole local cloud, in scaled time: invoked, scheduled,
+logged, measured.
+"""
 
 import json
 import time
@@ -38,7 +40,12 @@ GRANTS = {
     "Statement": [
         {
             "Effect": "Allow",
-            "Action": ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "lambda:InvokeFunction"],
+            "Action": [
+                "logs:CreateLogGroup",
+                "logs:CreateLogStream",
+                "logs:PutLogEvents",
+                "lambda:InvokeFunction",
+            ],
             "Resource": "*",
         }
     ],
@@ -70,7 +77,11 @@ TEMPLATE: dict[str, Any] = {
         "Properties": {
             "ScheduleExpression": "rate(1 minute)",
             "FlexibleTimeWindow": {"Mode": "OFF"},
-            "Target": {"Arn": ARN, "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]}, "Input": '{"by": "schedule"}'},
+            "Target": {
+                "Arn": ARN,
+                "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
+                "Input": '{"by": "schedule"}',
+            },
         },
     },
     "Rule": {
@@ -125,12 +136,17 @@ def _eventually(found: Callable[[], Any]) -> Any:
 
 
 def test_invoked_scheduled_logged_and_measured(scaled: Client) -> None:
-    """Invoke answers, schedules fire, logs and metrics are in CloudWatch, and a second deployment takes effect."""
+    """Invoke answers, schedules fire, logs and metrics are in CloudWatch, and a second deployment
+    takes effect.
+    """
     stacks = Stacks(scaled)
     stack = stacks.create(TEMPLATE)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     answer = scaled("lambda").invoke(FunctionName="told", Payload=json.dumps({"by": "hand"}))
-    assert (answer["StatusCode"], json.loads(answer["Payload"].read())) == (200, {"by": "hand", "word": "a"})
+    assert (answer["StatusCode"], json.loads(answer["Payload"].read())) == (
+        200,
+        {"by": "hand", "word": "a"},
+    )
 
     def runs(by: str) -> float:
         now = datetime.now(UTC)
@@ -164,8 +180,15 @@ def test_invoked_scheduled_logged_and_measured(scaled: Client) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["plain", "{}", '{"_aws": 1}', '{"_aws": {"CloudWatchMetrics": [{"Namespace": "N", "Metrics": [{"Name": "x"}]}]}}'],
+    [
+        "plain",
+        "{}",
+        '{"_aws": 1}',
+        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "N", "Metrics": [{"Name": "x"}]}]}}',
+    ],
 )
 def test_lines_that_are_no_metrics(line: str) -> None:
-    """A line that is not in the embedded metric format, or lacks a metric's value, makes no metric."""
+    """A line that is not in the embedded metric format, or lacks a metric's value, makes no
+    metric.
+    """
     assert metrics(line) == []

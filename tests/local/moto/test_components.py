@@ -9,7 +9,13 @@ from botocore.exceptions import ClientError
 from tests.support.local_cloud import Client, Stacks
 
 TRUST = {
-    "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "sagemaker.amazonaws.com"}}]
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Principal": {"Service": "sagemaker.amazonaws.com"},
+        }
+    ]
 }
 OUTPUTS = {
     "Endpoint": {"Fn::GetAtt": ["Endpoint", "EndpointName"]},
@@ -33,7 +39,11 @@ def _template(copies: int, word: str = "first", **configuration: Any) -> dict[st
             "Properties": {
                 "ExecutionRoleArn": role,
                 "ProductionVariants": [
-                    {"VariantName": "v", "InstanceType": "ml.g6.12xlarge", "InitialInstanceCount": 1}
+                    {
+                        "VariantName": "v",
+                        "InstanceType": "ml.g6.12xlarge",
+                        "InitialInstanceCount": 1,
+                    }
                 ],
                 **configuration,
             },
@@ -58,19 +68,25 @@ def _template(copies: int, word: str = "first", **configuration: Any) -> dict[st
 
 
 def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks) -> None:
-    """A component answers by its name; without copies it has no capacity; it follows the template and the API."""
+    """A component answers by its name; without copies it has no capacity; it follows the template
+    and the API.
+    """
     stack = stacks.create(_template(1), OUTPUTS)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     names = stacks.outputs(stack)
     runtime, api = client("sagemaker-runtime"), client("sagemaker")
 
     def ask(**component: str) -> dict[str, str]:
-        answer = runtime.invoke_endpoint(EndpointName=names["Endpoint"], Body=b"environment", **component)
+        answer = runtime.invoke_endpoint(
+            EndpointName=names["Endpoint"], Body=b"environment", **component
+        )
         found: dict[str, str] = json.loads(answer["Body"].read())["environment"]
         return found
 
     def describe() -> dict[str, Any]:
-        found: dict[str, Any] = api.describe_inference_component(InferenceComponentName=names["Component"])
+        found: dict[str, Any] = api.describe_inference_component(
+            InferenceComponentName=names["Component"]
+        )
         return found
 
     named = {"InferenceComponentName": names["Component"]}
@@ -93,9 +109,10 @@ def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks
     while describe()["InferenceComponentStatus"] != "InService":
         pass
     assert ask(**named)["WORD"] == "second"
-    assert [item["InferenceComponentName"] for item in api.list_inference_components()["InferenceComponents"]] == [
-        names["Component"]
-    ]
+    assert [
+        item["InferenceComponentName"]
+        for item in api.list_inference_components()["InferenceComponents"]
+    ] == [names["Component"]]
     stacks.delete(stack)
     with pytest.raises(ClientError, match="Could not find inference component"):
         describe()
@@ -105,4 +122,7 @@ def test_component_needs_what_it_names(stacks: Stacks) -> None:
     """A variant without a model needs a role in its configuration."""
     stack = stacks.create(_template(1, ExecutionRoleArn={"Ref": "AWS::NoValue"}))
     assert stacks.status(stack) == "ROLLBACK_COMPLETE"
-    assert "ExecutionRoleArn is required when a production variant has no ModelName" in stacks.reasons(stack)
+    assert (
+        "ExecutionRoleArn is required when a production variant has no ModelName"
+        in stacks.reasons(stack)
+    )

@@ -20,15 +20,23 @@ def _decode(data: bytes, cuts: list[int]) -> list[tuple[dict[str, str], bytes]]:
     return found
 
 
-@given(st.lists(st.binary(max_size=300), max_size=5), st.lists(st.integers(min_value=0), max_size=6))
+@given(
+    st.lists(st.binary(max_size=300), max_size=5), st.lists(st.integers(min_value=0), max_size=6)
+)
 def test_payload_parts_survive_any_cut(payloads: list[bytes], cuts: list[int]) -> None:
     """For any parts and any cut of the bytes, botocore reads the same payloads."""
     found = _decode(b"".join(map(payload_part, payloads)), cuts)
     assert [payload for _, payload in found] == payloads
-    assert all(headers[":event-type"] == "PayloadPart" and headers[":message-type"] == "event" for headers, _ in found)
+    assert all(
+        headers[":event-type"] == "PayloadPart" and headers[":message-type"] == "event"
+        for headers, _ in found
+    )
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=50), max_size=4), st.binary(max_size=50))
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=50), max_size=4),
+    st.binary(max_size=50),
+)
 def test_any_string_headers(headers: dict[str, str], payload: bytes) -> None:
     """Header names and values of any characters are read back."""
     assert _decode(encode(headers, payload), []) == [(headers, payload)]
@@ -36,7 +44,9 @@ def test_any_string_headers(headers: dict[str, str], payload: bytes) -> None:
 
 def test_exception_frame() -> None:
     """An exception frame names its type and carries its members as JSON."""
-    ((headers, payload),) = _decode(exception("ModelStreamError", "broken", ErrorCode="StreamBroken"), [])
+    ((headers, payload),) = _decode(
+        exception("ModelStreamError", "broken", ErrorCode="StreamBroken"), []
+    )
     assert headers[":message-type"] == "exception"
     assert headers[":exception-type"] == "ModelStreamError"
     assert json.loads(payload) == {"Message": "broken", "ErrorCode": "StreamBroken"}

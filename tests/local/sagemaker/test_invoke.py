@@ -28,7 +28,9 @@ async def test_a_caller_that_left_is_no_error(
     application = web.Application()
     application.router.add_post("/invocations", answer)
     async with TestServer(application) as server, aiohttp.ClientSession() as session:
-        instance: Any = SimpleNamespace(port=server.port, headers={}, variant=SimpleNamespace(name="v"), kill=None)
+        instance: Any = SimpleNamespace(
+            port=server.port, headers={}, variant=SimpleNamespace(name="v"), kill=None
+        )
         serving: Any = SimpleNamespace(invoked=lambda *_: None)
         request = make_mocked_request("POST", "/endpoints/e/invocations-response-stream")
         broken = dict.fromkeys(("prepare", "write", "write_eof"), nothing) | {method: gone}
@@ -37,7 +39,9 @@ async def test_a_caller_that_left_is_no_error(
         with caplog.at_level(logging.INFO):
             await invoke._call(request, b"{}", instance, serving, session, None, Limits())
 
-    assert [record.levelname for record in caplog.records if record.name == "local.sagemaker"] == ["INFO"]
+    assert [record.levelname for record in caplog.records if record.name == "local.sagemaker"] == [
+        "INFO"
+    ]
 
 
 async def nothing(*_: Any) -> None:

@@ -33,7 +33,9 @@ def reader(prefix: str) -> RoleReader:
         "Condition": {"StringLike": {"s3:prefix": prefix}},
     }
     roles = Roles()
-    roles.apply((Role(arn=ROLE, policies=({"Statement": [statement]},), boundary=None, trust={}),), {})
+    roles.apply(
+        (Role(arn=ROLE, policies=({"Statement": [statement]},), boundary=None, trust={}),), {}
+    )
     return RoleReader(Objects(), roles, "us-east-1")
 
 

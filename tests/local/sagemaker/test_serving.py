@@ -20,7 +20,11 @@ ROLE = {
     "Properties": {
         "AssumeRolePolicyDocument": {
             "Statement": [
-                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "sagemaker.amazonaws.com"}}
+                {
+                    "Effect": "Allow",
+                    "Action": "sts:AssumeRole",
+                    "Principal": {"Service": "sagemaker.amazonaws.com"},
+                }
             ]
         },
         "Policies": [
@@ -28,8 +32,16 @@ ROLE = {
                 "PolicyName": "weights",
                 "PolicyDocument": {
                     "Statement": [
-                        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{WEIGHTS}"},
-                        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{WEIGHTS}/*"},
+                        {
+                            "Effect": "Allow",
+                            "Action": "s3:ListBucket",
+                            "Resource": f"arn:aws:s3:::{WEIGHTS}",
+                        },
+                        {
+                            "Effect": "Allow",
+                            "Action": "s3:GetObject",
+                            "Resource": f"arn:aws:s3:::{WEIGHTS}/*",
+                        },
                     ]
                 },
             }
@@ -52,9 +64,15 @@ def _template(environment: dict[str, str], instances: int = 1, **container: Any)
         "Role": ROLE,
         "Model": {
             "Type": "AWS::SageMaker::Model",
-            "Properties": {"ExecutionRoleArn": {"Fn::GetAtt": ["Role", "Arn"]}, "PrimaryContainer": primary},
+            "Properties": {
+                "ExecutionRoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
+                "PrimaryContainer": primary,
+            },
         },
-        "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
+        "Config": {
+            "Type": "AWS::SageMaker::EndpointConfig",
+            "Properties": {"ProductionVariants": [variant]},
+        },
         "Endpoint": {
             "Type": "AWS::SageMaker::Endpoint",
             "Properties": {"EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}},
@@ -72,7 +90,13 @@ def endpoint(client: Client) -> Iterator[str]:
     s3.create_bucket(Bucket=WEIGHTS)
     s3.put_object(Bucket=WEIGHTS, Key="m/a.gguf", Body=b"weights")
     s3.put_object(Bucket=WEIGHTS, Key="m/sub/b", Body=b"more")
-    source = {"S3DataSource": {"S3Uri": f"s3://{WEIGHTS}/m/", "S3DataType": "S3Prefix", "CompressionType": "None"}}
+    source = {
+        "S3DataSource": {
+            "S3Uri": f"s3://{WEIGHTS}/m/",
+            "S3DataType": "S3Prefix",
+            "CompressionType": "None",
+        }
+    }
     stacks = Stacks(client)
     stack = stacks.create(_template({"OWN": "value"}, ModelDataSource=source), OUTPUTS)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
@@ -91,7 +115,9 @@ def _stream(client: Client, endpoint: str, **told: Any) -> list[bytes]:
 
 
 def test_stream(client: Client, endpoint: str) -> None:
-    """boto3 reads the container's bytes whole and in order, in parts that are not the container's chunks."""
+    """boto3 reads the container's bytes whole and in order, in parts that are not the container's
+    chunks.
+    """
     chunks = [f'{{"n": {number}, "text": "ä€😀"}}\n' for number in range(50)]
     parts = _stream(client, endpoint, chunks=chunks, gap_s=0.002)
     assert b"".join(parts).decode() == "".join(chunks)
@@ -120,7 +146,15 @@ def test_whole_answers(client: Client, endpoint: str) -> None:
     found = json.loads(answer["Body"].read())
     assert found["environment"]["OWN"] == "value"
     assert "VIRTUAL_ENV" not in found["environment"]
-    ours = {"PATH", "LANG", "LC_CTYPE", "HOME", "SAGEMAKER_BIND_TO_PORT", "SLUICE_HOST", "SLUICE_MODEL_DIR"}
+    ours = {
+        "PATH",
+        "LANG",
+        "LC_CTYPE",
+        "HOME",
+        "SAGEMAKER_BIND_TO_PORT",
+        "SLUICE_HOST",
+        "SLUICE_MODEL_DIR",
+    }
     ours.add("SLUICE_CALLER_TOKEN")
     assert set(found["environment"]) <= {"OWN", *ours}
     assert found["files"] == ["a.gguf", "sub"]
@@ -157,7 +191,9 @@ def test_the_caller_leaving_closes_the_containers_request(client: Client, endpoi
     answer["Body"].close()
     ends = time.monotonic() + 60
     while time.monotonic() < ends:
-        if json.loads(runtime.invoke_endpoint(EndpointName=endpoint, Body=b"closed")["Body"].read()):
+        if json.loads(
+            runtime.invoke_endpoint(EndpointName=endpoint, Body=b"closed")["Body"].read()
+        ):
             return
     pytest.fail("the container's request is still open")
 
@@ -194,12 +230,16 @@ def test_hundred_streams_at_once(client: Client, endpoint: str) -> None:
     """Many concurrent streams are each whole and in order."""
     chunks = [f"{number}\n" for number in range(20)]
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda _: b"".join(_stream(client, endpoint, chunks=chunks)), range(100)))
+        found = list(
+            threads.map(lambda _: b"".join(_stream(client, endpoint, chunks=chunks)), range(100))
+        )
     assert set(found) == {"".join(chunks).encode()}
 
 
 def test_update_and_failure(cloud: LocalCloud, client: Client, stacks: Stacks) -> None:
-    """A new configuration replaces the containers; one that cannot start fails the stack, and the old one serves on."""
+    """A new configuration replaces the containers; one that cannot start fails the stack, and the
+    old one serves on.
+    """
     stack = stacks.create(_template({"N": "1"}, instances=2), OUTPUTS)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     name = stacks.outputs(stack)["Name"]

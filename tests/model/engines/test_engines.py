@@ -33,7 +33,9 @@ def saying(engine: Engine, text: str, **more: Any) -> ChatRequest:
     if type(engine).__name__ == "ScriptedEngine":
         return asked(scripted(say=list(text)), **more)
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"const": text}}}
-    return asked({"messages": [{"role": "user", "content": "Go on."}], "response_format": schema}, **more)
+    return asked(
+        {"messages": [{"role": "user", "content": "Go on."}], "response_format": schema}, **more
+    )
 
 
 def talking(engine: Engine, **more: Any) -> ChatRequest:
@@ -42,7 +44,11 @@ def talking(engine: Engine, **more: Any) -> ChatRequest:
         return asked(scripted(repeat=" w{i}", count=100_000), **more)
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
     body = {"messages": [{"role": "user", "content": "Count."}]}
-    return asked(body, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}, **more)
+    return asked(
+        body,
+        response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+        **more,
+    )
 
 
 async def whole(engine: Engine, request: ChatRequest) -> list[Event]:
@@ -53,7 +59,9 @@ async def whole(engine: Engine, request: ChatRequest) -> list[Event]:
 
 def text_of(events: list[Event], index: int = 0) -> str:
     """Return what a choice said."""
-    return "".join(event.content for event in events if isinstance(event, Delta) and event.index == index)
+    return "".join(
+        event.content for event in events if isinstance(event, Delta) and event.index == index
+    )
 
 
 def usage_of(events: list[Event]) -> Usage:
@@ -80,7 +88,9 @@ async def test_order(engine: Engine) -> None:
 
 
 async def test_counts(engine: Engine) -> None:
-    """The deltas' token counts add up to the usage, but for the token that ends an answer and has no text."""
+    """The deltas' token counts add up to the usage, but for the token that ends an answer and has
+    no text.
+    """
     events = await whole(engine, saying(engine, "one two three"))
 
     tokens = sum(event.tokens for event in events if isinstance(event, Delta))
@@ -120,7 +130,9 @@ async def test_answer_fills_the_context(engine: Engine) -> None:
 
 
 async def test_stop_string(engine: Engine) -> None:
-    """A stop string ends the answer with reason "stop", and neither it nor what follows is in the text."""
+    """A stop string ends the answer with reason "stop", and neither it nor what follows is in the
+    text.
+    """
     events = await whole(engine, saying(engine, "one two three four", stop=["zzz", "two thr"]))
 
     assert text_of(events).endswith("one ")
@@ -150,9 +162,13 @@ async def test_logprobs(engine: Engine) -> None:
     """Log probabilities have OpenAI's shape, one entry a token."""
     request = {"messages": [{"role": "user", "content": "Please tell me a short story."}]}
 
-    events = await whole(engine, asked(request, max_tokens=5, temperature=0, logprobs=True, top_logprobs=2))
+    events = await whole(
+        engine, asked(request, max_tokens=5, temperature=0, logprobs=True, top_logprobs=2)
+    )
 
-    entries = [entry for event in events if isinstance(event, Delta) for entry in event.logprobs or ()]
+    entries = [
+        entry for event in events if isinstance(event, Delta) for entry in event.logprobs or ()
+    ]
     assert len(entries) == 5
     for entry in entries:
         assert set(entry) == {"token", "logprob", "bytes", "top_logprobs"}
@@ -182,7 +198,9 @@ async def test_characters_stay_whole(engine: Engine) -> None:
 
 async def test_seed(engine: Engine) -> None:
     """The same seed produces the same answer."""
-    request = asked({"messages": [{"role": "user", "content": "Tell me a story."}]}, seed=7, max_tokens=40)
+    request = asked(
+        {"messages": [{"role": "user", "content": "Tell me a story."}]}, seed=7, max_tokens=40
+    )
 
     assert text_of(await whole(engine, request)) == text_of(await whole(engine, request)) != ""
 

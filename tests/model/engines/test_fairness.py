@@ -1,6 +1,7 @@
 """One hostile request beside eight honest ones, over llama.cpp itself.
 
-Time is the CPU time of this process, all threads together: what else the machine does is none of it.
+Time is the CPU time of this process, all threads together: what else the machine does is none of
+it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,20 @@ ENUM = [f"value {number * 7919 % 100_003} of {number}" for number in range(3000)
 def form(number: int) -> dict[str, Any]:
     """Return a structured answer out of 3,000 strings, another schema every time."""
     schema = {"enum": ENUM, "title": str(number)}
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
+    return {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    }
 
 
 def tool(number: int) -> dict[str, Any]:
-    """Return a call whose argument is one of as many strings as may be, another schema every time."""
-    parameters = {"properties": {"a": {"enum": ENUM[:512]}}, "required": ["a"], "title": str(number)}
+    """Return a call whose argument is one of as many strings as may be, another schema every
+    time.
+    """
+    parameters = {
+        "properties": {"a": {"enum": ENUM[:512]}},
+        "required": ["a"],
+        "title": str(number),
+    }
     return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
 
 
@@ -48,17 +57,24 @@ def rounds(number: int) -> dict[str, Any]:
     text = {"type": "string", "pattern": f"^{inner}$", "title": str(number)}
     parameters = {"properties": {"a": text}, "required": ["a"]}
     tools = [{"type": "function", "function": {"name": "get_weather", "parameters": parameters}}]
-    return {"tools": tools, "messages": [{"role": "user", "content": "What is the weather in Boston?"}]}
+    return {
+        "tools": tools,
+        "messages": [{"role": "user", "content": "What is the weather in Boston?"}],
+    }
 
 
 def dear(_: int) -> dict[str, Any]:
     """A form that takes a quarter of a second to prepare, the same every time."""
     numbers = {"type": "integer", "minimum": -99, "maximum": 987_654}
     items = [
-        {"type": "object", "properties": {f"p{place}_{name}": numbers for name in range(200)}} for place in range(7)
+        {"type": "object", "properties": {f"p{place}_{name}": numbers for name in range(200)}}
+        for place in range(7)
     ]
     schema = {"type": "array", "items": False, "prefixItems": items}
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}, "max_tokens": 1}
+    return {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+        "max_tokens": 1,
+    }
 
 
 async def gaps(engine: Any, number: int) -> list[float]:
@@ -109,7 +125,9 @@ def p95(values: list[float]) -> float:
 @pytest.mark.parametrize("hostile", [form, tool, bounds, rounds])
 async def test_neighbours(hostile: Any) -> None:
     """Their pace stays in proportion, and at most one step of theirs takes as long as a second."""
-    async with started(settings_for("llama_cpp", context_tokens=512, parallel=HONEST + 1)) as engine:
+    async with started(
+        settings_for("llama_cpp", context_tokens=512, parallel=HONEST + 1)
+    ) as engine:
         alone = await together(engine)
         attacker = asyncio.create_task(attack(engine, hostile))
         beside = await together(engine)
@@ -123,8 +141,8 @@ async def test_neighbours(hostile: Any) -> None:
 
 
 async def test_a_known_schema_has_its_turn() -> None:
-    """A schema that takes long to prepare has its share of the time at each use, also when it is known; the rest is a
-    429, and neighbours go on.
+    """A schema that takes long to prepare has its share of the time at each use, also when it is
+    known; the rest is a 429, and neighbours go on.
     """
     served = 0
 
@@ -139,7 +157,9 @@ async def test_a_known_schema_has_its_turn() -> None:
                         pass
                 served += 1
 
-    async with started(settings_for("llama_cpp", context_tokens=512, parallel=HONEST + 4)) as engine:
+    async with started(
+        settings_for("llama_cpp", context_tokens=512, parallel=HONEST + 4)
+    ) as engine:
         trials: Any = engine
         began = time.monotonic()
         attackers = [asyncio.create_task(ask_on(engine)) for _ in range(4)]

@@ -1,4 +1,6 @@
-"""What is llama.cpp's own: structured answers, its refusals, loading weights, a reader that is slow."""
+"""What is llama.cpp's own: structured answers, its refusals, loading weights, a reader that is
+slow.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ import pytest
 from demo_model import SHA256
 from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
-from model.errors import ContextLengthError, EngineError, InvalidRequestError, ModelError, NotReadyError, StartError
+from model.errors import (
+    ContextLengthError,
+    EngineError,
+    InvalidRequestError,
+    ModelError,
+    NotReadyError,
+    StartError,
+)
 from model.events import Delta, Event, Finish, Start, Usage
 from tests.support.model import WEIGHTS, asked, settings_for, started, until
 
@@ -32,7 +41,14 @@ async def engine() -> AsyncIterator[Any]:
 async def answer(engine: Any, **more: Any) -> str:
     """Return the text of the answer to the question."""
     async with contextlib.aclosing(engine.generate(asked(QUESTION, **more))) as batches:
-        return "".join([event.content async for batch in batches for event in batch if isinstance(event, Delta)])
+        return "".join(
+            [
+                event.content
+                async for batch in batches
+                for event in batch
+                if isinstance(event, Delta)
+            ]
+        )
 
 
 async def full(engine: Any) -> None:
@@ -50,7 +66,10 @@ async def test_schema(engine: Any) -> None:
         "additionalProperties": False,
     }
 
-    text = await answer(engine, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+    text = await answer(
+        engine,
+        response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+    )
 
     value = json.loads(text)
     assert value["city"] in ("Paris", "Rome")
@@ -75,9 +94,14 @@ async def test_json_object(engine: Any) -> None:
     ],
 )
 async def test_bad_schema(engine: Any, schema: dict[str, Any], why: str) -> None:
-    """A schema that cannot be guided is the caller's error, with the reason: it is never answered unguided."""
+    """A schema that cannot be guided is the caller's error, with the reason: it is never answered
+    unguided.
+    """
     with pytest.raises(InvalidRequestError, match=why):
-        await answer(engine, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+        await answer(
+            engine,
+            response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+        )
 
 
 # llguidance gives up at the number, long after the tokens for which a schema is tried.
@@ -85,7 +109,12 @@ LOST = {
     "type": "object",
     "properties": {
         "a": {"const": "a" * 60},
-        "x": {"type": "integer", "minimum": -123456789012345678, "maximum": 987654321098765432, "multipleOf": 7919},
+        "x": {
+            "type": "integer",
+            "minimum": -123456789012345678,
+            "maximum": 987654321098765432,
+            "multipleOf": 7919,
+        },
     },
     "required": ["a", "x"],
 }
@@ -94,7 +123,9 @@ LOST = {
 @pytest.mark.parametrize("called", [False, True])
 async def test_lost_guidance(engine: Any, called: bool) -> None:
     """An answer that its schema guides no more ends with an error, and not as if it were whole."""
-    more: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": LOST}}}
+    more: dict[str, Any] = {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": LOST}}
+    }
     if called:
         function = {"name": "f", "parameters": LOST}
         more = {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
@@ -110,7 +141,9 @@ async def test_stop_string_in_json(engine: Any) -> None:
     assert (await answer(engine, response_format=form, stop="two")).endswith("one ")
 
 
-@pytest.mark.parametrize("text", ['{"a":1}', ' [1.5e300, "é", null]\n', "1" * 5000, "[" * 9000 + "]" * 9000])
+@pytest.mark.parametrize(
+    "text", ['{"a":1}', ' [1.5e300, "é", null]\n', "1" * 5000, "[" * 9000 + "]" * 9000]
+)
 def test_whole_json(text: str) -> None:
     """A guided answer that is JSON ends normally, with any numbers and any depth."""
     assert guided_end(text) == [Delta(0, 1, text), Finish(0, "stop")]
@@ -125,7 +158,9 @@ def test_no_json(text: str, stops: bool) -> None:
 
 
 def test_cut_json() -> None:
-    """One that a stop string may have ended anywhere ends as it is; without stop strings it is none."""
+    """One that a stop string may have ended anywhere ends as it is; without stop strings it is
+    none.
+    """
     whole = '{"a": [true, false, null, -1.5e+3, "x\\u00e9\\n"], "b": {}}'
     for size in range(len(whole)):
         assert guided_end(whole[:size], stops=True)[-1] == Finish(0, "stop")
@@ -137,7 +172,9 @@ def guided_end(text: str, *, stops: bool = False) -> list[Event]:
     """Return the events of a guided answer that has this text and stops."""
     reader = ChunkReader(0, 0, guided=True, stops=stops)
     said = {"choices": [{"index": 0, "delta": {"content": text}}], "timings": {"predicted_n": 1}}
-    return reader.events(said) + reader.events({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    return reader.events(said) + reader.events(
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    )
 
 
 TOOLS = [
@@ -146,7 +183,11 @@ TOOLS = [
         "function": {
             "name": name,
             "description": "Look something up.",
-            "parameters": {"type": "object", "properties": {key: {"type": kind}}, "required": [key]},
+            "parameters": {
+                "type": "object",
+                "properties": {key: {"type": kind}},
+                "required": [key],
+            },
         },
     }
     for name, key, kind in (("get_weather", "city", "string"), ("get_count", "number", "integer"))
@@ -157,7 +198,11 @@ async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, An
     """Return the tool calls of an answer with their arguments, its text, and its finish reason."""
     calls: dict[int, list[str]] = {}
     text = reason = ""
-    request = asked({"messages": [{"role": "user", "content": "What is the weather in Rome?"}]}, tools=TOOLS, **more)
+    request = asked(
+        {"messages": [{"role": "user", "content": "What is the weather in Rome?"}]},
+        tools=TOOLS,
+        **more,
+    )
     async with contextlib.aclosing(engine.generate(request)) as batches:
         async for event in (event async for batch in batches for event in batch):
             if isinstance(event, Finish):
@@ -174,7 +219,9 @@ async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, An
 
 async def test_required_tool(engine: Any) -> None:
     """A required call is made, with arguments of the tool's schema, for any response format."""
-    calls, text, reason = await called(engine, tool_choice="required", response_format={"type": "json_object"})
+    calls, text, reason = await called(
+        engine, tool_choice="required", response_format={"type": "json_object"}
+    )
 
     assert (text, reason) == ("", "tool_calls")
     assert calls
@@ -186,7 +233,9 @@ async def test_required_tool(engine: Any) -> None:
 async def test_required_tool_where_a_model_would_rather_talk(engine: Any) -> None:
     """A required call is made at once, even where the model has no mind to call anything."""
     hello = [{"role": "user", "content": "Hello!"}]
-    calls, text, reason = await called(engine, tool_choice="required", messages=hello, temperature=0)
+    calls, text, reason = await called(
+        engine, tool_choice="required", messages=hello, temperature=0
+    )
     assert (len(calls), text, reason) == (1, "", "tool_calls")
 
 
@@ -226,14 +275,22 @@ async def test_roles_and_parts(engine: Any) -> None:
     """The developer's role and text in parts reach the template."""
     messages = [
         {"role": "developer", "content": "Be short."},
-        {"role": "user", "content": [{"type": "text", "text": "What is "}, {"type": "text", "text": "streaming?"}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is "},
+                {"type": "text", "text": "streaming?"},
+            ],
+        },
     ]
 
     assert await answer(engine, messages=messages, max_tokens=5)
 
 
 async def test_slow_reader(engine: Any) -> None:
-    """A reader who pauses gets what has come meanwhile in one step, not more than the buffer, and loses nothing."""
+    """A reader who pauses gets what has come meanwhile in one step, not more than the buffer, and
+    loses nothing.
+    """
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 800}
     fmt = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     sizes: list[int] = []
@@ -247,7 +304,9 @@ async def test_slow_reader(engine: Any) -> None:
             sizes.append(len(batch))
             tokens += sum(event.tokens for event in batch if isinstance(event, Delta))
 
-    assert BUFFERED_EVENTS <= max(sizes) <= BUFFERED_EVENTS + 8  # the events of the last chunk may go over it
+    assert (
+        BUFFERED_EVENTS <= max(sizes) <= BUFFERED_EVENTS + 8
+    )  # the events of the last chunk may go over it
     assert tokens == 600
 
 
@@ -255,7 +314,9 @@ async def test_leaving_while_the_writer_waits(engine: Any) -> None:
     """A reader who leaves a full buffer frees the thread that waits for room in it."""
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 800}
     fmt = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
-    async with contextlib.aclosing(engine.generate(asked(QUESTION, response_format=fmt, max_tokens=900))) as batches:
+    async with contextlib.aclosing(
+        engine.generate(asked(QUESTION, response_format=fmt, max_tokens=900))
+    ) as batches:
         await anext(batches)
         await full(engine)
         assert engine.active == 1
@@ -311,7 +372,9 @@ async def test_other_weights(tmp_path: Path, name: str, more: dict[str, str]) ->
 
 
 async def test_known_weights() -> None:
-    """The demo model is the one whose checksum is in the code, and a checksum that is set is held."""
+    """The demo model is the one whose checksum is in the code, and a checksum that is set is
+    held.
+    """
     async with started(settings_for("llama_cpp", weights_sha256=SHA256)) as running:
         assert running.healthy
 
@@ -345,11 +408,21 @@ def test_chunks() -> None:
     chunks: list[dict[str, Any]] = [
         {"choices": [], "prompt_progress": {"total": 9, "processed": 0}},
         {"choices": [], "prompt_progress": {"total": 9, "processed": 9}},
-        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}]},
+        {
+            "choices": [
+                {"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}
+            ]
+        },
         {"choices": [{"index": 0, "delta": {"content": "a"}}], "timings": {"predicted_n": 1}},
         {"choices": [{"index": 0, "delta": {"content": "é"}}], "timings": {"predicted_n": 4}},
-        {"choices": [{"index": 0, "delta": {"reasoning_content": "r"}}], "timings": {"predicted_n": 5}},
-        {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0}]}}], "timings": {"predicted_n": 6}},
+        {
+            "choices": [{"index": 0, "delta": {"reasoning_content": "r"}}],
+            "timings": {"predicted_n": 5},
+        },
+        {
+            "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0}]}}],
+            "timings": {"predicted_n": 6},
+        },
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
         {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 7}},
     ]
@@ -371,7 +444,10 @@ def test_chunks() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        ({"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}, ContextLengthError),
+        (
+            {"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8},
+            ContextLengthError,
+        ),
         ({"code": 400, "type": "invalid_request_error", "message": "m"}, InvalidRequestError),
         ({"code": 503, "type": "unavailable_error", "message": "m"}, NotReadyError),
         ({"code": 500, "type": "server_error", "message": "m"}, EngineError),

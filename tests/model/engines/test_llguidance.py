@@ -88,14 +88,19 @@ def bodies(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("use", ["form", "required", "auto"])
 async def test_usual(tried: Trials, use: str) -> None:
-    """What pydantic, zod and people write guides a structured answer, a required call and one that may be made."""
+    """What pydantic, zod and people write guides a structured answer, a required call and one that
+    may be made.
+    """
     assert await refused(tried, {name: bodies(schema)[use] for name, schema in USUAL.items()}) == {}
 
 
 @pytest.mark.parametrize("use", ["form", "required"])
 async def test_rewritten(tried: Trials, use: str) -> None:
     """What llguidance does not take as it is written is rewritten for it."""
-    assert await refused(tried, {name: bodies(schema)[use] for name, schema in REWRITTEN.items()}) == {}
+    assert (
+        await refused(tried, {name: bodies(schema)[use] for name, schema in REWRITTEN.items()})
+        == {}
+    )
 
 
 async def refused(tried: Trials, cases: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -131,7 +136,9 @@ def test_closed() -> None:
             "properties": {"properties": {"a": {}}, "additionalProperties": False},
             "open": {"properties": {}, "additionalProperties": True},
             "joined": {"allOf": [{"properties": {}}], "properties": {}},
-            "either": {"anyOf": [{"properties": {}, "additionalProperties": False}, {"type": "null"}]},
+            "either": {
+                "anyOf": [{"properties": {}, "additionalProperties": False}, {"type": "null"}]
+            },
             "more": {"properties": {}, "required": ["a"]},
         },
         "additionalProperties": False,
@@ -139,15 +146,23 @@ def test_closed() -> None:
 
 
 def test_reference_from_both() -> None:
-    """What is referred to alone is closed, and open where a part of something larger refers to it."""
+    """What is referred to alone is closed, and open where a part of something larger refers to
+    it.
+    """
     schema = {
         "$defs": {"A": {"properties": {}}},
-        "properties": {"alone": {"$ref": "#/$defs/A"}, "part": {"allOf": [{"$ref": "#/$defs/A"}, {}]}},
+        "properties": {
+            "alone": {"$ref": "#/$defs/A"},
+            "part": {"allOf": [{"$ref": "#/$defs/A"}, {}]},
+        },
     }
 
     found = rewritten(schema)
 
-    assert found["$defs"] == {"s0": {"properties": {}, "additionalProperties": False}, "s1": {"properties": {}}}
+    assert found["$defs"] == {
+        "s0": {"properties": {}, "additionalProperties": False},
+        "s1": {"properties": {}},
+    }
     assert found["properties"]["alone"] == {"$ref": "#/$defs/s0"}
     assert found["properties"]["part"]["allOf"][0] == {"$ref": "#/$defs/s1"}
 
@@ -157,8 +172,13 @@ def test_data() -> None:
     constant: dict[str, Any] = {"$ref": "#/x", "pattern": None, "properties": {}}
 
     assert rewritten({"const": constant}) == {"const": constant}
-    call = call_schema([{"name": "f", "parameters": {"const": constant, "properties": {"const": {"$ref": "#"}}}}])
-    assert call["$defs"]["tool0"] == {"const": constant, "properties": {"const": {"$ref": "#/$defs/tool0"}}}
+    call = call_schema(
+        [{"name": "f", "parameters": {"const": constant, "properties": {"const": {"$ref": "#"}}}}]
+    )
+    assert call["$defs"]["tool0"] == {
+        "const": constant,
+        "properties": {"const": {"$ref": "#/$defs/tool0"}},
+    }
 
 
 @pytest.mark.parametrize(
@@ -186,9 +206,12 @@ def test_pattern(pattern: str, takes: list[str], leaves: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["^(?!a)b$", "a(?=b)", "(?<=a)b", "(?<!a)b", r"\bb", r"(a)\1", "(^a)", "a^", "[a--b]", "(?i)a"]
+    "pattern",
+    ["^(?!a)b$", "a(?=b)", "(?<=a)b", "(?<!a)b", r"\bb", r"(a)\1", "(^a)", "a^", "[a--b]", "(?i)a"],
 )
 def test_pattern_that_cannot_be_said(pattern: str) -> None:
     """Look-around, back references and anchors inside have no such form, and are left out."""
     assert anchored(pattern) is None
-    assert json.loads(json.dumps(rewritten({"type": "string", "pattern": pattern}))) == {"type": "string"}
+    assert json.loads(json.dumps(rewritten({"type": "string", "pattern": pattern}))) == {
+        "type": "string"
+    }

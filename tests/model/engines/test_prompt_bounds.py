@@ -17,7 +17,9 @@ from tests.support.model import asked, settings_for, started
 def call(arguments: str) -> dict[str, Any]:
     """Return a request whose conversation has a call with these arguments."""
     made = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
-    return {"messages": [{"role": "assistant", "tool_calls": [made]}, {"role": "user", "content": "."}]}
+    return {
+        "messages": [{"role": "assistant", "tool_calls": [made]}, {"role": "user", "content": "."}]
+    }
 
 
 @pytest.mark.parametrize(
@@ -34,23 +36,30 @@ def call(arguments: str) -> dict[str, Any]:
     ],
 )
 def test_cannot_fit(body: dict[str, Any]) -> None:
-    """Messages and bytes that no tokenizer could fit into the context are refused as what they are."""
+    """Messages and bytes that no tokenizer could fit into the context are refused as what they
+    are.
+    """
     with pytest.raises(ContextLengthError, match="tokens, or more: the context length is 1024"):
         prompt_bounds.check(asked(body), 1024, 5)
 
 
 @pytest.mark.parametrize(
-    "arguments", ["[" * 65, '{"a":' * 65, "[" * 200_000 + "]" * 200_000, '"\\"' + "[" * 60 + '"' + "[" * 65]
+    "arguments",
+    ["[" * 65, '{"a":' * 65, "[" * 200_000 + "]" * 200_000, '"\\"' + "[" * 60 + '"' + "[" * 65],
 )
 def test_deep_arguments(arguments: str) -> None:
-    """Arguments nested so deep that llama.cpp's JSON writer would overflow its stack are the caller's error."""
+    """Arguments nested so deep that llama.cpp's JSON writer would overflow its stack are the
+    caller's error.
+    """
     with pytest.raises(InvalidRequestError, match="nested deeper than 64") as caught:
         prompt_bounds.check(asked(call(arguments)), 1_000_000, 5)
 
     assert caught.value.param == "messages.0.tool_calls.0.function.arguments"
 
 
-@pytest.mark.parametrize("arguments", ["[" * 64, '"' + "[" * 1000, "[]" * 1000, "{}", "", '"\\', '"\\""' * 100])
+@pytest.mark.parametrize(
+    "arguments", ["[" * 64, '"' + "[" * 1000, "[]" * 1000, "{}", "", '"\\', '"\\""' * 100]
+)
 def test_arguments(arguments: str) -> None:
     """Brackets within strings and one after the other are not nested."""
     prompt_bounds.check(asked(call(arguments)), 1_000_000, 5)
@@ -67,19 +76,53 @@ def no_json(arguments: str) -> bool:
 
 NO_JSON = [
     *('{"a":' + "1" * 5000 + "}", '{"a":' + "9" * 310 + ".5}", '{"a":{}}' * 500),
-    *('{"a":1e999}', "1e400", "[1e999]", "[-1e999]", '{"a":1E+400}', "NaN", "Infinity", "-Infinity"),
-    *("{", '"', "", " ", '{"a":1}{"b":2}', "/*c*/{}", "{'a':1}", '{"a":1,}', '{"a":01}', '{"a":-}', '{"a":"\t"}'),
+    *(
+        '{"a":1e999}',
+        "1e400",
+        "[1e999]",
+        "[-1e999]",
+        '{"a":1E+400}',
+        "NaN",
+        "Infinity",
+        "-Infinity",
+    ),
+    *(
+        "{",
+        '"',
+        "",
+        " ",
+        '{"a":1}{"b":2}',
+        "/*c*/{}",
+        "{'a':1}",
+        '{"a":1,}',
+        '{"a":01}',
+        '{"a":-}',
+        '{"a":"\t"}',
+    ),
     *(r'"\ud800"', r'{"a":"\ud800"}', r'{"\ud800":1}', r'{"a":"\udc00\ud800"}', r'{"a":"\x"}'),
 ]
 JSON = [
     *("1" * 300, '{"a":' * 64 + "1" + "}" * 64, '{"a":0.' + "1" * 400 + "}"),
-    *('"\x7f"', "null", '{"a":1,"a":2}', "true", "[]", '"x"', " {} ", "\ufeff{}", '{"a":1e-999}', '{"a":1e308}'),
+    *(
+        '"\x7f"',
+        "null",
+        '{"a":1,"a":2}',
+        "true",
+        "[]",
+        '"x"',
+        " {} ",
+        "\ufeff{}",
+        '{"a":1e-999}',
+        '{"a":1e308}',
+    ),
     *(r'{"\u0000":1}', r'{"a":"\ud83d\ude00"}', '{"é":"界"}'),
 ]
 
 
 async def test_no_json() -> None:
-    """Arguments that llama.cpp cannot read are the caller's error, which names the call; all others reach it."""
+    """Arguments that llama.cpp cannot read are the caller's error, which names the call; all others
+    reach it.
+    """
     assert [text for text in NO_JSON if not no_json(text)] == []
     assert [text for text in JSON if no_json(text)] == []
     async with started(settings_for("llama_cpp", context_tokens=2048)) as engine:
@@ -91,12 +134,16 @@ async def test_no_json() -> None:
         for text in NO_JSON:
             said: list[Exception] = []
             with contextlib.suppress(ValueError, RuntimeError):
-                running._server.handle_chat_completions(json.dumps({**call(text), "max_tokens": 1}), said.append)
+                running._server.handle_chat_completions(
+                    json.dumps({**call(text), "max_tokens": 1}), said.append
+                )
                 assert "error" in str(said), text
 
 
 def test_cost() -> None:
-    """A refusal by size looks at no text; a walk is linear, and takes no longer than reading the JSON some times."""
+    """A refusal by size looks at no text; a walk is linear, and takes no longer than reading the
+    JSON some times.
+    """
     size = 900_000
     worst = {
         "closing": "[" * 65 + "]" * size,
@@ -123,14 +170,20 @@ def test_cost() -> None:
 
 
 async def test_message_tokens() -> None:
-    """The engine knows what its template makes of a message, refuses by that, and takes what fits."""
+    """The engine knows what its template makes of a message, refuses by that, and takes what
+    fits.
+    """
     async with started(settings_for("llama_cpp")) as engine:
         running: Any = engine
         assert running._message_tokens == 5
         with pytest.raises(ContextLengthError, match="or more"):
-            await anext(running.generate(asked({"messages": [{"role": "user", "content": "a"}] * 52})))
+            await anext(
+                running.generate(asked({"messages": [{"role": "user", "content": "a"}] * 52}))
+            )
         with pytest.raises(InvalidRequestError, match="nested"):
             await anext(running.generate(asked(call("[" * 8_000))))
-        batches = running.generate(asked({"messages": [{"role": "user", "content": "a"}] * 30}, max_tokens=1))
+        batches = running.generate(
+            asked({"messages": [{"role": "user", "content": "a"}] * 30}, max_tokens=1)
+        )
         assert await anext(batches)
         await batches.aclose()

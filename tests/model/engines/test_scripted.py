@@ -50,26 +50,45 @@ async def test_exact(engine: Any) -> None:
 async def test_echo(engine: Any) -> None:
     """What is no script is echoed word by word; the prompt counts the words of all messages."""
     request = asked(
-        {"messages": [{"role": "system", "content": "be kind"}, {"role": "user", "content": "say it  back\n"}]}
+        {
+            "messages": [
+                {"role": "system", "content": "be kind"},
+                {"role": "user", "content": "say it  back\n"},
+            ]
+        }
     )
 
     async with contextlib.aclosing(engine.generate(request)) as batches:
         events = [event async for batch in batches for event in batch]
 
-    assert [event.content for event in events if isinstance(event, Delta)] == ["say", " it", "  back", "\n"]
+    assert [event.content for event in events if isinstance(event, Delta)] == [
+        "say",
+        " it",
+        "  back",
+        "\n",
+    ]
     assert events[0] == Start(6)
     assert events[-1] == Usage(6, 4)
 
 
 async def test_tool_calls(engine: Any) -> None:
     """A tool call comes in OpenAI's parts, each a token."""
-    events = await events_of(engine, say=["a"], tool_calls=[{"name": "f", "arguments": ["{", "}"]}], prompt_tokens=1)
+    events = await events_of(
+        engine, say=["a"], tool_calls=[{"name": "f", "arguments": ["{", "}"]}], prompt_tokens=1
+    )
 
     assert events[2:] == [
         Delta(
             0,
             1,
-            tool_calls=({"index": 0, "id": "call_0", "type": "function", "function": {"name": "f", "arguments": ""}},),
+            tool_calls=(
+                {
+                    "index": 0,
+                    "id": "call_0",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": ""},
+                },
+            ),
         ),
         Delta(0, 1, tool_calls=({"index": 0, "function": {"arguments": "{"}},)),
         Delta(0, 1, tool_calls=({"index": 0, "function": {"arguments": "}"}},)),
@@ -83,12 +102,16 @@ async def test_nothing(engine: Any) -> None:
     assert await events_of(engine, prompt_tokens=1) == [Start(1), Finish(0, "stop"), Usage(1, 0)]
 
 
-@pytest.mark.parametrize(("code", "kind"), [("engine_error", EngineError), ("not_ready", NotReadyError)])
+@pytest.mark.parametrize(
+    ("code", "kind"), [("engine_error", EngineError), ("not_ready", NotReadyError)]
+)
 async def test_failure(engine: Any, code: str, kind: type[Exception]) -> None:
     """A script fails with its code after its number of tokens."""
     said = 0
     with pytest.raises(kind):  # noqa: PT012 - what came before the failure is asserted too
-        async with contextlib.aclosing(engine.generate(asked(scripted(count=9, fail_after=4, code=code)))) as batches:
+        async with contextlib.aclosing(
+            engine.generate(asked(scripted(count=9, fail_after=4, code=code)))
+        ) as batches:
             async for batch in batches:
                 said += sum(isinstance(event, Delta) for event in batch)
 
@@ -96,15 +119,21 @@ async def test_failure(engine: Any, code: str, kind: type[Exception]) -> None:
 
 
 async def test_rate(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens come at the rate, and their stamps are the times at which they were due, also of those that come late."""
+    """Tokens come at the rate, and their stamps are the times at which they were due, also of those
+    that come late.
+    """
     clock = 100.0
 
     async def sleep(seconds: float) -> None:
         nonlocal clock
-        clock += seconds + (0.025 if seconds else 0)  # whoever sleeps is woken two and a half steps too late
+        clock += seconds + (
+            0.025 if seconds else 0
+        )  # whoever sleeps is woken two and a half steps too late
 
     loop = SimpleNamespace(time=lambda: clock)
-    monkeypatch.setattr(scripted_engine, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
+    monkeypatch.setattr(
+        scripted_engine, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop)
+    )
     monkeypatch.setattr(scripted_engine, "time", SimpleNamespace(time_ns=lambda: int(clock * 1e9)))
     events = await events_of(engine, count=21, rate=100, stamp=True, first_after=0.05)
 
@@ -114,7 +143,9 @@ async def test_rate(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_buffer(engine: Any) -> None:
-    """A reader who is away gets what was sampled meanwhile in one batch, bounded; then sampling had waited."""
+    """A reader who is away gets what was sampled meanwhile in one batch, bounded; then sampling had
+    waited.
+    """
     request = asked(scripted(count=1000, rate=10_000))
     sizes = []
     async with contextlib.aclosing(engine.generate(request)) as batches:
@@ -128,7 +159,9 @@ async def test_buffer(engine: Any) -> None:
     assert sum(sizes) == 1000 + 2  # the finish and the usage
 
 
-@pytest.mark.parametrize("text", ["{", '{"sing":1}', '{"rate":0}', '{"count":-1}', '{"code":"x"}', '{"say":"a"}'])
+@pytest.mark.parametrize(
+    "text", ["{", '{"sing":1}', '{"rate":0}', '{"count":-1}', '{"code":"x"}', '{"say":"a"}']
+)
 def test_bad_script(text: str) -> None:
     """An object that is no script is refused."""
     with pytest.raises(InvalidRequestError, match="script"):
@@ -141,9 +174,15 @@ def test_words(text: str) -> None:
     assert "".join(words(text)) == text
 
 
-@given(st.text("ab", max_size=20), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3), st.data())
+@given(
+    st.text("ab", max_size=20),
+    st.lists(st.text("ab", min_size=1, max_size=4), max_size=3),
+    st.data(),
+)
 def test_stop_filter(text: str, stops: list[str], data: st.DataObject) -> None:
-    """However a text is cut, what is shown of it ends before the stop string that is complete first."""
+    """However a text is cut, what is shown of it ends before the stop string that is complete
+    first.
+    """
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     stop_filter = StopFilter(tuple(stops))
     shown = ""

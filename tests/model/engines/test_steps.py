@@ -11,7 +11,9 @@ from model.errors import InvalidRequestError
 
 
 def test_slow_step() -> None:
-    """The request with a grammar in a slow step ends at its next chunk; the others go on, and all are measured."""
+    """The request with a grammar in a slow step ends at its next chunk; the others go on, and all
+    are measured.
+    """
     watched = Steps()
     seen: list[float] = []
     watched.observe = seen.append
@@ -40,12 +42,15 @@ def ended(watched: Steps, each: Sampling, tokens: int, milliseconds: float) -> b
 
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_suspect(first: int) -> None:
-    """Whoever reports a slow step first, one request ends for it: the slowest in its try, of equals the newest.
+    """Whoever reports a slow step first, one request ends for it: the slowest in its try, of equals
+    the newest.
 
     If steps remain slow without it, the next one ends.
     """
     watched = Steps()
-    running = [watched.begin(name, step) for name, step in ((b"a", 0.001), (b"b", 0.002), (b"c", 0.002))]
+    running = [
+        watched.begin(name, step) for name, step in ((b"a", 0.001), (b"b", 0.002), (b"c", 0.002))
+    ]
     for each in running:
         watched.chunk(each, 1, 0.0)
     order = running[first:] + running[:first]
@@ -114,7 +119,9 @@ def test_several_tokens() -> None:
 
 
 def test_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine is stuck where no answer moves on, unless a prompt is read or all readers hold their answers back."""
+    """The engine is stuck where no answer moves on, unless a prompt is read or all readers hold
+    their answers back.
+    """
     watched = Steps()
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -149,7 +156,9 @@ def run(watched: Steps, each: Sampling, steps: list[float]) -> int:
 
 
 def test_many_slow_steps() -> None:
-    """Steps that are slow by less than the budget add up, against what a step takes without a grammar."""
+    """Steps that are slow by less than the budget add up, against what a step takes without a
+    grammar.
+    """
     watched = Steps()
     watched.measured(0.001)
     slow = watched.begin(b"slow")
@@ -164,7 +173,8 @@ def test_many_slow_steps() -> None:
 
 
 def test_who_was_there() -> None:
-    """The request that was in the slow steps ends, whatever the sizes of grammars that came later, and all of its own.
+    """The request that was in the slow steps ends, whatever the sizes of grammars that came later,
+    and all of its own.
 
     One that runs longer is not blamed for what was slow before.
     """

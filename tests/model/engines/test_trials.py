@@ -48,12 +48,17 @@ async def tried() -> AsyncIterator[Trials]:
 
 def tool(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return the fields of a request whose answer may be a call."""
-    return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}], **more}
+    return {
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}],
+        **more,
+    }
 
 
 def form(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a request whose answer has this schema."""
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
+    return {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    }
 
 
 def tried_of(**more: Any) -> dict[str, Any]:
@@ -65,12 +70,19 @@ def tried_of(**more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("schema", HOSTILE)
 async def test_hostile_tool(tried: Trials, schema: dict[str, Any]) -> None:
-    """A tool's parameters that take all memory are refused, and another caller is served by a new process."""
+    """A tool's parameters that take all memory are refused, and another caller is served by a new
+    process.
+    """
     with pytest.raises(
         InvalidRequestError,
-        match=r"tools: the schema cannot be used here: it takes more than 0\.5 s of CPU or too much memory",
+        match=(
+            r"tools: the schema cannot be used here: it takes more than 0\.5 s of CPU or too "
+            r"much memory"
+        ),
     ) as caught:
-        await tried.check(tried_of(**tool({"type": "object", "properties": {"x": schema}})), "tools")
+        await tried.check(
+            tried_of(**tool({"type": "object", "properties": {"x": schema}})), "tools"
+        )
 
     assert caught.value.param == "tools"
     await tried.check(tried_of(**form({"type": "integer"})), "response_format", "neighbour")
@@ -78,7 +90,9 @@ async def test_hostile_tool(tried: Trials, schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("schema", HOSTILE)
 async def test_hostile_form(tried: Trials, schema: dict[str, Any]) -> None:
-    """The same in a structured answer is refused with llguidance's reason, and no process had to die."""
+    """The same in a structured answer is refused with llguidance's reason, and no process had to
+    die.
+    """
     with pytest.raises(InvalidRequestError, match=r"greater than|regex parse error"):
         await tried.check(tried_of(**form(schema)), "response_format")
 
@@ -86,7 +100,9 @@ async def test_hostile_form(tried: Trials, schema: dict[str, Any]) -> None:
 
 
 async def test_one_request_pays(serve: Serve) -> None:
-    """Over HTTP such a request is a 400 in the container's shape, and the container serves the next one."""
+    """Over HTTP such a request is a 400 in the container's shape, and the container serves the next
+    one.
+    """
     hostile = {**QUESTION, **tool({"properties": {"x": HOSTILE[0]}})}
     async with serve("llama_cpp", context_tokens=512) as container:
         refused = await container.client.post("/v1/chat/completions", json=hostile)
@@ -104,11 +120,18 @@ def rounds(depth: int, most: int) -> dict[str, Any]:
     inner = "[a-z]"
     for _ in range(depth):
         inner = f"({inner}){{1,{most}}}"
-    return tool({"properties": {"a": {"type": "string", "pattern": f"^{inner}[a-z]{{100}}$"}}, "required": ["a"]})
+    return tool(
+        {
+            "properties": {"a": {"type": "string", "pattern": f"^{inner}[a-z]{{100}}$"}},
+            "required": ["a"],
+        }
+    )
 
 
 async def test_steps_of_a_call(tried: Trials) -> None:
-    """A call that the model may make is tried as if it were made: what its steps take is found out, and bounded."""
+    """A call that the model may make is tried as if it were made: what its steps take is found out,
+    and bounded.
+    """
     with pytest.raises(InvalidRequestError, match="simplify"):
         await tried.check(guiding_tools(rounds(6, 2)), "tools")
     slow = await tried.check(guiding_tools(rounds(5, 2)), "tools", "b")
@@ -123,7 +146,9 @@ def guiding_tools(more: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_slow_where_it_served(tried: Trials) -> None:
-    """A grammar that was slow in the engine itself is refused from then on, and its caller pauses."""
+    """A grammar that was slow in the engine itself is refused from then on, and its caller
+    pauses.
+    """
     schema = tried_of(**form({"const": 1}))
     tried.refuse(await tried.check(schema, "x", "a"), "a")
 
@@ -134,7 +159,9 @@ async def test_slow_where_it_served(tried: Trials) -> None:
 
 
 async def test_each_use_counts(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a known schema costs is counted for each choice, against its caller only; what is cheap waits for nobody."""
+    """What a known schema costs is counted for each choice, against its caller only; what is cheap
+    waits for nobody.
+    """
 
     async def half(_: bytes) -> dict[str, Any]:
         return {"error": None, "seconds": 0.4, "step": 0.001}
@@ -145,7 +172,9 @@ async def test_each_use_counts(tried: Trials, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(OverloadedError, match="of this caller"):
         await tried.check(costly, "x", "a")
     await tried.check(costly, "x", "b")
-    with pytest.raises(InvalidRequestError, match=r"0\.40 s of CPU to prepare for each choice") as refusal:
+    with pytest.raises(
+        InvalidRequestError, match=r"0\.40 s of CPU to prepare for each choice"
+    ) as refusal:
         await tried.check(costly, "x", "c", choices=2)
     assert refusal.value.param == "n"
 
@@ -157,7 +186,9 @@ async def test_each_use_counts(tried: Trials, monkeypatch: pytest.MonkeyPatch) -
 async def test_too_dear(tried: Trials) -> None:
     """A pattern whose automaton explodes is refused, by time or by memory."""
     with pytest.raises(InvalidRequestError, match=r"simplify it|too many"):
-        await tried.check(tried_of(**form({"type": "string", "pattern": "^((a{1000}){1000}){1000}$"})), "x")
+        await tried.check(
+            tried_of(**form({"type": "string", "pattern": "^((a{1000}){1000}){1000}$"})), "x"
+        )
 
 
 async def test_known(tried: Trials) -> None:
@@ -198,11 +229,17 @@ def zombies() -> list[str]:
 
 
 async def test_beside_a_hostile_one(tried: Trials) -> None:
-    """Ordinary schemas are tried while a hostile one is: it holds the first lane for a moment only."""
-    hostile = asyncio.create_task(tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools"))
+    """Ordinary schemas are tried while a hostile one is: it holds the first lane for a moment
+    only.
+    """
+    hostile = asyncio.create_task(
+        tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools")
+    )
     await asyncio.sleep(0)
 
-    await asyncio.gather(*(tried.check(tried_of(**form({"const": number})), "x", str(number)) for number in range(8)))
+    await asyncio.gather(
+        *(tried.check(tried_of(**form({"const": number})), "x", str(number)) for number in range(8))
+    )
 
     assert not hostile.done()
     with pytest.raises(InvalidRequestError):
@@ -211,7 +248,9 @@ async def test_beside_a_hostile_one(tried: Trials) -> None:
 
 async def test_cancelled(tried: Trials) -> None:
     """A request that is cancelled while its schema is tried gets no verdict of another request."""
-    task = asyncio.create_task(tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools"))
+    task = asyncio.create_task(
+        tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools")
+    )
     await until(lambda: tried.lanes[0].waiting == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -224,7 +263,9 @@ async def test_cancelled(tried: Trials) -> None:
 async def test_bounded_queue(tried: Trials) -> None:
     """More tries than may wait are refused with 429."""
     tried.lanes[0]._most = 2
-    checks = [tried.check(tried_of(**form({"const": number})), "x", str(number)) for number in range(4)]
+    checks = [
+        tried.check(tried_of(**form({"const": number})), "x", str(number)) for number in range(4)
+    ]
 
     results = await asyncio.gather(*checks, return_exceptions=True)
 
@@ -237,7 +278,9 @@ def dear(number: int) -> dict[str, Any]:
 
 
 async def test_half_of_the_places() -> None:
-    """What is slow takes at most half of the places that there are: more of it is a 429, and the rest is tried."""
+    """What is slow takes at most half of the places that there are: more of it is a 429, and the
+    rest is tried.
+    """
     few = Trials(places=4)
     await few.start()
     checks = [few.check(dear(number), "x", str(number)) for number in range(5)]
@@ -260,14 +303,18 @@ async def test_slow_is_remembered(tried: Trials, monkeypatch: pytest.MonkeyPatch
         await tried.check(dear(0), "x")
 
     monkeypatch.undo()
-    tried._known = type(tried._known)((key, replace(each, until=0.0)) for key, each in tried._known.items())
+    tried._known = type(tried._known)(
+        (key, replace(each, until=0.0)) for key, each in tried._known.items()
+    )
     tried._paused.clear()
     monkeypatch.setattr(tried, "_tried", too_slow_no_more)
     await tried.check(dear(0), "x")
 
 
 async def test_callers_take_turns(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One grammar of a caller is tried at a time, and a caller of a slow one waits with new ones; others do neither."""
+    """One grammar of a caller is tried at a time, and a caller of a slow one waits with new ones;
+    others do neither.
+    """
     begun: list[bytes] = []
     go_on = asyncio.Event()
 
@@ -302,7 +349,9 @@ async def too_slow_no_more(_: bytes) -> dict[str, Any]:
 
 
 async def test_busy_machine(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A try that has had no CPU time for long may be repeated: it is no fault of the schema, and not remembered."""
+    """A try that has had no CPU time for long may be repeated: it is no fault of the schema, and
+    not remembered.
+    """
     monkeypatch.setattr(trials, "WALL_SECONDS", 0.0)
     with pytest.raises(NotReadyError, match="busy"):
         await tried.check(tried_of(**form({"const": 1})), "x")
@@ -336,14 +385,23 @@ async def test_ends_with_its_input(tried: Trials) -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        (tool({"properties": {"a": {"enum": list(range(600))}}}), "more than 512 forms at one place"),
+        (
+            tool({"properties": {"a": {"enum": list(range(600))}}}),
+            "more than 512 forms at one place",
+        ),
         (
             tool(
-                {"$defs": {"b": {"enum": list(range(99))}}, "properties": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 9}}}
+                {
+                    "$defs": {"b": {"enum": list(range(99))}},
+                    "properties": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 9}},
+                }
             ),
             "more than 512 forms",
         ),
-        (tool({"$defs": {"b": {"anyOf": [{"$ref": "#/$defs/b"}]}}, "$ref": "#/$defs/b"}), "more than 512 forms"),
+        (
+            tool({"$defs": {"b": {"anyOf": [{"$ref": "#/$defs/b"}]}}, "$ref": "#/$defs/b"}),
+            "more than 512 forms",
+        ),
     ],
 )
 def test_bounds(more: dict[str, Any], why: str) -> None:
@@ -357,7 +415,9 @@ def test_bounds(more: dict[str, Any], why: str) -> None:
     [
         form({"enum": [f"value {number}" for number in range(4000)]}),
         tool({"properties": {"a": {"enum": list(range(600))}}}, tool_choice="required"),
-        tool({"$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"}),
+        tool(
+            {"$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"}
+        ),
         {"response_format": {"type": "json_object"}},
         {},
     ],
@@ -369,11 +429,16 @@ def test_within_bounds(more: dict[str, Any]) -> None:
 
 def test_documented() -> None:
     """The documentation has the limits as the code has them."""
-    page = " ".join((Path(__file__).parents[3] / "docs" / "reference" / "container.md").read_text().split())
+    page = " ".join(
+        (Path(__file__).parents[3] / "docs" / "reference" / "container.md").read_text().split()
+    )
 
     for limit in (
         f"properties) | {guided.MAX_TOOL_ALTERNATIVES} |",
-        f"{trials.CPU_SECONDS:g} s of CPU, {trial_child.ADDRESS_SPACE // 2**20} MB of address space",
+        (
+            f"{trials.CPU_SECONDS:g} s of CPU, {trial_child.ADDRESS_SPACE // 2**20} MB of "
+            "address space"
+        ),
         f"tried | {trials.MAX_WAITING}, ",
         f"has not done in {trials.QUICK_SECONDS:g} s of CPU",
         f"A try that takes {WALL_SECONDS:g} s of wall time",
@@ -382,7 +447,10 @@ def test_documented() -> None:
         f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
         f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",
         f"{steps.BUDGET_SECONDS:g} s in all over {steps.SLOW_SECONDS:g} s",
-        f"what is over {turns.FREE_SECONDS:g} s | a tenth of the time | the request waits up to {turns.MOST_AHEAD:g} s",
+        (
+            f"what is over {turns.FREE_SECONDS:g} s | a tenth of the time | the request waits up "
+            f"to {turns.MOST_AHEAD:g} s"
+        ),
         f"the {trial_child.MAX_CALLS} largest tools",
         f"{steps.STALLED_SECONDS:g} s, or ten usual steps",
         f"{sse.MAX_WHOLE // 2**20} MiB: 32,000 tokens",

@@ -1,4 +1,6 @@
-"""What is vLLM's own: its arguments, tools, reasoning, adapters, refusals, and its death. Over the stand-in."""
+"""What is vLLM's own: its arguments, tools, reasoning, adapters, refusals, and its death. Over the
+stand-in.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ TOOLS = [
         "type": "function",
         "function": {
             "name": name,
-            "parameters": {"type": "object", "properties": {key: {"enum": [value]}}, "required": [key]},
+            "parameters": {
+                "type": "object",
+                "properties": {key: {"enum": [value]}},
+                "required": [key],
+            },
         },
     }
     for name, key, value in (("get_weather", "city", "Rome"), ("get_count", "number", 7))
@@ -77,7 +83,11 @@ def calls_of(events: list[Event]) -> list[tuple[str, Any]]:
 def test_arguments() -> None:
     """Settings become vLLM's arguments; all GPUs share the model unless it is said otherwise."""
     settings = settings_for(
-        "vllm", quantization="fp8", lora_adapters={"sql": "/a", "law": "/b"}, lora_rank="64", reasoning_parser="qwen3"
+        "vllm",
+        quantization="fp8",
+        lora_adapters={"sql": "/a", "law": "/b"},
+        lora_rank="64",
+        reasoning_parser="qwen3",
     )
 
     arguments = engine_arguments(settings, 8)
@@ -101,8 +111,15 @@ def test_arguments() -> None:
 
 
 def test_other_arguments() -> None:
-    """Arguments without a setting are passed on; those that do not exist, or have one, are refused."""
-    assert engine_arguments(settings_for("vllm", vllm_args={"enforce_eager": True}), 1)["enforce_eager"] is True
+    """Arguments without a setting are passed on; those that do not exist, or have one, are
+    refused.
+    """
+    assert (
+        engine_arguments(settings_for("vllm", vllm_args={"enforce_eager": True}), 1)[
+            "enforce_eager"
+        ]
+        is True
+    )
     with pytest.raises(StartError, match="no argument enforce_eagre"):
         engine_arguments(settings_for("vllm", vllm_args={"enforce_eagre": True}), 1)
     with pytest.raises(StartError, match="max_model_len has its own setting"):
@@ -128,10 +145,16 @@ TENSORS = (hugging_face_model() / "model.safetensors").read_bytes()
         ({"config__json": "[]"}, "not a JSON object"),
         ({"config__json": "{}"}, "no weights"),
         ({"config__json": "{}", "model__safetensors": TENSORS[:-1]}, "truncated or corrupt"),
-        ({"config__json": "{}", "model__safetensors": b"\0" * 64}, "corrupt, or not a safetensors file"),
+        (
+            {"config__json": "{}", "model__safetensors": b"\0" * 64},
+            "corrupt, or not a safetensors file",
+        ),
         ({"config__json": "{}", "model__safetensors": b""}, "corrupt, or not a safetensors file"),
         (
-            {"config__json": "{}", "model__safetensors__index__json": '{"weight_map": {"a": "x.safetensors"}}'},
+            {
+                "config__json": "{}",
+                "model__safetensors__index__json": '{"weight_map": {"a": "x.safetensors"}}',
+            },
             r"x\.safetensors missing",
         ),
     ],
@@ -151,7 +174,10 @@ async def test_bad_weights(tmp_path: Path, files: dict[str, Any], reason: str) -
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"quantization": "unknown"}, "vLLM cannot serve .*: Unknown quantization method: unknown.$"),
+        (
+            {"quantization": "unknown"},
+            "vLLM cannot serve .*: Unknown quantization method: unknown.$",
+        ),
         ({"reasoning_parser": "none"}, "reasoning_parser_name='none' has not been registered"),
         ({"lora_adapters": {"sql": "/nowhere"}}, "sql: no adapter_config.json in /nowhere"),
         ({"model_dir": hugging_face_model() / "nothing"}, "No such file"),
@@ -166,7 +192,9 @@ async def test_cannot_start(more: dict[str, Any], reason: str) -> None:
     await engine.close()
 
 
-async def test_other_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_other_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Another version of vLLM than the engine was made for is said at the start, and tried."""
     monkeypatch.setattr("vllm.__version__", "0.34.1")
     async with started(settings_for("vllm")):
@@ -174,7 +202,9 @@ async def test_other_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 async def test_tools() -> None:
-    """Calls that must be made are made, of the tool that was named, and end with the reason that clients wait for."""
+    """Calls that must be made are made, of the tool that was named, and end with the reason that
+    clients wait for.
+    """
     named = {"type": "function", "function": {"name": "get_count"}}
     async with started(settings_for("vllm", tool_parser="hermes", context_tokens=1024)) as engine:
         required = await whole(engine, tools=TOOLS, tool_choice="required")
@@ -189,7 +219,12 @@ async def test_tools() -> None:
     assert text_of(required) == text_of(forced) == ""
     assert calls_of(auto) == calls_of(none) == []
     assert text_of(auto) == text_of(none) != ""
-    starts = [event.prompt_tokens for events in (auto, none) for event in events if isinstance(event, Start)]
+    starts = [
+        event.prompt_tokens
+        for events in (auto, none)
+        for event in events
+        if isinstance(event, Start)
+    ]
     assert starts[0] > starts[1] + 100  # what may not be called is not shown
 
 
@@ -243,7 +278,9 @@ async def test_logit_bias() -> None:
 async def test_refusals() -> None:
     """A schema that vLLM's grammar compiler refuses is the caller's error, with its message."""
     async with started(settings_for("vllm")) as engine:
-        with pytest.raises(InvalidRequestError, match=r"grammar: unknown type|Grammar error: Invalid type"):
+        with pytest.raises(
+            InvalidRequestError, match=r"grammar: unknown type|Grammar error: Invalid type"
+        ):
             await whole(engine, response_format=guided({"type": "nonsense"}))
         await until(lambda: engine.active == 0)
 
@@ -295,7 +332,9 @@ async def test_leaving_is_felt_in_the_next_step() -> None:
 
 
 async def test_cancel_frees_the_sequence(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cancel over HTTP frees the cache of the sequence, as vLLM's own metric shows before and after."""
+    """A cancel over HTTP frees the cache of the sequence, as vLLM's own metric shows before and
+    after.
+    """
     monkeypatch.setattr(AsyncLLM, "step_seconds", 0.05)  # so that it does not end by itself before
     body = {**QUESTION, "response_format": guided(ENDLESS), "sluice": {"v": 1, "request_id": "r"}}
     gauge = 'vllm:kv_cache_usage_perc{engine="0",model_name='
@@ -307,14 +346,19 @@ async def test_cancel_frees_the_sequence(serve: Serve, monkeypatch: pytest.Monke
         while '"delta"' not in await anext(lines):
             pass
         before = (await container.client.get("/metrics")).text
-        cancelled = (await container.client.post("/invocations", json={"sluice": {"v": 1, "cancel": "r"}})).json()
+        cancelled = (
+            await container.client.post("/invocations", json={"sluice": {"v": 1, "cancel": "r"}})
+        ).json()
         records = [line async for line in lines if line]
         await container.idle()
         after = (await container.client.get("/metrics")).text
 
     assert cancelled == {"cancelled": True}
     assert json.loads(records[-1])["code"] == "cancelled"
-    used = [float(text.partition(gauge)[2].partition("\n")[0].rpartition(" ")[2]) for text in (before, after)]
+    used = [
+        float(text.partition(gauge)[2].partition("\n")[0].rpartition(" ")[2])
+        for text in (before, after)
+    ]
     assert used[0] > used[1] == 0.0
     assert "sluice_cache_usage_ratio 0.0\n" in after
     assert "sluice_cache_usage_ratio 0.0\n" not in before
@@ -354,7 +398,11 @@ async def test_death(serve: Serve) -> None:
         records = [line async for line in lines if line]
         ping = await container.client.get("/ping")
 
-    assert json.loads(records[-1]) == {"type": "error", "code": "engine_error", "message": "vLLM: EngineDeadError"}
+    assert json.loads(records[-1]) == {
+        "type": "error",
+        "code": "engine_error",
+        "message": "vLLM: EngineDeadError",
+    }
     assert ping.status_code == 503
 
 
@@ -375,7 +423,12 @@ async def test_close() -> None:
     ("error", "began", "kind", "message"),
     [
         (values.VLLMValidationError("m", parameter="stop"), True, InvalidRequestError, "^m$"),
-        (values.VLLMValidationError("m", parameter="input_text", value=9), False, ContextLengthError, "9 characters"),
+        (
+            values.VLLMValidationError("m", parameter="input_text", value=9),
+            False,
+            ContextLengthError,
+            "9 characters",
+        ),
         (values.GracefulHTTPError("busy", 503), True, OverloadedError, "busy"),
         (ValueError("bad template"), False, InvalidRequestError, "bad template"),
         (ValueError("a bug"), True, EngineError, "vLLM: ValueError"),
@@ -404,14 +457,21 @@ def test_wrapped_errors() -> None:
 def output(text: str, tokens: list[int], finish: str | None = None) -> Any:
     """Return one output of vLLM's."""
     return CompletionOutput(
-        index=0, text=text, token_ids=tokens, cumulative_logprob=None, logprobs=None, finish_reason=finish
+        index=0,
+        text=text,
+        token_ids=tokens,
+        cumulative_logprob=None,
+        logprobs=None,
+        finish_reason=finish,
     )
 
 
 def reader() -> ChoiceReader:
     """Return a reader of a plain chat."""
     request = chat.ChatCompletionRequest.model_validate({"messages": []})
-    return ChoiceReader(0, chat.ChatStreamProcessor(request, None, enable_auto_tools=False, parser_cls=None), None)
+    return ChoiceReader(
+        0, chat.ChatStreamProcessor(request, None, enable_auto_tools=False, parser_cls=None), None
+    )
 
 
 def test_tokens_without_text() -> None:

@@ -42,10 +42,17 @@ def kind_of(method: Any) -> str:
 
 @pytest.mark.parametrize(
     ("owner", "method"),
-    [(owner, name) for owner, kind in STAND_INS.items() for name in class_of(owner)["methods"] if name in vars(kind)],
+    [
+        (owner, name)
+        for owner, kind in STAND_INS.items()
+        for name in class_of(owner)["methods"]
+        if name in vars(kind)
+    ],
 )
 def test_methods(owner: str, method: str) -> None:
-    """A method of the stand-in is of the pinned kind, and each of its parameters is a pinned one, of the same kind."""
+    """A method of the stand-in is of the pinned kind, and each of its parameters is a pinned one,
+    of the same kind.
+    """
     found = vars(STAND_INS[owner])[method]
     assert kind_of(found) == class_of(owner)["methods"][method]["kind"]
     if isinstance(found, property):
@@ -76,7 +83,9 @@ def test_everything_used_is_stood_in_for() -> None:
     assert len(called) >= 15
 
 
-@pytest.mark.parametrize("owner", ["DeltaMessage", "DeltaToolCall", "DeltaFunctionCall", "ErrorInfo", "ErrorResponse"])
+@pytest.mark.parametrize(
+    "owner", ["DeltaMessage", "DeltaToolCall", "DeltaFunctionCall", "ErrorInfo", "ErrorResponse"]
+)
 def test_models(owner: str) -> None:
     """A model of the stand-in has the pinned fields."""
     assert set(STAND_INS[owner].model_fields) == set(class_of(owner)["fields"])
@@ -93,7 +102,9 @@ def test_values() -> None:
     pinned = {name: item["value"] for name, item in class_of("RequestOutputKind")["fields"].items()}
     assert {kind.name: kind.value for kind in values.RequestOutputKind} == pinned
     assert chat.ChatStreamStep._fields == tuple(class_of("ChatStreamStep")["fields"])
-    assert {"prompt_token_ids", "outputs", "finished"} <= set(class_of("RequestOutput")["attributes"])
+    assert {"prompt_token_ids", "outputs", "finished"} <= set(
+        class_of("RequestOutput")["attributes"]
+    )
     assert {"parser"} <= set(class_of("OnlineRenderer")["attributes"])
     assert {"hide_metadata"} <= set(class_of("ChatStreamProcessor")["attributes"])
     assert {"model_config", "renderer"} <= set(class_of("AsyncLLM")["attributes"])
@@ -105,7 +116,9 @@ def test_arguments() -> None:
     names = {item.name for item in dataclasses.fields(values.AsyncEngineArgs)}
 
     assert len(names) > 200
-    assert names == set(class_of("EngineArgs")["fields"]) | set(class_of("AsyncEngineArgs")["fields"])
+    assert names == set(class_of("EngineArgs")["fields"]) | set(
+        class_of("AsyncEngineArgs")["fields"]
+    )
     with pytest.raises(TypeError, match="no_such_argument"):
         values.AsyncEngineArgs(no_such_argument=1)
     with pytest.raises(TypeError, match="no_such_field"):
@@ -118,13 +131,18 @@ def test_versions() -> None:
     dockerfile = (ROOT / "model" / "Dockerfile").read_text()
 
     assert pinned_version() == content["version"] == vllm_stand_in.VERSION
-    assert re.search(r"^ARG GPU_BASE_IMAGE=vllm/vllm-openai:v(.+)$", dockerfile, re.MULTILINE)[1] == content["version"]  # type: ignore[index]
+    assert (
+        re.search(r"^ARG GPU_BASE_IMAGE=vllm/vllm-openai:v(.+)$", dockerfile, re.MULTILINE)[1]
+        == content["version"]
+    )  # type: ignore[index]
     assert content["wheel"].startswith(f"vllm-{content['version']}-")
     assert re.fullmatch(r"[0-9a-f]{64}", content["sha256"])
 
 
 def test_every_import_is_pinned() -> None:
-    """What the engine's files import of vLLM is in the table, so that it is compared with the source."""
+    """What the engine's files import of vLLM is in the table, so that it is compared with the
+    source.
+    """
     wanted = set()
     for path in (ROOT / "model" / "engines").glob("vllm*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

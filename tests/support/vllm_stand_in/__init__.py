@@ -1,7 +1,7 @@
 """A stand-in of the part of vLLM that the engine uses, for machines without a GPU.
 
-Its signatures, fields and errors are those of the pinned version, which `signatures.json` holds; what would need
-a model is decided by rules (`sequence.py`).
+Its signatures, fields and errors are those of the pinned version, which `signatures.json` holds;
+what would need a model is decided by rules (`sequence.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ _CONTENT: dict[str, dict[str, Any]] = {
     "vllm.engine.arg_utils": {"AsyncEngineArgs": values.AsyncEngineArgs},
     "vllm.exceptions": {
         name: getattr(values, name)
-        for name in ("GenerationError", "GracefulHTTPError", "VLLMClientError", "VLLMError", "VLLMValidationError")
+        for name in (
+            "GenerationError",
+            "GracefulHTTPError",
+            "VLLMClientError",
+            "VLLMError",
+            "VLLMValidationError",
+        )
     },
     "vllm.lora.request": {"LoRARequest": values.LoRARequest},
     "vllm.platforms": {"current_platform": SimpleNamespace(device_count=lambda: 4)},
@@ -63,7 +69,9 @@ def modules() -> dict[str, ModuleType]:
 
 
 def make_model(folder: Path) -> None:
-    """Write what a model needs beside its weights: for the stand-in next to nothing, for vLLM a real tokenizer."""
+    """Write what a model needs beside its weights: for the stand-in next to nothing, for vLLM a
+    real tokenizer.
+    """
     if not INSTALLED:
         (folder / "config.json").write_text('{"model_type": "llama"}')
     else:

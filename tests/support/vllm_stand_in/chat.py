@@ -1,4 +1,6 @@
-"""A stand-in of vLLM's chat front: its request, its renderer, its parsers and its stream processor."""
+"""A stand-in of vLLM's chat front: its request, its renderer, its parsers and its stream
+processor.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,11 @@ class ChatCompletionRequest(Record):
         """What adjust_request does with tools that must be called."""
         choice = self.tool_choice
         if self.tools and choice not in ("none", "auto"):
-            names = [choice["function"]["name"]] if isinstance(choice, dict) else [self.tools[0]["function"]["name"]]
+            names = (
+                [choice["function"]["name"]]
+                if isinstance(choice, dict)
+                else [self.tools[0]["function"]["name"]]
+            )
             chosen = [each["function"] for each in self.tools if each["function"]["name"] in names]
             calls = [(each["name"], each.get("parameters")) for each in chosen]
             self.structured_outputs = StructuredOutputsParams(structural_tag=json.dumps(calls))
@@ -72,7 +78,9 @@ class ChatCompletionRequest(Record):
             stop=self.stop,
             logprobs=self.top_logprobs if self.logprobs else None,
             max_tokens=max_tokens,
-            logit_bias=None if self.logit_bias is None else {int(key): bias for key, bias in self.logit_bias.items()},
+            logit_bias=None
+            if self.logit_bias is None
+            else {int(key): bias for key, bias in self.logit_bias.items()},
             structured_outputs=guide,
             output_kind=RequestOutputKind.DELTA if self.stream else RequestOutputKind.FINAL_ONLY,
         )
@@ -91,7 +99,9 @@ class Parser:
     names: tuple[str | None, str | None] = (None, None)
 
     @as_pinned("Parser")
-    def __init__(self, tokenizer: Any, tools: Any = None, *args: Any, model_config: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, tokenizer: Any, tools: Any = None, *args: Any, model_config: Any = None, **kwargs: Any
+    ) -> None:
         tool, reasoning = self.names
         self.tool_parser = SimpleNamespace(name=tool) if tool else None
         self._reasoning = SimpleNamespace(name=reasoning) if reasoning else None
@@ -133,12 +143,16 @@ class Parser:
                 delta.reasoning, self._text = self._text[:end], self._text[end:]
                 return delta if delta.reasoning else None
             delta.reasoning, self._text, self._reasons = head or None, rest, False
-        while self.tool_parser and (found := re.match(r"\s*<tool_call>(.*?)</tool_call>", self._text, re.DOTALL)):
+        while self.tool_parser and (
+            found := re.match(r"\s*<tool_call>(.*?)</tool_call>", self._text, re.DOTALL)
+        ):
             call = json.loads(found.group(1))
             self._text = self._text[found.end() :]
             function = DeltaFunctionCall(name=call["name"], arguments=json.dumps(call["arguments"]))
             delta.tool_calls.append(
-                DeltaToolCall(id=f"call-{self._calls}", type="function", index=self._calls, function=function)
+                DeltaToolCall(
+                    id=f"call-{self._calls}", type="function", index=self._calls, function=function
+                )
             )
             self._calls += 1
         if not (self.tool_parser and self._text.startswith("<") and not finished):
@@ -157,7 +171,9 @@ class ChatStreamProcessor:
     """The parts of one choice."""
 
     @as_pinned("ChatStreamProcessor")
-    def __init__(self, request: Any, parser: Any, *, enable_auto_tools: bool, parser_cls: Any) -> None:
+    def __init__(
+        self, request: Any, parser: Any, *, enable_auto_tools: bool, parser_cls: Any
+    ) -> None:
         self.request = request
         self.parser = parser
         self.hide_metadata = parser is not None and not request.include_reasoning
@@ -165,13 +181,21 @@ class ChatStreamProcessor:
 
     @as_pinned("ChatStreamProcessor")
     def step(
-        self, delta_text: str, delta_token_ids: list[int], finish_reason: str | None, prompt_token_ids: Any
+        self,
+        delta_text: str,
+        delta_token_ids: list[int],
+        finish_reason: str | None,
+        prompt_token_ids: Any,
     ) -> ChatStreamStep:
         """Parse one part."""
         delta: Any = DeltaMessage(content=delta_text)
         if self.parser is not None:
             delta = self.parser.parse_delta(
-                delta_text, delta_token_ids, self.request, prompt_token_ids, finished=finish_reason is not None
+                delta_text,
+                delta_token_ids,
+                self.request,
+                prompt_token_ids,
+                finished=finish_reason is not None,
             )
         self.tools_streamed = self.tools_streamed or bool(delta and delta.tool_calls)
         named = isinstance(self.request.tool_choice, dict)

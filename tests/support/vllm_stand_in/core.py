@@ -1,7 +1,8 @@
-"""A stand-in of vLLM's engine core alone, behind the real vLLM: for a Python that has vLLM installed, and no GPU.
+"""A stand-in of vLLM's engine core alone, behind the real vLLM: for a Python that has vLLM
+installed, and no GPU.
 
-vLLM's own code then renders, validates, compiles grammars, detokenizes, stops, merges and parses; only what would run
-on a GPU, the sampling, is decided by the rules of `sequence.py`.
+vLLM's own code then renders, validates, compiles grammars, detokenizes, stops, merges and parses;
+only what would run on a GPU, the sampling, is decided by the rules of `sequence.py`.
 """
 
 from __future__ import annotations
@@ -50,14 +51,25 @@ class Core:
         prompt = self._tokenizer.decode(request.prompt_token_ids)
         guide = params.structured_outputs
         if guide is not None and guide.structural_tag is not None:
-            guide = SimpleNamespace(structural_tag=_calls(guide.structural_tag), json=None, json_object=None)
+            guide = SimpleNamespace(
+                structural_tag=_calls(guide.structural_tag), json=None, json_object=None
+            )
         elif guide is not None and isinstance(guide.json, str):
-            guide = SimpleNamespace(structural_tag=None, json=json.loads(guide.json), json_object=None)
+            guide = SimpleNamespace(
+                structural_tag=None, json=json.loads(guide.json), json_object=None
+            )
         ruled = SimpleNamespace(
-            structured_outputs=guide, seed=params.seed, temperature=params.temperature, top_k=params.top_k
+            structured_outputs=guide,
+            seed=params.seed,
+            temperature=params.temperature,
+            top_k=params.top_k,
         )
         pieces = said(prompt, ruled, request.lora_request, 0)
-        ids = (token for piece in pieces for token in self._tokenizer.encode(piece, add_special_tokens=False))
+        ids = (
+            token
+            for piece in pieces
+            for token in self._tokenizer.encode(piece, add_special_tokens=False)
+        )
         self.running[request.request_id] = SimpleNamespace(
             params=params,
             ids=ids,
@@ -82,7 +94,9 @@ class Core:
         if self.resources.engine_dead:
             raise EngineDeadError
         self.steps += 1
-        return EngineCoreOutputs(outputs=[self._step(request_id) for request_id in list(self.running)])
+        return EngineCoreOutputs(
+            outputs=[self._step(request_id) for request_id in list(self.running)]
+        )
 
     def _step(self, request_id: str) -> Any:
         each = self.running[request_id]
@@ -117,7 +131,9 @@ class Core:
 
 
 def _calls(tag: str) -> str:
-    """The first tool that a structural tag of vLLM's lets the model call, in the words of `sequence.py`."""
+    """The first tool that a structural tag of vLLM's lets the model call, in the words of
+    `sequence.py`.
+    """
     name = re.search(r"get_\w+", tag)
     schema = {"city": "Rome"} if name and name.group() == "get_weather" else {"number": 7}
     return json.dumps([[name.group() if name else "none", {"const": schema}]])
@@ -136,7 +152,8 @@ def install() -> None:
 
 _TEMPLATE = (
     "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content "
+    "}}<|im_end|>\n{% endfor %}"
     "<|im_start|>assistant\n"
 )
 
@@ -144,7 +161,9 @@ _TEMPLATE = (
 def make_model(folder: Path) -> None:
     """A configuration, and a tokenizer in which a byte is a token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bytewise = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(alphabet)}, merges=[]))
+    bytewise = Tokenizer(
+        models.BPE(vocab={letter: place for place, letter in enumerate(alphabet)}, merges=[])
+    )
     bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytewise.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytewise, eos_token="<|im_end|>")

@@ -1,4 +1,6 @@
-"""A stand-in of `AsyncLLM`: it schedules steps over all running sequences, as vLLM's core does, without a model."""
+"""A stand-in of `AsyncLLM`: it schedules steps over all running sequences, as vLLM's core does,
+without a model.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,11 @@ class AsyncLLM:
     @classmethod
     @as_pinned("AsyncLLM")
     def from_engine_args(
-        cls, engine_args: Any, start_engine_loop: bool = True, usage_context: Any = None, stat_loggers: Any = None
+        cls,
+        engine_args: Any,
+        start_engine_loop: bool = True,
+        usage_context: Any = None,
+        stat_loggers: Any = None,
     ) -> AsyncLLM:
         """Make one, in any thread."""
         if engine_args.quantization == "unknown":
@@ -87,7 +93,9 @@ class AsyncLLM:
         return cls(engine_args)
 
     def _usage(self) -> float:
-        tokens = sum(each.length for collector in self.collectors.values() for each in collector.sequences)
+        tokens = sum(
+            each.length for collector in self.collectors.values() for each in collector.sequences
+        )
         return float(tokens / (self.engine_args.max_num_seqs * self.engine_args.max_model_len))
 
     @property
@@ -136,12 +144,17 @@ class AsyncLLM:
         if self.errored:
             raise EngineDeadError
         if sampling_params.output_kind is not RequestOutputKind.DELTA:
-            raise EngineGenerateError from NotImplementedError("this stand-in has DELTA output only")
+            raise EngineGenerateError from NotImplementedError(
+                "this stand-in has DELTA output only"
+            )
         if lora_request is not None and not self.engine_args.enable_lora:
             raise EngineGenerateError from ValueError("Got lora_request but LoRA is not enabled!")
         check_guide(sampling_params.structured_outputs)
         ids, most = prompt["prompt_token_ids"], self.model_config.max_model_len
-        sequences = [Sequence(ids, sampling_params, lora_request, index, most) for index in range(sampling_params.n)]
+        sequences = [
+            Sequence(ids, sampling_params, lora_request, index, most)
+            for index in range(sampling_params.n)
+        ]
         collector = self.collectors[request_id] = _Collector(request_id, ids, sequences)
         if self._loop is None:
             self._loop = asyncio.create_task(self._run())

@@ -38,7 +38,9 @@ def signature(owner: str, method: str) -> inspect.Signature:
 
 
 def as_pinned(owner: str) -> Callable[[F], F]:
-    """A method that first takes its arguments as the pinned one would: TypeError for those it does not have."""
+    """A method that first takes its arguments as the pinned one would: TypeError for those it does
+    not have.
+    """
 
     def decorate(method: F) -> F:
         pinned = signature(owner, method.__name__)
@@ -54,12 +56,16 @@ def as_pinned(owner: str) -> Callable[[F], F]:
 
 
 class Record:
-    """A value with the pinned fields of its class, and of the bases that `pinned` names beside it."""
+    """A value with the pinned fields of its class, and of the bases that `pinned` names beside
+    it.
+    """
 
     pinned: tuple[str, ...] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        fields = {name: item for owner in self.pinned for name, item in class_of(owner)["fields"].items()}
+        fields = {
+            name: item for owner in self.pinned for name, item in class_of(owner)["fields"].items()
+        }
         given = dict(zip(fields, args, strict=False)) | kwargs
         if unknown := set(given) - set(fields):
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")

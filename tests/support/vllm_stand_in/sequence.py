@@ -1,4 +1,6 @@
-"""One sequence of the stand-in: a byte is a token, and what it says is decided by what guides it, or by its seed."""
+"""One sequence of the stand-in: a byte is a token, and what it says is decided by what guides it,
+or by its seed.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def check_guide(guide: Any) -> None:
         return
     kinds = ("object", "array", "integer", "string", "boolean", "number", "null", None)
     if guide.json.get("type") not in kinds:
-        raise VLLMValidationError(f"Failed to transform json schema into a grammar: unknown type {guide.json['type']}")
+        raise VLLMValidationError(
+            f"Failed to transform json schema into a grammar: unknown type {guide.json['type']}"
+        )
 
 
 def _instance(schema: dict[str, Any]) -> Iterator[str]:
@@ -50,7 +54,9 @@ def _instance(schema: dict[str, Any]) -> Iterator[str]:
             yield from _instance(schema["properties"][name])
         yield "}"
     else:
-        yield {"integer": "7", "number": "0.5", "boolean": "true", "null": "null"}.get(schema.get("type", ""), '"x"')
+        yield {"integer": "7", "number": "0.5", "boolean": "true", "null": "null"}.get(
+            schema.get("type", ""), '"x"'
+        )
 
 
 def said(prompt: str, params: Any, adapter: Any, index: int) -> Iterator[str]:
@@ -74,9 +80,13 @@ def said(prompt: str, params: Any, adapter: Any, index: int) -> Iterator[str]:
 
 
 class Sequence:
-    """One choice, from its prompt to its end, with vLLM's detokenizer: text comes when it can be no stop string."""
+    """One choice, from its prompt to its end, with vLLM's detokenizer: text comes when it can be no
+    stop string.
+    """
 
-    def __init__(self, prompt_ids: list[int], params: Any, adapter: Any, index: int, most: int) -> None:
+    def __init__(
+        self, prompt_ids: list[int], params: Any, adapter: Any, index: int, most: int
+    ) -> None:
         self.index = index
         self.finish_reason: str | None = None
         self.length = len(prompt_ids)
@@ -93,7 +103,11 @@ class Sequence:
     def step(self) -> Any:
         """Sample a token; the output as a DELTA."""
         bias = self._params.logit_bias or {}
-        token = max(bias, key=lambda key: bias[key]) if bias and max(bias.values()) >= 100 else next(self._plan)
+        token = (
+            max(bias, key=lambda key: bias[key])
+            if bias and max(bias.values()) >= 100
+            else next(self._plan)
+        )
         self._sampled += 1
         self.length += 1
         if token == EOS:
@@ -103,7 +117,11 @@ class Sequence:
             self._cut_at_stop()
         if self.finish_reason is None and self._sampled >= self._most:
             self.finish_reason = "length"
-        held = 0 if self.finish_reason else max((len(stop) - 1 for stop in self._params.stop or ()), default=0)
+        held = (
+            0
+            if self.finish_reason
+            else max((len(stop) - 1 for stop in self._params.stop or ()), default=0)
+        )
         end = max(self._shown, len(self._text) - held)
         text, self._shown = self._text[self._shown : end], end
         return CompletionOutput(
@@ -118,7 +136,12 @@ class Sequence:
     def abort_output(self) -> Any:
         """The last output of an aborted request."""
         return CompletionOutput(
-            index=self.index, text="", token_ids=[], cumulative_logprob=None, logprobs=None, finish_reason="abort"
+            index=self.index,
+            text="",
+            token_ids=[],
+            cumulative_logprob=None,
+            logprobs=None,
+            finish_reason="abort",
         )
 
     def _cut_at_stop(self) -> None:
@@ -128,8 +151,12 @@ class Sequence:
                 self.finish_reason = "stop"
 
     def _candidates(self, token: int) -> dict[int, Any]:
-        tokens = [token, *(other for other in range(97, 123) if other != token)][: max(1, self._params.logprobs)]
+        tokens = [token, *(other for other in range(97, 123) if other != token)][
+            : max(1, self._params.logprobs)
+        ]
         return {
-            each: Logprob(logprob=-0.5 * rank, rank=rank, decoded_token=chr(each) if each < 128 else "")
+            each: Logprob(
+                logprob=-0.5 * rank, rank=rank, decoded_token=chr(each) if each < 128 else ""
+            )
             for rank, each in enumerate(tokens, start=1)
         }

@@ -36,7 +36,9 @@ class SamplingParams(Record):
     pinned = ("SamplingParams",)
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"output_kind": RequestOutputKind.CUMULATIVE, "max_tokens": 16, "n": 1, **kwargs})
+        super().__init__(
+            **{"output_kind": RequestOutputKind.CUMULATIVE, "max_tokens": 16, "n": 1, **kwargs}
+        )
 
 
 class CompletionOutput(Record):

@@ -17,7 +17,11 @@ from cli.lib.project import CommandError
 def chunk(content: str | None = None, **more: Any) -> bytes:
     """Return a chunk of a careless server: without a role first, without a finish reason."""
     choice = {"index": 0, "delta": {} if content is None else {"content": content}}
-    return b"data: " + json.dumps({"id": "x", "object": "chunk", "choices": [choice], **more}).encode() + b"\n\n"
+    return (
+        b"data: "
+        + json.dumps({"id": "x", "object": "chunk", "choices": [choice], **more}).encode()
+        + b"\n\n"
+    )
 
 
 class Careless(BaseHTTPRequestHandler):
@@ -25,7 +29,11 @@ class Careless(BaseHTTPRequestHandler):
     before it is sent.
     """
 
-    answers: ClassVar[list[bytes]] = [b"event: message\n", *[chunk(f" word{number}") for number in range(9)], b"\n"]
+    answers: ClassVar[list[bytes]] = [
+        b"event: message\n",
+        *[chunk(f" word{number}") for number in range(9)],
+        b"\n",
+    ]
     protocol_version = "HTTP/1.0"
 
     def _send(self, status: int, body: bytes, kind: str = "application/json") -> None:
@@ -67,7 +75,10 @@ def careless() -> Iterator[str]:
 
 def test_every_carelessness_is_named(careless: str) -> None:
     """Every rule that a server breaks is named, with what was seen."""
-    findings = {one.rule: one for one in run(Target(Server(careless, "k"), "m", failing_prompt="x", silent_prompt="x"))}
+    findings = {
+        one.rule: one
+        for one in run(Target(Server(careless, "k"), "m", failing_prompt="x", silent_prompt="x"))
+    }
     for rule, seen in {
         "errors: a wrong key": "status 200",
         "errors: a body that is no JSON": "status 422",

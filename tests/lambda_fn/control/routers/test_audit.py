@@ -49,7 +49,11 @@ async def test_every_change_is_recorded(admin: Admin, make: Make) -> None:
 async def test_before_and_after(admin: Admin, make: Make) -> None:
     """A change has the changed fields before and after it; a new key has all fields."""
     made = await make(owner="a", limits={"tokens_per_day": 5})
-    await admin.ok("PATCH", f"/keys/{made['id']}", {"owner": "b", "name": "app", "limits": {"tokens_per_day": 9}})
+    await admin.ok(
+        "PATCH",
+        f"/keys/{made['id']}",
+        {"owner": "b", "name": "app", "limits": {"tokens_per_day": 9}},
+    )
     await admin.ok("PATCH", f"/keys/{made['id']}/budget", {"cost_per_day": "0.5"})
     budget, change, create = await entries(admin)
     assert create["after"]["owner"] == "a"
@@ -57,7 +61,10 @@ async def test_before_and_after(admin: Admin, make: Make) -> None:
     assert change["asked"] == {"owner": "b", "name": "app", "limits": {"tokens_per_day": 9}}
     assert change["before"] == {"owner": "a", "limits.tokens_per_day": 5}
     assert change["after"] == {"owner": "b", "limits.tokens_per_day": 9}
-    assert (budget["before"], budget["after"]) == ({"limits.cost_per_day": None}, {"limits.cost_per_day": "0.5"})
+    assert (budget["before"], budget["after"]) == (
+        {"limits.cost_per_day": None},
+        {"limits.cost_per_day": "0.5"},
+    )
 
 
 async def test_what_was_refused_is_recorded(admin: Admin, make: Make) -> None:
@@ -82,7 +89,10 @@ async def test_nothing_is_done_that_cannot_be_recorded(admin: Admin, make: Make)
         raise MeterUnavailable
 
     admin.services.table.put = away  # type: ignore[method-assign]
-    for call in (("POST", "/keys", {"name": "n"}), ("PATCH", f"/keys/{made['id']}", {"owner": "b"})):
+    for call in (
+        ("POST", "/keys", {"name": "n"}),
+        ("PATCH", f"/keys/{made['id']}", {"owner": "b"}),
+    ):
         await admin.refused(503, *call)
     admin.services.table.put = put  # type: ignore[method-assign]
     assert [key["owner"] for key in (await admin.ok("GET", "/keys"))["data"]] == ["a"]
@@ -117,7 +127,11 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
         assert lost == "change"
     table.put, table.update = put, update  # type: ignore[method-assign]
     [entry, _] = await entries(admin)
-    assert (entry["action"], entry["outcome"], entry["asked"]) == ("updateKey", "unknown", {"owner": "b"})
+    assert (entry["action"], entry["outcome"], entry["asked"]) == (
+        "updateKey",
+        "unknown",
+        {"owner": "b"},
+    )
     owner = (await admin.ok("GET", f"/keys/{made['id']}"))["owner"]
     assert owner == ("a" if lost == "change" else "b")
 
@@ -164,11 +178,16 @@ async def test_pages_and_filters(admin: Admin, make: Make) -> None:
             if after is None:
                 break
         assert found == whole
-    assert [it["action"] for it in await entries(admin, key=first["id"])] == ["deleteKey", "createKey"]
+    assert [it["action"] for it in await entries(admin, key=first["id"])] == [
+        "deleteKey",
+        "createKey",
+    ]
     assert [it["actor"] for it in await entries(admin, actor="iam")] == ["iam:keys", "iam:all"]
     assert [it["actor"] for it in await entries(admin, actor="iam:all")] == ["iam:all"]
     assert await entries(admin, actor="ia") == []
-    assert [it["actor"] for it in await entries(admin, since="2026-11-20", until="2026-11-21")] == ["iam:keys"]
+    assert [it["actor"] for it in await entries(admin, since="2026-11-20", until="2026-11-21")] == [
+        "iam:keys"
+    ]
     assert (await admin.refused(400, "GET", "/audit", since="yesterday"))["param"] == "since"
     assert (await admin.refused(400, "GET", "/audit", key="sk-x"))["param"] == "key"
 
@@ -179,11 +198,17 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
     """The first refusal of a minute has an entry, the next entry counts the others, and the log has
     all.
     """
-    sent = {"x-sluice-origin-secret": "origin", "authorization": "Bearer guess", "x-forwarded-for": "x, 203.0.113.9"}
+    sent = {
+        "x-sluice-origin-secret": "origin",
+        "authorization": "Bearer guess",
+        "x-forwarded-for": "x, 203.0.113.9",
+    }
     async with through(api, admin, {}) as client:
         for number in range(60):
             admin.services.now = lambda number=number: NOW - NOW % 60 + number / 50 * 60  # type: ignore[misc]
-            assert (await client.get("/keys", headers=sent)).status_code == 403  # no secret is taken here at all
+            assert (
+                await client.get("/keys", headers=sent)
+            ).status_code == 403  # no secret is taken here at all
     items = sorted(stored(admin), key=lambda item: item["at"])
     assert [(item["action"], item["code"], int(item["attempts"])) for item in items] == [
         ("signIn", "iam_only", 1),
@@ -196,7 +221,9 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
     assert len([it for it in lines if it.get("address") == "203.0.113.9"]) == 60
 
 
-async def test_who_comes_round_the_distribution_says_nothing_of_where_from(admin: Admin, api: ASGIApp) -> None:
+async def test_who_comes_round_the_distribution_says_nothing_of_where_from(
+    admin: Admin, api: ASGIApp
+) -> None:
     """Without the origin secret the address is the connection's, whatever X-Forwarded-For says."""
     async with through(api, admin, {}) as client:
         answer = await client.get("/keys", headers={"x-forwarded-for": "203.0.113.9"})
@@ -205,7 +232,9 @@ async def test_who_comes_round_the_distribution_says_nothing_of_where_from(admin
     assert (item["code"], item["address"]) == ("origin_denied", "127.0.0.1")
 
 
-async def test_no_key_is_logged_with_a_path(admin: Admin, api: ASGIApp, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_no_key_is_logged_with_a_path(
+    admin: Admin, api: ASGIApp, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A whole key in place of its id is refused, and the log has only its public part."""
     key = ids.new_key()
     async with through(api, admin, {INVOKED: True}, "all") as client:

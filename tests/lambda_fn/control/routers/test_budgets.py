@@ -12,9 +12,19 @@ async def test_a_raised_budget_gives_the_difference(admin: Admin, make: Make) ->
     path = f"/keys/{made['id']}/budget"
     await reserve(admin, made["secret"], ids.new_request_id(NOW), tokens=100, cost=4)
     found = await admin.ok("GET", path)
-    assert found["tokens_per_day"] == {"limit": 150, "spent": 100, "left": 50, "resets_at": 1795305600}
+    assert found["tokens_per_day"] == {
+        "limit": 150,
+        "spent": 100,
+        "left": 50,
+        "resets_at": 1795305600,
+    }
     assert found["cost_per_month"]["left"] == "0.000000006"
-    assert found["tokens_per_month"] == {"limit": None, "spent": 100, "left": None, "resets_at": 1796083200}
+    assert found["tokens_per_month"] == {
+        "limit": None,
+        "spent": 100,
+        "left": None,
+        "resets_at": 1796083200,
+    }
     found = await admin.ok("PATCH", path, {"tokens_per_day": 200})
     assert (found["tokens_per_day"]["spent"], found["tokens_per_day"]["left"]) == (100, 100)
     assert found["cost_per_month"]["limit"] == "0.00000001"
@@ -24,4 +34,6 @@ async def test_a_raised_budget_gives_the_difference(admin: Admin, make: Make) ->
     assert (found["tokens_per_day"]["limit"], found["tokens_per_day"]["spent"]) == (None, 100)
     listed = await admin.ok("GET", "/budgets")
     assert listed["data"] == [found]
-    assert (await admin.refused(400, "PATCH", path, {"requests_per_minute": 5}))["param"] == "requests_per_minute"
+    assert (await admin.refused(400, "PATCH", path, {"requests_per_minute": 5}))[
+        "param"
+    ] == "requests_per_minute"

@@ -36,7 +36,12 @@ async def test_a_secret_is_shown_once_and_kept_nowhere(admin: Admin, make: Make)
 
 async def test_limits_are_as_they_were_given(make: Make) -> None:
     """Money is exact to the nano-USD; limits left out or null are no limits."""
-    limits = {"requests_per_minute": 0, "cost_per_month": "12.000000001", "cost_per_day": 0.5, "tokens_per_day": None}
+    limits = {
+        "requests_per_minute": 0,
+        "cost_per_month": "12.000000001",
+        "cost_per_day": 0.5,
+        "tokens_per_day": None,
+    }
     found = (await make(limits=limits))["limits"]
     assert found == {
         "requests_per_minute": 0,
@@ -75,7 +80,9 @@ async def test_listing_goes_page_by_page(admin: Admin, make: Make) -> None:
     assert await listed(1, owner="nobody") == []
 
 
-async def test_a_page_looks_at_so_many_keys(admin: Admin, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_looks_at_so_many_keys(
+    admin: Admin, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A page reads a bounded number of keys, however few match; the next page continues."""
     monkeypatch.setattr(keys, "_MAX_READ", 2)
     made = []
@@ -119,13 +126,24 @@ async def test_a_page_token_is_of_one_list(admin: Admin, make: Make) -> None:
 
 async def test_a_change_leaves_the_rest(admin: Admin, make: Make) -> None:
     """Fields left out stay; null removes an end or a list of models."""
-    made = await make(owner="a", models=["demo"], expires_at=FUTURE, limits={"tokens_per_day": 5, "cost_per_day": 1})
+    made = await make(
+        owner="a",
+        models=["demo"],
+        expires_at=FUTURE,
+        limits={"tokens_per_day": 5, "cost_per_day": 1},
+    )
     path = f"/keys/{made['id']}"
     found = await admin.ok("PATCH", path, {"owner": "b", "limits": {"tokens_per_day": 9}})
     assert (found["owner"], found["models"], found["expires_at"]) == ("b", ["demo"], FUTURE)
     assert (found["limits"]["tokens_per_day"], found["limits"]["cost_per_day"]) == (9, "1")
-    found = await admin.ok("PATCH", path, {"models": None, "expires_at": None, "limits": {"cost_per_day": None}})
-    assert (found["models"], found["expires_at"], found["limits"]["cost_per_day"]) == (None, None, None)
+    found = await admin.ok(
+        "PATCH", path, {"models": None, "expires_at": None, "limits": {"cost_per_day": None}}
+    )
+    assert (found["models"], found["expires_at"], found["limits"]["cost_per_day"]) == (
+        None,
+        None,
+        None,
+    )
     assert await admin.ok("PATCH", path, {}) == found
     for field in ("name", "owner", "enabled", "limits"):
         assert (await admin.refused(400, "PATCH", path, {field: None}))["param"] == field
@@ -139,7 +157,9 @@ async def test_networks_are_given_changed_and_taken_away(admin: Admin, make: Mak
     with pytest.raises(PermissionDenied):
         await gate.check_key(caller(made["secret"]))
     assert (await admin.ok("PATCH", path, {"owner": "b"}))["networks"] == made["networks"]
-    assert (await admin.ok("PATCH", path, {"networks": ["192.0.2.1"]}))["networks"] == ["192.0.2.1/32"]
+    assert (await admin.ok("PATCH", path, {"networks": ["192.0.2.1"]}))["networks"] == [
+        "192.0.2.1/32"
+    ]
     assert (await admin.ok("PATCH", path, {"networks": None}))["networks"] is None
     await gate.check_key(caller(made["secret"]))
 
@@ -148,7 +168,9 @@ async def test_a_disabled_key_is_told_so(admin: Admin, make: Make) -> None:
     """A disabled key is refused; enabled again it is served."""
     made = await make()
     gate = Gate(admin.services.table)
-    assert (await admin.ok("PATCH", f"/keys/{made['id']}", {"enabled": False}))["status"] == "disabled"
+    assert (await admin.ok("PATCH", f"/keys/{made['id']}", {"enabled": False}))[
+        "status"
+    ] == "disabled"
     with pytest.raises(PermissionDenied, match="disabled"):
         await gate.check_key(caller(made["secret"]))
     assert (await admin.ok("PATCH", f"/keys/{made['id']}", {"enabled": True}))["status"] == "active"
@@ -176,7 +198,9 @@ async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Ma
     with pytest.raises(PermissionDenied):
         await gate.check_key(caller(rotated["secret"]))
     for grace in (-1, 31 * 86_400, "1"):
-        error = await admin.refused(400, "POST", f"/keys/{made['id']}/rotate", {"grace_seconds": grace})
+        error = await admin.refused(
+            400, "POST", f"/keys/{made['id']}/rotate", {"grace_seconds": grace}
+        )
         assert error["param"] == "grace_seconds"
 
 
@@ -187,7 +211,11 @@ async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) 
     made = await make()
     request_id = ids.new_request_id(NOW)
     entry = await reserve(admin, made["secret"], request_id)
-    assert await admin.ok("DELETE", f"/keys/{made['id']}") == {"object": "key", "id": made["id"], "deleted": True}
+    assert await admin.ok("DELETE", f"/keys/{made['id']}") == {
+        "object": "key",
+        "id": made["id"],
+        "deleted": True,
+    }
     with pytest.raises(AuthenticationFailed):
         await Gate(admin.services.table).check_key(caller(made["secret"]))
     for method, path, body in (
@@ -237,7 +265,10 @@ async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
     """A budget of cost is refused if a model that the key may use has no price; the error names the
     models.
     """
-    for body in ({"name": "n", "limits": COST}, {"name": "n", "limits": COST, "models": ["demo", "other"]}):
+    for body in (
+        {"name": "n", "limits": COST},
+        {"name": "n", "limits": COST, "models": ["demo", "other"]},
+    ):
         error = await admin.refused(400, "POST", "/keys", body)
         assert (error["code"], error["param"]) == ("model_without_price", "models")
         assert "these have none: other." in error["message"]
@@ -259,7 +290,9 @@ async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> Non
     """A key whose model lost its price can still be changed in all but what costs."""
     key = (await make(limits=COST))["id"]
     admin.services.unpriced = ("demo", "other")
-    await admin.ok("PATCH", f"/keys/{key}", {"enabled": False, "limits": {"requests_per_minute": 3}})
+    await admin.ok(
+        "PATCH", f"/keys/{key}", {"enabled": False, "limits": {"requests_per_minute": 3}}
+    )
     await admin.ok("PATCH", f"/keys/{key}", {"limits": {"cost_per_day": None}})
 
 
@@ -288,7 +321,11 @@ async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, ma
     opening = Opening(ids.new_request_id(), made["id"], "demo", 100, 5, Prices(1, 1))
     await gate.admit(caller(rotated["secret"]), opening)
     found = await admin.ok("POST", f"{path}/revoke")
-    assert (found["status"], found["cancelled"], found["old_secret_expires_at"]) == ("revoked", 1, None)
+    assert (found["status"], found["cancelled"], found["old_secret_expires_at"]) == (
+        "revoked",
+        1,
+        None,
+    )
     item = await admin.services.table.get(ledger_key(opening.request_id))
     assert item is not None
     assert item["cancel"] > 0
@@ -301,7 +338,9 @@ async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, ma
     last = await admin.ok("POST", f"{path}/rotate", {"grace_seconds": 600})
     assert (last["status"], last["old_secret_expires_at"]) == ("active", None)
     await gate.check_key(caller(last["secret"]))
-    assert (await admin.refused(404, "POST", f"/keys/{ids.new_key_id()}/revoke"))["code"] == "key_not_found"
+    assert (await admin.refused(404, "POST", f"/keys/{ids.new_key_id()}/revoke"))[
+        "code"
+    ] == "key_not_found"
 
 
 async def test_a_revocation_that_was_overtaken_is_made_again(admin: Admin, make: Make) -> None:
@@ -310,7 +349,9 @@ async def test_a_revocation_that_was_overtaken_is_made_again(admin: Admin, make:
     """
     made = await make()
     account = Account.of(await admin.services.account(made["id"]))
-    late = account_changes.rotate(await admin.services.account(made["id"]), "0" * 64, now=int(NOW), grace=60)
+    late = account_changes.rotate(
+        await admin.services.account(made["id"]), "0" * 64, now=int(NOW), grace=60
+    )
     await asyncio.gather(
         admin.ok("POST", f"/keys/{made['id']}/revoke"),
         admin.ok("PATCH", f"/keys/{made['id']}", {"owner": "b"}),

@@ -10,19 +10,28 @@ async def test_rollups_are_made_again(admin: Admin, used: dict[str, Any]) -> Non
     hours = {"since": "2026-11-20", "until": "2026-11-21T06"}
     done = (await admin.ok("POST", "/rollups/rebuild", hours))["data"]
     assert (sum(hour["rows"] for hour in done), sum(hour["changed"] for hour in done)) == (3, 3)
-    assert sum(hour["changed"] for hour in (await admin.ok("POST", "/rollups/rebuild", hours))["data"]) == 0
+    assert (
+        sum(hour["changed"] for hour in (await admin.ok("POST", "/rollups/rebuild", hours))["data"])
+        == 0
+    )
     for since, until, param in (
         ("2026-11-21", "2026-11-20", "since"),
         ("2020-01-01", "2026-01-01", "until"),
         ("now", "then", "since"),
     ):
-        error = await admin.refused(400, "POST", "/rollups/rebuild", {"since": since, "until": until})
+        error = await admin.refused(
+            400, "POST", "/rollups/rebuild", {"since": since, "until": until}
+        )
         assert error["param"] == param
 
 
 async def test_replay_takes_lines_of_a_log(admin: Admin, used: dict[str, Any]) -> None:
     """Other lines are skipped, malformed ones named; too many at once are refused."""
-    done = await admin.ok("POST", "/replay", {"lines": ["START", "{}", '{"event":"settlement_unsaved"}']})
+    done = await admin.ok(
+        "POST", "/replay", {"lines": ["START", "{}", '{"event":"settlement_unsaved"}']}
+    )
     assert (done["settled"], len(done["malformed"])) == (0, 1)
-    assert (await admin.refused(400, "POST", "/replay", {"lines": ["x"] * 1001}))["param"] == "lines"
+    assert (await admin.refused(400, "POST", "/replay", {"lines": ["x"] * 1001}))[
+        "param"
+    ] == "lines"
     assert (await admin.refused(400, "POST", "/replay", {"lines": "x"}))["param"] == "lines"

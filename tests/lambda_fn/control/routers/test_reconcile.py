@@ -20,10 +20,14 @@ class Commands:
         self._loop = asyncio.get_running_loop()
         self.calls: list[str] = []
 
-    def __call__(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
+    def __call__(
+        self, method: str, path: str, body: object = None, **query: object
+    ) -> dict[str, Any]:
         """Make a call."""
         self.calls.append(path)
-        return asyncio.run_coroutine_threadsafe(self._admin.ok(method, path, body, **query), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(
+            self._admin.ok(method, path, body, **query), self._loop
+        ).result()
 
 
 @pytest.fixture
@@ -35,7 +39,9 @@ async def commands(admin: Admin, used: dict[str, Any]) -> Commands:
     return Commands(admin)
 
 
-async def test_parts_add_up_to_the_whole(admin: Admin, commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_parts_add_up_to_the_whole(
+    admin: Admin, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Parts that each have time for some hours add up to the report of one call."""
     whole = await admin.ok("POST", "/reconcile")
     monkeypatch.setattr(reconciling, "_PART", 0.0)
@@ -57,11 +63,19 @@ async def test_a_deleted_key_is_compared(admin: Admin, used: dict[str, Any]) -> 
     assert report["agrees"]
 
 
-async def test_differences_of_every_part_are_named(admin: Admin, commands: Commands, used: dict[str, Any]) -> None:
+async def test_differences_of_every_part_are_named(
+    admin: Admin, commands: Commands, used: dict[str, Any]
+) -> None:
     """A wrong account and a wrong old rollup are both named."""
     key = {"pk": f"KEY#{used['second']}", "sk": "ACCOUNT"}
-    admin.boto.update_item(Key=key, UpdateExpression="ADD cost :n", ExpressionAttributeValues={":n": 1})
-    [rollup] = [it for it in admin.boto.scan()["Items"] if it["pk"] == "USAGE#2026-11-20" and "#22#demo" in it["sk"]]
+    admin.boto.update_item(
+        Key=key, UpdateExpression="ADD cost :n", ExpressionAttributeValues={":n": 1}
+    )
+    [rollup] = [
+        it
+        for it in admin.boto.scan()["Items"]
+        if it["pk"] == "USAGE#2026-11-20" and "#22#demo" in it["sk"]
+    ]
     admin.boto.put_item(Item={**rollup, "cost": 0})
     report = await asyncio.to_thread(reconcile, commands)
     assert [(it["key"], it["places"]) for it in report["differences"]] == [
@@ -105,9 +119,14 @@ async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, A
     admin.services.now = lambda: NOW + 60
     report = await admin.ok("POST", "/reconcile")
     assert (report["agrees"], report["differences"]) == (True, [])
-    assert {key["key"]: key["account"]["requests"] for key in report["keys"]} == {used["first"]: 4, used["second"]: 1}
+    assert {key["key"]: key["account"]["requests"] for key in report["keys"]} == {
+        used["first"]: 4,
+        used["second"]: 1,
+    }
     key = {"pk": f"KEY#{used['second']}", "sk": "ACCOUNT"}
-    admin.boto.update_item(Key=key, UpdateExpression="ADD completion_tokens :n", ExpressionAttributeValues={":n": 1})
+    admin.boto.update_item(
+        Key=key, UpdateExpression="ADD completion_tokens :n", ExpressionAttributeValues={":n": 1}
+    )
     report = await admin.ok("POST", "/reconcile")
     assert not report["agrees"]
     [difference] = report["differences"]

@@ -23,7 +23,11 @@ async def test_usage_is_told_apart_as_asked(admin: Admin, used: dict[str, Any]) 
     assert sorted((row["key"], row["model"], row["requests"]) for row in rows) == sorted(
         [(used["first"], "demo", 3), (used["first"], "other", 1), (used["second"], "demo", 1)]
     )
-    rows = (await admin.ok("GET", "/usage", by="hour", key=used["first"], model="demo", since="2026-11-21"))["data"]
+    rows = (
+        await admin.ok(
+            "GET", "/usage", by="hour", key=used["first"], model="demo", since="2026-11-21"
+        )
+    )["data"]
     assert [(row["hour"], row["day"], row["completion_tokens"]) for row in rows] == [
         ("2026-11-21T01", None, 30),
         ("2026-11-21T06", None, 40),
@@ -52,7 +56,17 @@ async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str,
             assert error["code"] == "invalid_page_token"
     assert found == whole
     assert len(found) == 4
-    names = ("day", "key", "model", "requests", "prompt_tokens", "completion_tokens", "cost", "recovered", "open")
+    names = (
+        "day",
+        "key",
+        "model",
+        "requests",
+        "prompt_tokens",
+        "completion_tokens",
+        "cost",
+        "recovered",
+        "open",
+    )
     assert lines == [[str(row[name]) for name in names] for row in whole]
 
 
@@ -91,8 +105,18 @@ async def test_one_request_is_found_by_any_of_its_names(admin: Admin, used: dict
     plain = used["last"]
     for name in (plain, f"req_{plain}", f"chatcmpl-{plain}"):
         entry = await admin.ok("GET", f"/requests/{name}")
-        assert (entry["id"], entry["key"], entry["state"]) == (f"req_{plain}", used["second"], "SETTLED")
-        assert (entry["cost"], entry["completion_tokens"], entry["outcome"]) == ("0.000000271", 50, "complete")
-    assert (await admin.refused(404, "GET", f"/requests/{ids.new_request_id()}"))["code"] == "request_not_found"
+        assert (entry["id"], entry["key"], entry["state"]) == (
+            f"req_{plain}",
+            used["second"],
+            "SETTLED",
+        )
+        assert (entry["cost"], entry["completion_tokens"], entry["outcome"]) == (
+            "0.000000271",
+            50,
+            "complete",
+        )
+    assert (await admin.refused(404, "GET", f"/requests/{ids.new_request_id()}"))[
+        "code"
+    ] == "request_not_found"
     for wrong in ("x", "req_", "req_" + "u" * 26, "é" * 26, plain + "0"):
         assert (await admin.refused(400, "GET", f"/requests/{wrong}"))["param"] == "request_id"

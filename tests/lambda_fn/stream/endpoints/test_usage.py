@@ -22,13 +22,17 @@ async def client(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     table = admin.services.table
     endpoint = KeyUsage(table, Gate(table)).__call__
     app = Starlette(routes=[Route("/v1/usage", endpoint)], exception_handlers=EXCEPTION_HANDLERS)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stream") as found:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://stream"
+    ) as found:
         yield found
 
 
 async def shown(client: httpx.AsyncClient, secret: str, **query: Any) -> dict[str, Any]:
     """Return what the holder of a key sees."""
-    answer = await client.get("/v1/usage", params=query, headers={"authorization": f"Bearer {secret}"})
+    answer = await client.get(
+        "/v1/usage", params=query, headers={"authorization": f"Bearer {secret}"}
+    )
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -37,7 +41,9 @@ async def shown(client: httpx.AsyncClient, secret: str, **query: Any) -> dict[st
 async def test_limits_and_totals_are_exact_and_rows_as_far_as_rolled(
     client: httpx.AsyncClient, admin: Admin, used: dict[str, Any]
 ) -> None:
-    """Spent and remaining amounts are current. Rows by day and model are of closed hours, and their end is given."""
+    """Spent and remaining amounts are current. Rows by day and model are of closed hours, and their
+    end is given.
+    """
     await admin.ok("PATCH", f"/keys/{used['first']}", {"limits": {"tokens_per_day": 100}})
     found = await shown(client, used["first_secret"])
     assert found["key"]["id"] == used["first"]
@@ -47,7 +53,9 @@ async def test_limits_and_totals_are_exact_and_rows_as_far_as_rolled(
     assert (found["totals"]["requests"], found["totals"]["completion_tokens"]) == (4, 100)
     assert (found["data"], found["complete_until"]) == ([], None)
     await admin.ok("POST", "/rollups/rebuild", {"since": "2026-11-20", "until": "2026-11-21T06"})
-    admin.boto.put_item(Item={"pk": "USAGE", "sk": "ROLLED", "since": "2026-11-20T00", "until": "2026-11-21T06"})
+    admin.boto.put_item(
+        Item={"pk": "USAGE", "sk": "ROLLED", "since": "2026-11-20T00", "until": "2026-11-21T06"}
+    )
     found = await shown(client, used["first_secret"])
     assert found["complete_until"] == "2026-11-21T06"
     assert [(row["day"], row["model"], row["completion_tokens"]) for row in found["data"]] == [
@@ -58,10 +66,14 @@ async def test_limits_and_totals_are_exact_and_rows_as_far_as_rolled(
     assert (await shown(client, used["second_secret"]))["data"] == []
 
 
-async def test_pages_are_of_one_key(client: httpx.AsyncClient, admin: Admin, used: dict[str, Any]) -> None:
+async def test_pages_are_of_one_key(
+    client: httpx.AsyncClient, admin: Admin, used: dict[str, Any]
+) -> None:
     """Rows come page by page. A page token of another key, or of another range, is refused."""
     await admin.ok("POST", "/rollups/rebuild", {"since": "2026-11-20", "until": "2026-11-21T06"})
-    admin.boto.put_item(Item={"pk": "USAGE", "sk": "ROLLED", "since": "2026-11-20T00", "until": "2026-11-21T06"})
+    admin.boto.put_item(
+        Item={"pk": "USAGE", "sk": "ROLLED", "since": "2026-11-20T00", "until": "2026-11-21T06"}
+    )
     page = await shown(client, used["first_secret"], limit=2)
     assert (len(page["data"]), page["has_more"]) == (2, True)
     rest = await shown(client, used["first_secret"], limit=2, after=page["next"])
@@ -71,11 +83,15 @@ async def test_pages_are_of_one_key(client: httpx.AsyncClient, admin: Admin, use
         (used["first_secret"], {"after": page["next"], "since": "2026-11-20"}),
         (used["first_secret"], {"after": page["next"][:-2]}),
     ):
-        answer = await client.get("/v1/usage", params=query, headers={"authorization": f"Bearer {secret}"})
+        answer = await client.get(
+            "/v1/usage", params=query, headers={"authorization": f"Bearer {secret}"}
+        )
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_page_token")
 
 
-async def test_the_key_is_checked_before_the_query(client: httpx.AsyncClient, used: dict[str, Any]) -> None:
+async def test_the_key_is_checked_before_the_query(
+    client: httpx.AsyncClient, used: dict[str, Any]
+) -> None:
     """A wrong query without a key is a 401. With a key it is a 400 that names the parameter."""
     for headers in ({}, {"authorization": "Bearer sk-wrong"}):
         answer = await client.get("/v1/usage", params={"colour": "blue"}, headers=headers)
