@@ -78,7 +78,8 @@ def record(line: str) -> None:
 def log_usage(request_id: str | None, observation: Observation, error: ModelError | None) -> None:
     """Write the line of a request that has ended; `error` is what it failed with.
 
-    The line has the container's own token counts, to compare the meter with, and neither prompt nor completion.
+    The line has the container's own token counts, to compare the meter with, and neither prompt nor
+    completion.
     """
     line = {
         "event": "generated",
@@ -87,7 +88,9 @@ def log_usage(request_id: str | None, observation: Observation, error: ModelErro
         "completion_tokens": observation.completion_tokens,
         "error": error.code if error is not None else None,
     }
-    record(json.dumps(line).replace("\x7f", r"\u007f"))  # JSON allows this control character, a log line does not
+    record(
+        json.dumps(line).replace("\x7f", r"\u007f")
+    )  # JSON allows this control character, a log line does not
 
 
 def _line(stream: TextIO, line: str) -> None:
@@ -124,7 +127,11 @@ def loaded() -> str | None:
 
 def trim() -> None:
     """Empty the file if it has grown too large."""
-    if _captured is not None and _captured.file is not None and os.fstat(_captured.file).st_size > MAX_FILE:
+    if (
+        _captured is not None
+        and _captured.file is not None
+        and os.fstat(_captured.file).st_size > MAX_FILE
+    ):
         os.ftruncate(_captured.file, 0)
 
 
@@ -151,11 +158,15 @@ class OneLine(logging.Formatter):
 
 def _origin(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-8:]
-    where = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))  # noqa: PTH119
+    where = " < ".join(
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames)
+    )
     return f"{type(error).__name__} at {where}"
 
 
 def log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log an error of the event loop. asyncio's own handler would write the exception's text."""
     error = context.get("exception")
-    logging.getLogger("model").error("%s%s", context["message"], f": {_origin(error)}" if error else "")
+    logging.getLogger("model").error(
+        "%s%s", context["message"], f": {_origin(error)}" if error else ""
+    )

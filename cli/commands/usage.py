@@ -29,7 +29,9 @@ _BOOKED = ("requests", "prompt_tokens", "completion_tokens")
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the report, and a parser for each other thing that can be done."""
     parser.set_defaults(run=run)
-    parser.add_argument("--by", default="day", help="group by day, hour, key, model, or several with commas (day)")
+    parser.add_argument(
+        "--by", default="day", help="group by day, hour, key, model, or several with commas (day)"
+    )
     text = "the first day or hour, UTC: 2026-11-21, 2026-11-21T06 (30 days ago)"
     parser.add_argument("--since", metavar="DAY", help=text)
     parser.add_argument("--until", metavar="DAY", help="the day or hour after the last one (now)")
@@ -39,21 +41,31 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_access(parser)
     commands = parser.add_subparsers(metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], text: str
+    ) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         add_access(added, inner=True)
         return added
 
-    command("reconcile", _reconcile, "Compare accounts, ledger and rollups; exit status 1 on any difference.")
-    text = "Settle the requests whose settlement was only logged, from log files or CloudWatch Logs."
+    command(
+        "reconcile",
+        _reconcile,
+        "Compare accounts, ledger and rollups; exit status 1 on any difference.",
+    )
+    text = (
+        "Settle the requests whose settlement was only logged, from log files or CloudWatch Logs."
+    )
     replay = command("replay", _replay, text)
     text = "log files; - is standard input (the function's log group)"
     replay.add_argument("files", nargs="*", metavar="FILE", help=text)
     text = "how far back the log group is read (24h)"
     replay.add_argument("--since", type=values.seconds, default=86_400, metavar="TIME", help=text)
     request = command("request", _request, "Show one request's ledger item.")
-    request.add_argument("id", metavar="REQUEST", help="the value of x-request-id, or a completion's id")
+    request.add_argument(
+        "id", metavar="REQUEST", help="the value of x-request-id, or a completion's id"
+    )
     rebuild = command("rebuild", _rebuild, "Make the rollups of some hours again from the ledger.")
     rebuild.add_argument("since", metavar="SINCE", help="the first day or hour, UTC")
     rebuild.add_argument("until", metavar="UNTIL", help="the day or hour after the last one")
@@ -77,7 +89,9 @@ def run(args: argparse.Namespace) -> None:
     elif not rows:
         console.print("Nothing was used in this time.")
     else:
-        names_of_keys = {key["id"]: key["name"] for key in api.pages("/keys", limit=100)} if "key" in by else {}
+        names_of_keys = (
+            {key["id"]: key["name"] for key in api.pages("/keys", limit=100)} if "key" in by else {}
+        )
         _table(rows, by, names_of_keys)
 
 
@@ -129,19 +143,25 @@ def _show_report(report: dict[str, Any]) -> None:
         for number, place in enumerate(("account", "ledger", "rollups")):
             amounts = key[place]
             style = "red" if (key["key"], place.removesuffix("s")) in wrong else None
-            shown = ["deleted", "", "", ""] if amounts is None else [f"{amounts[name]:,}" for name in _BOOKED]
+            shown = (
+                ["deleted", "", "", ""]
+                if amounts is None
+                else [f"{amounts[name]:,}" for name in _BOOKED]
+            )
             if amounts is not None:
                 shown.append(charts.decimal(amounts["cost"]))
             table.add_row(literal(key["key"]) if number == 0 else "", place, *shown, style=style)
     show(table)
     running = sum(key["in_flight"] for key in report["keys"])
     console.print(
-        f"[dim]{running} in flight; rollups up to {literal(report['rolled'])}, the ledger itself from there[/dim]"
+        f"[dim]{running} in flight; rollups up to {literal(report['rolled'])}, the ledger "
+        "itself from there[/dim]"
     )
     for it in report["differences"]:
         left, right = zip(it["places"], it["values"], strict=True)
         errors.print(
-            f"[red]✗[/red] {literal(it['key'])} {literal(it['field'])}: {left[0]} {left[1]:,}, {right[0]} {right[1]:,}"
+            f"[red]✗[/red] {literal(it['key'])} {literal(it['field'])}: {left[0]} "
+            f"{left[1]:,}, {right[0]} {right[1]:,}"
         )
     if report["agrees"]:
         console.print("[green]✓[/green] accounts, ledger and rollups agree")
@@ -156,7 +176,7 @@ def _replay(args: argparse.Namespace) -> None:
         done = api("POST", "/replay", {"lines": lines[start : start + _BATCH]})
         counts = {name: value + done[name] for name, value in counts.items()}
         for name, texts in wrong.items():
-            texts += [re.sub(r"^line (\d+)", lambda it: f"line {int(it[1]) + start}", text) for text in done[name]]  # noqa: B023 (called at once)
+            texts += [_renumbered(text, start) for text in done[name]]
     if args.json:
         print_json({**counts, **wrong})
     else:
@@ -166,11 +186,17 @@ def _replay(args: argparse.Namespace) -> None:
             "already": "known already",
             "rolled": "hours rolled again",
         }
-        console.print(f"{len(lines)} unsaved: " + ", ".join(f"{counts[name]} {text}" for name, text in words.items()))
+        console.print(
+            f"{len(lines)} unsaved: "
+            + ", ".join(f"{counts[name]} {text}" for name, text in words.items())
+        )
     for text in wrong["malformed"]:
         errors.print(f"[yellow]malformed[/yellow] {literal(text)}")
     if wrong["failed"]:
-        raise CommandError(f"{len(wrong['failed'])} could not be written; replay them again: {wrong['failed'][0]} ...")
+        raise CommandError(
+            f"{len(wrong['failed'])} could not be written; replay them again: "
+            f"{wrong['failed'][0]} ..."
+        )
     if wrong["malformed"]:
         raise CommandError(f"{len(wrong['malformed'])} line(s) are malformed and were not settled.")
 
@@ -201,7 +227,11 @@ def _logged(args: argparse.Namespace, api: Admin) -> Iterator[str]:
         pages = (
             boto3.client("logs", **options)
             .get_paginator("filter_log_events")
-            .paginate(logGroupName=group, filterPattern=f'"{_EVENT}"', startTime=int((time.time() - args.since) * 1000))
+            .paginate(
+                logGroupName=group,
+                filterPattern=f'"{_EVENT}"',
+                startTime=int((time.time() - args.since) * 1000),
+            )
         )
         for page in pages:
             for event in page["events"]:
@@ -222,9 +252,18 @@ def _request(args: argparse.Namespace) -> None:
 
 
 def _rebuild(args: argparse.Namespace) -> None:
-    done = admin(args)("POST", "/rollups/rebuild", {"since": args.since, "until": args.until})["data"]
+    done = admin(args)("POST", "/rollups/rebuild", {"since": args.since, "until": args.until})[
+        "data"
+    ]
     if args.json:
         print_json(done)
         return
     rows, changed = (sum(hour[name] for hour in done) for name in ("rows", "changed"))
-    console.print(f"{len(done)} hours made again: {rows} rows, of which {changed} had to be changed")
+    console.print(
+        f"{len(done)} hours made again: {rows} rows, of which {changed} had to be changed"
+    )
+
+
+def _renumbered(text: str, start: int) -> str:
+    """Return a message about a line of a batch with the line's number in the whole file."""
+    return re.sub(r"^line (\d+)", lambda found: f"line {int(found[1]) + start}", text)

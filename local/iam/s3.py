@@ -66,7 +66,11 @@ def needs(call: Call) -> list[Need] | None:
     bucket, key = address(call.host, call.path)
     if not bucket:
         return [Need("s3:ListAllMyBuckets", "*")] if call.method == "GET" else None
-    own = [name for name in call.query if name not in _PLAIN and not name.lower().startswith(("x-amz-", "response-"))]
+    own = [
+        name
+        for name in call.query
+        if name not in _PLAIN and not name.lower().startswith(("x-amz-", "response-"))
+    ]
     if len(own) > 1:
         return None
     sub = own[0] if own else ""
@@ -75,7 +79,8 @@ def needs(call: Call) -> list[Need] | None:
     owner = ("s3:ResourceAccount", (call.account,))
     if not key:
         if (call.method, sub) == ("POST", "delete"):
-            keys = [str(item.text) for item in ElementTree.fromstring(call.body).iter() if item.tag.endswith("Key")]  # noqa: S314 - the caller is local
+            document = ElementTree.fromstring(call.body)  # noqa: S314 - the caller is local
+            keys = [str(item.text) for item in document.iter() if item.tag.endswith("Key")]
             return [Need("s3:DeleteObject", f"{bucket_arn}/{item}", (owner,)) for item in keys]
         action = _BUCKET.get((call.method, sub))
         prefix = (("s3:prefix", (call.query["prefix"],)),) if "prefix" in call.query else ()

@@ -1,4 +1,6 @@
-"""Signature Version 4: what botocore signs is found right, anything else is refused in AWS's words."""
+"""Signature Version 4: what botocore signs is found right, anything else is refused in AWS's
+words.
+"""
 
 import hashlib
 import time
@@ -32,9 +34,15 @@ AUTHS = {"dynamodb": SigV4Auth, "lambda": SigV4Auth, "s3": S3SigV4Auth}
 QUERY_AUTHS = {"sts": SigV4QueryAuth, "s3": S3SigV4QueryAuth}
 
 
-def signed(service: str, method: str, url: str, body: bytes = b"", *, query: bool = False, target: str = "") -> Sent:
+def signed(
+    service: str, method: str, url: str, body: bytes = b"", *, query: bool = False, target: str = ""
+) -> Sent:
     """Return a request as botocore signs it."""
-    auth = QUERY_AUTHS[service](KEYS, service, REGION) if query else AUTHS[service](KEYS, service, REGION)
+    auth = (
+        QUERY_AUTHS[service](KEYS, service, REGION)
+        if query
+        else AUTHS[service](KEYS, service, REGION)
+    )
     request = AWSRequest(method, url, headers={"X-Amz-Target": target} if target else {}, data=body)
     auth.add_auth(request)
     parts = urlsplit(request.prepare().url)
@@ -63,14 +71,19 @@ VALUES = st.text("ab .\tz-=,", min_size=1, max_size=12)
 @given(
     service=st.sampled_from(sorted(AUTHS)),
     segments=SEGMENTS,
-    query=st.lists(st.tuples(st.text("ab-X ä/+", min_size=1, max_size=4), st.text("12 ~/+ä", max_size=4)), max_size=4),
+    query=st.lists(
+        st.tuples(st.text("ab-X ä/+", min_size=1, max_size=4), st.text("12 ~/+ä", max_size=4)),
+        max_size=4,
+    ),
     value=VALUES,
     body=st.binary(max_size=40),
 )
 def test_what_botocore_signs(
     service: str, segments: list[str], query: list[tuple[str, str]], value: str, body: bytes
 ) -> None:
-    """Paths, queries, headers and bodies of any kind are found right, and with another secret or body wrong."""
+    """Paths, queries, headers and bodies of any kind are found right, and with another secret or
+    body wrong.
+    """
     path = "/" + "/".join(percent_encode(one) for one in segments)
     text = "&".join(f"{percent_encode(a)}={percent_encode(b)}" for a, b in query)
     sent = signed(service, "POST", f"http://localhost:4566{path}?{text}", body, target=value)
@@ -83,7 +96,9 @@ def test_what_botocore_signs(
 @pytest.mark.parametrize("service", sorted(QUERY_AUTHS))
 def test_presigned_addresses(service: str) -> None:
     """A presigned address is valid, and for S3 with any body."""
-    sent = signed(service, "GET", "http://localhost:4566/bucket/a%20key?Action=GetCallerIdentity", query=True)
+    sent = signed(
+        service, "GET", "http://localhost:4566/bucket/a%20key?Action=GetCallerIdentity", query=True
+    )
     assert right(sent)
     assert read(sent).expires == 3600
     assert not right(replace(sent, path=sent.path + "x"))
@@ -105,7 +120,9 @@ def test_presigned_addresses(service: str) -> None:
 )
 def test_nothing_that_is_signed_can_be_changed(change: dict[str, str]) -> None:
     """Method, path, query, Host, time, operation and token belong to the signature."""
-    sent = signed("dynamodb", "POST", "http://localhost:4566/?a=1", b"{}", target="DynamoDB_20120810.Scan")
+    sent = signed(
+        "dynamodb", "POST", "http://localhost:4566/?a=1", b"{}", target="DynamoDB_20120810.Scan"
+    )
     fields = {name: value for name, value in change.items() if name in {"method", "path", "query"}}
     headers = {name: value for name, value in change.items() if name not in fields}
     if "x-amz-date" in headers:
@@ -122,7 +139,8 @@ def test_headers_that_are_not_signed_count_for_nothing() -> None:
 
 
 GOOD = (
-    "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-date, "
+    "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/s3/aws4_request, "
+    "SignedHeaders=host;x-amz-date, "
     f"Signature={'0' * 64}"
 )
 
@@ -161,13 +179,21 @@ def made() -> Iterator[list[Any]]:
 
 def client_of(cloud: LocalCloud, made: list[Any], service: str, **keys: str) -> Any:
     """Return a stock client with other keys than the cloud's."""
-    found = {"aws_access_key_id": cloud.keys.access_key, "aws_secret_access_key": cloud.keys.secret_key, **keys}
+    found = {
+        "aws_access_key_id": cloud.keys.access_key,
+        "aws_secret_access_key": cloud.keys.secret_key,
+        **keys,
+    }
     once = Config(
         signature_version="v4" if service != "s3" else "s3v4",
         retries={"total_max_attempts": 1},
         s3={"addressing_style": "path"},
     )
-    made.append(boto3.client(service, region_name=REGION, endpoint_url=cloud.endpoint_url, config=once, **found))
+    made.append(
+        boto3.client(
+            service, region_name=REGION, endpoint_url=cloud.endpoint_url, config=once, **found
+        )
+    )
     return made[-1]
 
 
@@ -180,7 +206,14 @@ CALLS = {
     "cloudwatch": ("list_metrics", {}),
 }
 JSON, QUERY, S3 = 0, 1, 2
-CODES = {"dynamodb": JSON, "cloudwatch": JSON, "lambda": JSON, "sagemaker-runtime": JSON, "sts": QUERY, "s3": S3}
+CODES = {
+    "dynamodb": JSON,
+    "cloudwatch": JSON,
+    "lambda": JSON,
+    "sagemaker-runtime": JSON,
+    "sts": QUERY,
+    "s3": S3,
+}
 SAYS = {
     "secret": ("InvalidSignatureException", "SignatureDoesNotMatch", "SignatureDoesNotMatch"),
     "key": ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId"),
@@ -195,7 +228,9 @@ WRONG = {
 
 @pytest.mark.parametrize("service", sorted(CALLS))
 @pytest.mark.parametrize("what", sorted(WRONG))
-def test_wrong_keys_in_each_protocol(cloud: LocalCloud, made: list[Any], service: str, what: str) -> None:
+def test_wrong_keys_in_each_protocol(
+    cloud: LocalCloud, made: list[Any], service: str, what: str
+) -> None:
     """A wrong secret, key or token boto3 reads as AWS's own error, from every kind of service."""
     method, members = CALLS[service]
     with pytest.raises(ClientError) as caught:
@@ -219,23 +254,36 @@ def test_clocks(cloud: LocalCloud, made: list[Any], service: str, hours: int, co
 
 
 def test_s3_bodies(cloud: LocalCloud, made: list[Any]) -> None:
-    """S3's presigned addresses work until they expire; a body that is not the signed one is refused."""
+    """S3's presigned addresses work until they expire; a body that is not the signed one is
+    refused.
+    """
     s3 = client_of(cloud, made, "s3")
     s3.create_bucket(Bucket="signed")
     s3.put_object(Bucket="signed", Key="a key+", Body=b"text")
-    address = s3.generate_presigned_url("get_object", Params={"Bucket": "signed", "Key": "a key+"}, ExpiresIn=60)
+    address = s3.generate_presigned_url(
+        "get_object", Params={"Bucket": "signed", "Key": "a key+"}, ExpiresIn=60
+    )
     with urllib.request.urlopen(address) as answer:  # noqa: S310 - loopback
         assert answer.read() == b"text"
-    upload = s3.generate_presigned_url("put_object", Params={"Bucket": "signed", "Key": "up"}, ExpiresIn=60)
+    upload = s3.generate_presigned_url(
+        "put_object", Params={"Bucket": "signed", "Key": "up"}, ExpiresIn=60
+    )
     kind = {"Content-Type": "application/octet-stream"}
     with urllib.request.urlopen(urllib.request.Request(upload, b"sent", kind, method="PUT")):  # noqa: S310 - loopback
         pass
     assert s3.get_object(Bucket="signed", Key="up")["Body"].read() == b"sent"
-    for wrong in (address.replace("a%20key", "b%20key"), address.replace("Expires=60", "Expires=61")):
+    for wrong in (
+        address.replace("a%20key", "b%20key"),
+        address.replace("Expires=60", "Expires=61"),
+    ):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(wrong)  # noqa: S310 - loopback
-    with patch("botocore.auth.get_current_datetime", lambda **_: datetime.now(UTC) - timedelta(hours=2)):
-        old = s3.generate_presigned_url("get_object", Params={"Bucket": "signed", "Key": "a key+"}, ExpiresIn=60)
+    with patch(
+        "botocore.auth.get_current_datetime", lambda **_: datetime.now(UTC) - timedelta(hours=2)
+    ):
+        old = s3.generate_presigned_url(
+            "get_object", Params={"Bucket": "signed", "Key": "a key+"}, ExpiresIn=60
+        )
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(old)  # noqa: S310 - loopback
     with caught.value as refused:
@@ -243,7 +291,8 @@ def test_s3_bodies(cloud: LocalCloud, made: list[Any]) -> None:
     keys = Credentials(cloud.keys.access_key, cloud.keys.secret_key)
     request = AWSRequest("PUT", f"{cloud.endpoint_url}/signed/up", data=b"signed", headers={})
     S3SigV4Auth(keys, "s3", REGION).add_auth(request)
-    other = urllib.request.Request(request.url, b"other!", dict(request.headers.items()), method="PUT")  # noqa: S310
+    headers = dict(request.headers.items())
+    other = urllib.request.Request(request.url, b"other!", headers, method="PUT")  # noqa: S310
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(other)  # noqa: S310 - loopback
     with caught.value as refused:
@@ -252,7 +301,9 @@ def test_s3_bodies(cloud: LocalCloud, made: list[Any]) -> None:
 
 def test_it_is_quick() -> None:
     """A signature costs a call little: less CPU time than ten of botocore's cost to make."""
-    sent = signed("dynamodb", "POST", "http://localhost:4566/", b"{}", target="DynamoDB_20120810.Scan")
+    sent = signed(
+        "dynamodb", "POST", "http://localhost:4566/", b"{}", target="DynamoDB_20120810.Scan"
+    )
     began = time.process_time()
     for _ in range(200):
         signed("dynamodb", "POST", "http://localhost:4566/", b"{}", target="DynamoDB_20120810.Scan")
