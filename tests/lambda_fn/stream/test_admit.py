@@ -15,6 +15,9 @@ import pytest
 from lambda_fn import ids, limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.errors import Unavailable
+from lambda_fn.http.client import Client
 from lambda_fn.metering import accounts, ledger, settlements
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
@@ -47,6 +50,19 @@ pytestmark = pytest.mark.usefixtures("account")
 def limited(items: Any, **most: int) -> None:
     """Set the key's limits."""
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**most)))
+
+
+async def test_a_key_cannot_be_checked_without_the_table(http: Client) -> None:
+    """A table at which no process listens is a 503, not a hang and not a wrong key."""
+    table = Table(
+        http,
+        url="http://127.0.0.1:9",
+        region="eu-west-1",
+        name="t",
+        credentials=lambda: Credentials("a", "b", ""),
+    )
+    with pytest.raises(Unavailable):
+        await Gate(table).check_key(Caller(KEY_ID, ids.hash_key(KEY)))
 
 
 async def begun(reply: Reply) -> None:
