@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Install everything into .venv/ (every other target does it when it is needed)
+setup: $(STAMP) ## Install everything into .venv/ (each other target does so when it is needed)
 
 $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=..."; exit 1; }
@@ -63,14 +63,14 @@ test: $(STAMP) ## Run the tests, in two processes
 test-clients: $(CLIENTS) ## Run examples/ and the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
 	@$(BIN)/pytest -m clients
 
-test-container: $(STAMP) ## Build the container and test it, the stacks around it; needs docker or podman
+test-container: $(STAMP) ## Build the container, and test it alone and within the stacks; needs docker or podman
 	@BIN=$(BIN) tests/container/run.sh
 
 test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium; under a minute
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
 
-check: $(STAMP) ## Lint, format, types, layers
+check: $(STAMP) ## Check lint, format, types and layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -87,7 +87,7 @@ $(PEERS): $(STAMP) locks/bench.txt
 	@$(BIN)/uv pip sync --quiet --python .venv-bench/bin/python --require-hashes locks/bench.txt
 	@touch $@
 
-bench: $(PEERS) ## Measure everything, other adapters beside ours; some two hours (Linux)
+bench: $(PEERS) ## Measure everything, with other adapters beside this one; some two hours (Linux)
 	@$(BIN)/python -m bench.adapter
 	@$(BIN)/python -m bench.coldstart
 	@$(BIN)/python -m bench.memory
@@ -101,28 +101,28 @@ bench-quick: $(PEERS) ## Measure what the targets of docs/explanation/performanc
 bench-report: $(STAMP) ## Render bench/results/ into docs/explanation/performance.md
 	@$(BIN)/python -m bench.adapter.report
 
-soak: $(STAMP) ## 2,000 streams under random faults; at most 10 minutes (Linux)
+soak: $(STAMP) ## Send 2,000 streams under random faults; at most 10 minutes (Linux)
 	@$(BIN)/python -m tests.soak
 
-chaos: $(STAMP) ## Kill functions and sweeper, take the table away, delete rollups; then the books must be exact; at most 10 minutes
+chaos: $(STAMP) ## Kill functions and the sweeper, make the table fail, delete rollups; then accounts, ledger and rollups must agree; at most 10 minutes
 	@$(BIN)/python -m tests.chaos
 
-meter-bench: $(STAMP) ## 10,000 settlements on one key at full speed; none may be lost (some minutes)
+meter-bench: $(STAMP) ## Settle 10,000 requests of one key at full speed; none may be lost (some minutes)
 	@$(BIN)/python -m bench.settlements
 
-books: $(STAMP) ## The model-based test of the books, 500 examples (some minutes)
+books: $(STAMP) ## Run the model-based test of settlements with 500 examples (some minutes)
 	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/metering/test_settlements.py
 
-attack: $(STAMP) ## Hostile inputs by kind over the local cloud, memory and a neighbour watched; at most 3 minutes (Linux)
+attack: $(STAMP) ## Send each kind of hostile input to the local cloud; watch memory and another caller; at most 3 minutes (Linux)
 	@$(BIN)/python -m tests.attack
 
-soak-short: $(STAMP) ## The same with 300 streams; at most 2 minutes
+soak-short: $(STAMP) ## Send 300 streams under random faults; at most 2 minutes (Linux)
 	@$(BIN)/python -m tests.soak --streams 300 --minutes 2
 
 deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy STAGE=dev
 	@npx --no-install cdk deploy --all -c stage=$(STAGE)
 
-destroy: $(STAMP) ## Remove it again, and say what is left: make destroy STAGE=dev
+destroy: $(STAMP) ## Remove a deployment, and say what is left: make destroy STAGE=dev
 	@$(BIN)/sluice destroy --stage $(STAGE)
 
 images: $(STAMP) ## Look up AWS's newest model containers (installs a gigabyte into build/sagemaker)
@@ -134,11 +134,11 @@ images: $(STAMP) ## Look up AWS's newest model containers (installs a gigabyte i
 digests: $(STAMP) ## Pin the container's base images by the digests that their tags have now; needs docker
 	@$(BIN)/python -m infra.images.digests
 
-vllm-signatures: $(STAMP) ## Read what is used of vLLM from the pinned wheel again (340 MB)
+vllm-signatures: $(STAMP) ## Read the signatures of vLLM that the engine uses from the pinned wheel again (340 MB)
 	@$(BIN)/python -m tests.support.vllm_stand_in.signatures
 
 # VLLM_PYTHON has vllm, torch (for CPUs will do), pytest, pytest-asyncio, httpx and xllamacpp.
-test-vllm: ## The engine suite over an installed vLLM without a GPU, all of it real but its core: VLLM_PYTHON=...
+test-vllm: ## Run the engine suite over an installed vLLM without a GPU; only its core is a stand-in: VLLM_PYTHON=...
 	@HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_PYTHON) -m pytest -q -W default tests/model/engines/test_engines.py \
 		tests/model/engines/test_vllm.py -k "test_engines and vllm or tools or refusals or adapters or arguments or weights"
 	@$(VLLM_PYTHON) -m tests.support.vllm_stand_in.signatures --check
@@ -158,5 +158,5 @@ lock: ## Compile locks/ from pyproject.toml
 	@npm install --package-lock-only --silent
 	@cd tests/clients/node && npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 
-clean: ## Remove what can be made again
+clean: ## Remove everything that other targets can make again
 	@rm -rf $(VENV) .venv-bench node_modules build cdk.out .local
