@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -20,30 +15,12 @@ from model.__main__ import serve
 from model.answers import Timing
 from model.errors import StartError
 from model.server import CLOSE_SECONDS, DRAIN_SECONDS, LAST_SECONDS, listen
+from tests.support.container_process import ROOT, command, free_port, wait_for
 from tests.support.model import WEIGHTS, scripted
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
-
-ROOT = Path(__file__).parents[2]
-
-
-def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Return the process with these variables beside the machine's own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "model", *arguments],
-        cwd=ROOT,
-        env={**{k: v for k, v in os.environ.items() if not k.startswith("SLUICE_")}, **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @pytest.fixture(params=["scripted", "llama_cpp"])
@@ -64,19 +41,6 @@ def container(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen
     finally:
         process.kill()
         process.communicate()
-
-
-def wait_for(address: str) -> None:
-    """Until it answers /ping."""
-    until = time.monotonic() + 60
-    while True:
-        try:
-            if httpx.get(f"{address}/ping", timeout=2).status_code == 200:
-                return
-        except httpx.TransportError:
-            if time.monotonic() > until:
-                raise
-        time.sleep(0.05)
 
 
 def test_stops_on_sigterm(container: tuple[subprocess.Popen[str], str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from model.errors import InvalidRequestError
 from model.output import OneLine
-from tests.model.test_main import ROOT, free_port, wait_for
+from tests.support.container_process import ROOT, free_port, wait_for
 from tests.support.model import WEIGHTS
 
 if TYPE_CHECKING:

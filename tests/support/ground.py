@@ -14,6 +14,9 @@ from lambda_fn.metering import accounts, holds, hours, ledger, settlements
 from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.metering.money import Prices
+from lambda_fn.metering.windows import windows_of
+from lambda_fn.reporting.reconcile import reconcile
+from lambda_fn.sweep.run import Sweep, sweep
 from tests.support.function import CREDENTIALS
 
 T = hours.begins("2026-11-21T06") + 45 * 60 + 30
@@ -157,3 +160,45 @@ async def live(
 def request_ids(count: int, *, at: float = T) -> Iterator[str]:
     """New request ids of one time."""
     return (new_request_id(at) for _ in range(count))
+
+
+def never() -> bool:
+    """Return that there is always time."""
+    return False
+
+
+async def swept(table: Table, *, now: float = LATER) -> Sweep:
+    """Sweep once."""
+    return await sweep(table, now=now, longest=LONGEST, stop=never)
+
+
+async def prove(ground: Ground) -> list[dict[str, Any]]:
+    """Compare accounts, balances, ledger and rollups, to the token; return the ledger's items."""
+    # the hour closes, and has rollups
+    await swept(ground.table, now=CLOSED + 2 * LONGEST)
+    account, items = ground.account(), ground.items("LEDGER#")
+    assert [item["state"] for item in items] == ["SETTLED"] * len(items)
+    assert account["in_flight"] == {}
+    assert not {"open", "due"} & {name for item in items for name in item}
+    report = await reconcile(ground.table, now=lambda: CLOSED)
+    assert report.differences == []
+    spent = [item for item in items if item["outcome"] != "refused"]
+    for name in ("prompt_tokens", "completion_tokens", "cost"):
+        assert account.get(name, 0) == sum(item[name] for item in items)
+    assert account.get("requests", 0) == len(spent)
+    assert all(
+        item["cost"] == PRICES.cost(int(item["prompt_tokens"]), int(item["completion_tokens"]))
+        for item in items
+        if item["prompt_tokens"]
+    )
+    for window in windows_of(T):
+        if window.name in account["balance"] and window.ends > LATER:
+            kind = window.name.partition("#")[0]
+            taken = sum(
+                item["cost"]
+                if kind == "cost"
+                else item["prompt_tokens"] + item["completion_tokens"]
+                for item in items
+            )
+            assert account["balance"][window.name] == getattr(LIMITS, window.limit) - taken
+    return items

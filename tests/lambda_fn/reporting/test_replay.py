@@ -15,8 +15,19 @@ from lambda_fn.metering.ledger import Settlement
 from lambda_fn.reporting.replay import ReplayResult
 from lambda_fn.reporting.replay import replay as replay_at
 from lambda_fn.stream.settle import unsaved
-from tests.lambda_fn.sweep.test_run import prove, swept
-from tests.support.ground import CLOSED, DONE, LATER, LIMITS, Ground, Killed, T, live, opening
+from tests.support.ground import (
+    CLOSED,
+    DONE,
+    LATER,
+    LIMITS,
+    Ground,
+    Killed,
+    T,
+    live,
+    opening,
+    prove,
+    swept,
+)
 
 
 def line(ground: Ground, request_id: str, settlement: Settlement = DONE) -> str:

@@ -4,77 +4,33 @@ when the sweeper is killed.
 
 import asyncio
 import contextlib
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering import accounts, ledger, settlements
 from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.ledger import Settlement
-from lambda_fn.metering.windows import windows_of
 from lambda_fn.reporting import rollups
 from lambda_fn.reporting.reconcile import reconcile
-from lambda_fn.sweep.run import Sweep, sweep
+from lambda_fn.sweep.run import sweep
 from tests.support.ground import (
     CLOSED,
     DONE,
     LATER,
-    LIMITS,
     LONGEST,
-    PRICES,
     Ground,
     Killed,
     T,
     live,
+    never,
     opening,
+    prove,
     request_ids,
     reserve,
+    swept,
 )
-
-
-def never() -> bool:
-    """Return that there is always time."""
-    return False
-
-
-async def swept(table: Table, *, now: float = LATER) -> Sweep:
-    """Sweep once."""
-    return await sweep(table, now=now, longest=LONGEST, stop=never)
-
-
-async def prove(ground: Ground) -> list[dict[str, Any]]:
-    """Compare accounts, balances, ledger and rollups, to the token; return the ledger's items."""
-    # the hour closes, and has rollups
-    await swept(ground.table, now=CLOSED + 2 * LONGEST)
-    account, items = ground.account(), ground.items("LEDGER#")
-    assert [item["state"] for item in items] == ["SETTLED"] * len(items)
-    assert account["in_flight"] == {}
-    assert not {"open", "due"} & {name for item in items for name in item}
-    report = await reconcile(ground.table, now=lambda: CLOSED)
-    assert report.differences == []
-    spent = [item for item in items if item["outcome"] != "refused"]
-    for name in ("prompt_tokens", "completion_tokens", "cost"):
-        assert account.get(name, 0) == sum(item[name] for item in items)
-    assert account.get("requests", 0) == len(spent)
-    assert all(
-        item["cost"] == PRICES.cost(int(item["prompt_tokens"]), int(item["completion_tokens"]))
-        for item in items
-        if item["prompt_tokens"]
-    )
-    for window in windows_of(T):
-        if window.name in account["balance"] and window.ends > LATER:
-            kind = window.name.partition("#")[0]
-            taken = sum(
-                item["cost"]
-                if kind == "cost"
-                else item["prompt_tokens"] + item["completion_tokens"]
-                for item in items
-            )
-            assert account["balance"][window.name] == getattr(LIMITS, window.limit) - taken
-    return items
 
 
 @pytest.mark.parametrize("checkpoint", [0, 4])
