@@ -22,7 +22,8 @@ from bench.adapter.load import LambdaClient, run
 RESULTS = Path("bench/results/memory.json")
 _AT_ONCE = 32
 _FIRST = 8  # slow readers before those that are counted
-_LONG = 20_000  # tokens of an answer of 5 MB, which the buffers on the way cannot hold
+_LONG = 20_000  # tokens of an answer that the buffers on the way cannot hold
+LONG_KB = 5_000  # the kilobytes (10**3) of such an answer
 
 
 def main() -> int:
