@@ -236,6 +236,13 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
 _MESSAGE_IS_PUBLIC = (InvalidRequest, RateLimited)  # other messages may reveal internals
 
 
+def internal_error() -> ServerError:
+    """Return the public error for a fault of this service, whose details only the log has."""
+    return ServerError(
+        "The service failed. Report the header 'x-request-id' of this response to its operator."
+    )
+
+
 def from_container(code: str, message: str, param: str | None = None) -> APIError:
     """Return the public error for an error of the container.
 
