@@ -129,6 +129,9 @@ class Producer:
             last = events[-1]
             if self._transform is not None:
                 events = self._transform.feed(events)
+                terminal = type(last) is End or type(last) is Failure
+                if terminal and (not events or events[-1] is not last):
+                    raise RuntimeError("a transform did not leave the terminal event last")
                 if not events:
                     return None
             if type(last) is Failure:
