@@ -2,10 +2,10 @@
 # Train the demo model again: text, tokenizer, training, export. About a quarter of an hour on two cores.
 # Its packages and what it makes on the way go into .venv-demo/.
 set -eu
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/.."
 venv=.venv-demo
 work=$venv/work
-out=${1:-model/demo/weights/sluice-demo.gguf}
+out=${1:-demo_model/weights/sluice-demo.gguf}
 mkdir -p "$work"
 
 if ! cmp -s locks/demo.txt "$venv/installed.txt"; then

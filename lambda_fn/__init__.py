@@ -1,1 +1,3 @@
-"""The stream function: an OpenAI-compatible API in front of a SageMaker endpoint."""
+"""The three functions, each in a room: `stream` serves the public API, `control` the admin API, and
+`sweep` recovers what killed functions left. What they share stands beside them.
+"""

@@ -2,16 +2,21 @@
 
 Every error that a client gets is one of these, in OpenAI's format.
 
-APIError ├── InvalidRequest        400  the request is invalid │   ├── ContextLengthExceeded │   └──
-ResponseTooLarge       the response is too large to be held until its end ├── AuthenticationFailed
-401  the key is missing or unknown ├── PermissionDenied      403  the key may not do this, or the
-caller bypassed the distribution ├── NotFound              404  the path or model does not exist ├──
-MethodNotAllowed      405 ├── Conflict              409  another change of the same item won; a
-retry may succeed ├── RequestRunning        409  the request that is repeated is still running ├──
-BodyTooLarge          413 ├── Cancelled             499  an operator cancelled the request ├──
-RateLimited           429  the model is busy, or a rate limit of the key is reached; a retry may
-succeed ├── InsufficientQuota     429  a budget of the key is spent └── ServerError           500  a
-fault of this service
+APIError
+├── InvalidRequest        400  the request is invalid
+│   ├── ContextLengthExceeded
+│   └── ResponseTooLarge       the response is too large to be held until its end
+├── AuthenticationFailed  401  the key is missing or unknown
+├── PermissionDenied      403  the key may not do this, or the caller bypassed the distribution
+├── NotFound              404  the path or model does not exist
+├── MethodNotAllowed      405
+├── Conflict              409  another change of the same item won; a retry may succeed
+├── RequestRunning        409  the request that is repeated is still running
+├── BodyTooLarge          413
+├── Cancelled             499  an operator cancelled the request
+├── RateLimited           429  the model is busy, or a rate limit is reached; a retry may succeed
+├── InsufficientQuota     429  a budget of the key is spent
+└── ServerError           500  a fault of this service
     ├── UpstreamFailed    502  the model failed, or its response was truncated
     ├── Unavailable       503  a dependency is unavailable
     └── UpstreamTimeout   504  the model took too long
@@ -229,6 +234,13 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
 """The container's error codes and the two of the decoders, with the errors for the client."""
 
 _MESSAGE_IS_PUBLIC = (InvalidRequest, RateLimited)  # other messages may reveal internals
+
+
+def internal_error() -> ServerError:
+    """Return the public error for a fault of this service, whose details only the log has."""
+    return ServerError(
+        "The service failed. Report the header 'x-request-id' of this response to its operator."
+    )
 
 
 def from_container(code: str, message: str, param: str | None = None) -> APIError:

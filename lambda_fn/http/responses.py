@@ -96,10 +96,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 async def _on_exception(request: Request, error: Exception) -> Response:
     log("fault", request_id=request.scope.get("sluice.request_id"), error=type(error).__name__)
-    message = (
-        "The service failed. Report the header 'x-request-id' of this response to its operator."
-    )
-    return error_response(errors.ServerError(message))
+    return error_response(errors.internal_error())
 
 
 EXCEPTION_HANDLERS = {

@@ -16,7 +16,7 @@ import msgspec
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.ids import request_time
 from lambda_fn.metering import settlements
-from lambda_fn.metering.keys import ledger_key
+from lambda_fn.metering.keys import UnknownVersion, ledger_key
 from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.metering.money import Prices
 from lambda_fn.reporting.rollups import Contended, roll_dirty
@@ -59,7 +59,9 @@ class ReplayResult:
     malformed: list[str] = field(default_factory=list)
     """The number of each malformed line, and what is wrong with it."""
     failed: list[str] = field(default_factory=list)
-    """The ids of requests that could not be written; replay their lines again."""
+    """The ids of requests that could not be written, or that a later deployment wrote; replay their
+    lines again.
+    """
     rolled: int = 0
     """Dirty hours that were rolled again."""
 
@@ -138,7 +140,7 @@ async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float)
         if before is not None and before["key"] != line.key:
             raise ValueError("the ledger has this request with another key")
         changed = await settlements.replay(table, opening, settlement, now=now)
-    except MeterUnavailable:
+    except (MeterUnavailable, UnknownVersion):
         result.failed.append(line.request_id)
         return
     if not changed:

@@ -15,9 +15,9 @@ from lambda_fn.errors import (
     NO_RETRY,
     APIError,
     Cancelled,
-    ServerError,
     UpstreamTimeout,
     from_container,
+    internal_error,
 )
 from lambda_fn.events import GARBLED, End, Failure
 from lambda_fn.log import log
@@ -129,6 +129,9 @@ class Producer:
             last = events[-1]
             if self._transform is not None:
                 events = self._transform.feed(events)
+                terminal = type(last) is End or type(last) is Failure
+                if terminal and (not events or events[-1] is not last):
+                    raise RuntimeError("a transform did not leave the terminal event last")
                 if not events:
                     return None
             if type(last) is Failure:
@@ -146,7 +149,7 @@ class Producer:
             return await self._fail(self._stopped or error)
         except Exception as error:  # noqa: BLE001 (the boundary: the response ends in an event, whatever is wrong)
             log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
-            return await self._fail(ServerError("An internal error. The request id names it."))
+            return await self._fail(internal_error())
 
     async def _fail(self, error: APIError) -> Batch:
         batch: Batch = (self._next, [failed_by(error)])

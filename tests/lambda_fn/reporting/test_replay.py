@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.ids import key_id_of, new_key, new_request_id
-from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering import accounts, keys, ledger, settlements
 from lambda_fn.metering.ledger import Settlement
 from lambda_fn.reporting.replay import ReplayResult
 from lambda_fn.reporting.replay import replay as replay_at
@@ -210,5 +210,18 @@ async def test_a_table_that_is_down(ground: Ground) -> None:
     down = ground.table
     down._name = "nowhere"
     assert (await replay(down, [line(ground, request_id)])).failed == [request_id]
+    assert (await replay(ground.table, [line(ground, request_id)])).settled == 1
+    await prove(ground)
+
+
+async def test_an_item_of_a_later_deployment(ground: Ground) -> None:
+    """A request whose item this code cannot read is named for another replay, not as malformed."""
+    request_id = new_request_id(T)
+    await live(ground.table, ground, request_id, None)
+    item = ground.item(request_id)
+    ground.boto.put_item(Item={**item, "v": keys.READABLE + 1})
+    found = await replay(ground.table, [line(ground, request_id)])
+    assert (found.failed, found.malformed) == ([request_id], [])
+    ground.boto.put_item(Item=item)
     assert (await replay(ground.table, [line(ground, request_id)])).settled == 1
     await prove(ground)

@@ -280,6 +280,14 @@ class Raises:
         return list(events)
 
 
+class DropsEnd:
+    """A transform that breaks its protocol: it keeps the terminal event for itself."""
+
+    def feed(self, events: Iterable[Event]) -> list[Event]:
+        """Pass all other events on."""
+        return [event for event in events if type(event) is not End]
+
+
 class FullLog(MemoryLog):
     """A log that takes one batch of tokens, and then only the end."""
 
@@ -310,6 +318,11 @@ FAILURES: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
     "garbled": ([START + HELLO + b"no record\n", HELLO], {}, "upstream_error"),
     "silent until its time is over": ([START, HELLO, HANG], {"seconds": 0.02}, "upstream_timeout"),
     "a transform's fault": ([START, HELLO, HELLO], {"transform": Raises()}, "internal_error"),
+    "a transform without an end": (
+        [START, HELLO, *script("plain_text")[-3:]],
+        {"transform": DropsEnd()},
+        "internal_error",
+    ),
     "a fault below": (
         [START, HELLO, lambda: RuntimeError("a fault of ours")],
         {},
@@ -327,7 +340,7 @@ async def test_a_producer_ends_in_one_event(name: str) -> None:
     steps, options, code = FAILURES[name]
     log = FullLog() if name == "a full log" else MemoryLog()
     if "transform" in options:
-        options = {"transform": Raises()}
+        options = {"transform": type(options["transform"])()}
     async with producer_of(steps, log, **options) as producer:
         await pump(producer)
     ends = [event for event in log.events if isinstance(event, End | Failed)]
@@ -351,7 +364,7 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
     sink = ListSink()
     delivery = Delivery(encoder_of(HEADS[form]), sink)
     if "transform" in options:
-        options = {"transform": Raises()}
+        options = {"transform": type(options["transform"])()}
     async with producer_of(steps, kept, on_stop=delivery.hasten, **options) as producer:
         source = producer if log is NoLog else kept.read(-1)
         if log is MemoryLog:
