@@ -56,8 +56,8 @@ def test_failed_update_is_rolled_back(client: Client, stacks: Stacks) -> None:
     }
     changed = {
         "Type": "AWS::SSM::Parameter",
-        "Properties": {**parameter["Properties"], "Value": "new"},
-    }  # type: ignore[dict-item]
+        "Properties": {**parameter["Properties"], "Value": "new"},  # type: ignore[dict-item]
+    }
     stack = stacks.create({"Parameter": parameter})
     stacks.update(
         stack,

@@ -24,9 +24,8 @@ def _event(**changes: object) -> dict[str, object]:
         "host": "id.lambda-url.us-east-1.on.aws",
         "received": 1700000000.5,
     }
-    found: dict[str, object] = json.loads(
-        build(UrlRequest(**{**values, **changes}), "rid", "Root=1")
-    )  # type: ignore[arg-type]
+    request = UrlRequest(**{**values, **changes})  # type: ignore[arg-type]
+    found: dict[str, object] = json.loads(build(request, "rid", "Root=1"))
     return found
 
 

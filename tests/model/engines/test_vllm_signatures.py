@@ -131,10 +131,9 @@ def test_versions() -> None:
     dockerfile = (ROOT / "model" / "Dockerfile").read_text()
 
     assert pinned_version() == content["version"] == vllm_stand_in.VERSION
-    assert (
-        re.search(r"^ARG GPU_BASE_IMAGE=vllm/vllm-openai:v(.+)$", dockerfile, re.MULTILINE)[1]
-        == content["version"]
-    )  # type: ignore[index]
+    image = re.search(r"^ARG GPU_BASE_IMAGE=vllm/vllm-openai:v(.+)$", dockerfile, re.MULTILINE)
+    assert image is not None
+    assert image[1] == content["version"]
     assert content["wheel"].startswith(f"vllm-{content['version']}-")
     assert re.fullmatch(r"[0-9a-f]{64}", content["sha256"])
 
