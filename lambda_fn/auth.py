@@ -17,7 +17,7 @@ ORIGIN_HEADER = "x-sluice-origin-secret"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The caller according to its key. `admit` verifies the key in the write that reserves."""
+    """The caller that a request's key names. `read_key` does not verify the key; `Gate` does."""
 
     key_id: str
     key_hash: str

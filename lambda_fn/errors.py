@@ -2,24 +2,24 @@
 
 Every error that a client gets is one of these, in OpenAI's format.
 
-APIError
-├── InvalidRequest        400  the request is invalid
-│   ├── ContextLengthExceeded
-│   └── ResponseTooLarge       the response is too large to be held until its end
-├── AuthenticationFailed  401  the key is missing or unknown
-├── PermissionDenied      403  the key may not do this, or the caller bypassed the distribution
-├── NotFound              404  the path or model does not exist
-├── MethodNotAllowed      405
-├── Conflict              409  another change of the same item won; a retry may succeed
-├── RequestRunning        409  the request that is repeated is still running
-├── BodyTooLarge          413
-├── Cancelled             499  an operator cancelled the request
-├── RateLimited           429  the model is busy, or a rate limit is reached; a retry may succeed
-├── InsufficientQuota     429  a budget of the key is spent
-└── ServerError           500  a fault of this service
-    ├── UpstreamFailed    502  the model failed, or its response was truncated
-    ├── Unavailable       503  a dependency is unavailable
-    └── UpstreamTimeout   504  the model took too long
+    APIError
+    ├── InvalidRequest        400  the request is invalid
+    │   ├── ContextLengthExceeded  the prompt does not fit the model's context
+    │   └── ResponseTooLarge       the response is too large to be buffered until its end
+    ├── AuthenticationFailed  401  the key is missing or unknown
+    ├── PermissionDenied      403  the key may not do this, or the caller bypassed the distribution
+    ├── NotFound              404  the path or model does not exist
+    ├── MethodNotAllowed      405  the path exists, but not for this method
+    ├── Conflict              409  another change of the same item won; a retry may succeed
+    ├── RequestRunning        409  the request repeats one that is still running
+    ├── BodyTooLarge          413  the request's body is over the limit
+    ├── Cancelled             499  an operator cancelled the request
+    ├── RateLimited           429  the model is busy, or a rate limit is reached; retry later
+    ├── InsufficientQuota     429  a budget of the key is spent
+    └── ServerError           500  a fault of this service
+        ├── UpstreamFailed    502  the model failed, or its response was truncated
+        ├── Unavailable       503  a dependency is unavailable
+        └── UpstreamTimeout   504  the model took too long
 
 Other errors become these at one boundary each: the container's codes in `from_container`, msgspec's
 in `schema`.
@@ -99,7 +99,7 @@ class ContextLengthExceeded(InvalidRequest):
 
 
 class ResponseTooLarge(InvalidRequest):
-    """The response is larger than what is held of one that is not streamed."""
+    """The response is not streamed, and is too large to be buffered until its end."""
 
     default_code = "answer_too_large"
 
@@ -145,9 +145,9 @@ class Conflict(APIError):
 
 
 class RequestRunning(APIError):
-    """The request that is repeated is still running.
+    """The request repeats one that is still running.
 
-    A second response would be generated and paid for.
+    Running it again would generate and bill a second response.
     """
 
     status = 409
@@ -231,7 +231,7 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
     "cut": UpstreamFailed,
     "garbled": UpstreamFailed,
 }
-"""The container's error codes and the two of the decoders, with the errors for the client."""
+"""The container's error codes, and the decoders' two, to the error that the client gets."""
 
 _MESSAGE_IS_PUBLIC = (InvalidRequest, RateLimited)  # other messages may reveal internals
 
@@ -246,7 +246,7 @@ def internal_error() -> ServerError:
 def from_container(code: str, message: str, param: str | None = None) -> APIError:
     """Return the public error for an error of the container.
 
-    An unknown code is `UpstreamFailed`.
+    An unknown code becomes `UpstreamFailed`.
     """
     kind = CONTAINER_CODES.get(code, UpstreamFailed)
     if issubclass(kind, _MESSAGE_IS_PUBLIC):

@@ -1,9 +1,8 @@
-"""What the decoders return and the encoders take: one type for each kind of record of the model's
-response.
+"""Events: the types that decoders return and encoders take, one for each kind of record.
 
 A response is a `Start`, then `Delta`s with one `Finish` for each choice among them, then a `Usage`,
 then an `End`. At any place it may break off with a `Failure`. Parts that an encoder can pass on
-unchanged are kept as raw JSON. Events that were written as JSON and read again are encoded to the
+unchanged are kept as raw JSON. An event that was serialised to JSON and read back is encoded to the
 same bytes.
 """
 
@@ -16,8 +15,7 @@ Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
 NULL = msgspec.Raw(b"null")
 GARBLED = "garbled"
-"""The code of a `Failure` for a malformed record, behind which the model may still be generating.
-"""
+"""The code of a `Failure` for a malformed record. The model may still be generating after it."""
 
 
 class Start(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="start"):
@@ -62,7 +60,7 @@ class End(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="end"):
 class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="error"):
     """The response broke off.
 
-    `code` is one of the container's codes, or of the two that decoders add.
+    `code` is one of the container's codes, or one of the two that decoders add.
     """
 
     code: str
@@ -70,11 +68,10 @@ class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="er
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="failed"):
-    """The response broke off, and this is what the client gets: the last event if there is no
-    `End`.
+    """The terminal event of a response that failed: the error for the client.
 
-    `kind` is the name of the error's class in `errors`, and the other fields are its arguments. No
-    decoder returns it.
+    `kind` is the name of a class in `errors`, and the other fields are that class's arguments. The
+    producer makes this event; no decoder returns it.
     """
 
     kind: str

@@ -61,13 +61,14 @@ def new_request_id(now: float | None = None) -> str:
     """
     milliseconds = int((time.time() if now is None else now) * 1000)
     number = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
-    # 130 bits, the first two of them 0, at the front of the 160 that base 32 takes without padding
+    # The 26 characters encode 130 bits: two zero bits and the number. The shift makes it 160 bits,
+    # which base 32 encodes without padding.
     return (
         base64.b32encode((number << 30).to_bytes(20, "big"))[:26].translate(_TO_CROCKFORD).decode()
     )
 
 
-@lru_cache(maxsize=256)  # a request needs it some eight times
+@lru_cache(maxsize=256)  # one request calls it about eight times
 def request_time(request_id: str) -> float:
     """Return the Unix time, in seconds, at which a request id was made.
 

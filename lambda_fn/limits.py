@@ -23,29 +23,33 @@ HEARTBEAT = 12.0
 """Longest silence towards the client."""
 
 STREAM_DEADLINE = 465.0
-"""Time for the container to end its response: SageMaker's limit less the way there and back."""
+"""Time for the container to end its response: SageMaker's limit minus the time on the network."""
 
 UPSTREAM_SILENCE = 70.0
 """Longest silence of the endpoint, heartbeats included, before it counts as dead.
 
-Our container sends one every 10 s.
+Our container sends a heartbeat every 10 s.
 """
 
 LAST_BYTES_TIMEOUT = 0.5
-"""Wait for the end of the HTTP body of a complete response, so that its connection is kept."""
+"""Longest wait for the end of the HTTP body of a complete response.
+
+If the end comes in time, the connection is reused.
+"""
 
 LAST_WRITE_TIMEOUT = 1.0
-"""Time that a client which does not read gets to take the error that ends its response."""
+"""Time in which a slow client must take the error that ends its response."""
 
 STREAM_GRACE = 5.0
-"""Wait for the container's own last record after its deadline.
+"""Longest wait for the container's own last record after its deadline.
 
-After it the response counts as truncated.
+After this wait the response counts as truncated.
 """
 
 SETTLE_RESERVE = 30.0
-"""Time kept free before the Lambda deadline, for the last event and the two writes of the
-settlement at their worst.
+"""Time kept free before the Lambda deadline.
+
+It is enough for the last event and for the two writes of the settlement at their slowest.
 """
 
 SETTLE_TIMEOUT = 18.0
@@ -55,16 +59,16 @@ After it the settlement becomes a log line, to be replayed.
 """
 
 CANCEL_MAX_ATTEMPTS = 8
-"""Calls that cancel one request.
+"""Maximum number of calls to cancel one request.
 
-Each reaches one instance of the endpoint, and not always the right one.
+Each call reaches one instance of the endpoint, which may not be the one that runs the request.
 """
 
 CANCEL_INTERVAL = 0.15
-"""Time between two of these calls. The container keeps one that it cannot match for a second."""
+"""Time between two cancel calls. The container holds a call that it cannot match for a second."""
 
 CANCEL_TIMEOUT = 3.0
-"""Time for all of these calls together."""
+"""Time for all cancel calls of one request together."""
 
 CONNECT_TIMEOUT = 5.0
 """Time to open a connection to an AWS API."""
@@ -85,12 +89,13 @@ CHECKPOINT = 5.0
 """Interval at which the progress of a stream is written to the ledger."""
 
 SWEEP_RESERVE = 35.0
-"""Time before its deadline at which the sweeper starts nothing more: its writes in progress may
-take this long.
+"""Time before its deadline at which the sweeper starts nothing more.
+
+Its writes in progress may take this long.
 """
 
 OVERDUE = 600.0
-"""Age at which a request has surely lost its function: Lambda's timeout (540) and a margin."""
+"""Age at which a request's function has certainly ended: Lambda's timeout (540) and a margin."""
 
 FAIL_OPEN_WINDOW = 900.0
 """While the meter fails open (`SLUICE_METER_OPEN`), keys admitted within this time are served."""
@@ -101,22 +106,21 @@ ACCEPT_TIMEOUT = 5.0
 IDLE_CONNECTION = 5.0
 """Longest idle time of a pooled connection if the environment may have been frozen meanwhile.
 
-The connection may have died unseen then.
+While an environment is frozen, it does not notice that a connection is closed.
 """
 
 IDLE_AWAKE = 55.0
 """Longest idle time of a pooled connection if the environment was awake throughout.
 
-It would have seen the peer close the connection.
-
-AWS's SDK for Java keeps connections for 60 s.
+It would have noticed if the peer had closed the connection. AWS's SDK for Java keeps connections
+for 60 s.
 """
 
 AWAKE_TICK = 1.0
 """Interval at which the process notes that it is awake. If three are missed, it was frozen."""
 
 MAX_BODY = 1_000_000
-"""Size of a request body.
+"""Maximum size of a request body.
 
 SageMaker takes 6 MB, but a chat of over 1 MB exceeds the context of every model.
 """
@@ -124,44 +128,45 @@ SageMaker takes 6 MB, but a chat of over 1 MB exceeds the context of every model
 BODY_TIMEOUT = 30.0
 """Time for a request body to arrive.
 
-Lambda has it before it invokes the function; other servers may not.
+Lambda has the whole body before it invokes the function; other servers may not.
 """
 
 MAX_VALUES = 150_000
-"""Commas, brackets and braces of a request body, outside strings.
+"""Maximum number of commas, opening brackets and opening braces outside strings in a request body.
 
-A value of two bytes takes 80 in memory. The valid request that has the most, a chat of short
-content parts, has 115,000 in 1 MB.
+They bound the number of JSON values: a value of two bytes takes 80 bytes of memory. The valid
+request that has the most of them, a chat of short content parts, has 115,000 in 1 MB.
 """
 
 MAX_WHOLE = 16_000_000
-"""Size of a response that is not streamed.
+"""Maximum size of a response that is not streamed.
 
-It is held until its end, in up to `WHOLE_TIMES` as much memory.
+The function buffers it until its end, which takes up to `WHOLE_TIMES` times its size in memory.
 """
 
 WHOLE_TIMES = 4
 
 MAX_KEY = 256
-"""Characters of a bearer key. Our keys have 59."""
+"""Maximum length of a bearer key. Our keys have 59 characters."""
 
 MAX_LINE = 4_000_000
-"""Size of one record of the model's server."""
+"""Maximum size of one record of the model's server."""
 
 READ_SIZE = 16_384
 """Size of one read from a socket: some 85 tokens.
 
-With more, other streams would wait while they are processed.
+While a larger read is processed, other streams would have to wait.
 """
 
 READ_BUFFER = 16_384
-"""Bytes that were received from a peer and not used yet. When there are more, reading pauses."""
+"""Number of received bytes that are not used yet, above which reading from the peer pauses."""
 
 
 def whole(memory: int, concurrency: int) -> int:
-    """Return the maximum size of a response that is not streamed. `memory` is in bytes.
+    """Return the maximum size in bytes of a response that is not streamed.
 
-    The responses that can run at once in one environment take at most half of its memory.
+    `memory` is the environment's memory in bytes, and `concurrency` the number of requests that it
+    runs at once. Their responses together take at most half of the memory.
     """
     return min(MAX_WHOLE, memory // 2 // WHOLE_TIMES // concurrency)
 

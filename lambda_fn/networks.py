@@ -45,7 +45,7 @@ def canonical(networks: Iterable[str]) -> str:
 def admits(networks: str, address: str) -> bool:
     """Return whether a key with these networks may be used from an address.
 
-    A malformed one is in no network.
+    A malformed address is in no network.
     """
     if not networks:
         return True

@@ -1,6 +1,4 @@
-"""The settings of the stream function and the sweeper, read once from the environment at their
-start.
-"""
+"""The settings of the stream function and of the sweeper, read from the environment at start."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,17 +19,17 @@ class SettingsError(Exception):
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One public model: where it runs, and how many tokens its prompt and completion may have
-    together.
+    """One public model: its endpoint, its context size and its prices.
 
-    A request without a limit may generate `default_max_tokens`, and reserves them. Prices are in
-    nano-USD per token. A price of 0 is a price; None means that the model has none.
+    A prompt and its completion may have `context_tokens` together. A request without a limit may
+    generate `default_max_tokens`, and reserves as many. Prices are in nano-USD per token. A price
+    of 0 is valid; None means that the model has no price.
     """
 
     endpoint: str
     context_tokens: Annotated[int, Meta(ge=1)]
     dialect: Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"] = "sluice"
-    """The dialect of its server: `lambda_fn.dialects`."""
+    """The dialect that its server speaks; see `lambda_fn.dialects`."""
     component: str | None = None
     """The inference component to invoke, on an endpoint that has components."""
     default_max_tokens: Annotated[int, Meta(ge=1)] = 1024
@@ -40,7 +38,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def priced(self) -> bool:
-        """Whether cost budgets count what the model generates."""
+        """Whether the model has prices, so that cost budgets can count its tokens."""
         return self.prompt_price is not None and self.completion_price is not None
 
 
@@ -56,7 +54,7 @@ class Settings:
     dynamodb_url: str
     sagemaker_url: str
     overdue: float = limits.OVERDUE
-    """Seconds after which a request has certainly lost its function."""
+    """Seconds after which a request's function has certainly ended."""
     heartbeat: float | None = None
     """The longest silence towards a client in seconds, at most 15. None means `limits.HEARTBEAT`.
     """

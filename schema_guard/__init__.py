@@ -1,9 +1,9 @@
 """Checks JSON schemas of callers, and the patterns in them, before any engine sees them.
 
 Engines turn a schema into a grammar in native code, where a few bytes can take all memory or all
-time. The stream function and the container both call `check`, and `more_values` before they parse a
-body at all. The package is pure, imports nothing but the standard library, never recurses, and its
-work is linear in the input and bounded by `limits`.
+time. The stream function and the container both call `check`. Before they parse a body, they call
+`more_values`. The package is pure, imports nothing but the standard library, and never recurses.
+Its work is linear in the input and bounded by `limits`.
 """
 
 from collections.abc import Iterable
@@ -23,14 +23,18 @@ def check(
     *,
     by: Literal["llama.cpp", "llguidance"] = "llama.cpp",
 ) -> None:
-    """Check the schemas of a request, each with the steps to its place, such as `("tools", 0,
-    "parameters")`.
+    """Check all schemas of a request.
 
-    `by` is what will guide the answer: llama.cpp's own converter (tools that the model may call) or
-    llguidance (the form of an answer and calls that must be made). llguidance accepts more.
+    Args:
+        schemas: Each schema, after the steps to its place, such as `("tools", 0, "parameters")`.
+        by: The code that will guide the answer. llama.cpp's own converter guides calls of tools
+            that the model may call. llguidance guides the form of an answer, and calls that the
+            model must make; it accepts more.
 
-    Raises SchemaRefused, which names the member, if an engine must not get one of them or all
-    together.
+    Raises:
+        SchemaRefused: an engine must not get one of the schemas, or not all of them together. The
+            error names the member.
+
     """
     totals = Totals(lenient=by == "llguidance")
     for place, schema in schemas:

@@ -1,4 +1,4 @@
-"""Bounds of a schema: the limit of each one, and pairs in which the minimum exceeds the maximum."""
+"""Checks the bounds in a schema: each by itself, and each minimum against its maximum."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -39,10 +39,9 @@ Fault = tuple[str, str]
 
 
 def count_fault(name: str, value: object, *, lenient: bool) -> str | None:
-    """Return why this value of a member of `COUNTS` is refused; None when it is not.
+    """Return why a member of `COUNTS` may not have this value; None if it may.
 
-    Where the check is lenient, a maximum over the limit is accepted: the answer is guided without
-    it.
+    With `lenient`, a maximum over the limit is accepted, but it does not guide the answer.
     """
     most = COUNTS[name].most
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -53,14 +52,14 @@ def count_fault(name: str, value: object, *, lenient: bool) -> str | None:
 
 
 def number_fault(value: object) -> str | None:
-    """Return why this value of a member of `NUMBERS` is refused; None when it is not."""
+    """Return why a member of `NUMBERS` may not have this value; None if it may."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"must be a number, not {shown(value)}"
     return out_of_range(value)
 
 
 def multiple_fault(value: object) -> str | None:
-    """Return why this value of `multipleOf` is refused; None when it is not."""
+    """Return why `multipleOf` may not have this value; None if it may."""
     if (fault := number_fault(value)) is not None:
         return fault
     _, digits, exponent = Decimal(str(value)).as_tuple()
@@ -80,14 +79,14 @@ def multiple_fault(value: object) -> str | None:
 
 
 def out_of_range(value: Any) -> str | None:
-    """Return why a number cannot be passed on to an engine; None when it can."""
+    """Return why a number cannot be passed on to an engine; None if it can."""
     if isinstance(value, float):
         return None if math.isfinite(value) else "must be finite"
     return None if _SMALLEST <= value <= _LARGEST else "must fit into 64 bits"
 
 
 def merge(all_bounds: Iterable[Mapping[str, int | float]]) -> Bounds:
-    """Return the bounds of a value that must fit all of these."""
+    """Return the strictest bounds: those of a value that must satisfy all of `all_bounds`."""
     merged: Bounds = {}
     for bounds in all_bounds:
         for name, value in bounds.items():
@@ -99,7 +98,7 @@ def merge(all_bounds: Iterable[Mapping[str, int | float]]) -> Bounds:
 
 
 def pair_fault(bounds: Mapping[str, int | float]) -> Fault | None:
-    """Return the minimum that is over its maximum, if there is one."""
+    """Return the first minimum that exceeds its maximum, and why; None if there is none."""
     for low, high in _PAIRS:
         if low not in bounds or high not in bounds:
             continue
@@ -115,9 +114,10 @@ def pair_fault(bounds: Mapping[str, int | float]) -> Fault | None:
 
 
 def integer_fault(bounds: Mapping[str, int | float], *, lenient: bool) -> Fault | None:
-    """Return the bound of an integer that leaves no value, or that llama.cpp cannot read.
+    """Return the wrong bound of an integer, and why; None if all are right.
 
-    With `lenient` only the former counts.
+    A bound is wrong if it does not fit into 64 bits, if it leaves no value, or if llama.cpp cannot
+    convert it. With `lenient`, the last is not checked.
     """
     low_name = "minimum" if "minimum" in bounds else "exclusiveMinimum"
     high_name = "maximum" if "maximum" in bounds else "exclusiveMaximum"

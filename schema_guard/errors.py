@@ -1,4 +1,4 @@
-"""The one error of this package."""
+"""The error of this package, and how its messages show names and values."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,20 @@ Step = str | int
 class SchemaRefused(ValueError):
     """A schema that no engine may get.
 
-    `reason` says what is wrong and what to do; `steps` lead to the wrong member.
+    `reason` says what is wrong and what to do. `steps` lead to the wrong member.
     """
 
     def __init__(self, steps: Sequence[Step], reason: str) -> None:
-        """Name the member by its steps from the request's root: names, and numbers of list
-        items.
-        """
+        """Create the error. `steps` go from the request's root: names, and indices of items."""
         super().__init__(reason)
         self.steps = tuple(steps)
         self.reason = reason
 
     @property
     def path(self) -> str:
-        """The path as `tools[0].function.parameters`, at most `MOST_PATH` characters, all of them
-        printable.
+        """The steps as one printable text, such as `tools[0].function.parameters`.
+
+        It has at most `MOST_PATH` characters.
         """
         text = ""
         for step in self.steps:
@@ -43,14 +42,15 @@ class SchemaRefused(ValueError):
 
 
 def printable(text: str) -> str:
-    """Return `text` with a question mark for each character that a log or a terminal would act
-    on.
-    """
+    """Return `text` with a question mark in place of each character that is not printable."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def shown(value: object) -> str:
-    """Return a value for a message: short, printable, and not converted if it is huge."""
+    """Return a short, printable text for a value in a message.
+
+    A huge integer is described, because its conversion to decimal is slow.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:

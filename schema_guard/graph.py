@@ -1,6 +1,4 @@
-"""The properties of a schema as a whole: references, alternatives, repetitions, and bounds of one
-value together.
-"""
+"""Checks a schema as a whole: references, alternatives, repetitions, and all bounds of a value."""
 
 from collections.abc import Callable, Iterable
 
@@ -29,9 +27,9 @@ def check_graph(walk: Walk) -> None:
 
 
 def _order(walk: Walk, edges: Callable[[Node], Iterable[int]], *, refuse_cycles: bool) -> list[int]:
-    """Return all nodes, each after the nodes that its edges lead to.
+    """Return the indices of all nodes, each after the nodes that its edges lead to.
 
-    A cycle is refused, or cut where it closes.
+    With `refuse_cycles`, a cycle is refused. Otherwise the edge that closes it is ignored.
     """
     order: list[int] = []
     state = [0] * len(walk.nodes)  # 1: begun, 2: done
@@ -75,10 +73,10 @@ def _alternatives(walk: Walk, order: list[int]) -> None:
 
 
 def _own(walk: Walk, node: Node) -> int:
-    """Return the alternatives that a schema has by itself; those of a bounded integer are its
-    numbers of digits.
+    """Return the number of alternatives that a schema has by itself.
 
-    llguidance makes one automaton of each, however many they are.
+    A bounded integer has one more for each digit of its bounds. For llguidance the number is 1,
+    because it makes one automaton of all alternatives.
     """
     if walk.lenient:
         return 1
@@ -90,11 +88,10 @@ def _own(walk: Walk, node: Node) -> int:
 
 
 def _live(walk: Walk, order: list[int]) -> None:
-    """Count what a sampler follows at once: branches that begin alike stay open side by side."""
+    """Limit the branches that a sampler follows at once, which are those that begin alike."""
     counts = [1] * len(walk.nodes)
-    starts = [
-        _start(node.fields) for node in walk.nodes
-    ]  # once a node: any number of branches may refer to one
+    # Computed once for each node, because any number of branches may refer to one node.
+    starts = [_start(node.fields) for node in walk.nodes]
     for index in order:
         node = walk.nodes[index]
         alike: dict[str, int] = {}
@@ -113,9 +110,10 @@ def _live(walk: Walk, order: list[int]) -> None:
 
 
 def _start(fields: Fields) -> str:
-    """Return what a value of a schema begins with.
+    """Return a text for how a value of a schema begins.
 
-    For an object that is its first required property and a constant there.
+    For an object, that is its first required property, with the constant that it must have. For
+    other values, it is the type.
     """
     required = set(fields.get("required") or ())
     first = next((name for name in (fields.get("properties") or ()) if name in required), None)
@@ -128,9 +126,9 @@ def _start(fields: Fields) -> str:
 
 
 def _scalar(value: object) -> str:
-    """Return a text that tells a constant from others.
+    """Return a text that distinguishes a constant from others.
 
-    It has the first 200 characters of the value, or of the first value of a list.
+    Of a list it has the first value, and of a string the first 200 characters.
     """
     if type(value) is list:
         value = value[0] if value else None
@@ -156,8 +154,9 @@ def _bounds(walk: Walk, order: list[int]) -> None:
 
 
 def _multiples(walk: Walk, order: list[int]) -> None:
-    """Refuse several `multipleOf` for one value: together they are their least common multiple,
-    which is large.
+    """Refuse more than one `multipleOf` for the same value.
+
+    Together they act as their least common multiple, which may be large.
     """
     counts = [0] * len(walk.nodes)
     for index in order:
@@ -172,9 +171,9 @@ def _multiples(walk: Walk, order: list[int]) -> None:
 
 
 def _merged_properties(walk: Walk, order: list[int]) -> None:
-    """Count the properties of the one object that `allOf` makes.
+    """Limit the properties of the one object that the parts of `allOf` make together.
 
-    Those of its alternatives are optional.
+    The properties of alternatives within those parts are optional.
     """
     counts = [0] * len(walk.nodes)
     for index in order:
@@ -188,7 +187,7 @@ def _merged_properties(walk: Walk, order: list[int]) -> None:
 
 
 def _sizes(walk: Walk, order: list[int]) -> None:
-    expanded = [1] * len(walk.nodes)  # what a cycle comes back to counts once
+    expanded = [1] * len(walk.nodes)  # a node that a cycle leads back to counts once
     repeated = [1] * len(walk.nodes)
     for index in order:
         node = walk.nodes[index]
@@ -198,9 +197,8 @@ def _sizes(walk: Walk, order: list[int]) -> None:
         )
         items = max(node.bounds.get("minItems", 1), node.bounds.get("maxItems", 1), 1)
         lengths = [node.bounds.get(name, 1) for name in ("minLength", "maxLength")]
-        length = (
-            1 if walk.lenient else max(*lengths, 1)
-        )  # llguidance makes one automaton of a string
+        # llguidance makes one automaton of a string, however long it is.
+        length = 1 if walk.lenient else max(*lengths, 1)
         inner = max((repeated[part] for part in node.inner), default=1) * items
         same = max((repeated[part] for part in node.same), default=1)
         repeated[index] = _within(walk, index, limits.REPEATED, int(max(inner, same, length)))

@@ -1,16 +1,16 @@
 """The bounds of a request's schemas, each with the measurement that justifies it.
 
 Measured with llama.cpp's converter and sampler (xllamacpp 2026.10.11549) and the demo model, whose
-vocabulary has 2,048 tokens, in CPU time on one x86-64 core. What is said of a request counts over
-all its schemas: those of its tools end up in one grammar. docs/reference/api.md has the same table;
-a test holds the two together.
+vocabulary has 2,048 tokens, in CPU time on one x86-64 core. A limit that names a request counts
+over all schemas of the request, because those of its tools end up in one grammar.
+docs/reference/api.md has the same table; a test compares the two.
 """
 
 from typing import Final, NamedTuple
 
 
 class Limit(NamedTuple):
-    """A bound: the most that is accepted, what it counts, and what was measured."""
+    """A limit: the maximum that is accepted, what it counts, and the measurement behind it."""
 
     most: int
     counts: str

@@ -1,4 +1,4 @@
-"""What the walk over a schema produces: nodes, and counts over all schemas of a request."""
+"""The results of a walk over a schema: its nodes, and counts over all schemas of a request."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ class Totals:
     """The counts over all schemas of one request."""
 
     def __init__(self, *, lenient: bool) -> None:
-        """Begin at zero.
+        """Start all counts at zero.
 
-        `lenient` is for llguidance, which accepts more than llama.cpp's converter.
+        `lenient` is true for llguidance, which accepts more than llama.cpp's converter.
         """
         self.lenient = lenient
         self._counts: dict[str, int] = {}
@@ -47,13 +47,13 @@ class Node:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The names of types it allows; none where it says nothing."""
+        """The names of the types that the schema allows; empty if it has no `type`."""
         given = self.fields.get("type") or ()
         return (given,) if isinstance(given, str) else tuple(given)
 
     @property
     def same(self) -> Iterator[int]:
-        """The nodes for the same value: alternatives, parts, what it refers to."""
+        """The nodes that describe the same value: alternatives, parts and the node of `$ref`."""
         yield from self.any_of
         yield from self.all_of
         if self.reference >= 0:

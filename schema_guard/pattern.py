@@ -1,8 +1,8 @@
 """Checks regular expressions: anchored, bounded, linear, and almost without look-around.
 
-With `lenient`, anchors may be missing and look-around may be anywhere. Every engine reads an
-accepted pattern alike, or leaves parts of it out, as llama.cpp does with `\\d`. The parser makes
-one pass with a stack of open groups.
+With `lenient`, anchors may be missing and look-around may be anywhere. All engines read an accepted
+pattern in the same way, or ignore parts of it, as llama.cpp does with `\\d`. The parser makes one
+pass with a stack of open groups.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,9 @@ _KNOWN_LOOKAHEADS = (
     "(?=\\d|T\\d)",
     "(?=\\d)",
 )
-"""Those that pydantic (Decimal) and zod (email, duration) write. llama.cpp then accepts any string.
+"""Lookaheads that pydantic (Decimal) and zod (email, duration) write.
+
+llama.cpp accepts any string for a pattern that has one.
 """
 _SETS = frozenset("dwsDWS")
 _CONTROLS = frozenset("nrt")
@@ -51,19 +53,17 @@ class _Part:
     size: int = 1
     empty: bool = False
     varies: bool = False  # its length is not fixed
-    endless: bool = False  # it has a repetition without end at its start and at its end alike
-    many: bool = False  # it is a set or a group
-    unbounded: bool = False  # there is a repetition without end in it
-    after: int = 0  # of its size, what is within or after such a repetition
-    wide: bool = False  # a character outside ASCII, of which llama.cpp would repeat the last byte
+    endless: bool = False  # a repetition without end is in it, and nothing of fixed length beside
+    many: bool = False  # it is a set, a group or a repetition
+    unbounded: bool = False  # a repetition without end is in it
+    after: int = 0  # the share of its size that is within or after such a repetition
+    wide: bool = False  # it is a character outside ASCII: llama.cpp would repeat its last byte
     node: Node = _ANY
 
 
 @dataclass(slots=True)
 class _Group:
-    """A group that is still open: the totals of its earlier alternatives, and the parts of the
-    present one.
-    """
+    """A group that is still open: totals of its earlier alternatives, parts of the current one."""
 
     size: int = 0
     empty: bool = False
@@ -76,7 +76,7 @@ class _Group:
     choices: list[Node] = field(default_factory=list)
 
     def end_alternative(self) -> None:
-        """Add the current alternative to those before."""
+        """Add the current alternative to the totals, and begin the next one."""
         parts, self.parts = self.parts, []
         self.choices.append(Row([part.node for part in parts]))
         self.size += sum(part.size for part in parts)
@@ -89,7 +89,7 @@ class _Group:
         self.endless |= any(part.endless for part in parts) and all(part.varies for part in parts)
 
     def closed(self) -> _Part:
-        """Return the group as a part."""
+        """End the group, and return it as a part."""
         if self.parts or not self.texts:
             self.end_alternative()
         return _Part(
@@ -106,19 +106,20 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a pattern costs in llama.cpp's own grammars; nothing where the check is lenient."""
+    """The cost of a pattern in llama.cpp's own grammars; zero if the check is lenient."""
 
-    transitions: int = 0  # positions, and which may follow each
-    readings: int = 0  # ways to read on, times the length
+    transitions: int = 0  # positions, and pairs of positions that may follow each other
+    readings: int = 0  # ways to read on, times the pattern's size
 
 
 def check_pattern(pattern: str, *, lenient: bool) -> Cost:
-    """Refuse a pattern outside the accepted forms; lenient: it may be without an anchor, and is
-    looked for then.
+    """Check that a pattern has an accepted form, and return its cost.
 
-    With `lenient` a pattern without an anchor is accepted; it is searched for.
+    With `lenient`, a pattern may lack an anchor; it may then match anywhere in a string.
 
-    Raises PatternRefused with the reason.
+    Raises:
+        PatternRefused: the pattern is not accepted.
+
     """
     _within(limits.PATTERN_TEXT, len(pattern))
     before = pattern[:-1]
@@ -151,7 +152,7 @@ class _Parser:
         self._sets = 0
 
     def parse(self) -> Cost:
-        """Read the whole pattern."""
+        """Read the whole pattern, and return its cost. Raises PatternRefused."""
         text, last = self._text, len(self._text) - 1
         while self._at < last:
             if text.startswith("$|^", self._at) and len(self._groups) == 1:
@@ -201,9 +202,7 @@ class _Parser:
         around = next(
             (form for form in _LOOKS_AROUND if self._text.startswith(form, self._at)), None
         )
-        if (
-            around is not None and self._lenient
-        ):  # such a pattern guides nothing: the engine leaves it out
+        if around is not None and self._lenient:  # the engine ignores such a pattern
             self._at += len(around) - 1
             self._looks_around = True
         elif self._text.startswith("(?", self._at):
@@ -240,7 +239,7 @@ class _Parser:
             least, most = (1 if sign == "+" else 0), (1 if sign == "?" else None)
         else:
             return part
-        if self._text[self._at] == "?":  # as few as possible: the same strings
+        if self._text[self._at] == "?":  # a lazy quantifier accepts the same strings
             self._at += 1
         if self._text[self._at] in "*+?{":
             raise PatternRefused(
@@ -316,7 +315,7 @@ class _Parser:
         return code
 
     def _escape(self, *, in_set: bool) -> int | None:
-        """Pass an escape; return the code of its character, None of a set."""
+        """Read an escape. Return the code of its character, or None if it names a set."""
         if self._at + 2 == len(self._text):
             raise PatternRefused("ends in an escaped dollar sign: put the '$' that ends it behind")
         sign = self._text[self._at + 1]

@@ -1,8 +1,8 @@
-"""How many ways to read on a pattern has, which is what llama.cpp's own grammars pay for.
+"""Counts the ways to read on in a pattern, which decide its cost in llama.cpp's own grammars.
 
-llama.cpp follows each way by itself, through every token of the vocabulary, at every step. A
-pattern is taken as the automaton of its positions: each repetition is written out, as far as a
-token can tell.
+At every step, llama.cpp follows each way separately through every token of the vocabulary. The
+count is made on the automaton of the pattern's positions. Each repetition is written out there, but
+not beyond the length of a token.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 TOKEN: Final = 12
-"""Characters of a token that are followed: most tokens have fewer."""
+"""The length of a token, in characters. Most tokens are shorter."""
 ANY: Final = (1 << 129) - 1
-"""Every character: a bit each by its code, and bit 128 for all outside ASCII."""
+"""The set of all characters: bit n is the character of code n, bit 128 all outside ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +24,21 @@ class Character:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One part after the other."""
+    """Parts that follow each other."""
 
     parts: "Sequence[Node]"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of some."""
+    """One of several alternatives."""
 
     of: "Sequence[Node]"
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A part, repeated; `most` is None without end."""
+    """A repeated part. `most` is None if the repetition has no end."""
 
     part: "Node"
     least: int
@@ -49,12 +49,12 @@ Node = Character | Row | Choice | Repeat
 
 
 class TooManyPositions(Exception):
-    """The automaton has more than the allowed number of positions and transitions."""
+    """The automaton has too many positions and transitions."""
 
 
 @dataclass(slots=True)
 class _Span:
-    """The positions that a part may begin and end at, and whether it may be empty."""
+    """The positions where a part may begin and end, and whether it may be empty."""
 
     first: list[int]
     last: list[int]
@@ -62,11 +62,14 @@ class _Span:
 
 
 class Automaton:
-    """The positions of a pattern and which may follow each."""
+    """The positions of a pattern, and for each of them the positions that may follow."""
 
     def __init__(self, pattern: Node, most: int) -> None:
-        """Write a pattern out. Raises TooManyPositions where it has more than `most` positions and
-        transitions.
+        """Build the automaton of a pattern.
+
+        Raises:
+            TooManyPositions: it has more than `most` positions and transitions together.
+
         """
         self.size = 0
         self._most = most
@@ -75,8 +78,9 @@ class Automaton:
         self._first = self._add(pattern).first
 
     def readings(self, most: int) -> int:
-        """Return the most ways to read on from one place for the length of a token; over `most` it
-        is not exact.
+        """Return the largest number of ways to read a token from one position.
+
+        The count stops when it exceeds `most`, so a larger result is not exact.
         """
         follow = [_by_character(self._bits, places) for places in [*self._follow, self._first]]
         if all(len(places) == 1 for groups in follow for places in groups):
@@ -114,9 +118,7 @@ class Automaton:
 
     def _repeated(self, node: Repeat) -> _Span:
         whole = _Span([], [], empty=True)
-        for _ in range(
-            min(node.least, TOKEN)
-        ):  # what is further away than a token is long makes no difference
+        for _ in range(min(node.least, TOKEN)):  # no token reaches further
             whole = self._joined(whole, self._add(node.part))
         if node.most is None:
             again = self._add(node.part)
@@ -153,8 +155,9 @@ class Automaton:
 
 
 def _by_character(bits: list[int], places: Collection[int]) -> list[tuple[int, ...]]:
-    """Return the places that a character leads to, for each class of characters that lead to the
-    same ones.
+    """Return the places that each class of characters leads to.
+
+    A class consists of the characters that lead to the same places.
     """
     classes: list[int] = []
     for rest in {bits[place] for place in places}:

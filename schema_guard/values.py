@@ -1,5 +1,6 @@
-"""Counts the values of a JSON text before it is parsed: each takes many times its bytes in memory
-and time.
+"""Bounds the number of values of a JSON text before it is parsed.
+
+A parsed value takes many times the memory of its text.
 """
 
 import re
@@ -9,14 +10,15 @@ _FEW_QUOTES = 10_000
 
 
 def more_values(body: bytes, most: int) -> bool:
-    """Return whether a text has more than `most` commas, brackets and braces outside strings.
+    """Return whether a text has more than `most` commas, `[` and `{` outside strings.
 
-    That also bounds its nesting. The text may be any bytes; the time is linear.
+    Their number bounds the values of the text, and its nesting. The text may be any bytes, and the
+    time is linear in its length.
     """
     if len(body) <= most or _signs(body) <= most:
         return False
     text = bare(body)
-    if text.count(b'"') <= _FEW_QUOTES:  # long strings are cut out faster than they are matched
+    if text.count(b'"') <= _FEW_QUOTES:  # for few strings, a split is faster than the match
         return _signs(b"".join(text.split(b'"')[::2])) > most
     return _more(most).match(text) is not None
 
@@ -26,11 +28,14 @@ def _signs(text: bytes) -> int:
 
 
 def bare(body: bytes) -> bytes:
-    """Return a text of the same length in which every quote begins or ends a string."""
+    """Return the text with spaces for escaped quotes and backslashes.
+
+    Every quote that remains begins or ends a string. The length stays the same.
+    """
     return body.replace(rb"\\", b"  ").replace(rb"\"", b"  ") if b"\\" in body else body
 
 
 @cache
 def _more(most: int) -> re.Pattern[bytes]:
-    # as one match, since that allocates nothing
+    # One match of the whole text allocates nothing.
     return re.compile(rb'(?:(?:[^"\[{,]++|"[^"]*+(?:"|\Z))*+[\[{,]){%d}+' % (most + 1))

@@ -1,7 +1,7 @@
 """One walk over a schema, which checks every member once and counts the whole schema.
 
-The walk makes a node of each schema within, with edges to the schemas that it holds or refers to;
-`graph` continues with them.
+The walk makes a node for each schema within the schema. A node has edges to the schemas that it
+contains or refers to. `graph` checks the nodes afterwards.
 """
 
 import re
@@ -42,7 +42,7 @@ _OR_BOOLEAN = frozenset(
         "else",
     }
 )
-"""Members that may be true or false: `additionalProperties`, and what llama.cpp does not read."""
+"""Members that may be true or false: `additionalProperties`, and those that llama.cpp ignores."""
 _OTHERS = re.compile("[^a-zA-Z0-9-]+")
 _TEXTS = frozenset({"enum", "const"})
 _REMARKS = frozenset({"title", "description", "default", "examples", "example", "$comment"})
@@ -91,7 +91,7 @@ class Walk:
                 self._resolve(self._references.pop())
 
     def refuse(self, index: int, reason: str, *more: Step) -> NoReturn:
-        """Refuse the member that `more` leads to from a node."""
+        """Raise SchemaRefused for a member. `more` are the steps to it from a node."""
         steps = list(reversed(more))
         while index >= 0:
             steps += reversed(self.nodes[index].steps)
@@ -114,7 +114,7 @@ class Walk:
             )
 
     def _schema(self, parent: int, steps: tuple[Step, ...], value: Any) -> int:
-        """Make a node of a schema, and visit it later."""
+        """Make a node of a schema, to be visited later, and return its index."""
         if type(value) is bool and self.lenient:
             value = {}
         if type(value) is not dict:
@@ -171,7 +171,7 @@ class Walk:
         properties = node.fields.get("properties") or {}
         if not self.lenient and node.fields.get("additionalProperties") not in (None, False):
             for name in properties:
-                if "\\" in name or "]" in name:  # llama.cpp puts them into brackets as they are
+                if "\\" in name or "]" in name:  # llama.cpp puts such a name into brackets as it is
                     self.refuse(
                         index,
                         "has '\\' or ']', which cannot stand beside additionalProperties",
@@ -247,7 +247,7 @@ class Walk:
         self._data(index, "const", value)
 
     def _required(self, index: int, value: Any) -> None:
-        if value is None:  # what some clients send for none
+        if value is None:  # some clients send null if there are no names
             return
         if type(value) is not list or any(type(name) is not str for name in value):
             self.refuse(index, "must be a list of names of properties", "required")
@@ -296,9 +296,8 @@ class Walk:
         found: Any = self.nodes[0].fields
         steps: list[Step] = []
         for part in reference[2:].split("/") if reference != "#" else ():
-            if (
-                self.lenient and type(found) is dict and part not in found
-            ):  # as JSON pointers and addresses write them
+            if self.lenient and type(found) is dict and part not in found:
+                # Try the name without the escapes of URIs and JSON pointers.
                 part = unquote(part).replace("~1", "/").replace("~0", "~")
             if type(found) is dict and part in found:
                 steps.append(part)
@@ -323,9 +322,7 @@ class Walk:
         )
 
     def _data(self, index: int, name: str, value: Any) -> None:
-        """Check a value that is no schema: JSON must be able to express its numbers, and its depth
-        is limited.
-        """
+        """Check a value that is not a schema: its size, its depth and the range of its numbers."""
         level, text, depth = [value], 0, self.nodes[index].depth
         while level:
             self._count(index, limits.VALUES, len(level), name)

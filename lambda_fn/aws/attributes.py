@@ -1,8 +1,8 @@
-"""DynamoDB's typed attributes, from plain Python values and back.
+"""Converts plain Python values to DynamoDB's typed attributes, and back.
 
     str  S      int, float  N      bool  BOOL      None  NULL      list  L      dict  M
 
-Whole numbers come back as int, of up to DynamoDB's 38 digits; others as float.
+Whole numbers, of up to DynamoDB's 38 digits, come back as int, and all others as float.
 """
 
 from collections.abc import Callable, Mapping

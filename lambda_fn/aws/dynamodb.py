@@ -1,16 +1,15 @@
-"""The calls to DynamoDB that the meter needs: conditional writes of one item, a get, a query page
-by page.
+"""The DynamoDB calls that the meter needs: conditional writes of one item, get, and paged query.
 
-Values are plain Python on both sides (`attributes`). A write may be attempted several times, and an
-attempt whose answer was lost may have been carried out, or be carried out later: callers choose
-conditions that make that harmless.
+Values are plain Python on both sides (`attributes`). A write may be attempted several times. If the
+response to an attempt was lost, DynamoDB may have carried it out, or may still do so later. Callers
+choose conditions that make that harmless.
 
 Errors:
 
-MeterError
-├── ConditionFailed   the condition did not hold; carries the item as it is
-└── MeterUnavailable  no answer, throttled on each attempt, or refused
-    └── Throttled     throttled, where throttling is not retried
+    MeterError
+    ├── ConditionFailed   the condition did not hold; it has the item as it was then
+    └── MeterUnavailable  no response, throttled on each attempt, or rejected
+        └── Throttled     throttled, and the caller does not retry throttling
 """
 
 import asyncio
@@ -34,9 +33,8 @@ _THROTTLES = {
     "ThrottlingException",
 }
 _RETRIED = _THROTTLES | {"InternalServerError", "ServiceUnavailable"}
-_MAX_RESPONSE = (
-    8_000_000  # a page of a query has at most 1 MB, an item 400 kB; JSON adds names and types
-)
+# A page of a query has at most 1 MB, and an item 400 kB. JSON adds names and types.
+_MAX_RESPONSE = 8_000_000
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -55,7 +53,7 @@ class ConditionFailed(MeterError):
 
 
 class MeterUnavailable(MeterError):
-    """DynamoDB did not confirm the call: whether a write was carried out is not known."""
+    """DynamoDB did not confirm the call. It is not known whether a write was carried out."""
 
 
 class Throttled(MeterUnavailable):
@@ -90,7 +88,7 @@ class Query:
     filter: str | None = None
     backward: bool = False
     limit: int | None = None
-    """The most items that a page reads, before `filter`."""
+    """The maximum number of items that a page reads, before `filter`."""
     projection: Sequence[str] = ()
     """The attributes to return; all when empty."""
 
@@ -149,10 +147,10 @@ class Table:
 
         Args:
             update: The change and its condition.
-            max_attempts: The most attempts; `limits.META_MAX_ATTEMPTS` when None.
+            max_attempts: The maximum number of attempts; `limits.META_MAX_ATTEMPTS` when None.
             deadline: In place of `max_attempts`, the time of `time.monotonic` at which the last
                 attempt may begin.
-            return_item: Whether to return the item as it is then, and not an empty one.
+            return_item: Whether to return the changed item. Otherwise an empty one is returned.
             retry_on_throttle: Whether a throttled call is attempted again.
 
         Raises:
@@ -187,8 +185,9 @@ class Table:
         condition: str | None = None,
         values: Mapping[str, Any] | None = None,
     ) -> None:
-        """Delete an item. A missing item is no error unless `condition` makes it one. Raises as
-        `put`.
+        """Delete an item. Raises as `put`.
+
+        A missing item is no error, unless `condition` makes it one.
         """
         await self._call("DeleteItem", {"Key": wrap_all(key), **_condition(condition, values)})
 
@@ -200,7 +199,9 @@ class Table:
     async def query(
         self, query: Query, *, after: Mapping[str, Any] | None = None, consistent: bool = False
     ) -> Page:
-        """Return a page; `after` is where the page before ended. An index cannot be read
+        """Return a page of a query.
+
+        `after` is the key that the preceding page has as `after`. An index cannot be read with
         `consistent`.
         """
         call: dict[str, Any] = {
@@ -247,7 +248,7 @@ class Table:
         deadline: float | None = None,
         retry_on_throttle: bool = True,
     ) -> dict[str, Any]:
-        """Make a call; `plain` are members whose values are wrapped for each attempt."""
+        """Make a call. `plain` has the members whose values are converted for each attempt."""
         max_attempts = max_attempts or limits.META_MAX_ATTEMPTS
         reason = ""
         attempt = 0
@@ -310,15 +311,14 @@ class Table:
         try:
             return response.status, _decode(answer)
         except msgspec.DecodeError as error:
-            if (
-                response.status == 200
-            ):  # not from DynamoDB; read as an answer, it would mean that no item exists
+            if response.status == 200:
+                # It is not from DynamoDB. Taken for a response, it would mean that no item exists.
                 raise TransportError("an answer that is no JSON object") from error
             return response.status, {}
 
 
 def _condition(condition: str | None, values: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the members that put a condition on a write; none without one."""
+    """Return the members that make a write conditional, or none if there is no condition."""
     if not condition:
         return {}
     call: dict[str, Any] = {

@@ -1,9 +1,11 @@
 """A decoder of the AWS event stream: bytes in, frames out.
 
-A frame is: u32 total length, u32 length of the headers, u32 CRC of those eight bytes, the headers,
-the payload, u32 CRC of all before; big-endian. A header is: u8 length of the name, the name, u8
-type, the value; strings (type 7) have a u16 length. Source: "Event stream encoding", Amazon
-Transcribe Developer Guide. The tests compare this decoder with botocore's.
+    frame   u32 total length, u32 length of the headers, u32 CRC of these eight bytes,
+            the headers, the payload, u32 CRC of everything before
+    header  u8 length of the name, the name, u8 type, the value; a string (type 7) has a u16 length
+
+Numbers are big-endian. Source: "Event stream encoding", Amazon Transcribe Developer Guide. The
+tests compare this decoder with botocore's.
 """
 
 from functools import lru_cache
@@ -19,9 +21,11 @@ _FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Bytes of a value, by type; values of types 6 and 7 carry their length."""
 _OVERHEAD = 16
 MAX_FRAME = 24 * 1024 * 1024
-"""The most bytes of a frame; botocore has the same limit."""
+"""The maximum number of bytes of a frame; botocore has the same limit."""
 _SMALL = 512
-"""The most bytes of a header block that is cached: all parts of a response have the same headers.
+"""The maximum number of bytes of a header block that is cached.
+
+A cache helps because all parts of a response have the same headers.
 """
 
 
@@ -53,9 +57,7 @@ class Decoder:
 
     @property
     def pending(self) -> int:
-        """Bytes of an incomplete frame; at the end of a stream anything but 0 means that it was
-        truncated.
-        """
+        """Bytes of an incomplete frame. If there are any at the end, the stream was truncated."""
         return self._size
 
     def feed(self, data: bytes) -> list[Frame]:

@@ -16,8 +16,9 @@ _MAX_RESPONSE = 200_000  # a secret has 64 kB at most
 
 
 class SecretError(Exception):
-    """Secrets Manager refused. `kind` names the error, as `ResourceNotFoundException`, and no
-    secret.
+    """Secrets Manager rejected a call.
+
+    `kind` is the name of the error, such as `ResourceNotFoundException`. It contains no secret.
     """
 
     def __init__(self, kind: str) -> None:
@@ -43,9 +44,7 @@ class SecretsManager:
         self._credentials = credentials
 
     async def version(self, secret: str, stage: str) -> tuple[str, str] | None:
-        """Return id and value of the version with a stage label, None without one. Raises
-        SecretError.
-        """
+        """Return id and value of the version with a stage label, or None. Raises SecretError."""
         try:
             answer = await self.call("GetSecretValue", SecretId=secret, VersionStage=stage)
         except SecretError as error:

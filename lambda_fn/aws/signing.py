@@ -22,9 +22,7 @@ class Credentials:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Credentials":
-        """Read the credentials that Lambda sets; they are valid as long as the execution
-        environment.
-        """
+        """Read the credentials that Lambda sets. They are valid until the environment ends."""
         return cls(
             access_key=environment["AWS_ACCESS_KEY_ID"],
             secret_key=environment["AWS_SECRET_ACCESS_KEY"],
@@ -51,7 +49,7 @@ def sign(
     body: bytes,
     now: float | None = None,
 ) -> dict[str, str]:
-    """Sign a POST.
+    """Sign a POST request.
 
     Args:
         credentials: The credentials to sign with.
@@ -90,8 +88,9 @@ def sign(
 
 @lru_cache(maxsize=64)  # the same for all calls of an operation
 def _canonical(path: str, host: str, token: str, *headers: tuple[str, str]) -> tuple[str, str, str]:
-    """Return the canonical request before and after the time, without the body's hash, and the
-    signed names.
+    """Return the canonical request before and after its time, and the names that are signed.
+
+    The hash of the body, which comes last, is missing.
     """
     signed = {
         **dict(headers),

@@ -87,7 +87,7 @@ def create_api(services: Services) -> FastAPI:
 
 
 async def _document(request: Request) -> Response:
-    """Return the OpenAPI document. Anyone may read it, so its bytes are made once."""
+    """Return the OpenAPI document. It is the same for all callers, so it is made once."""
     state = request.app.state
     if not hasattr(state, "document"):
         state.document = encode_json(request.app.openapi())
@@ -99,10 +99,10 @@ def _has_right(request: Request, services: Shared) -> None:
 
 
 class Middleware:
-    """Gives each request its id, authenticates its caller, and only then reads its body, up to its
-    size limit.
+    """Assigns each request its id, authenticates its caller, and only then reads its body.
 
-    A caller who is not let in, or lacks the right to the operation, is entered in the audit trail.
+    A body is read up to its size limit. A caller who is denied, or lacks the right to the
+    operation, gets an entry in the audit trail.
     """
 
     def __init__(self, api: ASGIApp, gate: Gate, trail: Trail) -> None:

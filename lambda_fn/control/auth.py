@@ -16,21 +16,21 @@ from lambda_fn.errors import AuthenticationFailed, PermissionDenied, Unavailable
 from lambda_fn.log import log
 
 INVOKED = "sluice.invoked"
-"""Member that the handler sets in events of `lambda:InvokeFunction`; requests by URL cannot set
-members.
+"""The member that the handler sets in events of `lambda:InvokeFunction`.
+
+A request by URL cannot set members.
 """
 
 FRESH = 300.0
 """Seconds for which the versions of the secret are used without reading them again."""
 
 DOUBT = 5.0
-"""Seconds between reads that an unknown secret causes (it may be a new one), and after a read that
-failed.
-"""
+"""Minimum seconds between two reads. An unknown secret causes one, because it may be a new one."""
 
 STALE = 3600.0
-"""Seconds for which the versions are used while Secrets Manager does not answer; then all secrets
-are refused.
+"""Seconds for which the versions are used while Secrets Manager does not answer.
+
+After that, all secrets are refused.
 """
 
 _MAX_LENGTH = 512
@@ -42,7 +42,7 @@ class AdminSecret:
     def __init__(
         self, manager: SecretsManager, arn: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Set what to read; nothing is read yet."""
+        """Take the ARN of the secret. Nothing is read yet."""
         self._manager = manager
         self._arn = arn
         self._clock = clock
@@ -50,7 +50,7 @@ class AdminSecret:
         self._read = self._tried = float("-inf")
 
     async def accepts(self, secret: str) -> str | None:
-        """Return the id of the version with this value; None if neither has it.
+        """Return the id of the version with this value, or None if neither has it.
 
         Raises:
             Unavailable: the versions cannot be read now, and those read before are too old, or
@@ -77,11 +77,10 @@ class AdminSecret:
             ]
         except SecretError as error:
             log("fault", error="SecretError", kind=error.kind)
-            if not isinstance(
-                error, SecretsUnavailable
-            ):  # refused: access was removed, or the secret was deleted
+            if not isinstance(error, SecretsUnavailable):
+                # The call was rejected: access was removed, or the secret was deleted.
                 self._versions, self._read = {}, float("-inf")
-            return  # else the versions read before still hold for a time
+            return  # otherwise the versions that were read before stay valid for a time
         self._versions = {value: version for version, value in filter(None, found) if value}
         self._read = self._clock()
 
@@ -102,17 +101,17 @@ class Gate:
     def __init__(
         self, secret: AdminSecret | None, origin_secrets: Sequence[str], right: Right | None = None
     ) -> None:
-        """Set who is let in.
+        """Set which callers are accepted.
 
-        Without a `secret` only callers through IAM are; without a `right` they are not, because
-        this is the function behind the URL.
+        Without a `secret`, only callers through IAM are. Without a `right`, callers through IAM are
+        not, because this is the function behind the URL.
         """
         self._secret = secret
         self._right = right
         self._origin_secrets = origin_secrets
 
     def check_origin(self, event: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        """Let through a request that came through the distribution or IAM.
+        """Accept a request that came through the distribution or IAM.
 
         Raises:
             PermissionDenied: it came through neither.
@@ -122,11 +121,11 @@ class Gate:
             check_origin(headers, self._origin_secrets)
 
     async def check_admin(self, event: Mapping[str, Any], headers: Mapping[str, str]) -> str:
-        """Let through a caller who may administer; return the caller's name in the audit trail.
+        """Accept a caller who may administer, and return the caller's name in the audit trail.
 
         Raises:
             AuthenticationFailed: the admin secret is missing or wrong.
-            PermissionDenied: this deployment takes no secret, or this function takes no callers
+            PermissionDenied: this deployment accepts no secret, or this function accepts no callers
                 through IAM.
             Unavailable: the admin secret cannot be read now.
 

@@ -1,4 +1,4 @@
-"""The updates that the admin API makes on account items, and how it shows them.
+"""The updates that the admin API makes to account items, and the items in its responses.
 
 A deleted key keeps its item, without secrets and with `deleted`: its running requests settle, its
 usage stays, and accounts and ledger can still be compared. For every caller it is an unknown key.
@@ -24,7 +24,7 @@ ALIVE = "attribute_exists(pk) AND attribute_not_exists(deleted)"
 
 
 def new_limits(body: models_in.Budget, old: Limits) -> Limits:
-    """Return `old` with the limits that a body has."""
+    """Return `old`, changed by the limits in a body."""
     changes = {}
     for name in LIMIT_NAMES:
         public = PUBLIC[name]
@@ -38,13 +38,13 @@ def new_limits(body: models_in.Budget, old: Limits) -> Limits:
 
 
 def concerns_prices(body: models_in.KeyUpdate) -> bool:
-    """Return whether a change is about what a key may cost: its budgets of cost, or its models."""
+    """Return whether a change affects a key's budgets of cost, or its models."""
     limits = set() if body.limits is None else body.limits.model_fields_set
     return bool(limits & {"cost_per_day", "cost_per_month"}) or "models" in body.model_fields_set
 
 
 def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update | None:
-    """Return the update that makes a whole change; None when nothing changes.
+    """Return the update that makes a whole change, or None if nothing changes.
 
     Its condition is that the account was not changed since it was read.
     """
@@ -81,21 +81,22 @@ def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update
 
 
 def rotate(item: Item, new_hash: str, *, now: int, grace: int) -> Update:
-    """Return the update that replaces the secret of a key, unless it was deleted. Raises
-    TooManySecrets.
+    """Return the update that replaces the secret of a key, unless the key was deleted.
+
+    Raises TooManySecrets.
     """
     update = account_changes.rotate(item, new_hash, now=now, grace=grace)
     return msgspec.structs.replace(update, condition=f"{update.condition} AND {ALIVE}")
 
 
 def revoke(account: Account, *, now: int) -> Update:
-    """Return the update that removes the secrets of a key, unless it was deleted."""
+    """Return the update that removes the secrets of a key, unless the key was deleted."""
     update = account_changes.revoke(account, now=now)
     return msgspec.structs.replace(update, condition=f"{update.condition} AND {ALIVE}")
 
 
 def delete(key_id: str, *, now: int, token: str) -> Update:
-    """Return the update that deletes a key; `token` tells this deletion from any other."""
+    """Return the update that deletes a key. `token` distinguishes this deletion from others."""
     deleted = "deleted = :now, deletion = :token, enabled = :no, secret_hash = :none"
     return Update(
         account_key(key_id),
@@ -149,7 +150,10 @@ def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facts(item: Item) -> dict[str, Any]:
-    """Return what the audit trail has of an account: all that an admin can change, no secret."""
+    """Return the fields of an account for the audit trail.
+
+    They are all fields that an admin can change, and no secret.
+    """
     reply = key_reply(item)
     names = (
         "name",
@@ -168,7 +172,7 @@ def facts(item: Item) -> dict[str, Any]:
 
 
 def difference(before: Item, after: Item) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the facts in which two states of an account differ, as they were and as they are."""
+    """Return the `facts` in which two states of an account differ, before and after."""
     old, new = facts(before), facts(after)
     changed = [name for name in old if old[name] != new[name]]
     return {name: old[name] for name in changed}, {name: new[name] for name in changed}

@@ -41,8 +41,10 @@ def _invalid_json() -> APIError:
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
-    """FastAPI raises 400 for a body that breaks no grammar but cannot be parsed: too deep, a number
-    too long.
+    """Return the response for an HTTP error.
+
+    FastAPI raises a 400 for a body whose grammar is right but which cannot be parsed, because it is
+    nested too deeply or has too long a number.
     """
     if isinstance(error, HTTPException) and error.status_code == 400:
         return error_response(_invalid_json())

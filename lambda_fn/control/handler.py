@@ -1,13 +1,12 @@
-"""The Lambda handler: runs the application through Mangum, with one buffered response for each
-event.
+"""The Lambda handler: runs the application through Mangum, with buffered responses.
 
 There are two kinds of events. Those of the function URL (payload format 2.0) always have a
 `requestContext`. Those of `lambda:InvokeFunction` are written by their caller:
 
     {"method": "GET", "path": "/admin/v1/keys", "query": "limit=10", "body": {...}}
 
-IAM let that caller in, so it needs no secret. A request by URL cannot look like one, because Lambda
-makes its event.
+IAM has authorised that caller, so no secret is needed. A request by URL cannot look like such an
+event, because Lambda makes the event of a request.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ _MAX_WORD = 256
 def as_url_event(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return the function URL's form of a caller's event.
 
-    Missing, malformed or too long members are passed on so that the application refuses them.
+    Missing, malformed or too long members are passed on in a form that the application rejects.
     """
     method, path = (
         _text(event.get("method", "GET"), _MAX_WORD).upper(),
@@ -42,11 +42,11 @@ def _body(value: Any) -> str:
     try:
         text = value if isinstance(value, str) else json.dumps(value)
     except RecursionError:
-        return "["  # invalid JSON, as text that is nested too deeply
+        return "["  # invalid JSON, which is rejected like text that is nested too deeply
     return _text(text, sizes.REPLAY_BODY)
 
 
 def _text(value: Any, longest: int) -> str:
-    """Return text that can be encoded, cut so that too long a text still is too long."""
+    """Return text that can be encoded, truncated to a length that is still over the limit."""
     text = value if isinstance(value, str) else f"<{type(value).__name__}>"
     return text[: longest + 1].encode("utf-8", "replace").decode()

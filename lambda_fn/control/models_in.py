@@ -1,6 +1,6 @@
-"""The requests of the admin API. Every field is bounded, and unknown fields are refused.
+"""The requests of the admin API. Every field is bounded, and unknown fields are rejected.
 
-Values are refused and not converted: "5" is not a number here, and true is not 1.
+A value of a wrong type is rejected and not converted: "5" is not a number here, and true is not 1.
 """
 
 import re
@@ -32,9 +32,8 @@ def _money(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError("must be an amount, as text or number")
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value):
-        raise ValueError(
-            "must be written as 12.5"
-        )  # Decimal also accepts "1_0" and the digits of every script
+        # Decimal would also accept "1_0" and the digits of every script.
+        raise ValueError("must be written as 12.5")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The admin API's OpenAPI document: FastAPI's, completed by what FastAPI does not know."""
+"""The admin API's OpenAPI document: FastAPI's, with additions that FastAPI cannot make."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ _TAGS = {
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """Return the document; it is made once."""
+    """Return the document. It is made once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -36,9 +36,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         )
         for operations in document["paths"].values():
             for operation in operations.values():
-                operation["responses"].pop(
-                    "422", None
-                )  # it becomes a 400, in the shape of all errors
+                # The error handlers turn a 422 into a 400, in the shape of all errors.
+                operation["responses"].pop("422", None)
                 for response in operation["responses"].values():
                     response.setdefault("headers", {})["x-request-id"] = {
                         "schema": {"type": "string"},

@@ -1,7 +1,7 @@
 """Rights: the operations that callers through IAM may use. Pure.
 
-Each right has its own function, whose role can do no more in DynamoDB. A policy on that function's
-ARN is the grant; nothing in a request decides about it.
+Each right has its own function, whose role can do no more in DynamoDB. An IAM policy on that
+function's ARN grants the right. Nothing in a request can grant it.
 """
 
 from typing import Literal, get_args
@@ -18,12 +18,11 @@ OPERATIONS: dict[Right, frozenset[str]] = {
     "usage": _READ | {"listUsage", "getRequest"},
     "audit": frozenset({"listAudit"}),
 }
-"""Right -> its operations in the OpenAPI document. Operations in none of them take the right `all`.
-"""
+"""Right -> its operations in the OpenAPI document. All other operations need the right `all`."""
 
 
 def check(right: Right, operation: str) -> None:
-    """Let through an operation that a right has. Raises PermissionDenied."""
+    """Raise PermissionDenied if a right does not include an operation."""
     if right != "all" and operation not in OPERATIONS[right]:
         rights = [name for name, operations in OPERATIONS.items() if operation in operations]
         text = f"The right '{right}' does not have {operation}"

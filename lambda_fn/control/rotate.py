@@ -1,7 +1,8 @@
 """Rotates the admin secret: the four steps of a rotation function of Secrets Manager.
 
-No other system has the admin secret, so a new value has nowhere to be set. It is made and becomes
-the current version, and the current one becomes the previous. The control function accepts both.
+No other system has the admin secret, so the step `setSecret` does nothing. A new value becomes the
+current version, and the current version becomes the previous one. The control function accepts
+both.
 
 Source: "Rotation by Lambda function" of the Secrets Manager user guide.
 """
@@ -28,11 +29,11 @@ class RotationRefused(Exception):
 
 
 async def rotate(manager: SecretsManager, event: Mapping[str, Any]) -> None:
-    """Take one step; each can be repeated.
+    """Take one step. Each step can be repeated.
 
     Raises:
         RotationRefused: the version has no value, or the step is unknown.
-        SecretError: Secrets Manager refused, or did not answer.
+        SecretError: Secrets Manager rejected a call, or did not answer.
 
     """
     secret, version, step = event["SecretId"], event["ClientRequestToken"], event["Step"]

@@ -1,4 +1,4 @@
-"""What all endpoints share, and how FastAPI passes it to them."""
+"""The services that all endpoints share, and how FastAPI passes them to the endpoints."""
 
 import asyncio
 import secrets
@@ -24,7 +24,7 @@ SECONDS = 45.0
 T = TypeVar("T")
 
 WHO = "sluice.who"
-"""Name in the ASGI scope: who makes the request (`Who`)."""
+"""The name of the caller (`Who`) in the ASGI scope."""
 
 KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$", description="The key's public id.")]
 
@@ -46,16 +46,15 @@ class Services:
 
     def __post_init__(self) -> None:
         """Create the trail."""
-        self.trail = Trail(
-            self.table, days=self.audit_days, now=lambda: self.now()
-        )  # tests change the clock
+        # The clock is looked up at each call, because tests change it.
+        self.trail = Trail(self.table, days=self.audit_days, now=lambda: self.now())
 
     async def token(self, query: Mapping[str, Any], position: Any) -> str:
         """Return a page token."""
         return (await self._tokens()).token(query, position)
 
     async def position(self, query: Mapping[str, Any], token: str | None) -> Any:
-        """Return the position of a page token; None without a token. Raises InvalidRequest."""
+        """Return the position of a page token, or None without one. Raises InvalidRequest."""
         return None if token is None else (await self._tokens()).position(query, token)
 
     async def _tokens(self) -> Pages:
@@ -83,7 +82,7 @@ class Services:
         return item
 
     async def accounts(self, key_ids: list[str]) -> list[Item]:
-        """Read accounts concurrently; deleted ones are left out."""
+        """Read accounts concurrently. Deleted ones are left out."""
         found = await asyncio.gather(*(self.table.get(account_key(key_id)) for key_id in key_ids))
         return [item for item in found if item is not None and "deleted" not in item]
 

@@ -15,7 +15,7 @@ Streams = Annotated[int, msgspec.Meta(ge=1, le=MAX_STREAMS)]
 
 @dataclass(frozen=True)
 class ControlSettings:
-    """The settings. Without `admin_secret`, only callers through IAM are let in."""
+    """The settings. Without `admin_secret`, only callers through IAM are accepted."""
 
     region: str
     usage_table: str
@@ -29,8 +29,7 @@ class ControlSettings:
     """The ARN of the secret. Its value is read when needed, and never kept in the environment."""
     origin_secrets: tuple[str, ...]
     right: Right | None
-    """The right of callers through IAM; None for the function behind the URL, which lets none in.
-    """
+    """The right of callers through IAM. None for the function behind the URL: it accepts none."""
     audit_days: int
     """Days for which the audit trail is kept."""
     dynamodb_url: str

@@ -4,23 +4,26 @@ from lambda_fn.errors import InvalidRequest
 from schema_guard import more_values
 
 BODY = 64_000
-"""The most bytes of a body. The largest one but replays, a hundred keys to reconcile, has under
-50,000.
+"""The maximum number of bytes of a body, except for a replay.
+
+The largest body, a hundred keys to reconcile, has under 50,000.
 """
 
 REPLAY_BODY = 1_000_000
-"""The most bytes of a replay. The line of a settlement has some 500."""
+"""The maximum number of bytes of a replay. The line of a settlement has some 500."""
 
 VALUES = 4_000
-"""The most commas, brackets and braces of a body. A hundred keys have 1,700, a thousand lines
-1,000. Pydantic makes an error of each unknown field.
+"""The maximum number of commas, opening brackets and opening braces of a body, outside strings.
+
+A hundred keys to reconcile have 1,700, and a thousand lines to replay have 1,000. The limit bounds
+the errors too, because Pydantic makes one for each unknown field.
 """
 
 QUERY = 8_192
-"""The most bytes of a query string: CloudFront accepts no longer URL."""
+"""The maximum number of bytes of a query string: CloudFront accepts no longer URL."""
 
 PATH = 1_024
-"""The most characters of a path; the API's paths are much shorter."""
+"""The maximum number of characters of a path; the API's paths are much shorter."""
 
 
 def check_query(query: bytes) -> None:

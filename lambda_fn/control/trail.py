@@ -1,15 +1,15 @@
-"""The audit trail: what was done through the admin API. Its items are put once, and never changed
-or removed.
+"""The audit trail of the admin API. An item is put once and never changed.
 
     <request id>#asked                put before a change is made: who requested what
     <request id>#done                 put after it, or after its failure: the outcome, and the
                                       fields that changed
-    <minute>#refused#<actor>#<code>   a caller who was not let in: one a minute for each actor and
-                                      code, so that no flood fills the table, and a flood of one
-                                      kind hides none of another
+    <minute>#refused#<actor>#<code>   a denied caller: one item a minute for each actor and code, so
+                                      that no flood fills the table, and a flood of one kind does
+                                      not hide others
 
-`keys.AUDIT` lists the attributes. A change without its `#done` was interrupted: it may have been
-made or not, and the key shows which. No item has a secret or a hash.
+`keys.AUDIT` lists the attributes. DynamoDB removes an item after its `ttl`. A change without its
+`#done` was interrupted: it may have been made or not, and the key shows which. No item has a secret
+or a hash.
 """
 
 import time
@@ -30,7 +30,7 @@ _NEW = "attribute_not_exists(pk)"
 
 @dataclass(frozen=True)
 class Who:
-    """Who makes a request, as far as known."""
+    """The caller of a request, as far as it is known."""
 
     request_id: str
     actor: str
@@ -43,7 +43,7 @@ class Who:
 
 @dataclass
 class Change:
-    """The fields that a change changed; the block that makes it sets them."""
+    """The fields that a change changed. The block that makes the change sets them."""
 
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
@@ -51,8 +51,9 @@ class Change:
 
 @dataclass
 class _Refusals:
-    """Refusals of one actor and code: the last minute with an entry, and how many no entry counts
-    so far.
+    """The refusals of one actor and code.
+
+    `minute` is the last minute with an entry. `attempts` are the refusals that no entry counts yet.
     """
 
     minute: int = -1
@@ -81,7 +82,7 @@ class Trail:
         """Record the change that the block makes, before and after it.
 
         Raises:
-            MeterUnavailable: the record cannot be written; the block does not run.
+            MeterUnavailable: the record cannot be written, and the block does not run.
 
         """
         request = {"action": action, "key": key, **_caller(who), "asked": dict(fields or {})}
@@ -113,11 +114,10 @@ class Trail:
                 )
 
     async def refused(self, who: Who, action: str, code: str | None) -> None:
-        """Record a caller who was not let in, at most once a minute for each actor and code; the
-        log has each request.
+        """Record a denied caller, at most once a minute for each actor and code.
 
-        The next entry counts refusals that were not put, because another environment had the
-        minute's entry or the table did not answer.
+        The log has each request. If a refusal gets no entry, because another environment had the
+        minute's entry or the table did not answer, the next entry counts it.
         """
         minute = int(self._now() // 60)
         kind = f"{who.actor}#{code}"
@@ -157,7 +157,7 @@ class Trail:
             yield item["sk"], {"request": request_id, "outcome": "unknown", **outcome, **item}
 
     async def _put(self, request_id: str, kind: str, attributes: Mapping[str, Any]) -> bool:
-        """Put an item unless there is one; return whether the item there is this one."""
+        """Put an item if there is none. Return whether the stored item is this one."""
         day = time.strftime("%Y-%m-%d", time.gmtime(request_time(request_id)))
         now = self._now()
         item = {
@@ -171,7 +171,7 @@ class Trail:
         try:
             await self._table.put(item, condition=_NEW)
         except ConditionFailed as failed:
-            # The minute has its entry, or this is our own write, of an attempt with a lost answer.
+            # The minute has its entry, or this is our own write, whose response was lost.
             return failed.item is not None and failed.item.get("request") == item.get("request")
         return True
 

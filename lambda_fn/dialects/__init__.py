@@ -24,15 +24,15 @@ class Decoder(Protocol):
         ...
 
     def close(self) -> list[Event]:
-        """Return the events that end the response now that its bytes have ended."""
+        """Return the events that end the response. Call it once its bytes have ended."""
         ...
 
 
 class Dialect(Protocol):
-    """How one kind of server is spoken to."""
+    """The requests, streams and errors of one kind of server."""
 
     def check(self, request: ChatRequest) -> None:
-        """Reject what the server cannot do, before anything is reserved.
+        """Reject a request that the server cannot serve, before anything is reserved.
 
         Raises:
             InvalidRequest: the error names the field.
@@ -41,9 +41,7 @@ class Dialect(Protocol):
         ...
 
     def body(self, request: ChatRequest, control: Control) -> bytes:
-        """Return the body of the server's `POST /invocations`, for a streamed response with
-        usage.
-        """
+        """Return the body of `POST /invocations` that requests a streamed response with usage."""
         ...
 
     def cancel(self, request_id: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The errors of other servers, in any of their forms -> our container's codes.
+"""Maps the errors of other servers, in any of their forms, to our container's codes.
 
 Known forms:
 
@@ -54,11 +54,11 @@ _inner = msgspec.json.Decoder(_Fields | str | None)
 def failure_of(body: bytes | str, status: int | None = None) -> Failure:
     """Return the failure that a server's error describes.
 
-    One that is not understood is an `engine_error`. Never raises.
+    An error of an unknown form becomes an `engine_error`. Never raises.
 
     Args:
         body: The error as JSON, or any other text.
-        status: The HTTP status, if there is one. It counts if the error contains no code.
+        status: The HTTP status, if there is one. It is used if the error contains no code.
 
     """
     try:

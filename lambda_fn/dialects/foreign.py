@@ -1,8 +1,8 @@
-"""The dialects of other servers: what they are sent, and how their responses end.
+"""The dialects of other servers: their request bodies, and the ends of their responses.
 
-They are sent no `sluice` member and no model name, because each serves one model under another
-name, and always `stream`. Only `max_tokens` and their context length bound them. The deadline is
-kept by closing the stream.
+A request body has no `sluice` member. It has no model name, because each server serves one model
+under another name. It always has `stream`. Only `max_tokens` and the context length bound the work
+of such a server. At the deadline, the function closes the stream.
 """
 
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class Foreign:
         fields: Fields = msgspec.to_builtins(plain_body(request))
         fields.pop("model")
         for message in fields["messages"]:
-            if message["role"] == "developer":  # chat templates know the older name only
+            if message["role"] == "developer":  # chat templates know only the older name
                 message["role"] = "system"
         return _json.encode({**self._shape(fields), "stream": True})
 

@@ -1,7 +1,7 @@
-"""Stage 4: bytes -> events, pure. The stream of our own container: one JSON object a line.
+"""Stage 4: decodes the stream of our own container, which is one JSON object a line. Pure.
 
-How the bytes are cut never changes the result: SageMaker's parts may hold several records, half a
-record or half a character.
+The events do not depend on how the bytes are split: a part that SageMaker sends may hold several
+records, half a record or half a character.
 """
 
 import msgspec
@@ -37,9 +37,8 @@ class LineDecoder:
         if self._ended:
             return []
         lines = self._lines.feed(data)
-        checked = is_one_line_of_text(
-            b"\n".join(lines)
-        )  # all at once; line by line only if this fails
+        # All lines are checked at once. Only if this fails, each line is checked.
+        checked = is_one_line_of_text(b"\n".join(lines))
         events: list[Event] = []
         for line in lines:
             if not line or line.isspace():
@@ -70,5 +69,5 @@ class LineDecoder:
         return events
 
     def close(self) -> list[Event]:
-        """Return a `Failure` if the response was cut before its end."""
+        """Return a `Failure` if the response was truncated."""
         return [] if self._ended else [NO_END]

@@ -1,4 +1,4 @@
-"""What all decoders share: how bytes become lines, and the rules that a record must keep.
+"""The code that all decoders share: the splitting into lines, and the rules for a record.
 
 A record is a JSON object on one line. It has at most `MAX_LINE` bytes, is UTF-8, contains no
 carriage return, and belongs to a choice that was requested. A record that breaks a rule ends the
@@ -14,10 +14,10 @@ NO_END = Failure(code="cut", message="the response has no end")
 
 
 class LineBuffer:
-    """Cuts the bytes of one response into lines. The pieces they arrive in never change the lines.
+    """Splits the bytes of one response into lines, in whichever pieces the bytes arrive.
 
-    Time and memory are linear in the number of bytes: the start of an unfinished line is only
-    appended to.
+    Time and memory are linear in the number of bytes, because bytes are only appended to an
+    unfinished line.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class LineBuffer:
 
 
 class Choices:
-    """The choices that a response must have, and those of them that have not finished."""
+    """The choices that a response must have, and the unfinished ones among them."""
 
     def __init__(self, count: int) -> None:
         """Expect `count` choices, with indexes from 0."""
@@ -66,10 +66,10 @@ class Choices:
 
 
 def is_one_line_of_text(data: bytes) -> bool:
-    """Return whether parts of a record may be passed on unread.
+    """Return whether `data` is UTF-8 without a carriage return.
 
-    They are not, unless the record is UTF-8. JSON allows a carriage return between two tokens, but
-    in an event stream it ends a line.
+    Only then may parts of a record be passed on unread. JSON allows a carriage return between two
+    tokens, but in an event stream it ends a line.
     """
     if b"\r" in data:
         return False

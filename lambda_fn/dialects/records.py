@@ -1,9 +1,9 @@
-"""One record of another server -> events, pure. How records are framed does not matter here.
+"""Turns one record of another server into events. Pure.
 
-There are two kinds of record, which differ in their members: OpenAI's chunk (`choices`), and TGI's
-token (`token`), which LMI uses as well. The reader is lenient where servers differ: the role may be
-repeated, members may be null, a single tool call may come without its list, and usage may come with
-each chunk, at the end or never.
+`sse` splits a stream into records. There are two kinds of record, which differ in their members:
+OpenAI's chunk (`choices`), and TGI's token (`token`), which LMI uses as well. The reader is lenient
+where servers differ: the role may be repeated, members may be null, a single tool call may come
+without its list, and usage may come with each chunk, at the end or never.
 """
 
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ class Records:
 
     @property
     def finished(self) -> bool:
-        """Whether every choice has its end."""
+        """Whether every choice has finished."""
         return not self._choices.unfinished
 
     @property
@@ -131,7 +131,10 @@ class Records:
     def _tokens(
         self, index: int, so_far: int | None, has_delta: bool, logprobs: msgspec.Raw
     ) -> int:
-        """Return the tokens of a chunk: by the running count, by the log probabilities, or one."""
+        """Return the number of tokens in a chunk, from the best source that there is.
+
+        That is the running count, or the log probabilities, or one token for any delta.
+        """
         if so_far is not None:
             tokens = max(0, so_far - self._counted[index])
         elif logprobs is not NULL:

@@ -25,7 +25,7 @@ class Sluice:
         """Reject nothing: our container itself rejects what its engine cannot do."""
 
     def body(self, request: ChatRequest, control: Control) -> bytes:
-        """Return the request with `sluice` in it."""
+        """Return the container's body, which has the member `sluice`."""
         return container_body(request, control)
 
     def cancel(self, request_id: str) -> bytes:

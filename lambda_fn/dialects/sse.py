@@ -1,10 +1,8 @@
-"""The streams of other servers -> events, pure: server-sent events and JSON lines.
+"""Decodes the streams of other servers: server-sent events and JSON lines. Pure.
 
-`records` reads what they carry.
-
-A response is complete when every choice has finished and the server has ended it: with `[DONE]`
-if the server is known to send it, else with the end of the body. How the bytes are cut never
-changes the result.
+`records` reads the records in them. A response is complete when every choice has finished and the
+server has ended the stream: with `[DONE]` if the server is known to send it, else with the end of
+the body. The events do not depend on how the bytes are split.
 """
 
 import msgspec
@@ -35,7 +33,7 @@ class StreamDecoder:
     def __init__(self, choices: int = 1, *, done: bool) -> None:
         """Expect a response of `choices` choices.
 
-        `done`: without `[DONE]` at its end the response was cut.
+        With `done`, a response without `[DONE]` at its end counts as truncated.
         """
         self._records = Records(choices)
         self._done = done
@@ -56,13 +54,12 @@ class StreamDecoder:
         return events
 
     def close(self) -> list[Event]:
-        """Return the events that end the response now that its bytes have ended."""
+        """Return the events that end the response. Call it once its bytes have ended."""
         events: list[Event] = []
         if self._ended:
             return events
-        self._line(
-            bytes(self._lines.rest), events
-        )  # a last line may lack its line end, if it is whole
+        # The last line may lack its line feed and still be a whole record.
+        self._line(bytes(self._lines.rest), events)
         if events and events[-1] is MALFORMED:
             events[-1] = Failure(code="cut", message="a record has no end")
         if not self._ended:

@@ -1,4 +1,4 @@
-"""The protocol of an encoder, and what the wire formats share."""
+"""The protocol of an encoder, and the code that the wire formats share."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
@@ -12,21 +12,22 @@ from lambda_fn.errors import APIError, ResponseTooLarge, UpstreamFailed
 from lambda_fn.events import Delta, Event, Usage
 
 PADDING_BLOCK = 32
-"""Chunks of server-sent events are padded to multiples of this many bytes of their delta.
+"""The delta of a server-sent chunk and its padding together have a multiple of this many bytes.
 
 Encryption hides what a chunk says but not its length, and the lengths of tokens reveal much of a
-text. So each chunk has a field `obfuscation` that pads it. A token of up to 18 bytes always makes a
-chunk of one size. OpenAI pads to 8 characters. To pad a chunk is to choose one of 32 endings that
-are made once per response. The padding comes from the response's id, so that a stream that is
-resumed in another process has the same bytes.
+text. So each chunk has a field `obfuscation` that pads it. All tokens of up to 18 bytes make chunks
+of one size. OpenAI pads to 8 characters. Each response prepares 32 endings, and each chunk gets the
+one that pads it. The padding comes from the response's id, so that a stream that is resumed in
+another process has the same bytes.
 """
 
 Form = Literal["chat_stream", "chat_body", "completion_stream", "completion_body", "plain_text"]
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What an encoder needs beside the events. The same head and events make the same bytes
-    anywhere.
+    """The data that an encoder needs beside the events.
+
+    The same head and events make the same bytes in every process.
 
     `response_id` is the request's id without a prefix, `created` is in Unix seconds, `model` is the
     public name, and `choices` is the number of requested choices. `service_tier` is None unless the
@@ -79,10 +80,10 @@ class Encoder(Protocol):
 
 
 class SizeLimit:
-    """Limits the size of a response that is held until its end."""
+    """Limits the size of a response that is buffered until its end."""
 
     def __init__(self, max_bytes: int) -> None:
-        """Begin with nothing held."""
+        """Begin with a size of 0."""
         self._size = 0
         self._max_bytes = max_bytes
 
@@ -195,9 +196,9 @@ def _malformed() -> UpstreamFailed:
 
 
 def chunk_tails(head: Head) -> list[bytes]:
-    """Return the ends of a chunk, from behind its last choice.
+    """Return the possible endings of a chunk, from the end of its last choice on.
 
-    The one to use is that of `-size % PADDING_BLOCK`.
+    A chunk whose padded part has `size` bytes gets the one at `-size % PADDING_BLOCK`.
     """
     usage = b',"usage":null' if head.include_usage else b""
     if not head.obfuscate:
@@ -208,5 +209,5 @@ def chunk_tails(head: Head) -> list[bytes]:
 
 
 def delta_tails(tails: list[bytes]) -> list[bytes]:
-    """Return the same from behind the delta of a choice without a finish and log probabilities."""
+    """Return the endings from the end of a delta on, for a choice that is not finished."""
     return [b',"logprobs":null,"finish_reason":null}' + tail for tail in tails]

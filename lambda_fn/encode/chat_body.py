@@ -13,7 +13,7 @@ from lambda_fn.events import Delta, End, Event, Finish, Usage
 class ChatBody:
     """A chat completion that is not streamed.
 
-    White space breaks a silence, because JSON allows it at its start.
+    The heartbeat is a space, because JSON allows white space before the object.
     """
 
     content_type: ClassVar[str] = "application/json"

@@ -1,8 +1,8 @@
 """`chat.completion.chunk` objects as server-sent events.
 
-There are `data:` lines only, because stock clients fail on `event:`, `id:` or `retry:`. What is the
-same in every chunk is prepared once. The delta of the model's container is passed on as unchanged
-JSON.
+There are `data:` lines only, because stock clients fail on `event:`, `id:` or `retry:`. The parts
+that all chunks share are prepared once. The delta of the model's container is passed on as
+unchanged JSON.
 """
 
 from collections.abc import Iterable
@@ -24,9 +24,9 @@ class ChatStream:
     content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
     def __init__(self, head: Head) -> None:
-        """Prepare what is the same in every chunk.
+        """Prepare the parts that all chunks share.
 
-        With `include_usage` a usage chunk ends the stream, and every other one has `"usage": null`.
+        With `include_usage`, a usage chunk ends the stream. Every other chunk has `"usage": null`.
         """
         self._include_usage = head.include_usage
         fields = {

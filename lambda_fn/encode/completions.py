@@ -27,7 +27,7 @@ class CompletionStream:
     content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
     def __init__(self, head: Head) -> None:
-        """Prepare what is the same in every chunk."""
+        """Prepare the parts that all chunks share."""
         self._include_usage = head.include_usage
         self._echo = head.echo
         self._head = b"data: " + _json(_fields(head))[:-1] + b',"choices":['

@@ -7,8 +7,8 @@ the trailer:
 
 Control characters other than line feed and tab are removed from the text, because people show it in
 terminals. So the trailer's first character, the record separator, never occurs in the text, and no
-text can be mistaken for a trailer. The character \x16, synchronous idle, breaks a silence.
-Terminals do not show it, and it never occurs in the text.
+text can be mistaken for a trailer. The heartbeat is the character \x16, synchronous idle. Terminals
+do not show it, and it never occurs in the text.
 """
 
 from collections.abc import Iterable
@@ -19,8 +19,8 @@ from lambda_fn.errors import APIError
 from lambda_fn.events import Delta, End, Event
 
 _CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")})
-"""Characters to remove: a terminal would obey them, and a prompt may contain a page that makes the
-model write them.
+"""Characters to remove. A terminal would obey them, and a page within a prompt may make the model
+write them.
 """
 
 
@@ -30,7 +30,7 @@ class PlainText:
     content_type: ClassVar[str] = "text/plain; charset=utf-8"
 
     def __init__(self, head: Head) -> None:
-        """Begin with no text. Nothing of the head has a place in it."""
+        """Begin with no text. The head is not used, because text has no place for it."""
         self._has_text = False
 
     def begin(self) -> bytes:
@@ -38,9 +38,9 @@ class PlainText:
         return b""
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Return the text.
+        """Return the text of the events.
 
-        For a response without text it is a line feed, because a streamed body cannot be empty.
+        A response without any text ends in a line feed, because a streamed body cannot be empty.
         """
         texts = []
         for event in events:

@@ -1,10 +1,10 @@
 """A small HTTP client: a pool over `Connection`.
 
-Lambda freezes environments, and a socket may die meanwhile unseen. So a connection that was idle
-for longer than `IDLE_CONNECTION` is closed and not used. Two clocks are read, because the monotonic
-one may stop in a frozen environment. While the environment is awake, as it always is on Managed
-Instances, the client sees the peer close a connection. It keeps connections for `IDLE_AWAKE` then,
-so that a burst needs no handshakes.
+Lambda freezes environments, and a connection may be closed unnoticed meanwhile. So a connection
+that was idle for longer than `IDLE_CONNECTION` is closed and not used. Two clocks are read, because
+the monotonic one may stop in a frozen environment. While the environment is awake, as it always is
+on Managed Instances, the client sees the peer close a connection. It keeps connections for
+`IDLE_AWAKE` then, so that a burst needs no handshakes.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from lambda_fn.http.connection import Connection, TransportError
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Return the only TLS context.
+    """Return the TLS context that all connections share.
 
-    Loading the authorities takes some 20 ms, so it is done at start.
+    Loading the certificate authorities takes some 20 ms, so `main` calls this at start.
     """
     return ssl.create_default_context()
 
@@ -32,7 +32,7 @@ def tls_context() -> ssl.SSLContext:
 def connect(origin: str) -> Connection:
     """Start to open a connection, and return it.
 
-    It may be written to at once; calls raise if it cannot be opened.
+    It may be written to at once. Its methods raise if it cannot be opened.
 
     Args:
         origin: Scheme, host and port, as in `https://host` or `http://localhost:4566`.
@@ -64,7 +64,7 @@ _MAX_BATCH = 8
 
 
 class _Idle(NamedTuple):
-    """A connection in the pool, and the times on both clocks since when it is idle."""
+    """A connection in the pool, and the time on both clocks at which it became idle."""
 
     wall: float
     monotonic: float
@@ -93,9 +93,8 @@ class Client:
     ) -> "Exchange":
         """Send a request without waiting.
 
-        It is sent in the next turn of the event loop, or when a batch is full.
-
-        A batch wakes its peer once. In a burst this saves a fifth of the time to the first token
+        Requests are sent in batches: in the next turn of the event loop, or when a batch is full. A
+        batch wakes its peer once. In a burst this saves a fifth of the time to the first token
         (docs/explanation/performance.md).
 
         Args:
@@ -186,9 +185,7 @@ class Client:
             connection.abort()
 
     def _note_awake(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Note that the environment is awake, and close idle connections that are too old or
-        dead.
-        """
+        """Note that the environment is awake. Close idle connections that are too old or closed."""
         now = time.time()
         if now - self._awake_at > 3 * limits.AWAKE_TICK:
             self._awake_since = now
@@ -205,11 +202,10 @@ class Client:
 
 
 class Exchange:
-    """A request that was sent.
+    """A request that was sent, and its response.
 
-    `head` waits for `status` and `headers` of the response, then it may be read.
-
-    The caller must close it.
+    `head` waits for `status` and `headers` of the response. Then `read` returns its body. The
+    caller must close the exchange.
     """
 
     def __init__(

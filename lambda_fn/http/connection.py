@@ -1,15 +1,14 @@
-"""The client side of one HTTP/1.1 connection, on asyncio and httptools: one exchange at a time,
-bounded buffers.
+"""The client side of one HTTP/1.1 connection, on asyncio and httptools.
 
-It exists because importing aiohttp or httpx costs a cold start more than the rest of the function.
-It does no more than the calls of AWS APIs and of the Lambda Runtime API need: no redirects,
-cookies, content codings, proxies or interim responses, and no response that only the end of the
-connection delimits.
+A connection has one exchange at a time and bounded buffers. This module exists because importing
+aiohttp or httpx costs a cold start more than the rest of the function. It does no more than the
+calls of AWS APIs and of the Lambda Runtime API need: no redirects, cookies, content codings,
+proxies or interim responses, and no response that only the end of the connection delimits.
 
 An exchange is `begin`, any number of `write`, `head`, and `read` until it returns `b""`. Then
 `reusable` tells whether another exchange may follow. An exchange may begin before the connection is
-open: what was put is sent then, in separate writes. Reading pauses while `READ_BUFFER` bytes wait
-to be read. Writing waits while the write buffer is full.
+open: the bytes that were put are sent when it opens, in separate writes. Reading pauses while
+`READ_BUFFER` bytes wait to be read. Writing waits while the write buffer is full.
 """
 
 import asyncio
@@ -24,9 +23,7 @@ _BUFFER = memoryview(bytearray(limits.READ_SIZE))
 
 
 class TransportError(Exception):
-    """The exchange failed below HTTP: no connection, a reset, or a malformed or truncated
-    response.
-    """
+    """The exchange failed: no connection, a reset, or a malformed or truncated response."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -97,9 +94,8 @@ class Connection(asyncio.BufferedProtocol):
     async def drain(self) -> None:
         """Wait until the write buffer is below its high-water mark. Raises as `put`."""
         if self._drained is not None:
-            await asyncio.shield(
-                self._drained
-            )  # a writer that is cancelled does not cancel the others
+            # The shield keeps a writer that is cancelled from cancelling the others.
+            await asyncio.shield(self._drained)
             if self._error is not None:
                 raise self._error
 
@@ -125,7 +121,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._error is not None:
                 raise self._error
             await self._wait()
-        self._woken = False  # the call was meant for the head
+        self._woken = False  # the call of `wake` was meant for the head
         return True
 
     async def read(self) -> bytes | None:
@@ -196,7 +192,7 @@ class Connection(asyncio.BufferedProtocol):
     # asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport, and send what was put before it was open."""
+        """Keep the transport, and send the bytes that were put before it was open."""
         if self._error is not None:  # the exchange has failed meanwhile
             transport.abort()  # type: ignore[attr-defined]
             return

@@ -26,9 +26,7 @@ class Pages:
         self._secret = secret
 
     def token(self, query: Mapping[str, Any], position: Any) -> str:
-        """Return the token with which `query` continues behind `position`, which is any JSON
-        value.
-        """
+        """Return the token with which `query` continues after `position`, which is a JSON value."""
         data = msgspec.json.encode(position)
         return base64.urlsafe_b64encode(self._mac(query, data) + data).rstrip(b"=").decode()
 

@@ -108,11 +108,10 @@ EXCEPTION_HANDLERS = {
 
 
 class Bypass:
-    """Serves an endpoint without Starlette's middleware: this saves two calls a token and the route
-    lookup.
+    """Serves an endpoint without Starlette's middleware and routing.
 
-    An error that the endpoint raises before its response has begun is answered as Starlette's
-    handlers do.
+    This saves two calls for each token, and the lookup of the route. An error that the endpoint
+    raises before its response has begun gets the same response as from Starlette's handlers.
     """
 
     def __init__(self, endpoint: ASGIApp) -> None:

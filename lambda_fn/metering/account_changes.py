@@ -1,8 +1,8 @@
 """The updates by which an admin changes an account: its secret and its limits.
 
-Each has the condition that no other change was made since the account was read (`revision`). So an
-attempt that is carried out late cannot undo a later change: it brings back neither a replaced
-secret nor an old limit.
+Each has the condition that no other change was made since the account was read (`revision`). So a
+write that DynamoDB executes late cannot undo a later change: it restores neither a replaced secret
+nor an old limit.
 """
 
 from collections.abc import Mapping
@@ -17,22 +17,21 @@ from lambda_fn.metering.keys import account_key
 from lambda_fn.metering.windows import windows_of
 
 MAX_OLD_SECRETS = 4
-"""The most secrets of a key that are in their grace period at once."""
+"""The maximum number of secrets of a key that are in their grace period at once."""
 _NEAR = range(-120, 121, 60)
-"""Seconds around now whose windows a changed limit changes: clocks differ, and the write takes its
-time.
+"""Offsets from now, in seconds. A change of limits also changes the windows of these times, because
+clocks differ and the write takes time.
 """
 
 
 class TooManySecrets(Exception):
-    """The key has `MAX_OLD_SECRETS` older secrets that are still valid, and cannot have another
-    one.
-    """
+    """The key already has `MAX_OLD_SECRETS` older secrets that are still valid."""
 
 
 def revise(account: Account) -> Update:
-    """Return the beginning of each change: the next revision, on the condition that this one is
-    current.
+    """Return the update that every change extends.
+
+    It sets the next revision, on the condition that the account still has the one that was read.
     """
     was, values = account.revision, {":next": account.revision + 1}
     condition = "attribute_exists(pk) AND attribute_not_exists(revision)"
@@ -44,9 +43,9 @@ def revise(account: Account) -> Update:
 def rotate(item: Mapping[str, Any], new_hash: str, *, now: int, grace: int) -> Update:
     """Return the update that replaces a key's secret.
 
-    The current secret stays valid for `grace` seconds, and older ones as long as they were
-    promised; without grace all end at once. A rotation whose answer was lost can be repeated: the
-    secret in use keeps its time.
+    The current secret stays valid for `grace` seconds, and older ones until their own ends. If
+    `grace` is 0, all of them end at once. A rotation whose response was lost can be repeated: the
+    secret that callers still use keeps its end.
 
     Raises:
         TooManySecrets: wait, or rotate without grace.
@@ -82,11 +81,15 @@ def revoke(account: Account, *, now: int) -> Update:
 
 
 def change_limits(account: Account, new: Limits, *, now: float) -> Update:
-    """Return the update that sets limits, and adds the difference to what remains in the current
-    windows.
+    """Return the update that sets new limits.
 
-    It also changes the windows that ended or begin within two minutes (`_NEAR`). A window that no
-    request has opened gets nothing, on the condition that this is still so.
+    It adds each difference to what remains in the current windows, and in those that ended or begin
+    within two minutes (`_NEAR`). It does not touch a window that no request has opened. Its
+    condition is that no request has opened the window since.
+
+    Raises:
+        ValueError: no limit changes.
+
     """
     changed = [name for name in LIMIT_NAMES if getattr(account.limits, name) != getattr(new, name)]
     if not changed:

@@ -1,8 +1,8 @@
 """The account item: one for each API key, changed only by conditional updates of that one item.
 
-One item is one atom: each of many simultaneous requests sees what those before it took.
-`keys.ACCOUNT` lists the attributes. The updates of a request are in `holds`, those of an admin in
-`account_changes`. Money is in nano-USD.
+An update of one item is atomic: each of many simultaneous requests sees what those before it have
+taken. `keys.ACCOUNT` lists the attributes. The updates of a request are in `holds`, those of an
+admin in `account_changes`. Money is in nano-USD.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +18,18 @@ from lambda_fn.metering.windows import UNLIMITED, Window
 from lambda_fn.networks import ANYWHERE
 
 MAX_STREAMS = 200
-"""Streams of one key at once. Each hold is some 90 bytes of the item, and each write costs the
-whole item: with 200 holds it has 18 kB, and one item takes 1,000 units of 1 kB a second
+"""Maximum number of streams of one key at once.
+
+A hold takes some 90 bytes of the item, and AWS charges each write by the size of the whole item.
+With 200 holds the item has 18 kB, and one item accepts 1,000 units of 1 kB a second
 (docs/explanation/metering.md).
 """
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """A key's limits: a minute, at once, a day and a month. Tokens are prompt and completion tokens
-    together.
+    """A key's limits for a minute, at once, for a day and for a month.
+
+    Tokens are prompt and completion tokens together.
     """
 
     requests_minute: int = UNLIMITED
@@ -39,7 +42,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     @property
     def budgets_cost(self) -> bool:
-        """Whether there is a budget of cost."""
+        """Whether the key has a budget of cost."""
         return min(self.cost_day, self.cost_month) < UNLIMITED
 
 
@@ -48,8 +51,9 @@ LIMIT_NAMES = Limits.__struct_fields__
 
 
 class Spend(msgspec.Struct, frozen=True, array_like=True):
-    """What an account is charged for a request. `requests` is 1, or 0 for a request that never
-    began.
+    """The amounts that an account is charged for a request.
+
+    `requests` is 1, or 0 for a request that never began.
     """
 
     requests: int
@@ -63,7 +67,7 @@ class Spend(msgspec.Struct, frozen=True, array_like=True):
         return self.prompt_tokens + self.completion_tokens
 
     def __sub__(self, other: "Spend") -> "Spend":
-        """Return what remains to be booked after `other`."""
+        """Return the amounts that remain to be booked after `other`."""
         return Spend(
             self.requests - other.requests,
             self.prompt_tokens - other.prompt_tokens,
@@ -76,8 +80,10 @@ NOTHING = Spend(0, 0, 0, 0)
 
 
 class Correction(msgspec.Struct, frozen=True, array_like=True):
-    """A settlement that replaces a recovered one: what is booked already, and what to write at
-    which prices.
+    """A settlement that replaces a recovered one.
+
+    `booked` is what the account is charged already. `settlement` has the fields of the new
+    `ledger.Settlement`, whose cost is at `prices`.
     """
 
     booked: Spend
@@ -86,8 +92,9 @@ class Correction(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True):
-    """A request in flight. `attempt` is its fencing number (`holds`); tokens and cost are what is
-    held.
+    """The hold of a request in flight.
+
+    `attempt` is its fencing number (see `holds`). `tokens` and `cost` are the amounts held.
     """
 
     attempt: int
@@ -99,8 +106,9 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def text(self) -> str:
-        """The hold as it stands in the item: `[1,2248,350,"9f86d081884c7d65","m"]`, then a
-        correction if any.
+        """The text of the hold in the item, such as `[1,2248,350,"9f86d081884c7d65","m"]`.
+
+        If there is a correction, it is the last element.
         """
         text = msgspec.json.encode(self).decode()
         return text if self.correction else text.removesuffix(",null]") + "]"
@@ -112,8 +120,9 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
 
 
 class InFlight(Mapping[str, Hold]):
-    """The holds of an account, by request id. A hold is parsed when it is looked up, because few
-    ever are.
+    """The holds of an account, by request id.
+
+    A hold is parsed when it is looked up, because few of them ever are.
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
@@ -184,7 +193,7 @@ class Account(msgspec.Struct, frozen=True):
         )
 
     def remaining(self, window: Window) -> int:
-        """Return what remains in a window."""
+        """Return the amount that remains in a window."""
         limit: int = getattr(self.limits, window.limit)
         return self.balance.get(window.name, limit)
 
@@ -235,4 +244,4 @@ USABLE = (
     "attribute_exists(pk) AND enabled = :yes AND (attribute_not_exists(expires) OR expires > :now) "
     "AND (secret_hash = :hash OR old_secrets.#hash > :now)"
 )
-"""The condition that authenticates; `#hash` and `:hash` are the same."""
+"""The condition that authenticates a key. `#hash` and `:hash` are both the presented hash."""

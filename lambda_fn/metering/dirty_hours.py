@@ -26,7 +26,7 @@ async def dirty_hours(table: Table) -> list[tuple[str, str]]:
 
 
 async def clear_mark(table: Table, hour: str, mark: str) -> bool:
-    """Remove a mark, and return whether it was still the same one."""
+    """Remove a mark unless a later one has replaced it. Return whether it was removed."""
     try:
         await table.delete(dirty_key(hour), condition="mark = :mark", values={":mark": mark})
     except ConditionFailed:

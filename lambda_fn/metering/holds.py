@@ -1,13 +1,13 @@
-"""Holds: what a request does to its key's account item.
+"""Holds: the updates that a request makes to its key's account item.
 
-`place` authenticates, checks every limit, takes the upper bounds off the balances and adds the hold
-to `in_flight`, all or nothing. `capture` gives back what was not used, books the rest and removes
-the hold; `void` gives everything back and books nothing.
+`place` authenticates, checks every limit, subtracts the upper bounds from the balances and adds the
+hold to `in_flight`, all or nothing. `capture` adds the unused amounts to the balances again, books
+the others and removes the hold. `void` adds everything to the balances again and books nothing.
 
 Each hold has a fencing number: the number of the attempt that wrote it, counted from 1 (`place`) or
 from a random number (`place_unchecked`). The ledger item is settled for one hold and keeps that
-number, and only that hold is booked. So an attempt that is carried out late, after its request was
-released, cannot have the request booked twice.
+number, and only that hold is booked. So a write that DynamoDB executes late, after the request's
+hold was removed, cannot cause a second booking.
 """
 
 import secrets
@@ -28,7 +28,7 @@ from lambda_fn.networks import ANYWHERE
 
 
 class HoldRequest(msgspec.Struct, frozen=True):
-    """What a request wants to hold before it begins: upper bounds of tokens and nano-USD."""
+    """The hold that a request asks for before it begins: upper bounds of tokens and nano-USD."""
 
     request_id: str
     tokens: int
@@ -36,17 +36,17 @@ class HoldRequest(msgspec.Struct, frozen=True):
     model: str
     fingerprint: str = ""
     overdue: float = limits.OVERDUE
-    """Seconds after which the sweeper looks."""
+    """Seconds after which the sweeper examines the account."""
     priced: bool = True
     """Whether the model has prices; a budget of cost cannot be held without them."""
     networks: str = ANYWHERE
-    """The key's networks, if they contain the caller's address; a key with other networks rejects.
-    """
+    """The networks that the key is expected to have. If it has others, the hold is rejected."""
 
 
 MAX_EXPIRED = 24
-"""Windows that one write removes: an update's text has at most 4 kB, and removing the hold must fit
-into it.
+"""Maximum number of windows that one write removes.
+
+The text of an update has at most 4 kB, and the removal of the hold must fit into it too.
 """
 
 
@@ -75,7 +75,10 @@ def place(key_id: str, key_hash: str, request: HoldRequest, *, now: int) -> Upda
 
 @cache
 def _placing(*, priced: bool) -> tuple[str, str]:
-    """Return update and condition: the same for every request, whose windows are `#w0` to `#w5`."""
+    """Return the update expression and its condition.
+
+    They are the same for every request, because `#w0` to `#w5` stand for its windows.
+    """
     update = ["last_used = :now", "in_flight.#request = :entry", _WATCH]
     condition = [
         USABLE,
@@ -97,15 +100,14 @@ def _placing(*, priced: bool) -> tuple[str, str]:
 def place_unchecked(
     key_id: str, request_id: str, *, model: str, now: float, correction: Correction | None = None
 ) -> Update:
-    """Return the update that places a hold of nothing without checking a limit, so that a request
-    can be booked.
+    """Return the update that places a hold of 0 without checks, so that a request can be booked.
 
     Args:
         key_id: The account.
         request_id: The request.
         model: Its public name.
         now: Unix seconds.
-        correction: What to correct, so that any process that finds the hold can carry it out.
+        correction: The correction to make. Any process that finds the hold can carry it out.
 
     """
     hold, base = Hold(0, 0, 0, "", model, correction), secrets.randbelow(10**9) + 1000
@@ -127,18 +129,18 @@ def capture(
     now: float,
     expired: Sequence[str] = (),
 ) -> Update:
-    """Return the update that removes a hold, books what was spent and gives back the rest.
+    """Return the update that removes a hold, books what was spent and frees the rest.
 
-    It holds once for a hold, however often it is made. What the hold says to be booked already is
-    subtracted.
+    Its condition holds once for each hold, however often it is sent. If the hold has a correction,
+    the amounts that it says are booked already are subtracted.
 
     Args:
         key_id: The account.
-        request_id: The request; its time says which windows.
-        hold: As it stands in `in_flight`.
-        spend: As the ledger has it.
-        now: Unix seconds; nothing is given back to windows that ended.
-        expired: Windows to remove from `balance`; those over `MAX_EXPIRED` go with later updates.
+        request_id: The request. The time in it determines the windows.
+        hold: The hold in `in_flight`.
+        spend: The amounts in the ledger.
+        now: Unix seconds. Windows that have ended are not changed.
+        expired: Windows to remove from `balance`. Later updates remove those over `MAX_EXPIRED`.
 
     """
     booked = spend - (hold.correction.booked if hold.correction else NOTHING)
@@ -158,8 +160,9 @@ def capture(
 
 
 def void(key_id: str, request_id: str, hold: Hold, *, now: float) -> Update:
-    """Return the update that removes a hold and gives back all of it: the ledger was not settled
-    for it.
+    """Return the update that removes a hold and frees all of it.
+
+    It is for a hold for which the ledger was not settled.
     """
     return _removing(key_id, request_id, hold, NOTHING, now=now)
 
@@ -194,7 +197,7 @@ def _removing(
 
 
 def unwatch(key_id: str) -> Update:
-    """Return the update that takes an account off the sweeper's list, if nothing is in flight."""
+    """Return the update that removes an account from the sweeper's index, if it has no holds."""
     return Update(
         account_key(key_id),
         update="REMOVE #open, due",
@@ -215,7 +218,7 @@ def watch_later(key_id: str, *, was: int, due: int) -> Update:
 
 
 def amount_in(window: Window, requests: Any, tokens: Any, cost: Any) -> Any:
-    """Return the one of the three amounts that a window counts."""
+    """Return the amount that a window counts: one of the three."""
     return {"requests": requests, "tokens": tokens, "cost": cost}[window.name.partition("#")[0]]
 
 

@@ -1,6 +1,4 @@
-"""UTC hours, written as `2026-11-21T06`: they sort as text, and their first ten characters are the
-day.
-"""
+"""UTC hours as text, such as `2026-11-21T06`. They sort by time, and begin with their day."""
 
 import calendar
 import time

@@ -1,21 +1,22 @@
-"""Keys, attributes, indexes and versions of the items in the usage table: their one place.
+"""The only place for keys, attributes, indexes and versions of the items in the usage table.
 
     pk                      sk                                  item
     KEY#<key id>            ACCOUNT                             `ACCOUNT`: an API key
     LEDGER#<hour>#<shard>   <request id>                        `LEDGER`: a request
     USAGE#<day>             <key id>#<HH>#<model>               `ROLLUP`: an hour of key and model
     USAGE                   ROLLED                              `WATERMARK`: hours that have rollups
-    USAGE                   DIRTY#<hour>                        `DIRTY_HOUR`: an hour to roll again
+    USAGE                   DIRTY#<hour>                        `DIRTY_HOUR`: its rollups are stale
     CONTROL                 PAGES                               `PAGES`: the secret of page tokens
     AUDIT#<day>             <request id>#asked, #done           `AUDIT`: a change (`control.trail`)
-                            <minute>#refused#<actor>#<code>     `AUDIT`: callers not let in
+                            <minute>#refused#<actor>#<code>     `AUDIT`: rejected callers
 
 Hours and days are UTC: `2026-11-21T06`, `2026-11-21`. IAM grants each role its partitions by these
 prefixes (`infra/stacks/service.py`, `infra/constructs/admin_functions.py`).
 
 **Versions.** Each item is put with `v`, the version of its layout. An item without `v` was put
 before versions existed: it is read as version 0, whose layout is that of version 1. The name has
-one letter because the size of an item decides what its writes cost; name and number are 3 bytes.
+one letter because the size of an item determines the cost of its writes. Name and number take 3
+bytes.
 
 **Migrating.** A new attribute that older code may ignore needs no new version. Any other change of
 an item (a renamed or removed attribute, another unit, type, key or meaning) takes a new version,
@@ -47,7 +48,7 @@ VERSION = 1
 READABLE = 1
 """The latest version that this code reads."""
 VERSIONED = {"v": VERSION}
-"""The member of each item that is put."""
+"""The attribute `v` that every new item gets."""
 
 _LIMITS = "requests_minute tokens_minute max_streams tokens_day tokens_month cost_day cost_month"
 _COUNTS = "requests prompt_tokens completion_tokens cost"
@@ -136,11 +137,11 @@ AUDIT = {
 }
 
 KEYS_INDEX = "keys"
-"""The index of all accounts: `directory` is `DIRECTORY`, in the order of `created`."""
+"""The index of all accounts, in the order of `created`. `directory` is always `DIRECTORY`."""
 KEYS_INDEX_KEY = ("pk", "sk", "directory", "created")
 DIRECTORY = "KEYS"
 OVERDUE_INDEX = "overdue"
-"""The sparse index of what the sweeper watches, by `open` and `due`."""
+"""The sparse index of the items that the sweeper watches, by `open` and `due`."""
 WATERMARK_KEY = {"pk": "USAGE", "sk": "ROLLED"}
 DIRTY_PARTITION, DIRTY_PREFIX = "USAGE", "DIRTY#"
 PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
@@ -185,12 +186,12 @@ def request_hour(request_id: str) -> str:
 
 
 def watched_request(shard: int) -> str:
-    """Return `open` of the ledger items of a shard."""
+    """Return the value of `open` in the ledger items of a shard."""
     return f"LEDGER#{shard}"
 
 
 def watched_account(shard: int) -> str:
-    """Return `open` of the accounts of a shard."""
+    """Return the value of `open` in the accounts of a shard."""
     return f"ACCOUNT#{shard}"
 
 
@@ -200,7 +201,7 @@ def rollup_partition(day: str) -> str:
 
 
 def rollup_prefix(key_id: str) -> str:
-    """Return how the sort keys of a key's rollups begin."""
+    """Return the prefix of the sort keys of a key's rollups."""
     return f"{key_id}#"
 
 
@@ -216,7 +217,7 @@ def rollup_names(item: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def dirty_key(hour: str) -> dict[str, str]:
-    """Return the primary key of the mark of an hour that is to be rolled again."""
+    """Return the primary key of the mark of a dirty hour."""
     return {"pk": DIRTY_PARTITION, "sk": f"{DIRTY_PREFIX}{hour}"}
 
 

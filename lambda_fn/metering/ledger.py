@@ -1,8 +1,8 @@
 """The ledger item: one for each request, put as OPEN before the model is invoked, and SETTLED once.
 
-`keys.LEDGER` lists the attributes. While an item is OPEN, the sparse index `overdue` has it,
-checkpoints note its counts, and its end can be requested (`cancel`): its function sees that with
-its next checkpoint.
+`keys.LEDGER` lists the attributes. While an item is OPEN, it is in the sparse index `overdue`, and
+checkpoints write its counts. The request can be cancelled then (`cancel`): its function sees that
+with the next checkpoint.
 """
 
 from collections.abc import Mapping
@@ -18,16 +18,22 @@ from lambda_fn.metering.keys import VERSIONED, ledger_key, watched_request
 from lambda_fn.metering.money import Prices
 
 Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
-"""complete: the model finished; cut: the stream broke off after tokens; failed: it broke off before
-any; cancelled: its end was requested, or its function was ended; refused: it never began.
+"""How a request ended.
+
+- complete: the model finished.
+- cut: the stream broke off after tokens.
+- failed: the stream broke off before any token.
+- cancelled: its end was requested, or its function was ended.
+- refused: it never began.
 """
 NEW = "attribute_not_exists(pk)"
-"""The condition on which an item is put. Request ids do not repeat."""
+"""The condition with which a new item is put. Request ids are unique."""
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """What is known of a request before it begins. `reserved` is in tokens, `reserved_cost` in
-    nano-USD.
+    """The data of a request before it begins.
+
+    `reserved` is in tokens, and `reserved_cost` is in nano-USD.
     """
 
     request_id: str
@@ -58,7 +64,7 @@ REFUSED = Settlement("refused", 0, 0, None, None, 0)
 
 
 def opening_item(opening: Opening) -> Item:
-    """Return the item as OPEN. Put it on the condition `NEW`."""
+    """Return the OPEN item of a request. Put it on the condition `NEW`."""
     opened = request_time(opening.request_id)
     return {
         **_admitted(opening),
@@ -69,7 +75,7 @@ def opening_item(opening: Opening) -> Item:
 
 
 def unbegun_item(opening: Opening, *, attempt: int, now: float) -> Item:
-    """Return the item, SETTLED with nothing spent, of a request that is in flight without one.
+    """Return a SETTLED item with nothing spent, for a request that has a hold and no item.
 
     Such a request never reached the model. Put the item on the condition `NEW`.
     """
@@ -88,7 +94,7 @@ def settle(
     now: float,
     recovered: bool = False,
 ) -> Update:
-    """Return the update that moves an item from OPEN to SETTLED. The first settlement stays.
+    """Return the update that moves an item from OPEN to SETTLED. Only the first one succeeds.
 
     Args:
         request_id: The request.
@@ -96,7 +102,7 @@ def settle(
         prices: The prices of its admission.
         attempt: The fencing number of its hold; None when it has none.
         now: Unix seconds.
-        recovered: Whether another process than its function settles it.
+        recovered: Whether a process other than its function settles it.
 
     """
     names, values, changes = _settled(settlement, prices, attempt, now)
@@ -119,7 +125,7 @@ def correct(
 ) -> Update:
     """Return the update that replaces a recovered settlement by the function's own, which is final.
 
-    It writes the prices too: an item that the sweeper had to put has none.
+    It writes the prices too, because an item that the sweeper had to put has prices of 0.
     """
     names, values, changes = _settled(settlement, prices, attempt, now)
     changes += [f"{name} = :{name}" for name in prices.attributes]
@@ -137,7 +143,7 @@ def correct(
 def checkpoint(
     request_id: str, *, prompt_tokens: int, completion_tokens: int, now: float
 ) -> Update:
-    """Return the update that notes the counts of an OPEN request; a late one changes nothing."""
+    """Return the update that writes the counts of an OPEN request. A late one changes nothing."""
     return Update(
         ledger_key(request_id),
         update="SET prompt_tokens = :prompt, completion_tokens = :completion, checkpointed = :now",
@@ -153,9 +159,7 @@ def checkpoint(
 
 
 def cancel(request_id: str, *, key_id: str, now: float) -> Update:
-    """Return the update that requests the end of an OPEN request of a key. Repeating it changes
-    nothing.
-    """
+    """Return the update that cancels an OPEN request of a key. Repeating it changes nothing."""
     return Update(
         ledger_key(request_id),
         update="SET #cancel = if_not_exists(#cancel, :now)",
@@ -166,7 +170,7 @@ def cancel(request_id: str, *, key_id: str, now: float) -> Update:
 
 
 def from_checkpoint(item: Mapping[str, Any]) -> Settlement:
-    """Return the result of an OPEN request as far as it is known: its last checkpoint."""
+    """Return the settlement of an OPEN request from its last checkpoint."""
     tokens = item.get("completion_tokens", 0)
     duration = None
     if "checkpointed" in item:
@@ -192,7 +196,7 @@ def _admitted(opening: Opening) -> Item:
 def _settled(
     settlement: Settlement, prices: Prices, attempt: int | None, now: float
 ) -> tuple[dict[str, str], Item, list[str]]:
-    """Return names, values and assignments of a settlement."""
+    """Return the names, values and assignments of an update that settles."""
     values = {
         ":state": "SETTLED",
         ":settled": round(now, 3),

@@ -1,6 +1,4 @@
-"""Amounts of money: integers in nano-USD (1e-9 USD) inside, decimal text in USD outside; and
-prices.
-"""
+"""Prices, and amounts of money: integers of nano-USD (1e-9 USD) inside, decimal USD outside."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -23,7 +21,7 @@ class Prices(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def attributes(self) -> dict[str, int]:
-        """The prices by the names that ledger items and log lines have for them."""
+        """The prices by their names in ledger items and log lines."""
         return {"prompt_price": self.prompt, "completion_price": self.completion}
 
     @classmethod

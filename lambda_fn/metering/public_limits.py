@@ -1,5 +1,6 @@
-"""A key's limits as its holder and the admin see them: tokens as numbers, money as decimal text in
-USD.
+"""A key's limits as its holder and the admin see them.
+
+Tokens are numbers, and money is decimal text in USD.
 """
 
 from typing import Any
@@ -31,8 +32,9 @@ def shown(limit: str, value: int) -> int | str | None:
 
 
 def windows(account: Account, *, now: float) -> dict[str, dict[str, Any]]:
-    """Return what is spent and left in each current window. `spent` includes what running requests
-    hold.
+    """Return the spent and the remaining amount of each current window, by its limit's public name.
+
+    `spent` includes the amounts that running requests hold.
     """
     return {PUBLIC[window.limit]: _window(account, window) for window in windows_of(now)}
 

@@ -1,12 +1,11 @@
-"""Explain why an account rejected a write, by evaluating its conditions against the item that the
-write met.
+"""Explains a rejected write by evaluating its conditions against the item that it met.
 
     KeyUnknown        no account has the secret
     KeyRejected       the key exists and may not be used
     NetworkRejected   the key may not be used from the caller's address
     ModelRejected     the key may not use the model
-    Unpriced          the key has a budget of cost, and the model has no price to hold it by
-    LimitReached      a limit leaves no room
+    Unpriced          the key has a budget of cost, and the model has no price
+    LimitReached      a limit does not allow the request
     RepeatRunning     the request repeats one that is still running
     Contended         DynamoDB accepts no more writes to the account for now
 
@@ -45,7 +44,7 @@ class NetworkRejected(msgspec.Struct, frozen=True):
 
 
 class Unpriced(msgspec.Struct, frozen=True):
-    """The key has a budget of cost, and the model has no price to hold it by."""
+    """The key has a budget of cost, and the model has no price, so the budget cannot be kept."""
 
 
 class LimitReached(msgspec.Struct, frozen=True):
@@ -86,12 +85,12 @@ Rejection = (
 )
 
 _NO_HASH = "-" * 64
-"""As long as a hash and equal to none: stands for the hash of an unknown or deleted key."""
+"""Stands for the hash of an unknown or deleted key. It is as long as a hash, and equal to none."""
 _UNKNOWN_KEY: Item = {"secret_hash": _NO_HASH, "enabled": False}
 
 
 def running_repeat(account: Account, request_id: str, fingerprint: str) -> RepeatRunning | None:
-    """Return another request in flight with the same fingerprint, if there is one."""
+    """Return the rejection if another request in flight has the same fingerprint; None if not."""
     for other, hold in account.in_flight.items():
         if other != request_id and fingerprint and hold.fingerprint == fingerprint:
             return RepeatRunning(other)
@@ -99,7 +98,7 @@ def running_repeat(account: Account, request_id: str, fingerprint: str) -> Repea
 
 
 def key_rejection(item: Item | None, key_hash: str, *, now: int) -> KeyUnknown | KeyRejected | None:
-    """Return what is wrong with a key, or None. An unknown key is compared like any other."""
+    """Return why a key may not be used, or None. An unknown key is compared like any other."""
     account = _UNKNOWN_KEY if item is None else item
     current = hmac.compare_digest(account["secret_hash"] or _NO_HASH, key_hash)
     old_secrets = account.get("old_secrets", {}).items()
@@ -118,7 +117,10 @@ def key_rejection(item: Item | None, key_hash: str, *, now: int) -> KeyUnknown |
 def rejection(
     item: Item | None, key_hash: str, request: HoldRequest, *, now: int
 ) -> Rejection | None:
-    """Return why a hold was rejected, a budget before a rate; None if the item allows it."""
+    """Return why a hold was rejected, or None if the item allows it.
+
+    If several limits are reached, a budget is named before a rate.
+    """
     wrong = key_rejection(item, key_hash, now=now)
     if wrong is not None or item is None:
         return wrong

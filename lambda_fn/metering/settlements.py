@@ -1,9 +1,9 @@
-"""Account and ledger together: how an admitted request is brought to its end.
+"""Brings an admitted request to its end, in its account and in the ledger together.
 
-`settle` is called by the function that served the request, `recover` by the sweeper, from what the
-items say, and `replay` for a settlement that was only logged. Each continues from whatever is
-there, one conditional write at a time. It may be repeated, run twice at once or stop anywhere:
-accounts and ledger come out the same.
+The function that served the request calls `settle`. The sweeper calls `recover`, which works from
+the two items. `replay` writes a settlement that was only logged. Each continues from the state that
+it finds, one conditional write at a time. It may be repeated, run twice at once or stop anywhere:
+account and ledger end up the same.
 
     ledger    hold on the account   state of the request
     none      one                   never begun: put a SETTLED item with nothing spent, `recovered`
@@ -31,14 +31,15 @@ from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.metering.money import Prices
 
 _DELAYS = (0.0, 0.2, 0.8)
-"""Seconds before each look for the ledger items of requests in flight: both items are written at
-once.
+"""Seconds to wait before each search for the ledger items of requests in flight.
+
+A hold and its ledger item are written in parallel, so the item may not exist yet.
 """
 
 
 @dataclass(frozen=True)
 class RequestItems:
-    """What account and ledger have of a request, as it was read: the ledger first."""
+    """The ledger item and the hold of a request. The ledger item was read first."""
 
     ledger: Item | None
     hold: Hold | None
@@ -72,7 +73,7 @@ async def settle(
 
     Args:
         table: The usage table.
-        opening: What it was opened with.
+        opening: The opening of the request.
         settlement: Its result.
         hold: The hold of its admission.
         now: Unix seconds.
@@ -80,7 +81,7 @@ async def settle(
         deadline: The time of `time.monotonic` until which the writes are attempted.
 
     Raises:
-        MeterUnavailable: it is not known whether it was written; `replay` does the rest.
+        MeterUnavailable: it is not known what was written. `replay` completes it.
 
     """
     update = ledger.settle(
@@ -94,7 +95,7 @@ async def settle(
             or failed.item.get("recovered")
             or failed.item.get("entry") != hold.attempt
         ):
-            await replay(table, opening, settlement, now=now)  # the sweeper took it for lost
+            await replay(table, opening, settlement, now=now)  # the sweeper has settled it
             return
     spend = spend_of(settlement, opening.prices)
     update = holds.capture(
@@ -104,13 +105,15 @@ async def settle(
 
 
 async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> str | None:
-    """Bring a request that its function left to its end. Call it only when the function cannot be
-    running.
+    """Finish a request whose function ended without settling it.
+
+    Call it only when the function cannot be running any more.
 
     Returns:
-        What the request was, None when there was nothing to do: `settled` (from a checkpoint),
-        `refused` (never begun), `found` (in flight without a ledger item), `released` (settled, and
-        still in flight), `corrected`, `dropped` (a late attempt).
+        The first step that was taken, or None if there was nothing to do: `settled` (from a
+        checkpoint), `refused` (it never began), `found` (it was in flight without a ledger item),
+        `released` (it was settled and still in flight), `corrected`, `dropped` (the hold was a late
+        attempt's).
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
@@ -126,8 +129,7 @@ async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> 
 
 
 async def cancel_all(table: Table, key_id: str, *, now: float) -> list[str]:
-    """Request the end of all that a key has in flight; return the ids of the requests that will
-    end.
+    """Cancel all requests that a key has in flight, and return the ids of those that will end.
 
     The functions that serve them see it within `limits.CHECKPOINT`. Call it once no other request
     of the key can begin. A request may be in flight shortly before its ledger item exists, so
@@ -156,10 +158,9 @@ async def cancel_all(table: Table, key_id: str, *, now: float) -> list[str]:
 
 
 async def replay(table: Table, opening: Opening, settlement: Settlement, *, now: float) -> bool:
-    """Write the true result of a request, whatever the items say; return whether that changed
-    anything.
+    """Write the true result of a request, from any state. Return whether that changed anything.
 
-    A settlement of the function stays; a recovered one is corrected.
+    A settlement by the function stays. A recovered one is corrected.
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
@@ -188,7 +189,7 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
             await _step(table, key_id, request_id, items, now=now)
         elif not item.get("recovered"):
             return changed
-        elif not items.has_account:  # a deleted account: there is nothing to book on
+        elif not items.has_account:  # without an account, nothing can be booked
             await _mark_dirty(table, request_id, now)
             update = ledger.correct(
                 request_id, settlement, prices=opening.prices, attempt=None, now=now
@@ -206,13 +207,13 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
 
 
 def spend_of(settlement: Settlement, prices: Prices) -> Spend:
-    """Return what the account is charged for a settlement."""
+    """Return the amounts that the account is charged for a settlement."""
     tokens = (settlement.prompt_tokens, settlement.completion_tokens)
     return Spend(int(settlement.outcome != "refused"), *tokens, prices.cost(*tokens))
 
 
 def booked_of(item: Mapping[str, Any]) -> Spend:
-    """Return what the account is charged for a SETTLED item once its hold is captured."""
+    """Return the amounts that the account is charged for a SETTLED item with a captured hold."""
     if item["outcome"] == "refused" or "entry" not in item:
         return NOTHING
     return Spend(1, item["prompt_tokens"], item["completion_tokens"], item["cost"])
@@ -221,7 +222,7 @@ def booked_of(item: Mapping[str, Any]) -> Spend:
 async def _step(
     table: Table, key_id: str, request_id: str, items: RequestItems, *, now: float
 ) -> str | None:
-    """Take the next step towards the end; return what it was, or None when there is none left."""
+    """Take the next step towards the end. Return its name, or None if none is left."""
     item, hold = items.ledger, items.hold
     if item is None:
         if hold is None:
@@ -231,7 +232,7 @@ async def _step(
         return "found"
     if item["state"] == "OPEN":
         settlement, begun = ledger.from_checkpoint(item), "checkpointed" in item
-        if hold is None and begun and items.has_account:  # it was served by a meter that fails open
+        if hold is None and begun and items.has_account:  # served while the meter failed open
             update = holds.place_unchecked(key_id, request_id, model=item["model"], now=now)
             await _if_it_holds(table, update)
             return "settled"

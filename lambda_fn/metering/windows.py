@@ -1,15 +1,14 @@
-"""The windows in which a key's limits count: the UTC minute, day and month of the time in a request
-id.
+"""The windows of a key's limits: the UTC minute, day and month of the time in a request id.
 
-What remains in a window is one member of the account's `balance`, made by the first request of the
-window:
+The amount that remains in a window is a member of the account's `balance`. The first request of the
+window creates it:
 
     requests#2026-11-21T06:45   requests_minute      cost#2026-11-21    cost_day
     tokens#2026-11-21T06:45     tokens_minute        cost#2026-11       cost_month
     tokens#2026-11-21           tokens_day           tokens#2026-11     tokens_month
 
-Windows begin with the clock's minute, day and month, so that a request's windows can be named at
-any later time.
+Windows begin with the clock's minute, day and month. So the windows of a request can be determined
+at any later time.
 """
 
 import calendar
@@ -36,9 +35,8 @@ def windows_of(when: float) -> list[Window]:
     return _windows_of(int(when // 60))
 
 
-@lru_cache(
-    maxsize=16
-)  # a request needs them four times, and thousands need those of the same minute
+# One request needs its windows four times, and thousands of requests have the same ones.
+@lru_cache(maxsize=16)
 def _windows_of(minutes: int) -> list[Window]:
     utc = time.gmtime(minutes * 60)
     month = time.strftime("%Y-%m", utc)
@@ -75,9 +73,9 @@ def window_end(name: str) -> int:
 
 
 def expired(names: Iterable[str], now: float) -> list[str]:
-    """Return the windows that ended before any request that can still come: they can be removed.
+    """Return the names of windows that can be removed, because no request can count in them again.
 
-    A minute is kept for one minute more, days and months for an hour: longer than an admission
-    takes and clocks differ.
+    A minute is kept for one minute after its end, days and months for an hour. That is longer than
+    an admission takes and than clocks differ.
     """
     return [name for name in names if now > window_end(name) + (60 if ":" in name else 3600)]

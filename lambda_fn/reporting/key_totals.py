@@ -1,4 +1,4 @@
-"""What a key used in total by account, ledger and rollups, and where the three differ. Pure."""
+"""The totals of a key in account, ledger and rollups, and where the three differ. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from lambda_fn.metering.accounts import Hold
 from lambda_fn.reporting.usage_rows import AMOUNTS, Item, UsageRow
 
 BOOKED = ("requests", "prompt_tokens", "completion_tokens", "cost")
-"""The figures that account, ledger and rollups all have. `requests` is without the refused ones."""
+"""The figures that account, ledger and rollups all have. `requests` does not count refused ones."""
 
 Amounts = dict[str, int]
 
@@ -23,8 +23,9 @@ class Difference:
 
     key: str
     field: str
-    """Such as `completion_tokens`; of a rollup with hour and model: `2026-11-21T06 demo
-    completion_tokens`.
+    """The figure, such as `completion_tokens`.
+
+    For a rollup, hour and model precede it: `2026-11-21T06 demo completion_tokens`.
     """
     places: tuple[str, str]
     """`account` and `ledger`, or `ledger` and `rollup`."""
@@ -40,11 +41,11 @@ class Difference:
 
 @dataclass
 class KeyTotals:
-    """What one key used in total, as each place has it, without what is in flight."""
+    """The totals of one key in each place, without its requests in flight."""
 
     key: str
     account: Amounts | None = None
-    """None: there is no account."""
+    """None if there is no account."""
     ledger: Amounts = field(default_factory=nothing)
     rollups: Amounts = field(default_factory=nothing)
     """Rollups, and the ledger for the hours that have none yet."""
@@ -61,7 +62,7 @@ class KeyTotals:
         self.open += row.open
 
     def set_account(self, account: Item) -> None:
-        """Set what an account has booked, without the requests that are being corrected."""
+        """Set the amounts that an account has booked, without requests that are being corrected."""
         self.account = {name: account.get(name, 0) for name in BOOKED}
         self.in_flight = len(account["in_flight"])
         for hold in map(Hold.parse, account["in_flight"].values()):
@@ -73,11 +74,11 @@ class KeyTotals:
                 )
 
     def settle_doubt(self, doubtful: Iterable[Amounts]) -> None:
-        """Subtract what the account has not booked yet from ledger and rollups.
+        """Subtract from ledger and rollups the amounts that the account has not booked yet.
 
-        `doubtful` is what it may not have booked, by settlement time. Assume that a prefix of it
-        was booked, and subtract the shortest suffix that makes account and ledger agree; if none
-        does, subtract nothing.
+        `doubtful` are the amounts that it may not have booked, sorted by settlement time. Assume
+        that it has booked a prefix of them. Subtract the shortest suffix that makes account and
+        ledger agree. If none does, subtract nothing.
         """
         late = list(doubtful)
         for place in range(len(late) + 1):
@@ -88,7 +89,7 @@ class KeyTotals:
                 return
 
     def differences(self) -> list[Difference]:
-        """Return where account and ledger differ."""
+        """Return the figures in which account and ledger differ."""
         return [
             Difference(
                 self.key, name, ("account", "ledger"), (self.account[name], self.ledger[name])
@@ -105,13 +106,13 @@ def add(amounts: Amounts, more: Mapping[str, int], sign: int = 1) -> None:
 
 
 def amounts_of(row: UsageRow) -> Amounts:
-    """Return what an account is charged for a row."""
+    """Return the amounts that an account is charged for a row."""
     refused = row.outcomes.get("refused", 0)
     return {name: getattr(row, name) - (refused if name == "requests" else 0) for name in BOOKED}
 
 
 def amounts_of_item(item: Item) -> Amounts:
-    """Return what an account is charged for a SETTLED ledger item."""
+    """Return the amounts that an account is charged for a SETTLED ledger item."""
     return {
         name: item[name] if name != "requests" else int(item["outcome"] != "refused")
         for name in BOOKED
@@ -119,7 +120,7 @@ def amounts_of_item(item: Item) -> Amounts:
 
 
 def compare_rows(ledger: Sequence[UsageRow], rollups: Sequence[UsageRow]) -> list[Difference]:
-    """Return where the rows of an hour differ, figure by figure."""
+    """Return the figures in which the rows of an hour differ."""
     left, right = (
         {(row.key, row.model): row for row in rows if row.requests} for rows in (ledger, rollups)
     )

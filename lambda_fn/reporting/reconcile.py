@@ -1,10 +1,11 @@
-"""Reconcile: compare what the accounts have booked with the ledger, and the ledger with the
-rollups.
+"""Reconciliation: compares the accounts with the ledger, and the ledger with the rollups.
 
 Every difference is named. Requests that are OPEN or in flight are counted apart, and an account is
-compared without them. It can be done in parts that a caller adds up: `compare_hours` over the past,
-as many hours a call as there is time for, then `compare_keys` over the accounts, some keys a call,
-with the few hours in which requests may be running.
+compared without them.
+
+A caller can reconcile in parts, and add up their results. `compare_hours` compares as many past
+hours as there is time for. Then `compare_keys` compares some accounts at a time, and reads the few
+hours in which requests may be running.
 """
 
 import asyncio
@@ -56,9 +57,13 @@ __all__ = [
 ]
 
 MAX_KEYS = 100
-"""The most keys of one `compare_keys`."""
+"""The maximum number of keys of one `compare_keys`."""
 _MAX_READS = 3
-"""Between two reads an hour may be rolled again, or an old request corrected."""
+"""Maximum number of attempts.
+
+Rollups that are made again between two reads look like a difference, and so does an old request
+that is corrected between them.
+"""
 _HOURS_AT_ONCE = 2
 _KEYS_OF_PART = 5_000  # a part that has this many keys ends
 _CLOCK_SKEW = 2.0  # seconds that the clocks of two functions may differ
@@ -82,7 +87,7 @@ class HoursReport:
 
     since: str
     until: str
-    """The hour after the last one that was read; unless `done`, `compare_hours` continues there."""
+    """The hour after the last one that was read. Unless `done`, `compare_hours` continues there."""
     done: bool
     """Whether all hours of the past are read."""
     rolled: str
@@ -138,7 +143,7 @@ async def compare_hours(
         table: The usage table.
         since: The first hour to read; None for the hour of the oldest key.
         now: Returns the Unix time.
-        stop: Called before more hours are read; the first ones are always read.
+        stop: Returns whether to stop. Called before more hours are read, but not before the first.
 
     Raises:
         MeterUnavailable: DynamoDB does not answer.
@@ -172,7 +177,7 @@ async def compare_keys(
 
     Args:
         table: The usage table.
-        past: The keys, at most `MAX_KEYS`, with what they used before `since`; it may be empty.
+        past: At most `MAX_KEYS` keys, with their totals before `since`, which may be zero.
         since: The hour from which this call reads ledger and rollups.
         now: Returns the Unix time.
 
@@ -186,7 +191,7 @@ async def compare_keys(
     read: dict[str, float] = {}
     in_flight: dict[str, tuple[str, Hold]] = {}
     for key, one in totals.items():
-        at = now()  # taken before the read: the account cannot have booked what is settled later
+        at = now()  # before the read: the account, as read, has booked no later settlements
         account = await table.get(account_key(key))
         if account is not None:
             one.set_account(account)
@@ -198,18 +203,15 @@ async def compare_keys(
     doubtful: dict[str, list[Settled]] = {key: [] for key in totals}
 
     def place(item: Item) -> None:
-        """Sort out a settled request that the account had not booked, or may not have, when it was
-        read.
-        """
+        """Note a settled request that the account, when read, had not or may not have booked."""
         if not is_request(item) or item["state"] != "SETTLED" or item["key"] not in read:
             return
         key = item["key"]
         amount = item.get("settled", 0.0), amounts_of_item(item)
         if item["sk"] in in_flight:
             hold = in_flight[item["sk"]][1]
-            if hold.correction is not None or hold.attempt == item.get(
-                "entry"
-            ):  # else a late attempt, long booked
+            # Any other hold is that of a late attempt, whose request was booked long ago.
+            if hold.correction is not None or hold.attempt == item.get("entry"):
                 late[key].append(amount)
         elif amount[0] >= read[key] + _CLOCK_SKEW:
             late[key].append(amount)

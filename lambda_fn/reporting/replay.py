@@ -1,4 +1,4 @@
-"""Replay settlements that were only logged, because the table could not be written.
+"""Replays settlements that were only logged, because the table could not be written.
 
 A line has the JSON object that `settle` logs, `{"event": "settlement_unsaved", ...}`: alone, after
 the prefix of a log viewer, or as the `message` of an event of CloudWatch Logs. All other lines are
@@ -63,15 +63,15 @@ class ReplayResult:
     lines again.
     """
     rolled: int = 0
-    """Dirty hours that were rolled again."""
+    """Dirty hours whose rollups were made again."""
 
 
 async def replay(
     table: Table, lines: Iterable[str], *, now: Callable[[], float] = time.time
 ) -> ReplayResult:
-    """Settle the requests of the lines, and roll the dirty hours again. It does not raise
-    MeterUnavailable.
+    """Settle the requests of the lines, and make the rollups of dirty hours again.
 
+    It does not raise MeterUnavailable: the result names the requests that could not be written.
     `now` returns the Unix time.
     """
     result = ReplayResult()
@@ -82,13 +82,13 @@ async def replay(
                 await _settle(table, line, result, now())
         except ValueError as error:
             result.malformed.append(f"line {number}: {error}")
-    with contextlib.suppress(Contended, MeterUnavailable):  # the sweeper rolls them
+    with contextlib.suppress(Contended, MeterUnavailable):  # then the sweeper makes these rollups
         result.rolled = await roll_dirty(table, stop=lambda: False)
     return result
 
 
 def parse(text: str) -> LogLine | None:
-    """Read a line of a log; return None for a line of another event.
+    """Read a line of a log. Return None for a line of another event.
 
     Raises:
         ValueError: the line is malformed.

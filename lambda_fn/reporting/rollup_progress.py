@@ -18,8 +18,9 @@ async def rolled_range(table: Table) -> Range | None:
 
 
 async def first_hour(table: Table, *, now: float) -> str:
-    """Return the hour in which the oldest key was made, or this hour if there is no key: no usage
-    is older.
+    """Return the hour in which the oldest key was created. No usage is older.
+
+    If there is no key, return the hour of `now`.
     """
     page = await table.query(
         Query("directory = :keys", {":keys": DIRECTORY}, index=KEYS_INDEX, limit=1)
@@ -28,7 +29,7 @@ async def first_hour(table: Table, *, now: float) -> str:
 
 
 async def begin(table: Table, *, now: float) -> Range:
-    """Put the watermark at the first hour, unless there is one; return the range as it is then."""
+    """Put the watermark at the first hour if there is none, and return the stored range."""
     first = await first_hour(table, now=now)
     item = {**WATERMARK_KEY, **VERSIONED, "since": first, "until": first}
     try:
@@ -40,7 +41,7 @@ async def begin(table: Table, *, now: float) -> Range:
 
 
 async def advance_watermark(table: Table, old: str, new: str) -> bool:
-    """Move the watermark from `old` to `new`; return False if it was not at `old`."""
+    """Move the watermark from `old` to `new`. Return False if it was not at `old`."""
     values = {":old": old, ":new": new}
     update = Update(
         WATERMARK_KEY,
@@ -51,8 +52,7 @@ async def advance_watermark(table: Table, old: str, new: str) -> bool:
     )
     try:
         await table.update(update)
-    except (
-        ConditionFailed
-    ) as failed:  # it may be our own write, of an attempt whose answer was lost
+    except ConditionFailed as failed:
+        # It may be our own write, from an attempt whose response was lost.
         return failed.item is not None and failed.item["until"] == new
     return True

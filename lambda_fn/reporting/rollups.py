@@ -2,9 +2,9 @@
 
 Rollups cannot drift, and deleted ones come back the same. An hour is closed when nothing that was
 opened in it can still be running, and nothing in it is OPEN. `rollup_progress` has the watermark up
-to which hours are rolled, `dirty_hours` the hours to roll again. A row is written on the condition
-that it is as it was before the ledger was read, so that the slower of two processes cannot put old
-sums over new ones.
+to which hours have rollups. `dirty_hours` has the hours whose rollups must be made again. To write
+a row has the condition that the row is as it was before the ledger was read. So the slower of two
+processes cannot put old sums over new ones.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Contended(Exception):
 
 @dataclass(frozen=True)
 class HourRollup:
-    """The result of rolling an hour."""
+    """The result of making the rollups of an hour."""
 
     rows: int
     changed: int
@@ -37,12 +37,13 @@ class HourRollup:
 
 
 async def roll(table: Table, hour: str) -> HourRollup:
-    """Make an hour's rollups from the ledger as it is now; rows that the ledger does not have are
-    removed.
+    """Make an hour's rollups from the ledger as it is now.
+
+    Rows without requests in the ledger are removed.
 
     Raises:
         Contended: other processes changed the rows on each attempt.
-        MeterUnavailable: DynamoDB does not answer; some may have been written.
+        MeterUnavailable: DynamoDB does not answer. Some rows may have been written.
 
     """
     for _ in range(_MAX_ATTEMPTS):
@@ -67,26 +68,31 @@ async def roll(table: Table, hour: str) -> HourRollup:
 
 
 async def rebuild(table: Table, since: str, until: str) -> list[tuple[str, HourRollup]]:
-    """Make the rollups from `since` until before `until` again; the watermark stays. Raises as
-    `roll`.
+    """Make the rollups from `since` until before `until` again. Raises as `roll`.
+
+    The watermark does not move.
     """
     return [(hour, await roll(table, hour)) for hour in hours.between(since, until)]
 
 
 def closed(hour: str, *, now: float, longest: float) -> bool:
-    """Return whether nothing that was opened in an hour can be running; `longest` is in seconds."""
+    """Return whether no request that was opened in an hour can still be running.
+
+    No request runs for longer than `longest` seconds.
+    """
     return hours.begins(hour) + 3600 + longest <= now
 
 
 async def advance(table: Table, *, now: float, longest: float, stop: Callable[[], bool]) -> int:
-    """Roll closed hours until `stop`, or an hour in which a request is OPEN; return how many were
-    rolled.
+    """Make the rollups of closed hours, and return their number.
+
+    It ends at an hour in which a request is OPEN: the watermark stays before that hour.
 
     Args:
         table: The usage table.
         now: Unix time.
         longest: Seconds after which no request can be running.
-        stop: Called before each hour.
+        stop: Returns whether to stop. Called before each hour.
 
     Raises:
         Contended: as `roll`.
@@ -106,13 +112,14 @@ async def advance(table: Table, *, now: float, longest: float, stop: Callable[[]
 
 
 async def roll_dirty(table: Table, *, stop: Callable[[], bool]) -> int:
-    """Roll the dirty hours again; return how many. Raises as `advance`."""
+    """Make the rollups of dirty hours again, and return their number. Raises as `advance`."""
     until = (await rolled_range(table) or ("", ""))[1]
     count = 0
     for hour, mark in await dirty_hours(table):
         if stop():
             break
-        if hour < until:  # a later hour may be rolled right now from an older read: next time
+        # A later hour waits: another process may be making its rollups from an older read.
+        if hour < until:
             await roll(table, hour)
             count += await clear_mark(table, hour, mark)
     return count
@@ -137,5 +144,5 @@ async def _replace(table: Table, before: UsageRow | None, after: UsageRow | None
     try:
         await table.put(item, condition=condition, values=values)
     except ConditionFailed as failed:
-        if failed.item != item:  # else it is our own write, of an attempt whose answer was lost
+        if failed.item != item:  # else it is our own write, whose response was lost
             raise

@@ -1,7 +1,7 @@
 """Rows of usage: summed from ledger items, written as rollup items, and read from both.
 
-A rollup item (`keys.ROLLUP`) has nothing that depends on when it was made: made again it is the
-same, byte for byte.
+Nothing in a rollup item (`keys.ROLLUP`) depends on when it was made. So a rollup that is made again
+is the same, byte for byte.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ COUNTED = (
     "recovered",
     "v",
 )
-"""The attributes of ledger items that sums are made of."""
+"""The attributes of ledger items that `Sums` reads."""
 _REQUIRED = {"key", "model", "state"}
 _SETTLED = {"outcome", "prompt_tokens", "completion_tokens", "cost"}
 _ROLLUP = {*AMOUNTS, "outcomes"}
@@ -46,7 +46,7 @@ _SHARDS_AT_ONCE = 2  # a page of each is in memory
 
 @dataclass(frozen=True)
 class UsageRow:
-    """What one key used of one model in one hour, or a sum of such rows.
+    """The usage of one model by one key in one hour, or a sum of such rows.
 
     A field that was summed over is the empty string. Money is in nano-USD.
     """
@@ -70,8 +70,9 @@ class UsageRow:
 
 
 class Sums:
-    """Sums an hour's ledger items one by one. Its size grows with keys and models, not with
-    requests.
+    """Sums an hour's ledger items one by one.
+
+    Its size grows with the numbers of keys and models, not with the number of requests.
     """
 
     def __init__(self, hour: str) -> None:
@@ -113,8 +114,9 @@ async def each_item(
     keys: Sequence[str] | None = None,
     projection: Sequence[str] = COUNTED,
 ) -> None:
-    """Call `take` with each ledger item of an hour, in no order. Only a few pages are in memory at
-    once.
+    """Call `take` with each ledger item of an hour, in any order.
+
+    Only a few pages are in memory at once.
 
     Args:
         table: The usage table.
@@ -173,7 +175,10 @@ async def stored_rows(
 
 
 def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
-    """Sum rows that have the same `by`, such as `("day", "key")`; sorted by hour, key, model."""
+    """Return the sums of rows that agree in the fields `by`, such as `("day", "key")`.
+
+    They are sorted by hour, key and model.
+    """
     wanted = set(by)
     groups: dict[tuple[str, str, str], list[UsageRow]] = defaultdict(list)
     for row in rows:
@@ -184,12 +189,12 @@ def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
 
 
 def is_request(item: Item) -> bool:
-    """Return whether an item has what a ledger item has. Reports skip an item that has not."""
+    """Return whether an item has the attributes of a ledger item. Reports skip any other item."""
     return item.keys() >= _REQUIRED and (item["state"] != "SETTLED" or item.keys() >= _SETTLED)
 
 
 def is_rollup(item: Item) -> bool:
-    """Return whether an item has what a rollup item has."""
+    """Return whether an item has the sort key and the attributes of a rollup item."""
     return item["sk"].count("#") >= 2 and item.keys() >= _ROLLUP
 
 

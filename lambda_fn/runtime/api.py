@@ -24,15 +24,14 @@ _VERSION = "/2018-06-01/runtime"
 _MAX_EVENT = 40 * 1024 * 1024
 """Maximum size of an event.
 
-A longer one ends the environment, so no caller may be able to send one.
-
-Lambda accepts 6 MB, which become 36 MB if each character is escaped.
+A larger event ends the environment, so the limit must be over what a caller can send. Lambda
+accepts 6 MB, which become 36 MB if each character is escaped.
 """
 _PRELUDE_END = bytes(8)
 _MAX_RESEND = 16_384
-"""Bytes of a response that are kept to be sent again.
+"""Maximum number of bytes of a response that are kept to be sent again on a new connection.
 
-A closed connection is noticed before as many are sent.
+A closed connection is noticed before more bytes have been sent.
 """
 
 
@@ -97,8 +96,9 @@ class RuntimeApi:
         return context, event
 
     def respond(self, request_id: str) -> "ResponseStream":
-        """Return the response of an invocation, on the connection that the invocation came on if it
-        is still open.
+        """Return the response of an invocation.
+
+        It uses the connection that the invocation came on, if that is still open.
         """
         return ResponseStream(
             self._client, self._origin, f"{_VERSION}/invocation/{request_id}/response"
@@ -128,14 +128,13 @@ class RuntimeApi:
 
 
 class ResponseStream:
-    """One streamed response: `begin`, any number of `write`, then `end` or `fail`, and always
-    `close`.
+    """One streamed response: `begin`, `write` any number of times, `end` or `fail`, then `close`.
 
     It uses a kept connection, usually the one that the invocation came on. Lambda's guide closes
     the connection after a response. AWS's client for Node.js sends streamed responses over kept
     connections, and its "alternative client" fetches the next invocation on them too. If a kept
-    connection turns out to be closed, the response is sent again on a new one, as long as all that
-    was sent of it is still at hand.
+    connection turns out to be closed, the response is sent again on a new one, if all bytes that
+    were sent are still kept (`_MAX_RESEND`).
     """
 
     def __init__(self, client: Client, origin: str, path: str) -> None:
@@ -158,8 +157,8 @@ class ResponseStream:
     async def begin(self, prelude: dict[str, Any]) -> None:
         """Send the prelude: `statusCode`, `headers`, `cookies`. Raises as `write`.
 
-        It has a separate write. Lambda was reported to hold back the whole response if the prelude
-        shares a packet with bytes of the body.
+        The prelude has a write for itself. Reports say that Lambda holds back the whole response if
+        the prelude shares a packet with bytes of the body.
         """
         self._begun = True
         self._connection.begin()
@@ -183,7 +182,7 @@ class ResponseStream:
         await self._finish((_chunk(data) if data else b"") + b"0\r\n\r\n")
 
     async def fail(self, kind: str, message: str) -> None:
-        """Break the body off with an error. Raises as `write`."""
+        """Break off the body with an error. Raises as `write`."""
         body = base64.b64encode(_error(kind, message))
         await self._finish(
             b"0\r\nLambda-Runtime-Function-Error-Type: %s\r\nLambda-Runtime-Function-Error-Body: %s\r\n\r\n"

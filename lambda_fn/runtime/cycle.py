@@ -1,7 +1,7 @@
 """The ASGI side of one invocation.
 
-What the application does after its response has ended, such as settling, still runs before the next
-invocation is fetched. The application is never told that the client left: Lambda does not know.
+The application's work after its response, such as settling, still runs before the next invocation
+is fetched. The application is never told that the client left, because Lambda does not know.
 """
 
 import asyncio
@@ -22,9 +22,7 @@ class ResponseState(Enum):
     NONE = auto()
     """Nothing: `http.response.start` comes next."""
     BEGUN = auto()
-    """`http.response.start`, whose prelude has gone out: `http.response.body` comes next, as often
-    as it says.
-    """
+    """`http.response.start`: `http.response.body` comes next, until one has no `more_body`."""
     ENDED = auto()
     """The last `http.response.body`: no message may follow."""
 
@@ -37,16 +35,15 @@ class Cycle:
         self._api = api
         self._context = context
         self._body: bytes | None = body
-        self._stream = api.respond(
-            context.request_id
-        )  # it is connected while the model is waited for
+        # It connects now, while the application waits for the model.
+        self._stream = api.respond(context.request_id)
         self._after: list[asyncio.Future[object]] = []
         self._state = ResponseState.NONE
 
     async def run(self, app: App, scope: dict[str, Any]) -> None:
-        """Run the application to its end, and send its response or an error, whatever it does.
+        """Run the application to its end, and send its response, or an error if it fails.
 
-        If the Runtime API takes neither, that is logged, and other invocations go on.
+        If the Runtime API accepts neither, that is logged, and other invocations go on.
         """
         kind, message = "Runtime.NoResponse", "the application ended without a complete response"
         try:
@@ -70,9 +67,8 @@ class Cycle:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
             self._stream.close()
-            if (
-                self._after
-            ):  # the caller has the response; the environment may be frozen before these are done
+            if self._after:
+                # The caller has the response, but the environment could be frozen before these end.
                 await asyncio.wait(self._after)
 
     async def _receive(self) -> Message:

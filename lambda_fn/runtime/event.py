@@ -1,7 +1,7 @@
-"""The event of a function URL (payload format 2.0) -> an ASGI scope, pure.
+"""Converts the event of a function URL (payload format 2.0) to an ASGI scope. Pure.
 
-Source: "Invoking Lambda function URLs", AWS Lambda Developer Guide. Missing fields and unknown ones
-are accepted.
+Source: "Invoking Lambda function URLs", AWS Lambda Developer Guide. Missing fields and unknown
+fields are accepted.
 """
 
 import base64
@@ -47,7 +47,8 @@ _MAX_BASE64 = 4 * (limits.MAX_BODY // 3 + 1)
 def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the ASGI HTTP scope and the body of an event.
 
-    A body over `MAX_BODY` bytes is truncated, to a length that is still over the limit.
+    A body over `MAX_BODY` bytes is truncated to a length that is still over the limit, so that the
+    application rejects it.
 
     Raises:
         InvalidEvent: the event does not describe an HTTP request.

@@ -1,6 +1,4 @@
-"""Fetches invocations and runs them: one at a time, or `AWS_LAMBDA_MAX_CONCURRENCY` at once in one
-event loop.
-"""
+"""Fetches invocations and runs them in one event loop: one at a time, or several at once."""
 
 import asyncio
 import contextlib
@@ -31,8 +29,7 @@ async def serve(app: App, api: RuntimeApi, *, concurrency: int = 1) -> NoReturn:
             another.
 
     """
-    # When the Runtime API does not respond, each worker ends as it notices, after it has finished
-    # its invocation.
+    # When the Runtime API does not respond, each worker finishes its invocation, notices and ends.
     workers = (_serve_sequentially(app, api, alone=concurrency == 1) for _ in range(concurrency))
     errors = await asyncio.gather(*workers, return_exceptions=True)
     raise next(error for error in errors if error is not None)
@@ -42,9 +39,8 @@ async def _serve_sequentially(app: App, api: RuntimeApi, *, alone: bool) -> NoRe
     while True:
         context, event = await api.next()
         trace_id.set(context.trace_id)
-        if (
-            alone
-        ):  # concurrent invocations share the environment, so they have the context variable only
+        if alone:
+            # Concurrent invocations share `os.environ`, so they have only the context variable.
             os.environ["_X_AMZN_TRACE_ID"] = context.trace_id
         try:
             scope, body = to_scope(event)

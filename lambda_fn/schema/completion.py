@@ -1,6 +1,6 @@
 """The body of `POST /v1/completions`, OpenAI's older endpoint.
 
-Its prompt becomes one message of a user.
+Its prompt becomes one user message.
 """
 
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""A checked request -> the body of the container's `POST /invocations`."""
+"""Converts a checked request to the body of the container's `POST /invocations`."""
 
 from typing import Any
 
@@ -12,12 +12,11 @@ from lambda_fn.schema.tools import chosen
 RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice")
 _NOT_FORWARDED = {*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, "sluice"}
 FORWARDED = tuple(name for name in ChatRequest.__struct_fields__ if name not in _NOT_FORWARDED)
-"""Parameters that reach the model unchanged. Every parameter does unless it is declared otherwise.
-"""
+"""Parameters that reach the model unchanged: all that the other lists do not name."""
 
 
 class Control(Struct, frozen=True):
-    """What the container needs beside the request.
+    """The data that the container needs beside the request.
 
     It is in the body, because SageMaker passes on no custom headers.
     """
@@ -26,7 +25,7 @@ class Control(Struct, frozen=True):
     deadline_ms: int
     max_prompt_tokens: int
     caller: str
-    """The key's public id. Callers take turns in having the container compile their schemas."""
+    """The key's public id. The container compiles the schemas of different callers in turn."""
     v: int = 1
 
 

@@ -1,8 +1,7 @@
-"""Bytes -> a checked request, or an error that names the field.
+"""Parses bytes into a checked request, or raises an error that names the field. Pure.
 
-Pure; only an error needs more than one pass.
-
-Each pass is linear in time and memory for any bytes: tests/support/corpus.py has the worst cases.
+Only an error needs more than one pass. Each pass is linear in time and memory for any bytes:
+tests/support/corpus.py has the worst cases.
 """
 
 import re
@@ -18,7 +17,7 @@ T = TypeVar("T")
 
 _PATH = re.compile(r"(?:`key` in )?`\$\.?(.*)`")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
-_CODES = (  # how a message of msgspec's begins -> OpenAI's code
+_CODES = (  # the beginning of msgspec's message -> OpenAI's code
     (re.compile(r"Object missing required field"), "missing_required_parameter"),
     (re.compile(r"Expected `[^`]+`, got"), "invalid_type"),
     (re.compile(r"Expected `int` >"), "integer_below_min_value"),
@@ -98,8 +97,8 @@ def _values(data: bytes) -> int:
 
 
 def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
-    # The message may repeat a value of the caller. The path behind it contains only names and
-    # numbers of the types.
+    # The message may repeat a value that the caller sent. The path after it contains only the names
+    # of known fields, and indices.
     message, _, place = str(error).rpartition(" - at ")
     path = _PATH.fullmatch(place)
     if path is None:
@@ -111,7 +110,7 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
         for part in (path.group(1) if path else "", missing.group(1) if missing else "")
         if part
     )
-    param = param.replace("[...]", "")  # stands for the key of an object
+    param = param.replace("[...]", "")  # msgspec's text for any key of an object
     if isinstance(error.__cause__, Unsupported):
         param = f"{param}.{error.__cause__.field}"
         return InvalidRequest(
@@ -138,8 +137,9 @@ def _not_utf8(body: bytes) -> int:
 
 
 def _field_at(body: bytes, place: int) -> str | None:
-    """Return the name of the outermost field that contains this byte, or None if a bounded search
-    does not find it.
+    """Return the name of the outermost field that contains the byte at `place`.
+
+    The search is bounded. Return None if it does not find the field.
     """
     from schema_guard import bare
 

@@ -1,6 +1,4 @@
-"""What the request types share: field types, extensions, and the rejection of what a text model
-cannot do.
-"""
+"""The parts that the request types share: field types, rejected objects and extensions."""
 
 from typing import Annotated, ClassVar, Literal
 

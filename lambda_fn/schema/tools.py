@@ -89,7 +89,7 @@ ResponseFormat = TextFormat | JsonObject | JsonSchema
 def chosen(tools: list[FunctionTool | CustomTool], choice: ToolChoice | None) -> tuple[Any, Any]:
     """Return the tools and the choice as the container takes them.
 
-    Of allowed tools only those and their mode remain.
+    If the choice is `allowed_tools`, only those tools are returned, and their mode is the choice.
 
     Raises:
         InvalidRequest: the choice names a tool that does not exist, or two tools have the same
@@ -146,10 +146,8 @@ def check_schemas(
     if not forms and not parameters:
         return
     mode = choice.allowed_tools.mode if type(choice) is AllowedTools else choice
-    from schema_guard import (
-        SchemaRefused,
-        check,
-    )  # not at a cold start: most requests have no schema
+    # Imported here and not at a cold start, because most requests have no schema.
+    from schema_guard import SchemaRefused, check
 
     try:
         check(forms, by="llguidance")

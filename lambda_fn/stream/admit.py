@@ -4,9 +4,9 @@ One conditional write checks the key and takes the reservation. The ledger item 
 and both are awaited before anything is spent. A secret that this environment has not verified is
 first compared by a read, so that a wrong secret or a key that does not exist writes nothing.
 
-When DynamoDB does not answer, the request is refused. A setting makes the meter fail open: then a
-key that this environment admitted a short while ago is served all the same, and its usage is
-recorded at the end.
+When DynamoDB does not answer, the request is rejected. A setting makes the meter fail open: then a
+key that this environment has admitted recently is served all the same, and its usage is recorded at
+the end.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ from lambda_fn.stream.rate_limit_errors import public, rate_headers, wrong_netwo
 class Admission(msgspec.Struct, frozen=True):
     """A request that was admitted.
 
-    `account` is the account with this request in flight, and `entry` is the request's entry there.
+    `account` is the account with this request in flight, and `entry` is the request's hold there.
     Both are None if the request is served because the meter fails open. `opened` tells whether the
-    ledger item was written.
+    ledger item was written. `stale` names the windows that the settlement can remove.
     """
 
     opening: Opening
@@ -68,10 +68,10 @@ class Gate:
     async def authenticate(self, caller: Caller) -> None:
         """Check a key before the body of its request is read.
 
-        It costs a read, unless the key's secret was verified here before and its networks have the
-        caller's address. So a caller without a key costs the function the same, however large its
-        body is. For a key that was verified before, `admit` compares the secret again in the write
-        that reserves.
+        It costs one read, unless this environment has verified the secret before and the key's
+        networks contain the caller's address. So the size of a body makes no difference if its
+        caller has no valid key. For a secret that was verified before, `admit` compares it again in
+        the write that places the hold.
 
         Raises:
             AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
@@ -83,10 +83,10 @@ class Gate:
     async def check_key(self, caller: Caller) -> Account:
         """Authenticate a call that spends nothing, and return the account.
 
-        It costs a read, and none of the writes per second that the key's item can take.
+        It makes one read. It uses none of the writes per second that the key's item can take.
 
         Raises:
-            AuthenticationFailed: there is no such key, or its secret is another.
+            AuthenticationFailed: the key does not exist, or its secret is wrong.
             PermissionDenied: the key is disabled, expired or replaced, or may not be used from the
                 caller's address.
             Unavailable: DynamoDB does not answer.
@@ -111,11 +111,12 @@ class Gate:
     async def admit(
         self, caller: Caller, opening: Opening, *, fingerprint: str = "", repeat: bool = False
     ) -> Admission:
-        """Admit a request. A `repeat` is refused while the request with the same fingerprint is in
-        flight.
+        """Admit a request.
+
+        A `repeat` is rejected while another request with the same fingerprint is in flight.
 
         Raises:
-            RequestRunning: the request that is repeated still runs.
+            RequestRunning: the request that is repeated is still running.
             AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
             NotFound: the key may not use the model.
             PermissionDenied: also if the key has a budget of cost, and the model has no price.
@@ -123,9 +124,8 @@ class Gate:
 
         """
         await self.authenticate(caller)
-        in_ledger = asyncio.ensure_future(
-            self._open_ledger(opening)
-        )  # the reservation is sent first
+        # This task begins at the next await, so the write that places the hold is sent first.
+        in_ledger = asyncio.ensure_future(self._open_ledger(opening))
         try:
             account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
             opened = await in_ledger
@@ -167,8 +167,12 @@ class Gate:
     async def _reserve(
         self, caller: Caller, opening: Opening, fingerprint: str, *, repeat: bool
     ) -> Account | Rejection | None:
-        """Return the account with the hold in it, why it was rejected, or None if DynamoDB does not
-        answer.
+        """Place the hold.
+
+        Returns:
+            The account with the hold, the reason if it was rejected, or None if DynamoDB does not
+            answer.
+
         """
         request_id, now = opening.request_id, int(time.time())
         reservation = HoldRequest(
@@ -183,7 +187,7 @@ class Gate:
         )
         try:
             update = holds.place(caller.key_id, caller.key_hash, reservation, now=now)
-            # A throttled key needs its captures first, so this is not attempted again.
+            # If the key is throttled, its captures must come first, so this write is not retried.
             item = await self._table.update(update, return_item=True, retry_on_throttle=False)
         except ConditionFailed as failed:
             if failed.item is not None and request_id in failed.item["in_flight"]:
@@ -208,9 +212,8 @@ class Gate:
                 if repeat and wrong is None and failed.item is not None:
                     same = running_repeat(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:
-                        return (
-                            same  # a clearer reason than the limit that the running request uses up
-                        )
+                        # This reason is clearer than the limit that the running request uses up.
+                        return same
                 return rejection(failed.item, caller.key_hash, reservation, now=now)
         except Throttled:
             return Contended()
@@ -234,7 +237,7 @@ class Gate:
             await self._table.update(update, max_attempts=1)
 
     async def _close_refused(self, opening: Opening) -> None:
-        """Settle a request that was refused. If that fails, the sweeper does it."""
+        """Settle a request that was rejected. If that fails, the sweeper does it."""
         update = ledger.settle(
             opening.request_id, ledger.REFUSED, prices=opening.prices, attempt=None, now=time.time()
         )

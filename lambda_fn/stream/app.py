@@ -1,6 +1,6 @@
 """The ASGI application: its routes, and the middleware that every request passes.
 
-It is plain ASGI: the function's own runtime carries it on Lambda, and any ASGI server elsewhere.
+It is plain ASGI: the function's own runtime runs it on Lambda, and any ASGI server elsewhere.
 Two entries of the scope are Lambda's and may be absent: `aws.context`, which has the deadline, and
 `aws.after`, a list of tasks that end before the next invocation is fetched.
 """
@@ -50,8 +50,8 @@ def create_app(
         "/v1/completions": Completions(*shared, read_completion),
     }
 
-    # The other endpoints are imported by their first request, so that a cold start on the way to a
-    # token is not.
+    # The other endpoints are imported by their first request. So the cold start of a completion
+    # does not pay for them.
 
     @cache
     def models() -> "Models":
@@ -83,22 +83,19 @@ def create_app(
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
-    api.router.redirect_slashes = (
-        False  # a redirect would name the function URL, which clients must not go to
-    )
+    # A redirect would name the function URL, which clients must not use.
+    api.router.redirect_slashes = False
     bypass = {("POST", path): Bypass(endpoint) for path, endpoint in completions.items()}
     return Middleware(api, settings, bypass)
 
 
 class Middleware:
-    """Assigns each request its id, and refuses requests that did not come by the distribution."""
+    """Assigns each request its id, and rejects requests that bypass the distribution."""
 
     def __init__(
         self, api: ASGIApp, settings: Settings, bypass: Mapping[tuple[str, str], ASGIApp]
     ) -> None:
-        """Stand in front of `api`. The applications in `bypass`, by method and path, are called
-        without it.
-        """
+        """Wrap `api`. A request whose method and path are in `bypass` goes to that application."""
         self._api = api
         self._bypass = bypass
         self._secrets = settings.origin_secrets
@@ -128,7 +125,7 @@ class Middleware:
             return send(message)
 
         try:
-            # Names come in lower case. Of a header that is repeated the first counts.
+            # ASGI has names in lower case. If a header is repeated, the first one counts.
             headers = {
                 key.decode("latin-1"): value.decode("latin-1")
                 for key, value in reversed(scope["headers"])

@@ -1,10 +1,12 @@
-"""Cancels a request at the model's container, when its response was left before the end.
+"""Cancels a request in the model's container when its response ends early.
 
-It is not known whether SageMaker tells the container that a response is read no further. So the
-container gets a separate call, which frees the sequence within one step. Of several instances, such
-a call reaches the one with the fewest requests under way, which is rarely the right one. The
-container holds a call that it cannot place for a second, and the call counts as a request there. So
-the next calls reach the other instances, until one confirms the cancel.
+It is not known whether SageMaker tells the container that a response is no longer read. So the
+container gets a separate call, which frees the sequence within one step.
+
+An endpoint of several instances sends the call to the one with the fewest requests in progress,
+which is rarely the one that runs the request. The container holds a call whose request it does not
+run for a second, and the call counts there as a request in progress. So the next calls reach the
+other instances, until one confirms the cancel.
 """
 
 import asyncio
@@ -26,11 +28,10 @@ class _Response(msgspec.Struct):
 
 
 async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
-    """Cancel a request on whichever instance runs it. Return whether an instance confirmed it. It
-    never raises.
+    """Cancel a request, and return whether an instance confirmed that. It never raises.
 
     Args:
-        invoke: Prepares a new call that cancels.
+        invoke: Returns a new call that cancels.
         request_id: Names the request in the log.
 
     """

@@ -1,8 +1,7 @@
-"""Sends the batches of any source to one client: encoded, and with heartbeats while there is
-nothing to send.
+"""Encodes the batches of any source and sends them to one client.
 
-A delivery neither produces nor cancels anything. The pipeline decides whether the source goes on
-after the client has left.
+It sends heartbeats while there is nothing else to send. A delivery neither produces nor cancels
+anything. The pipeline decides whether the source goes on after the client has left.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from lambda_fn.stream.sinks import Sink
 
 
 class State(enum.Enum):
-    """How far a delivery is."""
+    """The state of a delivery."""
 
     WAITING = enum.auto()
     """Nothing was sent, so a failure still has its own HTTP status. This state ends with the first
@@ -33,9 +32,7 @@ class Delivery:
     """One client's response."""
 
     def __init__(self, encoder: Encoder, sink: Sink, *, heartbeat: float | None = None) -> None:
-        """Join an encoder to a sink, which is not left silent for longer than `heartbeat`
-        seconds.
-        """
+        """Join an encoder to a sink. `heartbeat` is the longest silence towards it, in seconds."""
         self._encoder = encoder
         self._sink = sink
         self._heartbeat = limits.HEARTBEAT if heartbeat is None else heartbeat
@@ -45,13 +42,13 @@ class Delivery:
         self._failure: APIError | None = None
 
     async def run(self, source: Source) -> None:
-        """Send the whole response, or what there is of it and an error.
+        """Send the whole response. If it fails midway, send what there is and then the error.
 
         Raises:
             APIError: it failed before anything was sent.
-            ResponseBroken: it failed later, and its form cannot say so, or its client did not take
-                the end.
-            Exception: whatever the sink raises when the client has left.
+            ResponseBroken: it failed later, and its form cannot express an error, or the client
+                did not take the error in time.
+            Exception: the sink's own exception for a client that has left.
 
         """
         try:
@@ -69,14 +66,11 @@ class Delivery:
                 raise self._failure from None
             self._abort(self._failure)
         finally:
-            self._patience = self._failure = (
-                None  # an error refers to its frames, and they refer to this
-            )
+            # An error refers to its frames, and they refer to this delivery: break the cycle.
+            self._patience = self._failure = None
 
     def hasten(self, failure: APIError) -> None:
-        """Allow the client `LAST_WRITE_TIMEOUT` seconds to take the rest, because the response has
-        failed.
-        """
+        """Allow the client `LAST_WRITE_TIMEOUT` seconds to take the rest of a failed response."""
         if self._patience is not None and self._failure is None:
             self._failure = failure
             self._patience.reschedule(asyncio.get_running_loop().time() + limits.LAST_WRITE_TIMEOUT)
@@ -92,9 +86,8 @@ class Delivery:
             if not data and last is not Failed and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
             if data or last is End:
-                write = (
-                    sink.end if last is End else sink.write
-                )  # the end goes out with the last data
+                # The end of the response goes out together with the last data.
+                write = sink.end if last is End else sink.write
                 if self._state is waiting:
                     await self._start(write, data)
                 else:

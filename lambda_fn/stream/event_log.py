@@ -22,10 +22,10 @@ class Source(Protocol):
     """Where a delivery gets its batches: a producer, or a log that is read."""
 
     async def read(self, until: float) -> Batch | None:
-        """Return the next batch, which has at least one event, or None if there was none until
-        then.
+        """Return the next batch, which has at least one event, or None if none came in time.
 
-        `until` is a time of `time.monotonic`. After the terminal event it is not called again.
+        It waits until `until`, a time of `time.monotonic`. It is not called again after the
+        terminal event.
         """
         ...
 
@@ -46,8 +46,9 @@ class EventLog(Protocol):
         ...
 
     def read(self, after: int) -> Source:
-        """Return the events whose number is above `after`, those to come included; -1 is before the
-        first.
+        """Return a source of the events with numbers above `after`, future ones included.
+
+        To read from the first event on, `after` is -1.
         """
         ...
 
@@ -102,7 +103,7 @@ class MemoryLog:
         self.ended = True
 
     def read(self, after: int) -> Source:
-        """Return the events above `after`."""
+        """Return a source of the events with numbers above `after`."""
         return _MemoryReader(self, after + 1)
 
     @contextlib.contextmanager
@@ -117,7 +118,7 @@ class MemoryLog:
 
 
 class _MemoryReader:
-    """Reads a `MemoryLog` from a place in it."""
+    """Reads a `MemoryLog` from the event with the number `first` on."""
 
     def __init__(self, log: MemoryLog, first: int) -> None:
         self._log = log
@@ -134,7 +135,7 @@ class _MemoryReader:
 
 
 def failed_by(error: APIError) -> Failed:
-    """Return the terminal event that tells of an error."""
+    """Return the terminal event that stands for an error."""
     return Failed(
         type(error).__name__,
         error.message,
@@ -146,8 +147,9 @@ def failed_by(error: APIError) -> Failed:
 
 
 def error_of(failed: Failed) -> APIError:
-    """Return the error that a terminal event tells of. A class that is unknown here is a
-    `ServerError`.
+    """Return the error that a terminal event stands for.
+
+    If its class is unknown here, the error is a `ServerError`.
     """
     kind = _ERRORS.get(failed.kind, ServerError)
     return kind(

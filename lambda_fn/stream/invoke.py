@@ -1,8 +1,8 @@
 """Stage 3: invokes the SageMaker endpoint.
 
-Nothing is retried: once the request was sent the model may be generating, and a retry would be
-generated and paid twice. It is not known whether closing the stream reaches the container. The
-request has the limits that bound it.
+Nothing is retried: once the request is sent, the model may be generating, and a retry would be
+generated and billed again. It is not known whether the container notices that the stream is closed.
+So the request itself carries the limits of its work.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ _NO_CAPACITY = "no capacity to process"
 
 
 class Invocation:
-    """One call of the endpoint, as an asynchronous context manager. Leaving the context closes the
-    call.
+    """One call of the endpoint, as an asynchronous context manager.
 
-    `over` is set when the container has ended its work. The call sees the end of the response and a
-    refusal itself. The reader sets it when it has seen the last record.
+    Leaving the context closes the call. `over` tells whether the container has ended its work. The
+    call sets it at the end of the response and at a rejection. The reader sets it after the last
+    record.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Invocation:
     ) -> None:
         """Prepare the call. Entering the context sends it.
 
-        `refusal` makes a public error of the status and body of the container's own error.
+        `refusal` turns the status and body of the container's own error into a public error.
         `component` is the inference component to invoke, for an endpoint that has components.
         """
         self._client = client
@@ -103,7 +103,7 @@ class Invocation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the call. The connection of one that was read to its end is used again."""
+        """Close the call. Its connection is reused if the response was read to its end."""
         if self._timer is not None:
             self._timer.cancel()
         if self._sent is not None:
@@ -112,19 +112,18 @@ class Invocation:
             self._sent.close()
 
     async def read(self, until: float) -> bytes | None:
-        """Return all bytes that the container has sent since the last call, and wait for at least
-        one.
+        """Wait for at least one byte, and return all bytes that came since the last call.
 
         Args:
             until: How long to wait, as a time of `time.monotonic`.
 
         Returns:
-            `b""` at the end. None if nothing came until then, or if `wake` was called; it may be
-            called again.
+            The bytes, or `b""` at the end. None if nothing came in time, or if `wake` was called;
+            then it may be called again.
 
         Raises:
-            APIError: the endpoint refused, the container answered with an error, or the stream
-                broke.
+            APIError: the endpoint rejected the request, the container returned an error, or the
+                stream broke.
 
         """
         exchange = self._sent
@@ -159,8 +158,9 @@ class Invocation:
             self._sent.wake()
 
     def _wait_until(self, exchange: Exchange, when: float) -> None:
-        """Wake the reader then. One timer serves many reads: one that rings too early is set
-        again.
+        """Wake the reader at `when`.
+
+        One timer serves many reads: if it fires too early, it is set again.
         """
         self._until = when
         if self._timer is not None and self._timer.when() > when:
@@ -203,8 +203,11 @@ class Invocation:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _first(self, exchange: Exchange) -> bytes | None:
-        """Wait for the response's head, then for its first bytes. Return None as `read` does, and
-        raise a refusal.
+        """Wait for the response's head, and return its first bytes, or None as `read` does.
+
+        Raises:
+            APIError: the endpoint rejected the request.
+
         """
         if not await exchange.head():
             return None
@@ -213,13 +216,13 @@ class Invocation:
             self._answered = True
             return await exchange.read()
         if self._timer is not None:
-            self._timer.cancel()  # no heartbeat is due beside a refusal
+            self._timer.cancel()  # a rejection is read to its end, without a wake for heartbeats
             self._timer = None
         try:
             async with asyncio.timeout(limits.META_TIMEOUT):
                 body = await exchange.read_all(_MAX_ERROR)
         except (TimeoutError, TransportError):
-            body = b""  # the status alone must do
+            body = b""  # then the status alone decides
         kind = exchange.headers.get("x-amzn-errortype", "").partition(":")[0]
         raise self._refusal(exchange.status, kind, body)
 
@@ -237,7 +240,7 @@ class Invocation:
             error=kind,
             original_status=original,
         )
-        # SageMaker says 0 for a container that has not answered in time
+        # SageMaker reports the status 0 for a container that has not answered in time.
         self.over = bool(original) if status == 424 else True
         if status == 424 or kind == "ModelError":
             status = original if isinstance(original, int) else 500

@@ -11,12 +11,12 @@ _MAX = 10_000
 
 
 class KeyCache:
-    """The secrets that this environment has verified. Nothing is kept of a wrong one.
+    """The secrets that this environment has verified. A wrong secret leaves no entry.
 
-    The account's write authenticates, but a write that fails is charged like one that does not, and
-    a ledger item is put beside it. So only a secret that was verified before goes to that write at
-    once. Any other is compared by a read first, and a key that does not exist leaves nothing
-    behind, neither in the table nor here.
+    The write to the account authenticates too. But AWS charges a failed write like any other, and a
+    ledger item is put in parallel. So only a request whose secret was verified before makes that
+    write at once. Any other secret is first compared by a read, so a key that does not exist leaves
+    nothing in the table or here.
     """
 
     def __init__(self) -> None:
@@ -31,23 +31,18 @@ class KeyCache:
         return caller.key_hash in self._admitted
 
     def is_recent(self, caller: Caller) -> bool:
-        """Tell whether the key's last request was admitted, at most `FAIL_OPEN_WINDOW` seconds
-        ago.
-        """
+        """Tell whether the key's last request was admitted within `FAIL_OPEN_WINDOW` seconds."""
         return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.FAIL_OPEN_WINDOW
 
     def networks(self, caller: Caller) -> str:
-        """Return the networks that the key had when it was last seen here, if the caller's address
-        is in them.
+        """Return the cached networks of the key, or `ANYWHERE` if the caller's address is outside.
 
-        They may have changed since. The account's write checks the networks that the key has now.
+        The key's networks may have changed since. The write to the account checks the current ones.
         """
         return self._networks.get(caller.key_id, ANYWHERE) if self.admits(caller) else ANYWHERE
 
     def admits(self, caller: Caller) -> bool:
-        """Tell whether the caller's address is in the networks that the key had when it was last
-        seen here.
-        """
+        """Tell whether the caller's address is in the cached networks of the key."""
         return admits(self._networks.get(caller.key_id, ANYWHERE), caller.address)
 
     def set_networks(self, caller: Caller, networks: str) -> None:
@@ -55,7 +50,7 @@ class KeyCache:
         self._networks.pop(caller.key_id, None)
         if len(self._networks) >= _MAX:
             self._networks.clear()
-            self._admitted.clear()  # no key may be served unread after its networks are forgotten
+            self._admitted.clear()  # a key whose networks are forgotten must be read again
         if networks != ANYWHERE:
             self._networks[caller.key_id] = networks
 

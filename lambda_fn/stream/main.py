@@ -29,14 +29,12 @@ async def run() -> int:
         log("fault", error=str(error))
         await api.fail_init("Runtime.InvalidSettings", str(error))
         return 1
-    credentials = Credentials.from_environment(
-        os.environ
-    )  # they do not change while the process runs
+    # The credentials do not change while the process runs.
+    credentials = Credentials.from_environment(os.environ)
     app = create_app(settings, Client(), lambda: credentials)
-    gc.set_threshold(
-        10_000, 20, 20
-    )  # a request leaves few cycles, and looking for them 15 times in each costs more
-    gc.freeze()  # modules stay: the collector need not look through them
+    # A request leaves few cycles. By default the collector would run some 15 times in a request.
+    gc.set_threshold(10_000, 20, 20)
+    gc.freeze()  # modules stay, so the collector need not examine them
     try:
         await serve(app, api, concurrency=concurrency)
     except TransportError as error:

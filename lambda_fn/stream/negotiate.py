@@ -31,9 +31,7 @@ BUFFER_HEADER = "x-sluice-buffer"
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
-    """A request that was read: what the model is to do, and the form of the response with its
-    options.
-    """
+    """A parsed request: the request to the model, and the form of the response with its options."""
 
     request: ChatRequest
     form: Form

@@ -3,7 +3,7 @@
     authenticate -> admit -> invoke -> decode -> count -> transform -> number
         -> encode -> deliver -> settle
 
-The producer does everything from invoke to number, and the delivery the two after it.
+The producer does everything from invoke to number. The delivery encodes and delivers.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from lambda_fn.stream.usage_counter import UsageCounter
 
 
 class _Accepted(NamedTuple):
-    """A request that was read, and the model that answers it."""
+    """A parsed request and its body, with the model that answers it and that model's dialect."""
 
     read: ReadRequest
     body: bytes
@@ -49,8 +49,9 @@ class _Accepted(NamedTuple):
 
 
 class Completions:
-    """`POST /v1/chat/completions` and `/v1/completions`: the same stages, in the form that `read`
-    finds.
+    """The endpoint `POST /v1/chat/completions` or `POST /v1/completions`.
+
+    Both have the same stages. `read` parses the request and determines the form of the response.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Completions:
         gate: Gate,
         read: Callable[[bytes, Mapping[str, str]], ReadRequest],
     ) -> None:
-        """Take what all requests share."""
+        """Take the objects that all requests share."""
         self._read = read
         self._settings = settings
         self._client = client
@@ -147,9 +148,8 @@ class Completions:
                     await delivery.run(producer)
         except APIError as error:
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
-                error.headers |= (
-                    NO_RETRY  # tokens may have been paid for: only its sender can say "again"
-                )
+                # Tokens may have been billed, so only the caller may decide to send it again.
+                error.headers |= NO_RETRY
             raise
         except asyncio.CancelledError:
             counter.cancelled = stopping = True
@@ -167,11 +167,11 @@ class Completions:
     async def _accept(
         self, caller: Caller, receive: Receive, headers: Mapping[str, str]
     ) -> _Accepted:
-        """Read the request's body.
+        """Read and parse the request's body, and find its model.
 
         Raises:
-            APIError: the body is not one that can be answered. A caller whose key has been revoked
-                since it was last seen here learns that only.
+            APIError: the request cannot be answered. If the key has been revoked since it was last
+                seen here, the error says only that.
 
         """
         try:
@@ -199,8 +199,9 @@ class Completions:
 
 
 def _is_repeat(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request may have been sent before: stock SDKs count their retries, some
-    callers name requests.
+    """Tell whether a request may have been sent before.
+
+    OpenAI's SDKs send the number of the retry, and some callers send an idempotency key.
     """
     return (
         headers.get("x-stainless-retry-count", "0").strip() not in {"", "0"}

@@ -1,7 +1,7 @@
-"""Makes the numbered events of one response: what the model sends, decoded, counted, transformed
-and logged.
+"""Makes the numbered events of one response from the bytes that the model sends.
 
-A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it.
+It decodes, counts, transforms, numbers and logs them. A producer ends in exactly one terminal
+event, an `End` or a `Failed`, whatever fails.
 """
 
 import asyncio
@@ -49,14 +49,14 @@ class Producer:
 
         Args:
             invocation: The call of the model; entering the producer's context sends it.
-            decoder: Makes events of its bytes.
+            decoder: Turns the bytes of the response into events.
             counter: Counts the tokens that the model sampled, before anything is held back or
                 changed.
-            event_log: It has been opened, and gets every batch before the batch is returned.
-            seconds: After how long the response is ended as failed.
+            event_log: An open log. It gets every batch before the batch is returned.
+            seconds: The time limit of the response, after which it fails.
             transform: Changes the events.
-            on_stop: Is called when the response is stopped by `cancel` or by its time, so that a
-                client that reads no further cannot hold it.
+            on_stop: Called when `cancel` or the time limit stops the response, so that a client
+                that does not read cannot delay its end.
 
         """
         self._invocation = invocation
@@ -94,9 +94,7 @@ class Producer:
             await self._invocation.__aexit__(kind, error, traceback)
 
     def cancel(self) -> None:
-        """End the response now, because its end was requested. One that has ended stays as it
-        is.
-        """
+        """End the response now, because an operator cancelled it. If it has ended, do nothing."""
         if not self.ended and self._stopped is None:
             self._counter.cancelled = True
             self._stop(
@@ -113,9 +111,7 @@ class Producer:
                 self._on_stop(error)
 
     async def read(self, until: float) -> Batch | None:
-        """Return the next batch, None if nothing came until then. It never raises: see
-        `Source.read`.
-        """
+        """Return the next batch, or None if none came in time: see `Source.read`. Never raises."""
         try:
             received = None if self._stopped is not None else await self._invocation.read(until)
             if self._stopped is not None:

@@ -1,5 +1,4 @@
-"""What a caller is told of its limits: OpenAI's `x-ratelimit-*` headers, and rejections in OpenAI's
-words.
+"""Tells a caller about its limits, by OpenAI's `x-ratelimit-*` headers and by error responses.
 
 A window is a minute of the clock, so the whole limit is available again when the minute ends.
 """
@@ -37,8 +36,9 @@ _NANO = 10**9
 
 
 def rate_headers(account: Account, *, when: float, now: float) -> dict[str, str]:
-    """Return the headers with what remains of the minute that `when` is in. A limit that the key
-    lacks has none.
+    """Return the headers about the limits of the minute that contains `when`.
+
+    A limit that the key does not have gets no headers. `when` and `now` are Unix times in seconds.
     """
     headers = {}
     for window in windows_of(when)[:2]:
@@ -106,9 +106,7 @@ def wrong_network() -> PermissionDenied:
 
 
 def no_model(name: str) -> NotFound:
-    """Return the error for a model that does not exist. A model that the key may not use has the
-    same.
-    """
+    """Return the error for a model that does not exist, or that the key may not use."""
     return NotFound(
         f"The model '{name[:80]}' does not exist or you do not have access to it.",
         param="model",
@@ -163,7 +161,7 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
 
 
 def _held(account: Account, window: Window) -> int:
-    """Return what running requests have reserved of a window, and may release."""
+    """Return the amount that running requests hold of a window, and may release."""
     held = 0
     for request_id, entry in account.in_flight.items():
         if window in windows_of(request_time(request_id)):

@@ -1,5 +1,6 @@
-"""Stage 8: settlement. Checkpoints while a response is produced, and one settlement at its end,
-however it ends.
+"""Stage 8: settlement.
+
+Checkpoints are written while a response is produced, and one settlement when it ends in any way.
 """
 
 import asyncio
@@ -20,18 +21,17 @@ from lambda_fn.stream.usage_counter import UsageCounter
 
 
 class Checkpoints:
-    """Writes the progress of a response to its ledger item every `limits.CHECKPOINT` seconds while
-    the context lasts.
+    """Writes the progress of a response to its ledger item, every `limits.CHECKPOINT` seconds.
 
-    It also sees whether the response's end was requested: in the item that the write returns, or by
-    a read when there is nothing new to write. No token waits for a checkpoint, and one that arrives
-    after the settlement changes nothing.
+    It does so while its context is open. It also notices when an operator cancels the response: in
+    the item that the write returns, or by a read when there is nothing new to write. No token waits
+    for a checkpoint, and a checkpoint that arrives after the settlement changes nothing.
     """
 
     def __init__(
         self, table: Table, request_id: str, counter: UsageCounter, cancel: Callable[[], None]
     ) -> None:
-        """Write what `counter` says; `cancel` is called once when the end is requested."""
+        """Take the counter to write. `cancel` is called once if an operator cancels the request."""
         self._table = table
         self._request_id = request_id
         self._counter = counter
@@ -39,11 +39,11 @@ class Checkpoints:
         self._task: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        """Begin. A response that ends before the first checkpoint costs a timer and no task."""
+        """Start. A response that ends before the first checkpoint costs a timer and no task."""
         self._timer = asyncio.get_running_loop().call_later(limits.CHECKPOINT, self._begin)
 
     def __exit__(self, *_: object) -> None:
-        """End."""
+        """Stop."""
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
@@ -71,7 +71,7 @@ class Checkpoints:
             await asyncio.sleep(limits.CHECKPOINT)
 
     async def _look(self, counts: tuple[int, int] | None) -> Item | None:
-        """Return the ledger item, after `counts` were written to it if there are any."""
+        """Write `counts` if there are any, and return the ledger item."""
         if counts is None:
             return await self._table.get(ledger_key(self._request_id))
         update = ledger.checkpoint(
@@ -83,8 +83,8 @@ class Checkpoints:
 async def settle(table: Table, admission: Admission, counter: UsageCounter) -> None:
     """Settle a request that was admitted: the ledger first, then the account.
 
-    It raises nothing when the meter fails. What could not be written becomes one line of the log
-    with every figure, from which the settlement can be replayed.
+    It raises nothing when the meter fails. Then it logs one line with every figure, from which the
+    settlement can be replayed.
     """
     settlement = ledger.Settlement(
         outcome=counter.outcome,
@@ -118,7 +118,7 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
                 )
             else:
                 await settlements.replay(table, opening, settlement, now=now)
-    except BaseException as error:  # the end of the process too: the figures are in no other place
+    except BaseException as error:  # also if the process ends: no other place has the figures
         reason = str(error) if isinstance(error, MeterUnavailable) else type(error).__name__
         log("settlement_unsaved", **figures, **unsaved(opening, now), reason=reason)
         if not isinstance(error, Exception):
@@ -128,9 +128,7 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
 
 
 def unsaved(opening: Opening, now: float) -> dict[str, object]:
-    """Return what a settlement's log line needs beside its figures, so that the settlement can be
-    replayed.
-    """
+    """Return the fields that a replay needs beside the figures in a settlement's log line."""
     return {
         "reserved": opening.reserved,
         "reserved_cost": opening.reserved_cost,

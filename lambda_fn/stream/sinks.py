@@ -1,4 +1,4 @@
-"""Where the bytes of a response go."""
+"""Sinks: they take the bytes of a response to the client."""
 
 from collections.abc import Awaitable
 from typing import NoReturn, Protocol
@@ -9,15 +9,13 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class ResponseBroken(Exception):
-    """A response has begun and cannot end in its own form. Its carrier must break the
-    connection.
-    """
+    """A response has begun and cannot end in its own form. The server must close the connection."""
 
 
 class Sink(Protocol):
     """One client's end of a response: `start` once, then `write`s, then `end` or `abort`.
 
-    A method returns when the client can take more, and raises what its carrier raises when the
+    A method returns when the client can take more. It raises the server's own exception when the
     client has left.
     """
 
@@ -34,15 +32,17 @@ class Sink(Protocol):
         ...
 
     def abort(self, code: str) -> None:
-        """Break the response off, so that no client takes it for whole. `code` is the code of the
-        error.
+        """Break off the response, so that no client takes it for complete.
+
+        `code` is the code of the error.
         """
         ...
 
 
 class AsgiSink:
-    """The response of an ASGI application. Its methods return what `send` returns: no coroutine is
-    added to a token.
+    """The response of an ASGI application.
+
+    Its methods return the awaitable of `send` itself, which saves one coroutine for each token.
     """
 
     def __init__(self, send: Send) -> None:
@@ -62,7 +62,8 @@ class AsgiSink:
         return self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     def abort(self, code: str) -> NoReturn:
-        """Raise ResponseBroken: ASGI has no message for this, and a server breaks off what its
-        application leaves.
+        """Raise ResponseBroken.
+
+        ASGI has no message for this. A server closes the connection when its application raises.
         """
         raise ResponseBroken(code)

@@ -1,5 +1,6 @@
-"""Upper bounds of a request's tokens, known before it begins. The container gets them and enforces
-them.
+"""Upper bounds of a request's tokens, known before it begins.
+
+The container gets these bounds and enforces them.
 """
 
 import hashlib
@@ -26,9 +27,9 @@ class Bounds(msgspec.Struct, frozen=True):
     def of(cls, request: ChatRequest, model: Model, *, size: int) -> "Bounds":
         """Return the bounds of a request whose body has `size` bytes.
 
-        No tokenizer makes more than one token of a byte. Twice the body's bytes leave room for what
-        the chat template repeats, and a constant for what it adds, which is more if it explains
-        tools. The context bounds every prompt.
+        No tokenizer makes more than one token of a byte. Twice the size of the body leaves room for
+        text that the chat template repeats. A constant leaves room for text that it adds, which is
+        more if it explains tools. No prompt has more tokens than the context.
         """
         requested = request.max_completion_tokens or request.max_tokens or model.default_max_tokens
         return cls(
@@ -43,7 +44,7 @@ class Bounds(msgspec.Struct, frozen=True):
     def opening(
         self, request_id: str, *, key_id: str, name: str, model: Model, overdue: float
     ) -> Opening:
-        """Return what is reserved, at the model's prices. A model without prices costs nothing."""
+        """Return the opening, which reserves these bounds at the model's prices, or at 0."""
         prices = Prices(model.prompt_price or 0, model.completion_price or 0)
         completion = self.completion * self.choices
         return Opening(

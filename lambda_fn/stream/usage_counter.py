@@ -1,4 +1,4 @@
-"""Counts what a response uses while it is produced."""
+"""Counts the tokens and the time of a response while it is produced."""
 
 import time
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 class UsageCounter:
     """The running count of one request. The model's own count, which comes at its end, replaces it.
 
-    `cancelled` is set from outside when the response is ended early, `complete` when the model has
-    ended it.
+    The caller sets `cancelled` when it ends the response early. `count` sets `complete` when the
+    model has ended it.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class UsageCounter:
 
     @property
     def outcome(self) -> Literal["complete", "cancelled", "cut", "failed"]:
-        """How the response has ended if it goes no further: `cut` has tokens, `failed` has none."""
+        """The outcome if the response ends now: `cut` has tokens, `failed` has none."""
         if self.complete:
             return "complete"
         if self.cancelled:

@@ -1,6 +1,6 @@
 """The sweeper's Lambda handler, `lambda_fn.sweep.handler.handler`, for the managed Python runtime.
 
-Its counts become CloudWatch metrics through the embedded metric format: a line of the log, no call.
+Its counts become CloudWatch metrics by a log line in the embedded metric format, without a call.
 Source: "Specification: Embedded metric format" of the CloudWatch user guide.
 """
 
@@ -34,7 +34,7 @@ class Context(Protocol):
 
 
 def handler(_event: object, context: Context) -> dict[str, Any]:
-    """Sweep once, ending before the deadline; return the counts.
+    """Sweep once, end before the deadline, and return the counts.
 
     Raises:
         SettingsError: a variable is missing or malformed.
@@ -83,9 +83,7 @@ def counted(result: Sweep) -> dict[str, Any]:
 
 
 def metrics(counts: Mapping[str, int], deployment: str, *, now: float) -> dict[str, Any]:
-    """Return the members of a log line that CloudWatch turns into metrics of `NAMESPACE`, by
-    deployment.
-    """
+    """Return the fields of a log line that CloudWatch turns into metrics of a deployment."""
     directive = {
         "Namespace": NAMESPACE,
         "Dimensions": [[DIMENSION]],

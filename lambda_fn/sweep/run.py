@@ -17,11 +17,9 @@ from lambda_fn.sweep import overdue
 
 _AT_ONCE = 16
 _MAX_UNANSWERED = 10
-"""Unanswered calls after which a sweep takes DynamoDB for down, and leaves the rest to the next
-one.
-"""
+"""Unanswered calls after which a sweep ends, because DynamoDB seems to be down."""
 _MALFORMED = (KeyError, ValueError, TypeError)
-"""What reading a malformed item raises; it does not stop the sweep of others."""
+"""The errors of reading a malformed item. They do not stop the sweep of other items."""
 RECOVERED = ("settled", "found", "refused")
 """The results of `settlements.recover` for requests that their function had not settled."""
 
@@ -31,16 +29,16 @@ class Sweep:
     """The result of a sweep."""
 
     done: Counter[str] = field(default_factory=Counter)
-    """Requests that were brought to their end, by what they were (`settlements.recover`)."""
+    """The requests that were brought to their end, counted by result of `settlements.recover`."""
     accounts: int = 0
     failures: int = 0
     """Pieces of work that failed and are left for the next sweep; the log says why."""
     unanswered: int = 0
-    """The part of `failures` that DynamoDB did not answer."""
+    """Those of `failures` in which DynamoDB did not answer."""
     hours: int = 0
-    """Hours that were rolled for the first time."""
+    """Hours whose rollups were made for the first time."""
     again: int = 0
-    """Dirty hours that were rolled again."""
+    """Dirty hours whose rollups were made again."""
     finished: bool = True
     """False if the time was over or DynamoDB was down."""
 
@@ -51,7 +49,7 @@ class Sweep:
 
     @property
     def overdue(self) -> int:
-        """All requests that their functions left."""
+        """All requests that their functions had not brought to their end."""
         return sum(self.done.values())
 
 
@@ -75,9 +73,9 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
     async def request(key: dict[str, str]) -> None:
         item = await table.get(key)
         if item is not None and item["state"] == "OPEN":
-            # The item may have been written after its hour was rolled. If it is settled without
-            # being booked, nothing else shows the change. So the hour is marked before and after:
-            # a sweep that is killed in between has left a mark.
+            # The item may have been written after the rollups of its hour were made. If it is
+            # settled without being booked, nothing else shows the change. So the hour is marked
+            # before and after: a sweep that is killed in between has left a mark.
             await _mark_if_rolled(table, key["sk"])
             await _recover(table, item["key"], key["sk"], result, now=now)
             await _mark_if_rolled(table, key["sk"])
@@ -101,7 +99,7 @@ async def _each(
     result: Sweep,
     enough: Callable[[], bool],
 ) -> None:
-    """Work on each key, a few at once, until there are no more or it is enough."""
+    """Work on each key, a few at once, until there are no more or `enough` returns true."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(key: dict[str, str]) -> None:
@@ -151,7 +149,7 @@ async def _account(
         elif "due" in item:
             await table.update(holds.watch_later(key_id, was=item["due"], due=int(min(later)) + 1))
     except ConditionFailed:
-        return  # a request came in flight, or another sweep was faster: `due` stays for the next
+        return  # a request has begun, or another sweep was faster: `due` stays for the next one
     finally:
         result.accounts += 1
 

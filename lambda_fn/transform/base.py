@@ -10,25 +10,25 @@ class Transform(Protocol):
     """Changes the events of one response, and keeps the state that this needs between two calls.
 
     A transform is pure: it reads no clock and does no input or output. It never raises. The events
-    of one choice stay in order. Everything that is held of a choice goes out before the choice's
-    `Finish`, and everything that is held at all before an `End` or a `Failure`, which stays the
-    last event: no further call is needed to empty a transform.
+    of one choice stay in order. A transform returns everything that it holds of a choice before the
+    choice's `Finish`. It returns everything that it still holds before an `End` or a `Failure`,
+    which stays the last event. So no further call is needed to empty it.
     """
 
     def feed(self, events: Iterable[Event]) -> list[Event]:
-        """Return the events that may go out now, after these have come in."""
+        """Take these events, and return those that may go out now."""
         ...
 
 
 class Chain:
-    """Several transforms in a row: each is fed with what the one before it returns."""
+    """Several transforms in a row. Each gets the events that the one before it returns."""
 
     def __init__(self, members: Iterable[Transform]) -> None:
-        """Take the members, the one that is nearest to the model first."""
+        """Take the members. The first one is nearest to the model."""
         self._members = tuple(members)
 
     def feed(self, events: Iterable[Event]) -> list[Event]:
-        """Return what the last member returns."""
+        """Return the events that the last member returns."""
         passed = list(events)
         for member in self._members:
             passed = member.feed(passed)
@@ -38,7 +38,7 @@ class Chain:
 def chain(*members: Transform | None) -> Transform | None:
     """Return one transform for all members that are not None, or None if there are none.
 
-    A single member is returned as it is, so that it costs no further call a batch of events.
+    A single member is returned as it is, which saves a call for each batch of events.
     """
     present = [member for member in members if member is not None]
     if len(present) > 1:

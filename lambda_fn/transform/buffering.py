@@ -1,4 +1,4 @@
-"""Holds text back until a piece of it is complete. All that is not text passes through at once.
+"""Holds text back until a piece of it is complete. Everything else passes through at once.
 
 At most `MAX_HELD` characters of a choice are held. They go out before the choice's finish and
 before a failure.
@@ -13,9 +13,9 @@ from lambda_fn.events import NULL, Delta, Event, Failure, Finish
 from lambda_fn.transform.cuts import CUTTERS, Cutter, begins_cluster
 
 MAX_HELD = 4096
-"""Characters held of one choice.
+"""Maximum number of characters that are held of one choice.
 
-A text without white space has no words, and must not fill the memory.
+Without this limit, a text without white space, which has no words, could fill the memory.
 """
 
 
@@ -33,8 +33,10 @@ _logprobs = msgspec.json.Decoder(_Logprobs)
 
 @dataclass
 class _Held:
-    """The held text of one choice, and the offsets, tokens and log probabilities of the deltas in
-    it.
+    """The held text of one choice.
+
+    A piece is a delta in it: its offset in the text, its number of tokens and its log
+    probabilities.
     """
 
     cutter: Cutter
@@ -50,7 +52,7 @@ class Buffer:
         self._held = [_Held(CUTTERS[kind]()) for _ in range(choices)]
 
     def feed(self, events: Iterable[Event]) -> list[Event]:
-        """Return the events that may go out now, after these have come in."""
+        """Take these events, and return those that may go out now."""
         out: list[Event] = []
         for event in events:
             if type(event) is Delta:
@@ -71,9 +73,8 @@ class Buffer:
             entries = (
                 None if event.logprobs is NULL else _logprobs.decode(event.logprobs).content or []
             )
-        except (
-            msgspec.DecodeError
-        ):  # a tool call, or more than text: it goes out now, behind what was held
+        except msgspec.DecodeError:
+            # A tool call, or more than text: it goes out now, after the text that was held.
             self._release(event.index, len(held.text), out)
             out.append(event)
             return
@@ -118,7 +119,7 @@ class Buffer:
 
 
 def _last_boundary(text: str) -> int:
-    """Return the last place where a text may be cut at all, or its end if there is none."""
+    """Return the last place between two grapheme clusters, or the text's end if there is none."""
     for place in range(len(text) - 1, 0, -1):
         if begins_cluster(text, place):
             return place

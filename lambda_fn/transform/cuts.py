@@ -1,9 +1,7 @@
-"""Where a text may be cut, for each kind of buffering.
+"""Cutters: they find where a text may be cut, for each kind of buffering.
 
-Pure; no cut is within a grapheme cluster.
-
-A cutter gets the held text each time that it has grown, and reads the new part. A place is a number
-of characters.
+A cutter gets the held text each time that the text has grown, and reads the new part. A place is a
+number of characters from the start of the held text. No cut is within a grapheme cluster.
 
     word      before white space, and between the letters of scripts that are written without it
     sentence  before the white space after `.`, `!`, `?` or `…` and closing quotes; after a line end
@@ -41,7 +39,7 @@ class Cutter(Protocol):
 
 
 def begins_cluster(text: str, place: int) -> bool:
-    """Return whether the character at `place` begins a grapheme cluster. In doubt it is False."""
+    """Return whether the character at `place` begins a grapheme cluster; False if in doubt."""
     character, before = text[place], text[place - 1]
     if character == "\n":
         return before != "\r"
@@ -70,7 +68,7 @@ class Word:
     """Words, each with the white space before it."""
 
     def cut(self, held: str, new: int) -> int:
-        """Return the last place where a word ends. Text that is not new has none."""
+        """Return the last place in the new text where a word ends, or 0."""
         for place in range(len(held) - 1, max(len(held) - new, 1) - 1, -1):
             character = held[place]
             if (character.isspace() or _wide(character)) and begins_cluster(held, place):
@@ -146,7 +144,7 @@ class Json:
         return 0
 
     def sent(self, count: int) -> None:
-        """Move the places."""
+        """Shift the places that were noted."""
         self._ready = max(0, self._ready - count)
         self._escaped -= count
 

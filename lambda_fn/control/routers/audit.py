@@ -13,7 +13,7 @@ from lambda_fn.metering import hours
 router = APIRouter(tags=["audit"])
 
 _MAX_READ = 5_000
-"""The most entries that one page reads."""
+"""The maximum number of entries that one page reads."""
 
 
 @router.get("/audit", response_model=models_out.AuditList, operation_id="listAudit")

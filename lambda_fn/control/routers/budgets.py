@@ -1,6 +1,4 @@
-"""The endpoints of budgets: those of a key or of all, and how much is spent in the current day and
-month.
-"""
+"""The endpoints of the budgets of one key or of all, and of how much of them is spent."""
 
 from typing import Annotated, Any
 

@@ -1,6 +1,6 @@
 """The endpoints that create, list, change, rotate, revoke and delete keys.
 
-A secret is in the response that made it, and nowhere else.
+A secret is only in the response to the request that made it.
 """
 
 import secrets
@@ -26,7 +26,7 @@ from lambda_fn.metering.keys import DIRECTORY, KEYS_INDEX, KEYS_INDEX_KEY, accou
 router = APIRouter(tags=["keys"])
 
 _MAX_READ = 500
-"""The most accounts that one page reads."""
+"""The maximum number of accounts that one page reads."""
 _MAX_ATTEMPTS = 5
 
 
@@ -59,7 +59,7 @@ async def create_key(body: models_in.KeyCreate, services: Shared, who: Caller) -
         try:
             await services.table.put(item, condition="attribute_not_exists(pk)")
         except ConditionFailed as failed:
-            # Our own write, of an attempt whose answer was lost: 60 random bits do not repeat.
+            # The item is our own write, whose response was lost: 60 random bits do not repeat.
             if failed.item is None or failed.item.get("secret_hash") != item["secret_hash"]:
                 raise
         record.after = changes.facts(item)
@@ -140,7 +140,7 @@ async def rotate_key(
             except ConditionFailed as failed:
                 if failed.item is None or failed.item.get("secret_hash") != hash_key(key):
                     continue
-                after = failed.item  # our own write, of an attempt whose answer was lost
+                after = failed.item  # our own write, whose response was lost
             record.before, record.after = changes.difference(before, after)
             return {**changes.key_reply(after), "secret": key}
         raise _contended()
@@ -194,12 +194,12 @@ async def delete_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
             )
         except ConditionFailed as failed:
             if failed.item is None or failed.item.get("deletion") != token:
-                raise no_key() from None  # else our own write, of an attempt whose answer was lost
+                raise no_key() from None  # otherwise it is our own write, whose response was lost
     return {"id": key_id}
 
 
 async def apply(key_id: str, body: models_in.KeyUpdate, services: Services, record: Change) -> Item:
-    """Make a change, again if another change came in between, and record its result.
+    """Make a change and record its result. If another change came in between, try again.
 
     Raises:
         NotFound: there is no such key.
@@ -269,7 +269,8 @@ async def page_of_accounts(
         read += len(page.items)
         if page.after is None:
             return found, None
-        if read >= _MAX_READ:  # other owners' and deleted keys: the next page starts after them
+        if read >= _MAX_READ:
+            # Keys of other owners and deleted keys were skipped. The next page starts after them.
             return found, await services.token(bound, position)
 
 
@@ -292,7 +293,7 @@ def check_right_to_limits(
 
 
 def check_prices(limits: Limits, models: Sequence[str] | None, services: Services) -> None:
-    """Refuse a budget of cost if a model that the key may use has no price to hold it by.
+    """Refuse a budget of cost if a model that the key may use has no price.
 
     Raises:
         InvalidRequest: its message names the models.

@@ -32,7 +32,7 @@ class Models:
         return json_response(self._object(name))
 
     async def document(self, request: Request) -> Response:
-        """Return the OpenAPI document. It needs no key, so it is made once."""
+        """Return the OpenAPI document. It is the same for all callers, so it is made once."""
         if not self._document:
             from lambda_fn.stream.endpoints.openapi import document  # few callers ask for it
 

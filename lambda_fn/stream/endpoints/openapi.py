@@ -1,7 +1,7 @@
-"""The OpenAPI document of the public API, made of the types that requests are validated against.
+"""The OpenAPI document of the public API, made from the types that requests are validated against.
 
-It is imported by the first request for it, so that a cold start on the way to a first token does
-not pay for it.
+The first request for the document imports this module, so the cold start of a completion does not
+pay for it.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """`GET /v1/usage`: the limits, balances and usage of a key, for its holder.
 
-Limits, balances and totals come with the read that authenticates, and are exact. The rows by day
-and model are rollups of closed hours, and `complete_until` tells how far those go. A call costs one
-read and one short query a day.
+Limits, balances and totals come from the read that authenticates, and are exact. The rows by day
+and model come from the rollups of closed hours, and `complete_until` is the end of the last one. A
+call costs one read and one short query a day.
 """
 
 import re
@@ -39,7 +39,7 @@ _ROLLED = Query(
 
 
 class KeyUsage:
-    """The endpoint."""
+    """The endpoint `GET /v1/usage`."""
 
     def __init__(self, table: Table, gate: Gate) -> None:
         """Take the usage table, and the gate that checks keys."""
@@ -110,7 +110,7 @@ def _query(request: Request) -> Mapping[str, str]:
 
 
 def _range(params: Mapping[str, str], now: float) -> tuple[str, str]:
-    """Return the first hour, and the hour after the last."""
+    """Return the first hour of the range, and the hour after its last one."""
     first = hours.hour_at(now - (_DAYS - 1) * 86_400)[:10]
     since = _day(params["since"], "since") if "since" in params else f"{first}T00"
     until = (
