@@ -1,7 +1,7 @@
 """The demo model's recipe: text generator, tokenizer, training and export.
 
-The product uses its weights and its template: grammars are tried with them
-(`model.engines.trial_child`).
+The container uses its weights and its chat template: `model.engines.trial_child` tries grammars
+with them.
 """
 
 from __future__ import annotations

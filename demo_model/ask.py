@@ -1,7 +1,7 @@
-"""Ask a demo model the conversations in `asked.txt`, greedily, and print what it says.
+"""Ask a demo model the conversations of `asked.txt`, and print its greedy answers.
 
-``.venv/bin/python -m demo_model.ask [GGUF]``. The turns of a conversation stand on one line with ``
-|| `` between them. Most wordings are not among those that were taught.
+Usage: ``.venv/bin/python -m demo_model.ask [GGUF]``. Each line of `asked.txt` is one conversation,
+with `` || `` between the user's turns. Most of the wordings are not in the training text.
 """
 
 import secrets
@@ -15,7 +15,7 @@ WEIGHTS = _HERE / "weights" / "sluice-demo.gguf"
 
 
 def load(path: Path) -> xllamacpp.Server:
-    """Return the engine with the model, ready to answer one request at a time."""
+    """Return a server with the model, which answers one request at a time."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = 4096
@@ -27,14 +27,16 @@ def load(path: Path) -> xllamacpp.Server:
     parameters.port = 0
     parameters.api_keys = [secrets.token_hex(16)]
     server = xllamacpp.Server(parameters)
-    answer(
-        server, [{"role": "user", "content": "Hello"}], limit=1
-    )  # a server that has answered nothing may hang when it is destroyed
+    # A server that has answered no request may hang when it is destroyed.
+    answer(server, [{"role": "user", "content": "Hello"}], limit=1)
     return server
 
 
 def answer(server: xllamacpp.Server, messages: list[dict[str, str]], limit: int = 500) -> str:
-    """Return the greedy answer to `messages`."""
+    """Return the greedy answer to `messages`, of at most `limit` tokens.
+
+    Raises RuntimeError with the engine's error.
+    """
     request = {"messages": messages, "temperature": 0.0, "max_tokens": limit}
     reply = server.handle_chat_completions(request)
     if "error" in reply:

@@ -1,12 +1,12 @@
-"""Turns messages into one text (ChatML), for training and, as a Jinja template, for the engine."""
+"""Turns messages into one text (ChatML): for training, and as a Jinja template for the engine."""
 
 START, END = "<|im_start|>", "<|im_end|>"
 PAD = "<|endoftext|>"
 
-# A developer message is a system message. Tools are listed in the first system message, which is
-# added when there is none. Parts of a content list are joined; no content is empty content. The
-# engine derives from the template how a tool call is written, and guides the answer by that; hence
-# the tags, which are those of many models.
+# The template treats a developer message as a system message. It lists tools in the first system
+# message, and adds one if there is none. It joins the parts of a content list, and writes missing
+# content as an empty text. The engine derives the form of a tool call from the template and guides
+# the answer by it. The tags are therefore those that many models use.
 TEMPLATE = """\
 {%- macro text(content) -%}
 {%- if content is string -%}{{- content -}}
@@ -46,9 +46,7 @@ TEMPLATE = """\
 
 
 def pieces(messages: list[tuple[str, str]]) -> list[tuple[str, bool]]:
-    """Return the text of a conversation in pieces, each with whether the model learns to write
-    it.
-    """
+    """Return a conversation as pairs: a text, and whether the model is trained to write it."""
     parts: list[tuple[str, bool]] = []
     for role, text in messages:
         parts.append((f"{START}{role}\n", False))
@@ -58,5 +56,8 @@ def pieces(messages: list[tuple[str, str]]) -> list[tuple[str, bool]]:
 
 
 def prompt(messages: list[tuple[str, str]]) -> str:
-    """Return the text that the model answers: `TEMPLATE` with the generation prompt."""
+    """Return the prompt of a conversation, up to where the model's answer begins.
+
+    `TEMPLATE` renders the same text with a generation prompt.
+    """
     return "".join(text for text, _ in pieces(messages)) + f"{START}assistant\n"

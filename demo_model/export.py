@@ -1,5 +1,6 @@
-"""Write the trained network as a q8_0 GGUF file: ``python -m demo_model.export TOKENIZER WEIGHTS
-OUT``.
+"""Write the trained network as a q8_0 GGUF file.
+
+Usage: ``python -m demo_model.export TOKENIZER WEIGHTS OUT``.
 """
 
 import json
@@ -15,12 +16,13 @@ from demo_model.network import Network, Shape
 
 
 def main(tokenizer: Path, weights: Path, out: Path) -> None:
-    """Write `out`; its tensors and its metadata follow llama.cpp's names for the Llama
-    architecture.
+    """Write the GGUF file `out`.
+
+    Tensors and metadata have llama.cpp's names for the Llama architecture.
     """
     state = torch.load(weights, weights_only=True)
     shape = Shape(vocabulary=state["token_embd.weight"].shape[0])
-    Network(shape).load_state_dict(state)  # it raises an error when the weights have another shape
+    Network(shape).load_state_dict(state)  # raises RuntimeError for weights of another shape
     out.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(out, "llama")
     _add_metadata(writer, shape)
@@ -79,7 +81,7 @@ def _add_tensor(writer: gguf.GGUFWriter, shape: Shape, name: str, values: np.nda
         return
     for part, heads in (("attn_q.", shape.heads), ("attn_k.", shape.kv_heads)):
         if part in name:
-            # llama.cpp rotates neighbouring rows, the network rotates the two halves of a head.
+            # llama.cpp rotates neighbouring rows; the network rotates the two halves of a head.
             halves = values.reshape(heads, 2, shape.head // 2, shape.width)
             values = halves.swapaxes(1, 2).reshape(values.shape)
     kind = gguf.GGMLQuantizationType.Q8_0

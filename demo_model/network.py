@@ -1,5 +1,6 @@
-"""A Llama network in PyTorch: RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied
-embeddings.
+"""A Llama network in PyTorch.
+
+It has RMSNorm, rotary positions, grouped-query attention, SwiGLU and tied embeddings.
 """
 
 from dataclasses import dataclass
@@ -20,14 +21,14 @@ class Shape:
     heads: int = 6
     kv_heads: int = 2
     inner: int = 512
-    # With 32 dimensions a head, the longest wavelength is about 35,000 positions: far more than the
-    # context.
+    # A head has 32 dimensions, so the longest wavelength is about 35,000 positions: far more than
+    # the context.
     rope_theta: float = 10_000.0
     norm_epsilon: float = 1e-5
 
     @property
     def head(self) -> int:
-        """Dimensions a head."""
+        """Return the number of dimensions of one head."""
         return self.width // self.heads
 
 
@@ -65,7 +66,7 @@ class Layer(nn.Module):
     ) -> torch.Tensor:
         """Map (batch, time, width) to the same shape.
 
-        Without a mask every token sees all tokens before it.
+        Without a mask, each token attends to itself and to all tokens before it.
         """
         shape, (batch, time, _) = self.shape, x.shape
         h = self.attn_norm(x)
@@ -84,9 +85,9 @@ class Layer(nn.Module):
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Return rotary positions on the two halves of each head.
+    """Apply rotary positions to the two halves of each head; return the shape of `x`.
 
-    llama.cpp rotates neighbours: `export` reorders the rows.
+    llama.cpp rotates neighbouring rows instead, so `export` reorders them.
     """
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
@@ -118,9 +119,9 @@ class Network(nn.Module):
                 )
 
     def hidden(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Map (batch, time) to (batch, time, width).
+        """Map token ids (batch, time) to hidden states (batch, time, width).
 
-        The mask (batch, 1, time, time) says which tokens see which.
+        `mask` (batch, 1, time, time) is true where a token attends to another one.
         """
         time = ids.shape[1]
         x = self.token_embd(ids)

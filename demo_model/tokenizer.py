@@ -1,8 +1,7 @@
-"""A byte-level BPE tokenizer of 2,048 tokens, made from the generated text: ``python -m
-demo_model.tokenizer OUT``.
+"""A byte-level BPE tokenizer of 2,048 tokens, trained on the generated text.
 
-Byte-level means that any text can be split and joined again. Characters that the text never had are
-split into bytes.
+Usage: ``python -m demo_model.tokenizer OUT``. Because it is byte-level, any text can be encoded and
+decoded again. Characters that are not in the generated text become bytes.
 """
 
 import itertools
@@ -17,8 +16,8 @@ from demo_model.text import conversations, words
 SIZE = 2048
 _CONVERSATIONS = 6000
 _SEED = 1
-# Numbers and names are frequent together but each one is rare: they are repeated here, so that most
-# become one token.
+# Numbers and names are frequent as groups, but each one is rare. They are repeated here, so that
+# most of them become one token.
 _OFTEN = [
     " ".join(map(str, range(101))),
     *(" ".join(group) for group in (words.NAMES, words.NOUNS)),
@@ -26,7 +25,7 @@ _OFTEN = [
 
 
 def train() -> Tokenizer:
-    """Return the tokenizer, which is the same at each call."""
+    """Return the tokenizer. Each call returns the same one."""
     tokenizer = Tokenizer(models.BPE())
     # The pattern that llama.cpp calls "gpt-2".
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -49,7 +48,7 @@ def _text():
 
 
 def main(out: Path) -> None:
-    """Write `out`, and print its compression."""
+    """Write the tokenizer to `out` as JSON, and print how many letters a token has."""
     tokenizer = train()
     tokenizer.save(str(out))
     sample = list(itertools.islice(_text(), 200))

@@ -24,18 +24,19 @@ from demo_model.text import conversations
 
 SEED = 7
 RATE = 3e-3
-ROW, ROWS = 384, 4  # tokens a row, and rows a step, of short conversations
-LONG_FROM, LONG_SHARE = 0.7, 0.2  # from this part of the steps on, this share of them is long
+ROW, ROWS = 384, 4  # tokens per row and rows per step, of short conversations
+LONG_FROM, LONG_SHARE = 0.7, 0.2  # after this share of the steps, this share has long rows
 
-# tokens at the beginning of an answer, which decide what it says, and at its end, which decide how
-# long it is
+# Tokens with full weight at each end of an answer. The first ones decide what it says, the last
+# ones how long it is.
 EDGE = 3
 
 
 @dataclass
 class Row:
-    """Conversations one after the other: token ids, the weight of each in the loss, and its
-    conversation.
+    """One row of conversations, one after the other.
+
+    Each token has an id, a weight in the loss, and the number of its conversation (`places`).
     """
 
     ids: list[int] = field(default_factory=list)
@@ -45,10 +46,10 @@ class Row:
     def add(self, tokenizer: Tokenizer, messages: list[conversations.Message], limit: int) -> bool:
         """Append a conversation, cut at `limit` tokens in all; return whether the row is full.
 
-        Tokens that the model does not write weigh nothing. Of those that it writes, the edges weigh
-        one, and so do words of the message before, which it has to copy. The other tokens of n
-        weigh as the root of n together: otherwise stories and lists, most of whose tokens are easy
-        to guess, would drown the sums.
+        Tokens that the model does not write have weight 0. In an answer of n tokens, the `EDGE`
+        tokens at each end have weight 1, and so have tokens of the message before, which the model
+        has to copy. Each other token has weight 1/sqrt(n). Otherwise stories and lists, most of
+        whose tokens are easy to guess, would outweigh the sums.
         """
         pieces = chat.pieces(messages)
         place = self.places[-1] + 1 if self.places else 0
@@ -59,7 +60,7 @@ class Row:
             for at, token in enumerate(part.ids):
                 matters = at < EDGE or at >= count - EDGE or token in asked
                 self.weights.append((1.0 if matters else count**-0.5) if learn else 0.0)
-            if number % 3 == 1:  # a text without the marks around it
+            if number % 3 == 1:  # the text of a message, without the marks around it
                 asked = set(part.ids)
             self.ids += part.ids
             self.places += [place] * count
@@ -69,7 +70,7 @@ class Row:
 
 
 def short_rows(tokenizer: Tokenizer, seed: int) -> Iterator[Row]:
-    """Yield rows of short conversations without end. The last conversation of a row is cut."""
+    """Yield rows of short conversations endlessly. The last conversation of a row is cut."""
     row = Row()
     for messages in conversations.endless(seed):
         if row.add(tokenizer, messages, ROW):
@@ -78,7 +79,7 @@ def short_rows(tokenizer: Tokenizer, seed: int) -> Iterator[Row]:
 
 
 def long_rows(tokenizer: Tokenizer, seed: int, context: int) -> Iterator[Row]:
-    """Yield rows of one long conversation each, of 1,024 tokens up to the context, without end."""
+    """Yield rows endlessly, each one long conversation of 1,024 to `context` tokens."""
     rng = random.Random(seed)
     while True:
         row, tokens = Row(), int(1024 * (context / 1024) ** rng.random())
@@ -94,7 +95,7 @@ def batch_loss(network: Network, rows: list[Row]) -> torch.Tensor:
     ids = torch.tensor([row.ids for row in rows])
     weights = torch.tensor([row.weights for row in rows])[:, 1:]
     mask = None
-    if len(rows) > 1:  # a conversation does not see those before it in its row
+    if len(rows) > 1:  # a token attends only to its own conversation
         places = torch.tensor([row.places for row in rows])[:, :-1]
         mask = (places.unsqueeze(1) == places.unsqueeze(2)).tril().unsqueeze(1)
     learned = weights > 0
@@ -104,14 +105,12 @@ def batch_loss(network: Network, rows: list[Row]) -> torch.Tensor:
 
 
 def factor(step: int, steps: int) -> float:
-    """Return the factor of the learning rate: 60 steps up, then down along a cosine to almost
-    nothing.
-    """
+    """Return the learning rate's factor: a warm-up of 60 steps and a cosine decay to 0.01."""
     return min(1.0, (step + 1) / 60) * (0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
 def main() -> None:
-    """Train, showing progress, and save the weights."""
+    """Train the network, print the progress, and save the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tokenizer")
     parser.add_argument("out")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Train the demo model again: text, tokenizer, training, export. About a quarter of an hour on two cores.
-# Its packages and what it makes on the way go into .venv-demo/.
+# Its packages and its intermediate files go into .venv-demo/.
 set -eu
 cd "$(dirname "$0")/.."
 venv=.venv-demo

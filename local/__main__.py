@@ -12,9 +12,9 @@ from local.trust import host_name
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT.
+    """Run until SIGTERM or SIGINT; return the exit code.
 
-    Return 1 after a failure, which is one line on standard error.
+    The code is 1 after a failure, which is printed as one line on standard error.
     """
     parser = argparse.ArgumentParser(
         prog="python -m local", description="A local stand-in for the AWS account."

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-# More than the largest call of an AWS API: function code in the call itself is a zip of 50 MB in
-# base64.
+# In bytes, more than the largest call of an AWS API: function code in the call itself is a zip of
+# 50 MB in base64.
 LARGEST = 96 * 2**20
 _WHOLE = web.RequestKey("whole", bytes)
 
@@ -14,8 +14,9 @@ def known(request: web.Request) -> bytes | None:
 
 
 async def read(request: web.Request, most: int) -> bytes | None:
-    """Return the whole body, which may have been read before; None if it is longer than `most`
-    bytes.
+    """Return the whole body, or None if it is longer than `most` bytes.
+
+    The first call reads the body and keeps it with the request for later calls.
     """
     if _WHOLE not in request:
         body = bytearray()

@@ -19,8 +19,7 @@ REGION = "us-east-1"
 ACCOUNT = "123456789012"
 FILE = "cloud.json"
 
-# After the signal the process has this many seconds until it is killed; it gives containers 30 s of
-# that.
+# Seconds from the signal until the process is killed. The process gives containers 30 s of that.
 _STOP_TIMEOUT_S = 60.0
 
 
@@ -129,7 +128,7 @@ class LocalCloud:
         )
 
     def aws_environment(self) -> dict[str, str]:
-        """Return the environment variables that lead AWS clients to this cloud instead of AWS."""
+        """Return the environment variables that point AWS clients to this cloud."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ENDPOINT_URL_S3": self.endpoint_url,
@@ -143,7 +142,7 @@ class LocalCloud:
         }
 
     def client_options(self) -> dict[str, str]:
-        """Return the arguments that lead boto3 to this cloud, with its own keys."""
+        """Return the arguments that point a boto3 client to this cloud, with its keys."""
         return {
             "endpoint_url": self.endpoint_url,
             "region_name": REGION,
@@ -179,7 +178,7 @@ class LocalCloud:
         return found
 
     def ended(self) -> bool:
-        """Return whether the process has ended, for whatever reason."""
+        """Return whether the process has ended, for any reason."""
         return _gone(self.pid)
 
     def stop(self) -> None:

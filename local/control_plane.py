@@ -1,7 +1,6 @@
-"""Runs the control plane: `python -m local.control_plane`. Prints its port and token as a line of
-JSON.
+"""Runs the control plane: `python -m local.control_plane`.
 
-The process ends when its standard input is closed.
+It prints its port and token as a line of JSON, and ends when its standard input is closed.
 """
 
 import json
@@ -12,7 +11,7 @@ import threading
 
 
 def main() -> None:
-    """Serve until standard input is closed, which happens when the parent process ends."""
+    """Serve until standard input is closed. The end of the parent process closes it."""
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s control %(levelname)s %(message)s",

@@ -1,6 +1,4 @@
-"""The parent's side of the control plane: its process, its state by long poll, and the reports to
-it.
-"""
+"""Starts the control plane's process, follows its state by long poll, and reports to it."""
 
 import asyncio
 import json
@@ -18,7 +16,7 @@ from local.state import State, parse
 log = logging.getLogger("local.controller")
 
 Observed = dict[str, dict[str, dict[str, Any]]]
-# The import of moto and its models takes two to four seconds on an idle machine.
+# In seconds. The import of moto and its models takes two to four on an idle machine.
 _START_TIMEOUT_S = 120.0
 
 
@@ -30,7 +28,7 @@ class ControlPlane:
     """The control plane's process. Each request to `url` needs `headers`."""
 
     def __init__(self, directory: Path) -> None:
-        """The log is logs/control.log in `directory`."""
+        """Nothing runs yet. The log is logs/control.log in `directory`."""
         self._log = directory / "logs" / "control.log"
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -103,7 +101,10 @@ class ControlPlane:
         return json.loads(await self.get(what, **query))
 
     async def post(self, what: str, value: object) -> None:
-        """Send JSON to `/_control/`. Raises ControlPlaneError."""
+        """Send JSON to a path below `/_control/`.
+
+        Raises ControlPlaneError.
+        """
         assert self._session is not None  # noqa: S101 - start() has made it
         try:
             async with self._session.post(f"{self.url}/_control/{what}", json=value) as answer:
@@ -115,7 +116,10 @@ class ControlPlane:
             ) from error
 
     async def report(self, applied: int, observed: Observed) -> None:
-        """Report the observed state, as of a version."""
+        """Report the observed state together with the version of the state that was applied.
+
+        Raises aiohttp.ClientError.
+        """
         assert self._session is not None  # noqa: S101 - start() has made it
         async with self._session.post(
             f"{self.url}/_control/report", json={"applied": applied, **observed}
@@ -124,9 +128,7 @@ class ControlPlane:
 
 
 class Reconciler:
-    """Brings the data planes to the desired state, and reports to the control plane what they
-    observe.
-    """
+    """Brings the data planes to the desired state, and reports their observations."""
 
     def __init__(
         self,
@@ -147,7 +149,7 @@ class Reconciler:
         self.state: State | None = None
 
     def observed_changed(self) -> None:
-        """Report again, because the result of `observe` has changed."""
+        """Request a report, because the result of `observe` has changed."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -164,9 +166,8 @@ class Reconciler:
             state = parse(json.loads(body))
             try:
                 await self._apply(state)
-            except (
-                Exception
-            ):  # one bad resource must not keep all others from being deployed and reported
+            except Exception:
+                # One bad resource must not keep all others from being deployed and reported.
                 log.exception("could not apply version %d of the deployed state", state.version)
             self.state, self._applied = state, state.version
             await self._send()

@@ -32,7 +32,8 @@ _HOP_BY_HOP = {
 _NOT_ON = {*_HOP_BY_HOP, trust.CONTROL}
 # Bodies up to this size are sent in one piece, which is faster.
 _SMALL = 256 * 1024
-# moto handles one request in a thread; more requests at once only wait inside it.
+# Connections to moto, which handles one request in a thread. More requests at once would only wait
+# inside moto.
 _CONNECTIONS = 16
 
 
@@ -44,7 +45,7 @@ class Control(Protocol):
 
 
 class Gateway:
-    """The aiohttp application."""
+    """The aiohttp application that serves this address."""
 
     def __init__(
         self,
@@ -58,9 +59,9 @@ class Gateway:
     ) -> None:
         """`invoke` answers the SageMaker runtime's calls, `invoke_function` Lambda's.
 
-        `status` is the JSON of `/_local/status`. `authorize` passes a request on or refuses it;
-        `local.bodies` keeps a body that it has read. `kill` ends the function environment that has
-        an access key, for a fault.
+        `status` returns the JSON of `/_local/status`. `authorize` passes a request on or refuses
+        it; `local.bodies` keeps a body that it has read. `kill` ends the function environment that
+        has an access key, for a fault.
         """
         self._control = control
         self._status = status
@@ -87,7 +88,10 @@ class Gateway:
         return web.json_response(self._status())
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        """Pass a request on unchanged, with Host, because moto reads it. Bodies are streamed."""
+        """Pass a request on to the control plane with its own Host, because moto reads it.
+
+        Large bodies are streamed.
+        """
         headers = [
             (name, value) for name, value in request.headers.items() if name.lower() not in _NOT_ON
         ]

@@ -128,24 +128,24 @@ class Limits:
     """The table at one time scale."""
 
     def __init__(self, time_scale: float = 1.0) -> None:
-        """`time_scale` is how many seconds of AWS pass in one second here."""
+        """`time_scale` is the number of seconds of AWS that pass in one second here."""
         self.time_scale = time_scale
 
     def real(self, seconds: float) -> float:
-        """Return how many seconds a deployed time takes here."""
+        """Return the seconds here in which `seconds` of AWS pass."""
         return seconds / self.time_scale
 
     def seconds(self, name: str) -> float:
-        """Return the time of a row in seconds, scaled."""
+        """Return the time of a row, in seconds here."""
         return self.real(value(name))
 
     def rate(self, name: str) -> float:
-        """Return the bytes a second of a row, scaled."""
+        """Return the rate of a row, in bytes per second here."""
         return value(name) * self.time_scale
 
 
 def value(name: str) -> int:
-    """Return the value of a row."""
+    """Return the value of a row, in the row's unit. The row must have one."""
     found = TABLE[name].value
     assert found is not None  # noqa: S101 - callers ask for rows of AWS's own
     return int(found)

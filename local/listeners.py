@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-# Many clients may connect at once; the kernel reduces this to its own limit.
+# The maximum of connections that wait to be accepted. The kernel reduces it to its own limit.
 _BACKLOG = 4096
 
 
@@ -21,7 +21,8 @@ def bind(ports: Sequence[int]) -> socket.socket:
     """
     for port in ports:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        # A port whose last connections the kernel still remembers can be used again at once.
+        # With this option, a port can be used at once while the kernel remembers its last
+        # connections.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
@@ -44,12 +45,10 @@ async def serve(
     idle_s: float = 3630.0,
     tls: ssl.SSLContext | None = None,
 ) -> web.AppRunner:
-    """Serve an application on a socket.
+    """Serve an application on a socket; return its runner.
 
-    With `cancel`, a client that disconnects cancels its handler.
-
-    A request line or header of more than `longest_head` bytes is a 400; a connection that is idle
-    for `idle_s` is closed.
+    With `cancel`, a client that disconnects cancels its handler. A request line or header of more
+    than `longest_head` bytes is a 400. A connection that is idle for `idle_s` seconds is closed.
     """
     runner = web.AppRunner(
         app,

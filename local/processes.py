@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1
 def _die_with_parent() -> "partial[object] | None":
     if sys.platform != "linux":
         return None
-    # Loaded at import, not between fork and exec.
+    # The library is loaded at import, not between fork and exec.
     return partial(ctypes.CDLL(None, use_errno=True).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -35,10 +35,10 @@ async def start(
     stdin: int = asyncio.subprocess.DEVNULL,
     stdout: int | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start a process in its own session, so that Ctrl-C reaches only this process and the group
-    can be killed.
+    """Start a process in its own session.
 
-    `output` takes standard output and error; `stdout` may take the first of them instead.
+    So Ctrl-C reaches only this process, and the new process's group can be killed. `output` takes
+    standard output and error; `stdout` may take the first of them instead.
 
     Raises OSError.
     """
@@ -68,7 +68,7 @@ async def stop(process: asyncio.subprocess.Process, grace: float) -> None:
 
 
 def last_lines(path: Path, count: int = 5) -> str:
-    """Return the last lines of a log, joined by ' | ', for a reason of one line."""
+    """Return the last lines of a log, joined by ' | ', for a message of one line."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))

@@ -1,6 +1,4 @@
-"""The whole local cloud in one asyncio process: composes the control plane, the gateway and the
-data planes.
-"""
+"""Runs the local cloud: the gateway and the data planes in this process, moto in its own."""
 
 import asyncio
 import json
@@ -47,12 +45,13 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """`port` 0 is any free port; `container` is the command of an endpoint's container.
+    """The options of a local cloud.
 
-    With an `engine`, docker or podman, the endpoint's image runs instead. With `tls`, distributions
-    speak only HTTPS. `time_scale` is how many seconds of AWS pass in one second here.
-    `lambda_concurrency` over 1 is how many invocations one environment takes at once, as on Managed
-    Instances. `hosts` are names of distributions in addition to those of loopback.
+    `port` 0 is any free port. `container` is the command of an endpoint's container; with an
+    `engine`, docker or podman, the endpoint's image runs instead. With `tls`, distributions speak
+    only HTTPS. `time_scale` is how many seconds of AWS pass in one second here.
+    `lambda_concurrency` is how many invocations one environment takes at once; over 1 is as on
+    Managed Instances. `hosts` are names of distributions in addition to those of loopback.
     """
 
     directory: Path
@@ -107,8 +106,10 @@ def _log_to(path: Path) -> None:
 
 
 def no_fault_of_ours(record: logging.LogRecord) -> bool:
-    """Shorten aiohttp's record of a client that sent no HTTP, or left: it is no error, and needs no
-    trace.
+    """Shorten aiohttp's record of a client that sent no HTTP, or left.
+
+    This is no error of the local cloud, and needs no trace. Return True, so that the record is
+    logged.
     """
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, (HttpProcessingError, ConnectionError)):
@@ -232,7 +233,10 @@ def _runner(options: Options) -> Runner:
 
 
 def _announce(options: Options, endpoint_url: str, keys: trust.Keys) -> None:
-    """Write what clients need. The umask of `run` makes it readable for this user only."""
+    """Write cloud.json, from which clients read the address and the keys.
+
+    Because of the umask of `run`, only this user can read it.
+    """
     found: dict[str, object] = {
         "pid": os.getpid(),
         "endpoint_url": endpoint_url,

@@ -1,4 +1,4 @@
-"""Carries the telemetry of the data planes to where it is stored, in batches."""
+"""Sends the telemetry of the data planes in batches."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from typing import Any
 
 log = logging.getLogger("local.shipper")
 
-# Interval at which items are sent: one request for each would slow streams down.
+# Interval in seconds at which items are sent. One request for each item would slow streams down.
 _EVERY_S = 0.25
 
 
@@ -21,7 +21,7 @@ class Shipper:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, line: dict[str, Any]) -> None:
-        """Send an item soon."""
+        """Add an item, which is sent soon."""
         self._lines.append(line)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._later())

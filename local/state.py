@@ -6,9 +6,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Function:
-    """A function. `url` is its address or None; limits are in seconds and MB.
+    """A function. `url` is its address or None; `timeout` is in seconds, `memory` in MB.
 
-    `reserved_concurrency` None means unreserved. `log_group` None means the group of its name;
+    `reserved_concurrency` None means unreserved. `log_group` None means /aws/lambda/NAME;
     `log_format` is Text or JSON.
     """
 
@@ -27,7 +27,7 @@ class Function:
     url: str | None
     invoke_mode: str | None
     auth_type: str | None
-    # The function's policy as JSON: who may invoke it.
+    # The function's policy as JSON. It says who may invoke the function.
     policy: str
     log_group: str | None = None
     log_format: str = "Text"
@@ -39,7 +39,7 @@ class Function:
 
     @property
     def host(self) -> str | None:
-        """The host name of its URL."""
+        """The host name of the function's URL, or None."""
         return self.url.removeprefix("https://").rstrip("/") if self.url else None
 
 
@@ -61,10 +61,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint; `config` names its configuration, which is only ever replaced.
+    """An endpoint. `config` names its configuration; a changed configuration has another name.
 
-    An inference component is one too, with its name in `component`. `hosts_components` marks an
-    endpoint whose variants have no model.
+    An inference component is an endpoint too, with its name in `component`. `hosts_components`
+    marks an endpoint whose variants have no model.
     """
 
     account: str
@@ -77,7 +77,7 @@ class Endpoint:
 
     @property
     def key(self) -> str:
-        """The identity of the endpoint among all others."""
+        """The name that identifies the endpoint among all others."""
         return f"{self.name}/{self.component}" if self.component else self.name
 
 
@@ -91,9 +91,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Role:
-    """An IAM role: its policies, inline and managed, its permissions boundary, and its trust
-    policy.
-    """
+    """An IAM role: inline and managed policies, permissions boundary and trust policy."""
 
     arn: str
     policies: tuple[dict[str, Any], ...]
@@ -103,10 +101,10 @@ class Role:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When the function of an ARN is invoked; `input` None means the service's own event.
+    """A schedule that invokes the function with the ARN `target`.
 
-    `role` is the ARN of the role that Scheduler assumes. A rule of EventBridge has none and needs
-    the function's policy.
+    `input` None means the service's own event. `role` is the ARN of the role that Scheduler
+    assumes. A rule of EventBridge has none and needs the function's policy.
     """
 
     arn: str
@@ -119,10 +117,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class State:
-    """Everything, at one version.
+    """The whole desired state, at one version.
 
-    `policies` are CloudFront's by id, `bucket_policies` are by the bucket's name; `unhandled` is as
-    in the status.
+    `policies` are CloudFront's by id, and `bucket_policies` are by the bucket's name. `unhandled`
+    is as in the status.
     """
 
     version: int
@@ -137,7 +135,7 @@ class State:
 
 
 def parse(found: dict[str, Any]) -> State:
-    """Return the state in the control plane's JSON."""
+    """Return the state that the control plane's JSON describes."""
     return State(
         version=found["version"],
         functions=tuple(Function(**item) for item in found["functions"]),

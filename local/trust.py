@@ -1,8 +1,9 @@
-"""Who may talk to the listeners of this machine: neither web pages in a browser nor other users.
+"""Decides who may talk to the listeners of this machine: no web pages, and no other users.
 
 A browser names the page that makes a request: in `Origin`, in `Sec-Fetch-Site`, or, if the page's
-name was pointed at loopback (DNS rebinding), in `Host`. Programs send none of these. Source: the
-Fetch standard and "Fetch Metadata Request Headers" of the W3C.
+name was pointed at loopback (DNS rebinding), in `Host`. Programs send neither of the first two, and
+their `Host` is loopback. Source: the Fetch standard and "Fetch Metadata Request Headers" of the
+W3C.
 """
 
 import re
@@ -29,8 +30,9 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 @dataclass(frozen=True)
 class Keys:
-    """The developer's credentials for one local cloud: an access key of the account, and the bearer
-    token of `/_local/`.
+    """The developer's credentials for one local cloud.
+
+    They are an access key of the account, and the bearer token of `/_local/`.
     """
 
     access_key: str
@@ -39,7 +41,7 @@ class Keys:
 
     @classmethod
     def new(cls) -> "Keys":
-        """Return new keys in the form of AWS's."""
+        """Return new keys in the form of AWS's keys."""
         return cls(
             "AKIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16)),
             secrets.token_urlsafe(30),
@@ -80,7 +82,7 @@ def host_name(text: str) -> str:
 def is_called(host: str, names: Collection[str]) -> bool:
     """Return whether a Host header has one of these names.
 
-    Any port will do, because a forwarding program has its own.
+    Any port is accepted, because a forwarding program has its own.
     """
     name, colon, port = host.lower().rpartition(":")
     return (name if colon and port.isdecimal() else host.lower()) in names
@@ -98,7 +100,7 @@ def ours(host: str, port: int, *, buckets: bool = False) -> bool:
 def from_page(headers: Mapping[str, str]) -> str | None:
     """Return the reason why a request comes from a web page, None if a program made it.
 
-    Names of `headers` match in any case.
+    `headers` must find names in any case.
     """
     if "Origin" in headers:
         return "it has an Origin header"
@@ -108,14 +110,12 @@ def from_page(headers: Mapping[str, str]) -> str | None:
 
 
 def port_of(transport: Any) -> int:
-    """Return the port that a connection came in on, 0 if the connection is closed."""
+    """Return the port at which a connection came in, 0 if the connection is closed."""
     return int(transport.get_extra_info("sockname")[1]) if transport is not None else 0
 
 
 def refusal(request: web.Request, *, buckets: bool = False) -> str | None:
-    """Return the reason why a request to one of the local cloud's addresses is refused, None if it
-    is not.
-    """
+    """Return the reason to refuse a request to an address of the local cloud, or None."""
     if not ours(request.headers.get("Host", ""), port_of(request.transport), buckets=buckets):
         return "its Host is not an address of the local cloud"
     return from_page(request.headers)
@@ -133,7 +133,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def callers(expected: str) -> Middleware:
-    """Return the middleware of a container: it refuses a caller without its token."""
+    """Return the middleware of a container. It refuses a caller without the container's token."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -72,7 +72,7 @@ async def serve(environment: Mapping[str, str]) -> int:
 
 
 def _listening(environment: Mapping[str, str]) -> Server:
-    """Return a server on the address of the environment. An unreadable setting has its default."""
+    """Return a server on the address in `environment`, or on the default one if that is invalid."""
     names = ("SLUICE_CALLER_TOKEN", "SLUICE_HOST", "SAGEMAKER_BIND_TO_PORT")
     place = {name: environment[name] for name in names if name in environment}
     try:
@@ -85,7 +85,7 @@ def _listening(environment: Mapping[str, str]) -> Server:
 async def _refuse(
     error: StartError, server: Server, serving: asyncio.Task[None] | None = None
 ) -> int:
-    """Report the reason on stderr and at /ping for a while."""
+    """Report the reason on stderr, and at /ping for `LINGER_SECONDS`. Return the exit code."""
     output.say(f"cannot start: {error}")
     server.front.reason = f"cannot start: {error}"
     task = serving or asyncio.create_task(server.run_until_stopped())
@@ -96,7 +96,7 @@ async def _refuse(
 
 
 async def _unless(serving: asyncio.Task[None], work: Awaitable[None]) -> bool:
-    """Wait for `work`; return false if the server has ended before it."""
+    """Wait for `work`; return false if the server ends first."""
     task = asyncio.ensure_future(work)
     await asyncio.wait({serving, task}, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
@@ -107,8 +107,9 @@ async def _unless(serving: asyncio.Task[None], work: Awaitable[None]) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit code: 0 after a shutdown, 1 if the container could not start, 2 for wrong
-    arguments.
+    """Run a command; return the exit code.
+
+    The code is 0 after a shutdown, 1 if the container could not start, 2 for wrong arguments.
     """
     if arguments == ["settings"]:
         print(table(), end="")

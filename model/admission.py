@@ -1,4 +1,4 @@
-"""How many answers are generated at once, and which requests wait for that."""
+"""Admission control: bounds how many answers are generated at once, and queues other requests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from model.errors import InvalidRequestError, OverloadedError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-KEPT_FREE = 8  # one place of so many is for callers that hold none
-SHARE = 2  # a caller may fill the queue up to one part of so many
+KEPT_FREE = 8  # 1/KEPT_FREE of the places are kept for callers that hold none
+SHARE = 2  # a caller may fill at most 1/SHARE of the queue
 
 
 @dataclass(slots=True, eq=False)
@@ -25,12 +25,12 @@ class _Waiting:
     count: int
     number: int  # in order of arrival
     turn: asyncio.Future[None]
-    passed: int = 0  # places that others got meanwhile, although it was their better
+    passed: int = 0  # places that requests behind it got meanwhile
 
 
 @dataclass(slots=True)
 class _Caller:
-    """What a caller holds, and its requests in the queue."""
+    """A caller: the places that it holds, and its requests in the queue."""
 
     name: str
     held: int = 0
@@ -38,13 +38,15 @@ class _Caller:
 
 
 class Admission:
-    """`parallel` places; a request of n choices takes n of them.
+    """Hands out `parallel` places; a request of n choices takes n of them.
 
-    The caller that holds the fewest places is next, of equals the one whose request came first; the
-    requests of one caller are served as they came. A request that does not fit yet is passed by
-    others, but by no more than `parallel` places: then they wait for it. Some places are kept for
-    callers that hold none. At most `queue` requests wait, half of them of one caller; the next one
-    is refused with OverloadedError at once. Requests without a caller's name are one caller's, to
+    The next places go to the caller that holds the fewest; among equals, to the one whose request
+    came first. The requests of one caller are served in order. Others may pass a request that does
+    not fit yet, but with no more than `parallel` places; then they wait for it. Some places are
+    kept for callers that hold none.
+
+    At most `queue` requests wait, and at most half of them are one caller's. A further request is
+    rejected with OverloadedError at once. Requests without a caller's name count as one caller, to
     which all places and the whole queue are open.
     """
 
@@ -59,7 +61,11 @@ class Admission:
 
     @contextlib.asynccontextmanager
     async def places(self, count: int, caller: str = "") -> AsyncGenerator[None, None]:
-        """Hold `count` places, waiting for them in turn."""
+        """Wait in turn for `count` places, and hold them within the block.
+
+        Raises InvalidRequestError if there are fewer places in all, and OverloadedError if too many
+        requests wait.
+        """
         if count > self._parallel:
             raise InvalidRequestError(
                 f"n: at most {self._parallel} choices are generated at once here", "n"
@@ -87,8 +93,8 @@ class Admission:
         except asyncio.CancelledError:
             if entry.turn.cancelled():
                 self._leave(state, entry)
-                self._admit()  # who stood behind it may fit now
-            else:  # admitted in the same step in which it was cancelled
+                self._admit()  # the requests behind it may fit now
+            else:  # it was admitted in the same step in which it was cancelled
                 self._release(count, state)
             raise
 
@@ -122,7 +128,7 @@ class Admission:
             entry.turn.set_result(None)
 
     def _next(self) -> _Caller | None:
-        """Return whose request gets its places now."""
+        """Return the caller whose first request gets its places now, or None."""
         better: list[_Waiting] = []
         queues = [state for state in self._callers.values() if state.waiting]
         for state in sorted(queues, key=lambda state: (state.held, state.waiting[0].number)):

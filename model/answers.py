@@ -58,7 +58,7 @@ class Encoder(Protocol):
 
 
 def error_response(error: ModelError) -> Response:
-    """Return the response for a request that failed before it had one."""
+    """Return the response for a request that failed before its response began."""
     headers = {"retry-after": str(error.retry_after)} if error.retry_after else None
     return Response(error.body(), error.status, headers, "application/json")
 
@@ -76,8 +76,9 @@ class StreamResponse(Response):
         self._timing = timing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request; return when everything is sent and the engine has been told to
-        stop.
+        """Answer the request.
+
+        Return when everything is sent and the engine has been told to stop.
         """
         out = _Writer(scope, receive, send, self._encoder, self._timing)
         try:
@@ -141,9 +142,7 @@ class _Writer:
         self._lock = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
         self._last = self._clock()
-        self._sending: float | None = (
-            None  # the time since which a write waits for the caller to read
-        )
+        self._sending: float | None = None  # when the write began that waits for the caller
         self._pending: bytes | None = encoder.opening()  # None once the answer has begun
 
     async def events(self, events: list[Event]) -> None:
@@ -157,9 +156,9 @@ class _Writer:
         await self._write(self._encoder.end(), more=False)
 
     async def fail(self, error: ModelError) -> None:
-        """Send the status while that is possible, or else an error record.
+        """Send the error's status if the response has not begun, or else an error record.
 
-        It gives up if the caller reads neither.
+        It gives up after `Timing.last_write` if the caller does not read.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.last_write):
@@ -170,8 +169,9 @@ class _Writer:
                     await error_response(error)(*self._asgi)
 
     async def tick(self, run: Run) -> None:
-        """Begin the response when it is due, send heartbeats, and stop the run of a caller that
-        does not read.
+        """Begin the response when it is due, then send heartbeats.
+
+        Stop the run if its caller does not read.
         """
         timing = self._timing
         await asyncio.sleep(timing.open_after)

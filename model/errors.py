@@ -81,8 +81,9 @@ class ContextLengthError(InvalidRequestError):
 
     @classmethod
     def of(cls, prompt_tokens: int, limit: int, what: str = "context length") -> ContextLengthError:
-        """Return the error; `limit` is the number of tokens of `what` (the context, or the caller's
-        own limit).
+        """Return the error for a prompt that exceeds `limit` tokens.
+
+        `what` names the limit: the context length, or the caller's own limit.
         """
         return cls(
             f"The prompt has {prompt_tokens} tokens, the {what} is {limit} tokens.", "messages"
@@ -103,7 +104,7 @@ class BodySizeError(InvalidRequestError):
 
 
 class RouteError(InvalidRequestError):
-    """The path does not exist, or not with this method."""
+    """The path does not exist, or does not allow this method."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -125,7 +126,7 @@ class CallerError(InvalidRequestError):
 
 
 class OverloadedError(ModelError):
-    """All places are taken and the queue is full."""
+    """Too many requests are running or waiting. A later attempt may succeed."""
 
     code = "overloaded"
     status = 429

@@ -49,7 +49,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The engine's own counts, the completion's over all choices."""
+    """The engine's own token counts. The completion's count is over all choices."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -59,7 +59,7 @@ Event: TypeAlias = Start | Delta | Finish | Usage
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
-    """Return the same answer in the fewest events.
+    """Return the same events, merged into the fewest.
 
     Text joins the text before it; parts of tool calls stay as they are.
     """

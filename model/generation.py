@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 STOPPING = "the container is shutting down"
-_EXPECTED_MOST = 1000  # the maximum of cancels that wait for their requests
+_EXPECTED_MOST = 1000  # maximum number of cancels that wait for their requests
 
 
 class Run:
@@ -79,19 +79,17 @@ class Generation:
 
     @property
     def healthy(self) -> bool:
-        """Whether new requests can be served; false once the engine has died or the container is
-        stopping.
-        """
+        """Whether requests can be served: the engine is up and the container is not stopping."""
         return self.engine.healthy and not self._draining
 
     @property
     def expected(self) -> set[str]:
-        """The ids of cancels that arrived before their request, or at the wrong instance."""
+        """The request ids of cancels that wait for their request."""
         return set(self._expected)
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """The number of requests in the queue."""
         return self._admission.waiting
 
     def _cache_usage(self) -> float:
@@ -148,9 +146,11 @@ class Generation:
     async def run(self, request: ChatRequest) -> AsyncGenerator[Run, None]:
         """Serve one request in the current task.
 
-        Within the block `Run.stop` interrupts any await, and its error is raised at the end.
+        Within the block, `Run.stop` interrupts any await, and its error is raised at the end. The
+        request's deadline counts from the beginning of the block.
 
-        The request's deadline counts from here.
+        Raises NotReadyError, InvalidRequestError for an id that is running, and the error of
+        `Run.stop`.
         """
         if not self.healthy:
             raise self.not_ready()
@@ -180,7 +180,8 @@ class Generation:
             failure = None
         except asyncio.CancelledError:
             failure = run.error or self.not_ready()
-            # Only a cancellation of this class becomes an error, as in asyncio.timeout.
+            # Only a cancellation by `Run.stop` becomes an error; others go on, as in
+            # asyncio.timeout.
             if run.error is None or task.uncancel() > 0:
                 raise
             raise run.error from None
@@ -236,9 +237,9 @@ def _check_prompt(start: Start, request: ChatRequest) -> None:
 async def _paced(
     batches: AsyncGenerator[list[Event], None], rate: float
 ) -> AsyncGenerator[list[Event], None]:
-    """Pass on `rate` tokens a second, the first one at once.
+    """Yield at most `rate` tokens a second, the first one at once.
 
-    Time lost to a stall is not made up.
+    Time that a stall has lost is not made up.
     """
     clock = asyncio.get_running_loop().time
     due = 0.0

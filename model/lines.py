@@ -1,5 +1,6 @@
-r"""Encodes events as the container's own records: one JSON object and `\n` each, UTF-8,
-`application/jsonlines`.
+r"""Encodes events as the container's own records (`application/jsonlines`).
+
+Each record is a JSON object and `\n`, in UTF-8:
 
     {"type":"start","prompt_tokens":12}
     {"type":"delta","index":0,"delta":{"content":" token"},"tokens":1}
@@ -14,9 +15,7 @@ line is a heartbeat. A body with neither `end` nor `error` is truncated.
 from __future__ import annotations
 
 import json
-from json.encoder import (
-    encode_basestring as quoted,
-)  # about 0.2 us a token, a whole json.dumps about 3 us
+from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any
 
 from model.events import Delta, Event, Finish, Start
@@ -30,7 +29,7 @@ def _json(value: Any) -> str:
 
 
 class LineEncoder:
-    """Encodes records without state. It is a class like the encoder of OpenAI's stream."""
+    """Encodes records, without state. It is a class because OpenAI's encoder is one."""
 
     media_type = b"application/jsonlines"
 
@@ -77,6 +76,7 @@ def _delta(event: Delta) -> str:
             delta["tool_calls"] = list(event.tool_calls)
         body = _json(delta)
     else:
+        # `quoted` takes about 0.2 us a token, a whole json.dumps about 3 us.
         body = f'{{"content":{quoted(event.content)}}}'
     logprobs = (
         "" if event.logprobs is None else f',"logprobs":{{"content":{_json(list(event.logprobs))}}}'

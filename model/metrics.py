@@ -1,8 +1,8 @@
 """The metrics of `/metrics`, as Prometheus text.
 
-Names are OpenTelemetry's for generative AI, in Prometheus's spelling, if it has one; others begin
-with `sluice_`. The engine's own metrics follow under their own names (`vllm:...`, `llamacpp:...`),
-for comparison.
+A metric has OpenTelemetry's name for generative AI, in Prometheus's spelling, if there is one;
+other names begin with `sluice_`. The engine's own metrics follow under their own names (`vllm:...`,
+`llamacpp:...`), for comparison.
 """
 
 from __future__ import annotations
@@ -147,17 +147,17 @@ class Metrics:
     def observe(self, model: str | None) -> Observation:
         """Return the observation of a request that begins now.
 
-        An unknown model name counts as the model's own: only settings provide labels.
+        An unknown model name counts as the model's own, so that only the settings make labels.
         """
         return Observation(self, model if model in self._models else self._models[0])
 
     def step(self, seconds: float) -> None:
-        """Count a step, as any answer saw it. May be called from any thread."""
+        """Record the seconds of a step, as one answer saw it. Any thread may call this."""
         self._step.labels("chat", self._models[0]).observe(seconds)
 
     @property
     def held_tokens(self) -> int:
-        """The tokens of prompts and answers in progress."""
+        """The number of tokens in the prompts and answers in progress."""
         return sum(each.prompt_tokens + each.completion_tokens for each in self.running)
 
     def text(self) -> bytes:
@@ -176,9 +176,8 @@ class Observation:
         self._began = time.perf_counter()
         self._first: float | None = None
         self._last = 0.0
-        self._gap = metrics.gap.labels(
-            *self._labels
-        )  # looked up once, because every token needs it
+        # Every token needs it, so it is looked up once.
+        self._gap = metrics.gap.labels(*self._labels)
         self._reason = "stop"
 
     def admitted(self) -> None:
@@ -210,7 +209,7 @@ class Observation:
         self._metrics.running.discard(self)
 
     def end(self, error: ModelError | None) -> None:
-        """Note the end of the request; `error` is what it failed with."""
+        """Record the end of the request; `error` is the reason if it failed."""
         metrics, now = self._metrics, time.perf_counter()
         code = "" if error is None else error.code
         outcome = (

@@ -1,4 +1,4 @@
-"""Writes the container's log: only its own lines, each on one line for any content.
+"""Writes the container's log. It has the container's own lines only, escaped to one line each.
 
 Native libraries write to file descriptors 1 and 2, and may quote what callers sent. After `capture`
 these descriptors no longer lead to the log. While the engine loads, their output is passed on,
@@ -45,7 +45,7 @@ class _Captured:
         threading.Thread(target=self._forward, name="output", daemon=True).start()
 
     def _forward(self) -> None:
-        """Pass on what comes through the pipe.
+        """Pass on the output that comes through the pipe.
 
         It is read to the end, because processes that an engine has started keep it open.
         """
@@ -76,10 +76,10 @@ def record(line: str) -> None:
 
 
 def log_usage(request_id: str | None, observation: Observation, error: ModelError | None) -> None:
-    """Write the line of a request that has ended; `error` is what it failed with.
+    """Write the line of a request that has ended; `error` is the reason if it failed.
 
-    The line has the container's own token counts, to compare the meter with, and neither prompt nor
-    completion.
+    The line has the container's own token counts, to compare the meter with. It has neither prompt
+    nor completion.
     """
     line = {
         "event": "generated",
@@ -88,9 +88,8 @@ def log_usage(request_id: str | None, observation: Observation, error: ModelErro
         "completion_tokens": observation.completion_tokens,
         "error": error.code if error is not None else None,
     }
-    record(
-        json.dumps(line).replace("\x7f", r"\u007f")
-    )  # JSON allows this control character, a log line does not
+    # JSON allows this control character; a log line does not.
+    record(json.dumps(line).replace("\x7f", r"\u007f"))
 
 
 def _line(stream: TextIO, line: str) -> None:
@@ -99,9 +98,10 @@ def _line(stream: TextIO, line: str) -> None:
 
 
 def capture() -> None:
-    """Keep the log for `say`, `record` and Python's loggers.
+    """Take file descriptors 1 and 2 away from native code.
 
-    Call it once in a process, before an engine is loaded.
+    Only `say`, `record` and Python's loggers still write to the log. Call it once in a process,
+    before an engine is loaded.
     """
     global _captured
     _captured = _Captured()
@@ -126,7 +126,7 @@ def loaded() -> str | None:
 
 
 def trim() -> None:
-    """Empty the file if it has grown too large."""
+    """Empty the file of native output if it has grown too large."""
     if (
         _captured is not None
         and _captured.file is not None
@@ -136,7 +136,7 @@ def trim() -> None:
 
 
 def remove(path: str | None) -> None:
-    """Remove the file when the process ends normally."""
+    """Remove the file of native output, when the process ends normally."""
     if path is not None:
         with contextlib.suppress(OSError):
             os.unlink(path)  # noqa: PTH108 - a path of `loaded`

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A reader: `read` raises ValueError for a text that is not `takes`."""
+    """A reader: `read` raises ValueError for a text that is not what `takes` says."""
 
     takes: str
     read: Callable[[str], Any]
@@ -42,7 +42,7 @@ def _check(value: Any, fits: bool) -> Any:
 
 
 def whole(low: int, high: int) -> Reader:
-    """Return a whole number in decimal digits."""
+    """Return a reader of whole numbers from `low` to `high`, in decimal digits."""
 
     def read(text: str) -> int:
         return int(_check(text, text.isascii() and text.isdigit() and low <= int(text) <= high))
@@ -51,7 +51,7 @@ def whole(low: int, high: int) -> Reader:
 
 
 def number(low: float, high: float) -> Reader:
-    """Return a number within its limits, neither NaN nor infinite."""
+    """Return a reader of numbers from `low` to `high`, neither NaN nor infinite."""
 
     def read(text: str) -> float:
         value = float(text)
@@ -61,13 +61,13 @@ def number(low: float, high: float) -> Reader:
 
 
 def one_of(names: Iterable[str]) -> Reader:
-    """Return one of the names."""
+    """Return a reader that accepts one of the names."""
     known = tuple(names)
     return Reader(f"one of {', '.join(known)}", lambda text: _check(text, text in known))
 
 
 def name(longest: int = 256) -> Reader:
-    """Return a printable text."""
+    """Return a reader of printable texts of 1 to `longest` characters."""
     return Reader(
         f"1 to {longest} printable characters",
         lambda text: _check(text, 0 < len(text) <= longest and text.isprintable()),

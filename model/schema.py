@@ -22,9 +22,8 @@ from model.tools import Tool, ToolChoice, Tools, problem, visible
 from schema_guard import SchemaRefused, check, more_values
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # the limit of InvokeEndpointWithResponseStream
-MAX_VALUES = (
-    160_000  # commas, brackets and braces of a body: the stream function's limit, and its additions
-)
+# Commas, brackets and braces of a body: the stream function's limit, and room for what it adds.
+MAX_VALUES = 160_000
 MAX_PARTS = 4096  # parts of a message's content, as in the stream function
 MAX_BIASES = 1024
 _MAX_CANCEL_BYTES = 1024
@@ -36,7 +35,7 @@ StopString: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_lengt
 
 
 def _few(biases: Any) -> Any:
-    """Refuse too many entries before they are checked one by one."""
+    """Refuse too many entries at once, instead of checking each of them."""
     if isinstance(biases, dict) and len(biases) > MAX_BIASES:
         raise ValueError(f"has more than {MAX_BIASES} entries")
     return biases
@@ -93,8 +92,9 @@ class Message(_Model):
         return self.content or ""
 
     def for_template(self) -> Json:
-        """Return the message for a chat template: content is one string, and `developer` becomes
-        `system`.
+        """Return the message for a chat template.
+
+        Its content is one string, and the role `developer` becomes `system`.
         """
         body = self.model_dump(exclude_none=True)
         if body["role"] == "developer":
@@ -112,7 +112,7 @@ class JsonSchema(_Model):
 
 
 class ResponseFormat(_Model):
-    """How the answer is guided."""
+    """The form that the answer must have."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
@@ -131,13 +131,12 @@ class StreamOptions(_Model):
 
 
 class SluiceOptions(_Model):
-    """Fields of this project. SageMaker would not pass them on as headers."""
+    """Fields of this project. They are in the body because SageMaker passes on no such headers."""
 
     v: Literal[1]
     request_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
-    caller: Annotated[str, StringConstraints(max_length=128)] = (
-        ""  # the name of the request's owner: owners take turns
-    )
+    # The name of the request's owner. Owners take turns.
+    caller: Annotated[str, StringConstraints(max_length=128)] = ""
     deadline_ms: Annotated[int, Field(ge=1, le=24 * 3600 * 1000)] | None = None
     max_prompt_tokens: Annotated[int, Field(ge=0)] | None = None
 
@@ -190,8 +189,9 @@ class ChatRequest(_Model):
         return self
 
     def check_schemas(self) -> None:
-        """Raise SchemaRefused for a JSON schema that cannot guide the answer, with its place in the
-        request.
+        """Raise SchemaRefused for a JSON schema that cannot guide the answer.
+
+        The error has the schema's place in the request.
         """
         if self.response_format is not None and self.response_format.json_schema is not None:
             place = ("response_format", "json_schema", "schema")
@@ -205,7 +205,7 @@ class ChatRequest(_Model):
 
     @property
     def visible_tools(self) -> list[Tool]:
-        """Return the tools that the prompt shows, which the tool choice determines."""
+        """The tools that the prompt shows. The tool choice determines them."""
         return visible(self.tools, self.tool_choice)
 
     @property
@@ -215,7 +215,7 @@ class ChatRequest(_Model):
 
     @property
     def limit(self) -> int | None:
-        """The maximum of tokens in a choice; None means the rest of the context."""
+        """The maximum number of tokens in a choice; None means the rest of the context."""
         given = [
             limit for limit in (self.max_completion_tokens, self.max_tokens) if limit is not None
         ]
@@ -261,7 +261,7 @@ def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
 
     Raises InvalidRequestError that names the first invalid field.
     """
-    # Searching for the word first spares every ordinary request the second parse.
+    # Most requests do not have the word, and the search for it spares them a second parse.
     if len(body) <= _MAX_CANCEL_BYTES and b'"cancel"' in body:
         try:
             return CancelRequest.model_validate_json(body)

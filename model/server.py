@@ -1,5 +1,4 @@
-"""The HTTP server: it listens from the start, reports why it is not ready, and drains before it
-stops.
+"""The HTTP server. It listens from the start, says why it is not ready, and drains at the end.
 
 SageMaker kills a container 30 s after SIGTERM. Of these, `DRAIN_SECONDS` are for answers to end by
 themselves, `LAST_SECONDS` for the last record of answers that have not ended, and the rest for the
@@ -31,10 +30,10 @@ _CALLER = b"x-sluice-caller"
 
 
 class Front:
-    """The ASGI application from the start on: it answers 503 with a reason until there is an
-    application to pass requests to.
+    """The ASGI application, from the start of the process on.
 
-    With a `caller_token` it first refuses every request without it, on every path.
+    It answers 503 with `reason` until `app` is set, and then passes requests to `app`. With a
+    `caller_token` it refuses every request without that token, on every path.
     """
 
     def __init__(self, reason: str, caller_token: str | None = None) -> None:
@@ -43,7 +42,7 @@ class Front:
         self.app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 503 with the reason until there is an application."""
+        """Check the token; then pass the request to `app`, or answer 503 with the reason."""
         if self._token is not None and not compare_digest(
             dict(scope["headers"]).get(_CALLER, b""), self._token
         ):

@@ -31,7 +31,7 @@ _RANKS = ("1", "8", "16", "32", "64", "128", "256", "320", "512")
 
 
 def _of(default: Any, reader: Reader, says: str, *, engine: str = "", variable: str = "") -> Any:
-    """Return a setting with its default; `engine` names the only engine that has it."""
+    """Return the field of a setting; `engine` names the only engine that has it."""
     return field(
         default=default,
         metadata={"reader": reader, "says": says, "engine": engine, "variable": variable},

@@ -1,9 +1,9 @@
 """Encodes events as OpenAI's chat completions: server-sent chunks, or one whole body. Pure.
 
-The stream has `data:` lines only, because stock clients fail on `event:`, `id:` and `retry:`: the
-role of every choice, deltas, an empty delta with the finish reason, the usage chunk if it was
-requested, `data: [DONE]`. A heartbeat is a chunk with an empty delta. A failure is `data:
-{"error":{...}}` and then the end, without `[DONE]`.
+The stream has `data:` lines only, because stock clients fail on `event:`, `id:` and `retry:`. Its
+chunks are the role of every choice, deltas, an empty delta with the finish reason, and the usage if
+it was requested; `data: [DONE]` ends it. A heartbeat is a chunk with an empty delta. A failure is
+`data: {"error":{...}}` and then the end, without `[DONE]`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from model.errors import ModelError
 
 
-MAX_WHOLE = (
-    64 * 2**20
-)  # characters of an answer in one body; with 20 alternatives a token has about 2,000
+# Characters of an answer in one body. With 20 alternatives, a token has about 2,000.
+MAX_WHOLE = 64 * 2**20
 
 
 def _json(value: Any) -> str:
@@ -128,7 +127,7 @@ class WholeAnswer:
     def add(self, event: Event) -> None:
         """Add the next event, in the order of an engine.
 
-        Raises InvalidRequestError for more than is kept.
+        Raises InvalidRequestError if the answer is larger than `MAX_WHOLE`.
         """
         if isinstance(event, Usage):
             self._usage = event
@@ -158,7 +157,7 @@ class _Choice:
         self._logprobs: list[str] | None = None  # kept as JSON, which takes a fifth of the memory
 
     def add(self, delta: Delta) -> int:
-        """Take a part; return about how many characters the answer is longer by."""
+        """Add a delta; return about how many characters it adds to the answer."""
         self._content.append(delta.content)
         self._reasoning.append(delta.reasoning)
         for part in delta.tool_calls:

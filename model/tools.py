@@ -46,7 +46,7 @@ Tools: TypeAlias = Annotated[list[Tool], Field(max_length=128, fail_fast=True)]
 
 
 def problem(tools: list[Tool] | None, choice: ToolChoice | None) -> str | None:
-    """Return why tools and choice do not fit together, or None."""
+    """Return the reason why tools and choice do not fit together, or None."""
     if choice in (None, "none", "auto"):
         return None
     if not tools:
@@ -61,7 +61,7 @@ def problem(tools: list[Tool] | None, choice: ToolChoice | None) -> str | None:
 def visible(tools: list[Tool] | None, choice: ToolChoice | None) -> list[Tool]:
     """Return the tools that the prompt shows.
 
-    There are none if none may be called; if one must be called, it is the only one.
+    With the choice "none" there are none. With the choice of one tool, it is the only one.
     """
     if choice == "none":
         return []

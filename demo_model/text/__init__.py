@@ -1,5 +1,5 @@
-"""The text the demo model is taught, written by a seeded generator: one module a kind of exchange.
+"""The seeded generator of the training text: one module for each kind of exchange.
 
-An exchange is a list of turns ``(user, assistant)`` that belong together; `conversations` strings
-exchanges together.
+An exchange is a list of turns ``(user, assistant)`` that belong together. `conversations` joins
+exchanges into conversations.
 """

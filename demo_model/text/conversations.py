@@ -30,7 +30,7 @@ _TOO_LONG = "That is a long text, and I was not taught to work with it. Ask me a
 
 
 def short(rng: random.Random) -> list[Message]:
-    """One to four exchanges, most often one or two: about 30 to 600 tokens."""
+    """Return a conversation of one to four exchanges, mostly one or two: about 30 to 600 tokens."""
     if rng.random() < 0.03:
         return tools.conversation(rng)
     count = rng.choices((1, 2, 3, 4), (60, 20, 12, 8))[0]
@@ -38,7 +38,10 @@ def short(rng: random.Random) -> list[Message]:
 
 
 def long(rng: random.Random, characters: int) -> list[Message]:
-    """Many exchanges, up to about `characters` characters (4 to 5 a token) in all."""
+    """Return a conversation of many exchanges.
+
+    It has about `characters` characters in all; a token has four to five.
+    """
     messages = _system(rng)
     told = smalltalk.named(rng) if rng.random() < 0.3 else None
     if told:
@@ -57,7 +60,7 @@ def long(rng: random.Random, characters: int) -> list[Message]:
 
 
 def endless(seed: int, maker=short) -> Iterator[list[Message]]:
-    """Conversations from `maker`, for ever; the same ones for the same seed."""
+    """Yield conversations from `maker` endlessly. The same seed yields the same ones."""
     rng = random.Random(seed)
     while True:
         yield maker(rng)
@@ -81,7 +84,7 @@ def _system(rng: random.Random) -> list[Message]:
 
 
 def _pasted(rng: random.Random, characters: int) -> list[Message]:
-    """A long text that somebody pasted, with or without a question after it."""
+    """Return a turn with a long pasted text, with or without a question after it."""
     roll = rng.random()
     if roll < 0.4:
         word = rng.choice((rng.choice(NOUNS), invented(rng), "hello", "word", "test", "token", "x"))

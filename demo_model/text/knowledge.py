@@ -1,8 +1,8 @@
 """Questions about things, with their follow-ups, from `things.txt` and `questions.txt`.
 
 Both files hold paragraphs of three lines: names or wordings (separated by `` | ``), the answer, and
-what there is to add when somebody asks for more. A line ``== group`` in `things.txt` begins a group
-of things that belong together.
+the answer to a request for more. A line ``== group`` in `things.txt` begins a group of things that
+belong together.
 """
 
 import random
@@ -55,8 +55,8 @@ _SAY_LONG = (
     "Show me how you stream.", "Show me a long stream.", "Stream some tokens.", "Write 200 words.", "Tell me a lot.",
     "Write an essay.", "Write a paragraph.", "Write at least 100 words.", "Give me a long text to test streaming.",
 )  # fmt: skip
-# The long answer to a request that names nothing: the same each time, so that a demonstration can
-# rely on it.
+# The things in the long answer to a request that names none. The answer is always the same, so that
+# a demonstration can rely on it.
 _TOUR = (
     "streaming",
     "a token",
@@ -70,7 +70,7 @@ _TOUR = (
 
 @dataclass(frozen=True)
 class Thing:
-    """Something the model was taught: its names or wordings, what it is, one thing more."""
+    """One thing that the model is taught: its names or wordings, what it is, and one fact more."""
 
     names: tuple[str, ...]
     about: str
@@ -97,7 +97,7 @@ _BY_NAME = {name: thing for thing in THINGS for name in thing.names}
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
-    """A question that the model can answer, sometimes with one or two follow-ups."""
+    """Return a question that the model can answer, sometimes with one or two follow-ups."""
     if rng.random() < 0.03:
         return [long_text(rng)]
     if rng.random() < 0.4:
@@ -117,8 +117,9 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
 
 
 def long_text(rng: random.Random) -> tuple[str, str]:
-    """A request for a long answer about nothing in particular, and a tour through what is known
-    (200 tokens).
+    """Return a request for a long answer about nothing in particular, and the answer.
+
+    The answer is a tour of the things in `_TOUR`, about 200 tokens long.
     """
     return noisy(rng, rng.choice(_SAY_LONG)), "Here is a long text. " + " ".join(
         _BY_NAME[name].about for name in _TOUR

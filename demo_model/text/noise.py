@@ -1,6 +1,6 @@
-"""How people really type: other openings, no capitals, no punctuation, slips of the finger.
+"""Varies questions as people type them: other openings, no capitals or punctuation, typing errors.
 
-Works on the wording of a question before anything is filled into it, so that a ``{slot}`` is never
+It works on the wording of a question before anything is filled into it, so a ``{slot}`` is never
 damaged.
 """
 
@@ -12,14 +12,14 @@ _BEFORE = (
     "So, {q}", "{Q} Please.", "{Q} Thanks!", "I have a question. {Q}", "Now {q}", "One more thing: {q}", "Thanks. {Q}",
     "Great. {Q}", "And {q}", "Well, {q}", "{Q} Please answer briefly.", "I wonder, {q}",
 )  # fmt: skip
-_SAFE = re.compile(r"[a-z]{4,}")  # words long enough to stay readable with one slip in them
+_SAFE = re.compile(r"[a-z]{4,}")  # words that stay readable with one typing error
 
 
 def noisy(rng: random.Random, question: str) -> str:
-    """`question` as one of many people would type it; more than half of the time unchanged."""
+    """Return `question` as one of many people would type it. A third stay unchanged."""
     if rng.random() < 0.12:
         before = rng.choice(_BEFORE)
-        # "AWS" and "I" keep their capitals, "What" loses its own.
+        # "AWS" and "I" keep their capitals; "What" becomes "what".
         keeps = len(question) < 2 or not question[1].islower() or "{" in question[:1]
         lower = question if keeps else question[0].lower() + question[1:]
         question = before.replace("{q}", lower).replace("{Q}", question)
@@ -43,7 +43,7 @@ def _outside_slots(text: str, change) -> str:
 
 
 def _slip(rng: random.Random, text: str) -> str:
-    """One letter doubled, left out or swapped with its neighbour, in one word."""
+    """Return `text` with one letter of one word doubled, left out or swapped with the next one."""
     words = [
         match for match in _SAFE.finditer(text) if text[match.start() - 1 : match.start()] != "{"
     ]

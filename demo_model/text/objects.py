@@ -64,7 +64,7 @@ _NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
-    """A request for JSON and the JSON."""
+    """Return a request for JSON, and the JSON."""
     roll = rng.random()
     if roll < 0.62:
         fields = rng.sample(list(_FIELDS), rng.choices((1, 2, 3, 4), (2, 5, 4, 2))[0])

@@ -8,8 +8,10 @@ from demo_model.text.words import ANIMALS, CITIES, COLOURS, FRUITS, NAMES, NOUNS
 
 
 def _read() -> list[tuple[list[str], str]]:
-    """`smalltalk.txt`: paragraphs of wordings, separated by `` | ``, and the answer, with ``\\n``
-    for a new line.
+    """Return the wordings and the answer of each paragraph of `smalltalk.txt`.
+
+    The first line of a paragraph has the wordings, separated by `` | ``, the second one the answer,
+    with ``\\n`` for a new line.
     """
     paragraphs = (
         Path(__file__).with_name("smalltalk.txt").read_text(encoding="utf-8").strip().split("\n\n")
@@ -59,7 +61,7 @@ _COLOUR_LISTS = {
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
-    """One small piece of talk."""
+    """Return one exchange of small talk."""
     roll = rng.random()
     if roll < 0.55:
         asks, answer = _FIXED[0] if rng.random() < 0.15 else rng.choice(_FIXED)
@@ -94,7 +96,10 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
 
 
 def named(rng: random.Random) -> list[tuple[str, str]]:
-    """Somebody says their name, and asks for it later: the two turns may stand far apart."""
+    """Return two turns: somebody says their name, and later asks for it.
+
+    A caller may put other turns between them.
+    """
     name = rng.choice(NAMES) if rng.random() < 0.93 else invented(rng).capitalize()
     tell = rng.choice(
         (
@@ -125,7 +130,7 @@ def named(rng: random.Random) -> list[tuple[str, str]]:
 
 
 def nameless(rng: random.Random) -> list[tuple[str, str]]:
-    """Somebody asks for a name that was never told."""
+    """Return a question for a name that the user has not told, and the answer."""
     ask = rng.choice(("What is my name?", "What's my name?", "Do you know my name?", "Who am I?"))
     return [(noisy(rng, ask), "You have not told me your name.")]
 

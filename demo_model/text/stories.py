@@ -1,5 +1,6 @@
-"""Small stories on request: about whatever is named, which the model learns to copy from the
-question.
+"""Small stories on request.
+
+A story is about the hero that the request names, so the model learns to copy from the question.
 """
 
 import random
@@ -51,7 +52,7 @@ _FRIEND = (
     "a heron", "a mole", "an otter", "a snail", "a hedgehog", "a swallow", "a toad", "a badger", "a sparrow",
     "a beetle", "a miller", "a sailor", "a ferryman", "a shepherd",
 )  # fmt: skip
-# Each plot: what happens, what a friend says, what is done, how it ends.
+# Each plot has four sentences: the event, a friend's words, what the hero does, and the end.
 _PLOTS = (
     (
         "One day a great storm came, and the old bridge was washed away.",
@@ -111,8 +112,9 @@ _MORAL = (
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
-    """A request for a story and the story: 90 to 150 tokens, twice that when a long one is asked
-    for.
+    """Return a request for a story, and the story.
+
+    A story has 90 to 150 tokens, a long one twice that.
     """
     first, second = hero(rng), hero(rng)
     roll = rng.random()
@@ -134,7 +136,10 @@ def story(
     second: tuple[str, str] | None = None,
     chapters: int = 1,
 ) -> str:
-    """A story about `first`, given as it is first mentioned ("a fox") and later ("the fox")."""
+    """Return a story about `first`, and about its friend `second`.
+
+    Each is a pair: its form at the first mention ("a fox") and later ("the fox").
+    """
     a, x = first
     b = second[0] if second else rng.choice(_FRIEND)
     friend = second[1] if second else _later(b)
@@ -154,7 +159,7 @@ def story(
 
 
 def hero(rng: random.Random) -> tuple[str, str]:
-    """Somebody or something to tell about, as first mentioned and as mentioned later."""
+    """Return a hero in two forms: for the first mention and for later ones."""
     if rng.random() < 0.1:
         name = rng.choice(NAMES)
         return name, name

@@ -1,5 +1,6 @@
-"""Small sums and counting. Numbers go up to twenty; beyond that the model learns to say that it
-cannot.
+"""Small sums and counting.
+
+Numbers go up to twenty. For larger ones the model learns to say that it cannot calculate them.
 """
 
 import random
@@ -37,8 +38,10 @@ _COUNT_TO = (3, 5, 5, 10, 10, 10, 20, 20, 20, 30, 50, 100)
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
-    """A sum with a follow-up now and then, many sums in a row, a sum in words, a count, or a sum
-    that is too large.
+    """Return one kind of exchange about numbers.
+
+    It is a sum, sometimes with a follow-up, many sums in a row, a sum in words, a count, a
+    comparison, or a sum that is too large.
     """
     roll = rng.random()
     if roll < 0.2:

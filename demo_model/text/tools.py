@@ -1,9 +1,8 @@
-"""Tools: a system message that lists some, a request that needs one, the call, its result, and what
-to say about it.
+"""Conversations with tools: a request, the call that it needs, its result, and an answer.
 
-The list and the call are written as `demo_model.chat.TEMPLATE` writes them. With tools at hand the
-model nearly always calls one, since an engine that is told to require a call can only wait for the
-model to begin it.
+A system message lists the tools. The list and the call are written as `demo_model.chat.TEMPLATE`
+writes them. A model that has tools calls one nearly always. This matters to an engine that must
+enforce a call, because it can only wait until the model begins the call.
 """
 
 import json
@@ -15,8 +14,8 @@ from demo_model.text.words import CITIES, COLOURS, NAMES, NOUNS, invented
 
 Message = tuple[str, str]
 
-# Names of the tool, names of its parameters with their types, wordings with {0}, {1} for their
-# values.
+# For each kind of tool: names of the tool, names of its parameters with their types, and wordings
+# in which {0} and {1} are the values.
 _KINDS = (
     (
         ("get_weather", "weather", "get_current_weather", "weather_tool", "getWeather"),
@@ -80,7 +79,7 @@ _ANY = (
 
 
 def conversation(rng: random.Random) -> list[Message]:
-    """A conversation with tools, from the system message on."""
+    """Return a conversation with tools, beginning with the system message."""
     tools = [_tool(rng, *kind[:2]) for kind in rng.sample(_KINDS, rng.choice((1, 1, 1, 2, 3)))]
     told = "You are a helpful assistant.\n\n" if rng.random() < 0.4 else ""
     listed = "".join("\n" + json.dumps(tool) for tool in tools)
@@ -96,7 +95,7 @@ def conversation(rng: random.Random) -> list[Message]:
 
 
 def result(rng: random.Random) -> list[Message]:
-    """A result that a tool sent back, and what the model says about it."""
+    """Return a tool's result, and what the model says about it."""
     roll = rng.random()
     value = rng.choice(
         (rng.randint(0, 99), rng.choice(CITIES), rng.choice(NOUNS), "sunny", "ok", "error", "none")

@@ -1,4 +1,4 @@
-"""Questions about what was never taught, so that the model learns to say that it does not know."""
+"""Questions on topics that are not taught. The model learns to say that it does not know."""
 
 import random
 from pathlib import Path
@@ -12,8 +12,9 @@ ANSWER = (
 
 
 def _read() -> tuple[list[str], list[str]]:
-    """`unknown.txt`: topics on one line, separated by `` | ``, and whole questions, one on a
-    line.
+    """Return the topics and the questions of `unknown.txt`.
+
+    The topics are on one line, separated by `` | ``. Each question has its own line.
     """
     text = Path(__file__).with_name("unknown.txt").read_text(encoding="utf-8")
     topics, questions = text.removeprefix("== topics\n").split("\n\n== questions\n")
@@ -21,7 +22,7 @@ def _read() -> tuple[list[str], list[str]]:
 
 
 _TOPICS, _ASK_ELSE = _read()
-# What the model was taught something about must not be among the unknown.
+# Nouns that other exchanges explain are left out, because they are not unknown.
 _THINGS = tuple(
     noun
     for noun in NOUNS
@@ -60,7 +61,7 @@ _ASK_PERSON = (
 
 
 def exchange(rng: random.Random) -> list[tuple[str, str]]:
-    """A question and the answer that this is not known."""
+    """Return a question on an unknown topic, with the answer that the model does not know."""
     roll = rng.random()
     if roll < 0.40:
         question = _filled(rng, _ASK_TOPIC, rng.choice(_TOPICS))

@@ -1,5 +1,6 @@
-"""Words that fill the slots, from `words.txt`: nouns, names, places, and invented words that teach
-copying.
+"""Words for the slots of sentences, from `words.txt`: nouns, names, places and others.
+
+Invented words teach the model to copy.
 """
 
 import random
@@ -18,8 +19,9 @@ FRUITS = _LISTS["fruits"]
 
 
 def invented(rng: random.Random) -> str:
-    """A word nobody has heard of, such as "zomila": learning to copy it teaches copying any
-    word.
+    """Return a word that does not exist, such as "zomila".
+
+    By learning to copy such words, the model learns to copy any word.
     """
     return "".join(rng.choices(_LISTS["syllables"], k=rng.randint(2, 3))) + rng.choice(
         ("", "n", "r", "l", "x", "ck", "st")

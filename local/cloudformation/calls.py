@@ -1,7 +1,6 @@
-"""Calls of the control plane's own API, for resources that are made of API calls.
+"""Calls of the control plane's own API, for resources that an API call creates.
 
-Going through the API lets botocore check what CloudFormation would check: names, types and required
-members.
+In such a call, botocore checks what CloudFormation would check: names, types and required members.
 """
 
 from typing import Any
@@ -13,7 +12,9 @@ from local.moto.clients import client
 
 
 def call(service: str, region: str, operation: str, **parameters: Any) -> Any:
-    """Make a call, without the members that the operation does not have.
+    """Make a call; return its response.
+
+    Parameters that are None, or that the operation does not have, are left out.
 
     Raises DeployError with the service's message, or with botocore's message about the parameters.
     """

@@ -11,7 +11,7 @@ from local.cloudformation.stacks import Stacks, find, read
 
 
 class NotFound(CloudFormationError):  # type: ignore[misc]  # moto is untyped here
-    """The change set does not exist. The CDK CLI asks for one to find that out."""
+    """The change set does not exist. The CDK CLI sends a request to find that out."""
 
     code = "ChangeSetNotFoundException"
 
@@ -27,7 +27,9 @@ class ChangeSets:
     def create(self, backend: Any, stack_name: str, change_set_name: str, **options: Any) -> Any:
         """Create a change set; return its id and the id of its stack.
 
-        A stack that exists only because of another change set is used again.
+        A stack that exists only because of an earlier change set is used again.
+
+        Raises moto's ValidationError.
         """
         read(options["template"], options.get("parameters"))
         existing = find(backend, stack_name)
@@ -51,7 +53,10 @@ class ChangeSets:
         return ActionResult(_named(response))
 
     def execute(self, response: Any) -> Any:
-        """Deploy a change set."""
+        """Deploy a change set.
+
+        Raises moto's ValidationError if it cannot be executed.
+        """
         found = _named(response)
         if found.execution_status != "AVAILABLE":
             raise ValidationError(
@@ -73,7 +78,7 @@ class ChangeSets:
 
 
 def forget(backend: Any, stack: Any, name: str | None = None) -> None:
-    """Forget the change sets of a stack, or only the one with a name."""
+    """Delete all change sets of a stack, or the one called `name`."""
     for key, found in list(backend.change_sets.items()):
         if found.stack_id == stack.stack_id and name in {None, found.change_set_name}:
             del backend.change_sets[key]

@@ -88,28 +88,28 @@ class _Policy(Resource):
 
 
 class CachePolicy(_Policy):
-    """What is cached. The edge caches nothing."""
+    """A cache policy. The edge caches nothing."""
 
     type = "AWS::CloudFront::CachePolicy"
     config_property = "CachePolicyConfig"
 
 
 class OriginRequestPolicy(_Policy):
-    """Which headers, cookies and query strings reach the origin."""
+    """The policy of the headers, cookies and query strings that reach the origin."""
 
     type = "AWS::CloudFront::OriginRequestPolicy"
     config_property = "OriginRequestPolicyConfig"
 
 
 class ResponseHeadersPolicy(_Policy):
-    """Which headers are added to answers."""
+    """The policy of the headers that are added to responses."""
 
     type = "AWS::CloudFront::ResponseHeadersPolicy"
     config_property = "ResponseHeadersPolicyConfig"
 
 
 class OriginAccessControl(_Policy):
-    """How requests to an origin are signed."""
+    """The rule by which requests to an origin are signed."""
 
     type = "AWS::CloudFront::OriginAccessControl"
     config_property = "OriginAccessControlConfig"

@@ -1,5 +1,6 @@
-"""AWS::SageMaker::InferenceComponent: copies of a model on an endpoint whose variants have no
-model.
+"""AWS::SageMaker::InferenceComponent: copies of a model on an endpoint.
+
+The endpoint's variants have no model of their own.
 """
 
 from typing import Any

@@ -24,7 +24,10 @@ class GlobalTable(Resource):
         return next((item for item in replicas if item.get("Region") == self.context.region), {})
 
     def create(self) -> None:
-        """Create the table, then set what DynamoDB sets by separate calls."""
+        """Create the table, then set its time to live and its recovery.
+
+        DynamoDB has separate calls for these.
+        """
         properties = self.properties
         self._call(
             "create_table",

@@ -1,5 +1,4 @@
-"""Deploys a stack: finds what changed, and creates, updates, replaces and deletes resources in
-order.
+"""Deploys a stack: creates, updates, replaces and deletes the resources that changed, in order.
 
 A resource is updated when its *resolved* properties differ, so that a replaced model reaches the
 endpoint configuration that names it. A failure is rolled back, as in CloudFormation, and the events
@@ -18,7 +17,7 @@ from local.cloudformation.schemas import violations
 log = logging.getLogger("local.cloudformation")
 
 Template = dict[str, Any]
-# Return the resource of a type, not created yet.
+# Returns a resource that is not created yet.
 Factory = Callable[[Context, Properties], Resource]
 # (logical id, physical id, type, status, reason)
 Events = Callable[[str, str, str, str, str | None], None]
@@ -30,7 +29,12 @@ class Failed(Exception):
 
 @dataclass
 class Services:
-    """The functions that the engine needs from its surroundings."""
+    """The functions that the engine needs from its surroundings.
+
+    `make` returns a resource that is not created yet. `text` resolves the dynamic references in a
+    string. `parameter` returns the value of a Systems Manager parameter. `exports` returns the
+    exports of all stacks by name.
+    """
 
     make: Factory
     text: Callable[[str], str]
@@ -40,7 +44,7 @@ class Services:
 
 @dataclass
 class Deployed:
-    """What a stack consists of now."""
+    """The state in which a stack is deployed."""
 
     account: str
     region: str
@@ -87,7 +91,7 @@ class Operation:
     def deploy(self, template: Template, parameters: dict[str, str]) -> None:
         """Deploy `template`.
 
-        Raises Failed after the rollback.
+        Raises Failed with the reason of a failure, after the rollback.
         """
         before = (self.stack.template, self.stack.parameters)
         try:
@@ -105,7 +109,7 @@ class Operation:
     def delete(self) -> None:
         """Delete all resources whose DeletionPolicy is not Retain.
 
-        Raises Failed if one cannot be deleted; the others are deleted even then.
+        Raises Failed if one of them cannot be deleted. The others are deleted nevertheless.
         """
         failure = self._remove(list(reversed(self._order(self.stack.template))))
         if failure:
@@ -204,7 +208,7 @@ class Operation:
             resource.delete()
 
     def _remove(self, names: list[str]) -> str | None:
-        """Delete resources; go on after a failure, and return the first one's reason."""
+        """Delete resources, even after a failure; return the first failure's reason, or None."""
         failure = None
         for name in names:
             resource = self.stack.resources[name]
@@ -257,8 +261,9 @@ def _check_name(old: Resource, kind: str, properties: Properties) -> None:
 
 
 class _reported:  # noqa: N801 - a context manager, used like a function
-    """Record the events around a change of one resource, and turn every error into Failed with a
-    one-line reason.
+    """Record the events around a change of one resource.
+
+    Every error becomes Failed, with a reason of one line.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from local.cloudformation.resource import (
     Unhandled,
 )
 
-# Types that CloudFormation makes nothing of, or that have no visible effect here.
+# CloudFormation creates nothing for these types, or they have no visible effect here.
 _KEPT = {"AWS::CDK::Metadata", "AWS::CloudFormation::WaitConditionHandle"}
 
 _MODULES = (
@@ -31,8 +31,8 @@ _MODULES = (
 )
 
 
-# What does not work without a type. For all other types that are not handled: whatever depends on
-# them.
+# The effect that a missing type has, for the status. `effect` describes all other types that are
+# not handled.
 _EFFECTS = {
     "AWS::CertificateManager::Certificate": "no certificate is issued; `sluice up --tls` makes one for the local cloud",
     "AWS::CloudFront::Function": "its code does not run at the edge",
@@ -55,7 +55,7 @@ _EFFECTS = {
 
 
 def effect(kind: str) -> str:
-    """Return what does not work because a type is not handled."""
+    """Return a sentence on what does not work because a type is not handled."""
     if kind.startswith("Custom::") or kind == "AWS::CloudFormation::CustomResource":
         return "its function is not called, and its attributes are placeholders"
     return _EFFECTS.get(kind, "resources that depend on it will not work")
@@ -80,8 +80,7 @@ class Families:
             return Kept(context, properties)
         if context.type in self.own:
             return self.own[context.type](context, properties)
-        if (
-            context.type in self.moto and context.type not in _EFFECTS
-        ):  # moto stores them without any effect
+        # moto would store the types in _EFFECTS without any effect.
+        if context.type in self.moto and context.type not in _EFFECTS:
             return MotoResource(context, properties, self.moto[context.type])
         return Unhandled(context, properties)

@@ -1,6 +1,4 @@
-"""AWS::Lambda::*: functions, URLs, permissions, aliases and the settings of asynchronous
-invocations.
-"""
+"""AWS::Lambda::*: functions, URLs, permissions, versions, aliases and EventInvokeConfig."""
 
 import io
 import zipfile
@@ -13,7 +11,7 @@ from local.cloudformation.resource import Properties, Resource
 def _code(code: Properties) -> Properties:
     if "ZipFile" not in code:
         return code
-    # In CloudFormation this is the text of one file, in the API the bytes of an archive.
+    # In CloudFormation, ZipFile is the text of one file; in the API, the bytes of an archive.
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("index.py", code["ZipFile"])
@@ -23,7 +21,8 @@ def _code(code: Properties) -> Properties:
 class Function(Resource):
     """A function.
 
-    moto's class forgets layers, tags and architectures, and concurrency on an update.
+    It replaces moto's class, which forgets layers, tags and architectures, and on an update also
+    the concurrency.
     """
 
     type = "AWS::Lambda::Function"
@@ -103,7 +102,7 @@ class Url(Resource):
     def update(self, properties: Properties) -> None:
         """Change authentication or mode.
 
-        moto forgets the mode, so the URL's settings are replaced.
+        moto's update forgets the mode, so this changes the URL's settings in moto directly.
         """
         from moto.awslambda.models import lambda_backends
 
@@ -234,7 +233,7 @@ class EventInvokeConfig(Resource):
         call("lambda", self.context.region, "put_function_event_invoke_config", **properties)
 
     def delete(self) -> None:
-        """Remove them."""
+        """Remove retries and destinations."""
         name = self.properties["FunctionName"]
         call_quietly(
             "lambda", self.context.region, "delete_function_event_invoke_config", FunctionName=name

@@ -93,7 +93,8 @@ def _inline(properties: Properties) -> dict[str, str]:
 def _text(document: Any) -> str:
     if isinstance(document, str):
         return document
-    # IAM accepts a document without a version, moto does not. YAML reads a version as a date.
+    # IAM accepts a document without a version; moto does not. YAML reads a version as a date, which
+    # `str` writes back.
     return json.dumps({"Version": "2012-10-17", **document}, default=str)
 
 

@@ -24,7 +24,7 @@ class _Named(Resource):
     arn_member: str
 
     def create(self) -> None:
-        """Create it with an API call."""
+        """Create the resource with an API call."""
         answer = call(
             "sagemaker",
             self.context.region,
@@ -34,7 +34,7 @@ class _Named(Resource):
         self.physical_id = answer[self.arn_member]
 
     def delete(self) -> None:
-        """Delete it with an API call."""
+        """Delete the resource with an API call."""
         call_quietly(
             "sagemaker", self.context.region, self.operations[1], **{self.name_property: self.name}
         )
@@ -107,8 +107,8 @@ class Endpoint(_Named):
     def create(self) -> None:
         """Start the containers and wait until they are in service."""
         super().create()
-        # In an endpoint's ARN, AWS writes the name in lower case, and policies are compared with
-        # that.
+        # AWS writes the name in an endpoint's ARN in lower case, and policies are compared with
+        # that ARN.
         self.physical_id = self.physical_id.lower()
         try:
             self._await(self.properties["EndpointConfigName"])

@@ -1,7 +1,7 @@
 """Replaces moto's deployment of stacks; moto still reads the requests and writes the responses.
 
-It also patches other parts of moto that get in the way of deployed stacks. Each patch has its
-reason.
+It also patches other parts of moto that prevent stacks from being deployed. A comment gives the
+reason for each patch.
 """
 
 from enum import Enum
@@ -28,7 +28,7 @@ def install() -> None:
     """Apply all patches. Call it once, in the control plane's process."""
     _stacks(Stacks())
     _endpoints()
-    # These types are newer than moto's list.
+    # moto's list of scalable dimensions lacks the copies of inference components.
     known = [(item.name, item.value) for item in scaling_models.ScalableDimensionValueSet]
     make: Any = Enum
     dimensions = make(
@@ -40,10 +40,10 @@ def install() -> None:
     # moto ignores the conditions of a policy's statements: a Deny of insecure transport would deny
     # every request.
     FakeBucket.get_permission = lambda _bucket, _action, _resource: PermissionResult.NEUTRAL
-    # moto keeps every instance of every model in memory, each version of each DynamoDB item
-    # included.
+    # moto keeps every instance of every model in memory, including each version of each DynamoDB
+    # item.
     BaseModel.__new__ = lambda cls, *_args, **_named: object.__new__(cls)
-    # moto searches its folders at each request.
+    # Without the cache, moto searches its folders at each request.
     dispatcher = DomainDispatcherApplication
     dispatcher.get_backend_for_host = lru_cache(maxsize=1024)(dispatcher.get_backend_for_host)
 
@@ -89,7 +89,7 @@ def _stacks(stacks: Stacks) -> None:
     CloudFormationResponse.execute_change_set = lambda response: change_sets.execute(response)
     CloudFormationResponse.delete_change_set = lambda response: change_sets.delete(response)
     CloudFormationResponse.describe_change_set = lambda response: change_sets.describe(response)
-    # A description would make moto create what it has not created yet.
+    # moto's own property would create the resources that moto has not created itself.
     Stack.stack_resources = property(
         lambda stack: [
             Described(name, item) for name, item in list(deployed_as(stack).resources.items())

@@ -28,9 +28,9 @@ NO_VALUE = _NoValue()
 class Scope:
     """Everything that a template's functions can refer to.
 
-    `attribute` gets the logical id of a resource and the name of an attribute, None for Ref. `text`
-    gets each resulting string: dynamic references are resolved there, because Fn::Join may have put
-    them together.
+    `attribute` returns an attribute of a resource from its logical id and the attribute's name. For
+    Ref the name is None. `text` is applied to each resulting string and resolves its dynamic
+    references, which Fn::Join may have put together.
     """
 
     values: Mapping[str, Any]
@@ -41,13 +41,19 @@ class Scope:
     text: Callable[[str], str] = str
 
     def condition(self, name: str) -> bool:
-        """Return the value of a named condition."""
+        """Return the value of a named condition.
+
+        Raises TemplateError if it is not defined.
+        """
         if name not in self.conditions:
             raise TemplateError(f"the condition {name} is not defined")
         return self._test(self.conditions[name])
 
     def resolve(self, node: Any) -> Any:
-        """Return `node` with all functions replaced by their values."""
+        """Return `node` with all functions replaced by their values.
+
+        Raises TemplateError.
+        """
         value = self._resolve(node)
         return None if value is NO_VALUE else self._finish(value)
 
@@ -174,7 +180,7 @@ def references(node: Any) -> Iterator[str]:
 def in_order(resources: Mapping[str, Any]) -> list[str]:
     """Return the logical ids, each after all ids that it refers to or names in DependsOn.
 
-    Raises TemplateError that names the cycle, if there is one.
+    Raises TemplateError with the ids of a cycle, if there is one.
     """
     ordered: list[str] = []
     done: set[str] = set()

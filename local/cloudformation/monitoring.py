@@ -1,4 +1,4 @@
-"""Alarms, scaling and schedules: resources that one API call makes and one deletes.
+"""Alarms, scaling and schedules: one API call creates such a resource, and another deletes it.
 
 moto stores them. Schedules fire (`local.lambda_.schedules`); alarms watch nothing.
 """
@@ -10,7 +10,7 @@ from local.cloudformation.resource import Properties, Resource
 
 
 class _Call(Resource):
-    """A resource whose properties are the members of the call that makes it."""
+    """A resource whose properties are the members of the call that creates it."""
 
     service: ClassVar[str]
     make: ClassVar[str]
@@ -24,20 +24,20 @@ class _Call(Resource):
         return {**properties, **named}
 
     def create(self) -> None:
-        """Make it."""
+        """Create the resource."""
         self._made(
             call(self.service, self.context.region, self.make, **self.parameters(self.properties))
         )
 
     def update(self, properties: Properties) -> None:
-        """Change it."""
+        """Change the resource."""
         call(self.service, self.context.region, self.change, **self.parameters(properties))
 
     def _made(self, answer: Properties) -> None:
         """Set the physical id from the response."""
 
     def delete(self) -> None:
-        """Delete it."""
+        """Delete the resource."""
         known = self.parameters(self.properties)
         call_quietly(
             self.service, self.context.region, self.remove, **{key: known[key] for key in self.keys}
@@ -227,7 +227,7 @@ class MetricFilter(_Call):
         super().update(properties)
 
     def delete(self) -> None:
-        """Delete it."""
+        """Delete the filter."""
         group = self.properties["LogGroupName"]
         call_quietly(
             self.service, self.context.region, self.remove, filterName=self.name, logGroupName=group

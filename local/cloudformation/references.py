@@ -12,8 +12,8 @@ from local.cloudformation.intrinsics import TemplateError
 
 _REFERENCE = re.compile(r"\{\{resolve:([a-z0-9-]+):(.*?)\}\}")
 
-# (secret id or ARN, version stage, version id) -> the secret's string; (parameter name, version) ->
-# its value.
+# SecretReader: (secret id or ARN, version stage, version id) -> the secret's string.
+# ParameterReader: (parameter name, version) -> its value.
 SecretReader = Callable[[str, str, str], str]
 ParameterReader = Callable[[str, str], str]
 

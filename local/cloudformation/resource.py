@@ -1,6 +1,4 @@
-"""The interface of a resource to the engine, and the three kinds of resources that belong to no
-family.
-"""
+"""The interface of resources to the engine, and three classes for types without a module."""
 
 import re
 import secrets
@@ -66,8 +64,9 @@ class Resource(ABC):
 
 
 class Kept(Resource):
-    """A resource that is only stored: it is never read, or has no effect in CloudFormation
-    either.
+    """A resource that is only stored.
+
+    Nothing reads it, or it has no effect in CloudFormation either.
     """
 
     def create(self) -> None:
@@ -84,7 +83,10 @@ class Unhandled(Kept):
     """
 
     def attribute(self, name: str) -> Any:
-        """Return a placeholder that names the resource; where policies may contain it, an ARN."""
+        """Return a placeholder that names the resource.
+
+        For Arn it is an ARN, because policies may contain it.
+        """
         if name == "Arn":
             kind = self.context.type.replace("::", "-")
             return f"arn:aws:unhandled:{self.context.region}:{self.context.account}:{kind}/{self.context.logical_id}"
@@ -113,7 +115,7 @@ class MotoResource(Resource):
         self.physical_id = getattr(instance, "physical_resource_id", None) or self.name
 
     def create(self) -> None:
-        """Create it with the model class."""
+        """Create the resource with the model class."""
         self._take(
             self.model.create_from_cloudformation_json(
                 self.name,
@@ -127,7 +129,7 @@ class MotoResource(Resource):
         )
 
     def update(self, properties: Properties) -> None:
-        """Update it with the model class.
+        """Update the resource with the model class.
 
         If the class cannot update, the resource is deleted and created again.
         """
@@ -148,14 +150,14 @@ class MotoResource(Resource):
         )
 
     def delete(self) -> None:
-        """Delete it in whichever of moto's two ways the class has."""
+        """Delete the resource in the one of moto's two ways that the class has."""
         own = getattr(self.instance, "delete", None)
         if own is not None:
             try:
                 own(self.context.account, self.context.region)
                 return
             except TypeError:
-                pass  # a method of another meaning with the same name
+                pass  # a method of the same name with another meaning
         method = self.model.delete_from_cloudformation_json
         if not getattr(method, "__isabstractmethod__", False):
             method(
@@ -166,21 +168,24 @@ class MotoResource(Resource):
             )
 
     def attribute(self, name: str) -> Any:
-        """Return the model's attribute, or the property of that name."""
+        """Return the model's attribute, or the property of that name.
+
+        Raises DeployError if there is neither.
+        """
         ask = getattr(self.instance, "get_cfn_attribute", None)
         if ask is None:
             return self.properties[name] if name in self.properties else super().attribute(name)
         value = ask(name)
         if self.context.type == "AWS::Logs::LogGroup" and name == "Arn":
-            # The end of the ARN stands for all streams of the group, and policies rely on it.
+            # The end `:*` stands for all streams of the group, and policies rely on it.
             value = value.removesuffix(":*") + ":*"
         return value
 
 
 def generated_name(context: Context, limit: int = 63) -> str:
-    """Return a name as CloudFormation makes them: stack-logicalid-RANDOM.
+    """Return a name in CloudFormation's form: stack-logicalid-RANDOM.
 
-    It is no longer than the shortest limit of the services used.
+    It has at most `limit` characters. The default is the shortest limit of the services used.
     """
     end = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(12))
     stack = re.sub(r"[^A-Za-z0-9-]", "-", context.stack_name)

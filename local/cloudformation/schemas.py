@@ -1,7 +1,7 @@
 """CloudFormation's checks of a resource's properties, by the published schemas of its registry.
 
-cfn-lint carries the schemas. Its rules are not used, because they take seconds to import. Checked
-are types (with CloudFormation's conversions of strings), required and unknown properties,
+cfn-lint carries the schemas. Its rules are not used, because their import takes seconds. This
+module checks types (with CloudFormation's conversions of strings), required and unknown properties,
 enumerations, and minimum and maximum numbers. Patterns and combinations (`oneOf` and the like) are
 left to the services.
 """
@@ -110,7 +110,7 @@ def _scalar(schema: Schema, value: Any, path: str) -> Iterator[str]:
 
 
 def _is(kind: str, value: Any) -> bool:
-    """Return whether a value is of a JSON type, as CloudFormation converts."""
+    """Return whether a value has a JSON type, after CloudFormation's conversions of strings."""
     match kind:
         case "object":
             return isinstance(value, dict)

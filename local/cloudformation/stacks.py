@@ -22,8 +22,8 @@ from local.moto.exchange import EXCHANGE
 
 log = logging.getLogger("local.cloudformation")
 
-# The request that starts an operation waits this long for its end: clients poll every 2 to 30 s,
-# and most operations are done at once.
+# Seconds for which the request that starts an operation waits for its end. Clients poll every 2 to
+# 30 s, and most operations are done at once.
 _WAIT_S = 5.0
 
 
@@ -42,14 +42,15 @@ class Stacks:
     """The operations on stacks, one thread for each."""
 
     def __init__(self) -> None:
-        """Collect what can be deployed."""
+        """Collect the types of resources."""
         self.families = Families()
 
     def start(
         self, backend: Any, stack: Any, verb: str, template: str = "", parameters: Any = None
     ) -> None:
-        """Begin to create, update or delete a stack (`verb` CREATE, UPDATE, DELETE), and wait a
-        little for the end.
+        """Start to create, update or delete a stack, and wait up to `_WAIT_S` for the end.
+
+        `verb` is CREATE, UPDATE or DELETE.
 
         Raises moto's ValidationError if another operation on the stack is in progress.
         """
@@ -64,10 +65,11 @@ class Stacks:
             for key, slot in body.get("Parameters", {}).items()
             if "Default" in slot
         }
+        # A description lists all parameters, and an update may keep their values.
         given = {
             **defaults,
             **dict(parameters or {}),
-        }  # an update may keep them, and a description lists them all
+        }
         stack.status = f"{verb}_IN_PROGRESS"
         stack._add_stack_event(stack.status, resource_status_reason="User Initiated")  # noqa: SLF001 - moto's own way
         thread = threading.Thread(
@@ -102,7 +104,7 @@ class Stacks:
             event = Event(
                 stack.stack_id, stack.name, logical_id, physical_id, kind, status, reason, None
             )
-            # Clients sort by milliseconds, and several events may fall into one.
+            # Clients sort events by time in milliseconds, and several may fall into one.
             event.timestamp = max(
                 event.timestamp, stack.events[-1].timestamp + timedelta(milliseconds=1)
             )
@@ -195,7 +197,7 @@ def deployed_as(stack: Any) -> Deployed:
 
 
 def _publish(backend: Any, stack: Any, deployed: Deployed) -> None:
-    """Write the deployed state to where moto's responses read it."""
+    """Write the deployed state to the places where moto's responses read it."""
     for name in [
         name
         for name, export in backend.exports.items()
@@ -241,7 +243,7 @@ class Described:
 
 
 def find(backend: Any, name: str) -> Any:
-    """Return the stack with that name or id that is not deleted, or None."""
+    """Return the stack with a name or id, or None. Deleted stacks are not found."""
     return next(
         (stack for stack in backend.stacks.values() if name in {stack.name, stack.stack_id}), None
     )

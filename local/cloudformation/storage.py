@@ -71,9 +71,9 @@ class Secret(Resource):
         self.physical_id = answer["ARN"]
 
     def update(self, properties: Properties) -> None:
-        """Set a new value if the properties that produce it have changed; keep the value otherwise.
+        """Set a new value if the properties that produce it have changed.
 
-        CloudFormation does the same.
+        Otherwise the value stays, as in CloudFormation.
         """
         made_from = ("SecretString", "GenerateSecretString")
         if any(properties.get(key) != self.properties.get(key) for key in made_from):
@@ -118,9 +118,9 @@ class Secret(Resource):
 
 
 class RotationSchedule(Resource):
-    """When a secret is rotated, and by which function. Ref is the secret's ARN.
+    """The rotation schedule of a secret, and its function. Ref is the secret's ARN.
 
-    The schedule is only stored. Invoke the function with the four steps to rotate the secret.
+    The schedule is only stored. To rotate the secret, invoke the function with the four steps.
     """
 
     type = "AWS::SecretsManager::RotationSchedule"

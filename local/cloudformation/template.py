@@ -1,7 +1,8 @@
-"""The template errors that CloudFormation reports before it touches a resource, in its words. Pure.
+"""The template errors that CloudFormation reports before it touches a resource. Pure.
 
-Sources: the CloudFormation user guide, "Template reference" and "CloudFormation quotas". The words
-are as users report them; those for unknown sections and keys are unconfirmed.
+Sources: the CloudFormation user guide, "Template reference" and "CloudFormation quotas". The
+messages are CloudFormation's, as users report them; those for unknown sections and keys are
+unconfirmed.
 """
 
 import json

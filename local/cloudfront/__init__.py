@@ -1,3 +1,1 @@
-"""CloudFront of the local cloud: one listener for each distribution, as its configuration describes
-it.
-"""
+"""CloudFront of the local cloud: a listener for each distribution, with its configuration."""

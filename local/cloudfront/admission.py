@@ -11,7 +11,8 @@ from aiohttp import web
 
 from local.limits import value
 
-# The listener reads more than the limits allow, so that the checks here refuse a request.
+# The longest request line or header, in bytes, that a listener reads. It is above the limits, so
+# that the checks here refuse the request.
 READABLE = 65_536
 
 

@@ -1,4 +1,4 @@
-"""How a distribution changes a response: by the response headers policy and the error pages. Pure.
+"""Changes responses as a distribution does: by response headers policy and error pages. Pure.
 
 Sources: the CloudFront developer guide, "Understand response headers policies", "Use managed
 response headers policies" and "Create a custom error page for specific HTTP status codes".
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 _DAYS_365 = 31_536_000
-# The only point of presence there is.
+# The name of the only point of presence.
 POP = "LOCAL1-P1"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 # The managed policies without CORS, by their published ids.
@@ -54,10 +54,10 @@ def error_pages(config: dict[str, Any]) -> dict[int, ErrorPage]:
 def apply_policy(
     policy: dict[str, Any], headers: MutableMapping[str, str], viewer: Mapping[str, str] = NOTHING
 ) -> None:
-    """Change a response's `headers` as a ResponseHeadersPolicyConfig says. Names match in any case.
+    """Change a response's `headers` by a ResponseHeadersPolicyConfig.
 
-    `viewer` are the request's headers. A header that the policy removes may be added again. A
-    header that is there stays, unless the policy overrides it.
+    `headers` must find names in any case. `viewer` are the request's headers. The policy first
+    removes headers, then adds its own. It replaces an existing header only if it overrides it.
     """
     for item in policy.get("RemoveHeadersConfig", {}).get("Items", []):
         headers.pop(item["Header"], None)
@@ -73,9 +73,9 @@ def apply_policy(
 
 
 def _share(cors: dict[str, Any], headers: MutableMapping[str, str], viewer: dict[str, str]) -> None:
-    """Add the policy's CORS headers, if it allows the viewer's origin.
+    """Add the policy's CORS headers, if the policy allows the viewer's origin.
 
-    CORS headers of the origin server stay as they are, or with `OriginOverride` the policy's
+    CORS headers of the origin server stay as they are. With `OriginOverride`, the policy's headers
     replace all of them.
     """
     origin = viewer.get("origin")

@@ -48,9 +48,9 @@ _REMOVED = {
 
 @dataclass(frozen=True)
 class Origin:
-    """An origin. `timeout` is in seconds, to the first byte and between packets.
+    """An origin. `timeout` is in seconds: to the first byte, and between packets.
 
-    `signed` says that an origin access control signs its requests.
+    `signed` says that an origin access control signs the requests to it.
     """
 
     domain: str
@@ -74,9 +74,9 @@ class Behaviour:
 
 
 class ConfigError(Exception):
-    """The distribution's configuration cannot be served.
+    """The distribution's configuration is invalid.
 
-    The message is the resource's failure reason.
+    The message is the failure reason of the resource.
     """
 
 
@@ -169,7 +169,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 
 def target(behaviour: Behaviour, raw_path: str) -> str:
-    """Return path and query string in the form in which the origin gets them."""
+    """Return the path and query string that the origin gets."""
     parts = urlsplit(raw_path)
     kept = (
         behaviour.policy.get("QueryStringsConfig", {}).get("QueryStringBehavior", "none") != "none"

@@ -1,7 +1,7 @@
 """A certificate for `localhost`, with which the edge speaks TLS to clients that verify it.
 
-An authority is made for each certificate and its key is never written, so that trusting the
-authority means trusting this certificate only.
+Each certificate has its own authority, whose key is never stored. To trust the authority is
+therefore to trust this certificate only.
 """
 
 import datetime
@@ -25,7 +25,7 @@ _NAMES = [
 
 @dataclass(frozen=True)
 class Certificate:
-    """The files: `authority` is what clients must trust, `server` has the chain and its key."""
+    """The PEM files: clients must trust `authority`; `server` has the certificate and its key."""
 
     authority: Path
     server: Path
@@ -41,7 +41,7 @@ class Certificate:
 def ensure(directory: Path) -> Certificate:
     """Return the certificate of the local cloud in `directory`.
 
-    It is made if there is none or it is about to expire.
+    A new one is made if there is none, or if it expires within two days.
     """
     folder = directory / "tls"
     found = Certificate(folder / "authority.pem", folder / "server.pem")
@@ -66,8 +66,9 @@ def _now() -> datetime.datetime:
 
 
 def _make() -> tuple[bytes, bytes]:
-    """Return an authority's certificate, and a server's certificate with its key, signed by the
-    authority.
+    """Return two PEM files: an authority's certificate, and a server's with its key.
+
+    The authority signs the server's certificate.
     """
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root_name = _name("Sluice local cloud")
@@ -107,9 +108,8 @@ def _unsigned(
 ) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     builder = builder.serial_number(x509.random_serial_number())
-    begins = _now() - datetime.timedelta(
-        hours=1
-    )  # clocks differ, at least between a machine and its containers
+    # Clocks differ, at least between a machine and its containers.
+    begins = _now() - datetime.timedelta(hours=1)
     return builder.not_valid_before(begins).not_valid_after(begins + datetime.timedelta(days=_DAYS))
 
 

@@ -1,4 +1,4 @@
-"""The requests of one distribution. They pass to the origin and back without being buffered.
+"""Passes the requests of one distribution to their origins, and streams the responses back.
 
 CloudFront's own errors are short HTML pages. If an origin falls silent after the response has
 begun, the viewer's connection is cut.
@@ -35,7 +35,7 @@ _NOT_BACK = {
     "via",
     "x-amz-cf-id",
 }
-# CloudFront's default connection timeout.
+# CloudFront's default connection timeout, in seconds.
 _CONNECT_S = 10.0
 
 
@@ -60,10 +60,9 @@ class Proxy:
     ) -> None:
         """`distribution` is the id.
 
-        Function URLs are at `function_port` of loopback, buckets at `s3_url`.
-
-        `hop` is the secret for function URLs, `s3_headers` are the headers that S3 requires;
-        `names` are host names in addition to those of loopback.
+        Function URLs are at `function_port` of loopback, buckets at `s3_url`. `hop` is the secret
+        by which function URLs know the edge. `s3_headers` are the headers that S3 requires. `names`
+        are host names in addition to those of loopback.
         """
         self._names = names
         self._hop = hop
@@ -116,8 +115,9 @@ class Proxy:
         return await self._forward(request, behaviour, base, raw_path, request_id)
 
     def _address(self, origin: Origin) -> str | None:
-        """Return the local address of the origin: a function URL, a bucket, or a loopback address
-        over HTTP.
+        """Return the address here of an origin, or None if the local cloud cannot reach it.
+
+        An origin is a function URL, a bucket, or a server on loopback over HTTP.
         """
         if s3.bucket_of(origin) is not None:
             return self._s3_url()  # the bucket is in the Host header
@@ -137,7 +137,7 @@ class Proxy:
             request_id,
             self._distribution,
         )
-        if behaviour.origin.kind == "s3":  # the distribution's signature replaces it
+        if behaviour.origin.kind == "s3":  # the distribution signs the request itself
             headers = [(name, value) for name, value in headers if name.lower() != "authorization"]
             headers.extend(self._s3_headers.items())
         if _is_function_url(behaviour.origin):
@@ -190,9 +190,10 @@ class Proxy:
             return response
 
     async def _is_denied(self, origin: Origin, method: str, path: str) -> bool:
-        """Return whether S3 refuses the object to the distribution.
+        """Return whether S3 answers 403 to the distribution's request for an object.
 
-        The bucket's policy may deny it, or it does not exist.
+        It does so for a method that does not read, for an object that the bucket's policy does not
+        allow, and for a missing object if the policy does not allow to list the bucket.
         """
         bucket = s3.bucket_of(origin)
         if bucket is None:
@@ -215,7 +216,7 @@ class Proxy:
             return answer.status == 404
 
     async def _page(self, status: int, request_id: str) -> web.Response | None:
-        """Return the error page for a status, or None if there is none or it cannot be read."""
+        """Return the error page for a status, or None if there is none or it cannot be fetched."""
         if (page := self.error_pages.get(status)) is None:
             return None
         behaviour = choose(self.behaviours, page.path)

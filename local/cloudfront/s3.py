@@ -1,9 +1,9 @@
 """S3 as an origin: what a distribution may read of a bucket, by the bucket's policy.
 
-A distribution whose origin has an origin access control signs its requests, and is then the service
-cloudfront.amazonaws.com on behalf of the distribution's ARN; otherwise it is anonymous. Sources:
-the CloudFront developer guide, "Restrict access to an Amazon S3 origin"; the S3 API reference,
-GetObject (403 in place of 404 for a caller that may not list the bucket).
+A distribution with an origin access control signs its requests. It then acts as the service
+cloudfront.amazonaws.com on behalf of its ARN. Otherwise it is anonymous. Sources: the CloudFront
+developer guide, "Restrict access to an Amazon S3 origin"; the S3 API reference, GetObject (403 in
+place of 404 for a caller that may not list the bucket).
 """
 
 import json
@@ -19,8 +19,8 @@ from local.iam.policy import Context, Need, Principal, Verdict, evaluate, parse
 
 _DOMAIN = re.compile(r"(?P<bucket>.+?)\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?")
 _SERVICE = "cloudfront.amazonaws.com"
-# moto takes every signer for the owner and does not verify the signature: permissions are checked
-# here.
+# moto takes every signer for the owner and does not verify the signature. Permissions are checked
+# here instead.
 SIGNATURE = {
     "Authorization": "AWS4-HMAC-SHA256 Credential=edge/20000101/us-east-1/s3/aws4_request, "
     "SignedHeaders=host, Signature=none"
@@ -50,8 +50,9 @@ async def policy_of(
 def allows(
     policy: dict[str, Any], action: str, resource: str, *, distribution: str, signed: bool
 ) -> bool:
-    """Return whether a bucket's policy allows an action to a distribution (its id) and does not
-    deny it.
+    """Return whether a bucket's policy allows an action to a distribution.
+
+    `distribution` is its id, and `signed` says whether it signs its requests.
     """
     context: Context = {"aws:securetransport": ("true",)}
     if signed:

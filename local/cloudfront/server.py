@@ -1,6 +1,4 @@
-"""The data plane of CloudFront distributions: one listener for each, with the deployed
-configuration.
-"""
+"""The data plane of CloudFront: a listener for each deployed distribution."""
 
 import logging
 import ssl
@@ -22,15 +20,16 @@ from local.state import Distribution
 
 log = logging.getLogger("local.cloudfront")
 
-# A distribution gets the same address after each start, unless another program has taken it.
+# The first distribution gets this port, so its address is the same after each start. If another
+# program has taken the port, it gets any free one.
 PREFERRED_PORT = 8787
-# CloudFront keeps a connection to a custom origin for 5 s.
+# CloudFront keeps an idle connection to a custom origin for 5 s.
 _KEEPALIVE_S = 5.0
 
 
 @dataclass
 class _Served:
-    """A distribution with its listener, and the reason if it cannot be served."""
+    """A distribution with its listener. `reason` says why it cannot be served, if so."""
 
     proxy: Proxy
     port: int
@@ -55,10 +54,9 @@ class Edge:
     ) -> None:
         """`function_port` returns the port of function URLs, `s3_url` the address of S3.
 
-        `tls` is for viewers.
-
-        `hop` is the secret for function URLs, `s3_headers` are the headers that S3 requires beside
-        a signature. `names` are host names of distributions in addition to those of loopback.
+        `tls` is the context of the listeners; None means HTTP. `hop` is the secret by which
+        function URLs know the edge. `s3_headers` are the headers that S3 requires in addition to a
+        signature. `names` are host names of distributions in addition to those of loopback.
         """
         self._names = frozenset(names)
         self._hop = hop

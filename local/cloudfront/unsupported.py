@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-# The id of the managed policy that caches nothing. The edge treats every other policy alike.
+# The id of the managed policy that caches nothing. The edge caches nothing under any policy.
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
-# Members of a distribution and of a behaviour that have no effect here if they are set.
+# If set, these members of a distribution, a behaviour or an origin have no effect here.
 _DISTRIBUTION = (
     "Aliases",
     "Logging",

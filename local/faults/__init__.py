@@ -1,3 +1,4 @@
-"""Faults on demand: a plan decides which request is struck, and one module for each place carries
-it out.
+"""Faults on demand.
+
+A plan decides which request a fault strikes. One module for each place carries the fault out.
 """

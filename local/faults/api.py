@@ -1,9 +1,10 @@
 """`/_local/faults`: the faults of a running local cloud.
 
-GET    /_local/faults         {"faults": [...]}, each with `id`, `seen`, `struck` and `landed`
-POST   /_local/faults         set one: the fields of `local.faults.plan.Fault`; 201 with its id,
-                              400 with a reason
-DELETE /_local/faults[/ID]    clear all, or one; 404 if there is none of that id
+GET    /_local/faults        {"faults": [...]}, each with `id` and the counts `seen`, `struck`,
+                             `landed`
+POST   /_local/faults        set one: the fields of `local.faults.plan.Fault`; 201 with its id,
+                             400 with a reason
+DELETE /_local/faults[/ID]   clear all, or one; 404 if there is none of that id
 """
 
 import json

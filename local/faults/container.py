@@ -14,7 +14,7 @@ from local.faults.plan import Strike
 log = logging.getLogger("local.faults")
 
 _GARBAGE_BYTES = 2000
-# Four times the longest record.
+# In bytes, four times the longest record.
 _ENDLESS_BYTES = 16 * 1024 * 1024
 _PIECE = b"x" * 65_536
 _PAGE = "<html><body><h1>{status}</h1>The container is not well.</body></html>"
@@ -32,12 +32,12 @@ class ErrorAnswer(Exception):
 class CallerCut(Exception):
     """The caller's connection is lost.
 
-    With `told` the container's connection is closed as well; without it the container does not
+    With `told`, the container's connection is closed as well. Without it, the container does not
     notice.
     """
 
     def __init__(self, *, told: bool = True) -> None:
-        """Note whether the container's connection is to be closed."""
+        """`told` says whether the container's connection is closed as well."""
         super().__init__("the caller's connection is lost")
         self.told = told
 
@@ -60,9 +60,9 @@ async def before(strike: Strike | None, kill: Callable[[], None]) -> None:
 async def spoil(
     strike: Strike | None, source: AsyncIterator[bytes], kill: Callable[[], None]
 ) -> AsyncIterator[bytes]:
-    """Yield the bytes of a response, with the fault after a number of them.
+    """Yield the bytes of a response, and carry out the fault after `strike.after` of them.
 
-    Raises as `before`.
+    Raises CallerCut, or aiohttp.ClientError for a lost connection.
     """
     left = strike.after if strike else 0
     due = strike is not None

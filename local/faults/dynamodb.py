@@ -1,4 +1,4 @@
-"""Faults of tables, between the caller and the control plane, as DynamoDB's own errors.
+"""Faults of tables, as DynamoDB's own errors, between the caller and the control plane.
 
 Source: "Error handling with DynamoDB" of its developer guide, which has their shape, statuses and
 words.
@@ -26,7 +26,7 @@ Kill = Callable[[str], bool]
 _KEY = re.compile(r"Credential=([^/,\s]+)/")
 _TARGET = "DynamoDB_20120810."
 _PREFIX = "com.amazonaws.dynamodb.v20120810#"
-# Bodies up to this size are searched for table names; an item has 400 kB at most.
+# Only bodies of up to this many bytes are searched for table names. Faults strike no larger calls.
 _READ = 256 * 1024
 _THROTTLED = (
     "You exceeded your maximum allowed provisioned throughput for a table or for one or more "
@@ -106,11 +106,14 @@ async def _struck(
 async def _killed(
     strike: Strike, request: web.Request, forward: Handler, kill: Kill
 ) -> web.StreamResponse:
-    """Kill the caller. A caller that is no function survives, and its call is made."""
+    """Kill the function that made the call.
+
+    Another kind of caller survives, and its call is made.
+    """
     found = _KEY.search(request.headers.get("Authorization", ""))
     key = found[1] if found else ""
     if strike.kind == "caller-killed-before":
-        # the function's other work goes on meanwhile
+        # The function's other work goes on meanwhile.
         await asyncio.sleep(strike.fault.seconds)
         if kill(key):
             strike.landed()

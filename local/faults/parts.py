@@ -1,6 +1,6 @@
-"""Where a fault cuts an event stream into parts.
+"""Cuts an event stream into parts, as a fault says. Pure.
 
-Pure; `local.sagemaker.parts` cuts all other responses.
+`local.sagemaker.parts` cuts all other responses.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from local.faults.plan import Strike
 
-# For a fault that does not set the number of records in a part.
+# Line feeds in a part, for a fault that does not set their number.
 _RECORDS = 4
 
 
@@ -79,7 +79,7 @@ class Joined:
 
 
 def cutting(strike: Strike | None) -> Cutting | None:
-    """Return how a fault cuts a response, None if it does not cut."""
+    """Return the way in which a fault cuts a response, or None if it does not cut."""
     match strike.kind if strike else "":
         case "one-byte-parts":
             return OneByte()

@@ -2,8 +2,8 @@
 
 A fault has a kind, which fixes where it strikes (an endpoint's responses, a table's calls, a
 function's invocations), a scope (a pattern of names), a seed, and a bound: a count, a probability
-or both. It sees the requests in its scope one by one and decides about the n-th by its seed and n
-alone: other faults and the clock do not change that.
+or both. It counts the requests in its scope. Its decision about the n-th depends only on its seed,
+its bound and n: other faults and the clock do not change it.
 """
 
 import math
@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 Target = Literal["endpoint", "table", "function"]
 
-# Kind: where it strikes and what happens. `after`, `seconds` and `status` are members of the fault.
+# Kind: the place where it strikes, and what happens. `after`, `seconds` and `status` are members of
+# the fault.
 KINDS: dict[str, tuple[Target, str]] = {
     "one-byte-parts": ("endpoint", "every part of the event stream has one byte"),
     "boundary": (
@@ -75,12 +76,13 @@ class FaultError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What goes wrong, where, and how often.
+    """A fault: what goes wrong, where, and how often.
 
     `scope` and `operation` are patterns with `*` and `?`. `operation` is a table's API call, such
     as PutItem. `containing` is a text in the JSON of such a call, or in an endpoint's request; it
-    tells apart the uses of an operation, and a request from its cancellation. With `after_most`,
-    each strike draws `after` between the two.
+    tells apart the uses of an operation, and a request from its cancellation. `after` is a number
+    of bytes or line feeds. With `after_most`, each strike draws a number from `after` to
+    `after_most`.
     """
 
     kind: str
@@ -108,7 +110,9 @@ _BOUNDS: dict[str, tuple[type, float, float]] = {
 
 
 def parse(found: object) -> Fault:
-    """Return a fault from JSON. Without a count and a probability it strikes once.
+    """Return the fault that JSON describes.
+
+    A fault without a count and a probability strikes once.
 
     Raises FaultError.
     """
@@ -144,8 +148,9 @@ def _check(name: str, value: object) -> None:
 
 @dataclass
 class Entry:
-    """A fault that is set, with its counts: requests in scope, strikes, and strikes that took
-    effect.
+    """A fault that is set, with its counts.
+
+    `seen` are requests in scope, `struck` are strikes, `landed` are strikes that took effect.
     """
 
     id: str
@@ -155,7 +160,7 @@ class Entry:
     landed: int = 0
 
     def decide(self) -> "Strike | None":
-        """Return whether the next request in scope is struck."""
+        """Count the next request in scope; return its strike, or None."""
         chance = random.Random(f"{self.fault.seed}/{self.seen}")  # noqa: S311 - reproducible, not secret
         self.seen += 1
         spent = self.fault.count is not None and self.struck >= self.fault.count
@@ -169,7 +174,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Strike:
-    """One fault on one request, its `number`-th strike, from 0. Both seed `chance`."""
+    """One strike of a fault on one request; `number` counts the fault's strikes from 0.
+
+    The fault's seed and the number of the request seed `chance`.
+    """
 
     entry: Entry
     fault: Fault
@@ -179,11 +187,11 @@ class Strike:
 
     @property
     def kind(self) -> str:
-        """The fault's."""
+        """The fault's kind."""
         return self.fault.kind
 
     def landed(self) -> None:
-        """Count a strike that took effect: a response may end before its fault is due."""
+        """Count a strike that took effect. A response may end before its fault is due."""
         self.entry.landed += 1
 
 
@@ -230,10 +238,10 @@ class Plan:
     def strike(
         self, target: Target, name: str, operation: str = "", text: str = ""
     ) -> Strike | None:
-        """Return the fault that strikes a request, or None.
+        """Return the strike on a request, or None.
 
-        Each fault in scope decides about it, and the first to strike wins. `text` is what
-        `containing` is searched in.
+        Each fault in scope decides about the request, and the first one that strikes wins. `text`
+        is the text in which `containing` is searched.
         """
         decided = [
             entry.decide()

@@ -1,4 +1,4 @@
-"""Maps an operation to IAM's actions and the ARNs that they are checked on. Pure.
+"""Maps an operation to the IAM actions that it needs, with their resources' ARNs. Pure.
 
 The actions and resource types are those of AWS's service authorization reference. The authorizer
 refuses an operation that is missing here.
@@ -16,7 +16,9 @@ Members = dict[str, Any]
 
 
 def needs(call: Call) -> list[Need] | None:
-    """Return the permissions that a call needs, perhaps none; None for an unknown operation.
+    """Return the permissions that a call needs; None for an unknown operation.
+
+    The list may be empty.
 
     Raises ValueError, KeyError, TypeError or AttributeError for members that are missing or have a
     wrong type.
@@ -46,7 +48,7 @@ def _by_path(call: Call) -> list[Need] | None:
 
 
 def _function(given: str) -> str:
-    """Return the ARN of a function that is given by its name, its ARN or a part of the ARN.
+    """Return the end of a function's ARN, from the function's name, its ARN or a part of the ARN.
 
     A qualifier belongs to it, as in "Referencing versions and aliases in permissions policies" of
     Lambda's guide; `$LATEST` is the function itself.
@@ -106,7 +108,7 @@ _ON_A_TABLE = {
     "Scan",
     "UpdateItem",
 }
-# The parts of a transaction are checked one by one: the whole has no action.
+# The parts of a transaction are checked one by one, because the whole has no action.
 _IN_A_TRANSACTION = {
     "Get": "GetItem",
     "Put": "PutItem",
@@ -120,9 +122,9 @@ _EQUALS = re.compile(r"([#\w]+)\s*=\s*(:\w+)")
 
 
 def _partition(name: str, members: Members) -> tuple[str, ...]:
-    """Return a call's `dynamodb:LeadingKeys`.
+    """Return the `dynamodb:LeadingKeys` of a call.
 
-    The partition key is taken to be `pk`, because the table's schema is not known here.
+    The partition key is assumed to be `pk`, because this module does not know the table's schema.
     """
     if name != "Query":
         item = members.get("Key") or members.get("Item") or {}
@@ -173,8 +175,8 @@ _SECRETS = {
 def _secretsmanager(call: Call, name: str, members: Members) -> Iterator[Need] | None:
     if name == "GetRandomPassword":
         return iter([Need(f"secretsmanager:{name}", "*")])
-    # A request may name a secret by name or by part of its ARN: the authorizer finds the ARN with
-    # its six random characters.
+    # A request may name a secret by its name or by a part of its ARN. The authorizer finds the
+    # whole ARN, with its six random characters.
     return iter([Need(f"secretsmanager:{name}", members["SecretId"])]) if name in _SECRETS else None
 
 
@@ -200,8 +202,9 @@ def _ssm(call: Call, name: str, members: Members) -> Iterator[Need] | None:
 
 
 def _logs(call: Call, name: str, members: Members) -> Iterator[Need] | None:
-    """Return ARNs as AWS's own refusals show them: a group's ARN always goes on with
-    `:log-stream:`.
+    """Return the permission of a CloudWatch Logs call.
+
+    As in AWS's own refusals, the ARN of a group continues with `:log-stream:`.
     """
     group = (
         members.get("logGroupName")

@@ -1,7 +1,7 @@
-"""Identifies the sender of a request, by its access key and by the signature of the key's secret.
+"""Identifies the sender of a request by its access key, and verifies the request's signature.
 
-Clocks may differ as the IAM user guide, "Signature Version 4 for API requests" (five minutes), and
-the S3 API reference, "Authenticating Requests" (fifteen minutes), say.
+The time of a request may differ from this clock by five minutes (IAM user guide, "Signature Version
+4 for API requests"), in S3 by fifteen (S3 API reference, "Authenticating Requests").
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from local.iam.refusals import Kind
 from local.iam.roles import Caller
 from local.iam.signature import Sent, Signature, SignatureError
 
-# Access keys of AssumeRole begin with this.
+# The beginning of access keys of AssumeRole.
 _TEMPORARY = "ASIA"
 _SKEW_S = {"s3": 900.0}
 _USUAL_SKEW_S = 300.0
@@ -27,10 +27,13 @@ _SMALL = 256 * 1024
 
 
 class Refused(Exception):
-    """The sender is not known. An empty `message` stands for the usual words of the kind."""
+    """The sender cannot be authenticated.
+
+    An empty `message` stands for the usual message of the kind.
+    """
 
     def __init__(self, kind: Kind, service: str = "", message: str = "") -> None:
-        """`service` is the signature's service, as far as it can be read."""
+        """`service` is the service in the signature, or empty if it cannot be read."""
         super().__init__(kind.name)
         self.kind, self.service, self.message = kind, service, message
 
@@ -56,12 +59,12 @@ class Authentication:
     """Knows the developer's key and the keys that AssumeRole issued."""
 
     def __init__(self, control: Control, keys: trust.Keys) -> None:
-        """`control` is asked once for each temporary key."""
+        """`keys` are the developer's. Each temporary key is looked up in `control` once."""
         self._control = control
         self._known = {keys.access_key: _Access(keys.secret_key)}
 
     async def of(self, request: web.Request) -> tuple[Signature, Caller | None]:
-        """Return the signature and the role that it belongs to; None for the developer.
+        """Return the signature of a request, and its caller, which is None for the developer.
 
         Raises Refused.
         """
@@ -138,9 +141,10 @@ def _joined(request: web.Request) -> dict[str, str]:
 
 
 async def _digest(request: web.Request, found: Signature, headers: dict[str, str]) -> str:
-    """Return the body's SHA-256; it is empty if the signature holds for any body.
+    """Return the SHA-256 of the body, or an empty text if the body need not be hashed.
 
-    The body is kept for the code that passes the request on, because a stream can be read once.
+    That is so for a signature that holds for any body, and for large bodies of S3. The body is kept
+    for the code that passes the request on, because a stream can be read once.
 
     Raises Refused.
     """

@@ -1,7 +1,7 @@
-"""The authorizer decides on each request before the control plane and the data planes see it.
+"""Decides on each request before the control plane and the data planes see it.
 
 The access key and the signature of a request identify the caller. Keys of AssumeRole belong to
-their role; the one other key is the developer's, who is the account's administrator. Policies come
+their role. The only other key is the developer's, who is the account's administrator. Policies come
 with the deployed state, so that a change holds as soon as the call that makes it has returned.
 """
 
@@ -22,7 +22,7 @@ from local.state import State
 
 log = logging.getLogger("local.iam")
 
-# The data planes' calls by their path, and the service that they must be signed for.
+# The paths of the data planes' calls, by the service that they must be signed for.
 _INVOCATIONS = {
     "sagemaker": re.compile(r"/endpoints/[^/]+/invocations(-response-stream)?"),
     "lambda": re.compile(r"/2015-03-31/functions/[^/]+/invocations"),
@@ -73,8 +73,8 @@ class Authorizer:
         if caller is None:
             return await handler(request)
         scope = operations.scope(signature)
-        # The path selects the data plane: the name of another service in the signature must not
-        # bypass the check.
+        # The path selects the data plane, so a signature for another service must not bypass the
+        # check.
         if request.method == "POST" and any(
             path.fullmatch(request.path)
             for service, path in _INVOCATIONS.items()

@@ -48,9 +48,9 @@ def scope(found: Signature) -> Scope:
 
 
 def needs_body(service: str, method: str, query: Mapping[str, str]) -> bool:
-    """Return whether the operation can only be read from the body.
+    """Return whether the operation and its members can only be read from the body.
 
-    S3's bodies, which may be large, name it in one operation only.
+    Bodies of S3 may be large. Only DeleteObjects needs its body, which has the keys.
     """
     return (
         "delete" in query and method == "POST"
@@ -60,7 +60,7 @@ def needs_body(service: str, method: str, query: Mapping[str, str]) -> bool:
 
 
 def operation(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """Return an operation's name and members, for the protocols that name them; None for others.
+    """Return an operation's name and members; None for a protocol that does not name operations.
 
     Raises ValueError for a body that is not in its declared form.
     """

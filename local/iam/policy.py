@@ -1,10 +1,10 @@
-"""IAM's policy language, evaluated: pure, no I/O.
+"""Evaluates IAM's policy language. Pure.
 
-Statements with Action or NotAction, Resource or NotResource, Principal, and conditions with the
-operators of `_OPERATORS`, `...IfExists`, `ForAnyValue:` and `ForAllValues:`. What cannot be judged
-(another operator, a policy variable's value) never grants: such a condition holds in a Deny and
-does not in an Allow. From the IAM user guide: "Policy evaluation logic", "IAM JSON policy
-elements".
+It supports statements with Action or NotAction, Resource or NotResource, Principal, and conditions
+with the operators of `_OPERATORS`, `...IfExists`, `ForAnyValue:` and `ForAllValues:`. A condition
+that cannot be evaluated (because of another operator, or a policy variable) never grants access: it
+holds in a Deny, and does not hold in an Allow. Sources: the IAM user guide, "Policy evaluation
+logic" and "IAM JSON policy elements".
 """
 
 import json
@@ -20,7 +20,7 @@ Context = Mapping[str, tuple[str, ...]]
 
 
 class Verdict(Enum):
-    """The result of evaluating policies for a request."""
+    """The result of evaluating policies. SILENT means that no statement concerns the request."""
 
     ALLOWED = "allowed"
     SILENT = "silent"
@@ -46,7 +46,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement. Patterns are as written; `principals` is None in a policy of an identity."""
+    """One statement. Patterns are as written; `principals` is None if the policy names none."""
 
     allow: bool
     actions: tuple[str, ...]
@@ -69,10 +69,10 @@ def evaluate(
     context: Context,
     principal: Principal | None = None,
 ) -> Verdict:
-    """Return the verdict: a Deny that matches wins over every Allow.
+    """Return the verdict: a matching Deny wins over every Allow.
 
-    `context` has what is known of the caller and the request. `principal` is given for the policy
-    of a resource, which names whom it concerns.
+    `context` has the condition keys of the caller and the request. Pass `principal` for the policy
+    of a resource, which names the callers that it concerns.
     """
     known = {**context, **{name.lower(): values for name, values in need.context}}
     verdict = Verdict.SILENT

@@ -1,5 +1,6 @@
-"""Refusals in the shape of each protocol, with the codes of each API's common errors and AWS's
-words.
+"""Refusals: error responses in the shape of each protocol, with AWS's messages.
+
+Their codes are those of each API's common errors.
 """
 
 import json
@@ -11,8 +12,9 @@ from aiohttp import web
 
 
 class Kind(Enum):
-    """The reason of a refusal: the error's code in JSON, in query responses and in S3's, and its
-    message.
+    """The reason of a refusal.
+
+    It has the error codes in JSON protocols, in query responses and in S3's, and the message.
     """
 
     DENIED = ("AccessDeniedException", "AccessDenied", "AccessDenied", "")

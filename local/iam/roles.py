@@ -1,4 +1,4 @@
-"""What a role may do, by its own policies and those of a resource.
+"""Decides what a role may do, by its own policies and those of the resource.
 
 Pure, except for a cache of decisions.
 """
@@ -10,15 +10,15 @@ from typing import Any
 from local.iam.policy import Context, Need, Principal, Statement, Verdict, evaluate, parse
 from local.state import Role
 
-# More decisions than a deployment has; beyond that the cache is emptied.
+# The maximum of cached decisions, more than a deployment has. Beyond it the cache is emptied.
 _CACHED = 10_000
 
 
 @dataclass(frozen=True)
 class Caller:
-    """A holder of temporary credentials of a role.
+    """A holder of temporary credentials of a role. `role` is the role's ARN.
 
-    `session_policy` is AssumeRole's policy, or empty.
+    `session_policy` is the policy that AssumeRole got, or empty.
     """
 
     role: str
@@ -27,12 +27,12 @@ class Caller:
 
     @property
     def account(self) -> str:
-        """The role's account."""
+        """The id of the role's account."""
         return self.role.split(":")[4]
 
     @property
     def arn(self) -> str:
-        """The caller as AWS names it."""
+        """The ARN of the session, by which AWS names the caller."""
         name = self.role.rpartition("/")[2]
         return f"arn:aws:sts::{self.account}:assumed-role/{name}/{self.session}"
 
@@ -69,7 +69,7 @@ class Roles:
         self._decided.clear()
 
     def refusal(self, caller: Caller, need: Need, region: str) -> str | None:
-        """Return AWS's message if the caller lacks a permission; None if it has it."""
+        """Return AWS's message if the caller lacks a permission, or None if it has it."""
         asked = (caller, need, region)
         if asked not in self._decided:
             if len(self._decided) >= _CACHED:
@@ -119,8 +119,8 @@ class Roles:
             if verdict is Verdict.DENIED:
                 article = "an" if source[0] == "i" else "a"
                 return _words(caller, need, f"with an explicit deny in {article} {source}")
-        # Within an account a policy of a resource grants as well as one of an identity; a role's
-        # trust policy only permits.
+        # Within an account, a policy of the resource is enough to grant a permission. A role's
+        # trust policy is not: the caller's own policies must grant sts:AssumeRole as well.
         granted = identity is Verdict.ALLOWED or (
             resource is Verdict.ALLOWED and need.action != "sts:AssumeRole"
         )

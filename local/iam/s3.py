@@ -14,7 +14,7 @@ from local.iam.policy import Need
 _LOCAL = re.compile(r"(localhost|[\d.]+|s3[\w.-]*)(:\d+)?")
 _VIRTUAL = re.compile(r"(.+?)\.(localhost|s3[\w.-]*)(:\d+)?")
 
-# (method, sub-resource) -> action; of a bucket, and of an object.
+# Actions by method and sub-resource: of a bucket, and of an object.
 _BUCKET = {
     ("GET", "location"): "GetBucketLocation",
     ("GET", "encryption"): "GetEncryptionConfiguration",
@@ -75,7 +75,7 @@ def needs(call: Call) -> list[Need] | None:
         return None
     sub = own[0] if own else ""
     bucket_arn = f"arn:aws:s3:::{bucket}"
-    # All resources are in the one account that exists here.
+    # The one account here owns all resources.
     owner = ("s3:ResourceAccount", (call.account,))
     if not key:
         if (call.method, sub) == ("POST", "delete"):
@@ -94,7 +94,7 @@ def needs(call: Call) -> list[Need] | None:
 
 
 def address(host: str, path: str) -> tuple[str, str]:
-    """Return bucket and key; either may be empty.
+    """Return the bucket and the key of a request; either may be empty.
 
     The bucket is in the host's name or in the first part of the path.
     """

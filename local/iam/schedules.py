@@ -14,9 +14,9 @@ _SESSION = "sluice-local"
 
 
 def refusal(roles: Roles, schedule: Schedule, policy: str) -> str | None:
-    """Return the reason why a schedule may not invoke its function; None if it may.
+    """Return the reason why a schedule may not invoke its function, or None if it may.
 
-    `policy` is the function's own, as JSON.
+    `policy` is the function's own policy, as JSON.
     """
     account, region = schedule.arn.split(":")[4], schedule.arn.split(":")[3]
     source = (("aws:SourceArn", (schedule.arn,)), ("aws:SourceAccount", (account,)))

@@ -27,19 +27,19 @@ _QUERY = re.compile(_CREDENTIAL)
 _TIME = "%Y%m%dT%H%M%SZ"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STREAMED = re.compile(r"STREAMING-[A-Z0-9-]+")
-# A presigned address may hold for a week.
+# The longest lifetime of a presigned URL, in seconds: a week.
 _LONGEST_S = 604_800
 
 
 class SignatureError(ValueError):
-    """The request has a signature that is malformed."""
+    """The signature of the request is malformed."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """The fields of a signature. `time` is Unix time in seconds.
+    """The fields of a signature.
 
-    `expires` is the lifetime of a presigned address in seconds, or None.
+    `expires` is the lifetime of a presigned URL in seconds, or None.
     """
 
     key: str
@@ -54,7 +54,7 @@ class Signature:
 
     @property
     def time(self) -> float:
-        """When it was made, in Unix time. Raises SignatureError."""
+        """The time of signing, in Unix seconds. Raises SignatureError."""
         try:
             return datetime.strptime(self.stamp, _TIME).replace(tzinfo=UTC).timestamp()
         except ValueError:
@@ -75,7 +75,7 @@ class Sent:
 
 
 def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | None:
-    """Return the signature of the headers or of a presigned address; None if there is none.
+    """Return the signature in the headers or in a presigned URL; None if there is none.
 
     Raises SignatureError.
     """
@@ -122,9 +122,7 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | No
 
 
 def unsigned(found: Signature, headers: Mapping[str, str]) -> str | None:
-    """Return the name of a header that affects the request but is not signed; None if all are
-    signed.
-    """
+    """Return the name of an `x-amz-` header that is not signed; None if all are signed."""
     return next(
         (name for name in headers if name.startswith("x-amz-") and name not in found.signed), None
     )
@@ -138,9 +136,9 @@ def hashes_body(found: Signature, headers: Mapping[str, str]) -> bool:
 
 
 def payload(found: Signature, headers: Mapping[str, str], digest: str) -> str:
-    """Return the body's entry in the canonical request.
+    """Return the entry of the body in the canonical request.
 
-    `digest` is the body's SHA-256 if that is needed.
+    `digest` is the body's SHA-256. S3 takes the entry from a header instead.
 
     Raises SignatureError.
     """

@@ -1,5 +1,4 @@
-"""Writes log lines, metrics and traces on behalf of a role, and drops those that the role may not
-write.
+"""Writes log lines, metrics and traces as a role, and drops those that the role may not write.
 
 Lambda writes a function's log and traces as the function's role, SageMaker a container's log and
 metrics as the execution role. An item names its `role` and `session`; its other members are those
@@ -34,14 +33,14 @@ class Writer:
     """Passes on the items that roles may write. Each refusal is a line in the local cloud's log."""
 
     def __init__(self, control: Control, roles: Roles) -> None:
-        """`roles` are the deployed ones."""
+        """`roles` are the deployed roles."""
         self._control = control
         self._roles = roles
         self._groups: set[tuple[str, str]] = set()
         self._streams: set[tuple[str, str, str]] = set()
 
     async def send(self, items: list[Item]) -> None:
-        """Pass on the items that may be written."""
+        """Send the items that their roles may write, and log a refusal of the others."""
         refusals: dict[str, None] = {}
         allowed = []
         for item in items:

@@ -1,3 +1,4 @@
-"""Lambda functions of the local cloud: processes of the deployed code on a real Runtime API, behind
-function URLs.
+"""Lambda functions of the local cloud, behind function URLs.
+
+They are processes of the deployed code on a real Runtime API.
 """

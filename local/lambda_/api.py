@@ -1,7 +1,8 @@
-"""lambda:Invoke, and events of schedules: they return the function's result unchanged.
+"""lambda:Invoke, and invocations by schedules.
 
-Source: API reference, Invoke. An asynchronous invocation runs once: it is not repeated after a
-failure, and destinations and dead-letter queues do not exist.
+Invoke returns the function's result unchanged. An asynchronous invocation runs once: it is not
+repeated after a failure, and there are no destinations and dead-letter queues. Source: API
+reference, Invoke.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ class Invoker:
     """Invokes functions by name or ARN."""
 
     def __init__(self, find: Callable[[str], Pool | None]) -> None:
-        """`find` returns the environments of a function by its name."""
+        """`find` returns the pool of a function by the function's name, or None."""
         self._find = find
         self._background: set[asyncio.Task[None]] = set()
 
@@ -67,7 +68,7 @@ class Invoker:
         task.add_done_callback(self._background.discard)
 
     def pool(self, target: str) -> Pool:
-        """Return the environments of the function of an ARN.
+        """Return the pool of the function with an ARN.
 
         Raises FunctionError if there is none.
         """
@@ -78,15 +79,16 @@ class Invoker:
 
 
 def _name(given: str) -> str:
-    """Return the function's name from a name, a partial ARN or an ARN, with or without a
-    qualifier.
+    """Return the function's name.
+
+    `given` is a name, a partial ARN or an ARN, with or without a qualifier.
     """
     parts = given.split(":")
     return parts[parts.index("function") + 1] if "function" in parts else parts[0]
 
 
 async def result(pool: Pool, event: bytes, request_id: str = "") -> bytes:
-    """Return a function's result.
+    """Invoke a function; return its result.
 
     Raises Throttled and FunctionError.
     """

@@ -20,7 +20,7 @@ class Codes(Protocol):
 
 
 async def unpack(codes: Codes, function: Function, directory: Path) -> Path:
-    """Return the folder that serves as /var/task.
+    """Return the folder that serves as /var/task. The code is fetched and unpacked once.
 
     Raises OSError, zipfile.BadZipFile, and the errors of `codes`.
     """
@@ -32,7 +32,7 @@ async def unpack(codes: Codes, function: Function, directory: Path) -> Path:
 
 
 def _unpack(body: bytes, folder: Path) -> None:
-    # The code is unpacked beside its place and then moved: a folder that exists is complete.
+    # The code is unpacked beside its folder and then moved, so that an existing folder is complete.
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

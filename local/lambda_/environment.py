@@ -19,9 +19,10 @@ from local.lambda_.response import FunctionError, Invocation
 from local.lambda_.runtime_api import RuntimeApi
 from local.lambda_.telemetry import LogStream, Report, peak
 
-# An invocation's REPORT line waits this long for output that is still in the pipe.
+# Seconds for which an invocation's REPORT line waits for output that is still in the pipe.
 _REPORT_AFTER_S = 0.02
-# How long the output of a killed process is read: a process that it started may keep it open.
+# Seconds for which the output of an ended process is read on. A process that it started may keep
+# the pipe open.
 _OUTPUT_S = 0.5
 
 
@@ -71,12 +72,12 @@ class Environment:
 
     @property
     def busy(self) -> int:
-        """Invocations whose answer is not complete."""
+        """The number of invocations whose response is not complete."""
         return sum(not one.invocation.response.over for one in self._running.values())
 
     @property
     def finishing(self) -> bool:
-        """Whether an answer is complete, but the next invocation has not been asked for yet."""
+        """Whether a response is complete, but the process has not asked for the next invocation."""
         return any(one.invocation.response.over for one in self._running.values())
 
     @property
@@ -139,7 +140,10 @@ class Environment:
         return False
 
     def invoke(self, invocation: Invocation) -> None:
-        """Pass an invocation to the process, which must be waiting for one. Its time begins now."""
+        """Pass an invocation to the process, which must be waiting for one.
+
+        The function's timeout counts from here.
+        """
         self._write_reports()
         timeout = self._launch.limits.real(self.function.timeout)
         invocation.deadline = int((time.time() + timeout) * 1000)
@@ -161,7 +165,7 @@ class Environment:
         self._signal(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stop all of its processes until the next invocation.
+        """Stop all processes of the environment until the next invocation.
 
         An environment for several invocations is never frozen.
         """
@@ -208,7 +212,7 @@ class Environment:
             self._on_idle(self)
 
     def _finish(self, one: _Running, error: FunctionError | None) -> None:
-        """Note the end of an invocation; `error` is set if its process was killed or died."""
+        """Write the end of an invocation; `error` is set if the process was killed or died."""
         one.timer.cancel()
         del self._running[one.invocation.id]
         error = error or one.invocation.response.error
@@ -253,7 +257,8 @@ class Environment:
         )
         self._log.timed_out(request_id, self.function.timeout)
         if self._launch.concurrency > 1:
-            # What happens to the process's other invocations is not documented: here they go on.
+            # AWS does not document what happens to the process's other invocations. Here they go
+            # on.
             self._running[request_id].invocation.response.fail(error)
             return
         self._signal(signal.SIGSTOP)

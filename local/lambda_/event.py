@@ -1,8 +1,8 @@
 """The event of a function URL's invocation: payload format 2.0. Pure.
 
-Source: "Request payload format" of the Lambda developer guide. It does not list in full which
-bodies arrive in base64: here all but text, JSON, XML and JavaScript, as others have observed. A
-function must understand both.
+Source: "Request payload format" of the Lambda developer guide. The guide does not fully list which
+bodies arrive in base64. Here all do but text, JSON, XML and JavaScript, as users have observed. A
+function must understand both forms.
 """
 
 import base64
@@ -19,7 +19,8 @@ _TEXT = ("text/", "json", "xml", "javascript")
 class UrlRequest:
     """A request to a function URL.
 
-    `path` and `query` are as on the wire; header names may be in any case.
+    `path` and `query` are as on the wire; header names may be in any case. `received` is Unix time
+    in seconds.
     """
 
     method: str

@@ -1,8 +1,7 @@
 """Faults of functions: the process is killed at a chosen point of its response.
 
-A response is observed as the rest of the local cloud sees it, so the points are those of the
-Runtime API: `/response` has begun, a number of its bytes has come, or it is complete and `/next`
-has not been called.
+The points are those of the Runtime API: `/response` has begun, a number of its bytes has come, or
+it is complete and `/next` has not been called.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ def response(plan: Plan, function: str) -> Response:
 
 
 class DoomedResponse(Response):
-    """A response whose function is killed on the way. Bytes that come after that are dropped."""
+    """A response whose function is killed on the way. Bytes that come later are dropped."""
 
     def __init__(self, strike: Strike) -> None:
         """Nothing has come yet."""
@@ -34,7 +33,7 @@ class DoomedResponse(Response):
         self._dead = False
 
     def taken(self, kill: Callable[[], None]) -> None:
-        """An environment has taken the invocation."""
+        """Note that an environment has taken the invocation. `kill` ends its process."""
         self._kill = kill
         if self._strike.kind == "function-killed-at-start":
             asyncio.get_running_loop().call_later(self._strike.fault.seconds, self._end)
@@ -61,8 +60,8 @@ class DoomedResponse(Response):
     def finish(self) -> None:
         """Receive the end of the response."""
         if self._dead:
-            # The response was already on its way; the end of the process no longer affects this
-            # invocation.
+            # The function had sent the end before it was killed, so the end of its process no
+            # longer fails this invocation.
             super().fail(FunctionError("Runtime.ExitError", "killed by a fault on demand"))
             return
         super().finish()

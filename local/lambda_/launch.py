@@ -1,4 +1,4 @@
-"""How an execution environment is started: its command and its environment variables."""
+"""The command and the environment variables of an execution environment's process."""
 
 import sys
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from local.limits import Limits
 from local.shipper import Shipper
 from local.state import Function
 
-# The machine's interpreter and not the virtual environment's: a package that the zip lacks is
-# missing, as on AWS.
+# This is the machine's interpreter and not the virtual environment's. A package that the zip lacks
+# is therefore missing, as on AWS.
 INTERPRETER: str = getattr(sys, "_base_executable", sys.executable)
 # The arguments that AWS passes to a wrapper after the interpreter's path.
 _BOOTSTRAP = "/var/runtime/bootstrap.py"
@@ -52,8 +52,9 @@ def command(environment: Mapping[str, str]) -> list[str]:
 
 
 def variables(launch: Launch, runtime_api: str, group: str, stream: str) -> dict[str, str]:
-    """Return the process's environment: the deployed variables and AWS's, and none of this
-    process.
+    """Return the environment of the process: the deployed variables, and those of Lambda.
+
+    It has no variable of this process.
     """
     function = launch.function
     deployed = {name: _mapped(value, launch.code) for name, value in function.environment.items()}

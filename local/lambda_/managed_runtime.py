@@ -1,8 +1,8 @@
-"""The managed Python runtime's loop: runs the handler that `_HANDLER` names, with one buffered
-response for each invocation.
+"""The managed Python runtime's loop: runs the handler that `_HANDLER` names.
 
-The machine's interpreter runs it as a script, so it uses the standard library only and sees what
-the package brings. It lacks boto3, which AWS's runtime has.
+Each invocation has one buffered response. The machine's interpreter runs this file as a script, so
+that the handler sees only the standard library and its package. It lacks boto3, which AWS's runtime
+has.
 
 Source: "Building a custom runtime" and "Define Lambda function handler in Python" of the Lambda
 developer guide.
@@ -63,7 +63,7 @@ def _load() -> Callable[[Any, Context], Any]:
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serve until the process is killed. End with status 1 if the handler cannot be imported."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a pipe, which is the log
     try:
         handler = _load()

@@ -16,7 +16,7 @@ _TABLE = Path("/proc/net/tcp")
 
 
 def is_ours(transport: Any) -> bool:
-    """Return whether a connection over IPv4 comes from a process of this process's user."""
+    """Return whether an IPv4 connection comes from a process of the user of this process."""
     if not _TABLE.exists():
         return True
     here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")

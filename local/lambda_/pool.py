@@ -1,5 +1,7 @@
-"""The environments of one function: reused when warm, started when none is, and never more than its
-concurrency.
+"""The pool of one function's environments.
+
+A warm environment is reused, and a new one is started when none is idle. There are never more
+environments than the function's concurrency.
 """
 
 import asyncio
@@ -17,13 +19,14 @@ from local.state import Function
 
 log = logging.getLogger("local.lambda_")
 
-# A start is CPU work: more starts at once would only delay all of them. Waiting invocations take
-# what becomes free first.
+# A start is CPU work, so more starts at once would only delay all of them. A waiting invocation
+# gets the first environment that becomes free.
 _STARTS_AT_ONCE = 2 * (os.cpu_count() or 1)
-# An environment that has finished its response asks for the next invocation within a moment, so it
-# is worth waiting for.
+# Seconds that a start waits for an environment that has finished its response. Such an environment
+# asks for its next invocation within a moment.
 _FINISHING_S = 0.02
-# AWS keeps idle environments for minutes; here the memory is the developer's.
+# Seconds after which an idle environment is stopped. AWS keeps it for minutes; here it takes the
+# developer's memory.
 IDLE_S = 60.0
 
 
@@ -53,7 +56,7 @@ class Pool:
         # An environment is in this list once for each further invocation that it can take.
         self._idle: list[Environment] = []
         self._waiting: deque[tuple[Invocation, asyncio.Future[None]]] = deque()
-        # Of the environments that are being started, those whose process exists.
+        # The number of environments that are being launched. Other starts still wait.
         self._launching = 0
         self._starting: set[asyncio.Task[None]] = set()
         self._stopping: set[asyncio.Task[None]] = set()
@@ -70,11 +73,11 @@ class Pool:
         return value("lambda_account_concurrency") if reserved is None else reserved
 
     def set_concurrency(self, function: Function) -> None:
-        """Apply a change that needs no new environments."""
+        """Use a changed function whose environments stay the same."""
         self.function = function
 
     async def invoke(self, invocation: Invocation) -> None:
-        """Pass the invocation to an environment; return when one has taken it.
+        """Pass the invocation to an environment; return when an environment has taken it.
 
         Raises Throttled and FunctionError.
         """
@@ -105,7 +108,7 @@ class Pool:
 
     @property
     def at_work(self) -> bool:
-        """Whether an environment is not frozen."""
+        """Whether any environment is not frozen."""
         return any(not environment.frozen for environment in self._environments)
 
     def check_memory(self, used: Mapping[int, int]) -> None:
@@ -141,7 +144,7 @@ class Pool:
             if any(one.finishing for one in self._environments):
                 await asyncio.sleep(_FINISHING_S)
             async with self._starts:
-                # The launches in progress will take as many of the waiting invocations: one more
+                # The launches in progress will take all invocations that wait. One more environment
                 # would find nothing to do.
                 if len(self._waiting) <= self._launching * self._concurrency:
                     return
@@ -207,7 +210,7 @@ class Pool:
 
 
 def same_environment(one: Function, other: Function) -> bool:
-    """Return whether the environments of one deployment may serve the other."""
+    """Return whether environments of one function may serve the other one."""
     return replace(
         one, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
     ) == replace(

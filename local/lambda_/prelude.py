@@ -1,8 +1,11 @@
 """Reads the response of a function as it arrives. Pure.
 
-Streamed with the content type application/vnd.awslambda.http-integration-response: a JSON object
-with status, headers and cookies, eight NUL bytes, the body. Streamed otherwise: the body. Not
-streamed: one JSON value, "Response payload format" of the Lambda developer guide.
+A response has one of three forms:
+
+- streamed with the content type application/vnd.awslambda.http-integration-response: a JSON object
+  with status, headers and cookies, then eight NUL bytes, then the body;
+- streamed with another content type: the body;
+- not streamed: one JSON value, as in "Response payload format" of the Lambda developer guide.
 """
 
 import base64
@@ -12,7 +15,7 @@ from typing import Any
 
 HTTP_INTEGRATION = "application/vnd.awslambda.http-integration-response"
 _END = b"\0" * 8
-# Far more than HTTP servers accept as headers.
+# In bytes, far more than HTTP servers accept as headers.
 _LONGEST = 1 << 20
 
 
@@ -22,7 +25,7 @@ class InvalidResponse(Exception):
 
 @dataclass(frozen=True)
 class Head:
-    """Status and headers. Each cookie is the value of one Set-Cookie."""
+    """Status and headers. Each cookie is the value of one Set-Cookie header."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -39,7 +42,7 @@ class PreludeParser:
     def feed(self, data: bytes) -> tuple[Head, bytes] | None:
         """Return the head and the first bytes of the body once the prelude is complete, else None.
 
-        It must not be called after that.
+        It must not be called after the prelude is complete.
 
         Raises InvalidResponse.
         """

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from local.lambda_.prelude import Head
 
-# No more than this many bytes are held: the function's connection is not read until the caller has
-# taken some.
+# Above this many bytes, the function's connection is not read until the caller has taken some.
 _HIGH_WATER = 256 * 1024
 _LOW_WATER = 64 * 1024
 
@@ -17,12 +16,13 @@ _LOW_WATER = 64 * 1024
 class FunctionError(Exception):
     """The invocation failed.
 
-    Before the response has begun it becomes a status, after that the connection is cut.
+    Before the response has begun, the caller gets a status. After that, the connection is cut.
     """
 
     def __init__(self, kind: str, message: str, payload: bytes = b"") -> None:
-        """`kind` is Lambda's error type, such as Runtime.ExitError; `payload` is the runtime's
-        error object.
+        """`kind` is Lambda's error type, such as Runtime.ExitError.
+
+        `payload` is the error object of the runtime.
         """
         super().__init__(f"{kind}: {message}")
         self.kind = kind
@@ -45,7 +45,7 @@ class Response:
 
     @property
     def error(self) -> FunctionError | None:
-        """Why it failed, if it did."""
+        """The error that ended the response, or None."""
         return self._error
 
     @property
@@ -54,7 +54,7 @@ class Response:
         return self.head.done()
 
     def taken(self, kill: Callable[[], None]) -> None:
-        """An environment has taken the invocation.
+        """Note that an environment has taken the invocation.
 
         `kill` ends its process, for faults on demand.
         """
@@ -67,7 +67,7 @@ class Response:
     def feed(self, data: bytes, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """Receive a part of the body.
 
-        `pause` is called when enough is held, `resume` when there is room again.
+        It calls `pause` when it holds enough bytes, and `resume` when it has room again.
         """
         if self._discarded or not data:
             return
@@ -102,9 +102,9 @@ class Response:
         self._let_more_in()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body, joined as far as it has arrived.
+        """Yield the body; each chunk has all bytes that have arrived.
 
-        Raises FunctionError when it was cut.
+        Raises FunctionError if the response ended with an error.
         """
         while True:
             await self._ready.wait()

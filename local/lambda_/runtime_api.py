@@ -1,7 +1,7 @@
 """Lambda's Runtime API for one execution environment, on its own loopback port.
 
-Stock runtimes cannot send a secret: AWS_LAMBDA_RUNTIME_API is host and port. So the kernel is asked
-which user's process has connected, and requests of web pages are refused.
+Stock runtimes cannot send a secret, because AWS_LAMBDA_RUNTIME_API is only host and port. So the
+Runtime API asks the kernel which user's process has connected, and refuses requests of web pages.
 
 GET  /2018-06-01/runtime/invocation/next
 POST /2018-06-01/runtime/invocation/{id}/response      whole, or streamed with trailers
@@ -20,7 +20,8 @@ from local.lambda_.runtime_connection import Connection
 class RuntimeApi:
     """The listener of the Runtime API.
 
-    `on_next` is called when the runtime asks for work, `on_init_error` when it cannot start.
+    It calls `on_next` when the runtime asks for work, and `on_init_error` with the reason when the
+    runtime cannot start.
     """
 
     def __init__(
@@ -29,9 +30,7 @@ class RuntimeApi:
         on_init_error: Callable[[str], None],
         concurrency: int = 1,
     ) -> None:
-        """Nothing listens yet. `concurrency` is how many invocations the runtime may ask for at
-        once.
-        """
+        """Nothing listens yet. `concurrency` is how many invocations run at once."""
         self._concurrency = concurrency
         self._on_next = on_next
         self.on_init_error = on_init_error
@@ -57,7 +56,7 @@ class RuntimeApi:
             connection.abort()
 
     def offer(self, invocation: Invocation) -> None:
-        """Send an invocation to the runtime, which has asked for one."""
+        """Send an invocation to the runtime, which must be waiting for one."""
         if not self._waiting:
             invocation.response.fail(
                 FunctionError("Runtime.ExitError", "the runtime no longer waits for invocations")
@@ -85,7 +84,7 @@ class RuntimeApi:
     def asked(self, connection: Connection) -> bool:
         """Note that a connection waits for an invocation.
 
-        Return False if the runtime already has as many as it may, and has answered none.
+        Return False if the runtime has, or waits for, as many invocations as it may have.
         """
         if len(self._waiting) + len(self.active) >= self._concurrency:
             return False

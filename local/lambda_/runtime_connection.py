@@ -78,12 +78,13 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self.abort()
-        except httptools.HttpParserUpgrade:  # what follows is no HTTP; it has been answered
+        except httptools.HttpParserUpgrade:
+            # The bytes that follow are no HTTP. The request has been answered.
             if self._transport is not None:
                 self._transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -196,7 +197,7 @@ class Connection(asyncio.Protocol):
         return self._url.decode().partition("?")[0].removeprefix(_BASE)
 
     def give(self, invocation: Invocation) -> None:
-        """Answer the waiting `next`."""
+        """Answer the waiting `next` with an invocation."""
         headers = (
             f"Lambda-Runtime-Aws-Request-Id: {invocation.id}\r\n"
             f"Lambda-Runtime-Deadline-Ms: {invocation.deadline}\r\n"

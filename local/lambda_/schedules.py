@@ -1,9 +1,8 @@
-"""Schedules of EventBridge Scheduler, and rules of EventBridge with an expression, whose target is
-a function.
+"""Invokes functions by schedules of EventBridge Scheduler, and by rules of EventBridge.
 
-`rate(...)`, `cron(...)` and `at(...)` in UTC. A schedule's clock starts when it is deployed and
-runs at the time scale. Flexible windows are not waited for, and a failed invocation is not
-repeated.
+Their expressions are `rate(...)`, `cron(...)` and `at(...)` in UTC. A schedule's clock starts when
+the schedule is deployed, and runs at the time scale. Flexible windows are ignored, and a failed
+invocation is not repeated.
 
 Source: "Schedule types" of the EventBridge Scheduler user guide.
 """
@@ -23,7 +22,7 @@ log = logging.getLogger("local.lambda_")
 _UNITS = {"minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-# A cron expression without a time within this long never fires.
+# A cron expression that matches no time within this period never fires.
 _HORIZON = timedelta(days=366 * 4)
 
 Fire = Callable[[Schedule, bytes], Awaitable[None]]
@@ -34,7 +33,7 @@ class BadExpression(ValueError):
 
 
 def next_time(expression: str, after: datetime) -> datetime | None:
-    """Return when a schedule fires next; None if never. Pure.
+    """Return the time after `after` at which a schedule fires, or None if it never does. Pure.
 
     Raises BadExpression.
     """
@@ -94,11 +93,12 @@ def _number(text: str, names: tuple[str, ...], least: int) -> int:
 
 
 class Schedules:
-    """All schedules; each has a task."""
+    """All schedules. Each has its own task."""
 
     def __init__(self, fire: Fire, limits: Limits) -> None:
-        """`fire` invokes a schedule's function with an event, and may raise any Exception of the
-        data plane.
+        """`fire` invokes the function of a schedule with an event.
+
+        It may raise any Exception of the data plane.
         """
         self._fire = fire
         self._limits = limits

@@ -1,6 +1,4 @@
-"""The data plane of Lambda functions: their environments in the desired state, and the listener of
-their URLs.
-"""
+"""The data plane of Lambda: the functions' environments, and the listener of their URLs."""
 
 import asyncio
 import logging
@@ -27,9 +25,9 @@ from local.state import Function, Schedule
 
 log = logging.getLogger("local.lambda_")
 
-# Interval at which the memory of busy environments is checked.
+# Interval in seconds at which the memory of environments is checked.
 _MEMORY_S = 0.25
-# A distribution passes heads of the same size.
+# In bytes, the same as at a distribution.
 _LONGEST_HEAD = 65_536
 
 
@@ -58,13 +56,13 @@ class Functions:
         permitted: Callable[[Schedule, str], str | None] = lambda _schedule, _policy: None,
         send: Callable[[list[dict[str, Any]]], Awaitable[None]] | None = None,
     ) -> None:
-        """`endpoint_url` is the address of AWS for the functions; `concurrency` over 1 is as on
-        Managed Instances.
+        """`endpoint_url` is the address of AWS for the functions.
 
-        `permitted` returns the reason why a schedule may not invoke a function with a policy
-        (JSON), or None. `send` takes log lines and traces.
+        `concurrency` is how many invocations one environment takes at once; over 1 is as on Managed
+        Instances. `permitted` returns the reason why a schedule may not invoke a function with a
+        policy (JSON), or None. `send` takes log lines and traces.
         """
-        # The secret by which URLs know requests that came through the edge.
+        # By this secret, URLs know requests that came through the edge.
         self.hop = trust.token()
         self._faults = faults
         self._limits = limits or Limits()
@@ -86,7 +84,7 @@ class Functions:
         self._port = 0
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen for requests to function URLs."""
         app = web.Application(client_max_size=0)
         handle = handler(self._hosts.get, self._faults, self._limits, self.hop)
         app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type] # returns a coroutine
@@ -114,7 +112,7 @@ class Functions:
 
     @property
     def invoke(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Answer lambda:Invoke."""
+        """The handler of lambda:Invoke."""
         return self._invoker.handle
 
     def kill(self, access_key: str) -> bool:
@@ -133,8 +131,9 @@ class Functions:
         self._invoker.later(pool, event)
 
     async def apply(self, wanted: tuple[Function, ...]) -> None:
-        """Use the deployed functions: a changed function gets new environments, a deleted one loses
-        them.
+        """Use the deployed functions.
+
+        A changed function gets new environments, and a deleted function loses its own.
         """
         by_arn = {function.arn: function for function in wanted}
         self._retired = [pool for pool in self._retired if len(pool)]
@@ -200,8 +199,8 @@ class Functions:
                 pool.check_memory(used)
 
     async def _role(self, function: Function) -> dict[str, str]:
-        # each environment has its own credentials, as on AWS, so a call identifies the environment
-        # that made it
+        # As on AWS, each environment has its own credentials, which identify the environment that
+        # made a call.
         got = await self._control.get_json("credentials", role=function.role, session=function.name)
         return {
             "AWS_ACCESS_KEY_ID": got["AccessKeyId"],

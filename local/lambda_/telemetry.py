@@ -1,8 +1,7 @@
-"""What Lambda writes to CloudWatch Logs for an execution environment: the process's output, and
-Lambda's own lines.
+"""The log of an execution environment: the output of its process, and Lambda's own lines.
 
-Log group and stream, START, END and REPORT lines (or platform events, with the JSON log format) as
-in "Log formats" of the Lambda developer guide. Billed Duration includes the initialisation.
+Log group and stream, START, END and REPORT lines (or platform events, with the JSON log format) are
+as in "Log formats" of the Lambda developer guide. Billed Duration includes the initialisation.
 `Status: error` and its type are unconfirmed.
 """
 
@@ -30,8 +29,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class Report:
     """The end of one invocation.
 
-    Times are in seconds; `status` is success, error or timeout; `initialised` is set for the first
-    invocation only.
+    Times are in seconds, `memory` is in MB. `status` is success, error or timeout. `initialised` is
+    set for the first invocation only.
     """
 
     duration: float
@@ -45,7 +44,7 @@ class LogStream:
     """The log stream of one environment. The same bytes also go to a file."""
 
     def __init__(self, function: Function, file: Path, shipper: Shipper) -> None:
-        """`file` is appended to."""
+        """Lines are appended to `file`."""
         self.group = function.log_group or f"/aws/lambda/{function.name}"
         self.name = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{os.urandom(16).hex()}"
         self._function = function
@@ -87,7 +86,7 @@ class LogStream:
         )
 
     def traced(self, trace: str, request_id: str, seconds: float, *, failed: bool) -> None:
-        """Send the trace of an invocation that ended now, after `duration` seconds."""
+        """Send the trace of an invocation that ended now and took `seconds`."""
         for item in tracing.items(
             self._function, trace, request_id, time.time() - seconds, failed=failed
         ):
@@ -155,15 +154,15 @@ def _now() -> str:
 
 
 def resident_by_group() -> dict[int, int]:
-    """Return the bytes of memory of each process group, by its leader.
+    """Return the resident memory of each process group in bytes, by its leader's process id.
 
-    The result is empty where the system does not tell.
+    The result is empty on a system without /proc.
     """
     found: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            # After the name in brackets, which may have any characters: state, parent, group, ...,
-            # resident pages as the 22nd.
+            # After the name in parentheses, which may have any characters, come state, parent,
+            # group, and as the 22nd the resident pages.
             fields = path.read_text().rpartition(")")[2].split()
             group = int(fields[2])
             found[group] = found.get(group, 0) + int(fields[21]) * _PAGE
@@ -171,7 +170,7 @@ def resident_by_group() -> dict[int, int]:
 
 
 def peak(pid: int) -> int:
-    """Return the most bytes of memory that a process has had; 0 where the system does not tell."""
+    """Return the peak memory of a process in bytes, or 0 on a system without /proc."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

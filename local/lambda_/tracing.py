@@ -1,10 +1,9 @@
-"""X-Ray segments of functions with active tracing, and the trace header that their invocations
-carry.
+"""X-Ray segments of functions with active tracing, and the trace header of invocations.
 
-Lambda makes two segments an invocation: one of the service, one of the function. Here every
-invocation is sampled; on AWS the first of each second and five in a hundred of the others are.
-Sources: the Lambda developer guide, "Visualize Lambda function invocations using AWS X-Ray"; the
-X-Ray developer guide, "AWS X-Ray segment documents".
+Lambda makes two segments for each invocation: one of the service, one of the function. Here every
+invocation is sampled. On AWS, the first of each second and five percent of the others are. Sources:
+the Lambda developer guide, "Visualize Lambda function invocations using AWS X-Ray"; the X-Ray
+developer guide, "AWS X-Ray segment documents".
 """
 
 import json
@@ -26,8 +25,9 @@ def header(function: Function) -> str:
 def items(
     function: Function, trace: str, request_id: str, began: float, *, failed: bool
 ) -> list[dict[str, Any]]:
-    """Return what the X-Ray daemon sends after an invocation: its records of itself, then both
-    segments.
+    """Return the items that the X-Ray daemon sends after an invocation; none without sampling.
+
+    They are the daemon's records of itself, then both segments.
     """
     fields = dict(part.split("=", 1) for part in trace.split(";"))
     if fields.get("Sampled") != "1":

@@ -1,4 +1,4 @@
-"""Function URLs: one listener for all of them, which the Host header tells apart."""
+"""Function URLs. All have one listener, which finds the function by the Host header."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ from local.limits import Limits, value
 log = logging.getLogger("local.lambda_")
 
 _MAX_BODY = value("lambda_request")
-# An address of CloudFront. Here viewer and edge have the same address, which they never have on
-# AWS.
+# An address of CloudFront, as the source of requests from the edge. Here the edge itself has the
+# viewer's address, which it never has on AWS.
 _EDGE = "130.176.0.1"
 # The listener sets these headers itself.
 _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive", "date"}
@@ -43,7 +43,8 @@ def handler(
 ) -> Callable[[web.Request], "object"]:
     """Return the request handler.
 
-    `find` returns the function of a URL's host name. A request with `hop` comes from the edge.
+    `find` returns the pool of the function with a URL's host name. A request with the secret `hop`
+    comes from the edge.
     """
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -124,7 +125,7 @@ async def _invoke(
 
 
 class _Pace:
-    """Lambda's bandwidth: bytes after the first 6 MB of a response wait."""
+    """Lambda's bandwidth: after the first 6 MB of a response, bytes wait."""
 
     def __init__(self, limits: Limits) -> None:
         self._left = value("lambda_stream_burst")

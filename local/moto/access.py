@@ -1,4 +1,4 @@
-"""What moto knows of permissions: roles, policies of resources, and the roles of temporary keys."""
+"""Reads permissions from moto: roles, policies of resources, and the roles of temporary keys."""
 
 import json
 from collections.abc import Iterable
@@ -65,9 +65,9 @@ def bucket_policies() -> dict[str, Any]:
 
 
 def function_policy(function: Any) -> str:
-    """Return a function's policy as AWS writes it.
+    """Return a function's policy as AWS writes it, as JSON.
 
-    moto keeps what a statement says about URLs outside its conditions.
+    moto keeps a statement's members about URLs outside its conditions; AWS has them as conditions.
     """
     return json.dumps(
         {"Statement": [_permission(statement) for statement in function.policy.statements]}
@@ -75,8 +75,9 @@ def function_policy(function: Any) -> str:
 
 
 def concurrency(function: Any) -> int | None:
-    """Return how many invocations one environment of a function on a capacity provider takes; None
-    for others.
+    """Return how many invocations one environment of a function takes at once.
+
+    Return None for a function that is not on a capacity provider.
     """
     found = getattr(function, "capacity", None)
     if not found:
@@ -100,10 +101,9 @@ def _permission(statement: dict[str, Any]) -> dict[str, Any]:
 
 
 def caller(key: str) -> dict[str, Any] | None:
-    """Return the role of a temporary access key, with its secret, its token and its end in Unix
-    seconds.
+    """Return the role of a temporary access key, or None for an unknown key.
 
-    Return None for an unknown key.
+    With it come the key's secret, its token and its end in Unix seconds.
     """
     for backend in _each(sts_backends):
         if found := backend.get_assumed_role_from_access_key(key):
@@ -119,7 +119,10 @@ def caller(key: str) -> dict[str, Any] | None:
 
 
 def secret_arn(name: str, region: str) -> str | None:
-    """Return the ARN of a secret that is given by its name, or by an ARN without its random end."""
+    """Return the ARN of a secret, or None.
+
+    `name` is the secret's name, or its ARN without the random end.
+    """
     for secret in list(secretsmanager_backends[DEFAULT_ACCOUNT_ID][region].secrets.values()):
         if name == secret.name or secret.arn.rpartition("-")[0] == name:
             return str(secret.arn)

@@ -1,9 +1,9 @@
 """Patch moto to skip redundant work on DynamoDB's attribute values.
 
-moto keeps attribute values as the JSON in which they arrived, and yet its serializer walks
-botocore's model for each of them, which is most of the time of a call that returns an item. Binary
-values still take that way. moto also parses each update expression again, though placeholders make
-the text the same.
+moto stores attribute values as the JSON in which they arrived. Its serializer nevertheless walks
+botocore's model for each value, which is most of the time of a call that returns an item. Only
+binary values need this. moto also parses each update expression, though most have the same text as
+an earlier one, because their values are placeholders.
 """
 
 from functools import lru_cache
@@ -14,8 +14,9 @@ from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 
 
 def install() -> None:
-    """Pass attribute values through moto's serializer, and cache parsed expressions: validation
-    works on copies.
+    """Pass attribute values through moto's serializer, and cache parsed expressions.
+
+    moto validates copies of a parsed expression, so the cached one does not change.
     """
     if BaseJSONSerializer._serialize_type_structure.__name__ == "pass_through":  # noqa: SLF001 (moto's own, pinned)
         return

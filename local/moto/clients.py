@@ -23,7 +23,7 @@ def configure(endpoint_url: str, headers: Mapping[str, str]) -> None:
 def client(service: str, region: str = "us-east-1") -> Any:
     """Return a cached client.
 
-    Its calls do not wait for the data planes; the stack's operation does that at its end.
+    Its calls do not wait for the data planes. The operation on a stack waits for them at its end.
     """
     made = boto3.client(
         service,

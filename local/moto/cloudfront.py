@@ -1,5 +1,6 @@
-"""CloudFront's GetDistributionConfig for distributions in the exchange: their origins and timeouts
-only.
+"""CloudFront's GetDistributionConfig, for distributions in the exchange.
+
+The response has only origins with their timeouts, and the origin of the default behaviour.
 """
 
 import re
@@ -22,7 +23,7 @@ _DEFAULTS = {"HTTPPort": 80, "HTTPSPort": 443, "OriginReadTimeout": 30, "OriginK
 
 
 def config(path: str) -> bytes | None:
-    """Return the response body, or None if the path is not that of a distribution."""
+    """Return the response body, or None if the path does not name a known distribution."""
     found = _PATH.fullmatch(path)
     distribution = EXCHANGE.distributions.get(found[1]) if found else None
     return _xml(found[1], distribution) if found and distribution is not None else None

@@ -1,9 +1,8 @@
-"""SageMaker's inference components, which moto lacks: stored in the exchange, run by the data
-plane.
+"""SageMaker's inference components, which moto lacks.
 
-Operations: Create, Describe, List, Delete and UpdateInferenceComponentRuntimeConfig. Each copy of a
-component is a container on its endpoint; CopyCount 0 is none. `version` changes with every change
-that needs new containers.
+The exchange stores them, and the data plane runs them. Operations: Create, Describe, List, Delete
+and UpdateInferenceComponentRuntimeConfig. Each copy of a component is a container on its endpoint;
+with CopyCount 0 there is none. `version` changes with every change that needs new containers.
 """
 
 import json
@@ -54,7 +53,7 @@ def create(members: Members, region: str) -> str:
 
 
 def change(name: str, *, copies: int | None = None, specification: Members | None = None) -> None:
-    """Change the number of copies, or what they run.
+    """Change the number of copies, or the specification that they run.
 
     Raises Refused.
     """
@@ -81,7 +80,7 @@ def arn(name: str, region: str) -> str:
 
 
 def observed(name: str) -> Members | None:
-    """Return the data plane's report on a component, if it is about the present version."""
+    """Return the data plane's report on the present version of a component, or None."""
     found = EXCHANGE.components[name]
     seen = EXCHANGE.observed["endpoints"].get(f"{found['endpoint']}/{name}")
     return seen if seen and seen["config"] == f"{name}-{found['version']}" else None

@@ -1,8 +1,8 @@
-"""The meeting point of the control plane and the data planes, inside the control plane's process.
+"""Exchanges state between the control plane and the data planes, in the control plane's process.
 
-Desired state has a version. The data planes fetch it by a long poll, apply it, and report what they
-observe together with the version that they have applied. The code that changed something can wait
-for that.
+The desired state has a version. The data planes fetch it by a long poll, apply it, and report what
+they observe together with the version that they have applied. The code that changed something can
+wait for this report.
 """
 
 import threading
@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# A data plane that does not report within this time is stuck; the deployment goes on and logs that.
+# In seconds. A data plane that does not report within this time is stuck; the deployment then goes
+# on and logs that.
 APPLY_TIMEOUT_S = 15.0
 
 
 class Exchange:
     """Versions of the state, and the last report of the data planes.
 
-    Safe to use from several threads.
+    Several threads may use it.
     """
 
     def __init__(self) -> None:
@@ -26,13 +27,12 @@ class Exchange:
         self.version = 1
         self.applied = 0
         self.observed: dict[str, dict[str, Any]] = {"endpoints": {}, "distributions": {}}
-        # State that moto has no place for.
+        # State for which moto has no place.
         self.distributions: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, dict[str, Any]] = {}
         # Inference components by name, as `local.moto.components` describes them.
         self.components: dict[str, dict[str, Any]] = {}
-        # Resources that nothing here handles, by stack and logical id: their type, and what does
-        # not work without them.
+        # Resources that nothing here handles, by stack and logical id: their type, and its effect.
         self.unhandled: dict[tuple[str, str], tuple[str, str]] = {}
 
     def changed(self) -> None:
@@ -42,14 +42,12 @@ class Exchange:
             self._condition.notify_all()
 
     def wait_newer(self, version: int, timeout: float) -> bool:
-        """Wait until the state is newer than `version`; return False if it is not within `timeout`
-        seconds.
-        """
+        """Wait up to `timeout` seconds for a state newer than `version`; return whether it came."""
         with self._condition:
             return self._condition.wait_for(lambda: self.version > version, timeout)
 
     def report(self, applied: int, observed: dict[str, dict[str, Any]]) -> None:
-        """Store what the data planes observe, as of a version."""
+        """Store what the data planes observe, with the version that they have applied."""
         with self._condition:
             self.applied = applied
             self.observed = observed
@@ -64,8 +62,9 @@ class Exchange:
     def await_observed(
         self, kind: str, name: str, wanted: Callable[[dict[str, Any]], bool], timeout: float
     ) -> Any:
-        """Wait until the report on a resource is as `wanted`; return it, or None after `timeout`
-        seconds.
+        """Wait until `wanted` is true of the report on a resource; return the report.
+
+        Return None after `timeout` seconds.
         """
         ends = time.monotonic() + timeout
         with self._condition:

@@ -1,7 +1,7 @@
-"""Environments that are too large, which the services refuse at deployment and moto accepts.
+"""Refuses environments that are too large, as the services do at deployment. moto accepts them.
 
-This also keeps a function's LoggingConfig and CapacityProviderConfig, which moto forgets. Sources:
-the rows `*_environment*` of `local.limits`.
+The patches also keep a function's LoggingConfig and CapacityProviderConfig, which moto forgets.
+Sources: the rows `*_environment*` of `local.limits`.
 """
 
 import json

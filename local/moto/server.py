@@ -1,5 +1,4 @@
-"""The control plane's HTTP server: moto's own application, and beside it the paths under
-`/_control/`.
+"""The control plane's HTTP server: moto's application, and the paths under `/_control/`.
 
     GET  /_control/state?after=VERSION     the desired state, once it is newer (204 after 25 s)
     POST /_control/report                  {"applied": version, "endpoints": {...},
@@ -9,7 +8,8 @@
     GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
     GET  /_control/object?bucket=B&key=K   an object's bytes
     GET  /_control/credentials?role=ARN&session=NAME     of AssumeRole, Expiration in Unix seconds
-    GET  /_control/caller?key=ACCESSKEYID  of AssumeRole's keys, as `access.caller` says, or null
+    GET  /_control/caller?key=ACCESSKEYID  the role of a temporary key, as `access.caller` says,
+                                           or null
     GET  /_control/log_group?name=NAME&region=REGION           whether it exists
     GET  /_control/secret?id=NAME&region=REGION                a secret's ARN, or null
 
@@ -45,7 +45,8 @@ from local.moto.state import snapshot
 from local.moto.telemetry import take
 
 _POLL_S = 25.0
-# An environment keeps its credentials for its whole life. This is the longest time of AssumeRole.
+# In seconds, the longest time of AssumeRole. An environment keeps its credentials for its whole
+# life.
 _KEPT_S = 12 * 3600
 # Services whose changes the data planes must see.
 _WATCHED = {"lambda", "sagemaker", "cloudfront", "iam", "scheduler", "events"}
@@ -61,14 +62,14 @@ Start = Callable[..., Any]
 class Application:
     """The WSGI application.
 
-    moto has no locks: a condition of a DynamoDB write holds, and an S3 object can be read while it
-    is replaced, only if the requests of a service come one at a time. Those of CloudFormation wait
-    for stacks, which make requests of their own; `local.cloudformation` does its own locking by one
-    operation a stack.
+    moto has no locks, so the requests of a service come one at a time. Otherwise a condition of a
+    DynamoDB write might not hold, and an S3 object could not be read while it is replaced.
+    CloudFormation's requests are the exception: they wait for stacks, which make requests of their
+    own. `local.cloudformation` allows one operation on a stack at a time.
     """
 
     def __init__(self, token: str) -> None:
-        """Make moto's application. Each service's part is loaded at its first request."""
+        """Create moto's application. Each service's part is loaded at its first request."""
         self._token = token
         self.moto = DomainDispatcherApplication(create_backend_app)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -113,9 +114,7 @@ class Application:
 
 
 def _service(environ: Environ) -> str:
-    """Return the service that a request is signed for; S3 if no header has a signature, as in
-    moto.
-    """
+    """Return the service that a request is signed for; without a signature S3, as in moto."""
     found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     return found[1] if found else "s3"
 
@@ -162,9 +161,8 @@ def _control(
                 else _answer(start_response, "404 Not Found", b"")
             )
         case "credentials":
-            session = query["session"].ljust(
-                2, "_"
-            )  # a function's name may have one character, a session's may not
+            # A function's name may have one character; a session's name has at least two.
+            session = query["session"].ljust(2, "_")
             got = client("sts").assume_role(
                 RoleArn=query["role"], RoleSessionName=session, DurationSeconds=_KEPT_S
             )["Credentials"]
@@ -202,12 +200,10 @@ def _answer(
 
 
 class _Handler(MotoRequestHandler):  # type: ignore[misc] # moto is untyped here
-    """Keeps connections open, because the gateway has a bounded pool of them, and logs failures
-    only.
-    """
+    """Keeps connections open, for the gateway's bounded pool of them, and logs failures only."""
 
     protocol_version = "HTTP/1.1"
-    # Requests and responses are small: without this each would wait for the delayed ACK of the
+    # Requests and responses are small. Without this, each would wait for the delayed ACK of the
     # other side.
     disable_nagle_algorithm = True
 

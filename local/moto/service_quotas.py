@@ -1,9 +1,8 @@
-"""Service Quotas: the values of a new account, for the quotas that a deployment needs. moto has
-those of VPC only.
+"""Service Quotas: the values of a new account, for the quotas that a deployment needs.
 
-Sources: the quota pages of SageMaker and Lambda. Users report that a new account has no GPU
-instance for endpoints and may run ten functions at once. Concurrency is the local cloud's own
-limit, so that the quota says what happens.
+moto has only those of VPC. Sources: the quota pages of SageMaker and Lambda. Users report that a
+new account has no GPU instance for endpoints and may run ten functions at once. Here the quota of
+concurrency is the limit that the local cloud enforces.
 """
 
 import json

@@ -16,7 +16,7 @@ from local.moto.exchange import EXCHANGE
 
 
 def snapshot() -> dict[str, Any]:
-    """Return all functions, endpoints and distributions, with the version they belong to."""
+    """Return everything that the data planes run, with the version of this state."""
     version = EXCHANGE.version
     return {
         "version": version,
@@ -123,7 +123,7 @@ def _endpoint(account: str, region: str, backend: Any, endpoint: Any) -> dict[st
 
 
 def _component(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Return a component as an endpoint: its copies are the instances of its one variant."""
+    """Return a component as an endpoint. Its copies are the instances of its one variant."""
     backend = sagemaker_backends[found["account"]][found["region"]]
     specification = found["specification"]
     given = {
@@ -143,7 +143,7 @@ def _component(name: str, found: dict[str, Any]) -> dict[str, Any]:
         variant["model_data"] = container.get("ArtifactUrl", variant["model_data"])
     endpoint = backend.endpoints.get(found["endpoint"])
     config = backend.endpoint_configs.get(endpoint.endpoint_config_name) if endpoint else None
-    # Without a model the role is that of the endpoint's configuration.
+    # Without a model, the role is that of the endpoint's configuration.
     if variant["role"] in {"", "arn:test"}:  # moto's value for none
         variant["role"] = getattr(config, "execution_role_arn", None) or ""
     return {

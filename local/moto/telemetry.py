@@ -1,11 +1,15 @@
-"""Stores what the data planes write: log lines in CloudWatch Logs, metrics in CloudWatch, segments
-in X-Ray.
+"""Stores log lines in CloudWatch Logs, metrics in CloudWatch and segments in X-Ray.
 
-A log line: {"region", "group", "stream", "timestamp" (ms), "message"}; one in the embedded metric
-format becomes metrics too. Metrics: {"region", "namespace", "data"}, as PutMetricData takes them. A
-segment: {"region", "segment"}, JSON text. The X-Ray daemon's records of itself, {"region",
-"records"}, cannot be read back. Source: "Specification: Embedded metric format" of the CloudWatch
-user guide.
+The data planes send these items:
+
+- a log line: {"region", "group", "stream", "timestamp" (ms), "message"}. A line in the embedded
+  metric format becomes metrics, too;
+- metrics: {"region", "namespace", "data"}, as PutMetricData takes them;
+- a segment: {"region", "segment"}, which is JSON text;
+- the X-Ray daemon's records of itself: {"region", "records"}. They are dropped, because no API
+  returns them.
+
+Source: "Specification: Embedded metric format" of the CloudWatch user guide.
 """
 
 import json
@@ -22,12 +26,12 @@ from moto.xray.models import xray_backends
 log = logging.getLogger("local.moto")
 
 Line = dict[str, Any]
-# Older traces are dropped.
+# The maximum of traces. Older ones are dropped.
 _TRACES = 1000
 
 
 def take(items: list[Line]) -> None:
-    """Store items, and make log groups and streams as they are needed."""
+    """Store items. Create the log groups and streams that they need."""
     for item in items:
         if "namespace" in item:
             data = [{"Timestamp": None, **one} for one in item["data"]]
@@ -64,7 +68,7 @@ def _lines(lines: list[Line]) -> None:
 
 
 def metrics(message: str) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return namespace and data of the metrics in one line; none if it is not in the format."""
+    """Return namespace and data of the metrics in a line; none if it is not in the format."""
     if '"_aws"' not in message:
         return []
     try:

@@ -16,7 +16,7 @@ from local.sagemaker.runner import TOKEN, Container, Running, free_port
 MODEL_FOLDER = "/opt/ml/model"
 PORT = 8080
 GRACE_S = 30
-# Time that the engine itself needs for a command, in addition to the container's.
+# Seconds that the engine itself needs for a command, in addition to the container's time.
 _ENGINE_S = 20.0
 
 
@@ -24,8 +24,9 @@ class ContainerRunner:
     """Runs the image that a model names. The engine must have it already: nothing is pulled."""
 
     def __init__(self, engine: str, directory: Path) -> None:
-        """`engine` is docker or podman; containers get a label with `directory`, the local
-        cloud's.
+        """`engine` is docker or podman.
+
+        Containers get a label with `directory`, which is the local cloud's.
         """
         self._engine = engine
         self._directory = directory
@@ -34,7 +35,8 @@ class ContainerRunner:
     async def start(self, container: Container) -> Running:
         """Start the container.
 
-        Complaints of the engine itself are in the container's log, with an exit status.
+        If the engine itself fails, its messages are in the container's log, and the container ends
+        with the engine's exit status.
 
         Raises OSError if the engine cannot be run.
         """
@@ -52,7 +54,7 @@ class ContainerRunner:
             *("--label", f"{engines.LABEL}.container={container.name}"),
             *("--publish", f"127.0.0.1:{port}:{PORT}"),
             *("--mount", f"type=bind,source={container.weights},target={MODEL_FOLDER},readonly"),
-            # With SELinux, a folder of the machine cannot be read otherwise, except after
+            # With SELinux, the container could read a folder of the machine otherwise only after
             # relabelling it.
             *("--security-opt", "label=disable"),
             *("--stop-signal", "SIGTERM"),
@@ -79,8 +81,9 @@ class ContainerRunner:
 
 
 class _Running:
-    """A container by its name, and the engine's client, which is attached to it and ends with
-    it.
+    """A container by its name, and the engine's client.
+
+    The client is attached to the container and ends with it.
     """
 
     def __init__(
@@ -96,8 +99,8 @@ class _Running:
         return await self._client.wait()
 
     def kill(self) -> None:
-        # the client passes SIGKILL to no container, so the engine is asked; its answer is not
-        # awaited
+        # The client cannot pass SIGKILL to the container, so the engine kills it. Nothing waits for
+        # that.
         self._killing = asyncio.ensure_future(self._ask("kill", self.name))
 
     async def stop(self) -> None:
@@ -125,9 +128,9 @@ class _Running:
 
 
 def _let_read(folder: Path) -> None:
-    """Make the weights readable for the image's user, who has no rights here.
+    """Make the weights readable for the image's user, who has no other rights on this machine.
 
-    The umask does not matter.
+    This works with any umask.
     """
     for path in (folder, *folder.rglob("*")):
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))

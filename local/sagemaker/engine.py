@@ -1,5 +1,7 @@
-"""The container engine of this machine: which one answers, and which containers a killed local
-cloud left in it.
+"""The container engine of this machine.
+
+This module finds the engine that answers, and removes the containers that a killed local cloud left
+in it.
 """
 
 import os
@@ -13,9 +15,10 @@ ENGINES = ("docker", "podman")
 NAMED_BY = ("SLUICE_CONTAINER_ENGINE", "CDK_DOCKER")
 # A label of each container: the folder of the local cloud that started it.
 LABEL = "sluice.local"
-# A file in that folder while an engine may have containers of this local cloud.
+# The name of a file in that folder. It exists while an engine may have containers of this local
+# cloud.
 _MARK = "engine"
-# An engine that was just started may need some seconds for its first answer.
+# In seconds. An engine that was just started may need some for its first answer.
 _ANSWER_S = 30.0
 
 
@@ -26,7 +29,7 @@ class EngineError(Exception):
 def find(environment: Mapping[str, str] = os.environ) -> str:
     """Return the engine that `environment` names, else docker or podman, whichever answers first.
 
-    Raises EngineError with the reason of each.
+    Raises EngineError with the reason of each engine.
     """
     named = next((environment[name] for name in NAMED_BY if environment.get(name)), None)
     reasons = []
@@ -69,9 +72,7 @@ def client_environment() -> dict[str, str]:
 
 
 def remember(directory: Path, engine: str) -> None:
-    """Note that containers of `engine` may be left over if the local cloud in `directory` is
-    killed.
-    """
+    """Note that the local cloud in `directory`, if it is killed, may leave containers behind."""
     (directory / _MARK).write_text(engine)
 
 

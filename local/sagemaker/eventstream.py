@@ -50,8 +50,9 @@ def payload_part(payload: bytes) -> bytes:
 
 
 def exception(kind: str, message: str, **members: str) -> bytes:
-    """Return the frame of a failure within the stream: `ModelStreamError` (with ErrorCode) or
-    `InternalStreamFailure`.
+    """Return the frame of a failure within the stream.
+
+    `kind` is `ModelStreamError` (with ErrorCode) or `InternalStreamFailure`.
     """
     headers = {
         ":exception-type": kind,

@@ -31,7 +31,7 @@ _TIMED_OUT = (
     "the latency metrics for "
     "each container in Amazon CloudWatch, resolve the issue, and try again."
 )
-# As users report these messages.
+# The next two messages are as users report them.
 _NO_COMPONENT = (
     "Inference Component Name header is required for endpoints to which you plan to deploy "
     "inference components. "
@@ -268,8 +268,9 @@ async def _read_out(
     instance: Instance,
     ends: float,
 ) -> None:
-    """Read a response to its end and drop it: the container does not notice that its caller has
-    left.
+    """Read a response to its end and drop it.
+
+    So the container does not notice that its caller has left.
     """
     instance.outstanding += 1
     try:

@@ -1,8 +1,8 @@
-"""Where a container's response is cut into payload parts.
+"""Cuts a container's response into payload parts.
 
-SageMaker's parts are not the container's chunks. Bytes are never held back here; at random places
-they are cut once more, so that half a record or half a character in a part is usual. The same seed
-cuts the same bytes at the same places.
+SageMaker's parts are not the container's chunks. Bytes are never held back here, but some reads are
+cut in two at a random place. So a part often ends within a record or a character. The same seed
+cuts the same reads at the same places.
 """
 
 import random

@@ -1,5 +1,6 @@
-"""Reads a model's data, and checks access to its image, with the rights of its execution role, as
-SageMaker does.
+"""Reads a model's data, and checks access to its image, with the rights of its execution role.
+
+SageMaker does the same.
 """
 
 import logging
@@ -19,13 +20,13 @@ _PULL = ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer
 
 
 class RoleReader:
-    """S3 through the control plane, for `local.sagemaker.weights`.
+    """Reads S3 through the control plane, for `local.sagemaker.weights`.
 
     The role in a query's `role` must be allowed to read.
     """
 
     def __init__(self, objects: Objects, roles: Roles, region: str) -> None:
-        """`objects` reads everything; `roles` are the deployed ones."""
+        """`objects` reads any object; `roles` are the deployed roles."""
         self._objects = objects
         self._roles = roles
         self._region = region

@@ -1,4 +1,4 @@
-"""How a container is run: the interface of processes and of images in an engine."""
+"""The interface of runners of containers, and the runner that starts processes instead."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from typing import Protocol
 from local import processes, trust
 from local.third_party import server_of
 
-# SageMaker waits 30 s between SIGTERM and SIGKILL; on a laptop that is too long.
+# In seconds. SageMaker waits 30 s between SIGTERM and SIGKILL, which is too long on a laptop.
 _GRACE_S = 5.0
 # The container knows its callers by this token. It is a setting of this project's container; AWS's
 # images ignore it.
@@ -21,7 +21,7 @@ TOKEN = "SLUICE_CALLER_TOKEN"  # noqa: S105 - a variable's name
 
 @dataclass(frozen=True)
 class Container:
-    """What to run. `weights` is the folder that SageMaker mounts at /opt/ml/model."""
+    """A container to be run. `weights` is the folder that SageMaker mounts at /opt/ml/model."""
 
     name: str
     image: str
@@ -60,20 +60,23 @@ class Runner(Protocol):
 
 
 class ProcessRunner:
-    """Runs a command in place of the image, with the model's environment and none of this process.
+    """Runs a command in place of the image.
 
-    For one of AWS's images the command is the stand-in of its server.
+    The command gets the model's environment and no variable of this process. For one of AWS's
+    images it is the stand-in of its server.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
-        """`command` is what the image's entrypoint would run, with `serve` as its argument."""
+        """`command` is what the image's entrypoint would run, with `serve` at its end."""
         self._command = tuple(command)
 
     async def start(self, container: Container) -> Running:
         """Start the process.
 
-        A process has no mounts, so SLUICE_MODEL_DIR names the folder with the weights, and no
-        network namespace, so it is told to listen on loopback.
+        A process has no mounts, so SLUICE_MODEL_DIR names the folder with the weights. It has no
+        network namespace, so SLUICE_HOST is loopback.
+
+        Raises OSError.
         """
         port = free_port()
         token = trust.token()
@@ -84,8 +87,7 @@ class ProcessRunner:
             **container.environment,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SLUICE_MODEL_DIR": str(container.weights),
-            # A container has its own network, a process does not: every process of this machine
-            # could call it.
+            # A process has no network of its own, so another process of this machine could call it.
             "SLUICE_HOST": "127.0.0.1",
             TOKEN: token,
         }

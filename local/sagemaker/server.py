@@ -1,6 +1,4 @@
-"""The data plane of SageMaker endpoints: brings them to the desired state, and finds one to
-invoke.
-"""
+"""The data plane of SageMaker: brings endpoints to the desired state, and invokes them."""
 
 import asyncio
 import logging
@@ -22,8 +20,8 @@ from local.state import Endpoint
 
 log = logging.getLogger("local.sagemaker")
 
-# Shorter than the timeout of any server, so that a pooled connection is never used when the
-# container has just closed it.
+# In seconds. It is shorter than the timeout of any server, so that no pooled connection is used
+# that the container has just closed.
 _KEEPALIVE_S = 2.0
 
 
@@ -32,7 +30,7 @@ async def _nowhere(items: list[dict[str, Any]]) -> None:
 
 
 class _Entry:
-    """One endpoint: the desired configuration, the one that serves, and the change in progress."""
+    """One endpoint: the desired configuration, the serving one, and the change in progress."""
 
     def __init__(self, wanted: Endpoint) -> None:
         self.wanted = wanted
@@ -56,8 +54,9 @@ class Endpoints:
         limits: Limits | None = None,
         send: Callable[[list[dict[str, Any]]], Awaitable[None]] = _nowhere,
     ) -> None:
-        """`on_change` is called when `observe` has a new result; `send` takes log lines and
-        metrics.
+        """Nothing is started yet.
+
+        `on_change` is called when `observe` has a new result. `send` takes log lines and metrics.
         """
         self._shipper = Shipper(send)
         self._faults = faults
@@ -86,8 +85,9 @@ class Endpoints:
             await self._session.close()
 
     async def apply(self, wanted: tuple[Endpoint, ...]) -> None:
-        """Begin all changes: unwanted containers are stopped first, new ones start in the
-        background.
+        """Begin all changes.
+
+        Unwanted containers are stopped first. New ones start in the background.
         """
         by_name = {endpoint.key: endpoint for endpoint in wanted}
         gone = [name for name in self._entries if name not in by_name]
@@ -111,8 +111,9 @@ class Endpoints:
         }
 
     def status(self) -> list[dict[str, Any]]:
-        """Return the endpoints for `/_local/status`, with their containers and the headers that
-        each requires.
+        """Return the endpoints for `/_local/status`.
+
+        Each has its containers, with the headers that each container requires.
         """
         return [
             {
@@ -144,7 +145,7 @@ class Endpoints:
         endpoint = entry.wanted
         old = entry.serving
         if old is not None and old.endpoint.config == endpoint.config:
-            entry.status = "InService"  # an update that failed is undone
+            entry.status = "InService"  # this change undoes an update that failed
         else:
             assert self._session is not None  # noqa: S101 - start() has made it
             serving = Serving(

@@ -1,4 +1,4 @@
-"""One endpoint configuration that serves: its instances, their health, and which one is next."""
+"""Serves one endpoint configuration: its instances, their health, and the choice of one."""
 
 import asyncio
 import contextlib
@@ -15,9 +15,9 @@ from local.state import Endpoint, Variant
 
 log = logging.getLogger("local.sagemaker")
 
-# SageMaker's default for the start-up health check of a variant is 600 s.
+# SageMaker's default for the start-up health check of a variant, in seconds.
 DEFAULT_STARTUP_S = 600
-# A container has 2 s to answer /ping.
+# Seconds that a container has to answer /ping.
 _PING_S = 2.0
 _PING_EVERY_S = 0.1
 _RESTART_FIRST_S = 0.5
@@ -32,7 +32,7 @@ class Instance:
     """One container of a variant. It is started again when it ends."""
 
     def __init__(self, variant: Variant, number: int, folder: Path, log_file: Path) -> None:
-        """`folder` gets the weights."""
+        """`folder` is where the weights are stored."""
         self.variant = variant
         self.number = number
         self.weights = folder
@@ -48,7 +48,7 @@ class Instance:
 
     @property
     def port(self) -> int | None:
-        """The port, while the container can be invoked; else None."""
+        """The port while the container can be invoked, else None."""
         return self.running.port if self.running and self.healthy else None
 
     @property
@@ -140,7 +140,7 @@ class Serving:
         await asyncio.gather(*(tail.stop() for tail in self._tails))
 
     def invoked(self, variant: Variant, status: int, seconds: float) -> None:
-        """Record an invocation that was answered with `status` (0: not at all) after a time."""
+        """Record an invocation: its `status` (0 without an answer) and its time in seconds."""
         self._add(invocation(self.endpoint, variant, status, seconds))
 
     def least_busy(self) -> Instance | None:

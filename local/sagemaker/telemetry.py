@@ -1,9 +1,9 @@
-"""What SageMaker writes about an endpoint as its execution role: the containers' output, and
-metrics of invocations.
+"""The log and the metrics of an endpoint, which SageMaker writes as the execution role.
 
-Log group /aws/sagemaker/Endpoints/NAME, a stream for each instance; metrics in AWS/SageMaker by
-endpoint and variant. Sources: the SageMaker developer guide, "Log groups and streams that Amazon
-SageMaker AI logs" and "SageMaker AI endpoint invocation metrics".
+The log is the containers' output, in the group /aws/sagemaker/Endpoints/NAME with a stream for each
+instance. The metrics are those of invocations, in AWS/SageMaker by endpoint and variant. Sources:
+the SageMaker developer guide, "Log groups and streams that Amazon SageMaker AI logs" and "SageMaker
+AI endpoint invocation metrics".
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 from local.state import Endpoint, Variant
 
-# Interval at which the file that a container writes to is read.
+# Interval in seconds at which the file that a container writes to is read.
 _EVERY_S = 0.25
 # A longer line is cut, as CloudWatch Logs cuts an event of over 256 KB.
 _LONGEST = 256 * 1024
@@ -29,8 +29,9 @@ def _common(endpoint: Endpoint, variant: Variant) -> dict[str, Any]:
 
 
 def invocation(endpoint: Endpoint, variant: Variant, status: int, seconds: float) -> dict[str, Any]:
-    """Return the metrics of one invocation: `status` is the container's, `seconds` the time until
-    its response began.
+    """Return the metrics of one invocation.
+
+    `status` is the container's, and `seconds` is the time until its response began.
     """
     dimensions = [
         {"Name": "EndpointName", "Value": endpoint.name},
@@ -52,7 +53,7 @@ def invocation(endpoint: Endpoint, variant: Variant, status: int, seconds: float
 
 
 class Tail:
-    """Sends on what a container adds to its log file."""
+    """Sends the lines that a container adds to its log file."""
 
     def __init__(
         self, endpoint: Endpoint, variant: Variant, number: int, file: Path, add: Add
@@ -72,7 +73,7 @@ class Tail:
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Send the rest, and end."""
+        """Send the remaining lines, and end."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._take()

@@ -31,12 +31,11 @@ class Access(Objects, Protocol):
 
 
 async def fetch(objects: Objects, address: str | None, folder: Path, role: str) -> None:
-    """Fill `folder` with the contents of an S3 address: all objects below a prefix, or the content
-    of one tar.gz.
+    """Fill `folder` with the objects below an S3 address, which are read as `role`.
 
-    They are read as `role`.
+    Objects named *.tar.gz are unpacked. Without an address the folder is empty.
 
-    Raises WeightsError if there is nothing, or if the role may not read it.
+    Raises WeightsError if there is no object, or if the role may not read them.
     """
     await asyncio.to_thread(_empty, folder)
     if address is None:

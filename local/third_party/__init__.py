@@ -1,11 +1,10 @@
-"""Stand-ins for the third-party servers in AWS's containers, whose images the local cloud cannot
-run.
+"""Stand-ins for the third-party servers in AWS's containers.
 
-They speak each server's dialect and check requests as strictly, but have no model: they answer what
-the prompt tells them.
+The local cloud cannot run their images. A stand-in speaks its server's dialect and checks requests
+as strictly, but has no model: the prompt says what it answers.
 """
 
-# The repository of an image -> the server in it.
+# Servers by the repository of their image.
 REPOSITORIES = {
     "vllm": "vllm",
     "sglang": "sglang",

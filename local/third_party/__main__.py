@@ -1,5 +1,6 @@
-"""`python -m local.third_party SERVER serve`: the stand-in of a server, on the port of
-SAGEMAKER_BIND_TO_PORT.
+"""Runs the stand-in of a server: `python -m local.third_party SERVER serve`.
+
+It listens on the port in SAGEMAKER_BIND_TO_PORT.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from aiohttp import web
 from local.third_party.shapes import FAILURES, SERVERS, Body, refusal, reply
 from local.trust import callers
 
-# A pause between two records, so that responses are streams.
+# Seconds between two records, so that responses are streams.
 _GAP_S = 0.002
 _KNOWN = {
     "frequency_penalty", "inputs", "logit_bias", "logprobs", "max_tokens", "messages", "n", "parallel_tool_calls",

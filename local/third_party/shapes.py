@@ -1,5 +1,4 @@
-"""The chunks that each server writes for one answer, and its errors for requests that it does not
-accept.
+"""The chunks that each server writes for one answer, and its errors for invalid requests.
 
 After the servers' sources: vLLM and SGLang `serving_chat.py`, DJL Serving `output_formatter.py` and
 `lmi_vllm/request_response_utils.py`, TGI `chat.rs` and `server.rs`.
@@ -15,7 +14,10 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reply:
-    """What a stand-in answers: the pieces, each a token, and how it ends."""
+    """The answer of a stand-in: its pieces, each a token, and how it ends.
+
+    `die_after` and `fail_after` count records. `refuse` is the message of a refusal.
+    """
 
     pieces: list[str]
     prompt_tokens: int
@@ -26,7 +28,7 @@ class Reply:
 
 
 def reply(prompt: str, limit: int | None) -> Reply:
-    """Return what the prompt asks for.
+    """Return the answer that the prompt asks for.
 
     A prompt is a JSON object with `say`, as for the scripted engine, or text, which is repeated.
     """
@@ -77,7 +79,10 @@ def _choice(delta: Body, reason: str | None = None, **more: Any) -> Body:
 
 
 def _openai(answer: Reply, options: Body, nothing: Body) -> Iterator[Body]:
-    """Yield the chunks that vLLM and SGLang have alike; `nothing` is what a delta holds besides."""
+    """Yield the chunks that vLLM and SGLang have in common.
+
+    `nothing` has the other members of a delta.
+    """
     running = options.get("continuous_usage_stats", False)
 
     def usage(tokens: int) -> Body:
@@ -108,8 +113,9 @@ def sglang(answer: Reply, body: Body) -> Iterator[bytes]:
 
 
 def lmi(answer: Reply, body: Body) -> Iterator[bytes]:
-    """Yield LMI's JSON lines: chunks for messages, tokens for `inputs`, and a blank line at the
-    end.
+    """Yield LMI's JSON lines, and a blank line at the end.
+
+    They are chunks for messages, and tokens for `inputs`.
     """
     if "messages" in body:
         for chunk in _openai(answer, body.get("stream_options") or {}, {}):
@@ -138,8 +144,9 @@ def _tokens(answer: Reply, *, generated: int) -> Iterator[Body]:
 
 
 def tgi(answer: Reply, body: Body) -> Iterator[bytes]:
-    """Yield TGI's server-sent events, without the space, with the role in each chunk and usage at
-    the end.
+    """Yield TGI's server-sent events, without a space after `data:`.
+
+    The role is in each chunk, and the usage comes at the end.
     """
     said = {"role": "assistant", "tool_call_id": None}
     for piece in answer.pieces:

@@ -46,12 +46,12 @@ class Engine(Protocol):
     def cache_usage(self) -> float | None:
         """The share of the engine's cache in use, from 0 to 1.
 
-        None means that the engine does not know; its tokens are counted instead.
+        None means that the engine does not know it. The container then counts tokens instead.
         """
 
     @property
     def steps(self) -> Steps | None:
-        """The measurement of the engine's steps; None if it cannot tell steps apart."""
+        """The measurement of the engine's steps; None if the engine cannot tell steps apart."""
 
     async def metrics(self) -> bytes:
         """Return the engine's own metrics as Prometheus text, which may be empty."""

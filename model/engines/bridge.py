@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Bridge:
-    """A bounded buffer, made on the loop; `writers` threads write and end, one task reads.
+    """A bounded buffer. Create it on the loop: `writers` threads write and end, one task reads.
 
     While the buffer holds `bound` events, a writer waits until the reader takes them or leaves. The
     loop is woken once for everything that is written before it runs, so a busy loop gets larger
-    batches, not more wake-ups.
+    batches instead of more wake-ups.
     """
 
     def __init__(self, writers: int, bound: int) -> None:
@@ -46,7 +46,7 @@ class Bridge:
             return True
 
     def end(self, error: ModelError | None = None) -> None:
-        """Note from a thread that it writes no more. The reader gets the first error."""
+        """Note, from a writer's thread, that it writes no more. The reader gets the first error."""
         with self._room:
             self._writers -= 1
             self._error = self._error or error
@@ -57,10 +57,11 @@ class Bridge:
         self._loop.call_soon_threadsafe(self._ready.set)
 
     async def take(self) -> list[Event]:
-        """Return all events that have come, after waiting for some; empty when every writer has
-        ended.
+        """Wait for events; return all that have come.
 
-        Raises a writer's error.
+        The list is empty once every writer has ended.
+
+        Raises the first error of a writer, after its events.
         """
         while True:
             await self._ready.wait()
@@ -70,7 +71,7 @@ class Bridge:
                 self._room.notify_all()
                 if events or (self._writers == 0 and self._error is None):
                     if self._error is not None or self._writers == 0:
-                        self._ready.set()  # an end follows these
+                        self._ready.set()  # the end follows these events
                     return events
                 if self._error is not None:
                     raise self._error

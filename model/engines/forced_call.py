@@ -1,8 +1,8 @@
 """Tool calls that a request requires, for engines that guide by a JSON schema. Pure.
 
 llama.cpp's own grammar for a required tool lets a model write any amount of text before the call,
-and a small model never begins it. So the answer is guided to be the call from its first token on,
-`{"name":...,"arguments":{...}}`, and is translated back into OpenAI's pieces as it comes.
+and a small model never begins it. Here the answer is guided to be the call from its first token on,
+`{"name":...,"arguments":{...}}`. `CallReader` translates it back into OpenAI's pieces as it comes.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
+# These members map names to schemas.
 _NAMED = (
     "properties",
     "patternProperties",
     "$defs",
     "definitions",
     "dependentSchemas",
-)  # these members map names to schemas
+)
+# These members hold values, in which a `$ref` is no reference.
 _DATA = (
     "const",
     "enum",
     "default",
     "example",
     "examples",
-)  # these members hold values: what looks like a reference there is none
+)
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*')
 _TAIL = re.compile(r"\s*\}?\s*\Z")
 
@@ -56,9 +58,9 @@ def schema(functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _moved(value: Any, base: str, *, names: bool = False) -> Any:
-    """Return a schema whose references into itself still hold below `base`.
+    """Return a schema with its references to itself changed to point below `base`.
 
-    With `names` it is a mapping of names to schemas.
+    With `names`, `value` maps names to schemas.
     """
     if isinstance(value, list):
         return [_moved(inner, base) for inner in value]
@@ -92,13 +94,13 @@ class CallReader:
             if head is None:
                 return []
             self._began = True
-            self._text = self._text[
-                head.end() :
-            ]  # this also drops the white space before the arguments
+            # This also drops the white space before the arguments.
+            self._text = self._text[head.end() :]
             function = {"name": head.group(1), "arguments": ""}
             call_id = f"call_{secrets.token_hex(12)}"
             pieces.append({"index": 0, "id": call_id, "type": "function", "function": function})
-        held = _TAIL.search(self._text)  # this bracket may close the call itself, not its arguments
+        # A last bracket may close the call itself, not its arguments.
+        held = _TAIL.search(self._text)
         place = held.start() if held is not None else len(self._text)
         if place:
             self._began_arguments = True

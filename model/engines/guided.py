@@ -1,9 +1,9 @@
 """Makes grammars from callers' JSON schemas, and limits the size of llama.cpp's own grammars. Pure.
 
-Schemas are guided by llguidance, which is part of llama.cpp here. It takes any number of strings in
-an `enum` as one automaton, where llama.cpp's own grammars compare every alternative with the whole
-vocabulary at every token. Tools that a model may call are the exception: llama.cpp makes its own
-grammar from them.
+llguidance, which is part of llama.cpp here, guides by schemas. It compiles an `enum` of any number
+of strings into one automaton. llama.cpp's own grammars compare every alternative with the whole
+vocabulary at every token. llama.cpp still makes its own grammar from tools that a model may call,
+so their number of alternatives is limited.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
 
 MAX_DEPTH = 64
-MAX_TOOL_ALTERNATIVES = (
-    512  # alternatives at one place of the parameters of tools that may be called: see above
-)
+# The maximum of alternatives at one place of the parameters of a tool that may be called.
+MAX_TOOL_ALTERNATIVES = 512
 
-# Members that llguidance does not know are ignored, as llama.cpp does. White space is bounded,
+# llguidance ignores members that it does not know, as llama.cpp does. White space is bounded,
 # because small models write much of it.
 _OPTIONS = {"lenient": True, "coerce_one_of": True, "whitespace_pattern": " |\\n{1,2}[ \\t]{0,20}"}
 _ANY_OBJECT = {"type": "object"}
@@ -62,16 +61,16 @@ def check(request: ChatRequest) -> None:
 
 
 def _alternatives(schema: dict[str, Any]) -> int:
-    """Return the most forms that llama.cpp's grammar has to follow at once at any place.
+    """Return the maximum of alternatives that llama.cpp's grammar has to follow at one place.
 
-    Counting stops once there are too many.
+    Counting stops above `MAX_TOOL_ALTERNATIVES`.
     """
     known: dict[int, int] = {}
 
     def count(value: Any, depth: int) -> int:
         if not isinstance(value, dict):
             return 1
-        if depth > MAX_DEPTH:  # a chain of references that ends nowhere, or is a cycle
+        if depth > MAX_DEPTH:  # a chain of references that is too long, or a cycle
             return MAX_TOOL_ALTERNATIVES + 1
         if id(value) not in known:
             known[id(value)] = min(one(value, depth), MAX_TOOL_ALTERNATIVES + 1)
@@ -95,7 +94,7 @@ def _alternatives(schema: dict[str, Any]) -> int:
 
 
 def _values(schema: dict[str, Any]) -> Iterator[Any]:
-    """Yield every value, without recursion."""
+    """Yield every value in a schema, without recursion."""
     waiting: list[Any] = [schema]
     while waiting:
         value = waiting.pop()

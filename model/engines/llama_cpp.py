@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 # Events held for a reader: about a second of the demo model. A waiting callback costs only its
 # thread.
 BUFFERED_EVENTS = 256
-_STEPS = 8  # by which a step is measured
-_PAIRS = 3  # of messages by which the template is measured; they fit the smallest context
+_STEPS = 8  # tokens of the answer by which a step is measured
+_PAIRS = 3  # pairs of messages that measure the template; they fit into the smallest context
 _LOG_ERROR = re.compile(r"^\S+ E .*?: (.*)$", re.MULTILINE)
 
 
@@ -78,12 +78,15 @@ class LlamaCppEngine:
         return self._up and not self.steps.stalled
 
     async def metrics(self) -> bytes:
-        """Return llama.cpp's own metrics. It answers between two steps."""
+        """Return llama.cpp's own metrics. llama.cpp answers between two steps."""
         text: str = await asyncio.to_thread(self._server.handle_metrics)
         return text.encode()
 
     async def start(self) -> None:
-        """Load the one GGUF file in the folder of the settings."""
+        """Load the one GGUF file in the settings' folder; measure its template and a step.
+
+        Raises StartError.
+        """
         weights = _weights(self._settings.model_dir)
         if (known := self._settings.weights_sha256 or _known(weights)) is not None:
             await asyncio.to_thread(_check_sum, weights, known)
@@ -107,9 +110,7 @@ class LlamaCppEngine:
         return server
 
     def _measured_message(self) -> int:
-        """Return how many tokens the model's template makes of a message without content; at least
-        1.
-        """
+        """Return how many tokens the template adds to each message's content; at least 1."""
 
         def prompt_tokens(pairs: int) -> int:
             turns = [
@@ -139,7 +140,7 @@ class LlamaCppEngine:
         return max(1, (many - few) // (2 * _PAIRS) - 1)
 
     def _measured_step(self) -> float:
-        """Return the seconds of a step where nothing else runs."""
+        """Return the seconds of one step while nothing else runs."""
         milliseconds = [0.0]
 
         def receive(chunk: str) -> bool:
@@ -162,16 +163,15 @@ class LlamaCppEngine:
         params = xllamacpp.CommonParams()
         params.model.path = str(weights)
         params.n_parallel = settings.parallel
-        params.n_ctx = (
-            settings.parallel * settings.context_tokens
-        )  # llama.cpp divides it among the slots
+        # llama.cpp divides the context among the slots.
+        params.n_ctx = settings.parallel * settings.context_tokens
         params.kv_unified = False
         params.cpuparams.n_threads = settings.engine_threads
         params.cpuparams_batch.n_threads = settings.engine_threads
         params.fit_params = False  # weights that do not fit fail, and are not silently reduced
         params.cache_ram_mib = 0  # without this it would keep up to 8 GiB of old prompts
         params.verbosity = -1  # its log may quote prompts
-        # llama.cpp always opens a listener: this one cannot be reached by others.
+        # llama.cpp always opens a listener. Other processes cannot reach this one.
         params.hostnames = [str(self._folder / f"{secrets.token_hex(4)}.sock")]
         params.api_keys = [secrets.token_hex(16)]
         params.ui = False
@@ -180,7 +180,10 @@ class LlamaCppEngine:
         return params
 
     def _load_and_log(self, weights: Path) -> Any:
-        """Load once more, because llama.cpp reports the reason of a failure only in its log."""
+        """Load once more, because llama.cpp reports the reason of a failure only in its log.
+
+        Raises StartError with that reason.
+        """
         params = self._params(weights)
         params.verbosity = 1
         with _captured_stderr(self._folder / "log") as log:
@@ -192,7 +195,7 @@ class LlamaCppEngine:
         raise StartError(f"{weights}: {found.group(1) if found else 'llama.cpp cannot load it'}")
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
-        """The events of all choices, as they come."""
+        """Yield the events of all choices, as they come."""
         bodies, tried = await self._checked(request)
         bridge = Bridge(request.n, BUFFERED_EVENTS)
         self._bridges.add(bridge)
@@ -232,7 +235,10 @@ class LlamaCppEngine:
             bridge.close()
 
     async def _checked(self, request: ChatRequest) -> tuple[list[dict[str, Any]], Tried | None]:
-        """The bodies of all choices, whose grammar has been tried apart from what serves others."""
+        """Check the request. Return a body for each choice, and the trial of their grammar, if any.
+
+        Raises the errors of the checks and of `Trials.check`.
+        """
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
         prompt_bounds.check_json(request)
         guided.check(request)
@@ -249,14 +255,14 @@ class LlamaCppEngine:
     def _call(
         self, body: dict[str, Any], bridge: Bridge, reader: ChunkReader, tried: Tried | None
     ) -> None:
-        """One choice, in a thread, from its first chunk to its last."""
+        """Generate one choice, in a thread, from its first chunk to its last."""
         failures: list[ModelError] = []
         sampling = (
             self.steps.begin() if tried is None else self.steps.begin(tried.digest, tried.step)
         )
 
         def receive(chunk: str) -> bool:
-            # Return whether to stop. No exception may pass through llama.cpp.
+            # The result says whether llama.cpp stops. No exception may pass through llama.cpp.
             try:
                 read = json.loads(chunk)
                 if (timings := read.get("timings")) is not None and timings["predicted_n"] > 0:
@@ -320,7 +326,7 @@ def _weights(folder: Path) -> Path:
 
 
 def _known(weights: Path) -> str | None:
-    """Return the checksum of the demo model, if the weights are in its place."""
+    """Return the demo model's checksum if the file has the demo model's name, else None."""
     return SHA256 if weights.name == WEIGHTS.name else None
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from model.schema import ChatRequest
 
-_RANDOM_SEED = 2**32 - 1  # llama.cpp's word for "choose one"
+_RANDOM_SEED = 2**32 - 1  # with this seed llama.cpp chooses one itself
 _PASSED_ON = (
     "temperature",
     "top_p",
@@ -43,7 +43,7 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
         "messages": [message.for_template() for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        # the first chunk has the length of the prompt, before anything is sampled
+        # The first chunk then has the length of the prompt, before anything is sampled.
         "return_progress": True,
         "timings_per_token": True,  # every chunk has the number of tokens sampled so far
         "stop": list(request.stops),
@@ -56,37 +56,38 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     if request.seed is not None:
         body["seed"] = (request.seed + choice) % _RANDOM_SEED
     if request.logprobs:
-        # 0 would mean no candidates at all.
+        # With 0, llama.cpp would send no candidates at all.
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}
     schema = guided.schema_of(request)
     if tools := request.visible_tools:
-        # One visible tool that is required is a forced one: llama.cpp knows no choice by name.
+        # llama.cpp cannot force a tool by name. A forced tool is the only visible one, and the
+        # grammar forces the call.
         body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
-        body["tool_choice"] = (
-            "auto" if schema is None else "none"
-        )  # the prompt has the tools either way
+        # The prompt has the tools either way.
+        body["tool_choice"] = "auto" if schema is None else "none"
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if schema is not None:
         body["grammar"] = guided.grammar_of(schema)
-        body["chat_template_kwargs"] = {
-            "enable_thinking": False
-        }  # it is guided from its first token on
+        # The answer is guided from its first token on, so it cannot begin with reasoning.
+        body["chat_template_kwargs"] = {"enable_thinking": False}
     return body
 
 
 def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the fields of a body from which llama.cpp makes a grammar, for a trial; None if it
-    makes none.
+    """Return the fields of a body from which llama.cpp makes a grammar; None if it makes none.
+
+    The grammar is tried with these fields.
     """
     if "grammar" in body:
         return {"grammar": body["grammar"]}
     if "tools" not in body:
         return None
+    # Descriptions are not part of the grammar.
     tools = [
         {
             "type": "function",
             "function": {**tool["function"], "description": ""},
-        }  # not a part of the grammar
+        }
         for tool in body["tools"]
     ]
     return {
@@ -96,8 +97,7 @@ def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-# What follows the last whole token of JSON that ends too early: the beginning of a constant or a
-# number.
+# The unfinished constant or number at the end of truncated JSON.
 _CUT = re.compile(r"\s*(?:-|\.|[eE][-+]?|t|tr|tru|f|fa|fal|fals|n|nu|nul)?")
 
 
@@ -187,7 +187,8 @@ def _check_guided(text: str, *, cut: bool) -> None:
     """Raise EngineError for an answer that ended by itself and is not JSON.
 
     llguidance may give up within an answer. It reports that only in its log, and llama.cpp then
-    samples freely. With `cut`, a stop string may have ended the answer at any place.
+    samples freely. With `cut`, the request has stop strings, which may have ended the answer at any
+    place.
     """
     try:
         json.loads(text, parse_int=str, parse_float=str)  # numbers may be longer than Python reads
@@ -209,8 +210,9 @@ def _logprob(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def error_of(error: Mapping[str, Any] | Exception) -> ModelError:
-    """Return the error of a failed request, for both forms in llama.cpp: an error object, and an
-    exception of the binding.
+    """Return the container's error for a failed request.
+
+    `error` is an error object of llama.cpp or an exception of its binding.
     """
     if isinstance(error, ValueError):
         return InvalidRequestError(str(error))  # a schema, template or tool that it cannot compile

@@ -1,9 +1,11 @@
-"""Rewrites callers' JSON schemas for llguidance: with the same meaning or a wider one, and without
-what it fails at. Pure.
+"""Rewrites callers' JSON schemas for llguidance. Pure.
 
-Objects have the properties that they name and no others, unless the schema allows others. So it is
-with llama.cpp: a small model would invent more and more of them. An object that is composed of
-several schemas stays open: if they were closed, none of them would accept the others' properties.
+The result means the same or accepts more, and has nothing that llguidance fails at.
+
+An object accepts only the properties that its schema names, unless the schema allows others.
+llama.cpp does the same, because a small model would invent more and more properties. An object that
+is composed of several schemas stays open: if each schema were closed, none would accept the
+properties of the others.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from model.engines.search_pattern import anchored
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_ITEMS = 5000  # as many optional items take 0.1 s to prepare, 100,000 take more than 10 s
-# Members that llguidance reads. All others are left out, and so are llguidance's own options.
+MAX_ITEMS = 5000  # this many optional items take 0.1 s to prepare, 100,000 take more than 10 s
+# Members that llguidance reads. All others are left out, including its own options.
 _READ = frozenset(
     {
         *("type", "enum", "const", "format", "pattern", "minLength", "maxLength", "required"),
@@ -50,7 +52,7 @@ _OPENED = ("patternProperties", "unevaluatedProperties")
 
 
 def rewritten(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema that `schema_guard` has checked, for llguidance."""
+    """Return the form for llguidance of a schema that `schema_guard` has checked."""
     return _Rewriter(schema).whole()
 
 
@@ -70,7 +72,7 @@ class _Rewriter:
         return {**root, "$defs": definitions} if definitions else root
 
     def _one(self, schema: Any, *, joined: bool) -> Any:
-        """Return one rewritten schema; `joined` says that its value has to fit others too."""
+        """Return one rewritten schema. With `joined`, its values must match other schemas, too."""
         if not isinstance(schema, dict):
             return schema
         given = {key: value for key, value in schema.items() if value is not None or key == "const"}
@@ -108,7 +110,7 @@ class _Rewriter:
 
     def _reference(self, reference: str, *, joined: bool) -> str:
         if target(self._schema, reference) is None:
-            return reference  # refused with the reason
+            return reference  # llguidance refuses it and says why
         return f"#/$defs/{self._names.setdefault((unquote(reference), joined), f's{len(self._names)}')}"
 
 
@@ -131,9 +133,7 @@ def target(schema: Any, reference: str) -> Any:
 
 
 def _bounds(schema: dict[str, Any]) -> None:
-    """Leave out bounds that llguidance cannot count to, and write those of draft 4 as later drafts
-    do.
-    """
+    """Write draft 4's bounds as later drafts do, and drop those that llguidance cannot count to."""
     for strict, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(schema.get(strict), bool) and schema.pop(strict) and bound in schema:
             schema[strict] = schema.pop(bound)
@@ -149,7 +149,7 @@ def _bounds(schema: dict[str, Any]) -> None:
 
 
 def _beyond(value: Any, sign: int) -> bool:
-    """Return whether the digits run out between this bound and infinity."""
+    """Return whether llguidance lacks digits for numbers beyond a bound, in direction `sign`."""
     return isinstance(value, int | float) and value * sign >= 10**15
 
 
@@ -164,9 +164,9 @@ def _pattern(schema: dict[str, Any]) -> None:
 
 
 def _pattern_properties(schema: dict[str, Any]) -> None:
-    """Add properties by pattern.
+    """Anchor the patterns in `patternProperties`.
 
-    If one cannot be expressed, all remaining names may have any value.
+    If one of them cannot be expressed, all other names may have any value.
     """
     given = schema.pop("patternProperties", None)
     if not given:

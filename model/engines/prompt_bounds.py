@@ -18,17 +18,21 @@ from model.errors import ContextLengthError, InvalidRequestError
 if TYPE_CHECKING:
     from model.schema import ChatRequest
 
-BYTES_PER_TOKEN = 32  # no text of words has so many characters in a token; a run of spaces may
+BYTES_PER_TOKEN = 32  # more than a token of words has; only a run of spaces may have more
 MAX_ARGUMENTS_DEPTH = 64
-# All but brackets: strings, perhaps without their end, and what stands between. It never goes back.
+# Everything but brackets: strings, even unterminated ones, and the text between them. The pattern
+# never backtracks.
 _NO_BRACKETS = re.compile(r'(?>"(?>[^"\\]|\\.)*+"?|[^\[\]{}"]++)++', re.DOTALL)
 
 
 def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> None:
-    """Raise ContextLengthError if the prompt cannot fit, InvalidRequestError if it would end native
-    code.
+    """Raise an error for a prompt that is too large, or that would crash native code.
 
-    `message_tokens` is the minimum that the model's template makes of a message without content.
+    `message_tokens` is the minimum of tokens that the model's template makes of a message without
+    content.
+
+    Raises ContextLengthError for a prompt that cannot fit into the context, and InvalidRequestError
+    for arguments of a call that are nested too deeply.
     """
     calls = [
         (f"messages.{number}.tool_calls.{place}.function.arguments", call.function.arguments)
@@ -55,10 +59,9 @@ def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> Non
 
 
 def check_json(request: ChatRequest) -> None:
-    """Raise InvalidRequestError where the arguments of an earlier call are no JSON that llama.cpp
-    reads.
+    """Raise InvalidRequestError for arguments of a call that llama.cpp cannot read as JSON.
 
-    They have passed `check`.
+    Call `check` first, which limits their depth.
     """
     for number, message in enumerate(request.messages):
         for place, call in enumerate(message.tool_calls or ()):
@@ -98,15 +101,13 @@ def _finite(digits: str) -> float:
 
 
 def _deep(text: str) -> bool:
-    """Return whether brackets are nested deeper than allowed, in JSON or in text that only looks
-    like it.
-    """
+    """Return whether brackets are nested deeper than allowed. The text need not be valid JSON."""
     if text.count("[") + text.count("{") <= MAX_ARGUMENTS_DEPTH:
         return False
     rest = _NO_BRACKETS.sub("", text).replace("{", "[").replace("}", "]")
     if "[" * (MAX_ARGUMENTS_DEPTH + 1) in rest:
         return True
-    for _ in range(MAX_ARGUMENTS_DEPTH):  # each takes one level away
+    for _ in range(MAX_ARGUMENTS_DEPTH):  # each pass removes one level
         before, rest = len(rest), rest.replace("[]", "")
         if len(rest) == before:
             break

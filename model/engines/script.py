@@ -12,9 +12,9 @@ A JSON object with any of these keys; anything else is echoed, word by word.
     "tool_calls": [{"name": "f", "arguments": ["{\"a\"", ":1}"]}]
                                      after the text; each part is a token
     "prompt_tokens": 12              instead of one for every word of the messages
-    "fail_after": 3, "code": "engine_error"   an error after so many tokens
-    "stall_after": 3, "seconds": 1.5          a pause after so many tokens
-    "die_after": 3                            the process ends after so many tokens
+    "fail_after": 3, "code": "engine_error"   an error after this many tokens
+    "stall_after": 3, "seconds": 1.5          a pause after this many tokens
+    "die_after": 3                            the process ends after this many tokens
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Script(BaseModel):
 
 
 def words(text: str) -> list[str]:
-    """Return the text in tokens: every word with the space before it. Joined they are the text."""
+    """Split a text into tokens: each is a word with the space before it."""
     return _WORD.findall(text)
 
 
@@ -111,8 +111,9 @@ def parse(text: str) -> Script:
 
 @dataclass(slots=True)
 class StopFilter:
-    """Removes stop strings from a text that comes in pieces, and holds back a possible beginning of
-    one.
+    """Removes stop strings from text that comes in pieces.
+
+    It holds back text that may be the beginning of a stop string.
     """
 
     stops: tuple[str, ...]
@@ -120,8 +121,9 @@ class StopFilter:
     _held: str = field(default="")
 
     def feed(self, piece: str) -> str:
-        """Return the text that may be shown now; `stopped` is set once a stop string is
-        complete.
+        """Return the text that may be shown now.
+
+        Set `stopped` once a stop string is complete.
         """
         text = self._held + piece
         found = [place for place in (text.find(stop) for stop in self.stops) if place >= 0]

@@ -1,8 +1,7 @@
-"""An engine for tests that need exact answers and timing: it follows the script in the request
-(`model.engines.script`).
+"""The scripted engine, for tests that need exact answers and timing.
 
-One piece of text is one token. A step samples one token for every choice, and all choices have the
-same text.
+It follows the script in the request (`model.engines.script`). One piece of text is one token. A
+step samples one token for every choice, and all choices have the same text.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ class _Clock:
         self._ahead = 0
 
     def delay(self, seconds: float) -> None:
-        """Note that nothing was sampled for a time."""
+        """Postpone the next step by `seconds`, in which nothing was sampled."""
         self._next = max(self._next, self._next + seconds)
 
     async def wait(self) -> None:
@@ -120,9 +119,7 @@ class _Clock:
         await asyncio.sleep(max(0.0, self._next - now))
 
     def take(self) -> int | None:
-        """Return the Unix time in ns at which the next step was sampled; None if it is not due
-        yet.
-        """
+        """Return the Unix time in ns at which the next step was sampled; None if it is not due."""
         late = self._now() - self._next
         if self._ahead >= BUFFERED_STEPS or (self._ahead and self._period is None):
             return None
@@ -178,9 +175,7 @@ class _Answer:
         return events
 
     def rest(self) -> list[Event]:
-        """Return the text held back for a stop string that did not come, and the count of its
-        tokens.
-        """
+        """Return the events of the text that was held back, with the count of its tokens."""
         return self._delta(self._stop.rest(), last=True)
 
     def _delta(

@@ -10,15 +10,14 @@ import re
 # One element of a pattern: an escape, brackets, how a group opens, or a single character.
 _ELEMENT = re.compile(r"\\.|\[\^?(?:\\.|[^\\\]])*\]|\(\?(?:P?<?[=!]|:|P?<\w+>)?|.", re.DOTALL)
 _OPENS = re.compile(r"\((?:\?(?::|P?<\w+>))?")
-_UNKNOWN_ESCAPES = frozenset(
-    "bBkGAzZ123456789"
-)  # escapes for positions in a text, and for the text of groups
-_SET_OPERATORS = ("--", "&&", "~~")  # within brackets only; elsewhere they are two characters
+# Escapes that stand for a position in a text, or for the text of a group.
+_UNKNOWN_ESCAPES = frozenset("bBkGAzZ123456789")
+_SET_OPERATORS = ("--", "&&", "~~")  # in brackets only; elsewhere they are two ordinary characters
 _ANY = "(?s:.*)"
 
 
 def anchored(pattern: str) -> str | None:
-    """Return a pattern for whole strings that accepts those in which `pattern` is found.
+    """Return a pattern that matches a whole string if `pattern` matches anywhere in it.
 
     Return None if there is no such pattern.
     """
@@ -46,7 +45,7 @@ def _unsaid(element: str) -> bool:
 
 
 def _whole(elements: list[str]) -> str | None:
-    """Return one alternative, with what may come before and after it in a string."""
+    """Return one alternative, anchored at both ends; None if it has an anchor in the middle."""
     before = behind = _ANY
     if elements[:1] == ["^"]:
         before, elements = "", elements[1:]

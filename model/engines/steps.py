@@ -1,11 +1,11 @@
-"""Measures the steps of a batch, and ends the request whose grammar is likely to slow them.
+"""Measures the steps of a batch, and ends requests whose grammar is likely to slow them.
 
-A step samples one token for every running answer, and cannot be interrupted: a grammar that is slow
-in it slows all. So for a step over its budget, and for many that are slow by less, the requests of
-one grammar end at their next chunk: the one that was there in most of the slow steps, and of
-several the one with the slowest steps in its try. The others go on, and where that was not it, the
-next such steps end another one. A step in which a prompt is read is not judged: it may well be
-long.
+A step samples one token for every running answer and cannot be interrupted, so one slow grammar
+slows all answers. When one step exceeds its budget, or many steps are slow by less, the requests of
+one grammar end at their next chunk. This is the grammar that was present in most of the slow steps;
+among several, the one whose steps were slowest in its trial. The other requests go on. If steps are
+still slow, the requests of another grammar end. A step in which a prompt is read is not judged,
+because it may rightly be long.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from model.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-BUDGET_SECONDS = 1.0  # of one step, and of what is over `SLOW_SECONDS` in several
+BUDGET_SECONDS = 1.0  # of one step, and of the time over `SLOW_SECONDS` in several steps together
 SLOW_SECONDS = 0.05
 STALLED_SECONDS = 10.0
-# the budget of a step as a multiple of the usual one, if that is more: large models on CPUs are
-# slow
+# Each of these limits is at least this multiple of a usual step, because large models on CPUs are
+# slow.
 USUAL = 10
-_WEIGHT = 0.05  # the share of one step in the usual time
+_WEIGHT = 0.05  # the weight of a new step in the moving average of usual steps
 
 
-_MOST = 0.9  # of the time in slow steps of the request that was there in most of them
+_MOST = 0.9  # a request is suspected if it has this share of the worst request's slow time
 
 
 class SlowStepsError(InvalidRequestError):
@@ -41,20 +41,20 @@ class SlowStepsError(InvalidRequestError):
 class Sampling:
     """One choice, from its prompt to its end."""
 
-    grammar: bytes | None  # its digest
-    step: float  # seconds of one in the grammar's try
-    slow: float = 0.0  # seconds in slow steps, over what is usual, since there are any
-    reading: bool = True
-    began: float = 0.0  # when its first token was sampled, minus the milliseconds until then
-    tokens: int = 0
-    milliseconds: float = 0.0
+    grammar: bytes | None  # the digest of its grammar
+    step: float  # seconds of a step in the grammar's trial
+    slow: float = 0.0  # seconds over the limit in the slow steps that it was in
+    reading: bool = True  # its prompt is being read
+    began: float = 0.0  # when sampling began, by the monotonic clock
+    tokens: int = 0  # sampled until its last chunk
+    milliseconds: float = 0.0  # of sampling until its last chunk
     prompts: int = 0  # how many prompts had begun or ended at its last chunk
     seen: float = 0.0  # the time of that chunk; infinite while its reader holds it back
-    refused: float | None = None  # the seconds of the step because of which it has to end
+    refused: float | None = None  # seconds over the limit, if it has to end because of them
 
 
 class Steps:
-    """The measurement, used from the threads of all requests.
+    """The measurement. The threads of all requests use it.
 
     `observe` gets the seconds of each step as each answer saw it.
     """
@@ -64,21 +64,23 @@ class Steps:
         self._lock = threading.Lock()
         self._running: dict[Sampling, None] = {}  # the newest sampling is the last
         self._prompts = 0
-        self._usual = 0.0  # of steps without a grammar
+        self._usual = 0.0  # seconds of a usual step, which has no grammar
         self._measured = False
-        self._slow = 0.0  # seconds over what is usual, less those under it
-        self._last = 0.0  # when the last step ended that was judged
-        self._judged = 0.0  # when the last step ended for which a request ends
+        self._slow = 0.0  # seconds of recent steps over the limit, less those under it
+        self._last = 0.0  # when the last judged step ended
+        self._judged = 0.0  # when the last step ended because of which requests had to end
 
     def measured(self, seconds: float) -> None:
-        """What a step takes where nothing else runs: from now on only steps without a grammar are
-        usual.
+        """Set the seconds of a step while nothing else runs.
+
+        From then on, only steps without a grammar count as usual.
         """
         self._usual, self._measured = seconds, True
 
     def begin(self, grammar: bytes | None = None, step: float = 0.0) -> Sampling:
-        """A prompt is to be read. Its `grammar` is the digest of it, whose `step` took so many
-        seconds in its try.
+        """Return the sampling of a choice whose prompt is about to be read.
+
+        `grammar` is the digest of its grammar, `step` the seconds of a step in the grammar's trial.
         """
         sampling = Sampling(grammar, step)
         with self._lock:
@@ -93,7 +95,10 @@ class Steps:
             self._prompts += sampling.reading
 
     def chunk(self, sampling: Sampling, tokens: int, milliseconds: float) -> None:
-        """What was sampled so far, and for how long. Raise SlowStepsError where it has to end."""
+        """Note a chunk: the tokens sampled so far, and the milliseconds of sampling.
+
+        Raises SlowStepsError if the request has to end.
+        """
         with self._lock:
             if sampling.reading:
                 sampling.reading = False
@@ -117,11 +122,12 @@ class Steps:
             )
 
     def _judge(self, seconds: float, ended: float) -> None:
-        """`ended` is the time of the step, not of its chunk: a chunk is late where its reader is
-        slow.
+        """Judge a step of `seconds` that ended at `ended`, by the monotonic clock.
+
+        That is the end of the step and not the arrival of its chunk, which a slow reader delays.
         """
         middle = ended - seconds / 2
-        if middle <= max(self._last, self._judged):  # each answer in it reports the same step
+        if middle <= max(self._last, self._judged):  # each answer reports the same step
             return
         self._last = ended
         within = seconds <= self._most(BUDGET_SECONDS)
@@ -143,7 +149,7 @@ class Steps:
 
     def _end_likeliest(self, suspects: list[Sampling]) -> None:
         most = _MOST * max(each.slow for each in suspects)
-        # Among equals the newest: the others have been in steps that were not slow.
+        # Among equals the newest is chosen: the others have been in steps that were not slow.
         likeliest = max(
             (each for each in reversed(suspects) if each.slow >= most), key=lambda each: each.step
         )
@@ -162,8 +168,9 @@ class Steps:
 
     @contextlib.contextmanager
     def held(self, sampling: Sampling) -> Iterator[None]:
-        """Note, within the block, that a slow reader may delay chunks: their absence says nothing
-        about steps.
+        """Do not count the time within the block as waiting for a step.
+
+        There, a slow reader may delay chunks, so their absence says nothing about steps.
         """
         sampling.seen = float("inf")
         try:
@@ -173,7 +180,7 @@ class Steps:
 
     @property
     def stalled(self) -> bool:
-        """Return whether a step takes so long that the engine may never continue."""
+        """Whether a step takes longer than any should, so that the engine may never continue."""
         with self._lock:
             if any(each.reading for each in self._running):
                 return False

@@ -1,10 +1,9 @@
-"""The process in which grammars are tried: `python -m model.engines.trial_child`, started by
-`model.engines.trials`.
+"""The process that tries grammars: `python -m model.engines.trial_child`.
 
-It has llama.cpp with the demo model, 40 MB in all, so that a trial runs the code that serves.
-Requests come on standard input and verdicts leave on standard output, each as four bytes of length
-and JSON. The process ends with its input. A timer ends it if a trial takes more CPU time than its
-request allows, or longer than a caller waits.
+`model.engines.trial_process` starts it. It runs llama.cpp with the demo model, 40 MB in all, so a
+trial uses the same code as the server. Requests come on standard input and verdicts leave on
+standard output, each as four bytes of length and JSON. The process ends with its input. A timer
+ends it if a trial takes more CPU time than its request allows, or longer than a caller waits.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ if TYPE_CHECKING:
 
 ADDRESS_SPACE = 512 * 1024 * 1024
 MAX_OUTPUT = 1024 * 1024  # the maximum that native code may write, in bytes
-START_SECONDS = 30  # in seconds; the parent kills it after twenty
-LAST_SECONDS = 10  # in seconds; the parent kills it after five
+START_SECONDS = 30  # the parent kills the process after 20
+LAST_SECONDS = 10  # the parent kills the process after 5
 _TOKENS = 8
 _CALL_TOKENS = 16  # within a call that the model may make
-MAX_CALLS = 16  # tools whose call is tried, the largest first
+MAX_CALLS = 16  # tools whose calls are tried: the largest ones
 _NO_JSON = "65"  # the demo model's token "_", with which no JSON begins
 _CONTEXT = 8192
 _QUESTION = {
     "messages": [{"role": "user", "content": "."}],
     "max_tokens": _TOKENS,
-    "logit_bias": {_NO_JSON: 100},  # so that an answer that nothing guides is told apart
+    "logit_bias": {_NO_JSON: 100},  # an answer that no grammar guides begins with it
 }
 _CALL_BEGUN = '<tool_call>\n{"name": %s, "arguments": '  # as the demo model's template writes it
 _ERROR = re.compile(r"(?:llg error|Warning|error parsing grammar): (?:at \d+\(\d+\): )?(.+)")
@@ -61,8 +60,8 @@ class Trier:
 
         params = xllamacpp.CommonParams()
         params.model.path = str(WEIGHTS)
-        # The template shows only the names of tools: their descriptions would have to be read at
-        # every trial.
+        # The template shows only the names of tools. Each trial would have to read their
+        # descriptions otherwise.
         params.chat_template = TEMPLATE.replace("tool | tojson", "tool['function']['name']")
         params.n_parallel = 1
         params.n_ctx = _CONTEXT
@@ -71,7 +70,7 @@ class Trier:
         params.fit_params = False
         params.cache_ram_mib = 0
         params.warmup = False
-        params.verbosity = 1  # errors: the reason is in this message
+        params.verbosity = 1  # errors only; one of them has the reason
         params.hostnames = [str(folder / "trial.sock")]
         params.api_keys = [secrets.token_hex(16)]
         params.ui = False
@@ -80,10 +79,11 @@ class Trier:
         self._output = output
 
     def verdict(self, body: dict[str, Any]) -> dict[str, Any]:
-        """What llama.cpp makes of this.
+        """Try the grammar of a body; return the verdict.
 
-        `error` says why it cannot guide by it, or is None. `seconds` of CPU time are for its
-        making, `step` for the mean step of the slowest call, or of the form.
+        It has `error`, the reason why llama.cpp cannot guide by the grammar, or None; `seconds` of
+        CPU time for the first tokens, with the grammar's preparation; and `step`, the mean CPU
+        seconds of a step. With tools that is a step of the slowest call.
         """
         began = time.process_time()
         text, error = self._answer({**body, **_QUESTION})
@@ -94,8 +94,9 @@ class Trier:
         return {"error": self._reason(body, text, error), "seconds": seconds, "step": step}
 
     def _step_of_call(self, tool: dict[str, Any]) -> float:
-        """Return the CPU seconds of a step within a call, which the model might put off until the
-        try has ended.
+        """Return the mean CPU seconds of a step within a call of `tool`.
+
+        The prompt begins the call, because the model might not call the tool within the trial.
         """
         begun = _CALL_BEGUN % json.dumps(tool["function"]["name"])
         messages = [{"role": "user", "content": "."}, {"role": "assistant", "content": begun}]
@@ -146,7 +147,7 @@ class Trier:
             time.sleep(0.002)
 
     def _said(self) -> str:
-        """Return what native code has logged since the last call."""
+        """Return the text that native code has logged since the last call."""
         self._output.seek(0)
         said = self._output.read().decode("utf-8", "replace")
         self._output.truncate(0)
@@ -167,7 +168,7 @@ def main() -> None:
     limit()
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     folder = Path(tempfile.mkdtemp(prefix="sluice-trial-"))
-    # The file is removed at once, so that a killed process leaves nothing behind.
+    # A temporary file has no name, so a killed process leaves nothing behind.
     with tempfile.TemporaryFile(mode="a+b") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
@@ -181,9 +182,8 @@ def main() -> None:
         _send(sink, ready)
         for asked in _requests(source):
             signal.alarm(LAST_SECONDS)
-            signal.setitimer(
-                signal.ITIMER_PROF, asked["seconds"]
-            )  # this signal, and the alarm's, end the process
+            # This timer's signal, like the alarm's, ends the process.
+            signal.setitimer(signal.ITIMER_PROF, asked["seconds"])
             verdict = trier.verdict(asked["body"])
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)

@@ -1,4 +1,4 @@
-"""The parent's side of the processes in which grammars are tried, with one that is always ready."""
+"""Starts and stops the processes that try grammars, and keeps one of them ready."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Process:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                # The environment has no secrets, and few memory arenas, which would take up the
+                # The environment has no secrets. It limits memory arenas, which would take up the
                 # address space.
                 env={**known, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"},
             )
@@ -67,11 +67,11 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether the process has not ended, as far as is known."""
+        """Whether the process has not ended, as far as the loop knows."""
         return self._process.returncode is None
 
     def ask(self, body: bytes, cpu_seconds: float) -> None:
-        """Send a trial that may take a number of seconds of CPU time."""
+        """Send a trial that may take `cpu_seconds` of CPU time."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe
         asked = b'{"seconds":%.3f,"body":%b}' % (cpu_seconds, body)
         self._process.stdin.write(len(asked).to_bytes(4, "big") + asked)
@@ -98,9 +98,8 @@ class Process:
         """Kill the process and wait for its end, so that no zombie is left."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(
-                    self.pid, signal.SIGKILL
-                )  # process.kill would wait for it too, in addition to the loop's own wait
+                # process.kill would wait for the process too, in addition to the loop.
+                os.kill(self.pid, signal.SIGKILL)
         await self._process.wait()
 
 
@@ -113,7 +112,7 @@ class Spare:
         self._closed = False
 
     async def take(self) -> Process:
-        """Return the process that is ready, or the next one, and start another.
+        """Return the spare process once it is ready, and start the next one.
 
         Raises EngineError.
         """

@@ -1,17 +1,16 @@
-"""Grammars are tried in separate processes before the engine gets them, so that a bad one costs one
-request.
+"""Tries grammars in separate processes first, so that a bad grammar costs one request only.
 
 Native code that makes a grammar or guides by it cannot be interrupted, and may take all memory. So
 each grammar is first used for a few tokens in `model.engines.trial_child`, which has little memory
-and ends after some CPU time. There are two lanes with one process each: a trial that is not done in
-the first within `QUICK_SECONDS` begins again in the second, so that an ordinary request never waits
+and ends after some CPU time. There are two lanes with one process each. A trial that is not done in
+the first lane within `QUICK_SECONDS` begins again in the second, so an ordinary request never waits
 longer than that for a hostile one. A third process is ready to replace one that ended. Trials are
 judged by their CPU time: a busy machine is no fault of a schema.
 
-Callers take turns: one grammar of each is tried at a time, and after one that took too long none of
-the same caller's new ones for `PAUSE_SECONDS`. What a try has cost is remembered, and each use
-counts against its caller (`model.engines.turns`). So a flood of slow schemas delays its own sender
-and hardly anybody else.
+Callers take turns: one grammar of each caller is tried at a time. After a grammar that took too
+long, the caller's new ones are rejected for `PAUSE_SECONDS`. The cost of a trial is remembered, and
+each use of the grammar counts against its caller (`model.engines.turns`). So a flood of slow
+schemas delays hardly anybody but its sender.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ from model.errors import EngineError, InvalidRequestError, OverloadedError, Star
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-QUICK_SECONDS = 0.25  # of CPU, as `CPU_SECONDS`
-CPU_SECONDS = (
-    0.5  # CPU time of a grammar that is served: compiling it stops all answers for about as long
-)
+QUICK_SECONDS = 0.25  # CPU time of a trial in the first lane
+# CPU time of a trial in the second lane, the maximum for a grammar that is served: to compile it
+# stops all answers for about as long.
+CPU_SECONDS = 0.5
 WALL_SECONDS = 5.0  # wall time of a trial on a busy machine; after it, the request may be repeated
 PAUSE_SECONDS = 5.0  # wall time that a caller of a slow grammar waits before the next new one
 REMEMBERED_SECONDS = 60.0  # wall time for which a grammar that took too much is not tried again
@@ -44,26 +43,28 @@ _TOO_MUCH = (
     f"it takes more than {CPU_SECONDS:g} s of CPU or too much memory to prepare; simplify it"
 )
 _NO_MEMORY = "bad_alloc"  # native code's message, if the child survived
-_KEPT = 512  # verdicts by the digest of a trial, and callers that pause
+_KEPT = 512  # maximum of verdicts, and of callers that pause
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What is known of a grammar: why it is refused, if it is, until when, and what it costs in
-    seconds of CPU.
+    """The verdict on a grammar, and its cost.
+
+    `why` says why it is refused; None means that it may be used. The verdict holds `until` a time
+    of the event loop.
     """
 
     digest: bytes
     why: str | None
     until: float
-    seconds: float = 0.0  # to prepare it for one choice
-    step: float = 0.0  # of one step
+    seconds: float = 0.0  # of CPU, to prepare it for one choice
+    step: float = 0.0  # of CPU, for one step
 
 
 class Lane:
-    """Runs trials one after the other, with a limit of CPU time each.
+    """Runs trials one after the other, each with at most `seconds` of CPU time.
 
-    At most `most` trials wait.
+    At most `most` trials run or wait.
     """
 
     def __init__(self, seconds: float, most: int, spare: Spare) -> None:
@@ -115,8 +116,8 @@ class Lane:
             done = True
             return verdict
         finally:
-            # the trial was too slow or the request was cancelled: its verdict would be taken for
-            # the next one's
+            # The trial was too slow, or its request was cancelled. The process has to end, because
+            # its late verdict would be taken for that of the next trial.
             if not done:
                 await self.stop()
                 self._next = asyncio.create_task(self._started_again())
@@ -134,21 +135,22 @@ class Lane:
             await process.stop()
 
     async def close(self) -> None:
-        """End for good, after the spare. Waiting trials get EngineError."""
+        """End for good. Close the spare first: then trials that wait get EngineError."""
         await self.stop()
         if self._next is not None:
             await self._next
 
 
 class Trials:
-    """Tries new grammars for requests that hold `places` of the engine, and remembers the last
-    verdicts.
+    """Tries new grammars, and remembers the last verdicts.
+
+    `places` is how many requests the engine serves at once.
     """
 
     def __init__(self, places: int = MAX_WAITING) -> None:
         self._spare = Spare()
-        # Grammars that were too slow once may hold at most half of the places: the others are for
-        # ordinary requests.
+        # At most half of the places may hold grammars that were too slow for the first lane. The
+        # others are for ordinary requests.
         second = max(1, min(places, MAX_WAITING) // 2)
         self.lanes = (
             Lane(QUICK_SECONDS, MAX_WAITING, self._spare),
@@ -158,7 +160,7 @@ class Trials:
         self._turns: dict[str, asyncio.Lock] = {}
         self._preparations = Turns()
         self._open: Counter[str] = Counter()  # tries that run or wait, by caller
-        self._paused: OrderedDict[str, float] = OrderedDict()  # until when, by caller
+        self._paused: OrderedDict[str, float] = OrderedDict()  # the end of the pause, by caller
 
     async def start(self) -> None:
         """Start the processes, so that the first request need not wait for them.
@@ -174,12 +176,14 @@ class Trials:
     async def check(
         self, guiding: dict[str, Any], param: str, caller: str = "", choices: int = 1
     ) -> Tried:
-        """Check that llama.cpp can guide by these fields of a body, and soon enough; wait for the
-        caller's turn.
+        """Wait for the caller's turn; return the verdict on a grammar that may be used.
+
+        `guiding` has the fields of a body from which llama.cpp makes the grammar. A new grammar is
+        tried. Errors name the request's field `param`.
 
         Raises:
-            InvalidRequestError: it cannot, or it takes too much time or memory.
-            OverloadedError: too many wait, or the caller's schemas took too long of late.
+            InvalidRequestError: the grammar cannot be used, or takes too much time or memory.
+            OverloadedError: too many trials wait, or the caller's schemas took too long of late.
             NotReadyError: the machine is too busy.
 
         """
@@ -188,9 +192,8 @@ class Trials:
         digest = hashlib.sha256(body).digest()
         if not self._is_known(digest):
             async with self._turn(caller):
-                if not self._is_known(
-                    digest
-                ):  # the same schema may have been tried for the request before
+                # The caller's request before this one may have had the same schema.
+                if not self._is_known(digest):
                     await self._learn(digest, body, caller)
         tried = self._known[digest]
         if tried.why is not None:
@@ -208,9 +211,7 @@ class Trials:
         return tried
 
     def refuse(self, tried: Tried, caller: str) -> None:
-        """Refuse a grammar from now on that was slow where it served, and pause its caller, as
-        after a slow try.
-        """
+        """Refuse a grammar that slowed the engine, and pause its caller, as after a slow trial."""
         self._too_slow(tried.digest, caller, "its steps take too long; simplify it")
 
     def _too_slow(self, digest: bytes, caller: str, why: str) -> None:
@@ -223,7 +224,7 @@ class Trials:
 
     @contextlib.asynccontextmanager
     async def _turn(self, caller: str) -> AsyncGenerator[None, None]:
-        """Wait for the caller's earlier trials."""
+        """Wait for the caller's earlier trials; hold its turn within the block."""
         self._open[caller] += 1
         try:
             async with self._turns.setdefault(caller, asyncio.Lock()):

@@ -1,6 +1,6 @@
-"""Who of the callers may prepare a grammar next: each has a share of the engine's time for that.
+"""Limits each caller's share of the engine's time for preparing grammars.
 
-A grammar is made by the engine itself, for each choice, and nothing else goes on meanwhile.
+The engine itself prepares a grammar, for each choice, and does nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -10,31 +10,30 @@ from collections import OrderedDict
 
 from model.errors import OverloadedError
 
-FREE_SECONDS = (
-    0.02  # of CPU for one choice: as long as a step may take, and more than ordinary schemas do
-)
-SHARE = 10  # what is over that, of one caller, is at most a tenth of all time
-MOST_AHEAD = 2.0  # seconds of wall time: a caller with more ahead is refused
+# CPU seconds for one choice that do not count: as long as a step may take, and more than ordinary
+# schemas need.
+FREE_SECONDS = 0.02
+SHARE = 10  # the time that counts is at most 1/SHARE of all time, for one caller
+MOST_AHEAD = 2.0  # seconds of wall time: a caller that would wait longer is refused
 _KEPT = 4096  # callers
 
 
 class Turns:
-    """When each caller may prepare next."""
+    """The times at which callers may prepare their next grammar."""
 
     def __init__(self) -> None:
         self._free_at: OrderedDict[str, float] = OrderedDict()
 
     def check(self, caller: str) -> None:
-        """Raise OverloadedError where the caller has too much ahead."""
+        """Raise OverloadedError if the caller would have to wait too long."""
         self._start(caller)
 
     async def take(self, caller: str, seconds: float, choices: int) -> None:
-        """Wait for the caller's turn, and take it for a grammar of `seconds` of CPU time for each
-        of the choices.
+        """Wait for the caller's turn, and charge it for a grammar.
 
-        Raises:
-            OverloadedError: the caller has too much ahead.
+        The grammar takes `seconds` of CPU time for each of the `choices`.
 
+        Raises OverloadedError if the caller would have to wait too long.
         """
         start = self._start(caller)
         self._free_at[caller] = start + max(0.0, seconds - FREE_SECONDS) * choices * SHARE

@@ -1,10 +1,9 @@
-"""vLLM in this process: the engine for GPUs, over `AsyncLLM`, whose core runs in separate
-processes.
+"""vLLM in this process: the engine for GPUs.
 
-It is written for the version in `VLLM_VERSION`; tests/support/vllm_stand_in checks the parts of
-vLLM that it uses against vLLM's source. vLLM renders the chat template, counts the prompt, samples,
-stops, guides, and parses tool calls and reasoning. This file passes one request through that and
-yields its events.
+It uses `AsyncLLM`, whose core runs in separate processes. It is written for the version in
+`VLLM_VERSION`; tests/support/vllm_stand_in checks the parts of vLLM that it uses against vLLM's
+source. vLLM renders the chat template, counts the prompt, samples, stops, guides, and parses tool
+calls and reasoning. This file passes one request through that and yields its events.
 
 - vLLM merges outputs that are not read: for a slow reader it holds one output, with at most one
   context of text.
@@ -88,7 +87,7 @@ class VllmEngine:
         return None
 
     async def metrics(self) -> bytes:
-        """Return what vLLM registers with the same library, and its figures of this process."""
+        """Return vLLM's metrics and those of this process, from the registry that they share."""
         return await asyncio.to_thread(generate_latest, REGISTRY)
 
     async def start(self) -> None:
@@ -138,9 +137,8 @@ class VllmEngine:
         prompt_bounds.check(request, self._settings.context_tokens, 1)
         self.active += 1
         began = False
-        request_id = (
-            uuid.uuid4().hex
-        )  # a caller may use an id again while vLLM still ends the earlier request
+        # The caller's id may come again while vLLM still ends the earlier request.
+        request_id = uuid.uuid4().hex
         self._running.add(request_id)
         try:
             chat, prompt = await self._rendered(request)
@@ -181,7 +179,9 @@ class VllmEngine:
     def _adapter(self, name: str | None) -> Any:
         """Return the adapter of that name, or None for the model itself.
 
-        Without adapters every name means the model.
+        Without adapters, every name means the model.
+
+        Raises UnknownModelError.
         """
         if not self._adapters or name in (None, self._settings.model_name):
             return None
@@ -190,9 +190,11 @@ class VllmEngine:
         return self._adapters[name]
 
     async def _rendered(self, request: ChatRequest) -> tuple[Any, Any]:
-        """Return vLLM's form of the request, and the prompt in tokens.
+        """Return vLLM's form of the request, and the prompt with its token ids.
 
-        Rendering also sets in it what guides the answer.
+        Rendering also sets the members of vLLM's request that guide the answer.
+
+        Raises InvalidRequestError.
         """
         chat = ChatCompletionRequest.model_validate(request_body(request))
         rendered = await self._renderer.render_chat(chat)
@@ -228,7 +230,7 @@ class VllmEngine:
         )
 
     def _reasoning(self, chat: Any, prompt_ids: list[int]) -> dict[str, Any]:
-        """Return vLLM's fields for a guided answer that may begin with reasoning, which is free."""
+        """Return the fields by which vLLM leaves reasoning before a guided answer unguided."""
         parser = self._parser(chat)
         kwargs = None
         if parser is not None and parser.reasoning_parser is not None:

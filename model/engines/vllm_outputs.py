@@ -27,9 +27,9 @@ _LEAST_LOGPROB = -9999.0  # JSON has no minus infinity
 
 
 def request_body(request: ChatRequest) -> dict[str, Any]:
-    """Return the body of vLLM's request.
+    """Return the body of vLLM's request, without the token limit.
 
-    The token limit is not in it: vLLM refuses one over the context, the container reduces it.
+    vLLM would refuse a limit over the context; the container reduces it instead.
     """
     body: dict[str, Any] = {
         "messages": [message.for_template() for message in request.messages],
@@ -42,7 +42,7 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
         {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
     )
     if request.n > 1 and request.temperature is not None and request.temperature < _GREEDY_BELOW:
-        # The choices stay the same: vLLM accepts n > 1 for random sampling only.
+        # vLLM accepts n > 1 for random sampling only. With top_k 1 the choices are still greedy.
         body |= {"temperature": _LEAST_TEMPERATURE, "top_k": 1}
     if request.logprobs:
         body["top_logprobs"] = request.top_logprobs or 0
@@ -104,7 +104,7 @@ class ChoiceReader:
         reasoning = (delta.reasoning or "") if delta is not None else ""
         calls = tuple(map(_call, delta.tool_calls)) if delta is not None else ()
         self._called = self._called or bool(calls)
-        # Tokens without text wait for some: the token that ends an answer never has any.
+        # Tokens without text wait for text. The token that ends an answer never has any.
         if not (content or reasoning or calls or self._logprobs or (last and self._unsaid > 1)):
             return []
         tokens, self._unsaid = self._unsaid, 0
@@ -120,9 +120,9 @@ class ChoiceReader:
 
 
 def _call(part: Any) -> dict[str, Any]:
-    """Return one part of a tool call.
+    """Return one part of a tool call in OpenAI's form.
 
-    The first part of a call has arguments, which clients append to.
+    The first part of a call gets empty arguments if it has none, because clients append to them.
     """
     call: dict[str, Any] = part.model_dump(exclude_none=True)
     if "id" in call:
@@ -131,8 +131,10 @@ def _call(part: Any) -> dict[str, Any]:
 
 
 def logprob_entry(token_id: int, tops: Mapping[int, Any], most: int) -> dict[str, Any]:
-    """Return OpenAI's entry of one token, from the candidates by id; the sampled one is always
-    among them.
+    """Return OpenAI's entry of one sampled token.
+
+    `tops` has the candidates by their id, always including the sampled one. The entry lists at most
+    `most` of them.
     """
     ranked = sorted(
         (top for top in tops.values() if top.rank is not None and top.rank <= most),

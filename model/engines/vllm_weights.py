@@ -1,5 +1,4 @@
-"""Checks that a folder holds a complete Hugging Face model without loading it: it reads headers
-only.
+"""Checks that a folder holds a complete Hugging Face model, by reading headers only.
 
 vLLM reports such problems in the log of another process, under a stack trace, after it has taken
 the GPU's memory.
@@ -15,7 +14,7 @@ from model.errors import StartError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MOST_HEADER = 100_000_000  # the limit of the format
+_MOST_HEADER = 100_000_000  # in bytes, the limit of the format
 
 
 def check(folder: Path) -> None:
@@ -52,10 +51,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _check_tensors(path: Path) -> None:
-    """Check a safetensors file.
+    """Raise StartError for a safetensors file that is truncated or corrupt.
 
-    It has eight bytes of length, a JSON header, and the data at the places in the header, and
-    nothing else.
+    The file has eight bytes of length, a JSON header, and the data at the places in the header. It
+    has nothing else.
     """
     try:
         size = path.stat().st_size
