@@ -1,9 +1,9 @@
-"""The memory of the stream function: over very many streams, and for readers that do not read.
+"""The memory of the stream function: over many streams, and for clients that do not read.
 
     python -m bench.memory [--streams 10000] [--slow 64]
 
-One environment from the deployed package, 32 streams at a time. Writes bench/results/memory.json.
-Linux.
+One environment of the deployed package serves 32 streams at a time. Writes
+bench/results/memory.json. Linux only.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from bench.adapter.load import LambdaClient, run
 
 RESULTS = Path("bench/results/memory.json")
 _AT_ONCE = 32
-_FIRST = 8  # slow readers before those that are counted
-_LONG = 20_000  # tokens of an answer of 5 MB, which the buffers on the way cannot hold
+_FIRST = 8  # slow readers that run first and are not counted
+_LONG = 20_000  # tokens of an answer of 5 MB, more than the buffers on the way can hold
 
 
 def main() -> int:
-    """Measure, write and print."""
+    """Measure, write and print. Return the exit status."""
     parser = argparse.ArgumentParser(description="Memory of the stream function.")
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--slow", type=int, default=64)
@@ -43,8 +43,10 @@ def main() -> int:
 
 
 async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
-    """Return the resident memory at points among the streams, and kilobytes (10**3) for each slow
-    reader.
+    """Return the figures.
+
+    They are the resident megabytes (10**6) after each tenth of the streams, and the kilobytes
+    (10**3) of each slow reader.
     """
     setting, stand_ins = servers.stand_ins(folder)
     server = None
@@ -78,10 +80,9 @@ async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
 
 
 async def _slow(server: servers.Server, count: int) -> float:
-    """Return the megabytes that a number of readers cost who have read their first tokens and read
-    no further.
+    """Return the megabytes for this many clients that read their first tokens and no more.
 
-    Some readers before them take the memory that all of them share.
+    Some slow readers before them take the memory that all of them share.
     """
     assert server.idle is not None  # noqa: S101 (a server on the Runtime API)
     clients: list[LambdaClient] = []
