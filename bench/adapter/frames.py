@@ -35,8 +35,9 @@ def asked(body: bytes) -> tuple[int, int]:
 
 
 def numbers(answer: bytes, *, merged: bool = False) -> list[int]:
-    """Return the numbers of an answer's tokens, in order. If `merged`, a record may have
-    several.
+    """Return the numbers of an answer's tokens, in order.
+
+    If `merged`, a record may have several.
     """
     return [int(number) for number in (_MERGED if merged else TOKEN).findall(answer)]
 

@@ -39,8 +39,9 @@ class OriginSecret(Construct):
 
     @property
     def current(self) -> str:
-        """A dynamic reference to the current secret. CloudFormation resolves it; the template
-        never has the value.
+        """A dynamic reference to the current secret.
+
+        CloudFormation resolves it; the template never has the value.
         """
         return self._current.secret_value.unsafe_unwrap()
 

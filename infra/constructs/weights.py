@@ -1,6 +1,4 @@
-"""The model's weights: uploaded by the deployment, in S3 already, or downloaded by the
-container.
-"""
+"""The model's weights: deployed, in S3 already, or downloaded by the container."""
 
 from pathlib import Path
 

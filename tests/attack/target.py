@@ -84,9 +84,7 @@ class Findings:
             self.wrong.append(f"{self.kind}: {name}: {str(saw)[:300]}")
 
     def refusal(self, name: str, answer: httpx.Response, *statuses: int) -> None:
-        """Check the response to bad input: one of the statuses, in OpenAI's shape, with a
-        request id.
-        """
+        """Check that an error has one of the statuses, OpenAI's shape and a request id."""
         self.check(
             name, answer.status_code in statuses, f"{answer.status_code} {answer.text[:200]}"
         )

@@ -25,8 +25,9 @@ _NEIGHBOURS = 2
 
 
 class Watch:
-    """Samples the memory of a local cloud's processes. It keeps the largest process of each
-    role.
+    """Samples the memory of a local cloud's processes.
+
+    It keeps the largest process of each role.
     """
 
     def __init__(self, target: Target) -> None:
@@ -106,9 +107,7 @@ class Neighbour:
             self.answers += 1
 
     def felt(self) -> tuple[float, list[str]]:
-        """Return the longest wait for a chunk since the last call, in seconds, and what was
-        wrong.
-        """
+        """Return the longest wait since the last call, in seconds, and what was wrong."""
         gaps, wrong, self._gaps, self._wrong = self._gaps, self._wrong, [], []
         return max(gaps, default=ANSWER_WITHIN_S), wrong
 

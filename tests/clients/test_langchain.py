@@ -100,8 +100,9 @@ def scripted() -> ChatOpenAI:
 
 
 def test_which_tool_and_which_arguments(scripted: ChatOpenAI) -> None:
-    """Calls arrive unchanged, whole and in fragments. An agent's loop of two steps ends in the
-    answer.
+    """Calls arrive unchanged, whole and in fragments.
+
+    An agent's loop of two steps ends in the answer.
     """
     bound = scripted.bind_tools([magic_function])
     asked = script(tool_calls=[CALL])

@@ -32,9 +32,7 @@ def test_function_and_deployment_take_the_same_names() -> None:
 
 
 def test_each_dialect_has_a_container_and_each_container_a_stand_in() -> None:
-    """Each dialect has a container that can be deployed, and each container has a local
-    stand-in.
-    """
+    """Each dialect has a container to deploy, and each container has a local stand-in."""
     assert {*deployed.DIALECTS.values(), *SECOND} == set(dialects.DIALECTS)
     assert set(deployed.DIALECTS) == set(get_args(deployed.Container)) == {"sluice", *SERVERS}
     assert set(SERVERS) == set(REPOSITORIES.values()) == set(containers())

@@ -1,6 +1,4 @@
-"""The documents name existing files, targets and commands, have working links, and keep their
-form.
-"""
+"""Documents name existing files, targets and commands, and their links work."""
 
 import re
 from pathlib import Path
@@ -104,8 +102,9 @@ def test_decisions_are_numbered_and_dated() -> None:
 
 
 def test_the_changelog_has_the_released_version() -> None:
-    """The changelog begins with Unreleased, then versions with dates. The newest is the
-    package's.
+    """The changelog begins with Unreleased, then versions with dates.
+
+    The newest is the package's.
     """
     heads = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)

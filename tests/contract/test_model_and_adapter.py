@@ -1,6 +1,4 @@
-"""The messages between the container and the stream function, which import nothing of each
-other.
-"""
+"""The messages between container and stream function, which share no code."""
 
 import json
 from collections.abc import AsyncIterator
@@ -58,9 +56,7 @@ async def ask(
 
 
 async def test_answer_is_understood(container: httpx.AsyncClient) -> None:
-    """Every record of the container becomes an event of the decoder, and the response is
-    complete.
-    """
+    """Every record of the container becomes an event, and the response is complete."""
     script = {
         "say": ["Grüße", " 🚰\n", '"'],
         "tool_calls": [{"name": "f", "arguments": ['{"a"', ":1}"]}],

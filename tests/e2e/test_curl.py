@@ -48,8 +48,9 @@ def test_a_stream(scripted: Deployment) -> None:
 
 
 def test_bare_text(scripted: Deployment) -> None:
-    """`Accept: text/plain` gives the bare text. If the model failed, it ends in the trailer
-    line.
+    """`Accept: text/plain` gives the bare text.
+
+    If the model failed, it ends in the trailer line.
     """
     accept = ("-H", "accept: text/plain")
     assert (

@@ -70,9 +70,7 @@ def existing(sagemaker: Any, name: str, role_arn: str) -> str:
 
 @pytest.fixture(scope="module")
 def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
-    """Deploy a stack whose own model is a vLLM container, with the other servers' models beside
-    it.
-    """
+    """Deploy a stack with a vLLM container, and the other servers' models beside it."""
     sagemaker = boto3.client("sagemaker", **options(cloud))
     arn = role(boto3.client("iam", **options(cloud)))
     others = {
@@ -135,9 +133,7 @@ def test_each_server_answers_in_one_body(foreign: Deployment, model: str) -> Non
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("fault", ["die_after", "fail_after"])
 def test_a_server_that_breaks_off_is_an_error(foreign: Deployment, model: str, fault: str) -> None:
-    """If a server dies or fails within its answer, the stream ends in an error that clients
-    raise.
-    """
+    """If a server dies or fails within its answer, clients raise an error."""
     # The previous test's server may still be restarting.
     patient = foreign.client.with_options(max_retries=20)
     stream = patient.chat.completions.create(

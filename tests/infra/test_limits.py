@@ -33,9 +33,7 @@ def test_the_limits_agree() -> None:
     ],
 )
 def test_a_contradiction_names_both_limits(change: dict[str, int], first: str, second: str) -> None:
-    """An error for a limit that is too large or small names it and the limit that it
-    contradicts.
-    """
+    """The error for an invalid limit names it and the limit that it contradicts."""
     with pytest.raises(LimitsError) as caught:
         dataclasses.replace(LIMITS, **change).check()
     assert first in str(caught.value)

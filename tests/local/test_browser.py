@@ -196,9 +196,7 @@ async def test_the_attack_is_one(page: chromium.Page, own: Own) -> None:
 
 
 async def test_a_page_of_another_port(running: Deployed, page: chromium.Page, own: Own) -> None:
-    """A page of loopback, or of a name that leads there, can read and do nothing except at the
-    edge.
-    """
+    """A page of loopback, or of a name that leads there, reaches only the edge."""
     before = await asyncio.to_thread(harm, running)
     for name in (EVIL, "localhost"):
         await page.open(f"http://{name}:{own.port}/page")

@@ -192,8 +192,9 @@ async def test_a_container_that_does_not_answer(runtime: Any) -> None:
 
 @pytest.mark.parametrize("runtime", ["sagemaker_total"], indirect=True)
 async def test_a_stream_that_does_not_end(runtime: Any) -> None:
-    """After eight minutes a stream ends with ModelStreamError. The parts before that have
-    arrived.
+    """After eight minutes a stream ends with ModelStreamError.
+
+    The parts before that have arrived.
     """
     parts = []
 

@@ -190,9 +190,7 @@ def test_taken_port(tmp_path: Path) -> None:
     ],
 )
 async def test_clients_leave_no_trace(caplog: pytest.LogCaptureFixture, sent: bytes) -> None:
-    """Malformed HTTP, another protocol, or a client that left is at most a line, without a
-    traceback.
-    """
+    """Malformed HTTP or a client that left is at most a line, without a traceback."""
 
     async def handle(request: web.Request) -> web.Response:
         if "Gone" in request.headers:

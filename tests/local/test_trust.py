@@ -139,9 +139,7 @@ def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
     "name", ["", "*", "*.example", "a:80", "http://a", "a b", "a/b", "[::1", "a.", "ä"]
 )
 def test_what_is_no_name_is_refused_at_the_start(name: str, tmp_path: Path) -> None:
-    """An invalid host name ends the start with the reason, such as a pattern or an address with
-    a port.
-    """
+    """An invalid host name, such as a pattern, ends the start with the reason."""
     with pytest.raises(LocalCloudError, match="without a port"):
         LocalCloud.start(tmp_path, options=[f"--host={name}"])
 

@@ -17,9 +17,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def permits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
-    """Return a semaphore that the scripted engine acquires in place of a wait of about `LONG` or
-    more.
-    """
+    """Return a semaphore that the scripted engine acquires in place of long waits."""
     made = asyncio.Semaphore(0)
 
     async def sleep(seconds: float) -> None:

@@ -151,8 +151,9 @@ async def test_failure_after_the_opening(serve: Serve, permits: asyncio.Semaphor
 
 
 async def test_pacing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a pace, the container sends tokens one by one at that rate. The first is sent at
-    once.
+    """With a pace, the container sends tokens one by one at that rate.
+
+    The first is sent at once.
     """
     real = asyncio.get_running_loop()
     clock = real.time()

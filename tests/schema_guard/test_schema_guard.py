@@ -156,9 +156,7 @@ def test_patterns_of_many_readings(name: str) -> None:
 
 
 def test_readings_of_a_request() -> None:
-    """The ways of reading count over all patterns of a request, because alternatives run at
-    once.
-    """
+    """The ways of reading add up over all patterns of a request."""
     one = pattern("^([a-z]{2,14}){1,3}[a-z]{20}$")
     check([(("s",), one)])
     with pytest.raises(SchemaRefused, match="in too many ways at once"):
@@ -262,9 +260,7 @@ LOST: dict[str, Any] = {
 @pytest.mark.parametrize("by", ENGINES)
 @pytest.mark.parametrize("name", LOST)
 def test_what_a_sampler_would_lose_count_of_is_refused(name: str, by: Any) -> None:
-    """Schemas that need a state for each remainder, or for each text, are bounded for all
-    engines.
-    """
+    """Schemas that need a state for each remainder or text are bounded for all engines."""
     with pytest.raises(SchemaRefused):
         check([(("s",), LOST[name])], by=by)
 

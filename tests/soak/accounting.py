@@ -12,9 +12,7 @@ OUTCOMES = {"complete", "cut", "failed", "cancelled"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client saw: its request's id, if it received one, how the stream ended, and what
-    was wrong.
-    """
+    """What a client saw of a stream: its request's id, its end, and what was wrong."""
 
     request_id: str
     end: str
@@ -22,9 +20,7 @@ class Seen:
 
     @property
     def turned_away(self) -> bool:
-        """Whether the request may have failed before admission, because the meter did not
-        answer.
-        """
+        """Whether the request may have failed before admission, without the meter."""
         return self.end == "503 service_unavailable"
 
 

@@ -29,9 +29,7 @@ _numbers = itertools.count()
 
 @dataclass
 class Admin:
-    """A client that checks every response against the OpenAPI document, and the table behind the
-    API.
-    """
+    """A client that checks responses against the OpenAPI document, and its table."""
 
     client: httpx.AsyncClient
     services: Services

@@ -121,8 +121,9 @@ class StandIn:
     cancelled: list[str] = field(default_factory=list)
 
     async def cancel(self, number: int) -> bool:
-        """Return whether this instance runs the request of a cancel. The first cancel is number
-        0.
+        """Return whether this instance runs the request of a cancel.
+
+        The first cancel is number 0.
         """
         return True
 

@@ -39,9 +39,7 @@ FUNCTION = Function(
 
 
 class Control:
-    """A stand-in control plane: it serves the small package and credentials, and keeps log
-    lines.
-    """
+    """A stand-in control plane that serves the package and keeps log lines."""
 
     def __init__(self) -> None:
         """Begin without log lines."""

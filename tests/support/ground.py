@@ -176,8 +176,9 @@ async def swept(table: Table, *, now: float = LATER) -> Sweep:
 
 
 async def prove(ground: Ground) -> list[dict[str, Any]]:
-    """Check that accounts, balances, ledger and rollups agree to the token. Return the ledger's
-    items.
+    """Check that accounts, balances, ledger and rollups agree to the token.
+
+    Return the ledger's items.
     """
     # The hour is closed by then, and gets rollups.
     await swept(ground.table, now=CLOSED + 2 * LONGEST)

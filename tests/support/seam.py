@@ -138,8 +138,9 @@ class RecordingAsgiSink(AsgiSink):
 
 
 class TailSink(ListSink):
-    """The sink of a resumed client. It drops the first `skip` bytes, which the client has
-    already.
+    """The sink of a resumed client.
+
+    It drops the first `skip` bytes, which the client has already.
     """
 
     def __init__(self, skip: int) -> None:

@@ -51,9 +51,7 @@ def worst(size: int) -> dict[str, bytes]:
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Send each body with a valid key, no key, an invented key, and a wrong secret of a real
-    key.
-    """
+    """Send each body with a valid key, no key, an invented key, and a wrong secret."""
     wrong_secret = ids.new_key(ids.key_id_of(target.key))
     callers = {
         "a key": (None, 400),

@@ -51,8 +51,9 @@ def test_text_that_is_not_a_key_is_not_printed(
     capsys: pytest.CaptureFixture[str],
     text: str,
 ) -> None:
-    """A text that is not a key fails the command. It is not printed, for it may be most of a
-    key.
+    """A text that is not a key fails the command.
+
+    It is not printed, for it may be most of a key.
     """
     monkeypatch.setattr("sys.stdin", io.StringIO(KEY + "x"))
     with pytest.raises(SystemExit) as ended:

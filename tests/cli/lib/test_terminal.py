@@ -9,9 +9,7 @@ from cli.lib.project import CommandError
 
 
 def test_a_step_is_two_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a terminal, a step prints a line when it begins and one with its duration at its
-    end.
-    """
+    """Without a terminal, a step prints a line at its start and one with its duration."""
     with terminal.step("Working") as detail:
         detail("unseen")
     begun, ended = capsys.readouterr().out.splitlines()

@@ -121,8 +121,7 @@ def test_a_service_acts_for_this_account_only(
 
 
 def test_what_is_looked_for_is_found() -> None:
-    """The check reports a role, a bucket's policy and a function's permission without the
-    condition.
+    """The check reports roles, policies and permissions without the condition.
 
     Of Lambda's trust, only that of a role is exempt.
     """
@@ -161,8 +160,9 @@ def test_what_is_looked_for_is_found() -> None:
 
 
 def conditions(statement: dict[str, Any]) -> set[str]:
-    """Return the operators and keys of a statement's condition. Without one, return an empty
-    text.
+    """Return the operators and keys of a statement's condition.
+
+    Without one, return an empty text.
     """
     return {
         f"{operator} {key}" for operator, it in statement.get("Condition", {}).items() for key in it

@@ -23,8 +23,9 @@ EM_AARCH64 = 183
 
 
 def checkout(folder: Path) -> Path:
-    """Copy this repository's sources into `folder`, so that it builds its own packages. Return
-    it.
+    """Copy this repository's sources into `folder`, so that it builds its own packages.
+
+    Return it.
     """
     folder.mkdir()
     for name in ("lambda_fn", "locks", "schema_guard"):
@@ -187,8 +188,9 @@ def test_the_same_sources_give_the_same_bytes(host: Package, tmp_path: Path) -> 
 
 
 def test_bytecode_of_the_host_is_valid_for_ever(host: Package) -> None:
-    """Each source has bytecode of this version. Python never checks it against the source's
-    time.
+    """Each source has bytecode of this version.
+
+    Python never checks it against the source's time.
     """
     sources = [path for path in host.path.rglob("*.py") if not path.is_symlink()]
     compiled = list(host.path.rglob("*.pyc"))

@@ -20,8 +20,9 @@ def test_the_container_is_variables_its_settings(synthesis: Any) -> None:
 
 
 def test_only_the_local_stage_paces_its_answers(syntheses: dict[str, Any]) -> None:
-    """Only the local stage slows answers down, so that a person can watch. AWS answers at full
-    speed.
+    """Only the local stage slows answers down, so that a person can watch.
+
+    AWS answers at full speed.
     """
     paces = {
         stage: it.the("AWS::SageMaker::Model")["PrimaryContainer"]["Environment"][

@@ -46,8 +46,9 @@ def test_the_default_stage_costs_least_on_aws() -> None:
 def test_a_single_setting_is_overridden_and_read_by_its_type(
     name: str, text: object, value: object
 ) -> None:
-    """One context value changes one setting and nothing else. It is parsed by the setting's
-    type.
+    """One context value changes one setting and nothing else.
+
+    It is parsed by the setting's type.
     """
     settings = settings_from_context({"stage": "dev", name: text})
     assert settings == DEV.replace(**{name: value})

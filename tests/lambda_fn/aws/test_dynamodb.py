@@ -42,8 +42,7 @@ class Scripted:
 async def test_an_answer_that_is_not_dynamodbs(
     body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A 200 whose body is not a JSON object is retried, and then means that the table is
-    unavailable.
+    """A 200 whose body is not a JSON object is retried, then the table is unavailable.
 
     It does not mean that no item exists.
     """

@@ -57,9 +57,7 @@ def test_usage_is_asked_for_with_each_chunk(dialect: str) -> None:
 
 
 def test_tgi_is_sent_its_own_forms() -> None:
-    """TGI gets a list of stops, no `top_p` of one, unsigned seeds, and its own name for a
-    schema.
-    """
+    """TGI gets its own forms of stops, `top_p` of one, seeds and schemas."""
     schema = {"type": "object", "properties": {}}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     sent = body("tgi", response_format=form)
@@ -111,9 +109,7 @@ def test_what_a_server_would_ignore_is_refused(dialect: str, field: str, value: 
 
 
 def test_a_field_at_its_default_is_not_refused() -> None:
-    """A parameter at its default is accepted: it needs nothing of the server, and clients send
-    it.
-    """
+    """A parameter at its default is accepted, because clients send defaults."""
     body("lmi-inputs", n=1, logprobs=False, response_format={"type": "text"})
 
 

@@ -160,9 +160,7 @@ async def test_pool_reuses_until_idle_too_long(
 async def test_pool_trusts_neither_clock_alone(
     http: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that is old by the wall clock is not used, even if the monotonic clock stood
-    still.
-    """
+    """A connection that is old by either clock is not used."""
     accepted = 0
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

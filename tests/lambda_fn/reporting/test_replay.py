@@ -93,9 +93,7 @@ async def test_what_the_sweeper_recovered_is_corrected(ground: Ground) -> None:
 
 
 async def test_a_replay_that_is_killed(ground: Ground) -> None:
-    """If a replay is killed after any call, the next replay or the sweeper finishes the
-    correction.
-    """
+    """If a replay is killed after any call, the next one or the sweeper finishes it."""
     at, killed = 0, True
     while killed:
         request_id = new_request_id(T)

@@ -114,9 +114,7 @@ async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> Non
 
 
 async def test_a_late_correction_rolls_its_hour_again(ground: Ground) -> None:
-    """If a settlement is corrected after its hour was rolled, the next sweep rolls the hour
-    again.
-    """
+    """If a settlement in a rolled hour is corrected, the next sweep rolls the hour again."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None, checkpoint=2)
     await settlements.recover(ground.table, ground.key_id, request_id, now=LATER)

@@ -351,9 +351,7 @@ async def test_the_default_answer_length_is_reserved_and_enforced(
 async def test_a_cut_answer_without_usage_counts_its_deltas(
     call: Call, sagemaker: StandIn, items: Any
 ) -> None:
-    """If a response breaks off, its tokens are counted from the deltas and booked with their
-    cost.
-    """
+    """The tokens of a broken response are counted from its deltas and booked."""
     sagemaker.script = [part(lines(START, HELLO, WORLD)), None]
     item = ledger_item(items, await call(body=STREAM))
     assert (item["outcome"], item["prompt_tokens"], item["completion_tokens"], item["cost"]) == (

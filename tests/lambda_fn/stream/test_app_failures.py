@@ -99,8 +99,9 @@ async def test_cut_whole_answer_is_a_502(call: Call, sagemaker: StandIn, items: 
 async def test_slow_whole_answer_is_kept_alive(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """White space precedes a slow answer in one body. If the answer then fails, the connection
-    breaks.
+    """White space precedes a slow answer in one body.
+
+    If the answer then fails, the connection breaks.
     """
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)

@@ -27,9 +27,7 @@ DELTA = b'{"content":" word0"}'
 
 
 def deltas() -> Iterator[Delta]:
-    """Yield tokens of eight choices, each with twenty log probabilities, until they pass the
-    bound.
-    """
+    """Yield tokens of eight choices with log probabilities, until they pass the bound."""
     for number in range(limits.MAX_WHOLE // (len(LOGPROBS) + len(DELTA)) + 1):
         yield Delta(
             msgspec.Raw(bytes(DELTA)), number % 8, 1, msgspec.Raw(bytes(bytearray(LOGPROBS)))

@@ -100,8 +100,9 @@ async def test_a_stream_is_ended(
 async def test_a_whole_response_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked
 ) -> None:
-    """A response in one body that is cancelled before its first byte is a 499. No client retries
-    it.
+    """A response in one body that is cancelled before its first byte is a 499.
+
+    No client retries it.
     """
     silence = Silence()
     sagemaker.script = [part(lines(START, HELLO)), silence]
@@ -138,8 +139,9 @@ async def test_a_whole_response_that_has_begun_is_ended(
 async def test_a_silent_response_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked
 ) -> None:
-    """A response without tokens is cancelled too. Without a checkpoint to write, the item is
-    read.
+    """A response without tokens is cancelled too.
+
+    Without a checkpoint to write, the item is read.
     """
     silence = Silence()
     sagemaker.script = [silence]

@@ -180,9 +180,7 @@ def test_wrong_completions(change: dict[str, Any], param: str) -> None:
 
 
 def test_text() -> None:
-    """`Accept: text/plain` gets the text alone, without the characters that Sluice uses as
-    marks.
-    """
+    """`Accept: text/plain` gets the text alone, without Sluice's marks."""
     read = read_chat(json.dumps(CHAT).encode(), TEXT)
     events: list[Event] = [
         Start(1),

@@ -118,8 +118,9 @@ async def test_no_response_is_sniffed(call: Call, path: str, given: Any, *, key:
 async def test_nothing_of_a_request_is_logged(
     call: Call, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The log has nothing that a caller sends, valid or not. Each of its lines is one JSON
-    object.
+    """The log has nothing that a caller sends, valid or not.
+
+    Each of its lines is one JSON object.
     """
     mark = "MARKER-7f3a"
     user = {"role": "user", "content": mark}

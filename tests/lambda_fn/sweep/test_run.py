@@ -191,8 +191,7 @@ async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> No
 
 @pytest.mark.parametrize("killed", [None, 0, 1, 2, 3, 4, 5, 6, 7])
 async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | None) -> None:
-    """A ledger item that is written late, into a rolled hour, reaches the rollups once it is
-    settled.
+    """A ledger item that is written into a rolled hour reaches the rollups when settled.
 
     It does so also without an account.
     """

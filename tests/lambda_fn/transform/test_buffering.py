@@ -131,9 +131,7 @@ def test_tool_calls_pass_at_once_and_in_order() -> None:
 
 
 def test_logprobs_and_tokens_stay_with_the_text() -> None:
-    """A token's log probability is released once, in order, with the piece in which the token
-    begins.
-    """
+    """A token's log probability is released once, with the piece that begins the token."""
     entry: Any = {"token": "x", "logprob": -1.0, "bytes": None, "top_logprobs": []}
     raw = msgspec.Raw(json.dumps({"content": [entry], "refusal": None}).encode())
     buffer = Buffer("word", 1)

@@ -55,9 +55,7 @@ def test_headers_to_the_origin() -> None:
 
 
 def test_without_a_policy_little_is_forwarded() -> None:
-    """Without an origin request policy, Authorization, cookies and query string are not
-    forwarded.
-    """
+    """Without a policy, Authorization, cookies and query string are not forwarded."""
     (behaviour,) = behaviours(config(OriginRequestPolicyId=None), {})
     viewer = [("Host", "d"), ("Authorization", "B"), ("Cookie", "c"), ("Content-Type", "t")]
     names = {name.lower() for name, _ in to_origin(behaviour, viewer, "", "id", "E")}

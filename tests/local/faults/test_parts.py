@@ -9,8 +9,9 @@ from local.faults.parts import Boundary, Cutting, Joined, OneByte
 
 @pytest.mark.parametrize("size", [1, 5, 40])
 def test_parts(size: int) -> None:
-    """A fault's parts end where the fault says, at any cuts of the bytes. Joined, they are the
-    bytes.
+    """A fault's parts end where the fault says, at any cuts of the bytes.
+
+    Joined, they are the bytes.
     """
     data = "".join(f'{{"n": {number}, "text": "ä😀"}}\n' for number in range(10)).encode()
 

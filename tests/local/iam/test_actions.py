@@ -189,8 +189,9 @@ def form(service: str, body: str) -> Call:
     ids=str,
 )
 def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | None) -> None:
-    """Each operation needs IAM's own actions on real ARNs. For an unknown one nothing is
-    returned.
+    """Each operation needs IAM's own actions on real ARNs.
+
+    For an unknown one nothing is returned.
     """
     found = needs(request_)
     assert (None if found is None else [(need.action, need.resource) for need in found]) == expected

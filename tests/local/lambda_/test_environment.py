@@ -128,8 +128,9 @@ async def test_slow_initialisation_is_made_again(tmp_path: Path) -> None:
     ("path", "line"), [("/next", "told .*403"), ("/mode", "REPORT .*InvalidResponseModeHeader")]
 )
 async def test_violations_of_the_runtime_api(plane: Plane, path: str, line: str) -> None:
-    """A fetch without a response, and an unknown response mode, are rejected. The caller gets
-    502.
+    """A fetch without a response, and an unknown response mode, are rejected.
+
+    The caller gets 502.
     """
     assert (await plane.text(path))[0] == 502
     await _until(plane, line)

@@ -40,9 +40,7 @@ def test_the_named_engine_is_used_or_none(bin_folder: Path) -> None:
 
 
 def test_up_without_an_engine_fails(bin_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without an engine, `sluice up --container` says what each engine lacks, and starts
-    nothing.
-    """
+    """Without an engine, `sluice up --container` says why, and starts nothing."""
     _install(bin_folder, "docker", "echo 'no daemon' >&2; exit 1")
     assert main.main(["up", "--container"]) == 1
     printed = capsys.readouterr()

@@ -216,8 +216,7 @@ def _until_in_service(client: Client, endpoint: str) -> None:
 
 
 def test_death_of_the_container(client: Client, endpoint: str) -> None:
-    """If the container dies during a stream, that is an exception; before its response, a
-    ModelError.
+    """If the container dies, a stream raises; before the response it is a ModelError.
 
     The container is started again.
     """

@@ -64,8 +64,9 @@ def rounds(number: int) -> dict[str, Any]:
 
 
 def dear(_: int) -> dict[str, Any]:
-    """Return a request whose schema takes a quarter of a second to prepare. It is always the
-    same.
+    """Return a request whose schema takes a quarter of a second to prepare.
+
+    It is always the same.
     """
     numbers = {"type": "integer", "minimum": -99, "maximum": 987_654}
     items = [

@@ -210,8 +210,9 @@ async def test_known(tried: Trials) -> None:
 
 
 async def test_own_death(tried: Trials) -> None:
-    """A process that is killed from outside is replaced for the next request. It leaves no
-    zombie.
+    """A process that is killed from outside is replaced for the next request.
+
+    It leaves no zombie.
     """
     pid = tried.lanes[0].pid
     assert pid is not None
@@ -282,8 +283,9 @@ def dear(number: int) -> dict[str, Any]:
 
 
 async def test_half_of_the_places() -> None:
-    """Slow schemas take at most half of the places. More of them are a 429, and others are
-    tried.
+    """Slow schemas take at most half of the places.
+
+    More of them are a 429, and others are tried.
     """
     few = Trials(places=4)
     await few.start()

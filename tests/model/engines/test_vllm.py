@@ -112,8 +112,9 @@ def test_arguments() -> None:
 
 
 def test_other_arguments() -> None:
-    """Arguments without a setting are passed on. Unknown ones, or those of a setting, are
-    errors.
+    """Arguments without a setting are passed on.
+
+    Unknown ones, or those of a setting, are errors.
     """
     assert (
         engine_arguments(settings_for("vllm", vllm_args={"enforce_eager": True}), 1)[
@@ -203,9 +204,7 @@ async def test_other_version(
 
 
 async def test_tools() -> None:
-    """A required call is made, with the named tool, and ends with the reason that clients
-    expect.
-    """
+    """A required call is made with the named tool, and has the right finish reason."""
     named = {"type": "function", "function": {"name": "get_count"}}
     async with started(settings_for("vllm", tool_parser="hermes", context_tokens=1024)) as engine:
         required = await whole(engine, tools=TOOLS, tool_choice="required")

@@ -235,8 +235,9 @@ class OnlineRenderer:
 
     @as_pinned("OnlineRenderer")
     async def render_chat(self, request: Any, *, skip_mm_cache: bool = False) -> Any:
-        """Return the prompt, or an ErrorResponse with the reason. Set the constraint in the
-        request.
+        """Return the prompt, or an ErrorResponse with the reason.
+
+        Set the constraint in the request.
         """
         if "no template for this" in request.messages[-1].get("content", ""):
             return ErrorResponse(error=ErrorInfo(message="no template", param="messages"))

@@ -131,9 +131,7 @@ class Core:
 
 
 def _calls(tag: str) -> str:
-    """Return the first tool call that vLLM's structural tag allows, in the form of
-    `sequence.py`.
-    """
+    """Return a structural tag's first tool call in the form of `sequence.py`."""
     name = re.search(r"get_\w+", tag)
     schema = {"city": "Rome"} if name and name.group() == "get_weather" else {"number": 7}
     return json.dumps([[name.group() if name else "none", {"const": schema}]])

@@ -1,5 +1,6 @@
-"""The signatures of the pinned vLLM. They make the stand-in take the same arguments and no
-others.
+"""The signatures of the pinned vLLM.
+
+They make the stand-in take the same arguments and no others.
 """
 
 from __future__ import annotations

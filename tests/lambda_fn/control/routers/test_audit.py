@@ -141,9 +141,7 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
 
 
 async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
-    """The trail neither stores nor shows a key or its hash, after creating, rotating and
-    revoking.
-    """
+    """The trail never has a key or its hash, after creating, rotating and revoking."""
     made = await make()
     rotated = await admin.ok("POST", f"/keys/{made['id']}/rotate", {})
     await admin.ok("POST", f"/keys/{made['id']}/revoke")

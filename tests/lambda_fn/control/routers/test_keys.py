@@ -150,8 +150,9 @@ async def test_a_change_leaves_the_rest(admin: Admin, make: Make) -> None:
 
 
 async def test_networks_are_given_changed_and_taken_away(admin: Admin, make: Make) -> None:
-    """Networks are stored in one form and enforced. A change replaces them, and null removes
-    them.
+    """Networks are stored in one form and enforced.
+
+    A change replaces them, and null removes them.
     """
     made = await make(networks=["2001:DB8::/32", "203.0.113.0/24"])
     assert made["networks"] == ["2001:db8::/32", "203.0.113.0/24"]

@@ -88,9 +88,7 @@ async def test_differences_of_every_part_are_named(
 async def test_what_takes_too_long_is_said_so(
     admin: Admin, used: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Usage and reconciling end before the function is killed, with an error in the common
-    shape.
-    """
+    """Usage and reconciling end in a common error before the function is killed."""
     monkeypatch.setattr(services, "SECONDS", 0.0)
     for method, path in (("GET", "/usage"), ("POST", "/reconcile")):
         assert (await admin.refused(503, method, path))["code"] == "too_much_at_once"
@@ -115,8 +113,9 @@ async def test_no_keys_are_nothing(admin: Admin, used: dict[str, Any]) -> None:
 
 
 async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, Any]) -> None:
-    """Reconciling finds no difference at first. After a figure was forged, it names the
-    difference.
+    """Reconciling finds no difference at first.
+
+    After a figure was forged, it names the difference.
     """
     admin.services.now = lambda: NOW + 60
     report = await admin.ok("POST", "/reconcile")
